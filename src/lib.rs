@@ -1,0 +1,3 @@
+//! netcord
+pub mod error;
+pub mod model;

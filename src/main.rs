@@ -1,0 +1,2 @@
+//! netcord
+fn main() {}

@@ -1,0 +1,113 @@
+//! Endpoints: one target's attachment to one network.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::{LinkName, Mac, NetnsName, PublishedPort, stable_hash};
+
+/// One target's attachment to one network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The target as users know it: a PID, a container's name, a namespace's name.
+    pub target: String,
+    /// The target's name in `/run/netns`.
+    pub netns: NetnsName,
+    /// Which namespace that is (`SO_NETNS_COOKIE`): names, PIDs and inodes are used again, cookies
+    /// are not.
+    pub cookie: u64,
+    /// The link inside.
+    pub ifname: LinkName,
+    /// The link outside, the bridge port.
+    pub host_ifname: LinkName,
+    /// Of the link inside.
+    pub mac: Mac,
+    /// Of both ends, bytes.
+    pub mtu: u32,
+    /// With the subnets' lengths. At most one of each family, IPv4 first.
+    pub addresses: Vec<IpNetwork>,
+    /// Of the default routes that this endpoint brings.
+    pub gateways: Vec<IpAddr>,
+    /// More routes that this endpoint brings.
+    pub routes: Vec<Route>,
+    /// Default routes that had to give way, to be put back.
+    pub replaced: Vec<Route>,
+    /// The namespace's `lo` was down and is brought up with this endpoint.
+    pub raises_lo: bool,
+    /// What is published of it.
+    #[serde(default)]
+    pub ports: Vec<PublishedPort>,
+}
+
+/// A route inside a target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Where to, without host bits; length 0 for a default route.
+    pub destination: IpNetwork,
+    /// The next hop. `None`: on the link.
+    pub gateway: Option<IpAddr>,
+    /// By which link.
+    pub link: LinkName,
+    /// RTA_PRIORITY, lower wins.
+    pub metric: u32,
+    /// Who made it (rtnetlink's `rtm_protocol`).
+    pub protocol: u8,
+}
+
+impl Route {
+    /// The `rtm_protocol` of netcord's own routes: not in iproute2's list, so it shows as a number.
+    pub const PROTOCOL: u8 = 110;
+}
+
+impl Endpoint {
+    /// The address of this family.
+    pub fn address(&self, is_ipv4: bool) -> Option<IpAddr> {
+        self.addresses.iter().map(IpNetwork::ip).find(|a| a.is_ipv4() == is_ipv4)
+    }
+}
+
+/// The name of the host end: derived, so that the same request makes the same plan. `attempt` is
+/// counted up when a stranger's link has the name.
+pub fn host_name(network: &LinkName, cookie: u64, ifname: &LinkName, attempt: u8) -> LinkName {
+    let hash = stable_hash(&[
+        network.as_str().as_bytes(),
+        &cookie.to_be_bytes(),
+        ifname.as_str().as_bytes(),
+        &[attempt],
+    ]);
+    // 2 + 12 bytes, always a good link name.
+    LinkName::derived(format!("nc{:012x}", hash & 0xffff_ffff_ffff))
+}
+
+/// The MAC of the host end of an endpoint with these addresses.
+pub fn host_mac(addresses: &[IpNetwork]) -> Option<Mac> {
+    addresses.first().map(|a| Mac::of_host_end(a.ip()))
+}
+
+/// The lowest `ethN` that is not taken.
+pub fn next_ifname(taken: &BTreeSet<String>) -> LinkName {
+    let free = (0..).map(|n| format!("eth{n}")).find(|name| !taken.contains(name));
+    LinkName::derived(free.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn derived_names_fit_and_differ() {
+        let (lab, eth0) = ("lab0".parse().unwrap(), "eth0".parse().unwrap());
+        let name = host_name(&lab, 4101, &eth0, 0);
+        assert_eq!(name.as_str().parse::<LinkName>().unwrap(), name);
+        assert_eq!(name, host_name(&lab, 4101, &eth0, 0));
+        assert_ne!(name, host_name(&lab, 4102, &eth0, 0));
+        assert_ne!(name, host_name(&lab, 4101, &eth0, 1));
+    }
+
+    #[test]
+    fn gaps_in_ethn_are_filled() {
+        let taken = ["lo", "eth0", "eth2"].map(String::from).into();
+        assert_eq!(next_ifname(&taken).as_str(), "eth1");
+    }
+}

@@ -1,0 +1,148 @@
+//! Hardware addresses.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, stable_hash};
+
+/// A unicast Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac([u8; 6]);
+
+impl Mac {
+    /// The address of an endpoint with this IP address: `02:42` and the four bytes of IPv4, as
+    /// docker had it; four bytes of a hash for IPv6.
+    ///
+    /// Deterministic on purpose: an IP address that is given out again meets neighbours whose
+    /// caches are still right.
+    pub fn of(address: IpAddr) -> Self {
+        Self::tagged([0x02, 0x42], address)
+    }
+
+    /// The address of the host end. It begins with `fe`, higher than any other, because a bridge
+    /// whose own address was never set takes the lowest of its ports'.
+    pub fn of_host_end(address: IpAddr) -> Self {
+        Self::tagged([0xfe, 0x42], address)
+    }
+
+    fn tagged([a, b]: [u8; 2], address: IpAddr) -> Self {
+        let [c, d, e, f] = match address {
+            IpAddr::V4(v4) => v4.octets(),
+            IpAddr::V6(v6) => {
+                let hash = stable_hash(&[&v6.octets()]).to_be_bytes();
+                [hash[4], hash[5], hash[6], hash[7]]
+            }
+        };
+        Self([a, b, c, d, e, f])
+    }
+
+    /// The IPv4 address that [`Mac::of`] or docker made this of, or would have.
+    pub fn derived_from(self) -> Option<IpAddr> {
+        match self.0 {
+            [0x02 | 0xfe, 0x42, a, b, c, d] => Some(IpAddr::from([a, b, c, d])),
+            _ => None,
+        }
+    }
+
+    /// The six bytes, as on the wire.
+    pub fn octets(self) -> [u8; 6] {
+        self.0
+    }
+}
+
+impl TryFrom<&[u8]> for Mac {
+    type Error = Invalid;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Invalid> {
+        let octets: [u8; 6] = bytes
+            .try_into()
+            .map_err(|_| Invalid::new(format!("a MAC address has 6 bytes, not {}", bytes.len())))?;
+        Ok(Self(octets))
+    }
+}
+
+impl FromStr for Mac {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let malformed = || {
+            Invalid::new("a MAC address is six bytes in hexadecimal")
+                .hint("for example 02:42:ac:11:00:0a")
+        };
+        let mut octets = [0; 6];
+        let mut parts = text.split(':');
+        for octet in &mut octets {
+            let part = parts.next().filter(|p| p.len() == 2).ok_or_else(malformed)?;
+            if !part.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(malformed());
+            }
+            *octet = u8::from_str_radix(part, 16).map_err(|_| malformed())?;
+        }
+        if parts.next().is_some() {
+            return Err(malformed());
+        }
+        if octets == [0; 6] {
+            return Err(Invalid::new("the MAC address 00:00:00:00:00:00 stands for none"));
+        }
+        if octets[0] & 1 == 1 {
+            return Err(Invalid::new(format!(
+                "`{text}` is a multicast address, not one of a link"
+            ))
+            .hint("make the first byte even"));
+        }
+        Ok(Self(octets))
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        f.pad(&format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"))
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn derives_dockers_address_and_finds_the_ip_again() {
+        let mac = Mac::of(IpAddr::from([172, 17, 0, 10]));
+        assert_eq!(mac.to_string(), "02:42:ac:11:00:0a");
+        assert_eq!(mac.derived_from(), Some(IpAddr::from([172, 17, 0, 10])));
+    }
+
+    #[test]
+    fn refuses_what_no_link_can_have() {
+        for bad in [
+            "",
+            "02:42:ac:11:00",
+            "02:42:ac:11:00:0a:0b",
+            "2:42:ac:11:0:a",
+            "02-42-ac-11-00-0a",
+            "02:42:ac:11:00:0g",
+            "01:00:5e:00:00:01",
+            "ff:ff:ff:ff:ff:ff",
+            "00:00:00:00:00:00",
+            "02:42:ac:11:00:+a",
+        ] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+    }
+}

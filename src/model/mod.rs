@@ -1,0 +1,61 @@
+//! What the user speaks of: networks, endpoints, targets, published ports. Pure: no I/O, no clock,
+//! no randomness.
+
+mod endpoint;
+mod mac;
+mod name;
+mod network;
+mod port;
+mod subnet;
+mod target;
+
+use std::fmt;
+
+pub use endpoint::{Endpoint, Route, host_mac, host_name, next_ifname};
+pub use mac::Mac;
+pub use name::{LinkName, NetnsName};
+pub use network::{Mode, NamedNetns, Network, NetworkRecord, Source};
+pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
+pub use subnet::{Subnet, overlap, pools, unique_local_prefix};
+pub use target::{Engine, Target};
+
+/// A value that cannot be: what is wrong with it, and perhaps what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// What is wrong, lower case, the value in backticks.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+impl Invalid {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// A stable 64-bit hash (FNV-1a), for names that are derived and never drawn: the same request
+/// makes the same plan, in every version of netcord.
+pub(crate) fn stable_hash(parts: &[&[u8]]) -> u64 {
+    // http://www.isthe.com/chongo/tech/comp/fnv/
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for part in parts {
+        for byte in part.iter().chain(&[0xff]) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+    hash
+}

@@ -1,0 +1,167 @@
+//! Names that the kernel and the file system accept, and that no shell or `ip` misreads.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::Invalid;
+
+/// A link's name: 1 to 15 bytes (the kernel's IFNAMSIZ less its NUL), letters, digits, `_.-`,
+/// beginning with a letter, a digit or `_`.
+///
+/// Stricter than the kernel, which accepts `-x`, control bytes and `x%d`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LinkName(String);
+
+/// A name in `/run/netns`: 1 to 63 bytes, letters, digits, `_.-`, beginning with a letter or digit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NetnsName(String);
+
+/// The longest link name, in bytes.
+const LINK_NAME_MAX: usize = 15;
+const NETNS_NAME_MAX: usize = 63;
+
+impl FromStr for LinkName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        check("a link name", text, LINK_NAME_MAX)?;
+        if matches!(text, "all" | "default" | "lo") {
+            return Err(Invalid::new(format!(
+                "`{text}` is a name that the kernel keeps for itself"
+            )));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for NetnsName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        check("a namespace name", text, NETNS_NAME_MAX)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl LinkName {
+    /// A name that netcord derived itself, good by construction.
+    pub(super) fn derived(name: String) -> Self {
+        debug_assert!(name.parse::<Self>().is_ok(), "{name}");
+        Self(name)
+    }
+}
+
+fn check(what: &str, text: &str, max: usize) -> Result<(), Invalid> {
+    let bad = |why: &str| Err(Invalid::new(format!("{} cannot be {what}: {why}", quoted(text))));
+    match text.as_bytes() {
+        [] => return bad("it is empty"),
+        [first, ..] if !first.is_ascii_alphanumeric() && *first != b'_' => {
+            return bad("it must begin with a letter or a digit");
+        }
+        _ => {}
+    }
+    if let Some(c) = text.chars().find(|c| !c.is_ascii_alphanumeric() && !"_.-".contains(*c)) {
+        return bad(&format!("{} is not a letter, a digit or one of _.-", quoted(&c.to_string())));
+    }
+    if text.len() > max {
+        return Err(Invalid::new(format!(
+            "`{text}` cannot be {what}: it has {} bytes, and at most {max} are allowed",
+            text.len()
+        ))
+        .hint(format!("for example `{}`", &text[..max])));
+    }
+    Ok(())
+}
+
+/// A piece of input in backticks, with control characters made visible and cut to a line's length.
+fn quoted(text: &str) -> String {
+    let mut shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
+    if text.chars().count() > 60 {
+        shown.push_str("...");
+    }
+    format!("`{shown}`")
+}
+
+macro_rules! string_like {
+    ($name:ident) => {
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Invalid;
+
+            fn try_from(text: String) -> Result<Self, Invalid> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+    };
+}
+
+string_like!(LinkName);
+string_like!(NetnsName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_names_are_what_the_kernel_and_a_shell_both_take() {
+        for good in ["a", "lab0", "eth0.100", "br-1_x", "123456789012345", "_x"] {
+            assert_eq!(good.parse::<LinkName>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "-x",
+            ".",
+            "..",
+            "a/b",
+            "a b",
+            "a\tb",
+            "a:b",
+            "x%d",
+            "é",
+            "all",
+            "default",
+            "lo",
+            "1234567890123456",
+            "a\u{1}b",
+            "a\nb",
+        ] {
+            assert!(bad.parse::<LinkName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_told_its_length_and_the_limit() {
+        let error = "1234567890123456".parse::<LinkName>().unwrap_err();
+        assert_eq!(
+            error.message,
+            "`1234567890123456` cannot be a link name: it has 16 bytes, and at most 15 are allowed"
+        );
+    }
+
+    #[test]
+    fn control_characters_never_reach_the_terminal() {
+        let error = "a\u{1b}[31m".parse::<NetnsName>().unwrap_err();
+        assert!(!error.message.contains('\u{1b}'), "{error}");
+    }
+}
