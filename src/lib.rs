@@ -1,3 +1,5 @@
 //! netcord
 pub mod error;
+pub mod kernel;
 pub mod model;
+pub mod plan;

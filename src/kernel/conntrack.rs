@@ -1,0 +1,331 @@
+//! Connection tracking: forgets flows that began before a port was published, or unpublished.
+//!
+//! DNAT is decided once, at a flow's first packet, and remembered: without this a client that keeps
+//! sending (every UDP one) stays where it was. So the rule changes first and the flush follows.
+//! A delete request without a tuple empties the whole table; none can be made here, see `Entry`.
+
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use anyhow::Context;
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, Nla,
+};
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+    conntrack::{self, ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Tuple},
+};
+use nix::{
+    errno::Errno,
+    ifaddrs::getifaddrs,
+    sys::socket::{
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv,
+        send, socket,
+    },
+};
+
+use crate::{model::Protocol, plan::Flows};
+
+/// More than the largest datagram of a dump, 32 KiB (`netlink_recvmsg`).
+const BUFFER: usize = 1 << 16;
+/// How often a dump is begun again when the table was resized under it.
+const ATTEMPTS: usize = 30;
+
+// <linux/netfilter/nfnetlink_conntrack.h>; the crate has no names for them.
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
+
+/// Deletes the entries of these flows and returns how many there were.
+///
+/// Where `host_ip` is unspecified, only flows towards an address of this host count: deleting the
+/// entry of a flow that is merely routed (a target's connection to port 443 somewhere) would make
+/// the host answer its next packet, and reset it.
+///
+/// A kernel without connection tracking, or without its netlink interface, has none. The kernel
+/// walks its whole table for each call (10 ms for 262144 buckets, even if empty): a range of ports
+/// is one call.
+///
+/// Equivalent to `conntrack -D -p PROTOCOL --orig-dst ADDRESS --orig-port-dst PORT`.
+pub fn flush(flows: &Flows) -> anyhow::Result<usize> {
+    let what = || {
+        let (protocol, ports) = (flows.protocol, flows.ports);
+        format!("cannot forget the flows towards port {ports}/{protocol}")
+    };
+    let locals = if flows.host_ip.is_unspecified() { Some(local_addresses()?) } else { None };
+    let is_wanted = |entry: &Entry| {
+        let Some((protocol, address, port)) = entry.destination() else { return false };
+        let is_local = |locals: &Vec<IpAddr>| address.is_loopback() || locals.contains(&address);
+        flows.contain(protocol, address, port) && locals.as_ref().is_none_or(is_local)
+    };
+    let family = match flows.host_ip {
+        IpAddr::V4(_) => NetfilterProtoFamily::IPv4,
+        IpAddr::V6(_) => NetfilterProtoFamily::IPv6,
+    };
+    let mut table = match Table::open(family) {
+        Err(e) if is_absent(&e) => return Ok(0),
+        table => table.with_context(what)?,
+    };
+    let entries = match table.entries(is_wanted) {
+        Err(e) if is_absent(&e) => return Ok(0),
+        entries => entries.with_context(what)?,
+    };
+    let mut deleted = 0;
+    for entry in entries {
+        deleted += usize::from(table.delete(entry).with_context(what)?);
+    }
+    Ok(deleted)
+}
+
+/// EPROTONOSUPPORT: no nfnetlink. EINVAL: nfnetlink knows no such subsystem (`nfnetlink_rcv_msg`),
+/// and no module brought it.
+fn is_absent(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(Errno::EPROTONOSUPPORT | Errno::EINVAL | Errno::ENOENT | Errno::EOPNOTSUPP)
+    )
+}
+
+fn local_addresses() -> anyhow::Result<Vec<IpAddr>> {
+    let links =
+        getifaddrs().map_err(io::Error::from).context("cannot list the host's addresses")?;
+    let addresses = links.filter_map(|link| {
+        let address = link.address?;
+        let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+    });
+    Ok(addresses.collect())
+}
+
+/// What names one entry to the kernel: always a tuple, so that a request to delete it can never
+/// mean all of them.
+struct Entry {
+    /// With the zone of this direction, if it has one of its own.
+    original: Vec<Tuple>,
+    /// `CTA_ID` and `CTA_ZONE`: an entry that took its place meanwhile, or has the same addresses
+    /// and ports in another zone, is another one.
+    identity: Vec<ConntrackAttribute>,
+}
+
+impl Entry {
+    fn of(attributes: Vec<ConntrackAttribute>) -> Option<Self> {
+        let (mut original, mut identity) = (None, Vec::new());
+        for attribute in attributes {
+            match attribute {
+                ConntrackAttribute::CtaTupleOrig(tuple) => original = Some(tuple),
+                ConntrackAttribute::Other(nla) if matches!(nla.kind(), CTA_ID | CTA_ZONE) => {
+                    identity.push(ConntrackAttribute::Other(nla));
+                }
+                _ => {}
+            }
+        }
+        Some(Self { original: original?, identity })
+    }
+
+    /// Where its first packet was sent to. `None` if its protocol has no ports, or not ours.
+    fn destination(&self) -> Option<(Protocol, IpAddr, u16)> {
+        let (mut protocol, mut address, mut port) = (None, None, None);
+        for part in &self.original {
+            match part {
+                Tuple::Ip(parts) => {
+                    address = parts.iter().find_map(|part| match part {
+                        IPTuple::DestinationAddress(address) => Some(*address),
+                        _ => None,
+                    });
+                }
+                Tuple::Proto(parts) => {
+                    for part in parts {
+                        match part {
+                            ProtoTuple::Protocol(number) => protocol = of_number(*number),
+                            ProtoTuple::DestinationPort(number) => port = Some(*number),
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some((protocol?, address?, port?))
+    }
+
+    fn into_delete(self) -> ConntrackMessage {
+        let mut attributes = vec![ConntrackAttribute::CtaTupleOrig(self.original)];
+        attributes.extend(self.identity);
+        ConntrackMessage::Delete(attributes)
+    }
+}
+
+fn of_number(protocol: conntrack::Protocol) -> Option<Protocol> {
+    match protocol {
+        conntrack::Protocol::Tcp => Some(Protocol::Tcp),
+        conntrack::Protocol::Udp => Some(Protocol::Udp),
+        conntrack::Protocol::Sctp => Some(Protocol::Sctp),
+        _ => None,
+    }
+}
+
+/// One family's part of the table of the namespace that the thread is in.
+struct Table {
+    socket: OwnedFd,
+    family: NetfilterProtoFamily,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Table {
+    fn open(family: NetfilterProtoFamily) -> io::Result<Self> {
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkNetFilter,
+        )?;
+        // Connected to the kernel: nobody else's messages get in.
+        connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        Ok(Self { socket, family, sequence: 0, buffer: vec![0; BUFFER] })
+    }
+
+    /// The entries that are wanted.
+    fn entries(&mut self, is_wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
+        for _ in 0..ATTEMPTS {
+            let mut entries = Vec::new();
+            let get = ConntrackMessage::Get(Vec::new());
+            let is_whole = self.request(get, NLM_F_DUMP, |attributes| {
+                entries.extend(Entry::of(attributes).filter(&is_wanted));
+            })?;
+            if is_whole {
+                return Ok(entries);
+            }
+        }
+        let why = format!("connection tracking changed during each of {ATTEMPTS} readings");
+        Err(io::Error::new(io::ErrorKind::Interrupted, why))
+    }
+
+    /// Deletes one entry; `false` if it was gone already.
+    fn delete(&mut self, entry: Entry) -> io::Result<bool> {
+        match self.request(entry.into_delete(), NLM_F_ACK, |_| {}) {
+            Ok(_) => Ok(true),
+            Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Sends a request and reads the answer to its end. Returns whether it is consistent.
+    fn request(
+        &mut self,
+        message: ConntrackMessage,
+        flags: u16,
+        mut each: impl FnMut(Vec<ConntrackAttribute>),
+    ) -> io::Result<bool> {
+        self.sequence += 1;
+        self.send(message, flags)?;
+        let mut is_whole = true;
+        loop {
+            let length = self.receive()?;
+            let mut rest = &self.buffer[..length];
+            while !rest.is_empty() {
+                let message = NetlinkMessage::<NetfilterMessage>::deserialize(rest)
+                    .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+                let (header, payload) = message.into_parts();
+                let length = (header.length as usize).next_multiple_of(4);
+                rest = rest.get(length..).unwrap_or_default();
+                if header.sequence_number != self.sequence {
+                    continue;
+                }
+                is_whole &= header.flags & NLM_F_DUMP_INTR == 0;
+                match payload {
+                    NetlinkPayload::InnerMessage(NetfilterMessage {
+                        inner: NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)),
+                        ..
+                    }) => each(attributes),
+                    NetlinkPayload::Error(error) if error.code.is_some() => {
+                        return Err(error.to_io());
+                    }
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(io::Error::from_raw_os_error(-done.code));
+                    }
+                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(is_whole),
+                    NetlinkPayload::Overrun(_) => return Err(Errno::ENOBUFS.into()),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn send(&self, message: ConntrackMessage, flags: u16) -> io::Result<()> {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let message = NetfilterMessage::new(NetfilterHeader::new(self.family, 0, 0), message);
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        Ok(())
+    }
+
+    fn receive(&mut self) -> io::Result<usize> {
+        loop {
+            // With this flag the length is the datagram's own, even if the buffer is shorter.
+            match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
+                Ok(length) if length > self.buffer.len() => return Err(Errno::EMSGSIZE.into()),
+                Ok(length) => return Ok(length),
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::DefaultNla;
+
+    use super::*;
+
+    fn tuple() -> Vec<Tuple> {
+        vec![
+            Tuple::Ip(vec![
+                IPTuple::SourceAddress([192, 0, 2, 9].into()),
+                IPTuple::DestinationAddress([192, 0, 2, 1].into()),
+            ]),
+            Tuple::Proto(vec![
+                ProtoTuple::Protocol(conntrack::Protocol::Udp),
+                ProtoTuple::SourcePort(40000),
+                ProtoTuple::DestinationPort(5353),
+            ]),
+        ]
+    }
+
+    #[test]
+    fn a_request_to_delete_names_one_entry() {
+        let id = ConntrackAttribute::Other(DefaultNla::new(CTA_ID, vec![1, 2, 3, 4]));
+        let zone = ConntrackAttribute::Other(DefaultNla::new(CTA_ZONE, vec![0, 7]));
+        let original = ConntrackAttribute::CtaTupleOrig(tuple());
+        let attributes = vec![
+            zone.clone(),
+            original.clone(),
+            ConntrackAttribute::CtaTimeout(30),
+            ConntrackAttribute::CtaTupleReply(Vec::new()),
+            id.clone(),
+        ];
+        let entry = Entry::of(attributes).unwrap();
+        assert_eq!(entry.destination(), Some((Protocol::Udp, [192, 0, 2, 1].into(), 5353)));
+        assert_eq!(entry.into_delete(), ConntrackMessage::Delete(vec![original, zone, id]));
+    }
+
+    #[test]
+    fn what_is_not_whole_is_no_ones_flow() {
+        assert!(Entry::of(vec![ConntrackAttribute::CtaTupleReply(tuple())]).is_none());
+        for missing in 0..2 {
+            let mut original = tuple();
+            original.remove(missing);
+            assert_eq!(Entry { original, identity: Vec::new() }.destination(), None);
+        }
+    }
+}
