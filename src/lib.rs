@@ -1,3 +1,4 @@
 //! netcord
+pub mod engine;
 pub mod error;
 pub mod model;
