@@ -1,4 +1,5 @@
 //! netcord
+pub mod engine;
 pub mod error;
 pub mod kernel;
 pub mod model;

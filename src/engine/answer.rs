@@ -1,0 +1,185 @@
+//! What the JSON of the engines' API says.
+//!
+//! The fields are those of docker's API, which podman serves too: `ContainerInspect` and
+//! `ContainerList` at <https://docs.docker.com/reference/api/engine/>.
+
+use std::{collections::BTreeMap, fmt::Display, net::IpAddr};
+
+use anyhow::{anyhow, bail};
+use hyper::StatusCode;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{Answer, Container, NetworkMode, client::Reply, is_reference};
+use crate::{
+    error::{Error, Kind},
+    model::Engine,
+};
+
+/// The kernel's largest `PID_MAX_LIMIT`.
+const MAX_PID: u32 = 4_194_304;
+
+/// So many characters of an engine's words are passed on.
+const MAX_WORDS: usize = 200;
+
+/// A running container in a list.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Running {
+    pub(super) name: String,
+    pub(super) addresses: Vec<IpAddr>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspected {
+    id: String,
+    name: String,
+    state: State,
+    host_config: HostConfig,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    running: bool,
+    pid: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HostConfig {
+    network_mode: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    names: Vec<String>,
+    network_settings: Option<NetworkSettings>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NetworkSettings {
+    networks: Option<BTreeMap<String, Endpoint>>,
+}
+
+#[derive(Deserialize)]
+struct Endpoint {
+    #[serde(rename = "IPAddress")]
+    ipv4: Option<String>,
+    #[serde(rename = "GlobalIPv6Address")]
+    ipv6: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Complaint {
+    message: String,
+}
+
+/// Reads the answer to "who is `reference`?".
+pub(super) fn inspected(engine: Engine, reference: &str, reply: &Reply) -> Answer {
+    if reply.status.is_success() {
+        return container(engine, reply).map_or_else(Answer::Silent, Answer::Found);
+    }
+    match complaint(engine, reply) {
+        Err(error) => Answer::Silent(error),
+        // Asked before the status: docker 20.10 says 500 to this, newer ones 400, and podman 4.3
+        // says 404.
+        Ok(message) if is_ambiguous(&message) => {
+            let message = format!("`{reference}` is several containers of {engine}: {message}");
+            Answer::Silent(Error::conflict(message).hint("give more of the ID, or the name").into())
+        }
+        Ok(_) if reply.status == StatusCode::NOT_FOUND => Answer::NotFound,
+        Ok(message) => Answer::Silent(refusal(engine, reply.status, &message)),
+    }
+}
+
+/// Reads the answer to "who runs?". Who has no usable name is left out.
+pub(super) fn listed(engine: Engine, reply: &Reply) -> anyhow::Result<Vec<Running>> {
+    if !reply.status.is_success() {
+        return Err(refusal(engine, reply.status, &complaint(engine, reply)?));
+    }
+    let listed: Vec<Listed> = parse(engine, reply)?;
+    Ok(listed.into_iter().filter_map(running).collect())
+}
+
+fn container(engine: Engine, reply: &Reply) -> anyhow::Result<Container> {
+    let Inspected { id, name, state, host_config } = parse(engine, reply)?;
+    let name = bare(&name);
+    let network = match host_config.network_mode.split_once(':') {
+        Some(("container", other)) => NetworkMode::Of(other.to_owned()),
+        None if host_config.network_mode == "host" => NetworkMode::Host,
+        _ => NetworkMode::Own,
+    };
+    // They go to the terminal, into paths and into records.
+    let other = if let NetworkMode::Of(other) = &network { Some(other.as_str()) } else { None };
+    for text in [Some(id.as_str()), Some(name), other].into_iter().flatten() {
+        if !is_reference(text) {
+            bail!("{engine} makes no sense: `{}` names no container", legible(text));
+        }
+    }
+    if state.pid > MAX_PID {
+        bail!("{engine} makes no sense: {} is not a process id", state.pid);
+    }
+    let pid = (state.running && state.pid != 0).then_some(state.pid);
+    Ok(Container { engine, name: name.to_owned(), id, pid, network })
+}
+
+fn running(listed: Listed) -> Option<Running> {
+    // More slashes: a name that another container has for this one (docker's `--link`).
+    let name = listed.names.iter().map(|name| bare(name)).find(|name| is_reference(name))?;
+    let networks = listed.network_settings.and_then(|s| s.networks).unwrap_or_default();
+    let addresses = networks
+        .into_values()
+        .flat_map(|endpoint| [endpoint.ipv4, endpoint.ipv6])
+        // An empty string where there is none.
+        .filter_map(|address| address?.parse().ok())
+        .filter(|address: &IpAddr| !address.is_unspecified())
+        .collect();
+    Some(Running { name: name.to_owned(), addresses })
+}
+
+fn parse<T: DeserializeOwned>(engine: Engine, reply: &Reply) -> anyhow::Result<T> {
+    serde_json::from_slice(&reply.body)
+        .map_err(|error| anyhow!("{engine} makes no sense: {}", legible(error)))
+}
+
+/// What the engine says is wrong. Every error of its API is JSON with a message, so anything else
+/// comes from something that is no engine.
+fn complaint(engine: Engine, reply: &Reply) -> anyhow::Result<String> {
+    match serde_json::from_slice(&reply.body) {
+        Ok(Complaint { message }) => Ok(legible(message)),
+        Err(_) => bail!("{engine} makes no sense: HTTP status {}", reply.status.as_u16()),
+    }
+}
+
+fn refusal(engine: Engine, status: StatusCode, message: &str) -> anyhow::Error {
+    let kind = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Kind::Permission,
+        _ => Kind::Failed,
+    };
+    Error::new(kind, format!("{engine} refuses (HTTP status {}): {message}", status.as_u16()))
+        .into()
+}
+
+/// Docker: "Multiple IDs found with provided prefix: 4". Podman: "more than one result for
+/// container ID 4: container already exists". A reference has no spaces, so it cannot say so.
+fn is_ambiguous(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    message.contains("multiple ids found") || message.contains("more than one result")
+}
+
+fn bare(name: &str) -> &str {
+    name.strip_prefix('/').unwrap_or(name)
+}
+
+/// An engine's words, fit for one line of a terminal.
+fn legible(words: impl Display) -> String {
+    let words = words.to_string();
+    let mut line: String =
+        words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect();
+    if words.chars().nth(MAX_WORDS).is_some() {
+        line.push_str("...");
+    }
+    line
+}

@@ -1,0 +1,107 @@
+//! One HTTP request over a unix socket.
+
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
+};
+
+use anyhow::Context;
+use futures::future::{Either, select};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
+use hyper_util::rt::TokioIo;
+use tokio::{net::UnixStream, time::timeout};
+
+use crate::{
+    error::{Error, Kind},
+    model::Engine,
+};
+
+/// More than the list of ten thousand containers takes, and less than hurts.
+const MAX_BODY: usize = 16 << 20;
+
+/// What came back.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+/// Gets `path` from the first of the sockets at which somebody listens.
+///
+/// # Errors
+/// `Kind::Missing` if nobody listens, `Kind::Timeout` after `patience`; a refused connection keeps
+/// its `io::Error`.
+pub(super) async fn get(
+    engine: Engine,
+    sockets: &[PathBuf],
+    path: &str,
+    patience: Duration,
+) -> anyhow::Result<Reply> {
+    let exchange = async {
+        let (socket, stream) = connect(engine, sockets).await?;
+        request(stream, path)
+            .await
+            .with_context(|| format!("no usable answer from {engine} at {}", socket.display()))
+    };
+    timeout(patience, exchange).await.unwrap_or_else(|_| {
+        let message = format!("{engine} did not answer within {patience:?}");
+        Err(Error::new(Kind::Timeout, message)
+            .hint(format!("see whether `{engine} ps` answers"))
+            .into())
+    })
+}
+
+async fn connect(engine: Engine, sockets: &[PathBuf]) -> anyhow::Result<(&Path, UnixStream)> {
+    let mut refused = None;
+    for socket in sockets {
+        match UnixStream::connect(socket).await {
+            Ok(stream) => return Ok((socket, stream)),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
+            // The next may do: to its user a rootless podman answers, while root's directory is
+            // closed whether there is a socket in it or not.
+            Err(error) => refused = refused.or(Some((socket, error))),
+        }
+    }
+    if let Some((socket, error)) = refused {
+        return Err(error).with_context(|| format!("cannot ask {engine} at {}", socket.display()));
+    }
+    let tried: Vec<_> = sockets.iter().map(|socket| socket.display().to_string()).collect();
+    let message = format!("{engine} does not listen at {}", tried.join(" or "));
+    let hint = match engine {
+        Engine::Docker => "start docker, or set DOCKER_HOST to unix:///PATH of its socket",
+        Engine::Podman => {
+            "start its service (`systemctl start podman.socket`), or set CONTAINER_HOST to \
+             unix:///PATH of its socket"
+        }
+    };
+    Err(Error::new(Kind::Missing, message).hint(hint).into())
+}
+
+async fn request(stream: UnixStream, path: &str) -> anyhow::Result<Reply> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(path).header(HOST, "localhost").body(Empty::<Bytes>::new())?;
+    let exchange = pin!(async move {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body =
+            Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(too_long)?;
+        Ok(Reply { status, body: body.to_bytes() })
+    });
+    // The connection moves the bytes of the exchange, and is dropped as soon as that has its
+    // answer: there is no second request. When the connection ends first, the exchange has the
+    // rest, or the error.
+    match select(exchange, connection).await {
+        Either::Left((reply, _)) => reply,
+        Either::Right((_, exchange)) => exchange.await,
+    }
+}
+
+fn too_long(error: Box<dyn std::error::Error + Send + Sync>) -> anyhow::Error {
+    if error.is::<LengthLimitError>() {
+        return anyhow::anyhow!("it is longer than {} MiB", MAX_BODY >> 20);
+    }
+    anyhow::Error::from_boxed(error)
+}

@@ -1,0 +1,170 @@
+//! Asks container engines who a target is, over the API sockets that `docker` and `podman` use.
+//!
+//! An engine may be absent, slow, broken or hostile: whatever it does ends in an [`Answer`], in
+//! time, and nothing that it says is passed on unchecked.
+//!
+//! * `socket`: where an engine listens.
+//! * `client`: one HTTP request over a unix socket.
+//! * `answer`: what the JSON says.
+
+mod answer;
+mod client;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    net::IpAddr,
+    path::PathBuf,
+    time::Duration,
+};
+
+use futures::future::join;
+
+use crate::model::Engine;
+
+/// A container, as its engine tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Whose it is.
+    pub engine: Engine,
+    /// The full ID.
+    pub id: String,
+    /// The name, without docker's leading slash.
+    pub name: String,
+    /// Its first process, as the engine's machine counts. `None`: it does not run.
+    pub pid: Option<u32>,
+    /// Whose network it uses.
+    pub network: NetworkMode,
+}
+
+/// Whose network a container uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetworkMode {
+    /// Its own, or that of a namespace file: nobody else's that an engine knows of.
+    Own,
+    /// The host's.
+    Host,
+    /// That of this container, by ID or name, of the same engine.
+    Of(String),
+}
+
+/// What an engine said.
+#[derive(Debug)]
+pub enum Answer {
+    /// The container.
+    Found(Container),
+    /// It knows no such container.
+    NotFound,
+    /// Nothing of use: it is not there, refused, was not in time, knows several, or made no sense.
+    Silent(anyhow::Error),
+}
+
+/// Asks one engine for a container by full ID, name, or a beginning of the ID that no other has.
+///
+/// The engine resolves the reference, so it means what it means to `docker inspect`.
+pub async fn find(engine: Engine, reference: &str, patience: Duration) -> Answer {
+    match sockets(engine) {
+        Ok(sockets) => find_at(engine, &sockets, reference, patience).await,
+        Err(error) => Answer::Silent(error),
+    }
+}
+
+/// Asks all engines, side by side.
+///
+/// Podman may listen at docker's socket (the package `podman-docker`, or `DOCKER_HOST`): one
+/// container that two engines claim is podman's, and docker is left out.
+pub async fn find_anywhere(reference: &str, patience: Duration) -> Vec<(Engine, Answer)> {
+    let (docker, podman) =
+        join(find(Engine::Docker, reference, patience), find(Engine::Podman, reference, patience))
+            .await;
+    both(docker, podman)
+}
+
+/// The IP addresses that running containers have from their engines, each with its owner
+/// (`docker:web`). An engine that does not answer in time is left out.
+pub async fn addresses(patience: Duration) -> BTreeMap<IpAddr, String> {
+    running_anywhere(patience)
+        .await
+        .into_iter()
+        .flat_map(|(engine, running)| {
+            let owner = format!("{engine}:{}", running.name);
+            running.addresses.into_iter().map(move |address| (address, owner.clone()))
+        })
+        .collect()
+}
+
+/// The names of running containers, for completion. An engine that does not answer in time is
+/// left out.
+pub async fn names(patience: Duration) -> Vec<String> {
+    let names: BTreeSet<_> =
+        running_anywhere(patience).await.into_iter().map(|(_, running)| running.name).collect();
+    names.into_iter().collect()
+}
+
+async fn find_at(
+    engine: Engine,
+    sockets: &[PathBuf],
+    reference: &str,
+    patience: Duration,
+) -> Answer {
+    // It becomes part of a path, and no engine has a container of another name.
+    if !is_reference(reference) {
+        return Answer::NotFound;
+    }
+    // Without a version: that is the newest which the engine speaks. Docker 29 refuses every
+    // version below 1.44, docker 20.10 every version above 1.41.
+    let path = format!("/containers/{reference}/json");
+    match client::get(engine, sockets, &path, patience).await {
+        Ok(reply) => answer::inspected(engine, reference, &reply),
+        Err(error) => Answer::Silent(error),
+    }
+}
+
+fn both(docker: Answer, podman: Answer) -> Vec<(Engine, Answer)> {
+    let same = match (&docker, &podman) {
+        (Answer::Found(a), Answer::Found(b)) => a.id == b.id,
+        _ => false,
+    };
+    let mut answers = vec![(Engine::Docker, docker), (Engine::Podman, podman)];
+    if same {
+        answers.remove(0);
+    }
+    answers
+}
+
+/// Docker's come first, so that podman's take their places where podman listens at both sockets.
+async fn running_anywhere(patience: Duration) -> Vec<(Engine, answer::Running)> {
+    let of = |engine| async move {
+        let running = match sockets(engine) {
+            Ok(sockets) => running_at(engine, &sockets, patience).await,
+            Err(error) => Err(error),
+        };
+        running.unwrap_or_default().into_iter().map(move |running| (engine, running))
+    };
+    let (docker, podman) = join(of(Engine::Docker), of(Engine::Podman)).await;
+    docker.chain(podman).collect()
+}
+
+async fn running_at(
+    engine: Engine,
+    sockets: &[PathBuf],
+    patience: Duration,
+) -> anyhow::Result<Vec<answer::Running>> {
+    // `{"status":["running","paused"]}`. Without it podman leaves paused containers out.
+    let path = "/containers/json?filters=%7B%22status%22%3A%5B%22running%22%2C%22paused%22%5D%7D";
+    answer::listed(engine, &client::get(engine, sockets, path, patience).await?)
+}
+
+fn sockets(engine: Engine) -> anyhow::Result<Vec<PathBuf>> {
+    socket::candidates(engine, |variable| env::var_os(variable))
+}
+
+/// Whether an engine could have a container of this name or ID: docker's own rule, podman's too.
+fn is_reference(text: &str) -> bool {
+    text.len() <= 255
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+}
