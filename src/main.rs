@@ -1,2 +1,18 @@
-//! netcord
-fn main() {}
+//! Parses the command line, runs it, prints the error, sets the exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap_complete::CompleteEnv;
+use netcord::{cli, ops, output};
+
+fn main() -> ExitCode {
+    // A shell that completes a command line asks by an environment variable.
+    CompleteEnv::with_factory(cli::command).complete();
+    let cli = cli::Cli::parse();
+    let color = cli.global.color;
+    match ops::run(cli, &mut |_, _| Ok(())) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => ExitCode::from(output::report(&error, color)),
+    }
+}

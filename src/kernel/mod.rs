@@ -1,4 +1,321 @@
-//! The only code that reads or changes the kernel.
+//! The only code that reads or changes the kernel. One file per kind of object; this one hands a
+//! change to the right file and says what undoes it.
 
+mod address;
 pub mod conntrack;
+mod firewall;
+mod link;
+mod name;
+mod neighbour;
+mod netns;
 pub mod ports;
+pub mod process;
+mod rtnl;
+pub mod signal;
+mod sysctl;
+pub mod throwaway;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use anyhow::{Context, Result};
+use ipnetwork::IpNetwork;
+
+use crate::{
+    model::NetnsName,
+    plan::{Change, Place, Resource, Veth},
+};
+pub use address::{LinkAddress, TableRoute};
+pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
+pub use netns::{NETNS_DIR, Netns, named};
+use rtnl::Rtnl;
+
+/// The kernel of this host: the namespace that netcord was started in, and those of its targets.
+#[derive(Debug)]
+pub struct Kernel {
+    rtnl: Rtnl,
+    cookie: u64,
+    targets: BTreeMap<NetnsName, Netns>,
+}
+
+/// What applying a change came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was so already.
+    AlreadySo,
+    /// Done; this undoes it.
+    Done(Change),
+    /// Done, and what was there cannot be made again from the change alone.
+    Final,
+}
+
+impl Outcome {
+    fn of(changed: bool, inverse: impl FnOnce() -> Change) -> Self {
+        if changed { Self::Done(inverse()) } else { Self::AlreadySo }
+    }
+}
+
+impl Kernel {
+    /// Opens the kernel of the host that netcord was started in.
+    pub fn open() -> Result<Self> {
+        let rtnl = Rtnl::open().context("cannot open a netlink socket")?;
+        let cookie = netns::cookie_here().context(
+            "cannot tell this network namespace from others: Linux 5.14 or newer is needed",
+        )?;
+        Ok(Self { rtnl, cookie, targets: BTreeMap::new() })
+    }
+
+    /// Which namespace the host's own is.
+    pub fn cookie(&self) -> u64 {
+        self.cookie
+    }
+
+    /// Makes an open namespace known by the name that plans call it.
+    pub fn know(&mut self, name: NetnsName, netns: Netns) -> &Netns {
+        self.targets.entry(name).or_insert(netns)
+    }
+
+    /// The namespace that plans call so.
+    pub fn target(&self, name: &NetnsName) -> Option<&Netns> {
+        self.targets.get(name)
+    }
+
+    /// The process, if any, by which a known namespace was opened and that has ended since.
+    pub fn ended(&self) -> Option<u32> {
+        self.targets.values().find(|netns| !netns.lives()).and_then(Netns::pid)
+    }
+
+    /// Makes a change so. Firewall changes go to [`Kernel::apply_firewall`].
+    pub async fn apply(&mut self, change: &Change) -> Result<Outcome> {
+        match change {
+            Change::Create(resource) => self.create(change, resource).await,
+            Change::Delete(resource) => self.delete(change, resource).await,
+        }
+    }
+
+    async fn create(&mut self, change: &Change, resource: &Resource) -> Result<Outcome> {
+        let inverse = || Change::Delete(change.resource().clone());
+        let changed = match resource {
+            Resource::Name(named) => name::create(named, self.targets.get(&named.name))?,
+            Resource::Bridge { name, mac, mtu } => {
+                link::create_bridge(&self.rtnl, name, *mac, *mtu).await?
+            }
+            Resource::Veth(veth) => {
+                link::create_veth(&self.rtnl, self.known(&veth.netns)?, veth).await?
+            }
+            Resource::Alias { link, alias } => link::set_alias(&self.rtnl, link, alias).await?,
+            Resource::Port { link, flag } => link::set_port(&self.rtnl, link, *flag, true).await?,
+            Resource::Address { netns, link, address } => {
+                address::create(self.at(netns)?, link, *address).await?
+            }
+            Resource::Up { netns, link } => link::set_up(self.at(netns)?, link, true).await?,
+            Resource::Route { netns, route } => {
+                address::create_route(self.at(netns)?, route).await?
+            }
+            Resource::Sysctl { netns, key, value, .. } => {
+                return self.set_sysctl(netns, key, value);
+            }
+            Resource::FormerSysctl { netns, key, value } => {
+                return self.set_sysctl(netns, key, value);
+            }
+            Resource::Record(_) | Resource::Chain(_) | Resource::Rule(_) | Resource::Flows(_) => {
+                false
+            }
+        };
+        Ok(Outcome::of(changed, inverse))
+    }
+
+    async fn delete(&mut self, change: &Change, resource: &Resource) -> Result<Outcome> {
+        let inverse = || Change::Create(change.resource().clone());
+        let changed = match resource {
+            Resource::Name(named) => name::delete(named)?,
+            Resource::Bridge { name, .. } | Resource::Veth(Veth { host: name, .. }) => {
+                let gone = link::delete(&self.rtnl, name).await?;
+                return Ok(if gone { Outcome::Final } else { Outcome::AlreadySo });
+            }
+            Resource::Alias { link, .. } => link::set_alias(&self.rtnl, link, "").await?,
+            Resource::Port { link, flag } => link::set_port(&self.rtnl, link, *flag, false).await?,
+            Resource::Address { netns, link, address } => {
+                address::delete(self.at(netns)?, link, *address).await?
+            }
+            Resource::Up { netns, link } => link::set_up(self.at(netns)?, link, false).await?,
+            Resource::Route { netns, route } => {
+                address::delete_route(self.at(netns)?, route).await?
+            }
+            Resource::Sysctl { netns, key, reset, value } => {
+                return self.set_sysctl(netns, key, reset.unwrap_or(value));
+            }
+            Resource::Flows(flows) => {
+                conntrack::flush(flows)?;
+                false
+            }
+            Resource::FormerSysctl { .. }
+            | Resource::Record(_)
+            | Resource::Chain(_)
+            | Resource::Rule(_) => false,
+        };
+        Ok(Outcome::of(changed, inverse))
+    }
+
+    /// Makes neighbouring firewall changes so, in one transaction a family and table.
+    pub fn apply_firewall(&mut self, changes: &[&Change]) -> Result<Vec<Outcome>> {
+        firewall::apply(changes)
+    }
+
+    fn set_sysctl(&self, netns: &Place, key: &str, value: &str) -> Result<Outcome> {
+        let former = match netns {
+            None => sysctl::write(key, value),
+            Some(name) => self.known(name)?.within(|| sysctl::write(key, value))?,
+        }?;
+        Ok(former.map_or(Outcome::AlreadySo, |value| {
+            let (netns, key) = (netns.clone(), key.to_owned());
+            Outcome::Done(Change::Create(Resource::FormerSysctl { netns, key, value }))
+        }))
+    }
+
+    fn at(&self, netns: &Place) -> Result<&Rtnl> {
+        match netns {
+            None => Ok(&self.rtnl),
+            Some(name) => self.known(name).map(Netns::rtnl),
+        }
+    }
+
+    fn known(&self, name: &NetnsName) -> Result<&Netns> {
+        self.targets.get(name).with_context(|| format!("the namespace `{name}` is not open"))
+    }
+}
+
+/// Reading.
+impl Kernel {
+    /// One link of the host.
+    pub async fn link(&self, name: &str) -> Result<Option<Link>> {
+        link::get(&self.rtnl, name).await
+    }
+
+    /// All links of the host, by index.
+    pub async fn links(&self) -> Result<HashMap<u32, Link>> {
+        link::all(&self.rtnl, None).await
+    }
+
+    /// The ports of a bridge of the host.
+    pub async fn ports(&self, bridge: &Link) -> Result<Vec<Link>> {
+        Ok(link::all(&self.rtnl, Some(bridge.index)).await?.into_values().collect())
+    }
+
+    /// All addresses of the host.
+    pub async fn addresses(&self) -> Result<Vec<LinkAddress>> {
+        address::all(&self.rtnl).await
+    }
+
+    /// The addresses of one link of the host, global ones only.
+    pub async fn addresses_of(&self, link: &Link) -> Result<Vec<IpNetwork>> {
+        Ok(global_addresses(&self.addresses().await?, link))
+    }
+
+    /// The routes of the host's main table.
+    pub async fn routes(&self) -> Result<Vec<TableRoute>> {
+        address::routes(&self.rtnl).await
+    }
+
+    /// The link of the host that a route leads by.
+    pub async fn link_of(&self, route: &TableRoute) -> Result<Option<Link>> {
+        let Some(index) = route.index else { return Ok(None) };
+        Ok(self.links().await?.remove(&index))
+    }
+
+    /// Addresses that the neighbours and the forwarding table of a bridge tell of, and who has
+    /// them as far as can be told.
+    pub async fn heard_on(&self, bridge: &Link) -> Result<BTreeMap<IpAddr, String>> {
+        neighbour::heard(&self.rtnl, bridge.index).await
+    }
+
+    /// Asks a link's neighbours for an address: who answers within the time a local one takes?
+    pub async fn who_has(&self, link: &Link, address: IpAddr) -> Result<Option<String>> {
+        neighbour::who_has(&self.rtnl, link.index, address).await
+    }
+
+    /// A value below `/proc/sys`, on the host.
+    pub fn sysctl(&self, key: &str) -> Result<Option<String>> {
+        sysctl::read(key)
+    }
+
+    /// The names in `/run/netns`.
+    pub fn netns_names(&self) -> BTreeSet<NetnsName> {
+        let entries = std::fs::read_dir(NETNS_DIR).into_iter().flatten().flatten();
+        entries.filter_map(|e| e.file_name().into_string().ok()?.parse().ok()).collect()
+    }
+
+    /// The comments of netcord's rules in the kernel, if iptables is installed.
+    pub fn rule_comments(&self) -> Vec<String> {
+        firewall::comments()
+    }
+
+    /// Whether frames that only cross a bridge meet iptables on this host (br_netfilter).
+    pub fn bridged_frames_meet_iptables(&self) -> Result<bool> {
+        Ok(sysctl::read("net/bridge/bridge-nf-call-iptables")?.is_some_and(|v| v != "0"))
+    }
+}
+
+/// Reading inside a target.
+impl Netns {
+    /// Its links, by index.
+    pub async fn links(&self) -> Result<HashMap<u32, Link>> {
+        link::all(self.rtnl(), None).await
+    }
+
+    /// The addresses of one of its links, global ones only, IPv4 first.
+    pub async fn addresses(&self, link: &Link) -> Result<Vec<IpNetwork>> {
+        Ok(global_addresses(&address::all(self.rtnl()).await?, link))
+    }
+
+    /// The routes of its main table.
+    pub async fn routes(&self) -> Result<Vec<TableRoute>> {
+        address::routes(self.rtnl()).await
+    }
+}
+
+impl Link {
+    /// Whether it is a port of this bridge.
+    pub fn is_port_of(&self, bridge: &Self) -> bool {
+        self.master == Some(bridge.index)
+    }
+
+    /// Whether it is the other end of this veth.
+    pub fn is_peer_of(&self, other: &Self) -> bool {
+        self.kind == LinkKind::Veth && self.peer == Some(other.index)
+    }
+
+    /// Whether a route leads by it.
+    pub fn carries(&self, route: &TableRoute) -> bool {
+        route.index == Some(self.index)
+    }
+
+    /// Whether an address is one of its own.
+    pub fn has(&self, address: &LinkAddress) -> bool {
+        address.index == self.index
+    }
+}
+
+/// The addresses of a link that are more than link-local, IPv4 first.
+fn global_addresses(all: &[LinkAddress], link: &Link) -> Vec<IpNetwork> {
+    let link_local = |ip: IpAddr| match ip {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let mut found: Vec<_> = all
+        .iter()
+        .filter(|a| link.has(a))
+        .map(|a| a.address)
+        .filter(|a| !link_local(a.ip()))
+        .collect();
+    found.sort_by_key(IpNetwork::is_ipv6);
+    found
+}
+
+/// The path by which this process reaches an open file again.
+fn proc_self_fd(file: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}

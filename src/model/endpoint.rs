@@ -1,8 +1,11 @@
 //! Endpoints: one target's attachment to one network.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
-use ipnetwork::IpNetwork;
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
 use super::{LinkName, Mac, NetnsName, PublishedPort, stable_hash};
@@ -60,7 +63,24 @@ impl Route {
     pub const PROTOCOL: u8 = 110;
 }
 
+impl Route {
+    /// A default route of netcord's own.
+    pub fn default_by(gateway: IpAddr, link: LinkName) -> Self {
+        let any = if gateway.is_ipv4() {
+            IpNetwork::V4(Ipv4Network::new_checked(Ipv4Addr::UNSPECIFIED, 0).expect("/0 is valid"))
+        } else {
+            IpNetwork::V6(Ipv6Network::new_checked(Ipv6Addr::UNSPECIFIED, 0).expect("/0 is valid"))
+        };
+        Self { destination: any, gateway: Some(gateway), link, metric: 0, protocol: Self::PROTOCOL }
+    }
+}
+
 impl Endpoint {
+    /// Whether it has an address of IPv6.
+    pub fn has_ipv6(&self) -> bool {
+        self.addresses.iter().any(IpNetwork::is_ipv6)
+    }
+
     /// The address of this family.
     pub fn address(&self, is_ipv4: bool) -> Option<IpAddr> {
         self.addresses.iter().map(IpNetwork::ip).find(|a| a.is_ipv4() == is_ipv4)

@@ -105,6 +105,11 @@ impl PublishedPort {
             && self.host.overlaps(other.host)
     }
 
+    /// Whether the host's 127.0.0.1 leads to it too.
+    pub fn reaches_loopback(&self) -> bool {
+        self.host_ip.is_ipv4() && (self.host_ip.is_unspecified() || self.host_ip.is_loopback())
+    }
+
     /// Whether this is what `spec` asks for.
     pub fn is_of(&self, spec: &PortSpec) -> bool {
         let host_ip = spec.host_ip.is_none_or(|ip| ip == self.host_ip)
@@ -159,6 +164,27 @@ fn port(text: &str) -> Result<u16, Invalid> {
     match text.parse::<u16>() {
         Ok(port @ 1..) if !text.starts_with('+') => Ok(port),
         _ => Err(Invalid::new(format!("`{}` is not a port (1 to 65535)", text.escape_debug()))),
+    }
+}
+
+/// Reads back what `Display` writes: the comment of its rule is a mark that outlives the record.
+impl FromStr for PublishedPort {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let malformed = || Invalid::new(format!("`{}` is no published port", text.escape_debug()));
+        let (host, inside) = text.split_once(" -> ").ok_or_else(malformed)?;
+        let (inside, protocol) = inside.rsplit_once('/').ok_or_else(malformed)?;
+        let (host_ip, host) = host.rsplit_once(':').ok_or_else(malformed)?;
+        let (address, container) = inside.rsplit_once(':').ok_or_else(malformed)?;
+        Ok(Self {
+            host_ip: self::host_ip(host_ip)?,
+            host: host.parse()?,
+            address: self::host_ip(address)?,
+            container: container.parse()?,
+            protocol: protocol.parse()?,
+            chosen: false,
+        })
     }
 }
 
@@ -323,6 +349,9 @@ mod tests {
         let mut v6 = published("::", 8080);
         v6.address = "fd00::2".parse().unwrap();
         assert_eq!(v6.to_string(), "[::]:8080 -> [fd00::2]:80/tcp");
+        for port in [published("1.2.3.4", 8080), v6] {
+            assert_eq!(port.to_string().parse::<PublishedPort>(), Ok(port));
+        }
     }
 
     #[test]

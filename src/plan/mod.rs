@@ -1,5 +1,305 @@
-//! What is to be done, as data. Pure.
+//! Plans: what to do about a request, as data. Pure: a plan is a function of the model and prints
+//! without a kernel.
+//!
+//! A [`Plan`] is a list of [`Step`]s, a step is a reason and a [`Change`], a change creates or
+//! deletes one [`Resource`]: one netlink message, one shell command. Resources name each other,
+//! never by index or file descriptor. Removal has no plans of its own, see [`reverse`].
 
+mod endpoint;
+mod explain;
+mod firewall;
 mod flows;
+mod netns;
+mod network;
+mod publish;
 
+use std::fmt::Debug;
+
+use ipnetwork::IpNetwork;
+
+use crate::model::{Endpoint, LinkName, Mac, NamedNetns, NetnsName, Network, PublishedPort, Route};
+
+pub use endpoint::attach;
+pub use explain::{command, quote};
+pub use firewall::{Chain, Family, OWN_CHAINS, Rule, Table, base};
 pub use flows::Flows;
+pub use netns::name;
+pub use network::create;
+pub use publish::publish;
+
+/// Steps, in the order in which they are done.
+pub type Plan = Vec<Step>;
+
+/// One change and its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Why, in words a newcomer understands: one sentence, lower case, no full stop.
+    pub why: &'static str,
+    /// What.
+    pub change: Change,
+    /// For how long.
+    pub scope: Scope,
+}
+
+/// How long a step's effect is wanted: it decides what a reverse plan leaves in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// As long as what the plan is for.
+    Own,
+    /// As long as the endpoint has a published port.
+    EndpointPorts,
+    /// As long as the network has a published port.
+    NetworkPorts,
+    /// As long as anything of netcord's on this host needs the firewall.
+    Firewall,
+    /// A switch of the whole host that others come to rely on: it stays.
+    Host,
+}
+
+/// To create or to delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Make it be there, as described.
+    Create(Resource),
+    /// Make it be gone.
+    Delete(Resource),
+}
+
+/// One thing that the kernel, or netcord's records, can have or lack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// What was asked for, so that a later run can always finish the job.
+    Record(Record),
+    /// A name in `/run/netns`.
+    Name(NamedNetns),
+    /// A bridge, down.
+    Bridge {
+        /// Its name.
+        name: LinkName,
+        /// Fixed at creation.
+        mac: Mac,
+        /// Bytes.
+        mtu: u32,
+    },
+    /// A veth pair, born in place.
+    Veth(Veth),
+    /// A link's alias: whose it is.
+    Alias {
+        /// The link, on the host.
+        link: LinkName,
+        /// At most 255 bytes.
+        alias: String,
+    },
+    /// A switch of a bridge port, turned on.
+    Port {
+        /// The port.
+        link: LinkName,
+        /// Which switch.
+        flag: PortFlag,
+    },
+    /// An address of a link.
+    Address {
+        /// Where.
+        netns: Place,
+        /// The link.
+        link: LinkName,
+        /// The address with its subnet's length.
+        address: IpNetwork,
+    },
+    /// A link that is up.
+    Up {
+        /// Where.
+        netns: Place,
+        /// The link's name; `lo` is none of ours, hence text.
+        link: String,
+    },
+    /// A route.
+    Route {
+        /// Where.
+        netns: Place,
+        /// The route, in the main table.
+        route: Route,
+    },
+    /// A value below `/proc/sys`.
+    Sysctl {
+        /// Where.
+        netns: Place,
+        /// Path below `/proc/sys`: dots may be part of a link's name.
+        key: String,
+        /// What it is to be.
+        value: &'static str,
+        /// What it is when deleted; it never reaches a reverse plan if there is none.
+        reset: Option<&'static str>,
+    },
+    /// A sysctl's former value, which only a rollback knows.
+    FormerSysctl {
+        /// Where.
+        netns: Place,
+        /// Path below `/proc/sys`.
+        key: String,
+        /// What it was.
+        value: String,
+    },
+    /// A chain of our own.
+    Chain(Chain),
+    /// A rule of our own.
+    Rule(Rule),
+    /// Flows that conntrack remembers; they are only ever deleted.
+    Flows(Flows),
+}
+
+/// The namespace of a resource: the host's, or the one with this name in `/run/netns`.
+pub type Place = Option<NetnsName>;
+
+/// A part of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A network, without endpoints.
+    Network(Network),
+    /// An endpoint of a network, without its ports.
+    Endpoint {
+        /// The network's name.
+        network: LinkName,
+        /// The endpoint.
+        endpoint: Endpoint,
+    },
+    /// A published port of an endpoint.
+    Port {
+        /// The network's name.
+        network: LinkName,
+        /// The endpoint's host end, which identifies it.
+        host_ifname: LinkName,
+        /// The port.
+        port: PublishedPort,
+    },
+    /// A name in `/run/netns`.
+    Name(NamedNetns),
+}
+
+/// A veth pair: the host end up and a port of a bridge, the peer in its namespace, under its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Veth {
+    /// The host end.
+    pub host: LinkName,
+    /// Of the host end.
+    pub host_mac: Mac,
+    /// Whose port the host end is.
+    pub bridge: LinkName,
+    /// Where the peer is.
+    pub netns: NetnsName,
+    /// The peer.
+    pub peer: LinkName,
+    /// Of the peer.
+    pub mac: Mac,
+    /// Of both, bytes.
+    pub mtu: u32,
+}
+
+/// A switch of a bridge port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortFlag {
+    /// Speaks only to ports that are not isolated, so only to the bridge itself.
+    Isolated,
+    /// Frames may leave by the port by which they came.
+    Hairpin,
+}
+
+/// The device group of every link that netcord makes ("nc"): it is set as the link is born, when
+/// an alias cannot be, so a link is never without a mark.
+pub const LINK_GROUP: u32 = 0x6e63;
+
+/// What the alias of every link of ours begins with.
+pub const ALIAS_PREFIX: &str = "netcord:";
+
+impl Step {
+    fn create(why: &'static str, resource: Resource) -> Self {
+        Self { why, change: Change::Create(resource), scope: Scope::Own }
+    }
+
+    fn delete(why: &'static str, resource: Resource) -> Self {
+        Self { why, change: Change::Delete(resource), scope: Scope::Own }
+    }
+
+    fn until(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+}
+
+impl Change {
+    /// What it is about.
+    pub fn resource(&self) -> &Resource {
+        match self {
+            Self::Create(resource) | Self::Delete(resource) => resource,
+        }
+    }
+
+    /// The change that takes this one back.
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Create(resource) => Self::Delete(resource),
+            // Forgotten flows stay forgotten, and are forgotten again.
+            Self::Delete(flows @ Resource::Flows(_)) => Self::Delete(flows),
+            Self::Delete(resource) => Self::Create(resource),
+        }
+    }
+}
+
+/// The plan that takes a plan's effect away: its changes reversed, last first, so that published
+/// ports close first and protections fall last.
+///
+/// Left out is what falls with its link anyway, what has no value to go back to, and what `keep`
+/// says others still need.
+pub fn reverse(plan: Plan, keep: impl Fn(&Step) -> bool) -> Plan {
+    let mut reversed: Plan = Vec::with_capacity(plan.len());
+    let falling: Vec<_> = plan.iter().filter_map(|s| made_link(&s.change)).collect();
+    let mut flows = Vec::new();
+    for step in plan.iter().rev() {
+        let resource = step.change.resource();
+        if step.scope == Scope::Host || keep(step) || has_no_way_back(resource) {
+            continue;
+        }
+        if falling.iter().any(|made| falls_with(resource, made)) {
+            continue;
+        }
+        let step = Step { change: step.change.clone().reversed(), ..step.clone() };
+        // Flows can be forgotten for good once no rule makes them anew.
+        if matches!(resource, Resource::Flows(_)) { flows.push(step) } else { reversed.push(step) }
+    }
+    let after_rules = reversed
+        .iter()
+        .rposition(|s| matches!(s.change, Change::Delete(Resource::Rule(_))))
+        .map_or(0, |i| i + 1);
+    reversed.splice(after_rules..after_rules, flows);
+    reversed
+}
+
+/// A link that a change makes, on the host or, as the peer of a veth, in a namespace.
+fn made_link(change: &Change) -> Option<[(Place, &LinkName); 2]> {
+    match change {
+        Change::Create(Resource::Bridge { name, .. }) => Some([(None, name), (None, name)]),
+        Change::Create(Resource::Veth(v)) => {
+            Some([(None, &v.host), (Some(v.netns.clone()), &v.peer)])
+        }
+        _ => None,
+    }
+}
+
+fn falls_with(resource: &Resource, made: &[(Place, &LinkName); 2]) -> bool {
+    let on = |place: &Place, link: &str| made.iter().any(|(p, l)| p == place && l.as_str() == link);
+    match resource {
+        Resource::Alias { link, .. } | Resource::Port { link, .. } => on(&None, link.as_str()),
+        Resource::Address { netns, link, .. } => on(netns, link.as_str()),
+        Resource::Up { netns, link } => on(netns, link),
+        Resource::Route { netns, route } => on(netns, route.link.as_str()),
+        // net/FAMILY/conf/LINK/NAME
+        Resource::Sysctl { netns, key, .. } => {
+            key.split('/').nth(3).is_some_and(|link| on(netns, link))
+        }
+        _ => false,
+    }
+}
+
+fn has_no_way_back(resource: &Resource) -> bool {
+    matches!(resource, Resource::Sysctl { reset: None, .. } | Resource::Alias { .. })
+}

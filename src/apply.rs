@@ -1,0 +1,148 @@
+//! Carries out a plan: step by step, remembering what undoes it.
+//!
+//! On any failure, and on SIGINT or SIGTERM, what was done is undone, newest first. What cannot be
+//! undone is deletion of a link: from there on a plan is carried to its end, as far as it goes.
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::{
+    error::{Error, Kind},
+    kernel::{Kernel, Outcome, signal::Held},
+    plan::{Change, Plan, Resource, Scope, Step, command},
+    state::State,
+};
+
+/// Is told of each step before it is done, with its number; what it returns as an error fails the
+/// step.
+pub type Watch<'a> = dyn FnMut(usize, &Step) -> Result<()> + 'a;
+
+/// Carries out a plan; tells whether anything changed.
+///
+/// # Errors
+/// The first failure, after rolling back. [`Kind::NotRolledBack`] lists what is left to do as
+/// commands.
+pub async fn carry_out(
+    plan: &Plan,
+    kernel: &mut Kernel,
+    state: &mut State,
+    watch: &mut Watch<'_>,
+) -> Result<bool> {
+    let held = Held::new().context("cannot hold signals back")?;
+    let mut run = Run { kernel, state, inverses: Vec::new(), changed: false, undoable: true };
+    let mut failures: Vec<anyhow::Error> = Vec::new();
+    let mut next = 0;
+    while next < plan.len() {
+        let group = group_at(plan, next);
+        // What is not done yet stays on record, so that a later run can finish it.
+        if !failures.is_empty() && forgets(&plan[next].change) {
+            next += group;
+            continue;
+        }
+        let result = match held.came() {
+            Some(kind) if run.undoable => {
+                Err(Error::new(kind, "interrupted: everything is as it was before").into())
+            }
+            _ => run.steps(&plan[next..next + group], next, watch).await,
+        };
+        next += group;
+        if let Err(error) = result {
+            if run.undoable {
+                return Err(run.roll_back(error).await);
+            }
+            failures.push(error);
+        }
+    }
+    if let Some(pid) = run.kernel.ended() {
+        let error = Error::not_found(format!("process {pid} ended meanwhile"));
+        return Err(run.roll_back(error.into()).await);
+    }
+    match failures.into_iter().next() {
+        Some(first) => Err(first),
+        None => Ok(run.changed),
+    }
+}
+
+fn forgets(change: &Change) -> bool {
+    matches!(change, Change::Delete(Resource::Record(_)))
+}
+
+/// How many steps from here on travel together: neighbouring changes of the firewall.
+fn group_at(plan: &Plan, start: usize) -> usize {
+    plan[start..].iter().take_while(|s| is_firewall(&s.change)).count().max(1)
+}
+
+fn is_firewall(change: &Change) -> bool {
+    matches!(change.resource(), Resource::Chain(_) | Resource::Rule(_))
+}
+
+struct Run<'a> {
+    kernel: &'a mut Kernel,
+    state: &'a mut State,
+    inverses: Vec<Change>,
+    changed: bool,
+    undoable: bool,
+}
+
+impl Run<'_> {
+    async fn steps(&mut self, steps: &[Step], first: usize, watch: &mut Watch<'_>) -> Result<()> {
+        for (i, step) in steps.iter().enumerate() {
+            watch(first + i, step)?;
+        }
+        let changes: Vec<_> = steps.iter().map(|s| &s.change).collect();
+        for outcome in self.apply(&changes).await? {
+            match outcome {
+                Outcome::AlreadySo => continue,
+                Outcome::Done(inverse) => self.inverses.push(inverse),
+                Outcome::Final => self.undoable = false,
+            }
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, changes: &[&Change]) -> Result<Vec<Outcome>> {
+        let [one] = changes else { return self.kernel.apply_firewall(changes) };
+        let recorded = match one {
+            Change::Create(Resource::Record(record)) => self.state.create(record)?,
+            Change::Delete(Resource::Record(record)) => self.state.delete(record)?,
+            change if is_firewall(change) => return self.kernel.apply_firewall(changes),
+            change => return Ok(vec![self.kernel.apply(change).await?]),
+        };
+        Ok(vec![recorded.map_or(Outcome::AlreadySo, Outcome::Done)])
+    }
+
+    /// Undoes what was done, newest first, and returns the failure to report.
+    async fn roll_back(&mut self, failure: anyhow::Error) -> anyhow::Error {
+        let mut left = Vec::new();
+        let mut inverses = std::mem::take(&mut self.inverses);
+        inverses.reverse();
+        let mut rest = inverses.as_slice();
+        while !rest.is_empty() {
+            let together = rest.iter().take_while(|c| is_firewall(c)).count().max(1);
+            let (group, later) = rest.split_at(together);
+            let changes: Vec<_> = group.iter().collect();
+            if let Err(error) = self.apply(&changes).await {
+                left.push((group, error));
+            }
+            rest = later;
+        }
+        if left.is_empty() {
+            return failure;
+        }
+        let why = left.iter().map(|(_, error)| format!("{error:#}")).collect::<Vec<_>>().join("; ");
+        let commands: Vec<_> = left
+            .iter()
+            .flat_map(|(group, _)| group.iter())
+            .filter_map(|change| {
+                command(&Step { why: "", change: change.clone(), scope: Scope::Own })
+            })
+            .map(|line| format!("    {line}"))
+            .collect();
+        let message = format!("{failure:#}; and it could not be undone whole: {why}");
+        let mut error = Error::new(Kind::NotRolledBack, message);
+        if !commands.is_empty() {
+            error = error.hint(format!("finish by hand with\n{}", commands.join("\n")));
+        }
+        anyhow!(error)
+    }
+}

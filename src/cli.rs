@@ -1,0 +1,594 @@
+//! The command line: verbs, flags, help. No behaviour.
+//!
+//! Words and flags are docker's where the meaning is docker's. What is here is a contract: it only
+//! ever gains.
+
+use std::{ffi::OsString, net::IpAddr, path::PathBuf};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::{ArgValueCompleter, Shell};
+use ipnetwork::IpNetwork;
+
+use crate::{
+    complete,
+    model::{LinkName, Mac, NetnsName, PortSpec, Protocol, Target},
+};
+
+/// Wire anything that has a Linux network namespace
+///
+/// netcord is a `docker network` for containers that were started with --network=none, for
+/// processes and for namespaces made with `ip netns`. Every command does the steps that one would
+/// do by hand, can be repeated, and undoes what it did if it fails. There is no daemon.
+#[derive(Debug, Parser)]
+#[command(name = "netcord", version, max_term_width = 100, disable_help_subcommand = true, after_long_help = AFTER_HELP)]
+pub struct Cli {
+    /// Flags of all verbs
+    #[command(flatten)]
+    pub global: Global,
+    /// The verb
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+A TARGET is a process ID (1310, pid:1310), a name in /run/netns (web, netns:web), a container of an
+engine that answers (web, docker:web, podman:web), or a namespace file (/proc/1310/ns/net,
+path:FILE).
+
+Exit codes: 0 done, or so already; 1 failed; 2 usage; 3 not found; 4 conflict; 5 permission;
+6 kernel feature or helper program missing; 7 timeout; 8 could not roll back whole; of `-- CMD`
+CMD's own, or 125, 126, 127 as docker's; 130 and 143 interrupted, after rolling back.";
+
+/// Flags of all verbs.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Print what would be done as a shell script, and change nothing
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+    /// Print each step and its reason on stderr as it is done
+    #[arg(long, global = true)]
+    pub explain: bool,
+    /// How to print results
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "table",
+        hide_default_value = true
+    )]
+    pub format: Format,
+    /// When to use colour
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub color: Color,
+    /// Print nothing but errors; of ls and ps, names only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Print each command on stderr as it is done
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// How to print results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: a table, or a line
+    Table,
+    /// One JSON value
+    Json,
+    /// One JSON object a line
+    Jsonl,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Ensure a namespace with nothing but a running lo, and print its path
+    #[command(
+        after_help = "Examples:\n  netcord none web\n  netcord none web -- httpd -f\n  netcord none web --of 1310"
+    )]
+    None(None),
+    /// Print the path of the host's namespace, or run a command on the host's stack
+    Host(Host),
+    /// Print the path of a target's namespace, or run a command in it
+    #[command(
+        after_help = "Examples:\n  netcord container web\n  netcord container 1310 -- ip addr"
+    )]
+    Container(Container),
+    /// Ensure a bridge network
+    #[command(
+        after_help = "Examples:\n  netcord bridge lab0\n  netcord bridge lab0 --subnet 10.9.0.0/24 --ipv6\n  netcord bridge back --internal"
+    )]
+    Bridge(Bridge),
+    /// Ensure a network, in docker's words
+    Create(Create),
+    /// Attach targets to a network
+    #[command(
+        visible_alias = "connect",
+        after_help = "Examples:\n  netcord attach lab0 1310\n  netcord attach docker0 1310 --ip 172.17.0.10/16 --gateway 172.17.0.1\n  netcord attach lab0 web -p 8080:80"
+    )]
+    Attach(Attach),
+    /// Detach targets from a network
+    #[command(visible_alias = "disconnect")]
+    Detach(Detach),
+    /// Publish ports of a target on the host
+    #[command(
+        after_help = "PORT is [HOSTIP:][HOSTPORT[-END]:]PORT[-END][/tcp|udp|sctp], as of `docker run -p`.\n\nExamples:\n  netcord publish web 8080:80\n  netcord publish web 127.0.0.1:5353:53/udp 9000-9010:9000-9010"
+    )]
+    Publish(Publish),
+    /// Take published ports back
+    Unpublish(Unpublish),
+    /// List a target's published ports
+    Port(Port),
+    /// List networks
+    #[command(visible_alias = "list")]
+    Ls(Ls),
+    /// List endpoints
+    Ps(Ps),
+    /// Show networks and targets as JSON
+    Inspect(Inspect),
+    /// Remove networks that nothing is attached to
+    #[command(visible_alias = "remove")]
+    Rm(Rm),
+    /// Remove what is dead: stale names, leases, rules, half-made links
+    Prune,
+    /// Open a throwaway host: a shell, or a command, where everything works without root
+    #[command(
+        after_help = "Inside are fresh user, mount, PID and network namespaces and a private /run. All of it is gone at exit.\n\nExamples:\n  netcord lab\n  netcord lab -- sh examples/null-mode.sh"
+    )]
+    Lab(Lab),
+    /// Print a shell's completion script
+    #[command(
+        after_help = "Examples:\n  netcord completions bash > /etc/bash_completion.d/netcord\n  source <(netcord completions zsh)"
+    )]
+    Completions(Completions),
+    /// Print the manual page, or write one a verb
+    Man(Man),
+}
+
+/// A command after `--`.
+#[derive(Args, Debug)]
+pub struct CommandLine {
+    /// A command to run, and its arguments
+    #[arg(last = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+/// `none`
+#[derive(Args, Debug)]
+pub struct None {
+    /// The namespace's name in /run/netns
+    #[arg(value_name = "NAME")]
+    pub name: NetnsName,
+    /// Name a running target's namespace, and configure nothing else
+    #[arg(long, value_name = "TARGET", conflicts_with = "command", add = ArgValueCompleter::new(complete::targets))]
+    pub of: Option<Target>,
+    /// A command
+    #[command(flatten)]
+    pub command: CommandLine,
+}
+
+/// `host`
+#[derive(Args, Debug)]
+pub struct Host {
+    /// A command
+    #[command(flatten)]
+    pub command: CommandLine,
+}
+
+/// `container`
+#[derive(Args, Debug)]
+pub struct Container {
+    /// Whose namespace
+    #[arg(add = ArgValueCompleter::new(complete::targets))]
+    pub target: Target,
+    /// A command
+    #[command(flatten)]
+    pub command: CommandLine,
+}
+
+/// `bridge`
+#[derive(Args, Debug)]
+pub struct Bridge {
+    /// The network's name, which is the bridge's: 15 bytes at most
+    #[arg(value_name = "NETWORK")]
+    pub name: LinkName,
+    /// A subnet; one of each family at most [default: the lowest free of docker's pools]
+    #[arg(long, value_name = "CIDR")]
+    pub subnet: Vec<Cidr>,
+    /// The bridge's address, which is the endpoints' gateway [default: the subnet's first]
+    #[arg(long, value_name = "IP")]
+    pub gateway: Vec<IpAddr>,
+    /// Where in the subnet addresses are given out from
+    #[arg(long, value_name = "CIDR")]
+    pub ip_range: Vec<Cidr>,
+    /// In bytes [default: that of the link with the host's default route]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(68..=65535))]
+    pub mtu: Option<u32>,
+    /// Have an IPv6 subnet too [default: a /64 of this host's own unique local prefix]
+    #[arg(long)]
+    pub ipv6: bool,
+    /// Reach nothing outside
+    #[arg(long)]
+    pub internal: bool,
+    /// Endpoints do not reach each other, only the host, the outside and published ports
+    #[arg(long)]
+    pub isolate: bool,
+    /// Leave source addresses as they are
+    #[arg(long)]
+    pub no_masquerade: bool,
+    /// Something of your own to remember
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub label: Vec<(String, String)>,
+}
+
+/// `create`
+#[derive(Args, Debug)]
+pub struct Create {
+    /// How the network is wired
+    #[arg(short, long, value_name = "DRIVER", default_value = "bridge")]
+    pub driver: Driver,
+    /// As of `bridge`
+    #[command(flatten)]
+    pub bridge: Bridge,
+}
+
+/// How a network is wired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Driver {
+    /// A Linux bridge with the gateway's address on it
+    Bridge,
+}
+
+/// `attach`
+#[derive(Args, Debug)]
+pub struct Attach {
+    /// The network: one of netcord's, or any bridge of this host
+    #[arg(add = ArgValueCompleter::new(complete::networks))]
+    pub network: LinkName,
+    /// Whom to attach
+    #[arg(value_name = "TARGET", required = true, add = ArgValueCompleter::new(complete::targets))]
+    pub targets: Vec<Target>,
+    /// An address; one of each family at most [default: the lowest free one]
+    #[arg(long, value_name = "IP[/LEN]")]
+    pub ip: Vec<Address>,
+    /// The default route's gateway, or `none` [default: the network's, if there is no default route yet]
+    #[arg(long, value_name = "IP|none")]
+    pub gateway: Vec<Gateway>,
+    /// The inner link's MAC address [default: 02:42 and the IPv4 address]
+    #[arg(long)]
+    pub mac: Option<Mac>,
+    /// The inner link's name [default: the next free ethN]
+    #[arg(long, value_name = "NAME")]
+    pub ifname: Option<LinkName>,
+    /// The outer link's name [default: nc and a hash]
+    #[arg(long, value_name = "NAME")]
+    pub host_ifname: Option<LinkName>,
+    /// Of both links, in bytes [default: the bridge's]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(68..=65535))]
+    pub mtu: Option<u32>,
+    /// One more route inside
+    #[arg(long, value_name = "DST[,GATEWAY]")]
+    pub route: Vec<RouteSpec>,
+    /// Publish a port, as of `publish`
+    #[arg(short, long, value_name = "PORT")]
+    pub publish: Vec<PortSpec>,
+    /// The target's name in /run/netns [default: the PID, or the container's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<NetnsName>,
+    /// Wait for the targets to appear, this long at most
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
+    pub wait: Option<u64>,
+}
+
+/// `detach`
+#[derive(Args, Debug)]
+pub struct Detach {
+    /// The network
+    #[arg(add = ArgValueCompleter::new(complete::networks))]
+    pub network: LinkName,
+    /// Whom to detach
+    #[arg(value_name = "TARGET", required = true, add = ArgValueCompleter::new(complete::targets))]
+    pub targets: Vec<Target>,
+    /// Only the endpoint with this inner link
+    #[arg(long, value_name = "NAME")]
+    pub ifname: Option<LinkName>,
+}
+
+/// `publish`
+#[derive(Args, Debug)]
+pub struct Publish {
+    /// Whose ports
+    #[arg(add = ArgValueCompleter::new(complete::targets))]
+    pub target: Target,
+    /// Which ports, and where
+    #[arg(value_name = "PORT", required = true)]
+    pub ports: Vec<PortSpec>,
+}
+
+/// `unpublish`
+#[derive(Args, Debug)]
+pub struct Unpublish {
+    /// Whose ports
+    #[arg(add = ArgValueCompleter::new(complete::targets))]
+    pub target: Target,
+    /// Which ports, as they were published
+    #[arg(value_name = "PORT", required_unless_present = "all")]
+    pub ports: Vec<PortSpec>,
+    /// All of the target's
+    #[arg(long, conflicts_with = "ports")]
+    pub all: bool,
+}
+
+/// `port`
+#[derive(Args, Debug)]
+pub struct Port {
+    /// Whose ports
+    #[arg(add = ArgValueCompleter::new(complete::targets))]
+    pub target: Target,
+    /// Only this port of the target
+    #[arg(value_name = "PORT[/PROTO]")]
+    pub port: Option<InnerPort>,
+}
+
+/// `ls`
+#[derive(Args, Debug)]
+pub struct Ls {
+    /// Only networks that match: name=NAME, mode=MODE, label=KEY[=VALUE]
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub filter: Vec<(String, String)>,
+}
+
+/// `ps`
+#[derive(Args, Debug)]
+pub struct Ps {
+    /// Only this network's
+    #[arg(add = ArgValueCompleter::new(complete::networks))]
+    pub network: Option<LinkName>,
+}
+
+/// `inspect`
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// Networks and targets [default: everything on this host]
+    #[arg(value_name = "NETWORK|TARGET", add = ArgValueCompleter::new(complete::networks_and_targets))]
+    pub names: Vec<String>,
+    /// Print the commands that would make it by hand
+    #[arg(long)]
+    pub commands: bool,
+}
+
+/// `rm`
+#[derive(Args, Debug)]
+pub struct Rm {
+    /// Networks, or namespaces that `none` made
+    #[arg(value_name = "NETWORK", required = true, add = ArgValueCompleter::new(complete::networks))]
+    pub names: Vec<NetnsName>,
+}
+
+/// `lab`
+#[derive(Args, Debug)]
+pub struct Lab {
+    /// Become the first process: not for people
+    #[arg(long, hide = true)]
+    pub first_process: bool,
+    /// A command
+    #[command(flatten)]
+    pub command: CommandLine,
+}
+
+/// `completions`
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// Which shell
+    pub shell: Shell,
+}
+
+/// `man`
+#[derive(Args, Debug)]
+pub struct Man {
+    /// Write netcord.1 and a page a verb into this directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}
+
+/// The command, for completions and manual pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// A subnet with its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr(pub IpNetwork);
+
+/// An address, perhaps with its subnet's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// The length, if given.
+    pub length: Option<u8>,
+}
+
+/// A gateway, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gateway {
+    /// By this one.
+    Ip(IpAddr),
+    /// No default route.
+    None,
+}
+
+/// `DST[,GATEWAY]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteSpec {
+    /// Where to.
+    pub destination: IpNetwork,
+    /// By whom; on the link if none.
+    pub gateway: Option<IpAddr>,
+}
+
+/// `PORT[/PROTO]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InnerPort {
+    /// The target's port.
+    pub port: u16,
+    /// TCP if none was given.
+    pub protocol: Protocol,
+}
+
+mod values {
+    //! How values are read.
+
+    use std::{net::IpAddr, str::FromStr};
+
+    use ipnetwork::IpNetwork;
+
+    use super::{Address, Cidr, Gateway, InnerPort, RouteSpec};
+    use crate::model::{PortRange, PortSpec};
+
+    impl FromStr for Cidr {
+        type Err = String;
+
+        fn from_str(text: &str) -> Result<Self, String> {
+            let Address { ip, length } = text.parse()?;
+            let length = length.ok_or_else(|| format!("a length is missing, as in {ip}/24"))?;
+            IpNetwork::new(ip, length).map(Self).map_err(|e| e.to_string())
+        }
+    }
+
+    impl FromStr for Address {
+        type Err = String;
+
+        fn from_str(text: &str) -> Result<Self, String> {
+            let (ip, length) = match text.split_once('/') {
+                Some((ip, length)) => (ip, Some(length)),
+                None => (text, None),
+            };
+            let ip: IpAddr = ip.parse().map_err(|_| "it is not an IP address".to_owned())?;
+            let longest = if ip.is_ipv4() { 32 } else { 128 };
+            let length = length
+                .map(|l| match l.parse::<u8>() {
+                    Ok(l) if l <= longest => Ok(l),
+                    _ => Err(format!("its length must be /0 to /{longest}")),
+                })
+                .transpose()?;
+            Ok(Self { ip, length })
+        }
+    }
+
+    impl FromStr for Gateway {
+        type Err = String;
+
+        fn from_str(text: &str) -> Result<Self, String> {
+            match text {
+                "none" => Ok(Self::None),
+                ip => ip
+                    .parse()
+                    .map(Self::Ip)
+                    .map_err(|_| "it is neither an IP address nor `none`".into()),
+            }
+        }
+    }
+
+    impl FromStr for RouteSpec {
+        type Err = String;
+
+        fn from_str(text: &str) -> Result<Self, String> {
+            let (destination, gateway) = match text.split_once(',') {
+                Some((destination, gateway)) => (destination, Some(gateway)),
+                None => (text, None),
+            };
+            let Cidr(destination) = match destination {
+                "default" if gateway.is_some_and(|g| g.contains(':')) => "::/0".parse()?,
+                "default" => "0.0.0.0/0".parse()?,
+                destination => destination.parse()?,
+            };
+            if destination.ip() != destination.network() {
+                return Err(format!(
+                    "it has host bits set: {}/{} was meant",
+                    destination.network(),
+                    destination.prefix()
+                ));
+            }
+            let gateway: Option<IpAddr> = gateway
+                .map(str::parse)
+                .transpose()
+                .map_err(|_| "the gateway is not an IP address".to_owned())?;
+            if gateway.is_some_and(|g| g.is_ipv4() != destination.is_ipv4()) {
+                return Err("destination and gateway are not of one family".into());
+            }
+            Ok(Self { destination, gateway })
+        }
+    }
+
+    impl FromStr for InnerPort {
+        type Err = String;
+
+        fn from_str(text: &str) -> Result<Self, String> {
+            let spec: PortSpec = text.parse().map_err(|e: crate::model::Invalid| e.message)?;
+            if text.contains(':') || spec.container.count() != 1 {
+                return Err("one port of the target is wanted, as in 80/tcp".into());
+            }
+            let PortRange { first: port, .. } = spec.container;
+            Ok(Self { port, protocol: spec.protocol })
+        }
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some(("", _)) | None => Err("it has to be KEY=VALUE".into()),
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn values_are_read_or_refused_with_a_reason() {
+        assert_eq!("10.0.0.0/24".parse::<Cidr>().unwrap().0.prefix(), 24);
+        for bad in [
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "10.0.0/8",
+            "010.0.0.0/8",
+            "10.0.0.0/255.0.0.0",
+            "x",
+            "fe80::1%eth0/64",
+        ] {
+            assert!(bad.parse::<Cidr>().is_err(), "{bad}");
+        }
+        assert!("default,10.0.0.1".parse::<RouteSpec>().is_ok());
+        for bad in ["10.0.0.1/24,10.0.0.1", "10.0.0.0/24,fd00::1", "10.0.0.0/24,", "10.0.0.0/24,x"]
+        {
+            assert!(bad.parse::<RouteSpec>().is_err(), "{bad}");
+        }
+        assert_eq!("53/udp".parse::<InnerPort>().unwrap().protocol, Protocol::Udp);
+        assert!("80-90".parse::<InnerPort>().is_err());
+    }
+}

@@ -1,0 +1,63 @@
+//! What a shell can complete: names of networks and targets, as they are now. Silent on failure.
+
+use std::{collections::BTreeSet, ffi::OsStr, time::Duration};
+
+use clap_complete::CompletionCandidate;
+
+use crate::{
+    engine,
+    kernel::{Kernel, LinkKind},
+    state::State,
+};
+
+/// Who waits at a prompt does not wait for an engine that is slow.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Networks of netcord's, and bridges of others.
+pub fn networks(typed: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(typed, run(network_names))
+}
+
+/// Names in `/run/netns`, and running containers.
+pub fn targets(typed: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(typed, run(target_names))
+}
+
+/// Both.
+pub fn networks_and_targets(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let mut names = run(network_names);
+    names.extend(run(target_names));
+    candidates(typed, names)
+}
+
+fn candidates(typed: &OsStr, names: BTreeSet<String>) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    names
+        .into_iter()
+        .filter(|name| name.starts_with(&*typed))
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
+fn run<F: Future<Output = BTreeSet<String>>>(names: impl FnOnce() -> F) -> BTreeSet<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map(|r| r.block_on(names())).unwrap_or_default()
+}
+
+async fn network_names() -> BTreeSet<String> {
+    let Ok(kernel) = Kernel::open() else { return BTreeSet::new() };
+    let mut names: BTreeSet<String> = State::read(kernel.cookie())
+        .map(|state| state.networks().keys().map(ToString::to_string).collect())
+        .unwrap_or_default();
+    let links = kernel.links().await.unwrap_or_default();
+    names.extend(links.into_values().filter(|l| l.kind == LinkKind::Bridge).map(|l| l.name));
+    names
+}
+
+async fn target_names() -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = engine::names(PATIENCE).await.into_iter().collect();
+    if let Ok(kernel) = Kernel::open() {
+        names.extend(kernel.netns_names().iter().map(ToString::to_string));
+    }
+    names
+}

@@ -1,0 +1,260 @@
+//! Addresses and routes, of both families at once.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use anyhow::{Context, Result};
+use ipnetwork::IpNetwork;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use nix::libc;
+use rtnetlink::packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
+    route::{
+        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+        RouteType,
+    },
+};
+
+use super::{link, rtnl::Rtnl};
+use crate::{
+    error::Error,
+    model::{LinkName, Route},
+};
+
+/// An address of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkAddress {
+    /// The address with its subnet's length.
+    pub address: IpNetwork,
+    pub(super) index: u32,
+}
+
+/// A route of the main table, as far as netcord cares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableRoute {
+    /// Where to.
+    pub destination: IpNetwork,
+    /// The next hop; `None`: on the link.
+    pub gateway: Option<IpAddr>,
+    /// Lower wins.
+    pub metric: u32,
+    /// rtnetlink's `rtm_protocol`.
+    pub protocol: u8,
+    pub(super) index: Option<u32>,
+}
+
+impl TableRoute {
+    /// Whether netcord made it.
+    pub fn is_ours(&self) -> bool {
+        self.protocol == Route::PROTOCOL
+    }
+
+    /// The same as a plan's route, by this link.
+    pub fn by(self, link: &LinkName) -> Route {
+        let Self { destination, gateway, metric, protocol, .. } = self;
+        Route { destination, gateway, link: link.clone(), metric, protocol }
+    }
+
+    /// Whether the kernel learned it from a router's advertisement.
+    pub fn is_by_router_advertisement(&self) -> bool {
+        self.protocol == u8::from(RouteProtocol::Ra)
+    }
+}
+
+/// Reads all addresses. Equivalent to `ip addr show`.
+pub(super) async fn all(rtnl: &Rtnl) -> Result<Vec<LinkAddress>> {
+    let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    let replies = rtnl.dump(request).await.context("cannot read addresses")?;
+    Ok(replies
+        .into_iter()
+        .filter_map(|reply| {
+            let RouteNetlinkMessage::NewAddress(message) = reply else { return None };
+            let ip = message.attributes.iter().fold(None, |found, a| match a {
+                // On a point-to-point link the "address" is the other side's.
+                AddressAttribute::Local(ip) => Some(*ip),
+                AddressAttribute::Address(ip) => found.or(Some(*ip)),
+                _ => found,
+            })?;
+            let address = IpNetwork::new(ip, message.header.prefix_len).ok()?;
+            Some(LinkAddress { address, index: message.header.index })
+        })
+        .collect())
+}
+
+/// Gives a link an address; `false` if it has it. Equivalent to
+/// `ip addr add ADDRESS/LEN brd + dev LINK`, or with `nodad` for IPv6.
+pub(super) async fn create(rtnl: &Rtnl, name: &LinkName, address: IpNetwork) -> Result<bool> {
+    let mut message = message(rtnl, name, address).await?;
+    match address {
+        IpNetwork::V4(v4) if v4.prefix() < 31 => {
+            message.attributes.push(AddressAttribute::Broadcast(v4.broadcast()));
+        }
+        IpNetwork::V4(_) => {}
+        // Given by us, so no duplicate, and usable at once instead of after a second.
+        IpNetwork::V6(_) => message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad)),
+    }
+    let request = RouteNetlinkMessage::NewAddress(message);
+    match rtnl.change(request, NLM_F_CREATE | NLM_F_EXCL).await {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        Err(e) => Err(e).with_context(|| format!("cannot give `{name}` the address {address}")),
+    }
+}
+
+/// Equivalent to `ip addr del ADDRESS/LEN dev LINK`.
+pub(super) async fn delete(rtnl: &Rtnl, name: &LinkName, address: IpNetwork) -> Result<bool> {
+    let request = RouteNetlinkMessage::DelAddress(message(rtnl, name, address).await?);
+    match rtnl.change(request, 0).await {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(false),
+        Err(e) => {
+            Err(e).with_context(|| format!("cannot take the address {address} from `{name}`"))
+        }
+    }
+}
+
+async fn message(rtnl: &Rtnl, name: &LinkName, address: IpNetwork) -> Result<AddressMessage> {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address.ip());
+    message.header.prefix_len = address.prefix();
+    message.header.scope = AddressScope::Universe;
+    message.header.index = link::index(rtnl, name.as_str()).await?;
+    message.attributes.push(AddressAttribute::Local(address.ip()));
+    message.attributes.push(AddressAttribute::Address(address.ip()));
+    Ok(message)
+}
+
+/// Reads the unicast routes of the main table. Equivalent to `ip route show; ip -6 route show`.
+pub(super) async fn routes(rtnl: &Rtnl) -> Result<Vec<TableRoute>> {
+    let mut found = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.kind = RouteType::Unicast;
+        let replies = match rtnl.dump(RouteNetlinkMessage::GetRoute(message)).await {
+            // A filter for a table that is still empty (IPv6), or no IPv6 at all.
+            Err(e) if is_errno(&e, &[libc::ENOENT, libc::EAFNOSUPPORT, libc::EOPNOTSUPP]) => {
+                continue;
+            }
+            replies => replies.context("cannot read routes")?,
+        };
+        found.extend(replies.into_iter().filter_map(parse_route));
+    }
+    Ok(found)
+}
+
+/// Adds a route; `false` if it is there. Equivalent to
+/// `ip route add DESTINATION [via GATEWAY] dev LINK [metric METRIC] proto PROTOCOL`.
+pub(super) async fn create_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
+    let request = RouteNetlinkMessage::NewRoute(route_message(rtnl, route).await?);
+    let error = match rtnl.change(request, NLM_F_CREATE | NLM_F_EXCL).await {
+        Ok(()) => return Ok(true),
+        Err(e) => e,
+    };
+    let (to, link) = (route.destination, &route.link);
+    match error.raw_os_error() {
+        Some(libc::EEXIST) => {
+            let index = link::index(rtnl, link.as_str()).await?;
+            let same = |r: &TableRoute| {
+                r.destination == to && r.gateway == route.gateway && r.index == Some(index)
+            };
+            if routes(rtnl).await?.iter().any(same) {
+                return Ok(false);
+            }
+            Err(Error::conflict(format!("another route to {to} is there already"))
+                .hint("see it with `ip -n NAME route`")
+                .into())
+        }
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => Err(Error::usage(format!(
+            "route to {to}: its gateway {} cannot be reached from `{link}`",
+            route.gateway.unwrap_or_else(|| to.ip())
+        ))
+        .hint("a gateway must be in a subnet of the link's own addresses")
+        .into()),
+        _ => Err(error).with_context(|| format!("cannot add the route to {to} by `{link}`")),
+    }
+}
+
+/// Equivalent to `ip route del ...`.
+pub(super) async fn delete_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
+    let request = RouteNetlinkMessage::DelRoute(route_message(rtnl, route).await?);
+    match rtnl.change(request, 0).await {
+        Ok(()) => Ok(true),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => Ok(false),
+        Err(e) => {
+            Err(e).with_context(|| format!("cannot delete the route to {}", route.destination))
+        }
+    }
+}
+
+async fn route_message(rtnl: &Rtnl, route: &Route) -> Result<RouteMessage> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(route.destination.ip());
+    message.header.destination_prefix_length = route.destination.prefix();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::from(route.protocol);
+    message.header.kind = RouteType::Unicast;
+    message.header.scope = match route.gateway {
+        None if route.destination.is_ipv4() => RouteScope::Link,
+        _ => RouteScope::Universe,
+    };
+    let attributes = &mut message.attributes;
+    if route.destination.prefix() > 0 {
+        attributes.push(RouteAttribute::Destination(route.destination.ip().into()));
+    }
+    attributes.extend(route.gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
+    attributes.push(RouteAttribute::Oif(link::index(rtnl, route.link.as_str()).await?));
+    if route.metric > 0 {
+        attributes.push(RouteAttribute::Priority(route.metric));
+    }
+    Ok(message)
+}
+
+fn parse_route(reply: RouteNetlinkMessage) -> Option<TableRoute> {
+    let RouteNetlinkMessage::NewRoute(message) = reply else { return None };
+    let header = &message.header;
+    if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
+        return None;
+    }
+    let any = match header.address_family {
+        AddressFamily::Inet => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        _ => IpAddr::from([0_u16; 8]),
+    };
+    let (mut to, mut gateway, mut index, mut metric) = (any, None, None, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => to = ip(address)?,
+            RouteAttribute::Gateway(address) => gateway = ip(address),
+            RouteAttribute::Oif(oif) => index = Some(*oif),
+            RouteAttribute::Priority(priority) => metric = *priority,
+            // Cached exceptions (path MTU and the like) are no routes of anybody's.
+            RouteAttribute::CacheInfo(_) | RouteAttribute::Table(_) => {}
+            _ => {}
+        }
+    }
+    let destination = IpNetwork::new(to, header.destination_prefix_length).ok()?;
+    Some(TableRoute { destination, gateway, metric, protocol: header.protocol.into(), index })
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some((*v4).into()),
+        RouteAddress::Inet6(v6) => Some((*v6).into()),
+        _ => None,
+    }
+}
+
+pub(super) fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+fn is_errno(error: &anyhow::Error, wanted: &[i32]) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::raw_os_error)
+        .is_some_and(|errno| wanted.contains(&errno))
+}

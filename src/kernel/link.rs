@@ -1,0 +1,363 @@
+//! Links: bridges, veth pairs, their ports and marks.
+
+use std::{collections::HashMap, io, os::fd::AsRawFd};
+
+use anyhow::{Context, Result};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use nix::libc;
+use rtnetlink::packet_route::{
+    RouteNetlinkMessage,
+    link::{
+        InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+        LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    },
+};
+
+use super::{netns::Netns, rtnl::Rtnl};
+use crate::{
+    error::{Error, Kind},
+    model::{LinkName, Mac},
+    plan::{ALIAS_PREFIX, LINK_GROUP, PortFlag, Veth},
+};
+
+/// What a link is, as far as netcord cares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// What kind of link.
+    pub kind: LinkKind,
+    /// Up, as an administrator set it.
+    pub up: bool,
+    /// And the other end, or the wire, is there.
+    pub carrier: bool,
+    /// Its own address, if it has one of Ethernet's form.
+    pub mac: Option<Mac>,
+    /// Bytes.
+    pub mtu: u32,
+    /// The bridge it is a port of, by index.
+    pub master: Option<u32>,
+    /// What somebody wrote on it.
+    pub alias: Option<String>,
+    /// Only speaks to ports that are not isolated.
+    pub isolated: bool,
+    /// Frames may leave by the port by which they came.
+    pub hairpin: bool,
+    pub(super) index: u32,
+    /// Of a veth: the other end, by its index in its own namespace.
+    pub(super) peer: Option<u32>,
+    pub(super) group: u32,
+}
+
+/// What kind of link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// A bridge.
+    Bridge,
+    /// One end of a veth pair.
+    Veth,
+    /// Anything else.
+    Other,
+}
+
+impl Link {
+    /// Whether it carries netcord's mark.
+    pub fn is_ours(&self) -> bool {
+        self.group == LINK_GROUP || self.alias.as_ref().is_some_and(|a| a.starts_with(ALIAS_PREFIX))
+    }
+}
+
+/// A bridge has room for 1023 ports (BR_PORT_BITS in net/bridge/br_private.h).
+pub const BRIDGE_PORTS_MAX: usize = 1023;
+
+/// Reads one link. Equivalent to `ip -d link show NAME`.
+pub(super) async fn get(rtnl: &Rtnl, name: &str) -> Result<Option<Link>> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    match rtnl.get(RouteNetlinkMessage::GetLink(message)).await {
+        Ok(replies) => Ok(replies.into_iter().find_map(parse)),
+        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        Err(e) => Err(e).with_context(|| format!("cannot read link `{name}`")),
+    }
+}
+
+/// Reads all links, or the ports of one bridge. Equivalent to `ip -d link show [master BRIDGE]`.
+pub(super) async fn all(rtnl: &Rtnl, master: Option<u32>) -> Result<HashMap<u32, Link>> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    message.attributes.extend(master.map(LinkAttribute::Controller));
+    let replies =
+        rtnl.dump(RouteNetlinkMessage::GetLink(message)).await.context("cannot read links")?;
+    Ok(replies.into_iter().filter_map(parse).map(|link| (link.index, link)).collect())
+}
+
+/// Equivalent to `ip link add NAME address MAC mtu MTU group GROUP type bridge`.
+pub(super) async fn create_bridge(
+    rtnl: &Rtnl,
+    name: &LinkName,
+    mac: Mac,
+    mtu: u32,
+) -> Result<bool> {
+    let message = message([
+        LinkAttribute::IfName(name.to_string()),
+        LinkAttribute::Address(mac.octets().to_vec()),
+        LinkAttribute::Mtu(mtu),
+        LinkAttribute::Group(LINK_GROUP),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
+    ]);
+    match create(rtnl, message).await {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => match get(rtnl, name.as_str()).await? {
+            Some(link) if link.kind == LinkKind::Bridge && link.is_ours() => {
+                if (link.mac, link.mtu) == (Some(mac), mtu) {
+                    return Ok(false);
+                }
+                Err(Error::conflict(format!("bridge `{name}` exists, with another MAC or MTU"))
+                    .hint(format!(
+                        "compare with `ip link show {name}`, or `netcord rm {name}` first"
+                    ))
+                    .into())
+            }
+            Some(_) => Err(foreign(name)),
+            None => Err(e).with_context(|| format!("cannot create bridge `{name}`")),
+        },
+        Err(e) => {
+            Err(lacking(e, "bridge")).with_context(|| format!("cannot create bridge `{name}`"))
+        }
+    }
+}
+
+/// Makes a veth pair in place: one message, so there is a whole one or none. Equivalent to
+/// `ip link add HOST address MAC mtu MTU master BRIDGE group GROUP up type veth peer name PEER
+/// address MAC mtu MTU netns NETNS`.
+///
+/// The peer cannot be born up: its other end is not there yet (ENOTCONN, and a slow roll-back).
+pub(super) async fn create_veth(rtnl: &Rtnl, netns: &Netns, veth: &Veth) -> Result<bool> {
+    let Veth { host, host_mac, bridge, peer, mac, mtu, .. } = veth;
+    let bridge_index = index(rtnl, bridge.as_str()).await?;
+    let inside = message([
+        LinkAttribute::IfName(peer.to_string()),
+        LinkAttribute::Address(mac.octets().to_vec()),
+        LinkAttribute::Mtu(*mtu),
+        LinkAttribute::NetNsFd(netns.file().as_raw_fd()),
+    ]);
+    let mut outside = message([
+        LinkAttribute::IfName(host.to_string()),
+        LinkAttribute::Address(host_mac.octets().to_vec()),
+        LinkAttribute::Mtu(*mtu),
+        LinkAttribute::Controller(bridge_index),
+        LinkAttribute::Group(LINK_GROUP),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inside))),
+        ]),
+    ]);
+    set_up_flag(&mut outside, true);
+    let cannot =
+        || format!("cannot create veth `{host}` with its peer `{peer}` in `{}`", veth.netns);
+    let error = match create(rtnl, outside).await {
+        Ok(()) => return Ok(true),
+        Err(e) => e,
+    };
+    match error.raw_os_error() {
+        Some(libc::EEXIST) => {
+            let there = get(rtnl, host.as_str()).await?;
+            let inside = get(netns.rtnl(), peer.as_str()).await?;
+            match (there, inside) {
+                (Some(link), Some(other))
+                    if link.is_ours()
+                        && (link.master, link.mac, link.mtu)
+                            == (Some(bridge_index), Some(*host_mac), *mtu)
+                        && (other.mac, other.mtu) == (Some(*mac), *mtu) =>
+                {
+                    Ok(false)
+                }
+                (Some(_), _) => {
+                    Err(Error::conflict(format!("a link `{host}` exists, and it is not this one"))
+                        .hint(format!(
+                            "see it with `ip -d link show {host}`; name ours with `--host-ifname`"
+                        ))
+                        .into())
+                }
+                (None, Some(_)) => {
+                    Err(Error::conflict(format!("`{}` already has a link `{peer}`", veth.netns))
+                        .hint("name the new one with `--ifname`")
+                        .into())
+                }
+                (None, None) => Err(error).with_context(cannot),
+            }
+        }
+        Some(libc::EXFULL) => Err(Error::conflict(format!(
+            "bridge `{bridge}` is full: a Linux bridge takes {BRIDGE_PORTS_MAX} ports"
+        ))
+        .hint("attach to another network, and route between them")
+        .into()),
+        Some(libc::EINVAL) if *mtu < 68 => {
+            Err(Error::usage(format!("MTU {mtu} is too small for a veth")).into())
+        }
+        _ => Err(lacking(error, "veth")).with_context(cannot),
+    }
+}
+
+/// Deletes a link of ours; `false` if there was none. Equivalent to `ip link del NAME`.
+pub(super) async fn delete(rtnl: &Rtnl, name: &LinkName) -> Result<bool> {
+    let Some(link) = get(rtnl, name.as_str()).await? else { return Ok(false) };
+    if !link.is_ours() {
+        return Err(foreign(name));
+    }
+    let mut message = LinkMessage::default();
+    message.header.index = link.index;
+    match rtnl.change(RouteNetlinkMessage::DelLink(message), 0).await {
+        Ok(()) => Ok(true),
+        // It fell with its peer meanwhile.
+        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+        Err(e) => Err(e).with_context(|| format!("cannot delete link `{name}`")),
+    }
+}
+
+/// Sets a link up or down; `false` if it was. Equivalent to `ip link set dev NAME up|down`.
+pub(super) async fn set_up(rtnl: &Rtnl, name: &str, up: bool) -> Result<bool> {
+    let link = require(rtnl, name).await?;
+    if link.up == up {
+        return Ok(false);
+    }
+    let mut message = LinkMessage::default();
+    message.header.index = link.index;
+    set_up_flag(&mut message, up);
+    set(rtnl, message).await.with_context(|| format!("cannot set link `{name}` up"))
+}
+
+/// Equivalent to `ip link set dev NAME alias ALIAS`.
+pub(super) async fn set_alias(rtnl: &Rtnl, name: &LinkName, alias: &str) -> Result<bool> {
+    let link = require(rtnl, name.as_str()).await?;
+    if link.alias.as_deref().unwrap_or_default() == alias {
+        return Ok(false);
+    }
+    let mut message = message([LinkAttribute::IfAlias(alias.to_owned())]);
+    message.header.index = link.index;
+    set(rtnl, message).await.with_context(|| format!("cannot set the alias of `{name}`"))
+}
+
+/// Equivalent to `ip link set dev NAME type bridge_slave FLAG on|off`.
+pub(super) async fn set_port(
+    rtnl: &Rtnl,
+    name: &LinkName,
+    flag: PortFlag,
+    on: bool,
+) -> Result<bool> {
+    let link = require(rtnl, name.as_str()).await?;
+    let (is, wanted) = match flag {
+        PortFlag::Isolated => (link.isolated, InfoBridgePort::Isolated(on)),
+        PortFlag::Hairpin => (link.hairpin, InfoBridgePort::HairpinMode(on)),
+    };
+    if is == on {
+        return Ok(false);
+    }
+    let mut message = message([LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![wanted])),
+    ])]);
+    message.header.index = link.index;
+    set(rtnl, message).await.with_context(|| format!("cannot set bridge port `{name}`"))
+}
+
+/// The index of a link that must be there.
+pub(super) async fn index(rtnl: &Rtnl, name: &str) -> Result<u32> {
+    require(rtnl, name).await.map(|link| link.index)
+}
+
+async fn require(rtnl: &Rtnl, name: &str) -> Result<Link> {
+    get(rtnl, name).await?.ok_or_else(|| {
+        Error::not_found(format!("link `{name}` is gone"))
+            .hint("the target may have ended meanwhile; try again")
+            .into()
+    })
+}
+
+async fn create(rtnl: &Rtnl, message: LinkMessage) -> io::Result<()> {
+    rtnl.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
+}
+
+async fn set(rtnl: &Rtnl, message: LinkMessage) -> io::Result<bool> {
+    rtnl.change(RouteNetlinkMessage::NewLink(message), 0).await.map(|()| true)
+}
+
+fn message<const N: usize>(attributes: [LinkAttribute; N]) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.extend(attributes);
+    message
+}
+
+fn set_up_flag(message: &mut LinkMessage, up: bool) {
+    message.header.change_mask |= LinkFlags::Up;
+    message.header.flags.set(LinkFlags::Up, up);
+}
+
+fn parse(message: RouteNetlinkMessage) -> Option<Link> {
+    let RouteNetlinkMessage::NewLink(message) = message else { return None };
+    let mut link = Link {
+        name: String::new(),
+        kind: LinkKind::Other,
+        up: message.header.flags.contains(LinkFlags::Up),
+        carrier: message.header.flags.contains(LinkFlags::LowerUp),
+        mac: None,
+        mtu: 0,
+        master: None,
+        alias: None,
+        isolated: false,
+        hairpin: false,
+        index: message.header.index,
+        peer: None,
+        group: 0,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Address(bytes) => link.mac = Mac::try_from(bytes.as_slice()).ok(),
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Controller(index) => link.master = Some(index),
+            LinkAttribute::Link(index) => link.peer = Some(index),
+            LinkAttribute::Group(group) => link.group = group,
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+            LinkAttribute::LinkInfo(infos) => parse_info(&mut link, infos),
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+fn parse_info(link: &mut Link, infos: Vec<LinkInfo>) {
+    for info in infos {
+        match info {
+            LinkInfo::Kind(InfoKind::Bridge) => link.kind = LinkKind::Bridge,
+            LinkInfo::Kind(InfoKind::Veth) => link.kind = LinkKind::Veth,
+            LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
+                for flag in port {
+                    match flag {
+                        InfoBridgePort::Isolated(on) => link.isolated = on,
+                        InfoBridgePort::HairpinMode(on) => link.hairpin = on,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn foreign(name: &LinkName) -> anyhow::Error {
+    Error::conflict(format!("a link `{name}` exists and is not netcord's"))
+        .hint(format!("see it with `ip -d link show {name}`; choose another name for ours"))
+        .into()
+}
+
+/// The kernel's word for "I have no such kind of link" is "operation not supported".
+fn lacking(error: io::Error, kind: &str) -> anyhow::Error {
+    if error.raw_os_error() == Some(libc::EOPNOTSUPP) {
+        return Error::new(Kind::Missing, format!("the kernel has no {kind} links"))
+            .hint(format!("load the module: `modprobe {kind}`"))
+            .into();
+    }
+    error.into()
+}

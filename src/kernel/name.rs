@@ -1,0 +1,121 @@
+//! Names in `/run/netns`: symlinks as the notes make them, and mounts as `ip netns add` does.
+
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::{OpenOptionsExt, symlink},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use super::netns::{NETNS_DIR, Netns, named};
+use crate::{
+    error::Error,
+    model::{NamedNetns, Source},
+};
+
+/// Gives a namespace its name; `false` if it has it. Equivalent to `ln -s FILE /run/netns/NAME`,
+/// or to `ip netns add NAME` for an open one that has no file.
+pub(super) fn create(named_netns: &NamedNetns, open: Option<&Netns>) -> Result<bool> {
+    fs::create_dir_all(NETNS_DIR).with_context(|| format!("cannot make {NETNS_DIR}"))?;
+    let path = named(&named_netns.name);
+    let result = match &named_netns.source {
+        Source::Link(file) => match symlink(file, &path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && leads_to(&path, file) => {
+                Ok(false)
+            }
+            result => result.map(|()| true),
+        },
+        Source::Made => mount_on(&path, named_netns, open),
+    };
+    result.map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Error::conflict(format!("the name `{}` is taken in {NETNS_DIR}", named_netns.name))
+                .hint("choose another name with `--name`")
+                .into()
+        }
+        _ => anyhow::Error::from(e).context(format!("cannot name a namespace {}", path.display())),
+    })
+}
+
+/// Takes a name of ours away; `false` if it is not there, or no longer ours. Equivalent to
+/// `rm /run/netns/NAME` or `ip netns del NAME`.
+pub(super) fn delete(named_netns: &NamedNetns) -> Result<bool> {
+    let path = named(&named_netns.name);
+    let cannot = || format!("cannot remove {}", path.display());
+    match &named_netns.source {
+        Source::Link(file) if !leads_to(&path, file) => return Ok(false),
+        Source::Link(_) => {}
+        Source::Made if !path.exists() => return Ok(false),
+        Source::Made => match Netns::of_path(&path) {
+            Ok(there) if there.cookie() == named_netns.cookie => {
+                umount2(&path, MntFlags::MNT_DETACH)
+                    .map_err(io::Error::from)
+                    .with_context(cannot)?;
+            }
+            // Somebody else's by now.
+            Ok(_) => return Ok(false),
+            // A file that no namespace was mounted on.
+            Err(_) if is_placeholder(&path) => {}
+            Err(e) => return Err(e.context(cannot())),
+        },
+    }
+    fs::remove_file(&path).with_context(cannot)?;
+    Ok(true)
+}
+
+fn leads_to(path: &Path, file: &Path) -> bool {
+    fs::read_link(path).is_ok_and(|to| to == file)
+}
+
+fn mount_on(path: &Path, named_netns: &NamedNetns, open: Option<&Netns>) -> io::Result<bool> {
+    let open = open.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    share_mounts()?;
+    let placeholder = OpenOptions::new().write(true).create_new(true).mode(0o444).open(path);
+    match placeholder {
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            if Netns::of_path(path).is_ok_and(|there| there.cookie() == named_netns.cookie) {
+                return Ok(false);
+            }
+            // What a run that was killed here left behind.
+            if !is_placeholder(path) {
+                return Err(e);
+            }
+        }
+        Err(e) => return Err(e),
+    }
+    let source = super::proc_self_fd(open.file());
+    let mounted = mount(Some(source.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+    if let Err(e) = mounted {
+        // The placeholder alone would be a name that stands for nothing.
+        fs::remove_file(path)?;
+        return Err(e.into());
+    }
+    Ok(true)
+}
+
+/// An empty file that nothing is mounted on.
+fn is_placeholder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() == 0)
+        && nix::sys::statfs::statfs(path)
+            .is_ok_and(|s| s.filesystem_type() != nix::sys::statfs::NSFS_MAGIC)
+}
+
+/// Makes mounts in the directory reach other mount namespaces, and their end too, as iproute2
+/// does: a name must not stay busy because some service has a mount namespace of its own.
+fn share_mounts() -> io::Result<()> {
+    let shared = || {
+        let flags = MsFlags::MS_SHARED | MsFlags::MS_REC;
+        mount(None::<&str>, NETNS_DIR, None::<&str>, flags, None::<&str>)
+    };
+    if let Err(nix::Error::EINVAL) = shared() {
+        // It is no mount point yet.
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(NETNS_DIR), NETNS_DIR, None::<&str>, flags, None::<&str>)?;
+        shared()?;
+    }
+    Ok(())
+}

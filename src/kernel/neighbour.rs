@@ -1,0 +1,132 @@
+//! Who is on a bridge that is not ours: its neighbours and its forwarding table.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use rtnetlink::packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    neighbour::{
+        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+    },
+};
+use tokio::time::{Instant, sleep};
+
+use super::{address::family, rtnl::Rtnl};
+use crate::model::Mac;
+
+/// How long an answer of a neighbour on the same host takes at the most: a local bridge answers in
+/// well under a millisecond, a busy machine a little later.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+struct Neighbour {
+    address: Option<IpAddr>,
+    mac: Option<Mac>,
+    state: NeighbourState,
+}
+
+/// Addresses that a bridge's neighbours and forwarding table tell of. Equivalent to
+/// `ip neigh show dev BRIDGE; bridge fdb show br BRIDGE`.
+pub(super) async fn heard(rtnl: &Rtnl, bridge: u32) -> Result<BTreeMap<IpAddr, String>> {
+    let mut forwarding = NeighbourMessage::default();
+    forwarding.header.family = AddressFamily::Bridge;
+    forwarding.attributes.push(NeighbourAttribute::Controller(bridge));
+    // Permanent entries are the ports' own addresses, not those of who is behind them.
+    let learned: BTreeSet<Mac> = read(rtnl, forwarding)
+        .await?
+        .into_iter()
+        .filter(|n| n.state != NeighbourState::Permanent)
+        .filter_map(|n| n.mac)
+        .collect();
+
+    // Docker used to make MACs of addresses, as we do: 02:42 and the address.
+    let mut heard: BTreeMap<_, _> =
+        learned.iter().filter_map(|mac| Some((mac.derived_from()?, mac.to_string()))).collect();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut neighbours = NeighbourMessage::default();
+        neighbours.header.family = family;
+        neighbours.header.ifindex = bridge;
+        for neighbour in read(rtnl, neighbours).await? {
+            let (Some(address), Some(mac)) = (neighbour.address, neighbour.mac) else { continue };
+            // What is left in the cache of an endpoint of ours that is gone.
+            let remnant = mac.derived_from() == Some(address) && !learned.contains(&mac);
+            if !remnant && is_somebody(neighbour.state) {
+                heard.insert(address, mac.to_string());
+            }
+        }
+    }
+    Ok(heard)
+}
+
+/// Asks a link's neighbours for an address, with the kernel's own ARP or neighbour discovery.
+/// Equivalent to `ip neigh replace ADDRESS dev LINK use` and a look at what came of it.
+pub(super) async fn who_has(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<Option<String>> {
+    let mut ask = NeighbourMessage::default();
+    ask.header.family = family(address);
+    ask.header.ifindex = index;
+    ask.attributes.push(NeighbourAttribute::Destination(address.into()));
+    // An entry that is stale would be believed for seconds before it is asked again.
+    let forget = || rtnl.change(RouteNetlinkMessage::DelNeighbour(ask.clone()), 0);
+    drop(forget().await);
+    let mut using = ask.clone();
+    using.header.state = NeighbourState::None;
+    using.header.flags = NeighbourFlags::Use;
+    rtnl.change(RouteNetlinkMessage::NewNeighbour(using), NLM_F_CREATE | NLM_F_REPLACE)
+        .await
+        .with_context(|| format!("cannot ask for {address}"))?;
+
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let mut look = NeighbourMessage::default();
+        look.header.family = family(address);
+        look.header.ifindex = index;
+        let answer = read(rtnl, look).await?.into_iter().find(|n| n.address == Some(address));
+        match answer {
+            Some(Neighbour { mac: Some(mac), state, .. }) if is_somebody(state) => {
+                return Ok(Some(mac.to_string()));
+            }
+            Some(Neighbour { state: NeighbourState::Failed, .. }) | None => break,
+            Some(_) if Instant::now() >= until => break,
+            Some(_) => sleep(Duration::from_millis(2)).await,
+        }
+    }
+    drop(forget().await);
+    Ok(None)
+}
+
+fn is_somebody(state: NeighbourState) -> bool {
+    use NeighbourState::{Delay, Permanent, Probe, Reachable, Stale};
+    matches!(state, Reachable | Stale | Delay | Probe | Permanent)
+}
+
+async fn read(rtnl: &Rtnl, request: NeighbourMessage) -> Result<Vec<Neighbour>> {
+    let replies = rtnl
+        .dump(RouteNetlinkMessage::GetNeighbour(request))
+        .await
+        .context("cannot read neighbours")?;
+    Ok(replies.into_iter().filter_map(parse).collect())
+}
+
+fn parse(reply: RouteNetlinkMessage) -> Option<Neighbour> {
+    let RouteNetlinkMessage::NewNeighbour(message) = reply else { return None };
+    let mut found = Neighbour { address: None, mac: None, state: message.header.state };
+    for attribute in message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
+                found.address = Some(v4.into());
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
+                found.address = Some(v6.into());
+            }
+            NeighbourAttribute::LinkLayerAddress(bytes) => {
+                found.mac = Mac::try_from(bytes.as_slice()).ok();
+            }
+            _ => {}
+        }
+    }
+    Some(found)
+}

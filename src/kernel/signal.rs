@@ -1,0 +1,42 @@
+//! SIGINT, SIGTERM and SIGHUP, while a plan is carried out: held back, and asked for between two
+//! steps, so that none of them falls into the middle of one.
+
+use std::io;
+
+use nix::sys::{
+    signal::{SigSet, Signal},
+    signalfd::{SfdFlags, SignalFd},
+};
+
+use crate::error::Kind;
+
+/// Holds the signals back for as long as it lives.
+#[derive(Debug)]
+pub struct Held {
+    file: SignalFd,
+    former: SigSet,
+}
+
+impl Held {
+    /// Begins to hold signals back.
+    pub fn new() -> io::Result<Self> {
+        let held = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+        let former = held.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
+        let file = SignalFd::with_flags(&held, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Self { file, former })
+    }
+
+    /// The signal that came since, as the exit code that it asks for.
+    pub fn came(&self) -> Option<Kind> {
+        let info = self.file.read_signal().ok()??;
+        let came = i32::try_from(info.ssi_signo).ok().and_then(|n| Signal::try_from(n).ok());
+        Some(if came == Some(Signal::SIGINT) { Kind::Interrupted } else { Kind::Terminated })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // What fails here failed in `new` already.
+        let _ = self.former.thread_set_mask();
+    }
+}

@@ -1,0 +1,120 @@
+//! A throwaway host: fresh user, mount, PID and network namespaces, private `/run`. All that is
+//! done in it is gone when its first process ends, and none of it needs root.
+
+use std::{env, ffi::OsString, fs, io, os::unix::process::ExitStatusExt};
+
+#[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+use std::process::{Command, ExitStatus};
+
+use anyhow::{Context, Result};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::{Pid, getegid, geteuid},
+};
+
+use super::{link, process::cannot_run, rtnl::Rtnl};
+use crate::error::{Error, Kind};
+
+/// Set inside, so that a script can tell.
+const MARK: &str = "NETCORD_LAB";
+
+/// Runs this program again as the first process of a throwaway host, with these arguments; returns
+/// its exit code.
+pub fn start(arguments: &[OsString]) -> Result<u8> {
+    let (uid, gid) = (geteuid(), getegid());
+    unshare(
+        CloneFlags::CLONE_NEWUSER
+            | CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWNET,
+    )
+    .map_err(|e| refused(e.into()))?;
+    // Who starts it is root inside, and nobody else is there (user_namespaces(7)).
+    fs::write("/proc/self/setgroups", "deny")
+        .and_then(|()| fs::write("/proc/self/uid_map", format!("0 {uid} 1")))
+        .and_then(|()| fs::write("/proc/self/gid_map", format!("0 {gid} 1")))
+        .map_err(refused)?;
+    #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+    let mut first = Command::new("/proc/self/exe")
+        .args(arguments)
+        .spawn()
+        .context("cannot start the throwaway host's first process")?;
+    // Ctrl-C is for who runs inside.
+    SigSet::from_iter([Signal::SIGINT, Signal::SIGQUIT]).thread_block().map_err(io::Error::from)?;
+    Ok(exit_code(first.wait()?))
+}
+
+/// The first process of a throwaway host: prepares it, runs the command, and looks after what the
+/// command leaves behind. Everything ends with it.
+pub async fn first_process(command: &[OsString]) -> Result<u8> {
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)?;
+    prepare().await.context("cannot prepare the throwaway host")?;
+    let shell = [env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into())];
+    let (program, arguments) =
+        command.split_first().or_else(|| shell.split_first()).context("no command to run")?;
+    #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+    let started = Command::new(program).args(arguments).env(MARK, "1").spawn();
+    let child = started.map_err(|e| cannot_run(program, &e))?;
+    let child = Pid::from_raw(child.id().cast_signed());
+    loop {
+        match waitpid(None, None) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == child => {
+                return Ok(u8::try_from(code).unwrap_or(u8::MAX));
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
+                return Ok(128_u8.saturating_add_signed((signal as i32).try_into().unwrap_or(0)));
+            }
+            // An orphan, or a stop.
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(e) => return Err(io::Error::from(e).into()),
+        }
+    }
+}
+
+async fn prepare() -> Result<()> {
+    let mount_at = |kind: &str, at: &str| {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(Some(kind), at, Some(kind), flags, None::<&str>).map_err(io::Error::from)
+    };
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .map_err(io::Error::from)
+        .context("cannot make mounts private")?;
+    mount_at("proc", "/proc").context("cannot mount /proc")?;
+    mount_at("tmpfs", "/run").context("cannot mount /run")?;
+    // /sys shows the links of the namespace that mounted it. In a container that may be refused,
+    // and nothing here needs it.
+    drop(mount_at("sysfs", "/sys"));
+    link::set_up(&Rtnl::open()?, "lo", true).await.map(drop)
+}
+
+#[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
+    u8::try_from(code).unwrap_or(u8::MAX)
+}
+
+/// Names the switch that keeps user namespaces from those who are not root.
+fn refused(error: io::Error) -> anyhow::Error {
+    const SWITCHES: [(&str, &str, &str); 3] = [
+        ("kernel.unprivileged_userns_clone", "0", "1"),
+        ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
+        ("user.max_user_namespaces", "0", "10000"),
+    ];
+    let found = SWITCHES.iter().find(|(key, forbidding, _)| {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        fs::read_to_string(path).is_ok_and(|value| value.trim() == *forbidding)
+    });
+    let Some((key, value, allowing)) = found else {
+        return anyhow::Error::from(error).context("cannot make a user namespace");
+    };
+    let message = format!("cannot make a user namespace: sysctl {key} is {value} on this machine");
+    Error::new(Kind::Permission, message)
+        .hint(format!("as root: sysctl -w {key}={allowing}; or run this as root"))
+        .into()
+}

@@ -1,0 +1,309 @@
+//! `bridge`, and `create -d bridge`: a network.
+
+use std::{collections::BTreeMap, fs, net::IpAddr};
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+use serde::Serialize;
+
+use super::{Changed, Host, clean};
+use crate::{
+    cli,
+    error::{Error, Kind},
+    kernel::{Kernel, Link, TableRoute},
+    model::{LinkName, Mac, Mode, Network, Subnet, overlap, pools, unique_local_prefix},
+    plan,
+    state::State,
+};
+
+/// Where there is no default route to take it from.
+const MTU: u32 = 1500;
+
+#[derive(Serialize)]
+struct Made<'a> {
+    network: &'a Network,
+}
+
+pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Bridge) -> Result<()> {
+    let wanted = subnets_asked_for(&args)?;
+    let mut state = host.state_with_rebuilt().await?;
+    clean::dead(host, &mut state).await?;
+    let network = match state.networks().get(&args.name) {
+        Some(there) => {
+            check_same(&args, &wanted, &there.network)?;
+            there.network.clone()
+        }
+        None => new_network(host, &state, &args, wanted).await?,
+    };
+    let ra_links = if network.has_ipv6() && !network.internal {
+        router_advertised_links(&host.kernel).await?
+    } else {
+        Vec::new()
+    };
+    let plan = plan::create(&network, &ra_links);
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    let lines = [network.name.to_string()];
+    host.output.result(&Changed::new(changed, Made { network: &network }), &lines)
+}
+
+/// The subnets as typed, each with its gateway and range.
+fn subnets_asked_for(args: &cli::Bridge) -> Result<Vec<Subnet>> {
+    let mut subnets: Vec<Subnet> = Vec::new();
+    for cli::Cidr(cidr) in &args.subnet {
+        if subnets.iter().any(|s| s.cidr.is_ipv4() == cidr.is_ipv4()) {
+            return Err(
+                Error::usage("--subnet: a network has one subnet of each family at most").into()
+            );
+        }
+        let inside = |ip: IpAddr| ip.is_ipv4() == cidr.is_ipv4();
+        let gateways: Vec<_> = args.gateway.iter().filter(|ip| inside(**ip)).collect();
+        let ranges: Vec<_> = args.ip_range.iter().filter(|r| inside(r.0.ip())).collect();
+        if gateways.len() > 1 || ranges.len() > 1 {
+            let message = format!("subnet {cidr} has one gateway and one ip-range at most");
+            return Err(Error::usage(message).into());
+        }
+        let (gateway, range) = (gateways.first().map(|ip| **ip), ranges.first().map(|r| r.0));
+        subnets.push(Subnet::new(*cidr, gateway, range)?);
+    }
+    let families = |ip: IpAddr| subnets.iter().any(|s| s.cidr.is_ipv4() == ip.is_ipv4());
+    let orphans = args.gateway.iter().copied().map(|ip| ("gateway", ip));
+    let orphans = orphans.chain(args.ip_range.iter().map(|r| ("ip-range", r.0.ip())));
+    if let Some((what, ip)) = orphans.into_iter().find(|(_, ip)| !families(*ip)) {
+        return Err(Error::usage(format!("{what} {ip} has no subnet to be in"))
+            .hint("give the subnet too, with `--subnet`")
+            .into());
+    }
+    subnets.sort_by_key(|s| s.cidr.is_ipv6());
+    Ok(subnets)
+}
+
+async fn new_network(
+    host: &Host<'_, '_>,
+    state: &State,
+    args: &cli::Bridge,
+    mut subnets: Vec<Subnet>,
+) -> Result<Network> {
+    let kernel = &host.kernel;
+    if kernel.link(args.name.as_str()).await?.is_some() {
+        return Err(Error::conflict(format!("a link `{}` exists and is not netcord's", args.name))
+            .hint(
+                "choose another name; a bridge of somebody else's needs no `bridge`, only `attach`",
+            )
+            .into());
+    }
+    let wants_ipv6 = args.ipv6 || subnets.iter().any(|s| s.cidr.is_ipv6());
+    if wants_ipv6 && kernel.sysctl("net/ipv6/conf/all/forwarding")?.is_none() {
+        return Err(Error::new(Kind::Missing, "the kernel has no IPv6")
+            .hint("leave out `--ipv6` and IPv6 subnets")
+            .into());
+    }
+    let used = Used::read(kernel, state).await?;
+    for subnet in &subnets {
+        used.check(host, subnet.cidr)?;
+    }
+    if subnets.is_empty() {
+        let free = pools().find(|pool| used.is_free(*pool)).ok_or_else(|| {
+            Error::conflict("all of docker's 31 default pools are in use on this host")
+                .hint("say which subnet, with `--subnet`")
+        })?;
+        subnets.push(Subnet::new(free, None, None)?);
+    }
+    if args.ipv6 && !subnets.iter().any(|s| s.cidr.is_ipv6()) {
+        let id = host_id()?;
+        let mut prefixes = (0..=u16::MAX).filter_map(|index| unique_local_prefix(&id, index));
+        let free = prefixes.find(|prefix| used.is_free(*prefix));
+        let free = free.ok_or_else(|| Error::conflict("no unique local prefix is free"))?;
+        subnets.push(Subnet::new(free, None, None)?);
+    }
+    let mtu = match args.mtu {
+        Some(mtu) => mtu,
+        None => default_mtu(kernel).await?,
+    };
+    if mtu < 1280 && wants_ipv6 {
+        return Err(
+            Error::usage(format!("MTU {mtu} is too small for IPv6, which needs 1280")).into()
+        );
+    }
+    let gateway = subnets.iter().find_map(|s| s.gateway).unwrap_or_else(|| [0, 0, 0, 0].into());
+    Ok(Network {
+        name: args.name.clone(),
+        mode: Mode::Bridge,
+        foreign: false,
+        mac: Mac::of(gateway),
+        mtu,
+        subnets,
+        internal: args.internal,
+        isolate: args.isolate,
+        masquerade: !args.no_masquerade,
+        labels: args.label.iter().cloned().collect(),
+    })
+}
+
+/// What identifies this machine, for its unique local prefix.
+fn host_id() -> Result<Vec<u8>> {
+    let id = fs::read("/etc/machine-id").ok().filter(|id| id.len() > 16);
+    Ok(match id {
+        Some(id) => id,
+        None => fs::read("/proc/sys/kernel/random/boot_id")?,
+    })
+}
+
+/// Blocks of addresses that are in use on this host.
+struct Used {
+    networks: Vec<(LinkName, IpNetwork)>,
+    addresses: Vec<IpNetwork>,
+    routes: Vec<TableRoute>,
+    nameservers: Vec<IpAddr>,
+}
+
+impl Used {
+    async fn read(kernel: &Kernel, state: &State) -> Result<Self> {
+        let networks = state
+            .networks()
+            .values()
+            .flat_map(|r| r.network.subnets.iter().map(|s| (r.network.name.clone(), s.cidr)));
+        Ok(Self {
+            networks: networks.collect(),
+            addresses: kernel.addresses().await?.into_iter().map(|a| a.address).collect(),
+            routes: kernel.routes().await?,
+            nameservers: nameservers(),
+        })
+    }
+
+    /// A subnet that was asked for must not take addresses that the host reaches otherwise.
+    fn check(&self, host: &Host<'_, '_>, cidr: IpNetwork) -> Result<()> {
+        let taken = |by: String| {
+            Err(Error::conflict(format!("subnet {cidr} overlaps with {by}"))
+                .hint("choose another with `--subnet`, or leave it out to have a free one chosen")
+                .into())
+        };
+        if let Some((name, other)) = self.networks.iter().find(|(_, n)| overlap(*n, cidr)) {
+            return taken(format!("network `{name}` ({other})"));
+        }
+        if let Some(address) = self.addresses.iter().find(|a| overlap(block(**a), cidr)) {
+            return taken(format!("the host's own address {address}"));
+        }
+        if let Some(server) = self.nameservers.iter().find(|n| cidr.contains(**n)) {
+            return taken(format!("the host's nameserver {server}"));
+        }
+        for route in self
+            .routes
+            .iter()
+            .filter(|r| r.destination.prefix() > 0 && overlap(r.destination, cidr))
+        {
+            match route.gateway {
+                None => return taken(format!("the host's route to {}", route.destination)),
+                Some(gateway) => host.output.warn(&format!(
+                    "subnet {cidr} hides a part of what the host reaches by its route to {} via {gateway}",
+                    route.destination
+                )),
+            }
+        }
+        Ok(())
+    }
+
+    /// A subnet that is chosen overlaps with nothing at all; a route to half the Internet (a VPN's)
+    /// is no reason to give up, though.
+    fn is_free(&self, cidr: IpNetwork) -> bool {
+        self.networks.iter().all(|(_, n)| !overlap(*n, cidr))
+            && self.addresses.iter().all(|a| !overlap(block(*a), cidr))
+            && self.nameservers.iter().all(|n| !cidr.contains(*n))
+            && self
+                .routes
+                .iter()
+                .all(|r| r.destination.prefix() <= 1 || !overlap(r.destination, cidr))
+    }
+}
+
+/// The block that an address stands for: its subnet.
+fn block(address: IpNetwork) -> IpNetwork {
+    IpNetwork::new(address.network(), address.prefix()).unwrap_or(address)
+}
+
+fn nameservers() -> Vec<IpAddr> {
+    let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix("nameserver"))
+        .filter_map(|server| server.trim().parse().ok())
+        .collect()
+}
+
+async fn default_mtu(kernel: &Kernel) -> Result<u32> {
+    let routes = kernel.routes().await?;
+    let default = routes.iter().filter(|r| r.destination.prefix() == 0).min_by_key(|r| r.metric);
+    Ok(match default {
+        Some(route) => kernel.link_of(route).await?.map_or(MTU, |link| link.mtu),
+        None => MTU,
+    })
+}
+
+/// Links of the host whose default route came by router advertisement.
+async fn router_advertised_links(kernel: &Kernel) -> Result<Vec<LinkName>> {
+    let routes = kernel.routes().await?;
+    let by_router = |link: &Link| {
+        routes.iter().any(|r| {
+            r.destination.prefix() == 0 && r.is_by_router_advertisement() && link.carries(r)
+        })
+    };
+    let links = kernel.links().await?;
+    Ok(links.values().filter(|l| by_router(l)).filter_map(|l| l.name.parse().ok()).collect())
+}
+
+/// A network that is there must be as was asked for: nothing is changed to fit.
+fn check_same(args: &cli::Bridge, wanted: &[Subnet], there: &Network) -> Result<()> {
+    let name = &there.name;
+    if there.foreign {
+        return Err(Error::conflict(format!("bridge `{name}` is not netcord's"))
+            .hint("choose another name; to use it, `attach` is enough")
+            .into());
+    }
+    let mut differences = Vec::new();
+    let mut compare = |what: &str, wanted: String, found: String| {
+        if wanted != found {
+            differences.push(format!("{what} is {found}, not {wanted}"));
+        }
+    };
+    for subnet in wanted {
+        let same_family = |s: &&Subnet| s.cidr.is_ipv4() == subnet.cidr.is_ipv4();
+        let Some(found) = there.subnets.iter().find(same_family) else {
+            compare("subnet", subnet.cidr.to_string(), "missing".into());
+            continue;
+        };
+        let shown = |range: Option<IpNetwork>| range.map_or("none".into(), |r| r.to_string());
+        let gateway = |s: &Subnet| s.gateway.map_or("none".into(), |g| g.to_string());
+        compare("subnet", subnet.cidr.to_string(), found.cidr.to_string());
+        if found.cidr == subnet.cidr {
+            if args.gateway.iter().any(|g| subnet.contains(*g)) {
+                compare("gateway", gateway(subnet), gateway(found));
+            }
+            if subnet.ip_range.is_some() {
+                compare("ip-range", shown(subnet.ip_range), shown(found.ip_range));
+            }
+        }
+    }
+    if args.ipv6 && !there.has_ipv6() {
+        compare("IPv6", "wanted".into(), "off".into());
+    }
+    if let Some(mtu) = args.mtu {
+        compare("MTU", mtu.to_string(), there.mtu.to_string());
+    }
+    for (what, wanted, found) in [
+        ("internal", args.internal, there.internal),
+        ("isolate", args.isolate, there.isolate),
+        ("no-masquerade", args.no_masquerade, !there.masquerade),
+    ] {
+        compare(what, wanted.to_string(), found.to_string());
+    }
+    let labels: BTreeMap<_, _> = args.label.iter().cloned().collect();
+    for (key, value) in &labels {
+        let found = there.labels.get(key).cloned();
+        compare(&format!("label {key}"), value.clone(), found.unwrap_or_else(|| "missing".into()));
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let message = format!("network `{name}` exists, and differs: {}", differences.join("; "));
+    Err(Error::conflict(message)
+        .hint(format!("use it as it is, or remove it first: `netcord rm {name}`"))
+        .into())
+}

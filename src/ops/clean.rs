@@ -1,0 +1,56 @@
+//! What died since the last command: endpoints whose namespace is gone, names that dangle. Every
+//! verb that changes something cleans up first, so death needs no verb of its own.
+
+use anyhow::Result;
+
+use super::{Host, removal};
+use crate::{
+    apply,
+    kernel::named,
+    model::{Endpoint, NamedNetns, Network},
+    plan::{Plan, name, reverse},
+    state::State,
+};
+
+/// Takes away what is dead; tells what it was. In a dry run nothing is done.
+pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<Vec<String>> {
+    let mut gone = Vec::new();
+    for (network, endpoint) in dead_endpoints(host, state).await? {
+        let plan = removal::endpoint(&host.kernel, state, &network, &endpoint);
+        bury(host, state, &plan).await?;
+        gone.push(format!("endpoint {}/{}", network.name, endpoint.target));
+    }
+    for dangling in dangling_names(state) {
+        bury(host, state, &reverse(name(&dangling), |_| false)).await?;
+        gone.push(format!("name {}", dangling.name));
+    }
+    Ok(gone)
+}
+
+/// Without a word: a user who attaches something new did not ask about the dead.
+async fn bury(host: &mut Host<'_, '_>, state: &mut State, plan: &Plan) -> Result<()> {
+    if !host.dry_run {
+        apply::carry_out(plan, &mut host.kernel, state, host.watch).await?;
+    }
+    Ok(())
+}
+
+/// Endpoints whose host end is gone: it falls with the namespace of its peer.
+async fn dead_endpoints(host: &Host<'_, '_>, state: &State) -> Result<Vec<(Network, Endpoint)>> {
+    if state.endpoints().next().is_none() {
+        return Ok(Vec::new());
+    }
+    let links = host.kernel.links().await?;
+    let alive: std::collections::HashSet<_> = links.values().map(|l| l.name.as_str()).collect();
+    Ok(state
+        .endpoints()
+        .filter(|(_, endpoint)| !alive.contains(endpoint.host_ifname.as_str()))
+        .map(|(record, endpoint)| (record.network.clone(), endpoint.clone()))
+        .collect())
+}
+
+/// Names of ours that lead nowhere and that no endpoint uses.
+fn dangling_names(state: &State) -> Vec<NamedNetns> {
+    let used = |n: &NamedNetns| state.endpoints().any(|(_, e)| e.cookie == n.cookie);
+    state.names().iter().filter(|n| !used(n) && !named(&n.name).exists()).cloned().collect()
+}

@@ -1,0 +1,81 @@
+//! A network by its name: one of ours, or a bridge of somebody else's.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use super::rebuild;
+use crate::{
+    error::Error,
+    kernel::{Kernel, Link, LinkKind},
+    model::{LinkName, Mac, Mode, Network, NetworkRecord, Subnet},
+    state::State,
+};
+
+/// Finds a network: on record, by its marks, or as a foreign bridge.
+pub(super) async fn network(
+    kernel: &Kernel,
+    state: &State,
+    name: &LinkName,
+) -> Result<NetworkRecord> {
+    if let Some(record) = state.networks().get(name) {
+        return Ok(record.clone());
+    }
+    match kernel.link(name.as_str()).await? {
+        Some(link) if link.kind == LinkKind::Bridge && link.is_ours() => {
+            rebuild::network(kernel, name, &link).await
+        }
+        Some(link) if link.kind == LinkKind::Bridge => {
+            let network = foreign(kernel, name, &link).await?;
+            Ok(NetworkRecord { network, endpoints: Vec::new() })
+        }
+        Some(_) => {
+            Err(Error::not_found(format!("`{name}` is a link but not a bridge, so no network"))
+                .hint("make a network with `netcord bridge NETWORK`")
+                .into())
+        }
+        None => Err(no_network(kernel, state, name.as_str()).await),
+    }
+}
+
+/// The error for a network that is not there.
+pub(super) async fn no_network(kernel: &Kernel, state: &State, name: &str) -> anyhow::Error {
+    let mut names: Vec<_> = state.networks().keys().map(ToString::to_string).collect();
+    if let Ok(links) = kernel.links().await {
+        names.extend(links.into_values().filter(|l| l.kind == LinkKind::Bridge).map(|l| l.name));
+    }
+    let hint = did_you_mean(name, names.iter().map(String::as_str))
+        .unwrap_or_else(|| format!("make it with `netcord bridge {name}`, or see `netcord ls`"));
+    Error::not_found(format!("no network `{name}`")).hint(hint).into()
+}
+
+/// A bridge that somebody else made, as it is: its addresses are its gateways.
+pub(super) async fn foreign(kernel: &Kernel, name: &LinkName, link: &Link) -> Result<Network> {
+    let addresses = kernel.addresses_of(link).await?;
+    let first_of = |is_ipv4: bool| addresses.iter().find(|a| a.is_ipv4() == is_ipv4);
+    let subnets = [first_of(true), first_of(false)];
+    Ok(Network {
+        name: name.clone(),
+        mode: Mode::Bridge,
+        foreign: true,
+        mac: link.mac.unwrap_or_else(|| Mac::of([0, 0, 0, 0].into())),
+        mtu: link.mtu,
+        subnets: subnets.into_iter().flatten().map(|a| Subnet::of_bridge_address(*a)).collect(),
+        internal: false,
+        isolate: false,
+        masquerade: false,
+        labels: BTreeMap::new(),
+    })
+}
+
+/// A hint at the name that was probably meant.
+pub(super) fn did_you_mean<'a>(
+    typed: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    names
+        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
+        .filter(|(distance, name)| *distance <= 2 && *distance < name.len())
+        .min()
+        .map(|(_, name)| format!("did you mean `{name}`?"))
+}

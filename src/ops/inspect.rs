@@ -1,0 +1,139 @@
+//! `inspect`: networks and targets as JSON, or as the commands that would make them by hand.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{
+    Host,
+    detach::everywhere,
+    find,
+    ps::{State as EndpointState, States},
+};
+use crate::{
+    cli,
+    error::{Error, Kind},
+    model::{Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Target},
+    output::SCHEMA_VERSION,
+    plan::{self, Plan},
+    state::State,
+};
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Object {
+    Network {
+        schema_version: u32,
+        #[serde(flatten)]
+        network: Network,
+        endpoints: Vec<Shown>,
+    },
+    Target {
+        schema_version: u32,
+        target: String,
+        netns: String,
+        cookie: u64,
+        endpoints: Vec<Shown>,
+    },
+}
+
+#[derive(Serialize)]
+struct Shown {
+    network: LinkName,
+    state: EndpointState,
+    #[serde(flatten)]
+    endpoint: Endpoint,
+}
+
+/// Something that was asked for: a network with its endpoints, or the endpoints of a target.
+enum Subject {
+    Network(NetworkRecord),
+    Target(String, Vec<(NetworkRecord, Endpoint)>),
+}
+
+pub(super) async fn run(host: &Host<'_, '_>, args: cli::Inspect) -> Result<()> {
+    let state = host.look()?;
+    let mut subjects = Vec::new();
+    // Good ones are shown although others fail, as docker does.
+    let mut failure = None;
+    for name in &args.names {
+        match subject(host, &state, name).await {
+            Ok(subject) => subjects.push(subject),
+            Err(error) => failure = Some(failure.unwrap_or(error)),
+        }
+    }
+    if args.names.is_empty() {
+        subjects.extend(state.networks().values().cloned().map(Subject::Network));
+    }
+    if args.commands {
+        let plan: Plan = subjects.iter().flat_map(|s| plan_of(&state, s)).collect();
+        host.output.script(&plan)?;
+    } else {
+        let states = States::read(host).await?;
+        let objects: Vec<_> = subjects.into_iter().map(|s| object(&states, s)).collect();
+        host.output.inspect(&objects)?;
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+async fn subject(host: &Host<'_, '_>, state: &State, name: &str) -> Result<Subject> {
+    if let Ok(network) = name.parse::<LinkName>() {
+        match find::network(&host.kernel, state, &network).await {
+            Err(error) if Kind::of(&error) == Kind::NotFound => {}
+            found => return found.map(Subject::Network),
+        }
+    }
+    let target: Target = name.parse()?;
+    match everywhere(host, state, &target).await {
+        Ok(endpoints) if !endpoints.is_empty() => Ok(Subject::Target(name.to_owned(), endpoints)),
+        Ok(_) => {
+            Err(Error::not_found(format!("`{name}` is neither a network nor attached to one"))
+                .into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn object(states: &States, subject: Subject) -> Object {
+    let shown = |network: &Network, endpoint: Endpoint| Shown {
+        network: network.name.clone(),
+        state: states.of(&endpoint),
+        endpoint,
+    };
+    match subject {
+        Subject::Network(NetworkRecord { network, endpoints }) => Object::Network {
+            schema_version: SCHEMA_VERSION,
+            endpoints: endpoints.into_iter().map(|e| shown(&network, e)).collect(),
+            network,
+        },
+        Subject::Target(target, endpoints) => {
+            let first = endpoints.first().map(|(_, e)| (e.netns.to_string(), e.cookie));
+            let (netns, cookie) = first.unwrap_or_default();
+            Object::Target {
+                schema_version: SCHEMA_VERSION,
+                target,
+                netns,
+                cookie,
+                endpoints: endpoints.into_iter().map(|(r, e)| shown(&r.network, e)).collect(),
+            }
+        }
+    }
+}
+
+fn plan_of(state: &State, subject: &Subject) -> Plan {
+    let attached = |network: &Network, endpoint: &Endpoint| {
+        let is_it = |n: &&NamedNetns| n.cookie == endpoint.cookie;
+        let mut plan = state.names().iter().find(is_it).map(plan::name).unwrap_or_default();
+        plan.extend(plan::attach(network, endpoint, false));
+        plan
+    };
+    match subject {
+        Subject::Network(NetworkRecord { network, endpoints }) => {
+            let mut plan = if network.foreign { Plan::new() } else { plan::create(network, &[]) };
+            plan.extend(endpoints.iter().flat_map(|e| attached(network, e)));
+            plan
+        }
+        Subject::Target(_, endpoints) => {
+            endpoints.iter().flat_map(|(r, e)| attached(&r.network, e)).collect()
+        }
+    }
+}

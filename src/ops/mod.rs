@@ -1,0 +1,155 @@
+//! What each verb does, a file each: arguments, then a value of the model, then its plan, then
+//! [`crate::apply`], then output. What several verbs share:
+//!
+//! - `resolve`: a target as typed, found and opened
+//! - `find`: a network by name, ours or a foreign bridge
+//! - `removal`: reverse plans, and what others still need
+//! - `clean`: what died since the last command
+//! - `rebuild`: records from the kernel's marks, when the files are lost
+
+mod attach;
+mod bridge;
+mod clean;
+mod container;
+mod detach;
+mod find;
+mod inspect;
+mod lab;
+mod ls;
+mod none;
+mod packaging;
+mod port;
+mod prune;
+mod ps;
+mod publish;
+mod rebuild;
+mod removal;
+mod resolve;
+mod rm;
+mod unpublish;
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::{
+    apply::{self, Watch},
+    cli::{Cli, Verb},
+    error::{self, Error, Kind},
+    kernel::Kernel,
+    output::{Output, SCHEMA_VERSION},
+    plan::Plan,
+    state::State,
+};
+
+/// Runs a command line; `watch` is told of every step before it is done. Returns the exit code.
+pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
+    // A namespace is a thread's: with one thread there is no doubt where one is.
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let output = Output::new(&cli.global);
+    match cli.verb {
+        Verb::Lab(args) if args.first_process => runtime()?.block_on(lab::first_process(&args)),
+        // A new user namespace is for programs of one thread only.
+        Verb::Lab(args) => lab::start(&args),
+        Verb::Completions(args) => packaging::completions(&args, &output).map(|()| 0),
+        Verb::Man(args) => packaging::man(&args, &output).map(|()| 0),
+        verb => runtime()?.block_on(dispatch(verb, cli.global.dry_run, output, watch)).map(|()| 0),
+    }
+}
+
+async fn dispatch(verb: Verb, dry_run: bool, output: Output, watch: &mut Watch<'_>) -> Result<()> {
+    let mut host = Host { kernel: Kernel::open()?, output, dry_run, watch };
+    match verb {
+        Verb::None(args) => none::run(&mut host, args).await,
+        Verb::Host(args) => container::host(&host, &args.command.command),
+        Verb::Container(args) => container::run(&mut host, args).await,
+        Verb::Bridge(args) => bridge::run(&mut host, args).await,
+        Verb::Create(args) => bridge::run(&mut host, args.bridge).await,
+        Verb::Attach(args) => attach::run(&mut host, args).await,
+        Verb::Detach(args) => detach::run(&mut host, args).await,
+        Verb::Publish(args) => publish::run(&mut host, args).await,
+        Verb::Unpublish(args) => unpublish::run(&mut host, args).await,
+        Verb::Port(args) => port::run(&host, args).await,
+        Verb::Ls(args) => ls::run(&host, args).await,
+        Verb::Ps(args) => ps::run(&host, args).await,
+        Verb::Inspect(args) => inspect::run(&host, args).await,
+        Verb::Rm(args) => rm::run(&mut host, args).await,
+        Verb::Prune => prune::run(&mut host).await,
+        Verb::Lab(_) | Verb::Completions(_) | Verb::Man(_) => Ok(()),
+    }
+}
+
+/// The host that a verb works on.
+struct Host<'w, 'f> {
+    kernel: Kernel,
+    output: Output,
+    dry_run: bool,
+    watch: &'w mut Watch<'f>,
+}
+
+impl Host<'_, '_> {
+    /// The records, for a verb that changes them. A dry run takes no lock and no privilege.
+    fn state(&self) -> Result<State> {
+        let cookie = self.kernel.cookie();
+        let state = if self.dry_run { State::read(cookie) } else { State::locked(cookie) }?;
+        self.tell(&state);
+        Ok(state)
+    }
+
+    /// The records, for a verb that only looks.
+    fn look(&self) -> Result<State> {
+        let state = State::read(self.kernel.cookie())?;
+        self.tell(&state);
+        Ok(state)
+    }
+
+    fn tell(&self, state: &State) {
+        for warning in state.warnings() {
+            self.output.warn(warning);
+        }
+    }
+
+    /// Prints a plan, or carries it out; tells whether anything changed. `None`: it was a dry run,
+    /// and there is no result to print.
+    async fn carry_out(&mut self, plan: &Plan, state: &mut State) -> Result<Option<bool>> {
+        if self.dry_run {
+            self.output.script(plan)?;
+            return Ok(None);
+        }
+        let (output, watch) = (&self.output, &mut *self.watch);
+        let changed = apply::carry_out(plan, &mut self.kernel, state, &mut |k, step| {
+            output.step(step);
+            watch(k, step)
+        })
+        .await?;
+        Ok(Some(changed))
+    }
+}
+
+/// The JSON of a changing verb: whether anything changed, and what is there now.
+#[derive(Debug, Serialize)]
+struct Changed<T> {
+    schema_version: u32,
+    changed: bool,
+    #[serde(flatten)]
+    now: T,
+}
+
+impl<T> Changed<T> {
+    fn new(changed: bool, now: T) -> Self {
+        Self { schema_version: SCHEMA_VERSION, changed, now }
+    }
+}
+
+/// A failure of netcord itself, where `-- CMD`'s own exit codes are expected: docker's 125.
+fn before_command<T>(result: Result<T>, command: &[OsString]) -> Result<T> {
+    if command.is_empty() {
+        return result;
+    }
+    result.map_err(|error| {
+        let mut own = Error::new(Kind::CommandSetup, format!("{error:#}"));
+        own.hint = error::hint(&error);
+        own.into()
+    })
+}

@@ -1,0 +1,81 @@
+//! `prune`: what is dead, shown and hurried. The next changing command would do the same.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Changed, Host, clean, removal};
+use crate::{
+    kernel::{LinkKind, Netns},
+    model::NamedNetns,
+    plan::{self, Change, Plan, Resource, Scope, Step, Veth, reverse},
+    state::State,
+};
+
+#[derive(Serialize)]
+struct Pruned<'a> {
+    pruned: &'a [String],
+}
+
+pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
+    let mut state = host.state_with_rebuilt().await?;
+    let mut pruned = clean::dead(host, &mut state).await?;
+    let mut plan = Plan::new();
+    for (name, steps) in strangers(&state) {
+        pruned.push(format!("name {name}"));
+        plan.extend(steps);
+    }
+    for (link, step) in half_made_links(host, &state).await? {
+        pruned.push(format!("link {link}"));
+        plan.push(step);
+    }
+    let chains = removal::leftover_chains(&state);
+    if !host.kernel.rule_comments().is_empty() {
+        plan.extend(chains);
+    }
+    if host.dry_run {
+        return host.output.script(&plan);
+    }
+    host.carry_out(&plan, &mut state).await?;
+    let now = Pruned { pruned: &pruned };
+    host.output.result(&Changed::new(!pruned.is_empty(), now), &pruned)
+}
+
+/// Names of ours that have come to mean another namespace: a PID is used again.
+fn strangers(state: &State) -> impl Iterator<Item = (String, Plan)> + '_ {
+    let is_another = |n: &&NamedNetns| {
+        Netns::of_name(&n.name).is_ok_and(|there| there.is_some_and(|t| t.cookie() != n.cookie))
+    };
+    state.names().iter().filter(is_another).map(|n| {
+        let mut plan = reverse(plan::name(n), |_| false);
+        plan.retain(|s| !matches!(s.change.resource(), Resource::Up { .. }));
+        (n.name.to_string(), plan)
+    })
+}
+
+/// Host ends with our mark that no record knows, even after records were made anew.
+async fn half_made_links(host: &Host<'_, '_>, state: &State) -> Result<Vec<(String, Step)>> {
+    let mut found = Vec::new();
+    for link in host.kernel.links().await?.into_values() {
+        let known = state.endpoints().any(|(_, e)| e.host_ifname.as_str() == link.name);
+        if link.kind != LinkKind::Veth || !link.is_ours() || known {
+            continue;
+        }
+        let (Ok(name), Some(mac)) = (link.name.parse(), link.mac) else { continue };
+        // Deleting needs no more than the name.
+        let veth = Veth {
+            host: name,
+            host_mac: mac,
+            bridge: "unknown".parse()?,
+            netns: "unknown".parse()?,
+            peer: "unknown".parse()?,
+            mac,
+            mtu: link.mtu,
+        };
+        let change = Change::Delete(Resource::Veth(veth));
+        found.push((
+            link.name,
+            Step { why: "a link that no record knows", change, scope: Scope::Own },
+        ));
+    }
+    Ok(found)
+}

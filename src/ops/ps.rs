@@ -1,0 +1,102 @@
+//! `ps`: endpoints, and whether they live.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Host, find};
+use crate::{
+    cli,
+    kernel::Link,
+    model::{Endpoint, LinkName},
+    output::{Row, SCHEMA_VERSION, natural_order},
+};
+
+#[derive(Serialize)]
+struct Listed {
+    schema_version: u32,
+    network: LinkName,
+    state: State,
+    #[serde(flatten)]
+    endpoint: Endpoint,
+}
+
+/// How an endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    /// Both ends are up.
+    Up,
+    /// One end is down.
+    Down,
+    /// The link is gone, and its namespace with it.
+    Dead,
+}
+
+/// The state of each endpoint, by its host end.
+pub(super) struct States(HashMap<String, Link>);
+
+impl States {
+    pub(super) async fn read(host: &Host<'_, '_>) -> Result<Self> {
+        let links = host.kernel.links().await?;
+        Ok(Self(links.into_values().map(|l| (l.name.clone(), l)).collect()))
+    }
+
+    pub(super) fn of(&self, endpoint: &Endpoint) -> State {
+        match self.0.get(endpoint.host_ifname.as_str()) {
+            None => State::Dead,
+            Some(link) if link.up && link.carrier => State::Up,
+            Some(_) => State::Down,
+        }
+    }
+}
+
+pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
+    let state = host.look()?;
+    let records: Vec<_> = match &args.network {
+        Some(name) => vec![find::network(&host.kernel, &state, name).await?],
+        None => state.networks().values().cloned().collect(),
+    };
+    let states = States::read(host).await?;
+    let mut rows = Vec::new();
+    for record in records {
+        for endpoint in record.endpoints {
+            rows.push(row(record.network.name.clone(), states.of(&endpoint), endpoint));
+        }
+    }
+    rows.sort_by(|a, b| {
+        natural_order(&a.cells[0], &b.cells[0])
+            .then_with(|| natural_order(&a.cells[1], &b.cells[1]))
+    });
+    let header = ["TARGET", "NETWORK", "LINK", "ADDRESS", "MAC", "HOST-LINK", "PORTS", "STATE"];
+    host.output.list(&header, &rows)
+}
+
+fn row(network: LinkName, state: State, endpoint: Endpoint) -> Row<Listed> {
+    let joined = |parts: Vec<String>| if parts.is_empty() { "-".into() } else { parts.join(", ") };
+    Row {
+        cells: vec![
+            endpoint.target.clone(),
+            network.to_string(),
+            endpoint.ifname.to_string(),
+            joined(endpoint.addresses.iter().map(ToString::to_string).collect()),
+            endpoint.mac.to_string(),
+            endpoint.host_ifname.to_string(),
+            // Docker's form: what it leads to is the row's own address.
+            joined(
+                endpoint
+                    .ports
+                    .iter()
+                    .map(|p| {
+                        let host = p.to_string();
+                        let host = host.split(" -> ").next().unwrap_or_default();
+                        format!("{host}->{}/{}", p.container, p.protocol)
+                    })
+                    .collect(),
+            ),
+            format!("{state:?}").to_lowercase(),
+        ],
+        object: Listed { schema_version: SCHEMA_VERSION, network, state, endpoint },
+    }
+}

@@ -1,0 +1,265 @@
+//! `publish`: ports of a target on the host.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Changed, Host, clean, resolve::resolve};
+use crate::{
+    cli,
+    error::Error,
+    kernel::{
+        Kernel,
+        ports::{Free, ephemeral, is_free, owner},
+    },
+    model::{
+        Endpoint, HostPorts, Network, NetworkRecord, PortRange, PortSpec, Protocol, PublishedPort,
+        Target,
+    },
+    plan::{self, Plan},
+    state::State,
+};
+
+/// More random ports than this at once is a typing error.
+const RANDOM_MAX: u32 = 1000;
+
+#[derive(Serialize)]
+pub(super) struct Ports<'a> {
+    pub target: &'a str,
+    pub ports: &'a [PublishedPort],
+}
+
+pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Publish) -> Result<()> {
+    let found = resolve(&host.kernel, &host.output, &args.target, None).await?;
+    let cookie = found.netns.cookie();
+    let mut state = host.state_with_rebuilt().await?;
+    clean::dead(host, &mut state).await?;
+    let (record, mut endpoint) = published_endpoint(&state, cookie, &args.target)?;
+    let hairpin = host.kernel.bridged_frames_meet_iptables()?;
+    let (mut plan, mut shown) = (Plan::new(), Vec::new());
+    for spec in &args.ports {
+        let (there, fresh) = split(&host.kernel, &state, &record.network, &endpoint, spec)?;
+        for port in there.iter().chain(&fresh) {
+            // What is there is made again where somebody took it away.
+            plan.extend(plan::publish(&record.network, &endpoint, port, hairpin));
+        }
+        shown.extend(there);
+        shown.extend(fresh.iter().cloned());
+        endpoint.ports.extend(fresh);
+    }
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    let lines: Vec<_> = shown.iter().map(ToString::to_string).collect();
+    let now = Ports { target: &endpoint.target, ports: &shown };
+    host.output.result(&Changed::new(changed, now), &lines)
+}
+
+/// The endpoint of a target that its published ports lead to: the one with the default route, else
+/// the first.
+fn published_endpoint(
+    state: &State,
+    cookie: u64,
+    target: &Target,
+) -> Result<(NetworkRecord, Endpoint)> {
+    let mut own: Vec<_> = state.endpoints().filter(|(_, e)| e.cookie == cookie).collect();
+    own.sort_by_key(|(record, e)| (record.network.internal, e.gateways.is_empty()));
+    match own.first() {
+        Some((record, endpoint)) => Ok(((*record).clone(), (*endpoint).clone())),
+        None => Err(Error::not_found(format!("target `{target}` is attached to no network"))
+            .hint(format!("attach it first: `netcord attach NETWORK {target}`"))
+            .into()),
+    }
+}
+
+/// The ports that a spec still needs, for an endpoint that is about to have them.
+pub(super) fn choose(
+    kernel: &Kernel,
+    state: &State,
+    network: &Network,
+    endpoint: &Endpoint,
+    spec: &PortSpec,
+) -> Result<Vec<PublishedPort>> {
+    split(kernel, state, network, endpoint, spec).map(|(_, fresh)| fresh)
+}
+
+/// What a spec asks for: ports that are published so already, and new ones.
+fn split(
+    kernel: &Kernel,
+    state: &State,
+    network: &Network,
+    endpoint: &Endpoint,
+    spec: &PortSpec,
+) -> Result<(Vec<PublishedPort>, Vec<PublishedPort>)> {
+    if network.internal {
+        return Err(Error::conflict(format!(
+            "network `{}` is internal: nothing outside reaches it",
+            network.name
+        ))
+        .hint("attach the target to another network too, and publish there")
+        .into());
+    }
+    let there: Vec<_> = endpoint.ports.iter().filter(|p| p.is_of(spec)).cloned().collect();
+    if !there.is_empty() {
+        return Ok((there, Vec::new()));
+    }
+    let addresses = host_addresses(kernel, network, endpoint, spec)?;
+    let searched = Search { state, endpoint, spec, addresses: &addresses };
+    let fresh = match spec.host {
+        HostPorts::Range(range) if range.count() == spec.container.count() => {
+            searched.check(range)?;
+            searched.ports(range, spec.container, false)
+        }
+        HostPorts::Range(range) => searched.first_free(range.ports(), spec.container, &[])?,
+        HostPorts::Any if spec.container.count() > RANDOM_MAX => {
+            let message = format!("{} random ports are too many at once", spec.container.count());
+            return Err(Error::usage(message)
+                .hint("say which ports of the host: 8000-8999:8000-8999")
+                .into());
+        }
+        HostPorts::Any => {
+            let candidates = ephemeral();
+            let mut found = Vec::new();
+            for port in spec.container.ports() {
+                let one = PortRange::single(port);
+                found.extend(searched.first_free(candidates.iter().copied(), one, &found)?);
+            }
+            found
+        }
+    };
+    Ok((Vec::new(), fresh))
+}
+
+/// Pairs of the host's address and the endpoint's, one a family.
+fn host_addresses(
+    kernel: &Kernel,
+    network: &Network,
+    endpoint: &Endpoint,
+    spec: &PortSpec,
+) -> Result<Vec<(IpAddr, IpAddr)>> {
+    let Some(host_ip) = spec.host_ip else {
+        let any = |is_ipv4: bool| -> IpAddr {
+            if is_ipv4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+        };
+        return Ok([true, false]
+            .into_iter()
+            .filter_map(|is_ipv4| Some((any(is_ipv4), endpoint.address(is_ipv4)?)))
+            .collect());
+    };
+    let Some(address) = endpoint.address(host_ip.is_ipv4()) else {
+        let family = if host_ip.is_ipv4() { "IPv4" } else { "IPv6" };
+        return Err(Error::conflict(format!(
+            "{host_ip} cannot lead to `{}`, which has no {family} address",
+            endpoint.target
+        ))
+        .into());
+    };
+    if host_ip.is_ipv6() && host_ip.is_loopback() {
+        return Err(Error::usage(
+            "a port of ::1 cannot be published: the kernel keeps ::1 off other links",
+        )
+        .hint("publish on 127.0.0.1, or on all addresses")
+        .into());
+    }
+    if network.foreign && host_ip.is_loopback() {
+        let key = format!("net/ipv4/conf/{}/route_localnet", network.name);
+        if kernel.sysctl(&key)?.as_deref() != Some("1") {
+            return Err(Error::conflict(format!(
+                "127.0.0.1 does not lead to `{}`: its bridge is not netcord's, and is never changed",
+                network.name
+            ))
+            .hint("publish on another address of the host, or attach to a network of netcord's")
+            .into());
+        }
+    }
+    Ok(vec![(host_ip, address)])
+}
+
+struct Search<'a> {
+    state: &'a State,
+    endpoint: &'a Endpoint,
+    spec: &'a PortSpec,
+    addresses: &'a [(IpAddr, IpAddr)],
+}
+
+impl Search<'_> {
+    fn ports(&self, host: PortRange, container: PortRange, chosen: bool) -> Vec<PublishedPort> {
+        let protocol = self.spec.protocol;
+        self.addresses
+            .iter()
+            .map(|(host_ip, address)| PublishedPort {
+                host_ip: *host_ip,
+                host,
+                address: *address,
+                container,
+                protocol,
+                chosen,
+            })
+            .collect()
+    }
+
+    /// The first of the host's ports that is free on all addresses.
+    fn first_free(
+        &self,
+        candidates: impl Iterator<Item = u16>,
+        container: PortRange,
+        besides: &[PublishedPort],
+    ) -> Result<Vec<PublishedPort>> {
+        let mut last = None;
+        for candidate in candidates {
+            let host = PortRange::single(candidate);
+            let wanted = self.ports(host, container, self.spec.host == HostPorts::Any);
+            if wanted.iter().any(|w| besides.iter().any(|b| b.clashes(w))) {
+                continue;
+            }
+            match self.check(host) {
+                Ok(()) => return Ok(wanted),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::conflict("no port of the host is free").into()))
+    }
+
+    /// Whether these ports of the host are free on all addresses.
+    fn check(&self, host: PortRange) -> Result<()> {
+        let protocol = self.spec.protocol;
+        for wanted in self.ports(host, self.spec.container, false) {
+            let others = self.state.endpoints().map(|(record, e)| (record, e, &e.ports));
+            for (record, other, ports) in others {
+                if let Some(clash) = ports.iter().find(|p| p.clashes(&wanted)) {
+                    let message = format!(
+                        "port {}/{protocol} of the host is taken by `{}` on network `{}`: {clash}",
+                        clash.host, other.target, record.network.name
+                    );
+                    return Err(Error::conflict(message)
+                        .hint("choose another, or take it back with `netcord unpublish`")
+                        .into());
+                }
+            }
+            if let Some(clash) = self.endpoint.ports.iter().find(|p| p.clashes(&wanted)) {
+                let message = format!(
+                    "port {}/{protocol} of the host is asked for twice: {clash}",
+                    clash.host
+                );
+                return Err(Error::conflict(message).into());
+            }
+            for port in wanted.host.ports() {
+                check_socket(wanted.host_ip, port, protocol)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_socket(host_ip: IpAddr, port: u16, protocol: Protocol) -> Result<()> {
+    match is_free(host_ip, port, protocol)? {
+        Free::Yes => Ok(()),
+        Free::NoSuchAddress => Err(Error::not_found(format!("the host has no address {host_ip}"))
+            .hint("see its addresses with `ip addr`")
+            .into()),
+        Free::Taken => {
+            let owner = owner(host_ip, port, protocol).unwrap_or_else(|| "a process".into());
+            let message = format!("port {port}/{protocol} of the host is taken by {owner}");
+            Err(Error::conflict(message).hint("choose another port, or stop what listens").into())
+        }
+    }
+}

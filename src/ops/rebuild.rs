@@ -1,0 +1,147 @@
+//! Records made anew from the kernel's marks, when files are lost: aliases say whose a link is,
+//! comments which ports are published.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+
+use super::{Host, find};
+use crate::{
+    kernel::{Kernel, Link, LinkKind, Netns},
+    model::{
+        Endpoint, LinkName, Mac, Mode, NetnsName, Network, NetworkRecord, PublishedPort, Subnet,
+    },
+    plan::ALIAS_PREFIX,
+    state::State,
+};
+
+impl Host<'_, '_> {
+    /// The records, with those that were lost made anew.
+    pub(super) async fn state_with_rebuilt(&self) -> Result<State> {
+        let mut state = self.state()?;
+        if state.networks().is_empty() || !state.warnings().is_empty() {
+            rebuild_all(&self.kernel, &mut state).await?;
+        }
+        Ok(state)
+    }
+}
+
+async fn rebuild_all(kernel: &Kernel, state: &mut State) -> Result<()> {
+    let links = kernel.links().await?;
+    let masters = |link: &Link| links.values().find(|bridge| link.is_port_of(bridge)).cloned();
+    let mut bridges: BTreeMap<String, Link> = BTreeMap::new();
+    for link in links.values().filter(|l| l.is_ours()) {
+        let bridge = match link.kind {
+            LinkKind::Bridge => Some(link.clone()),
+            // A port of ours on a foreign bridge.
+            LinkKind::Veth if link.alias.is_some() => masters(link),
+            _ => None,
+        };
+        bridges.extend(bridge.map(|b| (b.name.clone(), b)));
+    }
+    for (name, bridge) in bridges {
+        if let Ok(name) = name.parse()
+            && !state.networks().contains_key(&name)
+        {
+            state.adopt(network(kernel, &name, &bridge).await?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The record of a network, as far as its bridge and its ports tell.
+pub(super) async fn network(
+    kernel: &Kernel,
+    name: &LinkName,
+    bridge: &Link,
+) -> Result<NetworkRecord> {
+    let network = if bridge.is_ours() {
+        own(kernel, name, bridge).await?
+    } else {
+        find::foreign(kernel, name, bridge).await?
+    };
+    let comments = kernel.rule_comments();
+    let mut endpoints = Vec::new();
+    for port in kernel.ports(bridge).await? {
+        if let Some(mut endpoint) = endpoint(&network, &port).await? {
+            let prefix = format!("{ALIAS_PREFIX}{name}/{} publish ", endpoint.netns);
+            let published = comments.iter().filter_map(|c| c.strip_prefix(&prefix));
+            endpoint.ports = published.filter_map(|p| p.parse::<PublishedPort>().ok()).collect();
+            endpoints.push(endpoint);
+        }
+    }
+    endpoints.sort_by(|a, b| a.addresses.cmp(&b.addresses));
+    Ok(NetworkRecord { network, endpoints })
+}
+
+async fn own(kernel: &Kernel, name: &LinkName, bridge: &Link) -> Result<Network> {
+    let alias = bridge.alias.as_deref().unwrap_or_default();
+    let is_set = |word: &str| alias.split(' ').skip(1).any(|w| w == word);
+    let addresses = kernel.addresses_of(bridge).await?;
+    Ok(Network {
+        name: name.clone(),
+        mode: Mode::Bridge,
+        foreign: false,
+        mac: bridge.mac.unwrap_or_else(|| Mac::of([0, 0, 0, 0].into())),
+        mtu: bridge.mtu,
+        subnets: addresses.into_iter().map(Subnet::of_bridge_address).collect(),
+        internal: is_set("internal"),
+        isolate: is_set("isolate"),
+        masquerade: !is_set("no-masquerade"),
+        labels: BTreeMap::new(),
+    })
+}
+
+/// The endpoint of a bridge port that carries our mark. Where its namespace can no longer be
+/// entered by its name, its address is what the host end's MAC was made of: enough to keep the
+/// lease, and to detach it.
+async fn endpoint(network: &Network, port: &Link) -> Result<Option<Endpoint>> {
+    let alias = port.alias.as_deref().unwrap_or_default();
+    let (Some((_, target)), Ok(host_ifname)) =
+        (alias.strip_prefix(ALIAS_PREFIX).and_then(|a| a.split_once('/')), port.name.parse())
+    else {
+        return Ok(None);
+    };
+    let Ok(netns) = target.parse::<NetnsName>() else { return Ok(None) };
+    let derived = port.mac.and_then(Mac::derived_from);
+    let lease = derived.and_then(|ip| {
+        let subnet = network.subnet_of(ip)?;
+        IpNetwork::new(ip, subnet.cidr.prefix()).ok()
+    });
+    let mut endpoint = Endpoint {
+        target: target.to_owned(),
+        netns: netns.clone(),
+        cookie: 0,
+        ifname: "eth0".parse()?,
+        host_ifname,
+        mac: derived.map(Mac::of).or(port.mac).unwrap_or(network.mac),
+        mtu: port.mtu,
+        addresses: lease.into_iter().collect(),
+        gateways: Vec::new(),
+        routes: Vec::new(),
+        replaced: Vec::new(),
+        raises_lo: false,
+        ports: Vec::new(),
+    };
+    let Ok(Some(open)) = Netns::of_name(&netns) else { return Ok(Some(endpoint)) };
+    let links = open.links().await?;
+    let Some(inner) = links.values().find(|l| l.is_peer_of(port)) else {
+        return Ok(Some(endpoint));
+    };
+    endpoint.cookie = open.cookie();
+    endpoint.addresses = open.addresses(inner).await?;
+    endpoint.mac = inner.mac.unwrap_or(endpoint.mac);
+    if let Ok(name) = inner.name.parse() {
+        endpoint.ifname = name;
+    }
+    let ours = open.routes().await?.into_iter().filter(|r| inner.carries(r) && r.is_ours());
+    for route in ours {
+        if route.destination.prefix() == 0 {
+            endpoint.gateways.extend(route.gateway);
+        } else {
+            endpoint.routes.push(route.by(&endpoint.ifname));
+        }
+    }
+    Ok(Some(endpoint))
+}

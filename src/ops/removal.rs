@@ -1,0 +1,147 @@
+//! Reverse plans: the same plans as were carried out, the other way round, less what others still
+//! need.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    kernel::Kernel,
+    model::{Endpoint, LinkName, NetnsName, Network, NetworkRecord, PublishedPort},
+    plan::{self, Change, Family, Plan, Record, Resource, Scope, Step, reverse},
+    state::State,
+};
+
+type Records = BTreeMap<LinkName, NetworkRecord>;
+
+/// The plan that takes an endpoint away, and what was only there for it: its name, and the record
+/// of a foreign network.
+///
+/// What happens inside a namespace that is gone or closed to us has happened already.
+pub(super) fn endpoint(
+    kernel: &Kernel,
+    state: &State,
+    network: &Network,
+    endpoint: &Endpoint,
+) -> Plan {
+    let mut after = state.networks().clone();
+    let mut last_of_network = false;
+    if let Some(record) = after.get_mut(&network.name) {
+        record.endpoints.retain(|e| e.host_ifname != endpoint.host_ifname);
+        last_of_network = record.endpoints.is_empty();
+    }
+    let mut others = after.values().flat_map(|r| &r.endpoints);
+    let alone = !others.any(|e| e.cookie == endpoint.cookie);
+
+    let mut wiring = plan::attach(network, endpoint, false);
+    if !alone {
+        // Others live in the same namespace and use its lo.
+        wiring
+            .retain(|s| !matches!(s.change.resource(), Resource::Up { link, .. } if link == "lo"));
+    }
+    let mut plan = reverse(wiring, |step| is_needed(step, &after, network, endpoint_of(endpoint)));
+    if network.foreign && last_of_network {
+        plan.push(Step {
+            why: "nothing of ours is attached any more",
+            change: Change::Delete(Resource::Record(Record::Network(network.clone()))),
+            scope: Scope::Own,
+        });
+    }
+    let name = state.names().iter().find(|n| n.name == endpoint.netns && !n.kept);
+    if let (Some(name), true) = (name, alone) {
+        plan.extend(reverse(plan::name(name), |_| false));
+    }
+    plan.retain(|step| {
+        place(step.change.resource()).is_none_or(|name| kernel.target(name).is_some())
+    });
+    plan
+}
+
+/// The plan that takes a published port back.
+pub(super) fn port(
+    state: &State,
+    network: &Network,
+    endpoint: &Endpoint,
+    port: &PublishedPort,
+) -> Plan {
+    let mut after = state.networks().clone();
+    if let Some(record) = after.get_mut(&network.name) {
+        for e in record.endpoints.iter_mut().filter(|e| e.host_ifname == endpoint.host_ifname) {
+            e.ports.retain(|p| p != port);
+        }
+    }
+    // Hairpin goes off whether or not it was ever needed: then it is off already.
+    let plan = plan::publish(network, endpoint, port, true);
+    reverse(plan, |step| is_needed(step, &after, network, endpoint_of(endpoint)))
+}
+
+/// The plan that takes a network of ours away, that nothing is attached to.
+pub(super) fn network(state: &State, network: &Network) -> Plan {
+    let mut after = state.networks().clone();
+    after.remove(&network.name);
+    reverse(plan::create(network, &[]), |step| is_needed(step, &after, network, None))
+}
+
+/// The plan that takes our chains away where no network needs them.
+pub(super) fn leftover_chains(state: &State) -> Plan {
+    [Family::V4, Family::V6]
+        .into_iter()
+        .filter(|family| !state.networks().values().any(|r| needs_firewall(r, *family)))
+        .flat_map(|family| reverse(plan::base(family), |_| false))
+        .collect()
+}
+
+fn endpoint_of(endpoint: &Endpoint) -> Option<&LinkName> {
+    Some(&endpoint.host_ifname)
+}
+
+/// Whether what a step did is needed by what is there afterwards.
+fn is_needed(
+    step: &Step,
+    after: &Records,
+    network: &Network,
+    host_ifname: Option<&LinkName>,
+) -> bool {
+    let endpoints = || after.get(&network.name).into_iter().flat_map(|r| &r.endpoints);
+    let mut ports = endpoints().flat_map(|e| &e.ports);
+    let family = family(step.change.resource());
+    match step.scope {
+        Scope::Own => false,
+        Scope::Host => true,
+        Scope::EndpointPorts => {
+            endpoints().any(|e| Some(&e.host_ifname) == host_ifname && !e.ports.is_empty())
+        }
+        Scope::NetworkPorts => match family {
+            Some(family) => ports.any(|p| Family::of(p.host_ip) == family),
+            None => ports.any(PublishedPort::reaches_loopback),
+        },
+        Scope::Firewall => {
+            family.is_some_and(|family| after.values().any(|r| needs_firewall(r, family)))
+        }
+    }
+}
+
+fn needs_firewall(record: &NetworkRecord, family: Family) -> bool {
+    if record.network.foreign {
+        let mut ports = record.endpoints.iter().flat_map(|e| &e.ports);
+        ports.any(|p| Family::of(p.host_ip) == family)
+    } else {
+        record.network.subnets.iter().any(|s| Family::of(s.cidr.network()) == family)
+    }
+}
+
+fn family(resource: &Resource) -> Option<Family> {
+    match resource {
+        Resource::Chain(chain) => Some(chain.family),
+        Resource::Rule(rule) => Some(rule.family),
+        _ => None,
+    }
+}
+
+fn place(resource: &Resource) -> Option<&NetnsName> {
+    match resource {
+        Resource::Address { netns, .. }
+        | Resource::Up { netns, .. }
+        | Resource::Route { netns, .. }
+        | Resource::Sysctl { netns, .. } => netns.as_ref(),
+        _ => None,
+    }
+}

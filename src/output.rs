@@ -1,0 +1,271 @@
+//! What netcord says: data on stdout, everything else on stderr.
+//!
+//! The only code that writes to either. A reader that went away (a closed pipe) is no failure.
+
+use std::{
+    cmp::Ordering,
+    env,
+    io::{self, IsTerminal, Write},
+};
+
+use anyhow::Result;
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use crate::{
+    cli::{Color, Format, Global},
+    error::{self, Kind},
+    plan::{Plan, Step, command},
+};
+
+/// The version of the form of everything that is printed as JSON. Fields are only ever added.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// How to say things.
+#[derive(Debug)]
+pub struct Output {
+    /// How results are printed.
+    pub format: Format,
+    /// Nothing but errors; of lists, names.
+    pub quiet: bool,
+    explain: bool,
+    verbose: bool,
+    paint: Paint,
+}
+
+impl Output {
+    /// As the flags say.
+    pub fn new(global: &Global) -> Self {
+        Self {
+            format: global.format,
+            quiet: global.quiet,
+            explain: global.explain,
+            verbose: global.verbose,
+            paint: Paint::new(global.color),
+        }
+    }
+
+    /// One line of data.
+    pub fn line(&self, text: &str) -> Result<()> {
+        if self.quiet { Ok(()) } else { print(&format!("{text}\n")) }
+    }
+
+    /// Data that was asked for and that `-q` does not silence.
+    pub fn data(&self, text: &str) -> Result<()> {
+        print(text)
+    }
+
+    /// The result of a changing verb: one JSON object, or its lines.
+    pub fn result(&self, json: &impl Serialize, lines: &[String]) -> Result<()> {
+        match self.format {
+            _ if self.quiet => Ok(()),
+            Format::Json | Format::Jsonl => print(&format!("{}\n", serde_json::to_string(json)?)),
+            Format::Table => print(&lines.iter().map(|l| format!("{l}\n")).collect::<String>()),
+        }
+    }
+
+    /// Rows of a listing verb: with `-q` the names, else as the format says.
+    pub fn list<T: Serialize>(&self, header: &[&str], rows: &[Row<T>]) -> Result<()> {
+        if self.quiet {
+            return print(&rows.iter().map(|r| format!("{}\n", r.cells[0])).collect::<String>());
+        }
+        let objects = rows.iter().map(|r| &r.object);
+        match self.format {
+            Format::Json => {
+                print(&format!("{}\n", serde_json::to_string(&objects.collect::<Vec<_>>())?))
+            }
+            Format::Jsonl => {
+                let lines: Result<Vec<_>, _> = objects.map(serde_json::to_string).collect();
+                print(&lines?.into_iter().map(|l| l + "\n").collect::<String>())
+            }
+            Format::Table => print(&table(header, rows)),
+        }
+    }
+
+    /// A JSON array for people and programs.
+    pub fn inspect(&self, objects: &impl Serialize) -> Result<()> {
+        print(&format!("{}\n", serde_json::to_string_pretty(objects)?))
+    }
+
+    /// A plan as a `sh` script.
+    pub fn script(&self, plan: &Plan) -> Result<()> {
+        let mut text = String::from("#!/bin/sh\nset -eu\n");
+        let mut why = "";
+        for step in plan {
+            let Some(command) = command(step) else { continue };
+            if step.why != why {
+                why = step.why;
+                text.push_str(&format!("\n# {why}\n"));
+            }
+            text.push_str(&format!("{command}\n"));
+        }
+        print(&text)
+    }
+
+    /// Something worth knowing that is no data.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            say(&format!("{text}\n"));
+        }
+    }
+
+    /// Something that is done all the same, and may not be what was wanted.
+    pub fn warn(&self, text: &str) {
+        if !self.quiet {
+            say(&format!("{} {text}\n", self.paint.yellow("warning:")));
+        }
+    }
+
+    /// A step that is about to be done.
+    pub fn step(&self, step: &Step) {
+        let command = command(step);
+        if self.explain {
+            let why = self.paint.dim(&format!("# {}", step.why));
+            let what = command.as_deref().unwrap_or("(in netcord's own record)");
+            say(&format!("{why}\n{what}\n"));
+        } else if self.verbose
+            && let Some(command) = command
+        {
+            say(&format!("+ {command}\n"));
+        }
+    }
+}
+
+/// A row of a listing: its cells for people, its object for programs. The first cell is its name.
+#[derive(Debug)]
+pub struct Row<T> {
+    /// As many as the header.
+    pub cells: Vec<String>,
+    /// The same and more.
+    pub object: T,
+}
+
+/// Prints an error and its hint; returns the exit code.
+pub fn report(error: &anyhow::Error, color: Color) -> u8 {
+    if is_closed_pipe(error) {
+        return 0;
+    }
+    let paint = Paint::new(color);
+    say(&format!("{} {error:#}\n", paint.red("error:")));
+    if let Some(hint) = error::hint(error) {
+        say(&format!("\n{} {hint}\n", paint.cyan("hint:")));
+    }
+    Kind::of(error) as u8
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Closed>().is_some()
+}
+
+/// Nobody reads stdout any more.
+#[derive(Debug)]
+struct Closed;
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("nobody reads the output")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
+        result => Ok(result?),
+    }
+}
+
+fn say(text: &str) {
+    // There is nowhere left to complain about stderr.
+    drop(io::stderr().lock().write_all(text.as_bytes()));
+}
+
+fn table<T>(header: &[&str], rows: &[Row<T>]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    for row in rows {
+        table.add_row(&row.cells);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    // Columns as wide as their content, docker's way; nothing at the ends of lines.
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// `net2` before `net10`.
+pub fn natural_order(a: &str, b: &str) -> Ordering {
+    let split = |text: &str| {
+        let digits = text.find(|c: char| c.is_ascii_digit()).unwrap_or(text.len());
+        let (word, rest) = text.split_at(digits);
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, rest) = rest.split_at(end);
+        (word.to_owned(), number.parse::<u128>().ok(), rest.to_owned())
+    };
+    let (mut a, mut b) = (a.to_owned(), b.to_owned());
+    loop {
+        let ((word_a, number_a, rest_a), (word_b, number_b, rest_b)) = (split(&a), split(&b));
+        let order = word_a.cmp(&word_b).then(number_a.cmp(&number_b));
+        if order != Ordering::Equal || (rest_a.is_empty() && rest_b.is_empty()) {
+            return order.then_with(|| a.cmp(&b));
+        }
+        (a, b) = (rest_a, rest_b);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Paint(bool);
+
+impl Paint {
+    fn new(color: Color) -> Self {
+        Self(match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                let forbidden = env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+                    || env::var_os("TERM").is_some_and(|v| v == "dumb");
+                io::stderr().is_terminal() && !forbidden
+            }
+        })
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    fn red(self, text: &str) -> String {
+        self.with("1;31", text)
+    }
+
+    fn yellow(self, text: &str) -> String {
+        self.with("1;33", text)
+    }
+
+    fn cyan(self, text: &str) -> String {
+        self.with("1;36", text)
+    }
+
+    fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_as_people_count() {
+        let mut names = ["net10", "net2", "br", "net2b", "net1"];
+        names.sort_by(|a, b| natural_order(a, b));
+        assert_eq!(names, ["br", "net1", "net2", "net2b", "net10"]);
+    }
+
+    #[test]
+    fn tables_are_dockers() {
+        let rows = [Row { cells: vec!["lab0".into(), "bridge".into()], object: () }];
+        assert_eq!(table(&["NETWORK", "MODE"], &rows), "NETWORK   MODE\nlab0      bridge\n");
+    }
+}

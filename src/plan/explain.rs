@@ -1,0 +1,188 @@
+//! Changes as shell commands: what a person would type.
+//!
+//! That they do the same as netcord does is held by a test that runs them (`same_as_shell`).
+
+use std::fmt::Write;
+
+use ipnetwork::IpNetwork;
+
+use super::{Change, Family, LINK_GROUP, Place, PortFlag, Resource, Rule, Scope, Step, Veth};
+use crate::model::{NamedNetns, Route, Source};
+
+/// The command that does what a step does, or `None` where there is nothing but netcord's own
+/// record to change.
+pub fn command(step: &Step) -> Option<String> {
+    let (create, resource) = match &step.change {
+        Change::Create(resource) => (true, resource),
+        Change::Delete(resource) => (false, resource),
+    };
+    Some(match resource {
+        Resource::Record(_) => return None,
+        Resource::Name(named) => name(named, create),
+        Resource::Bridge { name, mac, mtu } if create => {
+            format!("ip link add {name} address {mac} mtu {mtu} group {LINK_GROUP} type bridge")
+        }
+        Resource::Bridge { name, .. } => format!("ip link del {name}"),
+        Resource::Veth(pair) if create => veth(pair),
+        Resource::Veth(pair) => format!("ip link del {}", pair.host),
+        Resource::Alias { link, alias } => {
+            let alias = if create { quote(alias) } else { "''".into() };
+            format!("ip link set dev {link} alias {alias}")
+        }
+        Resource::Port { link, flag } => {
+            let flag = match flag {
+                PortFlag::Isolated => "isolated",
+                PortFlag::Hairpin => "hairpin",
+            };
+            let value = if create { "on" } else { "off" };
+            format!("ip link set dev {link} type bridge_slave {flag} {value}")
+        }
+        Resource::Address { netns, link, address } => {
+            let verb = if create { "add" } else { "del" };
+            let options = match address {
+                _ if !create => "",
+                IpNetwork::V4(v4) if v4.prefix() < 31 => " brd +",
+                IpNetwork::V4(_) => "",
+                IpNetwork::V6(_) => " nodad",
+            };
+            format!("{} addr {verb} {address}{options} dev {link}", ip(netns))
+        }
+        Resource::Up { netns, link } => {
+            format!("{} link set dev {link} {}", ip(netns), if create { "up" } else { "down" })
+        }
+        Resource::Route { netns, route } => self::route(netns, route, create),
+        Resource::Sysctl { netns, key, value, reset } => {
+            sysctl(netns, key, if create { value } else { reset.unwrap_or(value) })
+        }
+        Resource::FormerSysctl { netns, key, value } => sysctl(netns, key, value),
+        Resource::Chain(chain) => {
+            let tables = format!("{} -w -t {}", program(chain.family), chain.table.name());
+            let name = chain.name;
+            if create {
+                format!("{tables} -S {name} >/dev/null 2>&1 || {tables} -N {name}")
+            } else {
+                format!("{tables} -F {name} && {tables} -X {name}")
+            }
+        }
+        Resource::Rule(rule) => match (create, step.scope) {
+            (true, Scope::Own) => iptables(rule, "-A"),
+            (true, _) => {
+                format!("{} 2>/dev/null || {}", iptables(rule, "-C"), iptables(rule, "-A"))
+            }
+            (false, _) => iptables(rule, "-D"),
+        },
+        Resource::Flows(flows) => {
+            let family = if flows.host_ip.is_ipv4() { "ipv4" } else { "ipv6" };
+            let address = match flows.host_ip {
+                ip if ip.is_unspecified() => String::new(),
+                ip => format!(" --orig-dst {ip}"),
+            };
+            let one = |port: &str| {
+                format!(
+                    "conntrack -D -f {family} -p {}{address} --orig-port-dst {port} 2>/dev/null || true",
+                    flows.protocol
+                )
+            };
+            let ports = flows.ports;
+            if ports.count() == 1 {
+                one(&ports.first.to_string())
+            } else {
+                format!(
+                    "for port in $(seq {} {}); do {}; done",
+                    ports.first,
+                    ports.last,
+                    one("$port")
+                )
+            }
+        }
+    })
+}
+
+fn name(named: &NamedNetns, create: bool) -> String {
+    match (&named.source, create) {
+        (Source::Made, true) => format!("ip netns add {}", named.name),
+        (Source::Made, false) => format!("ip netns del {}", named.name),
+        (Source::Link(file), true) => {
+            let file = quote(&file.to_string_lossy());
+            format!("mkdir -p /run/netns && ln -s {file} /run/netns/{}", named.name)
+        }
+        (Source::Link(_), false) => format!("rm /run/netns/{}", named.name),
+    }
+}
+
+fn veth(pair: &Veth) -> String {
+    let Veth { host, host_mac, bridge, netns, peer, mac, mtu } = pair;
+    format!(
+        "ip link add {host} address {host_mac} mtu {mtu} master {bridge} group {LINK_GROUP} up \
+         type veth peer name {peer} address {mac} mtu {mtu} netns {netns}"
+    )
+}
+
+fn route(netns: &Place, route: &Route, create: bool) -> String {
+    let verb = if create { "add" } else { "del" };
+    let mut text = ip(netns);
+    if route.destination.is_ipv6() {
+        text.push_str(" -6");
+    }
+    let destination = match route.destination.prefix() {
+        0 => "default".to_owned(),
+        _ => route.destination.to_string(),
+    };
+    // Writing to a String cannot fail.
+    let _ = write!(text, " route {verb} {destination}");
+    if let Some(gateway) = route.gateway {
+        let _ = write!(text, " via {gateway}");
+    }
+    let _ = write!(text, " dev {}", route.link);
+    if route.metric != 0 {
+        let _ = write!(text, " metric {}", route.metric);
+    }
+    let _ = write!(text, " proto {}", route.protocol);
+    text
+}
+
+fn sysctl(netns: &Place, key: &str, value: &str) -> String {
+    let setting = quote(&format!("{key}={value}"));
+    match netns {
+        Some(name) => format!("ip netns exec {name} sysctl -qw {setting}"),
+        None => format!("sysctl -qw {setting}"),
+    }
+}
+
+fn ip(netns: &Place) -> String {
+    netns.as_ref().map_or_else(|| "ip".to_owned(), |name| format!("ip -n {name}"))
+}
+
+fn program(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    }
+}
+
+fn iptables(rule: &Rule, operation: &str) -> String {
+    let mut text =
+        format!("{} -w -t {} {operation} {}", program(rule.family), rule.table.name(), rule.chain);
+    for word in rule.arguments() {
+        text.push(' ');
+        text.push_str(&quote(&word));
+    }
+    text
+}
+
+impl Rule {
+    /// The arguments after the chain's name, as `iptables` and `iptables-restore` take them.
+    pub fn arguments(&self) -> impl Iterator<Item = String> {
+        let comment = ["-m", "comment", "--comment", &self.comment, "-j"].map(str::to_owned);
+        self.matches.iter().cloned().chain(comment).chain(self.jump.iter().cloned())
+    }
+}
+
+/// A word as a shell reads it back: quoted where that is needed.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    if word == "!" || (!word.is_empty() && word.chars().all(plain)) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}

@@ -1,0 +1,330 @@
+//! What may pass: chains and rules of our own, as data.
+//!
+//! Every rule carries a comment that says whose it is, and that identifies it: no other rule of
+//! netcord's in its chain has the same one, and the same comment means the same rule.
+//!
+//! ```text
+//! raw    PREROUTING  -> NETCORD-PREROUTING   nobody reaches an endpoint past the host's ports
+//! filter FORWARD     -> NETCORD-FORWARD      what may pass, after
+//!                       -> NETCORD-ISOLATE   what may not, of all networks
+//! nat    PREROUTING  -> NETCORD-DNAT         published ports, for packets to this host
+//!        OUTPUT      -> NETCORD-DNAT
+//!        POSTROUTING -> NETCORD-POSTROUTING  masquerade
+//! ```
+
+use std::net::IpAddr;
+
+use super::{Plan, Resource, Scope, Step};
+use crate::model::{Endpoint, Network, PublishedPort, Subnet};
+
+/// An IP version, each with tables of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// iptables
+    V4,
+    /// ip6tables
+    V6,
+}
+
+/// A table, in the order in which they are changed: a restore is atomic for one table only, and
+/// what denies comes before what opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// Before connection tracking.
+    Raw,
+    /// Pass or drop.
+    Filter,
+    /// Address translation.
+    Nat,
+}
+
+/// A chain of our own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Chain {
+    /// Whose tables.
+    pub family: Family,
+    /// Which table.
+    pub table: Table,
+    /// Its name, at most 28 bytes.
+    pub name: &'static str,
+}
+
+/// A rule of our own, appended to its chain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// Whose tables.
+    pub family: Family,
+    /// Which table.
+    pub table: Table,
+    /// One of ours, or a built-in one for the jump to ours.
+    pub chain: &'static str,
+    /// The arguments that match.
+    pub matches: Vec<String>,
+    /// What becomes of a match: the arguments from `-j` on, without it.
+    pub jump: Vec<String>,
+    /// Whose it is and which; at most 255 bytes.
+    pub comment: String,
+}
+
+const PREROUTING: &str = "NETCORD-PREROUTING";
+const FORWARD: &str = "NETCORD-FORWARD";
+const ISOLATE: &str = "NETCORD-ISOLATE";
+const DNAT: &str = "NETCORD-DNAT";
+const POSTROUTING: &str = "NETCORD-POSTROUTING";
+
+/// Every chain that netcord makes, with its table.
+pub const OWN_CHAINS: [(Table, &str); 5] = [
+    (Table::Raw, PREROUTING),
+    (Table::Filter, FORWARD),
+    (Table::Filter, ISOLATE),
+    (Table::Nat, DNAT),
+    (Table::Nat, POSTROUTING),
+];
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+impl Table {
+    /// The name that `-t` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Filter => "filter",
+            Self::Nat => "nat",
+        }
+    }
+}
+
+/// Our chains and the jumps to them: shared by all networks of a family.
+///
+/// Jumps are appended, never put in front of somebody else's.
+pub fn base(family: Family) -> Plan {
+    let chain = |(table, name)| Resource::Chain(Chain { family, table, name });
+    let jump = |table, from: &'static str, to: &'static str, matches: &str| {
+        Resource::Rule(Rule {
+            family,
+            table,
+            chain: from,
+            matches: words(matches),
+            jump: words(to),
+            comment: format!("netcord: {from} to {to}"),
+        })
+    };
+    // Packets from outside to 127.0.0.1 are nobody's business, even where route_localnet is on.
+    let local = "-m addrtype --dst-type LOCAL";
+    let local_from_outside = match family {
+        Family::V4 => "! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL",
+        Family::V6 => local,
+    };
+    OWN_CHAINS
+        .into_iter()
+        .map(chain)
+        .chain([
+            jump(Table::Raw, "PREROUTING", PREROUTING, ""),
+            jump(Table::Filter, FORWARD, ISOLATE, ""),
+            jump(Table::Filter, "FORWARD", FORWARD, ""),
+            jump(Table::Nat, "PREROUTING", DNAT, local_from_outside),
+            jump(Table::Nat, "OUTPUT", DNAT, local),
+            jump(Table::Nat, "POSTROUTING", POSTROUTING, ""),
+        ])
+        .map(|resource| {
+            Step::create("chains of our own, after everybody else's rules", resource)
+                .until(Scope::Firewall)
+        })
+        .collect()
+}
+
+/// What may pass to and from the endpoints of one subnet of a network of ours.
+pub(super) fn network_rules(network: &Network, subnet: &Subnet) -> Plan {
+    let (name, cidr) = (&network.name, &subnet.cidr);
+    let rules = RuleMaker { network, subnet };
+    let mut plan = Vec::new();
+
+    if network.masquerade || network.internal {
+        plan.push(rules.step(
+            "nobody reaches an endpoint by routing to its address, past the host's ports",
+            (Table::Raw, PREROUTING, "direct"),
+            &format!("-d {cidr} ! -i {name}"),
+            "DROP",
+        ));
+    }
+    if cidr.is_ipv4() {
+        plan.push(rules.step(
+            "nobody reaches the host's own 127.0.0.1 from the bridge",
+            (Table::Raw, PREROUTING, "loopback"),
+            &format!("-d 127.0.0.0/8 -i {name}"),
+            "DROP",
+        ));
+    }
+    if network.internal {
+        plan.push(rules.step(
+            "an internal network reaches nothing outside",
+            (Table::Filter, ISOLATE, "internal out"),
+            &format!("-i {name} ! -o {name}"),
+            "DROP",
+        ));
+    }
+    if network.isolate {
+        plan.push(rules.step(
+            "endpoints do not reach each other by way of the host either, save published ports",
+            (Table::Filter, ISOLATE, "isolate"),
+            &format!("-i {name} -o {name} -m conntrack ! --ctstate DNAT"),
+            "DROP",
+        ));
+    }
+    plan.push(rules.step(
+        "from outside come answers, and what is for a published port",
+        (Table::Filter, ISOLATE, "unpublished"),
+        &if network.internal {
+            format!("! -i {name} -o {name}")
+        } else {
+            format!("! -i {name} -o {name} -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT")
+        },
+        "DROP",
+    ));
+    plan.push(rules.step(
+        "what endpoints send may pass, also where the policy is DROP",
+        (Table::Filter, FORWARD, "out"),
+        &format!("-i {name}"),
+        "ACCEPT",
+    ));
+    plan.push(rules.step(
+        "and so may the answers",
+        (Table::Filter, FORWARD, "in"),
+        &format!("-o {name} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT"),
+        "ACCEPT",
+    ));
+    if network.masquerade && !network.internal {
+        // Never from a privileged port: services trust those (CVE-2010-2242).
+        for protocol in ["tcp", "udp"] {
+            plan.push(rules.step(
+                "what leaves by another link gets that link's address, so that answers find back",
+                (Table::Nat, POSTROUTING, &format!("masquerade {protocol}")),
+                &format!("-s {cidr} ! -o {name} -p {protocol}"),
+                "MASQUERADE --to-ports 1024-65535",
+            ));
+        }
+        plan.push(rules.step(
+            "and so does what has no ports",
+            (Table::Nat, POSTROUTING, "masquerade"),
+            &format!("-s {cidr} ! -o {name}"),
+            "MASQUERADE",
+        ));
+    }
+    plan.extend(answer_by_the_host(&rules));
+    plan
+}
+
+/// What a published port needs on a bridge that is somebody else's: its owner lets nothing new in.
+pub(super) fn foreign_rules(network: &Network, subnet: &Subnet) -> Plan {
+    let rules = RuleMaker { network, subnet };
+    let mut plan = vec![rules.step(
+        "what is for a published port may pass, also where the policy is DROP",
+        (Table::Filter, FORWARD, "in"),
+        &format!("-o {} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT", network.name),
+        "ACCEPT",
+    )];
+    plan.push(rules.step(
+        "and so may the answers",
+        (Table::Filter, FORWARD, "out"),
+        &format!("-i {} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT", network.name),
+        "ACCEPT",
+    ));
+    plan.extend(answer_by_the_host(&rules));
+    plan.into_iter().map(|step| step.until(Scope::NetworkPorts)).collect()
+}
+
+/// Where an answer would find a shorter way than by the host, and so miss its translation back.
+fn answer_by_the_host(rules: &RuleMaker<'_>) -> Plan {
+    let (name, cidr) = (&rules.network.name, &rules.subnet.cidr);
+    let mut plan = vec![rules.step(
+        "a neighbour that calls a published port must be answered by way of the host",
+        (Table::Nat, POSTROUTING, "hairpin"),
+        &format!("-s {cidr} -o {name} -m conntrack --ctstate DNAT"),
+        "MASQUERADE",
+    )];
+    if cidr.is_ipv4() {
+        plan.push(rules.step(
+            "an endpoint cannot answer 127.0.0.1, only the host's address on the bridge",
+            (Table::Nat, POSTROUTING, "from loopback"),
+            &format!("-s 127.0.0.0/8 -o {name}"),
+            "MASQUERADE",
+        ));
+    }
+    plan
+}
+
+/// The rule that makes a published port.
+pub(super) fn dnat(network: &Network, endpoint: &Endpoint, port: &PublishedPort) -> Rule {
+    let mut matches = Vec::new();
+    if !port.host_ip.is_unspecified() {
+        matches.extend(["-d".into(), port.host_ip.to_string()]);
+    }
+    let protocol = port.protocol.to_string();
+    let dport = match (port.host.first, port.host.last) {
+        (first, last) if first == last => first.to_string(),
+        (first, last) => format!("{first}:{last}"),
+    };
+    matches.extend(["-p".into(), protocol, "--dport".into(), dport]);
+    Rule {
+        family: Family::of(port.host_ip),
+        table: Table::Nat,
+        chain: DNAT,
+        matches,
+        jump: vec!["DNAT".into(), "--to-destination".into(), destination(port)],
+        comment: format!("netcord:{}/{} publish {port}", network.name, endpoint.netns),
+    }
+}
+
+/// `ADDRESS:PORT`; of a range `ADDRESS:FIRST-LAST/FIRST-ON-THE-HOST`, which keeps the order (a
+/// plain range would let the kernel choose any of them).
+fn destination(port: &PublishedPort) -> String {
+    let address = match port.address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    };
+    let (host, inside) = (port.host, port.container);
+    if host.count() == 1 {
+        format!("{address}:{}", inside.first)
+    } else if host == inside {
+        port.address.to_string()
+    } else {
+        format!("{address}:{}-{}/{}", inside.first, inside.last, host.first)
+    }
+}
+
+/// Makes the rules of one subnet of one network.
+struct RuleMaker<'a> {
+    network: &'a Network,
+    subnet: &'a Subnet,
+}
+
+impl RuleMaker<'_> {
+    fn step(
+        &self,
+        why: &'static str,
+        (table, chain, what): (Table, &'static str, &str),
+        matches: &str,
+        jump: &str,
+    ) -> Step {
+        Step::create(
+            why,
+            Resource::Rule(Rule {
+                family: Family::of(self.subnet.cidr.network()),
+                table,
+                chain,
+                matches: words(matches),
+                jump: words(jump),
+                comment: format!("netcord:{} {what} {}", self.network.name, self.subnet.cidr),
+            }),
+        )
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}

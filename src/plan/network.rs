@@ -1,0 +1,117 @@
+//! The plan of a bridge network.
+
+use super::{ALIAS_PREFIX, Plan, Record, Resource, Scope, Step, firewall};
+use crate::model::{LinkName, Network};
+
+/// Makes a bridge network: a bridge whose address is the gateway, what may pass, forwarding.
+///
+/// `ra_links` are links of the host that have a default route by router advertisement: with
+/// forwarding on, the kernel stops listening to routers unless `accept_ra` is 2, and the host
+/// would lose its IPv6.
+///
+/// Protections come before the bridge goes up, and before forwarding is turned on.
+pub fn create(network: &Network, ra_links: &[LinkName]) -> Plan {
+    let name = &network.name;
+    let mut plan = vec![
+        Step::create(
+            "write down what was asked for, so that a later run can finish or undo it",
+            Resource::Record(Record::Network(network.clone())),
+        ),
+        Step::create(
+            "a bridge is the switch that all endpoints plug into",
+            Resource::Bridge { name: name.clone(), mac: network.mac, mtu: network.mtu },
+        ),
+        Step::create(
+            "the alias says whose link it is",
+            Resource::Alias { link: name.clone(), alias: alias(network) },
+        ),
+    ];
+    plan.extend(link_protections(network));
+    for subnet in &network.subnets {
+        let family = firewall::Family::of(subnet.cidr.network());
+        plan.extend(firewall::base(family));
+        plan.extend(firewall::network_rules(network, subnet));
+    }
+    for subnet in &network.subnets {
+        if let Some(gateway) = subnet.gateway
+            && let Ok(address) = ipnetwork::IpNetwork::new(gateway, subnet.cidr.prefix())
+        {
+            plan.push(Step::create(
+                "the bridge's address is the gateway of the subnet",
+                Resource::Address { netns: None, link: name.clone(), address },
+            ));
+        }
+    }
+    if !network.internal {
+        plan.extend(forwarding(network, ra_links));
+    }
+    plan.push(Step::create(
+        "a link carries nothing until it is up",
+        Resource::Up { netns: None, link: name.to_string() },
+    ));
+    plan
+}
+
+/// Whose link it is, and what no other mark in the kernel would tell if the record were lost.
+fn alias(network: &Network) -> String {
+    let mut alias = format!("{ALIAS_PREFIX}{}", network.name);
+    for (is_set, word) in [
+        (network.internal, "internal"),
+        (network.isolate, "isolate"),
+        (!network.masquerade, "no-masquerade"),
+    ] {
+        if is_set {
+            alias.push(' ');
+            alias.push_str(word);
+        }
+    }
+    alias
+}
+
+fn link_protections(network: &Network) -> Plan {
+    let ipv6 = |why, key, value| {
+        Step::create(
+            why,
+            Resource::Sysctl {
+                netns: None,
+                key: format!("net/ipv6/conf/{}/{key}", network.name),
+                value,
+                reset: None,
+            },
+        )
+    };
+    if network.has_ipv6() {
+        vec![
+            ipv6("a container must not announce itself as the host's router", "accept_ra", "0"),
+            ipv6("nor redirect the host's packets", "accept_redirects", "0"),
+            ipv6("the network has an IPv6 subnet", "disable_ipv6", "0"),
+        ]
+    } else {
+        vec![ipv6(
+            "an IPv4 network needs no IPv6, and what is off cannot be attacked",
+            "disable_ipv6",
+            "1",
+        )]
+    }
+}
+
+fn forwarding(network: &Network, ra_links: &[LinkName]) -> Plan {
+    let switch = |why, key: String, value| {
+        Step::create(why, Resource::Sysctl { netns: None, key, value, reset: None })
+            .until(Scope::Host)
+    };
+    let mut plan = Vec::new();
+    if network.subnets.iter().any(|s| s.cidr.is_ipv4()) {
+        let why = "the host passes packets on between the bridge and its other links";
+        plan.push(switch(why, "net/ipv4/ip_forward".into(), "1"));
+    }
+    if network.has_ipv6() {
+        for link in ra_links {
+            let why = "a forwarding host listens to its own router only if told to";
+            plan.push(switch(why, format!("net/ipv6/conf/{link}/accept_ra"), "2"));
+        }
+        let why = "the host passes IPv6 packets on";
+        plan.push(switch(why, "net/ipv6/conf/all/forwarding".into(), "1"));
+    }
+    plan
+}

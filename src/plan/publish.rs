@@ -1,0 +1,64 @@
+//! The plan of a published port.
+
+use super::{Flows, Plan, PortFlag, Record, Resource, Scope, Step, firewall};
+use crate::model::{Endpoint, Network, Protocol, PublishedPort};
+
+/// Publishes a port of an endpoint on the host.
+///
+/// `hairpin`: bridged frames meet iptables on this host (br_netfilter), so a container that calls
+/// its own published port is answered by a frame that leaves by the port it came by.
+pub fn publish(
+    network: &Network,
+    endpoint: &Endpoint,
+    port: &PublishedPort,
+    hairpin: bool,
+) -> Plan {
+    let family = firewall::Family::of(port.host_ip);
+    let mut plan = vec![Step::create(
+        "write down the published port: it is taken from now on",
+        Resource::Record(Record::Port {
+            network: network.name.clone(),
+            host_ifname: endpoint.host_ifname.clone(),
+            port: port.clone(),
+        }),
+    )];
+    if network.foreign {
+        plan.extend(firewall::base(family));
+        if let Some(subnet) = network.subnet_of(port.address) {
+            plan.extend(firewall::foreign_rules(network, subnet));
+        }
+    } else if port.reaches_loopback() {
+        plan.push(
+            Step::create(
+                "packets from this host's 127.0.0.1 may be routed to the bridge",
+                Resource::Sysctl {
+                    netns: None,
+                    key: format!("net/ipv4/conf/{}/route_localnet", network.name),
+                    value: "1",
+                    reset: Some("0"),
+                },
+            )
+            .until(Scope::NetworkPorts),
+        );
+    }
+    if hairpin {
+        plan.push(
+            Step::create(
+                "with br_netfilter, who calls its own published port is answered by its own port",
+                Resource::Port { link: endpoint.host_ifname.clone(), flag: PortFlag::Hairpin },
+            )
+            .until(Scope::EndpointPorts),
+        );
+    }
+    plan.push(Step::create(
+        "what comes for the host's port gets the endpoint's address instead",
+        Resource::Rule(firewall::dnat(network, endpoint, port)),
+    ));
+    if port.protocol == Protocol::Udp {
+        plan.push(Step::delete(
+            "flows that conntrack remembers would go on as before",
+            Resource::Flows(Flows::towards(port)),
+        ));
+    }
+    plan
+}
