@@ -89,6 +89,7 @@ pub(super) async fn all(rtnl: &Rtnl) -> Result<Vec<LinkAddress>> {
 pub(super) async fn create(rtnl: &Rtnl, name: &LinkName, address: IpNetwork) -> Result<bool> {
     let mut message = message(rtnl, name, address).await?;
     match address {
+        IpNetwork::V4(v4) if v4.ip().is_loopback() => {}
         IpNetwork::V4(v4) if v4.prefix() < 31 => {
             message.attributes.push(AddressAttribute::Broadcast(v4.broadcast()));
         }
@@ -120,7 +121,8 @@ async fn message(rtnl: &Rtnl, name: &LinkName, address: IpNetwork) -> Result<Add
     let mut message = AddressMessage::default();
     message.header.family = family(address.ip());
     message.header.prefix_len = address.prefix();
-    message.header.scope = AddressScope::Universe;
+    message.header.scope =
+        if address.ip().is_loopback() { AddressScope::Host } else { AddressScope::Universe };
     message.header.index = link::index(rtnl, name.as_str()).await?;
     message.attributes.push(AddressAttribute::Local(address.ip()));
     message.attributes.push(AddressAttribute::Address(address.ip()));

@@ -111,7 +111,9 @@ impl Kernel {
             Resource::Address { netns, link, address } => {
                 address::create(self.at(netns)?, link, *address).await?
             }
-            Resource::Up { netns, link } => link::set_up(self.at(netns)?, link, true).await?,
+            Resource::Up { netns, link } => {
+                link::set_up(self.at(netns)?, link.as_str(), true).await?
+            }
             Resource::Route { netns, route } => {
                 address::create_route(self.at(netns)?, route).await?
             }
@@ -141,7 +143,9 @@ impl Kernel {
             Resource::Address { netns, link, address } => {
                 address::delete(self.at(netns)?, link, *address).await?
             }
-            Resource::Up { netns, link } => link::set_up(self.at(netns)?, link, false).await?,
+            Resource::Up { netns, link } => {
+                link::set_up(self.at(netns)?, link.as_str(), false).await?
+            }
             Resource::Route { netns, route } => {
                 address::delete_route(self.at(netns)?, route).await?
             }

@@ -47,6 +47,11 @@ impl FromStr for NetnsName {
 }
 
 impl LinkName {
+    /// The loopback, the one link that everybody has and nobody makes.
+    pub fn loopback() -> Self {
+        Self("lo".to_owned())
+    }
+
     /// A name that netcord derived itself, good by construction.
     pub(super) fn derived(name: String) -> Self {
         debug_assert!(name.parse::<Self>().is_ok(), "{name}");

@@ -45,11 +45,11 @@ fn strangers(state: &State) -> impl Iterator<Item = (String, Plan)> + '_ {
     let is_another = |n: &&NamedNetns| {
         Netns::of_name(&n.name).is_ok_and(|there| there.is_some_and(|t| t.cookie() != n.cookie))
     };
-    state.names().iter().filter(is_another).map(|n| {
-        let mut plan = reverse(plan::name(n), |_| false);
-        plan.retain(|s| !matches!(s.change.resource(), Resource::Up { .. }));
-        (n.name.to_string(), plan)
-    })
+    state
+        .names()
+        .iter()
+        .filter(is_another)
+        .map(|n| (n.name.to_string(), removal::outside(reverse(plan::name(n), |_| false))))
 }
 
 /// Host ends with our mark that no record knows, even after records were made anew.

@@ -34,8 +34,7 @@ pub(super) fn endpoint(
     let mut wiring = plan::attach(network, endpoint, false);
     if !alone {
         // Others live in the same namespace and use its lo.
-        wiring
-            .retain(|s| !matches!(s.change.resource(), Resource::Up { link, .. } if link == "lo"));
+        wiring.retain(|step| !is_of_lo(step.change.resource()));
     }
     let mut plan = reverse(wiring, |step| is_needed(step, &after, network, endpoint_of(endpoint)));
     if network.foreign && last_of_network {
@@ -133,6 +132,19 @@ fn family(resource: &Resource) -> Option<Family> {
         Resource::Chain(chain) => Some(chain.family),
         Resource::Rule(rule) => Some(rule.family),
         _ => None,
+    }
+}
+
+/// Leaves out what happens inside namespaces, of names that only lose their meaning.
+pub(super) fn outside(mut plan: Plan) -> Plan {
+    plan.retain(|step| place(step.change.resource()).is_none());
+    plan
+}
+
+fn is_of_lo(resource: &Resource) -> bool {
+    match resource {
+        Resource::Up { link, .. } | Resource::Address { link, .. } => *link == LinkName::loopback(),
+        _ => false,
     }
 }
 

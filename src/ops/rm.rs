@@ -59,10 +59,8 @@ async fn removal_plan(host: &Host<'_, '_>, state: &State, name: &NetnsName) -> R
             let hint = format!("detach it first: `netcord detach {} {name}`", record.network.name);
             return Err(Error::conflict(message).hint(hint).into());
         }
-        let mut plan = reverse(plan::name(named), |_| false);
         // What is in a namespace ends with it; and if it does not, it is not ours to change.
-        plan.retain(|s| !matches!(s.change.resource(), plan::Resource::Up { .. }));
-        return Ok(plan);
+        return Ok(removal::outside(reverse(plan::name(named), |_| false)));
     }
     let Some(link) = link else {
         return Err(find::no_network(&host.kernel, state, name.as_str()).await);

@@ -53,7 +53,7 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
     }
     plan.extend(ipv6_inside(endpoint, &inside));
     if endpoint.raises_lo {
-        plan.push(lo_up(inside.clone()));
+        plan.extend(lo_up(&inside));
     }
     for address in &endpoint.addresses {
         plan.push(Step::create(
@@ -67,7 +67,7 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
     }
     plan.push(Step::create(
         "the inner end goes up last: now the cable has carrier",
-        Resource::Up { netns: inside.clone(), link: endpoint.ifname.to_string() },
+        Resource::Up { netns: inside.clone(), link: endpoint.ifname.clone() },
     ));
     plan.extend(routes(endpoint, &inside));
     for port in &endpoint.ports {

@@ -41,6 +41,7 @@ pub fn command(step: &Step) -> Option<String> {
             let verb = if create { "add" } else { "del" };
             let options = match address {
                 _ if !create => "",
+                address if address.ip().is_loopback() => " scope host",
                 IpNetwork::V4(v4) if v4.prefix() < 31 => " brd +",
                 IpNetwork::V4(_) => "",
                 IpNetwork::V6(_) => " nodad",

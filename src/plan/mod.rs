@@ -110,8 +110,8 @@ pub enum Resource {
     Up {
         /// Where.
         netns: Place,
-        /// The link's name; `lo` is none of ours, hence text.
-        link: String,
+        /// The link.
+        link: LinkName,
     },
     /// A route.
     Route {
@@ -290,7 +290,7 @@ fn falls_with(resource: &Resource, made: &[(Place, &LinkName); 2]) -> bool {
     match resource {
         Resource::Alias { link, .. } | Resource::Port { link, .. } => on(&None, link.as_str()),
         Resource::Address { netns, link, .. } => on(netns, link.as_str()),
-        Resource::Up { netns, link } => on(netns, link),
+        Resource::Up { netns, link } => on(netns, link.as_str()),
         Resource::Route { netns, route } => on(netns, route.link.as_str()),
         // net/FAMILY/conf/LINK/NAME
         Resource::Sysctl { netns, key, .. } => {

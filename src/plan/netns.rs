@@ -1,7 +1,16 @@
 //! The plan of a name in `/run/netns`: the notes' step 4.
 
+use std::net::Ipv4Addr;
+
+use ipnetwork::{IpNetwork, Ipv4Network};
+
 use super::{Place, Plan, Record, Resource, Step};
-use crate::model::{NamedNetns, Source};
+use crate::model::{LinkName, NamedNetns, Source};
+
+const LOOPBACK: Ipv4Network = match Ipv4Network::new_checked(Ipv4Addr::LOCALHOST, 8) {
+    Some(network) => network,
+    None => panic!("8 is a length of IPv4"),
+};
 
 /// Names a namespace; one that has none to name is made, with nothing but a running `lo`.
 pub fn name(named: &NamedNetns) -> Plan {
@@ -19,14 +28,19 @@ pub fn name(named: &NamedNetns) -> Plan {
         ),
     ];
     if named.source == Source::Made {
-        plan.push(lo_up(Some(named.name.clone())));
+        plan.extend(lo_up(&Some(named.name.clone())));
     }
     plan
 }
 
-pub(super) fn lo_up(netns: Place) -> Step {
-    Step::create(
-        "programs expect to reach themselves on 127.0.0.1",
-        Resource::Up { netns, link: "lo".into() },
-    )
+/// A running `lo`. The kernel would add its address by itself, and leave it when `lo` goes down
+/// again: added by name, it is also taken away.
+pub(super) fn lo_up(netns: &Place) -> Plan {
+    let link = LinkName::loopback();
+    let address = IpNetwork::V4(LOOPBACK);
+    let why = "programs expect to reach themselves on 127.0.0.1";
+    vec![
+        Step::create(why, Resource::Address { netns: netns.clone(), link: link.clone(), address }),
+        Step::create(why, Resource::Up { netns: netns.clone(), link }),
+    ]
 }

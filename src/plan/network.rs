@@ -47,7 +47,7 @@ pub fn create(network: &Network, ra_links: &[LinkName]) -> Plan {
     }
     plan.push(Step::create(
         "a link carries nothing until it is up",
-        Resource::Up { netns: None, link: name.to_string() },
+        Resource::Up { netns: None, link: name.clone() },
     ));
     plan
 }

@@ -1,0 +1,23 @@
+//! Tests of the whole program against a real kernel. One binary, a module for each concern; a file
+//! that is not listed here fails `every_file_is_listed`.
+//!
+//! Every test has a fresh host of its own, a [`support::Lab`], and never touches the machine's own
+//! network.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+/// What the lab itself promises.
+mod lab;
+
+#[test]
+fn every_file_is_listed() {
+    let main = include_str!("main.rs");
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if let Some(module) = name.strip_suffix(".rs").filter(|m| *m != "main") {
+            assert!(main.contains(&format!("mod {module};")), "tests/{name} is not listed");
+        }
+    }
+}

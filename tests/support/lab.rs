@@ -1,0 +1,225 @@
+//! A host of its own for a test: fresh user, mount, PID and network namespaces, private `/run`.
+//! Everything in it ends with it. It needs no root.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Child, ChildStdin, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{Run, Snapshot};
+
+/// The program under test.
+pub(crate) const NETCORD: &str = env!("CARGO_BIN_EXE_netcord");
+
+/// No wait of a test is longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A fresh host.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    unshare: Child,
+    /// The host lives as long as this is open.
+    _stdin: ChildStdin,
+    pid: u32,
+}
+
+/// What makes a host of a namespace. `/sys` shows the links of who mounts it.
+const PREPARE: &str =
+    "mount -t tmpfs tmpfs /run && mount -t sysfs sysfs /sys && mkdir -p /run/netns /run/lock &&
+    ip link set lo up && echo ready && exec cat";
+
+impl Lab {
+    /// Makes a fresh host.
+    ///
+    /// # Panics
+    /// Where user namespaces are refused: a test that cannot run fails.
+    #[track_caller]
+    pub(crate) fn new() -> Self {
+        let mut unshare = Command::new("unshare")
+            .args([
+                "--user",
+                "--map-root-user",
+                "--net",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+            ])
+            .args(["--mount-proc", "--propagation", "private", "sh", "-c", PREPARE])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare (util-linux) runs");
+        let stdin = unshare.stdin.take().unwrap();
+        let mut line = String::new();
+        BufReader::new(unshare.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "a user namespace can be made: see README, \"Tests\"");
+        let children = format!("/proc/{0}/task/{0}/children", unshare.id());
+        let pid = fs::read_to_string(children).unwrap().trim().parse().unwrap();
+        Self { unshare, _stdin: stdin, pid }
+    }
+
+    /// A command that runs on this host.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args([
+                "-t",
+                &self.pid.to_string(),
+                "--user",
+                "--preserve-credentials",
+                "--net",
+                "--mount",
+                "--pid",
+            ])
+            // A test that hangs fails.
+            .args(["--wd=/", "--", "timeout", "--kill-after=5", "60", program])
+            .env_remove("DOCKER_HOST")
+            .env_remove("CONTAINER_HOST")
+            .env_remove("XDG_RUNTIME_DIR")
+            .env_remove("NETCORD_STATE_DIR")
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs netcord with these words.
+    #[track_caller]
+    pub(crate) fn netcord(&self, words: &str) -> Run {
+        self.netcord_args(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Runs netcord with these arguments.
+    #[track_caller]
+    pub(crate) fn netcord_args(&self, arguments: &[&str]) -> Run {
+        let output = self.command(NETCORD).args(arguments).output().unwrap();
+        Run::new(format!("netcord {}", arguments.join(" ")), &output)
+    }
+
+    /// Runs a shell script.
+    #[track_caller]
+    pub(crate) fn sh(&self, script: &str) -> Run {
+        let output = self.command("sh").args(["-euc", script]).output().unwrap();
+        Run::new(script.to_owned(), &output)
+    }
+
+    /// Runs a shell script that is read from standard input, as `netcord --dry-run ... | sh`.
+    #[track_caller]
+    pub(crate) fn pipe_to_sh(&self, script: &str) -> Run {
+        let mut command = self.command("sh");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        Run::new(script.to_owned(), &child.wait_with_output().unwrap())
+    }
+
+    /// Starts a program that goes on; it ends with the host.
+    #[track_caller]
+    pub(crate) fn start(&self, script: &str) -> Child {
+        self.command("sh")
+            .args(["-c", script])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Makes namespaces with `ip netns add`.
+    #[track_caller]
+    pub(crate) fn netns(&self, names: &[&str]) -> &Self {
+        for name in names {
+            self.sh(&format!("ip netns add {name}")).ok();
+        }
+        self
+    }
+
+    /// A process in a fresh, empty namespace, as a container that was started with
+    /// `--network=none`; returns its PID on this host.
+    #[track_caller]
+    pub(crate) fn null_mode_process(&self) -> u32 {
+        self.sh("unshare --net sleep infinity >/dev/null 2>&1 & pid=$!
+             until [ \"$(cat /proc/$pid/comm)\" = sleep ]; do :; done; echo $pid")
+            .ok()
+            .parse()
+            .unwrap()
+    }
+
+    /// Serves a page, the name of the namespace, over HTTP in a namespace; returns once it answers.
+    #[track_caller]
+    pub(crate) fn serve(&self, netns: &str, port: u16) {
+        let dir = format!("/run/www-{netns}");
+        self.sh(&format!("mkdir -p {dir} && echo {netns} > {dir}/index.html && ip netns exec {netns} busybox httpd -p {port} -h {dir}")).ok();
+    }
+
+    /// Fetches a page from within a namespace, or from the host with `host`.
+    #[track_caller]
+    pub(crate) fn fetch(&self, from: &str, url: &str) -> Run {
+        self.within(from, &format!("curl -gsS --max-time 3 {url}"))
+    }
+
+    /// Runs a shell script within a namespace, or on the host with `host`.
+    #[track_caller]
+    pub(crate) fn within(&self, netns: &str, script: &str) -> Run {
+        let script = script.replace('\'', r"'\''");
+        match netns {
+            "host" => self.sh(&script.replace(r"'\''", "'")),
+            netns => self.sh(&format!("ip netns exec {netns} sh -euc '{script}'")),
+        }
+    }
+
+    /// Wires a neighbour of this host: another host on the wire of its link `eth0`, which gets
+    /// 192.0.2.1/24 and 2001:db8::1/64; the neighbour has .2, and is its default gateway.
+    #[track_caller]
+    pub(crate) fn neighbour(&self, name: &str) -> &Self {
+        self.sh(&format!(
+            "ip netns add {name}
+             ip link add eth0 type veth peer name wire netns {name}
+             ip link set eth0 addrgenmode none; ip -n {name} link set wire addrgenmode none
+             ip addr add 192.0.2.1/24 dev eth0; ip addr add 2001:db8::1/64 nodad dev eth0; ip link set eth0 up
+             ip -n {name} addr add 192.0.2.2/24 dev wire; ip -n {name} addr add 2001:db8::2/64 nodad dev wire
+             ip -n {name} link set lo up; ip -n {name} link set wire up
+             ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2"
+        ))
+        .ok();
+        self
+    }
+
+    /// Waits for a condition, a shell script that succeeds.
+    #[track_caller]
+    pub(crate) fn until(&self, condition: &str) {
+        let end = Instant::now() + PATIENCE;
+        while self.sh(condition).code != 0 {
+            assert!(Instant::now() < end, "`{condition}` did not come true");
+        }
+    }
+
+    /// Everything of this host's network that netcord could change.
+    #[track_caller]
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot::of(self)
+    }
+
+    /// A path of this host, seen from outside.
+    pub(crate) fn path(&self, path: &str) -> std::path::PathBuf {
+        Path::new("/proc")
+            .join(self.pid.to_string())
+            .join("root")
+            .join(path.trim_start_matches('/'))
+    }
+
+    /// The host's first process, seen from outside.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Its first process ends, and with it all others; nothing is left to clean up.
+        self.unshare.kill().ok();
+        self.unshare.wait().ok();
+    }
+}
