@@ -16,6 +16,9 @@ use crate::{
 /// step.
 pub type Watch<'a> = dyn FnMut(usize, &Step) -> Result<()> + 'a;
 
+/// Is told of each step once it is done, and whether it changed anything.
+pub type Tell<'a> = dyn FnMut(&Step, bool) + 'a;
+
 /// Carries out a plan; tells whether anything changed.
 ///
 /// # Errors
@@ -26,6 +29,7 @@ pub async fn carry_out(
     kernel: &mut Kernel,
     state: &mut State,
     watch: &mut Watch<'_>,
+    tell: &mut Tell<'_>,
 ) -> Result<bool> {
     let held = Held::new().context("cannot hold signals back")?;
     let mut run = Run { kernel, state, inverses: Vec::new(), changed: false, undoable: true };
@@ -42,7 +46,7 @@ pub async fn carry_out(
             Some(kind) if run.undoable => {
                 Err(Error::new(kind, "interrupted: everything is as it was before").into())
             }
-            _ => run.steps(&plan[next..next + group], next, watch).await,
+            _ => run.steps(&plan[next..next + group], next, watch, tell).await,
         };
         next += group;
         if let Err(error) = result {
@@ -84,12 +88,19 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn steps(&mut self, steps: &[Step], first: usize, watch: &mut Watch<'_>) -> Result<()> {
+    async fn steps(
+        &mut self,
+        steps: &[Step],
+        first: usize,
+        watch: &mut Watch<'_>,
+        tell: &mut Tell<'_>,
+    ) -> Result<()> {
         for (i, step) in steps.iter().enumerate() {
             watch(first + i, step)?;
         }
         let changes: Vec<_> = steps.iter().map(|s| &s.change).collect();
-        for outcome in self.apply(&changes).await? {
+        for (step, outcome) in steps.iter().zip(self.apply(&changes).await?) {
+            tell(step, outcome != Outcome::AlreadySo);
             match outcome {
                 Outcome::AlreadySo => continue,
                 Outcome::Done(inverse) => self.inverses.push(inverse),

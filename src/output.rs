@@ -87,19 +87,19 @@ impl Output {
         print(&format!("{}\n", serde_json::to_string_pretty(objects)?))
     }
 
-    /// A plan as a `sh` script.
-    pub fn script(&self, plan: &Plan) -> Result<()> {
-        let mut text = String::from("#!/bin/sh\nset -eu\n");
+    /// A plan as a `sh` script; steps that are so already are comments.
+    pub fn script(&self, plan: &Plan, is_so: impl Fn(usize) -> bool) -> Result<()> {
+        let mut lines = vec!["#!/bin/sh".to_owned(), "set -eu".to_owned()];
         let mut why = "";
-        for step in plan {
+        for (i, step) in plan.iter().enumerate() {
             let Some(command) = command(step) else { continue };
             if step.why != why {
                 why = step.why;
-                text.push_str(&format!("\n# {why}\n"));
+                lines.extend([String::new(), format!("# {why}")]);
             }
-            text.push_str(&format!("{command}\n"));
+            lines.push(if is_so(i) { format!("# already so: {command}") } else { command });
         }
-        print(&text)
+        print(&(lines.join("\n") + "\n"))
     }
 
     /// Something worth knowing that is no data.
@@ -116,14 +116,16 @@ impl Output {
         }
     }
 
-    /// A step that is about to be done.
-    pub fn step(&self, step: &Step) {
+    /// A step that was done, or that was so already.
+    pub fn step(&self, step: &Step, changed: bool) {
         let command = command(step);
         if self.explain {
             let why = self.paint.dim(&format!("# {}", step.why));
             let what = command.as_deref().unwrap_or("(in netcord's own record)");
-            say(&format!("{why}\n{what}\n"));
+            let so = if changed { "" } else { "   # already so" };
+            say(&format!("{why}\n{what}{}\n", self.paint.dim(so)));
         } else if self.verbose
+            && changed
             && let Some(command) = command
         {
             say(&format!("+ {command}\n"));
@@ -232,7 +234,11 @@ impl Paint {
     }
 
     fn with(self, code: &str, text: &str) -> String {
-        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.0 && !text.is_empty() {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     fn red(self, text: &str) -> String {

@@ -2,6 +2,7 @@
 //! change to the right file and says what undoes it.
 
 mod address;
+mod check;
 pub mod conntrack;
 mod firewall;
 mod link;

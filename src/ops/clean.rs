@@ -30,7 +30,7 @@ pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<V
 /// Without a word: a user who attaches something new did not ask about the dead.
 async fn bury(host: &mut Host<'_, '_>, state: &mut State, plan: &Plan) -> Result<()> {
     if !host.dry_run {
-        apply::carry_out(plan, &mut host.kernel, state, host.watch).await?;
+        apply::carry_out(plan, &mut host.kernel, state, host.watch, &mut |_, _| ()).await?;
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Detach) -> Result<()
     }
     super::clean::dead(host, &mut state).await?;
     if host.dry_run {
-        return host.output.script(&printed);
+        return host.print(&printed).await;
     }
     let detached = gone.iter().map(|e| e.target.as_str()).collect();
     let now = Detached { network: &args.network, detached };

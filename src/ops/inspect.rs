@@ -66,7 +66,7 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Inspect) -> Result<()> {
     }
     if args.commands {
         let plan: Plan = subjects.iter().flat_map(|s| plan_of(&state, s)).collect();
-        host.output.script(&plan)?;
+        host.output.script(&plan, |_| false)?;
     } else {
         let states = States::read(host).await?;
         let objects: Vec<_> = subjects.into_iter().map(|s| object(&states, s)).collect();

@@ -114,16 +114,31 @@ impl Host<'_, '_> {
     /// and there is no result to print.
     async fn carry_out(&mut self, plan: &Plan, state: &mut State) -> Result<Option<bool>> {
         if self.dry_run {
-            self.output.script(plan)?;
+            self.print(plan).await?;
             return Ok(None);
         }
-        let (output, watch) = (&self.output, &mut *self.watch);
-        let changed = apply::carry_out(plan, &mut self.kernel, state, &mut |k, step| {
-            output.step(step);
-            watch(k, step)
-        })
+        let output = &self.output;
+        let changed = apply::carry_out(
+            plan,
+            &mut self.kernel,
+            state,
+            &mut *self.watch,
+            &mut |step, changed| output.step(step, changed),
+        )
         .await?;
         Ok(Some(changed))
+    }
+}
+
+impl Host<'_, '_> {
+    /// Prints a plan as a script, with what is so already as comments: run now, the script makes
+    /// what is missing.
+    async fn print(&self, plan: &Plan) -> Result<()> {
+        let mut so = Vec::with_capacity(plan.len());
+        for step in plan {
+            so.push(self.kernel.is_so(&step.change).await);
+        }
+        self.output.script(plan, |i| so[i])
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
         plan.extend(chains);
     }
     if host.dry_run {
-        return host.output.script(&plan);
+        return host.print(&plan).await;
     }
     host.carry_out(&plan, &mut state).await?;
     let now = Pruned { pruned: &pruned };

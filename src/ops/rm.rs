@@ -40,7 +40,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Rm) -> Result<()> {
         }
     }
     if host.dry_run {
-        host.output.script(&printed)?;
+        host.print(&printed).await?;
     } else {
         let lines = removed.clone();
         host.output.result(&Changed::new(!lines.is_empty(), Removed { removed }), &lines)?;

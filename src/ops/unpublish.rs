@@ -28,7 +28,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Unpublish) -> Result
         }
     }
     if host.dry_run {
-        return host.output.script(&printed);
+        return host.print(&printed).await;
     }
     let target = args.target.to_string();
     host.output.result(&Changed::new(changed, Ports { target: &target, ports: &gone }), &[])

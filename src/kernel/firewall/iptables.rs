@@ -70,6 +70,14 @@ pub(super) fn comments(family: Family) -> Vec<String> {
     present.unwrap_or_default().rules.into_iter().map(|(_, comment)| comment).collect()
 }
 
+/// Whether a chain or rule of ours is there.
+pub(super) fn is_there(family: Family, resource: &Resource) -> Result<bool> {
+    let change = Change::Create(resource.clone());
+    let Some(table) = table_of(&change) else { return Ok(false) };
+    let mut present = Present::read(&Programs::of(family)?, table)?;
+    Ok(present.missing(&change).is_none())
+}
+
 fn table_of(change: &Change) -> Option<Table> {
     match change.resource() {
         Resource::Chain(chain) => Some(chain.table),

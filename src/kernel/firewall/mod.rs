@@ -5,7 +5,7 @@ mod iptables;
 use anyhow::Result;
 
 use super::Outcome;
-use crate::plan::{Change, Family, Resource};
+use crate::plan::{Chain, Change, Family, Resource, Rule};
 
 /// Makes neighbouring changes so; tells of each what it came to.
 pub(super) fn apply(changes: &[&Change]) -> Result<Vec<Outcome>> {
@@ -35,6 +35,16 @@ pub(super) fn apply(changes: &[&Change]) -> Result<Vec<Outcome>> {
 /// The comments of our rules that published ports have, as far as they can be read.
 pub(super) fn comments() -> Vec<String> {
     [Family::V4, Family::V6].into_iter().flat_map(iptables::comments).collect()
+}
+
+/// Whether a chain or rule of ours is in the kernel.
+pub(super) fn is_there(resource: &Resource) -> Result<bool> {
+    match resource {
+        Resource::Chain(Chain { family, .. }) | Resource::Rule(Rule { family, .. }) => {
+            iptables::is_there(*family, resource)
+        }
+        _ => Ok(false),
+    }
 }
 
 /// Takes back what the other family got before this one failed, so that all of it or none is done.

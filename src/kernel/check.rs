@@ -1,0 +1,77 @@
+//! Whether a change is so already, without making it so: what a dry run leaves out.
+
+use anyhow::Result;
+
+use super::{Kernel, LinkKind, Netns, address, firewall, link, rtnl::Rtnl, sysctl};
+use crate::{
+    model::Route,
+    plan::{Change, Place, PortFlag, Resource},
+};
+
+impl Kernel {
+    /// Whether a change is so already. What cannot be read is taken for not so.
+    pub async fn is_so(&self, change: &Change) -> bool {
+        match change {
+            Change::Create(resource) => self.is_there(resource).await.unwrap_or(false),
+            Change::Delete(Resource::Flows(_)) => false,
+            Change::Delete(resource) => !self.is_there(resource).await.unwrap_or(true),
+        }
+    }
+
+    async fn is_there(&self, resource: &Resource) -> Result<bool> {
+        Ok(match resource {
+            Resource::Record(_) => true,
+            Resource::Flows(_) => false,
+            Resource::Name(named) => Netns::of_name(&named.name)?.is_some(),
+            Resource::Bridge { name, mac, mtu } => {
+                link::get(&self.rtnl, name.as_str()).await?.is_some_and(|l| {
+                    l.kind == LinkKind::Bridge && (l.mac, l.mtu) == (Some(*mac), *mtu)
+                })
+            }
+            Resource::Veth(veth) => link::get(&self.rtnl, veth.host.as_str()).await?.is_some(),
+            Resource::Alias { link, alias } => link::get(&self.rtnl, link.as_str())
+                .await?
+                .is_some_and(|l| l.alias.as_ref() == Some(alias)),
+            Resource::Port { link, flag } => {
+                link::get(&self.rtnl, link.as_str()).await?.is_some_and(|l| match flag {
+                    PortFlag::Isolated => l.isolated,
+                    PortFlag::Hairpin => l.hairpin,
+                })
+            }
+            Resource::Up { netns, link } => {
+                link::get(self.at(netns)?, link.as_str()).await?.is_some_and(|l| l.up)
+            }
+            Resource::Address { netns, link, address } => {
+                let rtnl = self.at(netns)?;
+                let link = link::get(rtnl, link.as_str()).await?;
+                let all = address::all(rtnl).await?;
+                link.is_some_and(|l| all.iter().any(|a| l.has(a) && a.address == *address))
+            }
+            Resource::Route { netns, route } => has_route(self.at(netns)?, route).await?,
+            Resource::Sysctl { netns, key, value, .. } => self.sysctl_is(netns, key, value)?,
+            Resource::FormerSysctl { netns, key, value } => self.sysctl_is(netns, key, value)?,
+            Resource::Chain(_) | Resource::Rule(_) => firewall::is_there(resource)?,
+        })
+    }
+
+    /// A value that the kernel does not have is as good as set, see [`sysctl::write`]; so is not one
+    /// of a link that is still to be made.
+    fn sysctl_is(&self, netns: &Place, key: &str, value: &str) -> Result<bool> {
+        let read = || sysctl::read(key);
+        let found = match netns {
+            None => read()?,
+            Some(name) => self.known(name)?.within(read)??,
+        };
+        Ok(found.as_deref() == Some(value))
+    }
+}
+
+async fn has_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
+    let link = link::get(rtnl, route.link.as_str()).await?;
+    let all = address::routes(rtnl).await?;
+    Ok(link.is_some_and(|l| {
+        all.iter().any(|r| {
+            l.carries(r) && r.destination == route.destination && r.gateway == route.gateway
+        })
+    }))
+}
