@@ -44,6 +44,12 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Attach) -> Result<()
     }
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
+    let names: Vec<_> = found.iter().map(|(_, f)| f.name.to_string()).collect();
+    let wants = |ip| args.ip.iter().any(|a| a.ip == ip);
+    clean::dying(host, &mut state, |e| {
+        names.contains(&e.target) || e.addresses.iter().any(|a| wants(a.ip()))
+    })
+    .await?;
     let record = find::network(&host.kernel, &state, &args.network).await?;
     let bridge = bridge(&host.kernel, &record.network).await?;
 

@@ -1,16 +1,23 @@
 //! What died since the last command: endpoints whose namespace is gone, names that dangle. Every
 //! verb that changes something cleans up first, so death needs no verb of its own.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use tokio::time::{Instant, sleep};
 
 use super::{Host, removal};
 use crate::{
     apply,
-    kernel::named,
+    kernel::{Netns, named},
     model::{Endpoint, NamedNetns, Network},
     plan::{Plan, name, reverse},
     state::State,
 };
+
+/// How long the links of a dead namespace linger at the most: a fifth of a second was seen.
+const DEATH_PATIENCE: Duration = Duration::from_secs(2);
+const DEATH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Takes away what is dead; tells what it was. In a dry run nothing is done.
 pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<Vec<String>> {
@@ -25,6 +32,33 @@ pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<V
         gone.push(format!("name {}", dangling.name));
     }
     Ok(gone)
+}
+
+/// Waits for the end of endpoints that are in the way although their namespace is gone: the kernel
+/// takes a dead namespace's links away a little later.
+pub(super) async fn dying(
+    host: &mut Host<'_, '_>,
+    state: &mut State,
+    is_in_the_way: impl Fn(&Endpoint) -> bool,
+) -> Result<()> {
+    let lives = |e: &Endpoint| {
+        Netns::of_name(&e.netns).is_ok_and(|there| there.is_some_and(|t| t.cookie() == e.cookie))
+    };
+    let dying: Vec<_> = state
+        .endpoints()
+        .filter(|(_, e)| is_in_the_way(e) && !lives(e))
+        .map(|(_, e)| e.host_ifname.clone())
+        .collect();
+    let until = Instant::now() + DEATH_PATIENCE;
+    for host_ifname in &dying {
+        while host.kernel.link(host_ifname.as_str()).await?.is_some() && Instant::now() < until {
+            sleep(DEATH_INTERVAL).await;
+        }
+    }
+    if !dying.is_empty() {
+        dead(host, state).await?;
+    }
+    Ok(())
 }
 
 /// Without a word: a user who attaches something new did not ask about the dead.

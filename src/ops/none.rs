@@ -9,7 +9,8 @@ use crate::{
     error::Error,
     kernel::{NETNS_DIR, Netns, named, process::become_program},
     model::{NamedNetns, NetnsName, Source},
-    plan,
+    plan::{self, Plan},
+    state::State,
 };
 
 #[derive(Serialize)]
@@ -41,10 +42,7 @@ async fn ensure(host: &mut Host<'_, '_>, args: &cli::None) -> Result<()> {
             let (_, naming) = resolve::naming(&state, &found, Some(name), true)?;
             naming.map(|n| plan::name(&n)).unwrap_or_default()
         }
-        None => {
-            let named_netns = made(host, &state, name)?;
-            plan::name(&named_netns)
-        }
+        None => made(host, &state, name)?,
     };
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     if !args.command.command.is_empty() {
@@ -55,34 +53,29 @@ async fn ensure(host: &mut Host<'_, '_>, args: &cli::None) -> Result<()> {
     host.output.result(&Changed::new(changed, Named { name, path }), &lines)
 }
 
-/// The namespace of this name: the one that is there, or a new one.
-fn made(
-    host: &mut Host<'_, '_>,
-    state: &crate::state::State,
-    name: &NetnsName,
-) -> Result<NamedNetns> {
-    let recorded = state.names().iter().find(|n| n.name == *name);
+/// The plan of a namespace of this name: the one that is there, or a new one. One that somebody
+/// else made stays theirs.
+fn made(host: &mut Host<'_, '_>, state: &State, name: &NetnsName) -> Result<Plan> {
+    let new = |cookie| NamedNetns { name: name.clone(), cookie, source: Source::Made, kept: true };
     let netns = match Netns::of_name(name)? {
         Some(there) if there.cookie() == host.kernel.cookie() => {
-            return Err(Error::conflict(format!(
-                "the name `{name}` in {NETNS_DIR} is the host's own namespace"
-            ))
-            .into());
+            let message = format!("the name `{name}` in {NETNS_DIR} is the host's own namespace");
+            return Err(Error::conflict(message).into());
         }
-        Some(there) => there,
-        // A dry run makes nothing, and needs no privilege for it.
-        None if host.dry_run => {
-            return Ok(NamedNetns {
-                name: name.clone(),
-                cookie: 0,
-                source: Source::Made,
-                kept: true,
+        Some(there) => {
+            let cookie = there.cookie();
+            host.kernel.know(name.clone(), there);
+            let ours = state.names().iter().find(|n| n.name == *name && n.cookie == cookie);
+            return Ok(match ours {
+                Some(ours) => plan::name(&NamedNetns { kept: true, ..ours.clone() }),
+                None => plan::lo_up(&Some(name.clone())),
             });
         }
+        // A dry run makes nothing, and needs no privilege for it.
+        None if host.dry_run => return Ok(plan::name(&new(0))),
         None => Netns::anonymous()?,
     };
-    let cookie = netns.cookie();
+    let plan = plan::name(&new(netns.cookie()));
     host.kernel.know(name.clone(), netns);
-    let source = recorded.filter(|n| n.cookie == cookie).map_or(Source::Made, |n| n.source.clone());
-    Ok(NamedNetns { name: name.clone(), cookie, source, kept: true })
+    Ok(plan)
 }

@@ -35,6 +35,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Publish) -> Result<(
     let cookie = found.netns.cookie();
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
+    clean::dying(host, &mut state, |e| e.target == found.name.as_str()).await?;
     let (record, mut endpoint) = published_endpoint(&state, cookie, &args.target)?;
     let hairpin = host.kernel.bridged_frames_meet_iptables()?;
     let (mut plan, mut shown) = (Plan::new(), Vec::new());

@@ -23,7 +23,7 @@ pub use endpoint::attach;
 pub use explain::{command, quote};
 pub use firewall::{Chain, Family, OWN_CHAINS, Rule, Table, base};
 pub use flows::Flows;
-pub use netns::name;
+pub use netns::{lo_up, name};
 pub use network::create;
 pub use publish::publish;
 

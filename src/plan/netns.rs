@@ -35,7 +35,7 @@ pub fn name(named: &NamedNetns) -> Plan {
 
 /// A running `lo`. The kernel would add its address by itself, and leave it when `lo` goes down
 /// again: added by name, it is also taken away.
-pub(super) fn lo_up(netns: &Place) -> Plan {
+pub fn lo_up(netns: &Place) -> Plan {
     let link = LinkName::loopback();
     let address = IpNetwork::V4(LOOPBACK);
     let why = "programs expect to reach themselves on 127.0.0.1";
