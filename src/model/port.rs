@@ -253,6 +253,22 @@ impl fmt::Display for PortRange {
     }
 }
 
+impl fmt::Display for PortSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host_ip {
+            Some(IpAddr::V6(ip)) => write!(f, "[{ip}]:")?,
+            Some(ip) => write!(f, "{ip}:")?,
+            None => {}
+        }
+        match self.host {
+            HostPorts::Range(range) => write!(f, "{range}:")?,
+            HostPorts::Any if self.host_ip.is_some() => f.write_str(":")?,
+            HostPorts::Any => {}
+        }
+        write!(f, "{}/{}", self.container, self.protocol)
+    }
+}
+
 impl fmt::Display for PublishedPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (host, inside) =
@@ -293,6 +309,13 @@ mod tests {
         assert_eq!(spec("8000-8010:9000-9010").container.count(), 11);
         assert_eq!(spec("8000-9000:80/SCTP").protocol, Protocol::Sctp);
         assert_eq!(spec("1-65535:1-65535").container.count(), 65535);
+    }
+
+    #[test]
+    fn a_spec_is_read_back_as_it_is_printed() {
+        for text in ["80/tcp", "8080:80/udp", "127.0.0.1::80/tcp", "[::1]:1-2:3-4/sctp"] {
+            assert_eq!(spec(text).to_string(), text);
+        }
     }
 
     #[test]

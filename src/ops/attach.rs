@@ -38,6 +38,7 @@ struct Attached<'a> {
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Attach) -> Result<()> {
     check_flags(&args)?;
+    find::check_name(host, &args.network).await?;
     let mut found = Vec::new();
     for target in &args.targets {
         found.push((target, resolve(&host.kernel, &host.output, target, args.wait).await?));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::rebuild;
+use super::{Host, rebuild};
 use crate::{
     error::Error,
     kernel::{Kernel, Link, LinkKind},
@@ -36,6 +36,14 @@ pub(super) async fn network(
         }
         None => Err(no_network(kernel, state, name.as_str()).await),
     }
+}
+
+/// Tells early, before targets are looked for, of a network that is not there.
+pub(super) async fn check_name(host: &Host<'_, '_>, name: &LinkName) -> Result<()> {
+    if host.kernel.link(name.as_str()).await?.is_some() {
+        return Ok(());
+    }
+    network(&host.kernel, &host.look()?, name).await.map(drop)
 }
 
 /// The error for a network that is not there.

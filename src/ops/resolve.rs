@@ -201,16 +201,23 @@ pub(super) fn naming(
     kept: bool,
 ) -> Result<(NetnsName, Option<NamedNetns>)> {
     let cookie = found.netns.cookie();
-    let is_it = |n: &&NamedNetns| n.cookie == cookie && wanted.is_none_or(|w| *w == n.name);
-    if let Some(ours) = state.names().iter().find(is_it) {
+    let leads_there =
+        |name| Netns::of_name(name).is_ok_and(|n| n.is_some_and(|n| n.cookie() == cookie));
+    let ours: Vec<_> = state.names().iter().filter(|n| n.cookie == cookie).collect();
+    // The name as typed, if it is one; else the one that it got from us before.
+    let name = match (wanted, ours.first()) {
+        (Some(wanted), _) => wanted,
+        (None, Some(first)) if !leads_there(&found.name) => &first.name,
+        (None, _) => &found.name,
+    };
+    if let Some(ours) = ours.iter().find(|n| n.name == *name) {
         let kept = kept || ours.kept;
-        return Ok((ours.name.clone(), Some(NamedNetns { kept, ..ours.clone() })));
+        return Ok((name.clone(), Some(NamedNetns { kept, ..(*ours).clone() })));
     }
-    let name = wanted.unwrap_or(&found.name);
-    if let Ok(Some(there)) = Netns::of_name(name) {
-        if there.cookie() == cookie {
-            return Ok((name.clone(), None));
-        }
+    if leads_there(name) {
+        return Ok((name.clone(), None));
+    }
+    if let Ok(Some(_)) = Netns::of_name(name) {
         let message = format!("the name `{name}` in {NETNS_DIR} is another namespace's");
         return Err(Error::conflict(message).hint("choose another with `--name`").into());
     }

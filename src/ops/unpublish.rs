@@ -11,7 +11,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Unpublish) -> Result
     let endpoints = everywhere(host, &state, &args.target).await?;
     for spec in &args.ports {
         if !endpoints.iter().any(|(_, e)| e.ports.iter().any(|p| is_meant(p, spec))) {
-            host.output.note("that port is not published");
+            host.output.note(&format!("port {spec} of `{}` is not published", args.target));
         }
     }
     let (mut changed, mut gone, mut printed) = (false, Vec::new(), Plan::new());
