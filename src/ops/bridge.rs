@@ -6,7 +6,7 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 
-use super::{Changed, Host, clean};
+use super::{Changed, Host, clean, differences::Differences};
 use crate::{
     cli,
     error::{Error, Kind},
@@ -257,12 +257,8 @@ fn check_same(args: &cli::Bridge, wanted: &[Subnet], there: &Network) -> Result<
             .hint("choose another name; to use it, `attach` is enough")
             .into());
     }
-    let mut differences = Vec::new();
-    let mut compare = |what: &str, wanted: String, found: String| {
-        if wanted != found {
-            differences.push(format!("{what} is {found}, not {wanted}"));
-        }
-    };
+    let mut differences = Differences::default();
+    let mut compare = |what: &str, wanted, found| differences.compare(what, wanted, found);
     for subnet in wanted {
         let same_family = |s: &&Subnet| s.cidr.is_ipv4() == subnet.cidr.is_ipv4();
         let Some(found) = there.subnets.iter().find(same_family) else {
@@ -299,11 +295,8 @@ fn check_same(args: &cli::Bridge, wanted: &[Subnet], there: &Network) -> Result<
         let found = there.labels.get(key).cloned();
         compare(&format!("label {key}"), value.clone(), found.unwrap_or_else(|| "missing".into()));
     }
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let message = format!("network `{name}` exists, and differs: {}", differences.join("; "));
-    Err(Error::conflict(message)
-        .hint(format!("use it as it is, or remove it first: `netcord rm {name}`"))
-        .into())
+    differences.refuse(
+        &format!("network `{name}` exists"),
+        &format!("use it as it is, or remove it first: `netcord rm {name}`"),
+    )
 }

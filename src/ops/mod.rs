@@ -5,6 +5,7 @@
 //! - `find`: a network by name, ours or a foreign bridge
 //! - `removal`: reverse plans, and what others still need
 //! - `clean`: what died since the last command
+//! - `differences`: what is there and not as was asked for
 //! - `rebuild`: records from the kernel's marks, when the files are lost
 
 mod attach;
@@ -12,6 +13,7 @@ mod bridge;
 mod clean;
 mod container;
 mod detach;
+mod differences;
 mod find;
 mod inspect;
 mod lab;

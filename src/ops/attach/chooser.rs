@@ -1,0 +1,187 @@
+//! An endpoint of a target: everything that the user left open is decided here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+
+use crate::{
+    cli, engine,
+    error::Error,
+    kernel::{Kernel, Link, Netns},
+    model::{Endpoint, LinkName, Mac, NetnsName, NetworkRecord, Target, host_name, next_ifname},
+    ops::{
+        Host, publish,
+        resolve::{Found, naming},
+    },
+    plan::{self, Plan},
+    state::State,
+};
+
+/// How long an engine may take to tell which addresses it gave out.
+const ENGINE_PATIENCE: Duration = Duration::from_millis(300);
+
+/// Makes endpoints of targets: decides everything that the user left open.
+pub(super) struct Chooser<'a> {
+    pub(super) args: &'a cli::Attach,
+    pub(super) record: NetworkRecord,
+    pub(super) bridge: Link,
+    /// Addresses that are taken, and by whom.
+    pub(super) taken: BTreeMap<IpAddr, String>,
+    hairpin: bool,
+}
+
+impl<'a> Chooser<'a> {
+    pub(super) async fn new(
+        host: &Host<'_, '_>,
+        args: &'a cli::Attach,
+        record: NetworkRecord,
+        bridge: Link,
+    ) -> Result<Self> {
+        let mut taken = BTreeMap::new();
+        if record.network.foreign {
+            taken.extend(host.kernel.heard_on(&bridge).await?);
+            taken.extend(engine::addresses(ENGINE_PATIENCE).await);
+            for own in host.kernel.addresses_of(&bridge).await? {
+                taken.insert(own.ip(), format!("bridge `{}`", bridge.name));
+            }
+        }
+        for endpoint in &record.endpoints {
+            taken.extend(leases(endpoint));
+        }
+        let hairpin = host.kernel.bridged_frames_meet_iptables()?;
+        Ok(Self { args, record, bridge, taken, hairpin })
+    }
+
+    pub(super) async fn endpoint(
+        &mut self,
+        host: &mut Host<'_, '_>,
+        state: &State,
+        target: &Target,
+        found: Found,
+    ) -> Result<(Endpoint, Plan)> {
+        let (name, named) = naming(state, &found, self.args.name.as_ref(), false)?;
+        let cookie = found.netns.cookie();
+        let is_it = |e: &&Endpoint| {
+            e.cookie == cookie && self.args.ifname.as_ref().is_none_or(|i| *i == e.ifname)
+        };
+        let existing = self.record.endpoints.iter().find(is_it).cloned();
+        let mut endpoint = match existing {
+            Some(existing) => {
+                self.check_same(target, &existing)?;
+                existing
+            }
+            None => self.new_endpoint(&host.kernel, state, &name, &found.netns).await?,
+        };
+        host.kernel.know(name, found.netns);
+        let network = self.record.network.clone();
+        for spec in &self.args.publish {
+            let ports = publish::choose(&host.kernel, state, &network, &endpoint, spec)?;
+            endpoint.ports.extend(ports);
+        }
+        self.taken.extend(leases(&endpoint));
+        self.record.endpoints.push(endpoint.clone());
+
+        let mut plan = named.map(|n| plan::name(&n)).unwrap_or_default();
+        plan.extend(plan::attach(&network, &endpoint, self.hairpin));
+        Ok((endpoint, plan))
+    }
+
+    async fn new_endpoint(
+        &self,
+        kernel: &Kernel,
+        state: &State,
+        name: &NetnsName,
+        netns: &Netns,
+    ) -> Result<Endpoint> {
+        let (args, cookie) = (self.args, netns.cookie());
+        let links = netns.links().await?;
+        let names: BTreeSet<_> = links.values().map(|l| l.name.clone()).collect();
+        let ifname = match &args.ifname {
+            Some(wanted) if names.contains(wanted.as_str()) => {
+                let message = format!("`{name}` already has a link `{wanted}`");
+                return Err(Error::conflict(message)
+                    .hint("name the new one otherwise, or leave out `--ifname`")
+                    .into());
+            }
+            Some(wanted) => wanted.clone(),
+            None => next_ifname(&names),
+        };
+        let addresses = self.addresses(kernel).await?;
+        let mac = match (args.mac, addresses.first()) {
+            (Some(mac), _) => self.check_mac(mac)?,
+            (None, Some(address)) => Mac::of(address.ip()),
+            (None, None) => Mac::of([0, 0, 0, 0].into()),
+        };
+        let mtu = args.mtu.unwrap_or(self.bridge.mtu);
+        if mtu < 1280 && addresses.iter().any(IpNetwork::is_ipv6) {
+            return Err(
+                Error::usage(format!("MTU {mtu} is too small for IPv6, which needs 1280")).into()
+            );
+        }
+        let host_ifname = self.host_ifname(kernel, cookie, &ifname).await?;
+        let lo_is_up = links.values().any(|l| l.name == "lo" && l.up);
+        let raised = state.endpoints().any(|(_, e)| e.cookie == cookie && e.raises_lo);
+        let (gateways, replaced) = self.default_routes(netns, &addresses).await?;
+        Ok(Endpoint {
+            target: name.to_string(),
+            netns: name.clone(),
+            cookie,
+            routes: self.routes(&ifname, &addresses)?,
+            ifname,
+            host_ifname,
+            mac,
+            mtu,
+            addresses,
+            gateways,
+            replaced,
+            raises_lo: !lo_is_up || raised,
+            ports: Vec::new(),
+        })
+    }
+
+    fn check_mac(&self, mac: Mac) -> Result<Mac> {
+        let owner =
+            self.record.endpoints.iter().find(|e| e.mac == mac).map(|e| format!("`{}`", e.target));
+        let bridge = (self.bridge.mac == Some(mac)).then(|| "the bridge itself".to_owned());
+        match owner.or(bridge) {
+            Some(owner) => Err(Error::conflict(format!("MAC {mac} is taken by {owner}"))
+                .hint("leave out `--mac` to have one derived from the address")
+                .into()),
+            None => Ok(mac),
+        }
+    }
+
+    async fn host_ifname(
+        &self,
+        kernel: &Kernel,
+        cookie: u64,
+        ifname: &LinkName,
+    ) -> Result<LinkName> {
+        if let Some(wanted) = &self.args.host_ifname {
+            if kernel.link(wanted.as_str()).await?.is_some() {
+                return Err(
+                    Error::conflict(format!("the host already has a link `{wanted}`")).into()
+                );
+            }
+            return Ok(wanted.clone());
+        }
+        for attempt in 0..=u8::MAX {
+            let name = host_name(&self.record.network.name, cookie, ifname, attempt);
+            if kernel.link(name.as_str()).await?.is_none() {
+                return Ok(name);
+            }
+        }
+        Err(Error::conflict("no free name for the host end")
+            .hint("name it with `--host-ifname`")
+            .into())
+    }
+}
+
+fn leases(endpoint: &Endpoint) -> impl Iterator<Item = (IpAddr, String)> + '_ {
+    endpoint.addresses.iter().map(|a| (a.ip(), format!("`{}`", endpoint.target)))
+}

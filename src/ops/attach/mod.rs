@@ -1,0 +1,109 @@
+//! `attach`: the notes' steps 4 to 9, for one target or many.
+
+mod addresses;
+mod chooser;
+mod routes;
+mod same;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use self::chooser::Chooser;
+use super::{Changed, Host, clean, find, resolve::resolve};
+use crate::{
+    cli::{self, Gateway},
+    error::Error,
+    kernel::{Kernel, Link},
+    model::{Endpoint, LinkName, Network},
+    plan::{Change, Plan, Record, Resource, Scope, Step},
+};
+
+#[derive(Serialize)]
+struct Attached<'a> {
+    network: &'a LinkName,
+    endpoints: &'a [Endpoint],
+}
+
+pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Attach) -> Result<()> {
+    check_flags(&args)?;
+    find::check_name(host, &args.network).await?;
+    let mut found = Vec::new();
+    for target in &args.targets {
+        found.push((target, resolve(&host.kernel, &host.output, target, args.wait).await?));
+    }
+    let mut state = host.state_with_rebuilt().await?;
+    clean::dead(host, &mut state).await?;
+    let names: Vec<_> = found.iter().map(|(_, f)| f.name.to_string()).collect();
+    let wants = |ip| args.ip.iter().any(|a| a.ip == ip);
+    clean::dying(host, &mut state, |e| {
+        names.contains(&e.target) || e.addresses.iter().any(|a| wants(a.ip()))
+    })
+    .await?;
+    let record = find::network(&host.kernel, &state, &args.network).await?;
+    let bridge = bridge(&host.kernel, &record.network).await?;
+
+    let mut plan = Plan::new();
+    if !state.networks().contains_key(&args.network) {
+        plan.push(remember(&record.network));
+    }
+    let mut chooser = Chooser::new(host, &args, record, bridge).await?;
+    let mut endpoints = Vec::new();
+    for (target, found) in found {
+        let (endpoint, steps) = chooser.endpoint(host, &state, target, found).await?;
+        plan.extend(steps);
+        endpoints.push(endpoint);
+    }
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    let lines: Vec<_> =
+        endpoints.iter().flat_map(|e| &e.addresses).map(|a| a.ip().to_string()).collect();
+    let now = Attached { network: &args.network, endpoints: &endpoints };
+    host.output.result(&Changed::new(changed, now), &lines)
+}
+
+fn check_flags(args: &cli::Attach) -> Result<()> {
+    let one_only = [
+        ("--ip", !args.ip.is_empty()),
+        ("--mac", args.mac.is_some()),
+        ("--host-ifname", args.host_ifname.is_some()),
+        ("--name", args.name.is_some()),
+        ("--publish", !args.publish.is_empty()),
+    ];
+    if args.targets.len() > 1
+        && let Some((flag, _)) = one_only.into_iter().find(|(_, given)| *given)
+    {
+        let message = format!("{flag} is for one target, and {} are given", args.targets.len());
+        return Err(Error::usage(message).hint("attach them one by one").into());
+    }
+    let twice = |is_ipv4: &dyn Fn(bool) -> usize| is_ipv4(true) > 1 || is_ipv4(false) > 1;
+    if twice(&|v4| args.ip.iter().filter(|a| a.ip.is_ipv4() == v4).count()) {
+        return Err(Error::usage("--ip: an endpoint has one address of each family at most").into());
+    }
+    let gateways = || {
+        args.gateway.iter().filter_map(|g| if let Gateway::Ip(ip) = g { Some(ip) } else { None })
+    };
+    if twice(&|v4| gateways().filter(|g| g.is_ipv4() == v4).count())
+        || (args.gateway.contains(&Gateway::None) && args.gateway.len() > 1)
+    {
+        return Err(Error::usage("--gateway: one of each family at most, or `none`").into());
+    }
+    Ok(())
+}
+
+/// The bridge of a network, which must be there.
+async fn bridge(kernel: &Kernel, network: &Network) -> Result<Link> {
+    let name = &network.name;
+    kernel.link(name.as_str()).await?.ok_or_else(|| {
+        Error::conflict(format!("network `{name}` is on record, and its bridge is gone"))
+            .hint(format!("make it again with `netcord bridge {name}`"))
+            .into()
+    })
+}
+
+/// A foreign network is on record as long as something of ours is attached to it.
+fn remember(network: &Network) -> Step {
+    Step {
+        why: "write down that something of ours is attached to this bridge",
+        change: Change::Create(Resource::Record(Record::Network(network.clone()))),
+        scope: Scope::Own,
+    }
+}

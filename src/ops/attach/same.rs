@@ -1,0 +1,75 @@
+//! A target that is attached already must be so as was asked for.
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+
+use super::Chooser;
+use crate::{
+    cli::Gateway,
+    model::{Endpoint, Target},
+    ops::differences::Differences,
+};
+
+impl Chooser<'_> {
+    /// An endpoint that is there must be as was asked for: nothing is changed to fit.
+    pub(super) fn check_same(&self, target: &Target, there: &Endpoint) -> Result<()> {
+        let args = self.args;
+        let mut differences = Differences::default();
+        let mut compare = |what: &str, wanted, found| differences.compare(what, wanted, found);
+        for asked in &args.ip {
+            let found = there.addresses.iter().find(|a| a.is_ipv4() == asked.ip.is_ipv4());
+            let wanted = match asked.length {
+                Some(length) => format!("{}/{length}", asked.ip),
+                None => asked.ip.to_string(),
+            };
+            let found = match (found, asked.length) {
+                (Some(found), Some(_)) => found.to_string(),
+                (Some(found), None) => found.ip().to_string(),
+                (None, _) => "none".into(),
+            };
+            compare("address", wanted, found);
+        }
+        for gateway in &args.gateway {
+            match gateway {
+                Gateway::None => {
+                    let found = there.gateways.first().map_or("none".into(), ToString::to_string);
+                    compare("gateway", "none".into(), found);
+                }
+                Gateway::Ip(ip) => {
+                    let found = there.gateways.iter().find(|g| g.is_ipv4() == ip.is_ipv4());
+                    compare(
+                        "gateway",
+                        ip.to_string(),
+                        found.map_or("none".into(), ToString::to_string),
+                    );
+                }
+            }
+        }
+        if let Some(mac) = args.mac {
+            compare("MAC", mac.to_string(), there.mac.to_string());
+        }
+        if let Some(mtu) = args.mtu {
+            compare("MTU", mtu.to_string(), there.mtu.to_string());
+        }
+        if let Some(name) = &args.host_ifname {
+            compare("host link", name.to_string(), there.host_ifname.to_string());
+        }
+        if let Some(name) = &args.name {
+            compare("name", name.to_string(), there.netns.to_string());
+        }
+        for route in &args.route {
+            let found = there.routes.iter().find(|r| r.destination == route.destination);
+            let shown = |gateway: Option<IpAddr>| {
+                gateway.map_or("on the link".into(), |g| format!("by {g}"))
+            };
+            let found = found.map_or("missing".into(), |r| shown(r.gateway));
+            compare(&format!("route to {}", route.destination), shown(route.gateway), found);
+        }
+        let network = &self.record.network.name;
+        differences.refuse(
+            &format!("`{target}` is attached to `{network}`"),
+            &format!("detach it first: `netcord detach {network} {target}`"),
+        )
+    }
+}

@@ -1,0 +1,27 @@
+//! What is there and is not as was asked for: nothing is changed to fit.
+
+use anyhow::Result;
+
+use crate::error::Error;
+
+/// Differences, in words.
+#[derive(Debug, Default)]
+pub(super) struct Differences(Vec<String>);
+
+impl Differences {
+    /// Notes a difference, if there is one.
+    pub(super) fn compare(&mut self, what: &str, wanted: String, found: String) {
+        if wanted != found {
+            self.0.push(format!("{what} is {found}, not {wanted}"));
+        }
+    }
+
+    /// Fails if there was any: `SUBJECT, and differs: ...`.
+    pub(super) fn refuse(self, subject: &str, hint: &str) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let message = format!("{subject}, and differs: {}", self.0.join("; "));
+        Err(Error::conflict(message).hint(hint).into())
+    }
+}
