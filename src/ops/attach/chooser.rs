@@ -64,12 +64,14 @@ impl<'a> Chooser<'a> {
         target: &Target,
         found: Found,
     ) -> Result<(Endpoint, Plan)> {
-        let (name, named) = naming(state, &found, self.args.name.as_ref(), false)?;
         let cookie = found.netns.cookie();
         let is_it = |e: &&Endpoint| {
             e.cookie == cookie && self.args.ifname.as_ref().is_none_or(|i| *i == e.ifname)
         };
         let existing = self.record.endpoints.iter().find(is_it).cloned();
+        // What is attached already keeps the name that it was attached by.
+        let wanted = existing.as_ref().map(|e| &e.netns).or(self.args.name.as_ref());
+        let (name, named) = naming(state, &found, wanted, false)?;
         let mut endpoint = match existing {
             Some(existing) => {
                 self.check_same(target, &existing)?;
