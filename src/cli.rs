@@ -41,6 +41,7 @@ CMD's own, or 125, 126, 127 as docker's; 130 and 143 interrupted, after rolling 
 
 /// Flags of all verbs.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Print what would be done as a shell script, and change nothing
@@ -206,6 +207,7 @@ pub struct Container {
 
 /// `bridge`
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Bridge {
     /// The network's name, which is the bridge's: 15 bytes at most
     #[arg(value_name = "NETWORK")]

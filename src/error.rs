@@ -93,7 +93,7 @@ impl Kind {
         if let Some(own) = error.chain().find_map(|e| e.downcast_ref::<Error>()) {
             return own.kind;
         }
-        if error.chain().any(|e| e.is::<Invalid>()) {
+        if error.chain().any(<dyn std::error::Error>::is::<Invalid>) {
             return Self::Usage;
         }
         match io_kind(error) {

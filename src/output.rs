@@ -60,14 +60,14 @@ impl Output {
         match self.format {
             _ if self.quiet => Ok(()),
             Format::Json | Format::Jsonl => print(&format!("{}\n", serde_json::to_string(json)?)),
-            Format::Table => print(&lines.iter().map(|l| format!("{l}\n")).collect::<String>()),
+            Format::Table => print(&text(lines.iter())),
         }
     }
 
     /// Rows of a listing verb: with `-q` the names, else as the format says.
     pub fn list<T: Serialize>(&self, header: &[&str], rows: &[Row<T>]) -> Result<()> {
         if self.quiet {
-            return print(&rows.iter().map(|r| format!("{}\n", r.cells[0])).collect::<String>());
+            return print(&text(rows.iter().map(|r| &r.cells[0])));
         }
         let objects = rows.iter().map(|r| &r.object);
         match self.format {
@@ -194,7 +194,12 @@ fn table<T>(header: &[&str], rows: &[Row<T>]) -> String {
         column.set_padding((0, 3));
     }
     // Columns as wide as their content, docker's way; nothing at the ends of lines.
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    text(table.lines().map(|line| line.trim_end().to_owned()))
+}
+
+/// Lines, each with its end.
+fn text(lines: impl Iterator<Item = impl AsRef<str>>) -> String {
+    lines.flat_map(|line| [line.as_ref().to_owned(), "\n".to_owned()]).collect()
 }
 
 /// `net2` before `net10`.

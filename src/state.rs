@@ -38,6 +38,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 const RECORD_MAX: u64 = 16 << 20;
 
 const NAMES_FILE: &str = "names.json";
+const NETWORK_PREFIX: &str = "network-";
 const LOCK_FILE: &str = "lock";
 
 /// The records of one host.
@@ -137,20 +138,18 @@ impl State {
             }
             Record::Endpoint { network, endpoint } => {
                 let endpoints = &mut self.network(network)?.endpoints;
-                match endpoints.iter_mut().find(|e| e.host_ifname == endpoint.host_ifname) {
-                    Some(there) => {
-                        let wanted = Endpoint { ports: there.ports.clone(), ..endpoint.clone() };
-                        if *there == wanted {
-                            return Ok(None);
-                        }
-                        let endpoint = std::mem::replace(there, wanted);
-                        let network = network.clone();
-                        Change::Create(Resource::Record(Record::Endpoint { network, endpoint }))
+                let is_it = |e: &&mut Endpoint| e.host_ifname == endpoint.host_ifname;
+                if let Some(there) = endpoints.iter_mut().find(is_it) {
+                    let wanted = Endpoint { ports: there.ports.clone(), ..endpoint.clone() };
+                    if *there == wanted {
+                        return Ok(None);
                     }
-                    None => {
-                        endpoints.push(endpoint.clone());
-                        deletion(record)
-                    }
+                    let endpoint = std::mem::replace(there, wanted);
+                    let network = network.clone();
+                    Change::Create(Resource::Record(Record::Endpoint { network, endpoint }))
+                } else {
+                    endpoints.push(endpoint.clone());
+                    deletion(record)
                 }
             }
             Record::Port { network, host_ifname, port } => {
@@ -237,14 +236,17 @@ impl State {
             Record::Endpoint { network, .. } | Record::Port { network, .. } => network,
             Record::Name(_) => {
                 let names = (!self.names.is_empty()).then(|| Names { names: self.names.clone() });
-                return self.put(&self.dir.join(NAMES_FILE), names);
+                return Self::put(&self.dir.join(NAMES_FILE), names);
             }
         };
-        self.put(&self.dir.join(format!("network-{network}.json")), self.networks.get(network))
+        Self::put(
+            &self.dir.join(format!("{NETWORK_PREFIX}{network}.json")),
+            self.networks.get(network),
+        )
     }
 
     /// Replaces a file in one step, or removes it.
-    fn put<T: Serialize>(&self, path: &Path, content: Option<T>) -> Result<()> {
+    fn put<T: Serialize>(path: &Path, content: Option<T>) -> Result<()> {
         let cannot = || format!("cannot write {}", path.display());
         let Some(content) = content else {
             return match fs::remove_file(path) {
@@ -283,10 +285,11 @@ impl State {
                 if let Some(Names { names }) = self.parse(&path)? {
                     self.names = names;
                 }
-            } else if name.starts_with("network-") && name.ends_with(".json") {
-                if let Some(record) = self.parse::<NetworkRecord>(&path)? {
-                    self.networks.insert(record.network.name.clone(), record);
-                }
+            } else if name.starts_with(NETWORK_PREFIX)
+                && path.extension().is_some_and(|e| e == "json")
+                && let Some(record) = self.parse::<NetworkRecord>(&path)?
+            {
+                self.networks.insert(record.network.name.clone(), record);
             }
         }
         Ok(())
@@ -362,17 +365,13 @@ fn lock(path: &Path) -> Result<File> {
     let (sender, receiver) = mpsc::channel();
     let waiting = file.try_clone()?;
     thread::spawn(move || drop(sender.send(waiting.lock())));
-    match receiver.recv_timeout(LOCK_PATIENCE) {
-        Ok(locked) => locked.map(|()| file).context("cannot lock the records"),
-        Err(_) => {
-            let holder = holder(path).map_or_else(String::new, |pid| format!(" by process {pid}"));
-            let message = format!(
-                "the records have been locked{holder} for {} seconds",
-                LOCK_PATIENCE.as_secs()
-            );
-            Err(Error::new(Kind::Timeout, message).hint("see what it waits for, or end it").into())
-        }
+    if let Ok(locked) = receiver.recv_timeout(LOCK_PATIENCE) {
+        return locked.map(|()| file).context("cannot lock the records");
     }
+    let holder = holder(path).map_or_else(String::new, |pid| format!(" by process {pid}"));
+    let message =
+        format!("the records have been locked{holder} for {} seconds", LOCK_PATIENCE.as_secs());
+    Err(Error::new(Kind::Timeout, message).hint("see what it waits for, or end it").into())
 }
 
 /// Who holds the lock, as `/proc/locks` tells: `1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE ...`.

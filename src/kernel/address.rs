@@ -233,8 +233,6 @@ fn parse_route(reply: RouteNetlinkMessage) -> Option<TableRoute> {
             RouteAttribute::Gateway(address) => gateway = ip(address),
             RouteAttribute::Oif(oif) => index = Some(*oif),
             RouteAttribute::Priority(priority) => metric = *priority,
-            // Cached exceptions (path MTU and the like) are no routes of anybody's.
-            RouteAttribute::CacheInfo(_) | RouteAttribute::Table(_) => {}
             _ => {}
         }
     }

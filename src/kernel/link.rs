@@ -22,6 +22,7 @@ use crate::{
 
 /// What a link is, as far as netcord cares.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Link {
     /// Its name.
     pub name: String,
@@ -67,7 +68,7 @@ impl Link {
     }
 }
 
-/// A bridge has room for 1023 ports (BR_PORT_BITS in net/bridge/br_private.h).
+/// A bridge has room for 1023 ports (`BR_PORT_BITS` in `net/bridge/br_private.h`).
 pub const BRIDGE_PORTS_MAX: usize = 1023;
 
 /// Reads one link. Equivalent to `ip -d link show NAME`.

@@ -43,6 +43,7 @@ pub struct Kernel {
 }
 
 /// What applying a change came to.
+#[expect(clippy::large_enum_variant, reason = "there are a dozen at a time, and they live briefly")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It was so already.
@@ -258,7 +259,7 @@ impl Kernel {
         firewall::comments()
     }
 
-    /// Whether frames that only cross a bridge meet iptables on this host (br_netfilter).
+    /// Whether frames that only cross a bridge meet iptables on this host (`br_netfilter`).
     pub fn bridged_frames_meet_iptables(&self) -> Result<bool> {
         Ok(sysctl::read("net/bridge/bridge-nf-call-iptables")?.is_some_and(|v| v != "0"))
     }

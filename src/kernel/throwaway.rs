@@ -93,7 +93,6 @@ async fn prepare() -> Result<()> {
     link::set_up(&Rtnl::open()?, "lo", true).await.map(drop)
 }
 
-#[expect(clippy::disallowed_types, reason = "kernel runs programs")]
 fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
     u8::try_from(code).unwrap_or(u8::MAX)

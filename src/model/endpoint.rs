@@ -52,11 +52,20 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// By which link.
     pub link: LinkName,
-    /// RTA_PRIORITY, lower wins.
+    /// `RTA_PRIORITY`, lower wins.
     pub metric: u32,
     /// Who made it (rtnetlink's `rtm_protocol`).
     pub protocol: u8,
 }
+
+const ANY_IPV4: IpNetwork = match Ipv4Network::new_checked(Ipv4Addr::UNSPECIFIED, 0) {
+    Some(any) => IpNetwork::V4(any),
+    None => unreachable!(),
+};
+const ANY_IPV6: IpNetwork = match Ipv6Network::new_checked(Ipv6Addr::UNSPECIFIED, 0) {
+    Some(any) => IpNetwork::V6(any),
+    None => unreachable!(),
+};
 
 impl Route {
     /// The `rtm_protocol` of netcord's own routes: not in iproute2's list, so it shows as a number.
@@ -66,11 +75,7 @@ impl Route {
 impl Route {
     /// A default route of netcord's own.
     pub fn default_by(gateway: IpAddr, link: LinkName) -> Self {
-        let any = if gateway.is_ipv4() {
-            IpNetwork::V4(Ipv4Network::new_checked(Ipv4Addr::UNSPECIFIED, 0).expect("/0 is valid"))
-        } else {
-            IpNetwork::V6(Ipv6Network::new_checked(Ipv6Addr::UNSPECIFIED, 0).expect("/0 is valid"))
-        };
+        let any = if gateway.is_ipv4() { ANY_IPV4 } else { ANY_IPV6 };
         Self { destination: any, gateway: Some(gateway), link, metric: 0, protocol: Self::PROTOCOL }
     }
 }
@@ -107,7 +112,8 @@ pub fn host_mac(addresses: &[IpNetwork]) -> Option<Mac> {
 
 /// The lowest `ethN` that is not taken.
 pub fn next_ifname(taken: &BTreeSet<String>) -> LinkName {
-    let free = (0..).map(|n| format!("eth{n}")).find(|name| !taken.contains(name));
+    // One more than there are cannot all be taken.
+    let free = (0..=taken.len()).map(|n| format!("eth{n}")).find(|name| !taken.contains(name));
     LinkName::derived(free.unwrap_or_default())
 }
 

@@ -27,15 +27,15 @@ impl Mac {
         Self::tagged([0xfe, 0x42], address)
     }
 
-    fn tagged([a, b]: [u8; 2], address: IpAddr) -> Self {
-        let [c, d, e, f] = match address {
+    fn tagged(tag: [u8; 2], address: IpAddr) -> Self {
+        let rest = match address {
             IpAddr::V4(v4) => v4.octets(),
             IpAddr::V6(v6) => {
                 let hash = stable_hash(&[&v6.octets()]).to_be_bytes();
                 [hash[4], hash[5], hash[6], hash[7]]
             }
         };
-        Self([a, b, c, d, e, f])
+        Self([tag[0], tag[1], rest[0], rest[1], rest[2], rest[3]])
     }
 
     /// The IPv4 address that [`Mac::of`] or docker made this of, or would have.
@@ -98,8 +98,7 @@ impl FromStr for Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        f.pad(&format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"))
+        f.pad(&self.0.map(|octet| format!("{octet:02x}")).join(":"))
     }
 }
 

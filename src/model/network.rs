@@ -16,6 +16,7 @@ pub enum Mode {
 
 /// A network: the segment that endpoints are attached to, known by its bridge's link name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Network {
     /// The network's name, and the bridge's.
     pub name: LinkName,

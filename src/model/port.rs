@@ -201,11 +201,9 @@ impl FromStr for PortSpec {
             Some((rest, container)) => (Some(rest), container.parse::<PortRange>()?),
             None => (None, ports.parse()?),
         };
-        let (host_ip, host) =
-            match rest.map(|r| r.rsplit_once(':').map_or((None, r), |(ip, p)| (Some(ip), p))) {
-                None => (None, ""),
-                Some(pair) => pair,
-            };
+        let (host_ip, host) = rest
+            .map(|r| r.rsplit_once(':').map_or((None, r), |(ip, p)| (Some(ip), p)))
+            .unwrap_or_default();
         let host_ip = match host_ip {
             None | Some("") => None,
             Some(ip) => Some(self::host_ip(ip)?),

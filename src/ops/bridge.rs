@@ -258,7 +258,8 @@ fn check_same(args: &cli::Bridge, wanted: &[Subnet], there: &Network) -> Result<
             .into());
     }
     let mut differences = Differences::default();
-    let mut compare = |what: &str, wanted, found| differences.compare(what, wanted, found);
+    let mut compare =
+        |what: &str, wanted: String, found: String| differences.compare(what, wanted, found);
     for subnet in wanted {
         let same_family = |s: &&Subnet| s.cidr.is_ipv4() == subnet.cidr.is_ipv4();
         let Some(found) = there.subnets.iter().find(same_family) else {

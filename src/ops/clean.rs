@@ -28,7 +28,7 @@ pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<V
         gone.push(format!("endpoint {}/{}", network.name, endpoint.target));
     }
     for dangling in dangling_names(state) {
-        bury(host, state, &removal::outside(reverse(name(&dangling), |_| false))).await?;
+        bury(host, state, &removal::outside(reverse(&name(&dangling), |_| false))).await?;
         gone.push(format!("name {}", dangling.name));
     }
     Ok(gone)

@@ -1,5 +1,7 @@
 //! What is there and is not as was asked for: nothing is changed to fit.
 
+use std::fmt::Display;
+
 use anyhow::Result;
 
 use crate::error::Error;
@@ -10,7 +12,8 @@ pub(super) struct Differences(Vec<String>);
 
 impl Differences {
     /// Notes a difference, if there is one.
-    pub(super) fn compare(&mut self, what: &str, wanted: String, found: String) {
+    pub(super) fn compare(&mut self, what: &str, wanted: impl Display, found: impl Display) {
+        let (wanted, found) = (wanted.to_string(), found.to_string());
         if wanted != found {
             self.0.push(format!("{what} is {found}, not {wanted}"));
         }

@@ -146,6 +146,7 @@ impl Host<'_, '_> {
 
 /// The JSON of a changing verb: whether anything changed, and what is there now.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the fields are the JSON's keys")]
 struct Changed<T> {
     schema_version: u32,
     changed: bool,

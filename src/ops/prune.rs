@@ -49,7 +49,7 @@ fn strangers(state: &State) -> impl Iterator<Item = (String, Plan)> + '_ {
         .names()
         .iter()
         .filter(is_another)
-        .map(|n| (n.name.to_string(), removal::outside(reverse(plan::name(n), |_| false))))
+        .map(|n| (n.name.to_string(), removal::outside(reverse(&plan::name(n), |_| false))))
 }
 
 /// Host ends with our mark that no record knows, even after records were made anew.

@@ -36,7 +36,8 @@ pub(super) fn endpoint(
         // Others live in the same namespace and use its lo.
         wiring.retain(|step| !is_of_lo(step.change.resource()));
     }
-    let mut plan = reverse(wiring, |step| is_needed(step, &after, network, endpoint_of(endpoint)));
+    let mut plan =
+        reverse(&wiring, |step| is_needed(step, &after, network, Some(&endpoint.host_ifname)));
     if network.foreign && last_of_network {
         plan.push(Step {
             why: "nothing of ours is attached any more",
@@ -46,7 +47,7 @@ pub(super) fn endpoint(
     }
     let name = state.names().iter().find(|n| n.name == endpoint.netns && !n.kept);
     if let (Some(name), true) = (name, alone) {
-        plan.extend(reverse(plan::name(name), |_| false));
+        plan.extend(reverse(&plan::name(name), |_| false));
     }
     plan.retain(|step| {
         place(step.change.resource()).is_none_or(|name| kernel.target(name).is_some())
@@ -69,14 +70,14 @@ pub(super) fn port(
     }
     // Hairpin goes off whether or not it was ever needed: then it is off already.
     let plan = plan::publish(network, endpoint, port, true);
-    reverse(plan, |step| is_needed(step, &after, network, endpoint_of(endpoint)))
+    reverse(&plan, |step| is_needed(step, &after, network, Some(&endpoint.host_ifname)))
 }
 
 /// The plan that takes a network of ours away, that nothing is attached to.
 pub(super) fn network(state: &State, network: &Network) -> Plan {
     let mut after = state.networks().clone();
     after.remove(&network.name);
-    reverse(plan::create(network, &[]), |step| is_needed(step, &after, network, None))
+    reverse(&plan::create(network, &[]), |step| is_needed(step, &after, network, None))
 }
 
 /// The plan that takes our chains away where no network needs them.
@@ -84,12 +85,8 @@ pub(super) fn leftover_chains(state: &State) -> Plan {
     [Family::V4, Family::V6]
         .into_iter()
         .filter(|family| !state.networks().values().any(|r| needs_firewall(r, *family)))
-        .flat_map(|family| reverse(plan::base(family), |_| false))
+        .flat_map(|family| reverse(&plan::base(family), |_| false))
         .collect()
-}
-
-fn endpoint_of(endpoint: &Endpoint) -> Option<&LinkName> {
-    Some(&endpoint.host_ifname)
 }
 
 /// Whether what a step did is needed by what is there afterwards.

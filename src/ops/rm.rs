@@ -60,7 +60,7 @@ async fn removal_plan(host: &Host<'_, '_>, state: &State, name: &NetnsName) -> R
             return Err(Error::conflict(message).hint(hint).into());
         }
         // What is in a namespace ends with it; and if it does not, it is not ours to change.
-        return Ok(removal::outside(reverse(plan::name(named), |_| false)));
+        return Ok(removal::outside(reverse(&plan::name(named), |_| false)));
     }
     let Some(link) = link else {
         return Err(find::no_network(&host.kernel, state, name.as_str()).await);

@@ -235,6 +235,7 @@ impl Change {
     }
 
     /// The change that takes this one back.
+    #[must_use]
     pub fn reversed(self) -> Self {
         match self {
             Self::Create(resource) => Self::Delete(resource),
@@ -250,7 +251,7 @@ impl Change {
 ///
 /// Left out is what falls with its link anyway, what has no value to go back to, and what `keep`
 /// says others still need.
-pub fn reverse(plan: Plan, keep: impl Fn(&Step) -> bool) -> Plan {
+pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
     let mut reversed: Plan = Vec::with_capacity(plan.len());
     let falling: Vec<_> = plan.iter().filter_map(|s| made_link(&s.change)).collect();
     let mut flows = Vec::new();
@@ -289,8 +290,9 @@ fn falls_with(resource: &Resource, made: &[(Place, &LinkName); 2]) -> bool {
     let on = |place: &Place, link: &str| made.iter().any(|(p, l)| p == place && l.as_str() == link);
     match resource {
         Resource::Alias { link, .. } | Resource::Port { link, .. } => on(&None, link.as_str()),
-        Resource::Address { netns, link, .. } => on(netns, link.as_str()),
-        Resource::Up { netns, link } => on(netns, link.as_str()),
+        Resource::Address { netns, link, .. } | Resource::Up { netns, link } => {
+            on(netns, link.as_str())
+        }
         Resource::Route { netns, route } => on(netns, route.link.as_str()),
         // net/FAMILY/conf/LINK/NAME
         Resource::Sysctl { netns, key, .. } => {

@@ -9,7 +9,7 @@ use crate::model::{LinkName, NamedNetns, Source};
 
 const LOOPBACK: Ipv4Network = match Ipv4Network::new_checked(Ipv4Addr::LOCALHOST, 8) {
     Some(network) => network,
-    None => panic!("8 is a length of IPv4"),
+    None => unreachable!(),
 };
 
 /// Names a namespace; one that has none to name is made, with nothing but a running `lo`.

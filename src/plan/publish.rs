@@ -5,7 +5,7 @@ use crate::model::{Endpoint, Network, Protocol, PublishedPort};
 
 /// Publishes a port of an endpoint on the host.
 ///
-/// `hairpin`: bridged frames meet iptables on this host (br_netfilter), so a container that calls
+/// `hairpin`: bridged frames meet iptables on this host (`br_netfilter`), so a container that calls
 /// its own published port is answered by a frame that leaves by the port it came by.
 pub fn publish(
     network: &Network,

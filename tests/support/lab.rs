@@ -1,6 +1,8 @@
 //! A host of its own for a test: fresh user, mount, PID and network namespaces, private `/run`.
 //! Everything in it ends with it. It needs no root.
 
+#![expect(clippy::disallowed_types, reason = "tests run programs")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -171,7 +173,7 @@ impl Lab {
     }
 
     /// Wires a neighbour of this host: another host on the wire of its link `eth0`, which gets
-    /// 192.0.2.1/24 and 2001:db8::1/64; the neighbour has .2, and is its default gateway.
+    /// `192.0.2.1/24` and `2001:db8::1/64`; the neighbour has .2, and is its default gateway.
     #[track_caller]
     pub(crate) fn neighbour(&self, name: &str) -> &Self {
         self.sh(&format!(

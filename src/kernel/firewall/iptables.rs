@@ -170,9 +170,9 @@ impl Present {
                 self.rules.insert(known(rule)).then(|| rule_line("-A", rule))
             }
             Change::Delete(Resource::Rule(rule)) => {
-                let line = || match self.emptied.contains(rule.chain) {
-                    true => String::new(),
-                    false => rule_line("-D", rule),
+                let line = || {
+                    let gone = self.emptied.contains(rule.chain);
+                    if gone { String::new() } else { rule_line("-D", rule) }
                 };
                 self.rules.remove(&known(rule)).then(line)
             }

@@ -34,7 +34,7 @@ impl Chooser<'_> {
             netns.routes().await?.into_iter().filter(|r| r.destination.prefix() == 0).collect();
         let (mut gateways, mut replaced) = (Vec::new(), Vec::new());
         for gateway in &asked {
-            self.check_gateway(*gateway, addresses)?;
+            Self::check_gateway(*gateway, addresses)?;
             gateways.push(*gateway);
             // What would share its metric with ours: 1024 is IPv6's default.
             let rivals = defaults.iter().filter(|r| {
@@ -62,7 +62,7 @@ impl Chooser<'_> {
         Ok((gateways, replaced))
     }
 
-    fn check_gateway(&self, gateway: IpAddr, addresses: &[IpNetwork]) -> Result<()> {
+    fn check_gateway(gateway: IpAddr, addresses: &[IpNetwork]) -> Result<()> {
         if addresses.iter().any(|a| a.ip() == gateway) {
             return Err(
                 Error::usage(format!("gateway {gateway} is the endpoint's own address")).into()
@@ -84,7 +84,7 @@ impl Chooser<'_> {
         let mut routes = Vec::new();
         for cli::RouteSpec { destination, gateway } in &self.args.route {
             if let Some(gateway) = gateway {
-                self.check_gateway(*gateway, addresses)?;
+                Self::check_gateway(*gateway, addresses)?;
             }
             routes.push(Route {
                 destination: *destination,

@@ -16,7 +16,8 @@ impl Chooser<'_> {
     pub(super) fn check_same(&self, target: &Target, there: &Endpoint) -> Result<()> {
         let args = self.args;
         let mut differences = Differences::default();
-        let mut compare = |what: &str, wanted, found| differences.compare(what, wanted, found);
+        let mut compare =
+            |what: &str, wanted: String, found: String| differences.compare(what, wanted, found);
         for asked in &args.ip {
             let found = there.addresses.iter().find(|a| a.is_ipv4() == asked.ip.is_ipv4());
             let wanted = match asked.length {
