@@ -8,8 +8,12 @@
 
 mod support;
 
+/// Committed files that the program makes.
+mod generated;
 /// What the lab itself promises.
 mod lab;
+/// Who may import whom.
+mod layers;
 
 #[test]
 fn every_file_is_listed() {
