@@ -8,8 +8,12 @@
 
 mod support;
 
+/// Many at once.
+mod concurrency;
 /// What the lab itself promises.
 mod lab;
+/// Random sequences of verbs against a model.
+mod model;
 
 #[test]
 fn every_file_is_listed() {

@@ -6,6 +6,6 @@ mod lab;
 mod run;
 mod snapshot;
 
-pub(crate) use lab::Lab;
+pub(crate) use lab::{Lab, NETCORD};
 pub(crate) use run::Run;
 pub(crate) use snapshot::Snapshot;
