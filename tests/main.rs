@@ -12,8 +12,8 @@ mod support;
 mod concurrency;
 /// What the lab itself promises.
 mod lab;
-/// Random sequences of verbs against a model.
-mod model;
+/// Targets that fight back.
+mod malice;
 
 #[test]
 fn every_file_is_listed() {
