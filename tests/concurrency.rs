@@ -81,7 +81,9 @@ fn verbs_of_all_kinds_in_parallel_leave_what_they_should() {
     let before = lab.snapshot();
     lab.netcord("bridge lab0 --subnet 10.0.0.0/24").ok();
     let first: Vec<_> = (0..16).map(|i| format!("attach lab0 ns{i}")).collect();
-    all_at_once(&lab, &first).into_iter().for_each(|run| drop(run.ok()));
+    for run in all_at_once(&lab, &first) {
+        run.ok();
+    }
     // The first eight go, the next eight publish, sixteen come; others look and clean up.
     let mixed: Vec<_> = (0..8)
         .flat_map(|i| {
@@ -120,7 +122,9 @@ fn networks_of_one_name_made_at_once_are_one_network() {
     let before = lab.snapshot();
     for _ in 0..5 {
         let both = vec!["bridge lab0".to_owned(); 2];
-        all_at_once(&lab, &both).into_iter().for_each(|run| drop(run.ok()));
+        for run in all_at_once(&lab, &both) {
+            run.ok();
+        }
         assert_eq!(lab.netcord("ls -q").ok(), "lab0");
         lab.netcord("rm lab0").ok();
     }
@@ -131,7 +135,9 @@ fn networks_of_one_name_made_at_once_are_one_network() {
 fn networks_made_at_once_have_subnets_of_their_own() {
     let lab = Lab::new();
     let commands: Vec<_> = (0..8).map(|i| format!("bridge lab{i}")).collect();
-    all_at_once(&lab, &commands).into_iter().for_each(|run| drop(run.ok()));
+    for run in all_at_once(&lab, &commands) {
+        run.ok();
+    }
     let networks: Vec<Value> = serde_json::from_str(&lab.netcord("ls --format json").ok()).unwrap();
     assert_eq!(all_of(&networks, "subnets").len(), 8);
 }

@@ -14,6 +14,8 @@ mod concurrency;
 mod lab;
 /// Targets that fight back.
 mod malice;
+/// Random sequences of verbs against a model.
+mod model;
 
 #[test]
 fn every_file_is_listed() {
