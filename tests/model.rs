@@ -323,7 +323,7 @@ done
 
 fn look(lab: &Lab) -> BTreeMap<String, String> {
     let program = crate::support::NETCORD;
-    let looked = lab.sh(&format!("NETCORD={program}\n{LOOK}")).ok();
+    let looked = lab.sh(&format!("NETCORD={program}\n{LOOK}")).exits(0).stdout;
     let parts = looked.split('=').filter_map(|part| part.split_once('\n'));
     parts.map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
 }
@@ -540,5 +540,13 @@ fn any_sequence_of_verbs_comes_to_what_the_model_says() {
         runner.run(&vec(step(), OPS), |steps| run_sequence(&steps).map_err(TestCaseError::fail));
     if let Err(error) = result {
         panic!("{error}");
+    }
+}
+
+#[test]
+fn a_target_that_is_not_there_is_not_found_where_there_is_no_network_either() {
+    let lab = Lab::new();
+    for words in ["unpublish web 8080:80", "unpublish web --all", "port web", "publish web 80"] {
+        lab.netcord(words).fails(3, &["no target `web`"]);
     }
 }
