@@ -8,12 +8,18 @@
 
 mod support;
 
+/// Many at once.
+mod concurrency;
 /// Committed files that the program makes.
 mod generated;
 /// What the lab itself promises.
 mod lab;
 /// Who may import whom.
 mod layers;
+/// Targets that fight back.
+mod malice;
+/// Random sequences of verbs against a model.
+mod model;
 
 #[test]
 fn every_file_is_listed() {

@@ -100,6 +100,10 @@ pub(super) async fn everywhere(
     state: &State,
     target: &Target,
 ) -> Result<Vec<(NetworkRecord, Endpoint)>> {
+    if state.networks().is_empty() {
+        // A target that is not there is an error, whether or not anything could be attached.
+        resolve(&host.kernel, &host.output, target, None).await?;
+    }
     let mut all = Vec::new();
     for record in state.networks().values() {
         for endpoint in of_target(host, record, target).await? {

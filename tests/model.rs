@@ -1,0 +1,568 @@
+//! Random sequences of verbs, some of them killed and repeated, against a small model of what they
+//! should come to. After each verb: its exit code, what `ls` and `ps` tell, and the kernel.
+//!
+//! `PROPTEST_CASES` says how many sequences.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fmt,
+};
+
+use proptest::{
+    collection::vec,
+    prelude::{Just, Strategy, TestCaseError, any, prop_oneof},
+    test_runner::{Config, TestRunner},
+};
+use serde_json::Value;
+
+use crate::support::{Lab, Run};
+
+const NETWORKS: [&str; 2] = ["lab0", "lab1"];
+const TARGETS: [&str; 4] = ["ns0", "ns1", "ns2", "ns3"];
+/// Host address, host port, target port, protocol.
+const PORTS: [(&str, u16, u16, &str); 6] = [
+    ("", 8080, 80, "tcp"),
+    ("", 8081, 80, "tcp"),
+    ("", 8080, 81, "tcp"),
+    ("127.0.0.1:", 8080, 80, "tcp"),
+    ("", 8080, 80, "udp"),
+    ("", 8053, 53, "udp"),
+];
+const OPS: usize = 15;
+
+/// How a network is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Options {
+    Plain,
+    Internal,
+    Isolate,
+    NoMasquerade,
+    TwoFamilies,
+    /// Room for one endpoint.
+    Tiny,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Op {
+    Bridge(usize, Options),
+    /// With the last number of the address, if it is asked for.
+    Attach(usize, usize, Option<u8>),
+    Detach(usize, usize),
+    Publish(usize, usize),
+    Unpublish(usize, usize),
+    Rm(usize),
+    Prune,
+    Kill(usize),
+    Revive(usize),
+}
+
+/// An operation, and how it is done.
+#[derive(Clone, Copy)]
+struct Step {
+    op: Op,
+    /// After so many tenths of a millisecond it is killed, and then done again.
+    killed_after: Option<u16>,
+    twice: bool,
+}
+
+impl Op {
+    /// What netcord is told, or what happens to the host.
+    fn words(self) -> String {
+        match self {
+            Self::Bridge(n, options) => format!("bridge {} {}", NETWORKS[n], options.words(n)),
+            Self::Attach(n, t, None) => format!("attach {} {}", NETWORKS[n], TARGETS[t]),
+            Self::Attach(n, t, Some(last)) => {
+                format!("attach {} {} --ip {}", NETWORKS[n], TARGETS[t], ipv4(n, last))
+            }
+            Self::Detach(n, t) => format!("detach {} {}", NETWORKS[n], TARGETS[t]),
+            Self::Publish(t, p) => format!("publish {} {}", TARGETS[t], spec(p)),
+            Self::Unpublish(t, p) => format!("unpublish {} {}", TARGETS[t], spec(p)),
+            Self::Rm(n) => format!("rm {}", NETWORKS[n]),
+            Self::Prune => "prune".into(),
+            Self::Kill(t) => format!("ip netns del {}", TARGETS[t]),
+            Self::Revive(t) => format!("ip netns add {}", TARGETS[t]),
+        }
+    }
+}
+
+impl Options {
+    fn words(self, network: usize) -> String {
+        let length = if self == Self::Tiny { 30 } else { 24 };
+        let subnet = format!("--subnet 10.{network}.0.0/{length}");
+        match self {
+            Self::Plain | Self::Tiny => subnet,
+            Self::Internal => format!("{subnet} --internal"),
+            Self::Isolate => format!("{subnet} --isolate"),
+            Self::NoMasquerade => format!("{subnet} --no-masquerade"),
+            Self::TwoFamilies => format!("{subnet} --subnet fd00:a{network}::/64"),
+        }
+    }
+
+    /// Whether what is there is what is asked for: another subnet is not asked about.
+    fn is_met_by(self, there: Self) -> bool {
+        self == there || (self == Self::Plain && there == Self::TwoFamilies)
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = self.op.words();
+        let program = if matches!(self.op, Op::Kill(_) | Op::Revive(_)) { "" } else { "netcord " };
+        if let Some(tenths) = self.killed_after {
+            write!(f, "{}; ", killing(tenths, &format!("netcord {words}")))?;
+        }
+        write!(f, "{program}{words}")?;
+        if self.twice { write!(f, "; again") } else { Ok(()) }
+    }
+}
+
+fn killing(tenths: u16, command: &str) -> String {
+    let seconds = f64::from(tenths) / 10_000.0;
+    format!("timeout --foreground -s KILL {seconds} {command}")
+}
+
+fn spec(port: usize) -> String {
+    let (host_ip, host, inside, protocol) = PORTS[port];
+    format!("{host_ip}{host}:{inside}/{protocol}")
+}
+
+fn ipv4(network: usize, last: u8) -> String {
+    format!("10.{network}.0.{last}")
+}
+
+fn ipv6(network: usize, last: u8) -> String {
+    format!("fd00:a{network}::{last:x}")
+}
+
+/// What is attached to what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Endpoint {
+    ifname: String,
+    ipv4: u8,
+    ipv6: Option<u8>,
+    has_gateway: [bool; 2],
+    ports: BTreeSet<usize>,
+}
+
+/// What should be there.
+#[derive(Clone, Debug)]
+struct Model {
+    networks: BTreeMap<usize, Options>,
+    /// By network and target.
+    endpoints: BTreeMap<(usize, usize), Endpoint>,
+    alive: [bool; TARGETS.len()],
+    /// Died, and no verb has cleaned up since: a rule may still be there.
+    unburied: BTreeSet<usize>,
+}
+
+impl Model {
+    fn new() -> Self {
+        Self {
+            networks: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            alive: [true; 4],
+            unburied: BTreeSet::new(),
+        }
+    }
+
+    /// What an operation comes to, and with which exit code.
+    fn after(&self, op: Op) -> (Self, i32) {
+        let mut after = self.clone();
+        let code = after.apply(op);
+        match op {
+            Op::Kill(t) => drop(after.unburied.insert(t)),
+            Op::Revive(_) => {}
+            _ => after.unburied.clear(),
+        }
+        if code == 0 { (after, 0) } else { (self.clone(), code) }
+    }
+
+    fn apply(&mut self, op: Op) -> i32 {
+        match op {
+            Op::Bridge(n, options) => match self.networks.insert(n, options) {
+                Some(there) if !options.is_met_by(there) => return 4,
+                Some(there) => drop(self.networks.insert(n, there)),
+                None => {}
+            },
+            Op::Attach(n, t, last) => return self.attach(n, t, last),
+            Op::Detach(n, t) => {
+                if !self.networks.contains_key(&n) || !self.alive[t] {
+                    return 3;
+                }
+                self.endpoints.remove(&(n, t));
+            }
+            Op::Publish(t, p) => return self.publish(t, p),
+            Op::Unpublish(t, p) => {
+                if !self.alive[t] {
+                    return 3;
+                }
+                for (_, endpoint) in self.endpoints.iter_mut().filter(|((_, at), _)| *at == t) {
+                    endpoint.ports.remove(&p);
+                }
+            }
+            Op::Rm(n) => {
+                if !self.networks.contains_key(&n) {
+                    return 3;
+                }
+                if self.endpoints.keys().any(|(network, _)| *network == n) {
+                    return 4;
+                }
+                self.networks.remove(&n);
+            }
+            Op::Prune => {}
+            Op::Kill(t) => {
+                self.alive[t] = false;
+                self.endpoints.retain(|(_, target), _| *target != t);
+            }
+            Op::Revive(t) => self.alive[t] = true,
+        }
+        0
+    }
+
+    fn attach(&mut self, n: usize, t: usize, last: Option<u8>) -> i32 {
+        if !self.alive[t] {
+            return 3;
+        }
+        let Some(options) = self.networks.get(&n).copied() else { return 3 };
+        if let Some(there) = self.endpoints.get(&(n, t)) {
+            return if last.is_none_or(|last| last == there.ipv4) { 0 } else { 4 };
+        }
+        let taken: BTreeSet<u8> = self.on(n).map(|(_, e)| e.ipv4).chain([1]).collect();
+        let last_host = if options == Options::Tiny { 2 } else { 254 };
+        let ipv4 = match last {
+            Some(last) if last > last_host => return 2,
+            Some(last) if taken.contains(&last) => return 4,
+            Some(last) => last,
+            None => match (1..=last_host).find(|last| !taken.contains(last)) {
+                Some(free) => free,
+                None => return 4,
+            },
+        };
+        let ipv6 = (options == Options::TwoFamilies).then(|| {
+            let taken: BTreeSet<_> = self.on(n).filter_map(|(_, e)| e.ipv6).chain([1]).collect();
+            (1..=u8::MAX).find(|last| !taken.contains(last)).unwrap()
+        });
+        let own: Vec<_> = self.of(t).map(|(_, e)| e).collect();
+        let has_default = |family: usize| own.iter().any(|e| e.has_gateway[family]);
+        let is_external = options != Options::Internal;
+        let endpoint = Endpoint {
+            ifname: (0..=NETWORKS.len())
+                .map(|i| format!("eth{i}"))
+                .find(|name| own.iter().all(|e| e.ifname != *name))
+                .unwrap(),
+            ipv4,
+            ipv6,
+            has_gateway: [
+                is_external && !has_default(0),
+                is_external && ipv6.is_some() && !has_default(1),
+            ],
+            ports: BTreeSet::new(),
+        };
+        self.endpoints.insert((n, t), endpoint);
+        0
+    }
+
+    fn publish(&mut self, t: usize, p: usize) -> i32 {
+        if !self.alive[t] {
+            return 3;
+        }
+        let is_internal = |n: usize| self.networks[&n] == Options::Internal;
+        let by_rank = |(n, e): &(usize, &Endpoint)| (is_internal(*n), e.has_gateway == [false; 2]);
+        let Some((n, chosen)) = self.of(t).min_by_key(by_rank) else { return 3 };
+        if is_internal(n) {
+            return 4;
+        }
+        if chosen.ports.contains(&p) {
+            return 0;
+        }
+        let (_, host, _, protocol) = PORTS[p];
+        let is_taken = |other: &usize| (PORTS[*other].1, PORTS[*other].3) == (host, protocol);
+        if self.endpoints.values().flat_map(|e| &e.ports).any(is_taken) {
+            return 4;
+        }
+        self.endpoints.get_mut(&(n, t)).unwrap().ports.insert(p);
+        0
+    }
+
+    fn on(&self, network: usize) -> impl Iterator<Item = (usize, &Endpoint)> {
+        self.endpoints.iter().filter(move |((n, _), _)| *n == network).map(|((_, t), e)| (*t, e))
+    }
+
+    fn of(&self, target: usize) -> impl Iterator<Item = (usize, &Endpoint)> {
+        self.endpoints.iter().filter(move |((_, t), _)| *t == target).map(|((n, _), e)| (*n, e))
+    }
+}
+
+/// The addresses of an endpoint, as `ip addr` prints them.
+fn addresses(model: &Model, network: usize, endpoint: &Endpoint) -> BTreeSet<String> {
+    let length = if model.networks[&network] == Options::Tiny { 30 } else { 24 };
+    let v4 = format!("{}/{length}", ipv4(network, endpoint.ipv4));
+    let v6 = endpoint.ipv6.map(|last| format!("{}/64", ipv6(network, last)));
+    [v4].into_iter().chain(v6).collect()
+}
+
+/// The rules of published ports, as comments: each once.
+fn rules(model: &Model) -> Vec<String> {
+    let mut rules = Vec::new();
+    for ((n, t), endpoint) in &model.endpoints {
+        let owner = format!("netcord:{}/{} publish", NETWORKS[*n], TARGETS[*t]);
+        for port in &endpoint.ports {
+            let (host_ip, host, inside, protocol) = PORTS[*port];
+            let host_ip = if host_ip.is_empty() { "0.0.0.0:" } else { host_ip };
+            let to = ipv4(*n, endpoint.ipv4);
+            rules.push(format!("{owner} {host_ip}{host} -> {to}:{inside}/{protocol}"));
+            if let (Some(last), "0.0.0.0:") = (endpoint.ipv6, host_ip) {
+                let to = ipv6(*n, last);
+                rules.push(format!("{owner} [::]:{host} -> [{to}]:{inside}/{protocol}"));
+            }
+        }
+    }
+    rules.sort();
+    rules
+}
+
+/// What is there, in a line each; a line that begins with `=` says what the next one is.
+const LOOK: &str = r#"
+echo "=ls"; "$NETCORD" ls --format json
+echo "=ps"; "$NETCORD" ps --format json
+echo "=links"; ip -j -d link
+for ns in $(ls /run/netns); do echo "=$ns"; ip -j -n $ns addr; done
+echo "=rules"
+for save in iptables-save ip6tables-save; do
+    $save | sed -n 's/.*--comment "\{0,1\}\(netcord:[^"]*\)"\{0,1\} -j.*/'$save' \1/p' | sort
+done
+"#;
+
+fn look(lab: &Lab) -> BTreeMap<String, String> {
+    let program = crate::support::NETCORD;
+    let looked = lab.sh(&format!("NETCORD={program}\n{LOOK}")).exits(0).stdout;
+    let parts = looked.split('=').filter_map(|part| part.split_once('\n'));
+    parts.map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
+}
+
+fn json(text: &str) -> Vec<Value> {
+    let value: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    value.as_array().expect("a list").clone()
+}
+
+fn strings(value: &Value) -> BTreeSet<String> {
+    let strings = value.as_array().into_iter().flatten();
+    strings.map(|v| v.as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// Whether netcord and the kernel tell what the model tells.
+fn check(lab: &Lab, model: &Model) -> Result<(), String> {
+    let expect = |what: &str, is: bool, found: &dyn fmt::Debug| {
+        if is { Ok(()) } else { Err(format!("{what}, found {found:?}\nthe model is {model:?}")) }
+    };
+    let seen = look(lab);
+    let rules_found: Vec<_> = seen["rules"].lines().collect();
+    let comments = rules_found.iter().filter_map(|r| r.split_once(' ')).map(|(_, comment)| comment);
+    let unburied = |comment: &str| {
+        model.unburied.iter().any(|t| comment.contains(&format!("/{} publish ", TARGETS[*t])))
+    };
+    let mut published: Vec<_> =
+        comments.clone().filter(|c| c.contains(" publish ") && !unburied(c)).collect();
+    published.sort_unstable();
+    let wanted = rules(model);
+    expect(&format!("rules of published ports are {wanted:?}"), published == wanted, &published)?;
+    let distinct: BTreeSet<_> = rules_found.iter().collect();
+    expect("no rule is there twice", distinct.len() == rules_found.len(), &rules_found)?;
+    let is_of_network = |comment: &str| {
+        let mut names = model.networks.keys().map(|n| NETWORKS[*n]);
+        comment.strip_prefix("netcord:").is_some_and(|of| names.any(|n| of.starts_with(n)))
+    };
+    expect(
+        "no rule of a network that is not there",
+        comments.clone().all(|c| c.starts_with("netcord: ") || is_of_network(c)),
+        &rules_found,
+    )?;
+
+    // What is dead is on record until a command cleans up.
+    let mut endpoints = json(&seen["ps"]);
+    let listed = endpoints.len();
+    endpoints.retain(|e| e["state"] != "dead");
+    let networks = json(&seen["ls"]);
+    let names: Vec<_> = networks.iter().map(|n| n["name"].as_str().unwrap_or_default()).collect();
+    let wanted: Vec<_> = model.networks.keys().map(|n| NETWORKS[*n]).collect();
+    expect(&format!("networks are {wanted:?}"), names == wanted, &names)?;
+    let counted: u64 = networks.iter().filter_map(|n| n["endpoints"].as_u64()).sum();
+    expect("ls counts what ps lists", counted == listed as u64, &counted)?;
+    expect("as many endpoints", endpoints.len() == model.endpoints.len(), &endpoints)?;
+
+    let links = json(&seen["links"]);
+    let ours = links.iter().filter(|l| l["group"] == "28259");
+    let (mut bridges, mut host_ends) = (0, 0);
+    for link in ours {
+        match link["linkinfo"]["info_kind"].as_str() {
+            Some("bridge") => bridges += 1,
+            _ => host_ends += 1,
+        }
+    }
+    expect("a bridge for each network", bridges == model.networks.len(), &links)?;
+    expect("a host end for each endpoint", host_ends == model.endpoints.len(), &links)?;
+
+    for ((n, t), endpoint) in &model.endpoints {
+        let (network, target) = (NETWORKS[*n], TARGETS[*t]);
+        let it = format!("{target} on {network}");
+        let found = endpoints.iter().find(|e| e["network"] == network && e["target"] == target);
+        let Some(found) = found else {
+            return expect(&format!("{it} is listed"), false, &endpoints);
+        };
+        let wanted = addresses(model, *n, endpoint);
+        expect(&format!("{it} is up"), found["state"] == "up", found)?;
+        expect(&format!("{it} has {wanted:?}"), strings(&found["addresses"]) == wanted, found)?;
+        expect(&format!("{it} has its ifname"), found["ifname"] == *endpoint.ifname, found)?;
+        let port = links.iter().find(|l| l["ifname"] == found["host_ifname"]);
+        let alias = format!("netcord:{network}/{target}");
+        expect(
+            &format!("{it} has a port"),
+            port.is_some_and(|p| p["master"] == network && p["ifalias"] == *alias),
+            &port,
+        )?;
+        let inside = json(&seen[target]);
+        let link = inside.iter().find(|l| l["ifname"] == *endpoint.ifname);
+        let inner: BTreeSet<_> = link
+            .into_iter()
+            .flat_map(|l| l["addr_info"].as_array().into_iter().flatten())
+            .filter(|a| a["scope"] == "global")
+            .map(|a| format!("{}/{}", a["local"].as_str().unwrap_or_default(), a["prefixlen"]))
+            .collect();
+        expect(&format!("{it} has {wanted:?} inside"), inner == wanted, &inside)?;
+    }
+    for (t, target) in TARGETS.iter().enumerate().filter(|(t, _)| model.alive[*t]) {
+        let inside = json(&seen[*target]);
+        let found = inside.iter().filter(|l| l["ifname"] != "lo").count();
+        expect(&format!("{target} has no other links"), found == model.of(t).count(), &inside)?;
+    }
+    Ok(())
+}
+
+/// Does an operation once.
+fn perform(lab: &Lab, model: &Model, op: Op) -> Run {
+    match op {
+        Op::Kill(t) if model.alive[t] => {
+            let run = lab.sh(&op.words());
+            // The kernel takes its time to take the links away.
+            lab.until(&format!("! ip -d link | grep -q 'alias netcord:.*/{}$'", TARGETS[t]));
+            run
+        }
+        Op::Revive(t) if !model.alive[t] => lab.sh(&op.words()),
+        Op::Kill(_) | Op::Revive(_) => lab.sh(":"),
+        _ => lab.netcord(&op.words()),
+    }
+}
+
+fn run_step(lab: &Lab, model: &Model, step: &Step) -> Result<Model, String> {
+    let mut model = model.clone();
+    let (mut after, code) = model.after(step.op);
+    let mut allowed = vec![code];
+    if let Some(tenths) = step.killed_after {
+        let command = killing(tenths, &format!("{} {}", crate::support::NETCORD, step.op.words()));
+        let killed = lab.sh(&command);
+        // 124: it ended by itself in the moment in which it was to be killed.
+        if ![137, 124, code].contains(&killed.code) {
+            return Err(format!("instead of {code} or being killed: {killed:?}"));
+        }
+        // Perhaps all of it was done before it was killed.
+        allowed.push(after.after(step.op).1);
+    }
+    for _ in 0..=usize::from(step.twice) {
+        if let Op::Detach(..) = step.op {
+            // Detached as dead, if nothing cleaned up before.
+            allowed.push(if allowed.contains(&3) { 0 } else { allowed[0] });
+        }
+        let run = perform(lab, &model, step.op);
+        if !allowed.contains(&run.code) {
+            return Err(format!("expected exit code {allowed:?}: {run:?}\nof {model:?}"));
+        }
+        check(lab, &after)?;
+        model = after;
+        let next = model.after(step.op);
+        after = next.0;
+        allowed = vec![next.1];
+    }
+    if step.op == Op::Prune && lab.netcord("ps -q").ok().lines().count() != model.endpoints.len() {
+        return Err("prune left something dead on record".into());
+    }
+    Ok(model)
+}
+
+fn run_sequence(steps: &[Step]) -> Result<(), String> {
+    let lab = Lab::new();
+    lab.netns(&TARGETS);
+    let before = lab.snapshot();
+    let mut model = Model::new();
+    for (k, step) in steps.iter().enumerate() {
+        model = run_step(&lab, &model, step)
+            .map_err(|e| format!("after {k} steps, `{step:?}`: {e}"))?;
+    }
+    let end = (0..TARGETS.len()).map(Op::Revive);
+    let end = end.chain(model.endpoints.keys().map(|(n, t)| Op::Detach(*n, *t)));
+    let end: Vec<_> =
+        end.chain(model.networks.keys().map(|n| Op::Rm(*n))).chain([Op::Prune]).collect();
+    for op in end {
+        let step = Step { op, killed_after: None, twice: false };
+        model = run_step(&lab, &model, &step).map_err(|e| format!("at the end, {step:?}: {e}"))?;
+    }
+    before.assert_same(&lab.snapshot(), "at the end");
+    Ok(())
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let (n, t, p) = (0..NETWORKS.len(), 0..TARGETS.len(), 0..PORTS.len());
+    let options = prop_oneof![
+        4 => Just(Options::Plain),
+        1 => Just(Options::Internal),
+        1 => Just(Options::Isolate),
+        1 => Just(Options::NoMasquerade),
+        2 => Just(Options::TwoFamilies),
+        1 => Just(Options::Tiny),
+    ];
+    let last = prop_oneof![3 => Just(None), 1 => (1..=4_u8).prop_map(Some)];
+    prop_oneof![
+        4 => (n.clone(), options).prop_map(|(n, o)| Op::Bridge(n, o)),
+        7 => (n.clone(), t.clone(), last).prop_map(|(n, t, last)| Op::Attach(n, t, last)),
+        3 => (n.clone(), t.clone()).prop_map(|(n, t)| Op::Detach(n, t)),
+        5 => (t.clone(), p.clone()).prop_map(|(t, p)| Op::Publish(t, p)),
+        2 => (t.clone(), p).prop_map(|(t, p)| Op::Unpublish(t, p)),
+        1 => n.prop_map(Op::Rm),
+        1 => Just(Op::Prune),
+        1 => t.clone().prop_map(Op::Kill),
+        1 => t.prop_map(Op::Revive),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let killed = prop_oneof![4 => Just(None), 1 => (10..600_u16).prop_map(Some)];
+    (op(), killed, any::<u8>()).prop_map(|(op, killed, often)| {
+        let can_be_killed = !matches!(op, Op::Kill(_) | Op::Revive(_));
+        Step { op, killed_after: killed.filter(|_| can_be_killed), twice: often < 40 }
+    })
+}
+
+#[test]
+fn any_sequence_of_verbs_comes_to_what_the_model_says() {
+    let cases = env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(25);
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 100,
+        max_shrink_time: 20_000,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new(config);
+    let result =
+        runner.run(&vec(step(), OPS), |steps| run_sequence(&steps).map_err(TestCaseError::fail));
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn a_target_that_is_not_there_is_not_found_where_there_is_no_network_either() {
+    let lab = Lab::new();
+    for words in ["unpublish web 8080:80", "unpublish web --all", "port web", "publish web 80"] {
+        lab.netcord(words).fails(3, &["no target `web`"]);
+    }
+}
