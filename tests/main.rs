@@ -8,8 +8,16 @@
 
 mod support;
 
+/// What outlives a process, and what was written on a bad day.
+mod death;
+/// The plan that is printed, word for word.
+mod explain;
 /// What the lab itself promises.
 mod lab;
+/// What is printed does the same as what is done.
+mod same_as_shell;
+/// Doing it again is success.
+mod twice;
 
 #[test]
 fn every_file_is_listed() {
