@@ -56,6 +56,11 @@ pub async fn carry_out(
             failures.push(error);
         }
     }
+    // Who is told of an interruption relies on it that nothing was done.
+    if let Some(kind) = held.came().filter(|_| run.undoable && run.changed) {
+        let error = Error::new(kind, "interrupted: everything is as it was before");
+        return Err(run.roll_back(error.into()).await);
+    }
     if let Some(pid) = run.kernel.ended() {
         let error = Error::not_found(format!("process {pid} ended meanwhile"));
         return Err(run.roll_back(error.into()).await);

@@ -10,6 +10,10 @@ mod support;
 
 /// Many at once.
 mod concurrency;
+/// What outlives a process, and what was written on a bad day.
+mod death;
+/// The plan that is printed, word for word.
+mod explain;
 /// Committed files that the program makes.
 mod generated;
 /// What the lab itself promises.
@@ -20,6 +24,10 @@ mod layers;
 mod malice;
 /// Random sequences of verbs against a model.
 mod model;
+/// What is printed does the same as what is done.
+mod same_as_shell;
+/// Doing it again is success.
+mod twice;
 
 #[test]
 fn every_file_is_listed() {

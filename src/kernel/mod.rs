@@ -58,6 +58,14 @@ impl Outcome {
     fn of(changed: bool, inverse: impl FnOnce() -> Change) -> Self {
         if changed { Self::Done(inverse()) } else { Self::AlreadySo }
     }
+
+    /// What undoes it, if anything has to and can.
+    fn inverse(&self) -> Option<&Change> {
+        match self {
+            Self::Done(inverse) => Some(inverse),
+            Self::AlreadySo | Self::Final => None,
+        }
+    }
 }
 
 impl Kernel {

@@ -65,7 +65,8 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Inspect) -> Result<()> {
         subjects.extend(state.networks().values().cloned().map(Subject::Network));
     }
     if args.commands {
-        let plan: Plan = subjects.iter().flat_map(|s| plan_of(&state, s)).collect();
+        let hairpin = host.kernel.bridged_frames_meet_iptables()?;
+        let plan: Plan = subjects.iter().flat_map(|s| plan_of(&state, s, hairpin)).collect();
         host.output.script(&plan, |_| false)?;
     } else {
         let states = States::read(host).await?;
@@ -119,11 +120,11 @@ fn object(states: &States, subject: Subject) -> Object {
     }
 }
 
-fn plan_of(state: &State, subject: &Subject) -> Plan {
+fn plan_of(state: &State, subject: &Subject, hairpin: bool) -> Plan {
     let attached = |network: &Network, endpoint: &Endpoint| {
         let is_it = |n: &&NamedNetns| n.cookie == endpoint.cookie;
         let mut plan = state.names().iter().find(is_it).map(plan::name).unwrap_or_default();
-        plan.extend(plan::attach(network, endpoint, false));
+        plan.extend(plan::attach(network, endpoint, hairpin));
         plan
     };
     match subject {

@@ -38,7 +38,12 @@ pub fn command(step: &Step) -> Option<String> {
             format!("ip link set dev {link} type bridge_slave {flag} {value}")
         }
         Resource::Address { netns, link, address } => {
-            let verb = if create { "add" } else { "del" };
+            let verb = match create {
+                // Of an address that everybody wants, one that is there is as good.
+                true if address.ip().is_loopback() => "replace",
+                true => "add",
+                false => "del",
+            };
             let options = match address {
                 _ if !create => "",
                 address if address.ip().is_loopback() => " scope host",
@@ -92,7 +97,7 @@ pub fn command(step: &Step) -> Option<String> {
                     "for port in $(seq {} {}); do {}; done",
                     ports.first,
                     ports.last,
-                    one("$port")
+                    one("\"$port\"")
                 )
             }
         }

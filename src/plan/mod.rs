@@ -260,7 +260,8 @@ pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
         if step.scope == Scope::Host || keep(step) || has_no_way_back(resource) {
             continue;
         }
-        if falling.iter().any(|made| falls_with(resource, made)) {
+        let falls = falling.iter().any(|made| falls_with(resource, made));
+        if falls && !stands_in_the_way(resource, plan) {
             continue;
         }
         let step = Step { change: step.change.clone().reversed(), ..step.clone() };
@@ -300,6 +301,17 @@ fn falls_with(resource: &Resource, made: &[(Place, &LinkName); 2]) -> bool {
         }
         _ => false,
     }
+}
+
+/// A route for which another gave way: it must be gone before that one can come back.
+fn stands_in_the_way(resource: &Resource, plan: &[Step]) -> bool {
+    let Resource::Route { netns, route } = resource else { return false };
+    plan.iter().any(|step| match &step.change {
+        Change::Delete(Resource::Route { netns: place, route: former }) => {
+            place == netns && former.destination == route.destination
+        }
+        _ => false,
+    })
 }
 
 fn has_no_way_back(resource: &Resource) -> bool {

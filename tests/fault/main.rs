@@ -1,2 +1,57 @@
-//! placeholder
-fn main() {}
+//! Faults at every point at which they can strike: whatever fails, whatever is killed, the host is
+//! as before, or whole by doing the same again, or as before by taking it back.
+//!
+//! - `watched`: netcord runs in this very program, which fails, kills itself or signals itself at
+//!   each step of a plan
+//! - `traced`: netcord runs under strace, which kills it before each system call that changes
+//!   something, or makes that call fail
+//! - `helper`: iptables-restore dies before, or after, it did its work
+//!
+//! Calls that change something are found by a run that is only watched; killing before one that
+//! only reads would be the same as before the next that changes. Each is a point of its own, with
+//! no sampling; of the errors that a call can return, each point gets one in turn (`FULL=1`: all).
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{env, process::ExitCode};
+
+use libtest_mimic::{Arguments, Trial};
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod helper;
+mod traced;
+mod watched;
+
+use support::{SCENARIOS, Scenario};
+
+fn main() -> ExitCode {
+    let mut arguments = env::args();
+    if arguments.nth(1).as_deref() == Some(watched::AS_NETCORD) {
+        return watched::netcord(arguments);
+    }
+    let mut trials = Vec::new();
+    for scenario in SCENARIOS {
+        for (kind, test) in KINDS {
+            let name = format!("{kind}::{}", scenario.name);
+            trials.push(Trial::test(name, move || {
+                test(scenario);
+                Ok(())
+            }));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+type Test = fn(&Scenario);
+
+const KINDS: [(&str, Test); 7] = [
+    ("rollback", watched::rollback),
+    ("interrupted", watched::interrupted),
+    ("terminated", watched::terminated),
+    ("killed_at_step", watched::killed),
+    ("killed_at_call", traced::killed),
+    ("failing_call", traced::failing),
+    ("helper", helper::dies),
+];

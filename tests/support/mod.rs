@@ -1,11 +1,13 @@
 //! A fresh host for a test, and what a test says of it.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 mod lab;
 mod run;
+mod scenario;
 mod snapshot;
 
 pub(crate) use lab::{Lab, NETCORD};
 pub(crate) use run::Run;
+pub(crate) use scenario::{SCENARIOS, Scenario, Stage};
 pub(crate) use snapshot::Snapshot;

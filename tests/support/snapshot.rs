@@ -2,6 +2,7 @@
 //! equal states are equal text.
 //!
 //! Left out is what cannot be the same again: indexes, counters, what neighbours were learned, and
+//! link-local addresses, which come and go with carrier,
 //! the switches that stay on by promise (forwarding, and what the kernel turns with it). A base chain that iptables made and that
 //! holds nothing is none.
 
@@ -18,11 +19,11 @@ const HOST: &str = r#"
 scope() { sed "s/^/$1 /"; }
 look() {
     ip -o -d link | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/NO-CARRIER,|,LOWER_UP//g; s/link-netnsid [0-9]+/link-netns/; s/ (qdisc|qlen|state|numtxqueues|numrxqueues|gso_max_size|gso_max_segs|tso_max_size|tso_max_segs|gro_max_size|gso_ipv4_max_size|gro_ipv4_max_size) [^ ]+//g; s/ (hello_timer|tcn_timer|topology_change_timer|gc_timer|topology_change|topology_change_detected|designated_cost|root_cost|message_age_timer|forward_delay_timer|hold_timer) +[0-9.]+//g; s/port_id [^ ]+ port_no [^ ]+//; s/designated_port [^ ]+//' | sort | scope link
-    ip -o addr | sed -E 's/^[0-9]+: //; s/valid_lft.*//' | sort | scope addr
-    { ip route show table all; ip -6 route show table all; } | grep -v '^\(local\|multicast\|anycast\|broadcast\)' | sed -E 's/expires [^ ]+//; s/ linkdown//' | sort | scope route
+    ip -o addr | sed -E 's/^[0-9]+: //; s/valid_lft.*//' | grep -v ' inet6 fe80:' | sort | scope addr
+    { ip route show table all; ip -6 route show table all; } | grep -v '^\(local\|multicast\|anycast\|broadcast\)' | grep -v '^fe80:' | sed -E 's/expires [^ ]+//; s/ linkdown//' | sort | scope route
     { ip rule; ip -6 rule; } | sort | scope rule
     ip neigh show nud permanent | sort | scope neigh
-    bridge fdb show 2>/dev/null | grep -E 'static|permanent' | sort | scope fdb
+    bridge fdb show 2>/dev/null | grep -E 'static|permanent' | grep -v '^33:33:ff' | sort | scope fdb
     for save in iptables-save ip6tables-save; do
         $save 2>/dev/null | sed -E 's/\[[0-9]+:[0-9]+\]//; /^#/d' | awk '/^\*/ { table = $0; next } /^COMMIT/ { next } /^:/ && / ACCEPT/ { next } { print table, $0 }' | scope $save
     done
@@ -62,6 +63,13 @@ impl Snapshot {
     /// Without what a later one may differ in.
     pub(crate) fn without(&self, is_left_out: impl Fn(&str) -> bool) -> Self {
         Self(self.0.iter().filter(|l| !is_left_out(l)).cloned().collect())
+    }
+
+    /// With each line changed, as where a name cannot be the same.
+    pub(crate) fn mapped(&self, change: impl Fn(&str) -> String) -> Self {
+        let mut lines: Vec<_> = self.0.iter().map(|l| change(l)).collect();
+        lines.sort();
+        Self(lines)
     }
 
     /// Fails, and shows what differs, unless the other is the same.

@@ -27,8 +27,23 @@ use crate::{
 /// How long to wait for whoever else is changing rules.
 const LOCK_PATIENCE_SECONDS: &str = "30";
 
-/// Makes the changes of one family so.
+/// Makes the changes of one family so, all or none.
 pub(super) fn apply(family: Family, changes: &[&Change]) -> Result<Vec<Outcome>> {
+    let mut outcomes = Vec::with_capacity(changes.len());
+    if let Err(error) = attempt(family, changes, &mut outcomes) {
+        // Tables are committed one after another: some may be so all the same.
+        let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
+        if !inverses.is_empty() {
+            // The first error is the one that is told.
+            drop(attempt(family, &inverses, &mut Vec::new()));
+        }
+        return Err(error);
+    }
+    Ok(outcomes)
+}
+
+/// Tells what each change comes to before any is made.
+fn attempt(family: Family, changes: &[&Change], outcomes: &mut Vec<Outcome>) -> Result<()> {
     let programs = Programs::of(family)?;
     let mut present = BTreeMap::new();
     for change in changes {
@@ -38,7 +53,6 @@ pub(super) fn apply(family: Family, changes: &[&Change]) -> Result<Vec<Outcome>>
             present.insert(table, Present::read(&programs, table)?);
         }
     }
-    let mut outcomes = Vec::with_capacity(changes.len());
     let mut lines: BTreeMap<Table, String> = BTreeMap::new();
     for (table, present) in &mut present {
         lines.insert(*table, present.empty_chains(changes));
@@ -61,7 +75,7 @@ pub(super) fn apply(family: Family, changes: &[&Change]) -> Result<Vec<Outcome>>
         let deleting = matches!(changes.first(), Some(Change::Delete(_)));
         programs.restore(&script(lines, deleting))?;
     }
-    Ok(outcomes)
+    Ok(())
 }
 
 /// The comments of our rules in the table of published ports; none if it cannot be read.

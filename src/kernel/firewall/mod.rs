@@ -49,14 +49,7 @@ pub(super) fn is_there(resource: &Resource) -> Result<bool> {
 
 /// Takes back what the other family got before this one failed, so that all of it or none is done.
 fn undo(changes: &[&Change], outcomes: &[Outcome]) {
-    let inverses: Vec<_> = outcomes
-        .iter()
-        .rev()
-        .filter_map(|outcome| match outcome {
-            Outcome::Done(inverse) => Some(inverse),
-            Outcome::AlreadySo | Outcome::Final => None,
-        })
-        .collect();
+    let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
     let family = inverses
         .first()
         .and_then(|c| family_of(c))

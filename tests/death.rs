@@ -1,0 +1,132 @@
+//! What outlives a process, and what was written on a bad day: an endpoint that dies leaves
+//! nothing behind, and a record that is lost or torn is no reason to fail.
+
+use crate::support::Lab;
+
+fn attached_process(lab: &Lab) -> u32 {
+    let pid = lab.null_mode_process();
+    lab.netcord(&format!("attach lab0 {pid} -p 8080:80")).ok();
+    pid
+}
+
+fn kill(lab: &Lab, pid: u32) {
+    lab.sh(&format!("kill -9 {pid}")).ok();
+    lab.until("! ip -br link | grep -q ^nc");
+}
+
+#[test]
+fn the_dead_leave_address_name_and_ports_to_the_living() {
+    let lab = Lab::new();
+    lab.netcord("bridge lab0").ok();
+    let before = lab.snapshot();
+    let pid = attached_process(&lab);
+    kill(&lab, pid);
+    lab.netns(&["web"]);
+    assert_eq!(lab.netcord("attach lab0 web").ok(), "172.17.0.2");
+    assert_eq!(lab.netcord("port web").ok(), "", "a published port is not inherited");
+    lab.sh("! iptables-save | grep 8080").ok();
+    lab.netcord("detach lab0 web").ok();
+    lab.sh("ip netns del web").ok();
+    before.assert_same(&lab.snapshot(), "after death");
+}
+
+#[test]
+fn detach_after_death_is_success() {
+    let lab = Lab::new();
+    lab.netcord("bridge lab0").ok();
+    let before = lab.snapshot();
+    let pid = attached_process(&lab);
+    kill(&lab, pid);
+    lab.netcord(&format!("detach lab0 {pid}")).ok();
+    before.assert_same(&lab.snapshot(), "after detach of the dead");
+}
+
+#[test]
+fn lost_records_are_made_anew_and_no_address_is_given_out_twice() {
+    let lab = Lab::new();
+    let before = lab.snapshot();
+    lab.netcord("bridge lab0 --isolate").ok();
+    lab.netns(&["web", "db"]);
+    lab.netcord("attach lab0 web -p 8080:80").ok();
+    let whole = lab.snapshot();
+    for _ in 0..2 {
+        lab.sh("rm -r /run/netcord").ok();
+        lab.netcord("bridge lab0 --isolate").ok();
+        lab.netcord("attach lab0 web -p 8080:80").ok();
+        whole.assert_same(&lab.snapshot(), "converged");
+    }
+    lab.sh("rm -r /run/netcord").ok();
+    assert_eq!(lab.netcord("attach lab0 db").ok(), "172.17.0.3");
+    lab.sh("rm -r /run/netcord").ok();
+    lab.netcord("detach lab0 web db").ok();
+    lab.sh("rm -r /run/netcord").ok();
+    lab.netcord("rm lab0").ok();
+    lab.sh("ip netns del web; ip netns del db").ok();
+    before.assert_same(&lab.snapshot(), "after all records were lost");
+}
+
+#[test]
+fn broken_records_are_ignored_and_made_anew() {
+    let lab = Lab::new();
+    lab.netns(&["web"]);
+    lab.netcord("bridge lab0").ok();
+    lab.netcord("attach lab0 web").ok();
+    let whole = lab.snapshot();
+    for damage in
+        [": > $f", "head -c 40 $f > /run/t; mv /run/t $f", "head -c 300 /dev/urandom > $f"]
+    {
+        lab.sh(&format!("f=$(ls /run/netcord/*/network-lab0.json); {damage}")).ok();
+        let run = lab.netcord("attach lab0 web").exits(0);
+        assert!(run.stderr.contains("is unreadable and is ignored"), "{damage}: {}", run.stderr);
+        whole.assert_same(&lab.snapshot(), damage);
+    }
+}
+
+#[test]
+fn a_record_of_a_newer_netcord_or_of_absurd_size_is_refused() {
+    let lab = Lab::new();
+    lab.netcord("bridge lab0").ok();
+    let before = lab.snapshot();
+    lab.sh("echo '{\"schema\":99}' > $(ls /run/netcord/*/network-lab0.json)").ok();
+    lab.netcord("bridge lab1").fails(1, &["newer netcord", "hint: "]);
+    lab.sh("truncate -s 100M $(ls /run/netcord/*/network-lab0.json)").ok();
+    lab.netcord("bridge lab1").fails(1, &["network-lab0.json"]);
+    before.assert_same(&lab.snapshot(), "refused");
+}
+
+#[test]
+fn a_state_directory_that_others_can_write_is_refused() {
+    let lab = Lab::new();
+    lab.netcord("bridge lab0").ok();
+    let before = lab.snapshot();
+    lab.sh("chmod 0777 /run/netcord/*").ok();
+    lab.netcord("bridge lab1").fails(5, &["is not ours alone"]);
+    lab.sh(
+        "d=$(echo /run/netcord/*); chmod 0700 $d; mv $d /run/elsewhere; ln -s /run/elsewhere $d",
+    )
+    .ok();
+    lab.netcord("bridge lab1").fails(5, &["is not ours alone"]);
+    lab.sh("d=$(echo /run/netcord/*); rm $d; mv /run/elsewhere $d").ok();
+    before.assert_same(&lab.snapshot(), "refused");
+}
+
+#[test]
+fn a_full_or_read_only_state_directory_changes_nothing() {
+    let lab = Lab::new();
+    lab.sh("mkdir /run/netcord; mount -t tmpfs -o size=4k tmpfs /run/netcord").ok();
+    let before = lab.snapshot();
+    lab.sh("head -c 8192 /dev/zero > /run/netcord/full || true").ok();
+    lab.netcord("bridge lab0").fails(1, &["hint: free some space"]);
+    before.assert_same(&lab.snapshot(), "full");
+    lab.sh("umount /run/netcord; mount -o remount,ro /run").ok();
+    lab.netcord("bridge lab0").fails(1, &["hint: "]);
+    lab.sh("mount -o remount,rw /run").ok();
+    before.assert_same(&lab.snapshot(), "read-only");
+}
+
+#[test]
+fn a_name_of_sixteen_bytes_is_refused() {
+    let lab = Lab::new();
+    lab.netcord("bridge abcdefghijklmnop").exits(2);
+    lab.netcord("bridge abcdefghijklmno").ok();
+}

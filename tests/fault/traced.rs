@@ -1,0 +1,120 @@
+//! Faults at system calls, from outside: netcord's program, under strace.
+
+use std::{collections::BTreeMap, fs};
+
+use crate::{
+    support::{NETCORD, Run, Scenario, Stage},
+    watched::States,
+};
+
+const CALLS: &str = "sendto,sendmsg,openat,write,rename,unlink,unlinkat,symlink,symlinkat,mkdir,\
+                     mount,umount2,setns,unshare,clone3";
+
+/// Requests that only read (`rtnetlink.h`), by name and, where strace cannot tell whose socket it
+/// is, by number.
+const READS: [&str; 10] = [
+    "RTM_GETLINK",
+    "RTM_GETADDR",
+    "RTM_GETROUTE",
+    "RTM_GETNEIGH",
+    "RTM_GETNSID",
+    "nlmsg_type=0x12 ",
+    "nlmsg_type=0x16 ",
+    "nlmsg_type=0x1a ",
+    "nlmsg_type=0x1e ",
+    "nlmsg_type=0x5a ",
+];
+
+/// One system call of a run: the how many-th of its name.
+type Call = (String, usize);
+
+fn traced(stage: &Stage, inject: Option<&str>) -> Run {
+    let mut command = stage.lab.command("strace");
+    command.args(["-qq", "-o", "/run/trace", "-e", &format!("trace={CALLS}")]);
+    if let Some(inject) = inject {
+        command.args(["-e", &format!("inject={inject}")]);
+    }
+    command.arg(NETCORD).args(stage.command.split(' '));
+    let when = format!("{} with {}", stage.command, inject.unwrap_or("nothing"));
+    Run::new(when, &command.output().unwrap())
+}
+
+/// The calls of an undisturbed run that change something.
+fn changing_calls(stage: &Stage) -> Vec<Call> {
+    traced(stage, None).ok();
+    stage.run_inverse().ok();
+    let trace = fs::read_to_string(stage.lab.path("/run/trace")).unwrap();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut calls = Vec::new();
+    for line in trace.lines() {
+        let Some((name, arguments)) = line.split_once('(') else { continue };
+        if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
+            continue;
+        }
+        let count = counts.entry(name).or_default();
+        *count += 1;
+        let changes = match name {
+            "openat" => arguments.contains("O_WRONLY") || arguments.contains("O_CREAT"),
+            "write" => !arguments.starts_with("1,") && !arguments.starts_with("2,"),
+            "sendto" | "sendmsg" => !READS.iter().any(|read| arguments.contains(read)),
+            _ => true,
+        };
+        if changes {
+            calls.push((name.to_owned(), *count));
+        }
+    }
+    calls
+}
+
+/// SIGKILL before each call.
+pub(crate) fn killed(scenario: &Scenario) {
+    let stage = scenario.stage();
+    let states = States::of(&stage);
+    let calls = changing_calls(&stage);
+    for (name, count) in &calls {
+        let inject = format!("{name}:signal=SIGKILL:when={count}");
+        let kill = || traced(&stage, Some(&inject));
+        let run = kill();
+        assert_ne!(run.code, 0, "{} kills", run.command);
+        states.recovers(&stage, &run.command, || drop(kill()));
+    }
+    println!("{}: {} kill points", scenario.name, calls.len());
+}
+
+/// Each call fails once.
+pub(crate) fn failing(scenario: &Scenario) {
+    let stage = scenario.stage();
+    let states = States::of(&stage);
+    let full = std::env::var_os("FULL").is_some();
+    for (k, (name, count)) in changing_calls(&stage).into_iter().enumerate() {
+        // What these fail of is covered by kills; a failing one leaves netcord no way back.
+        if matches!(name.as_str(), "setns" | "unshare" | "clone3") {
+            continue;
+        }
+        let errors: &[&str] = match name.as_str() {
+            "sendto" | "sendmsg" => &["EPERM", "ENOBUFS", "EINTR", "EBUSY"],
+            _ => &["ENOSPC", "EIO", "EPERM", "EINTR"],
+        };
+        let turn = if full { errors } else { &errors[k % errors.len()..][..1] };
+        for error in turn {
+            let run = traced(&stage, Some(&format!("{name}:error={error}:when={count}")));
+            let when = run.command.clone();
+            let now = stage.lab.snapshot();
+            if run.code == 0 {
+                states.after.assert_same(&now, &when);
+                stage.run_inverse().ok();
+            } else if scenario.is_removal() && now != states.before {
+                let again = stage.run();
+                assert!(matches!(again.code, 0 | 3), "{when}, again: {}", again.stderr);
+                states.after.assert_same(&stage.lab.snapshot(), &format!("{when}, again"));
+                stage.run_inverse().ok();
+            } else {
+                assert!(run.stderr.contains("error: "), "{when}: {} {}", run.code, run.stderr);
+                assert!(!run.stderr.contains("panicked"), "{when}: {}", run.stderr);
+            }
+            states.before.assert_same(&stage.lab.snapshot(), &when);
+            let half = stage.lab.sh("find /run/netcord -name '*.new'").ok();
+            assert_eq!(half, "", "{when}: no half record");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What netcord is asked to do, in all its variety: each scenario is a command, what has to be
+//! there for it, and what takes it back.
+
+use super::{Lab, NETCORD, Run};
+
+/// One command in its setting.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// A shell script, with `netcord` as a command.
+    pub(crate) setup: &'static str,
+    /// netcord's words; `PID` stands for a process in null mode.
+    pub(crate) command: &'static str,
+    /// netcord's words that take the command back.
+    pub(crate) inverse: &'static str,
+}
+
+const NETWORK: &str = "ip netns add web; netcord bridge lab0 --subnet 172.20.0.0/16";
+const ATTACHED: &str =
+    "ip netns add web; netcord bridge lab0 --subnet 172.20.0.0/16; netcord attach lab0 web";
+const PUBLISHED: &str = "ip netns add web; netcord bridge lab0 --subnet 172.20.0.0/16
+    netcord attach lab0 web -p 8080:80";
+
+/// Every verb that changes something, in every shape that makes another plan.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "bridge", setup: "", command: "bridge lab0", inverse: "rm lab0" },
+    Scenario {
+        name: "bridge_ipv6",
+        setup: "",
+        command: "bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64",
+        inverse: "rm lab0",
+    },
+    Scenario {
+        name: "bridge_internal",
+        setup: "",
+        command: "bridge lab0 --subnet 172.20.0.0/16 --internal",
+        inverse: "rm lab0",
+    },
+    Scenario {
+        name: "bridge_isolate",
+        setup: "",
+        command: "bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 --isolate",
+        inverse: "rm lab0",
+    },
+    Scenario {
+        name: "attach",
+        setup: NETWORK,
+        command: "attach lab0 web",
+        inverse: "detach lab0 web",
+    },
+    Scenario {
+        name: "attach_ipv6_isolate",
+        setup: "ip netns add web
+                netcord bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 --isolate",
+        command: "attach lab0 web",
+        inverse: "detach lab0 web",
+    },
+    Scenario {
+        name: "attach_by_pid",
+        setup: NETWORK,
+        command: "attach lab0 PID",
+        inverse: "detach lab0 PID",
+    },
+    Scenario {
+        name: "attach_foreign",
+        setup: "ip netns add web; ip link add docker0 address 02:42:00:00:00:01 type bridge
+                ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 addrgenmode none up",
+        command: "attach docker0 web --ip 172.17.0.9/16 --gateway 172.17.0.1",
+        inverse: "detach docker0 web",
+    },
+    Scenario {
+        name: "attach_published",
+        setup: NETWORK,
+        command: "attach lab0 web -p 8080:80 -p 5353:53/udp",
+        inverse: "detach lab0 web",
+    },
+    Scenario {
+        name: "attach_second_network",
+        setup: "ip netns add web; netcord bridge lab0 --subnet 172.20.0.0/16
+                netcord bridge lab1 --subnet 172.21.0.0/16; netcord attach lab0 web",
+        command: "attach lab1 web --gateway 172.21.0.1",
+        inverse: "detach lab1 web",
+    },
+    Scenario {
+        name: "publish",
+        setup: ATTACHED,
+        command: "publish web 8080:80",
+        inverse: "unpublish web 8080:80",
+    },
+    Scenario {
+        name: "publish_udp_range",
+        setup: ATTACHED,
+        command: "publish web 5000-5004:6000-6004/udp",
+        inverse: "unpublish web 5000-5004:6000-6004/udp",
+    },
+    Scenario { name: "none", setup: "", command: "none db", inverse: "rm db" },
+    Scenario { name: "none_of_pid", setup: "", command: "none db --of PID", inverse: "rm db" },
+    Scenario {
+        name: "detach",
+        setup: PUBLISHED,
+        command: "detach lab0 web",
+        inverse: "attach lab0 web -p 8080:80",
+    },
+    Scenario {
+        name: "unpublish",
+        setup: PUBLISHED,
+        command: "unpublish web 8080:80",
+        inverse: "publish web 8080:80",
+    },
+    Scenario {
+        name: "rm",
+        setup: "netcord bridge lab0",
+        command: "rm lab0",
+        inverse: "bridge lab0",
+    },
+];
+
+/// A host on which a scenario is about to happen.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) lab: Lab,
+    pub(crate) command: String,
+    pub(crate) inverse: String,
+}
+
+impl Scenario {
+    /// Whether it takes something away.
+    pub(crate) fn is_removal(&self) -> bool {
+        ["detach", "unpublish", "rm"].iter().any(|verb| self.command.starts_with(verb))
+    }
+
+    /// A fresh host with everything that the command needs.
+    #[track_caller]
+    pub(crate) fn stage(&self) -> Stage {
+        let lab = Lab::new();
+        lab.sh(&format!("netcord() {{ {NETCORD} \"$@\"; }}\n{}", self.setup)).ok();
+        let uses_pid = self.command.contains("PID");
+        let pid = if uses_pid { lab.null_mode_process().to_string() } else { String::new() };
+        Stage {
+            command: self.command.replace("PID", &pid),
+            inverse: self.inverse.replace("PID", &pid),
+            lab,
+        }
+    }
+}
+
+impl Stage {
+    /// Runs the command.
+    #[track_caller]
+    pub(crate) fn run(&self) -> Run {
+        self.lab.netcord(&self.command)
+    }
+
+    /// Runs what takes it back.
+    #[track_caller]
+    pub(crate) fn run_inverse(&self) -> Run {
+        self.lab.netcord(&self.inverse)
+    }
+
+    /// The command as a script.
+    #[track_caller]
+    pub(crate) fn dry_run(&self) -> String {
+        self.lab.netcord(&format!("--dry-run {}", self.command)).exits(0).stdout
+    }
+}

@@ -1,0 +1,81 @@
+//! Doing it again is success, and changes nothing; undoing it again too.
+
+use crate::support::{Lab, SCENARIOS};
+
+/// Whether the JSON that a changing verb prints says that something changed.
+#[track_caller]
+fn changed(lab: &Lab, words: &str) -> bool {
+    let printed = lab.netcord(&format!("--format json {words}")).ok();
+    let json: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    json["changed"].as_bool().unwrap()
+}
+
+#[test]
+fn every_command_a_second_and_a_tenth_time() {
+    for scenario in SCENARIOS {
+        let stage = scenario.stage();
+        let (lab, name) = (&stage.lab, scenario.name);
+        let before = lab.snapshot();
+        assert!(changed(lab, &stage.command), "{name} changes something");
+        let after = lab.snapshot();
+        for _ in 0..9 {
+            if scenario.command.starts_with("rm") {
+                stage.run().fails(3, &["no network `lab0`"]);
+            } else {
+                assert!(!changed(lab, &stage.command), "{name} changes nothing again");
+            }
+        }
+        after.assert_same(&lab.snapshot(), &format!("{name}, the tenth time"));
+        assert!(changed(lab, &stage.inverse), "{name} can be taken back");
+        before.assert_same(&lab.snapshot(), &format!("{name}, taken back"));
+        if scenario.inverse.starts_with("rm") {
+            stage.run_inverse().fails(3, &["hint: "]);
+        } else {
+            assert!(!changed(lab, &stage.inverse), "{name} is taken back once");
+        }
+        before.assert_same(&lab.snapshot(), &format!("{name}, taken back again"));
+    }
+}
+
+#[test]
+fn bridge_again_mends_what_was_changed_by_hand() {
+    let lab = Lab::new();
+    lab.netcord("bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64").ok();
+    let whole = lab.snapshot();
+    for damage in [
+        "for t in raw filter nat; do iptables -t $t -F; ip6tables -t $t -F; done",
+        "for t in raw filter nat; do iptables -t $t -F; iptables -t $t -X; done",
+        "iptables -D FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD",
+        "ip link set lab0 down",
+        "ip addr del 172.20.0.1/16 dev lab0",
+        "ip addr del fd00:1::1/64 dev lab0",
+        "ip link set lab0 alias ''",
+        "sysctl -qw net/ipv4/ip_forward=0",
+    ] {
+        lab.sh(damage).ok();
+        assert!(changed(&lab, "bridge lab0"), "`{damage}` is mended");
+        whole.assert_same(&lab.snapshot(), damage);
+        assert!(!changed(&lab, "bridge lab0"), "`{damage}` is mended once");
+    }
+    lab.sh("test $(cat /proc/sys/net/ipv4/ip_forward) = 1").ok();
+}
+
+#[test]
+fn attach_again_mends_what_was_changed_by_hand() {
+    let lab = Lab::new();
+    lab.netns(&["web"]);
+    lab.netcord("bridge lab0").ok();
+    lab.netcord("attach lab0 web -p 8080:80").ok();
+    let whole = lab.snapshot();
+    for damage in [
+        "iptables -t nat -F NETCORD-DNAT",
+        "ip -n web link set eth0 down",
+        "ip -n web addr del 172.17.0.2/16 dev eth0",
+        "ip -n web route del default",
+        "ip link set $(ls /sys/class/net | grep ^nc) alias ''",
+    ] {
+        lab.sh(damage).ok();
+        assert!(changed(&lab, "attach lab0 web -p 8080:80"), "`{damage}` is mended");
+        whole.assert_same(&lab.snapshot(), damage);
+    }
+}
