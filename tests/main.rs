@@ -11,6 +11,12 @@ mod support;
 /// What the lab itself promises.
 mod lab;
 
+/// What flows.
+mod traffic;
+
+/// What must not.
+mod attacks;
+
 #[test]
 fn every_file_is_listed() {
     let main = include_str!("main.rs");

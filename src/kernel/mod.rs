@@ -257,9 +257,16 @@ impl Kernel {
         firewall::comments()
     }
 
-    /// Whether frames that only cross a bridge meet iptables on this host (br_netfilter).
+    /// Whether frames that only cross a bridge meet iptables or ip6tables on this host
+    /// (br_netfilter).
     pub fn bridged_frames_meet_iptables(&self) -> Result<bool> {
-        Ok(sysctl::read("net/bridge/bridge-nf-call-iptables")?.is_some_and(|v| v != "0"))
+        for family in ["iptables", "ip6tables"] {
+            let value = sysctl::read(&format!("net/bridge/bridge-nf-call-{family}"))?;
+            if value.is_some_and(|v| v != "0") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

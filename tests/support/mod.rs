@@ -5,6 +5,7 @@
 mod lab;
 mod run;
 mod snapshot;
+mod talk;
 
 pub(crate) use lab::Lab;
 pub(crate) use run::Run;
