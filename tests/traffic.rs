@@ -306,3 +306,22 @@ fn a_client_that_keeps_its_udp_socket_comes_to_the_new_endpoint() {
         assert!(flows.contains("dport=5354"), "{flows}");
     }
 }
+
+#[test]
+fn an_endpoint_is_as_its_flags_say() {
+    let lab = Lab::new();
+    lab.netns(&["web", "db"]);
+    lab.netcord("bridge lab0 --subnet 10.1.0.0/24").ok();
+    let flags = "--mtu 1400 --mac 02:00:00:00:00:05 --ifname lan0 --host-ifname cable
+                 --gateway none --route 198.51.100.0/24,10.1.0.1 --route 203.0.113.0/24";
+    lab.netcord(&format!("attach lab0 web {flags}")).ok();
+    let link = lab.sh("ip -n web -o link show lan0; ip -o link show cable master lab0").ok();
+    for part in ["mtu 1400", "02:00:00:00:00:05", "cable"] {
+        assert!(link.contains(part), "{part}: {link}");
+    }
+    let routes = lab.sh("ip -n web route").ok();
+    assert!(routes.contains("198.51.100.0/24 via 10.1.0.1 dev lan0"), "{routes}");
+    assert!(routes.contains("203.0.113.0/24 dev lan0"), "{routes}");
+    assert!(!routes.contains("default"), "{routes}");
+    lab.reaches("host", "ping 10.1.0.2", "");
+}
