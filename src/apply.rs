@@ -117,14 +117,18 @@ impl Run<'_> {
     }
 
     async fn apply(&mut self, changes: &[&Change]) -> Result<Vec<Outcome>> {
-        let [one] = changes else { return self.kernel.apply_firewall(changes) };
+        let [one] = changes else { return self.apply_firewall(changes) };
         let recorded = match one {
             Change::Create(Resource::Record(record)) => self.state.create(record)?,
             Change::Delete(Resource::Record(record)) => self.state.delete(record)?,
-            change if is_firewall(change) => return self.kernel.apply_firewall(changes),
+            change if is_firewall(change) => return self.apply_firewall(changes),
             change => return Ok(vec![self.kernel.apply(change).await?]),
         };
         Ok(vec![recorded.map_or(Outcome::AlreadySo, Outcome::Done)])
+    }
+
+    fn apply_firewall(&mut self, changes: &[&Change]) -> Result<Vec<Outcome>> {
+        self.kernel.apply_firewall(changes, self.state.lock()?)
     }
 
     /// Undoes what was done, newest first, and returns the failure to report.

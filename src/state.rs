@@ -99,6 +99,14 @@ impl State {
         })
     }
 
+    /// The lock that keeps others from changing anything on this host.
+    ///
+    /// # Errors
+    /// If the records were opened to look only.
+    pub fn lock(&self) -> Result<&File> {
+        self.lock.as_ref().context("the records are not locked")
+    }
+
     /// Networks by name.
     pub fn networks(&self) -> &BTreeMap<LinkName, NetworkRecord> {
         &self.networks

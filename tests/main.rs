@@ -29,6 +29,12 @@ mod same_as_shell;
 /// Doing it again is success.
 mod twice;
 
+/// What flows.
+mod traffic;
+
+/// What must not.
+mod attacks;
+
 #[test]
 fn every_file_is_listed() {
     let main = include_str!("main.rs");

@@ -18,6 +18,7 @@ pub mod throwaway;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    fs::File,
     net::IpAddr,
     os::fd::{AsRawFd, OwnedFd},
 };
@@ -175,8 +176,9 @@ impl Kernel {
     }
 
     /// Makes neighbouring firewall changes so, in one transaction a family and table.
-    pub fn apply_firewall(&mut self, changes: &[&Change]) -> Result<Vec<Outcome>> {
-        firewall::apply(changes)
+    /// `lock` is held until the last program has ended that changes rules.
+    pub fn apply_firewall(&mut self, changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
+        firewall::apply(changes, lock)
     }
 
     fn set_sysctl(&self, netns: &Place, key: &str, value: &str) -> Result<Outcome> {
@@ -267,9 +269,16 @@ impl Kernel {
         firewall::comments()
     }
 
-    /// Whether frames that only cross a bridge meet iptables on this host (`br_netfilter`).
+    /// Whether frames that only cross a bridge meet iptables or ip6tables on this host
+    /// (`br_netfilter`).
     pub fn bridged_frames_meet_iptables(&self) -> Result<bool> {
-        Ok(sysctl::read("net/bridge/bridge-nf-call-iptables")?.is_some_and(|v| v != "0"))
+        for family in ["iptables", "ip6tables"] {
+            let value = sysctl::read(&format!("net/bridge/bridge-nf-call-{family}"))?;
+            if value.is_some_and(|v| v != "0") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

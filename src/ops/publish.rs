@@ -15,7 +15,6 @@ use crate::{
     },
     model::{
         Endpoint, HostPorts, Network, NetworkRecord, PortRange, PortSpec, Protocol, PublishedPort,
-        Target,
     },
     plan::{self, Plan},
     state::State,
@@ -36,7 +35,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Publish) -> Result<(
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     clean::dying(host, &mut state, |e| e.target == found.name.as_str()).await?;
-    let (record, mut endpoint) = published_endpoint(&state, cookie, &args.target)?;
+    let (record, mut endpoint) = published_endpoint(&state, cookie, &args)?;
     let hairpin = host.kernel.bridged_frames_meet_iptables()?;
     let (mut plan, mut shown) = (Plan::new(), Vec::new());
     for spec in &args.ports {
@@ -55,15 +54,19 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Publish) -> Result<(
     host.output.result(&Changed::new(changed, now), &lines)
 }
 
-/// The endpoint of a target that its published ports lead to: the one with the default route, else
-/// the first.
+/// The endpoint of a target that its published ports lead to: the one that has them already, else
+/// the one with the default route, else the first.
 fn published_endpoint(
     state: &State,
     cookie: u64,
-    target: &Target,
+    args: &cli::Publish,
 ) -> Result<(NetworkRecord, Endpoint)> {
+    let target = &args.target;
+    let has_it = |e: &Endpoint| {
+        args.ports.iter().any(|spec| e.ports.iter().any(|published| published.is_of(spec)))
+    };
     let mut own: Vec<_> = state.endpoints().filter(|(_, e)| e.cookie == cookie).collect();
-    own.sort_by_key(|(record, e)| (record.network.internal, e.gateways.is_empty()));
+    own.sort_by_key(|(record, e)| (!has_it(e), record.network.internal, e.gateways.is_empty()));
     match own.first() {
         Some((record, endpoint)) => Ok(((*record).clone(), (*endpoint).clone())),
         None => Err(Error::not_found(format!("target `{target}` is attached to no network"))

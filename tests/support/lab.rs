@@ -181,6 +181,7 @@ impl Lab {
              ip link add eth0 type veth peer name wire netns {name}
              ip link set eth0 addrgenmode none; ip -n {name} link set wire addrgenmode none
              ip addr add 192.0.2.1/24 dev eth0; ip addr add 2001:db8::1/64 nodad dev eth0; ip link set eth0 up
+             ip addr add fe80::1/64 nodad dev eth0; ip -n {name} addr add fe80::2/64 nodad dev wire
              ip -n {name} addr add 192.0.2.2/24 dev wire; ip -n {name} addr add 2001:db8::2/64 nodad dev wire
              ip -n {name} link set lo up; ip -n {name} link set wire up
              ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2"

@@ -6,6 +6,7 @@ mod lab;
 mod run;
 mod scenario;
 mod snapshot;
+mod talk;
 
 pub(crate) use lab::{Lab, NETCORD};
 pub(crate) use run::Run;

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    fs::File,
     io::Write as _,
     os::unix::process::CommandExt,
     path::Path,
@@ -28,14 +29,14 @@ use crate::{
 const LOCK_PATIENCE_SECONDS: &str = "30";
 
 /// Makes the changes of one family so, all or none.
-pub(super) fn apply(family: Family, changes: &[&Change]) -> Result<Vec<Outcome>> {
+pub(super) fn apply(family: Family, changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::with_capacity(changes.len());
-    if let Err(error) = attempt(family, changes, &mut outcomes) {
+    if let Err(error) = attempt(family, changes, lock, &mut outcomes) {
         // Tables are committed one after another: some may be so all the same.
         let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
         if !inverses.is_empty() {
             // The first error is the one that is told.
-            drop(attempt(family, &inverses, &mut Vec::new()));
+            drop(attempt(family, &inverses, lock, &mut Vec::new()));
         }
         return Err(error);
     }
@@ -43,7 +44,12 @@ pub(super) fn apply(family: Family, changes: &[&Change]) -> Result<Vec<Outcome>>
 }
 
 /// Tells what each change comes to before any is made.
-fn attempt(family: Family, changes: &[&Change], outcomes: &mut Vec<Outcome>) -> Result<()> {
+fn attempt(
+    family: Family,
+    changes: &[&Change],
+    lock: &File,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<()> {
     let programs = Programs::of(family)?;
     let mut present = BTreeMap::new();
     for change in changes {
@@ -73,7 +79,7 @@ fn attempt(family: Family, changes: &[&Change], outcomes: &mut Vec<Outcome>) -> 
     lines.retain(|_, lines| !lines.is_empty());
     if !lines.is_empty() {
         let deleting = matches!(changes.first(), Some(Change::Delete(_)));
-        programs.restore(&script(lines, deleting))?;
+        programs.restore(&script(lines, deleting), lock)?;
     }
     Ok(())
 }
@@ -254,7 +260,7 @@ impl Programs {
         Ok(Self { tables, restore })
     }
 
-    fn restore(&self, script: &str) -> Result<()> {
+    fn restore(&self, script: &str, lock: &File) -> Result<()> {
         #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
         let mut child = Command::new(self.restore)
             .args(["--noflush", "--wait", LOCK_PATIENCE_SECONDS])
@@ -263,7 +269,9 @@ impl Programs {
             // Ctrl-C is for us: we roll back.
             .process_group(0)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            // It prints nothing. Killed or not, nobody else changes rules before it has ended: the
+            // lock is held as long as it is open anywhere.
+            .stdout(lock.try_clone().context("cannot share the lock")?)
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot run {}", self.restore))?;

@@ -2,13 +2,15 @@
 
 mod iptables;
 
+use std::fs::File;
+
 use anyhow::Result;
 
 use super::Outcome;
 use crate::plan::{Chain, Change, Family, Resource, Rule};
 
 /// Makes neighbouring changes so; tells of each what it came to.
-pub(super) fn apply(changes: &[&Change]) -> Result<Vec<Outcome>> {
+pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
     let mut outcomes = vec![Outcome::AlreadySo; changes.len()];
     for family in [Family::V4, Family::V6] {
         let of_family: Vec<_> =
@@ -17,14 +19,14 @@ pub(super) fn apply(changes: &[&Change]) -> Result<Vec<Outcome>> {
             continue;
         }
         let these: Vec<_> = of_family.iter().map(|i| changes[*i]).collect();
-        match iptables::apply(family, &these) {
+        match iptables::apply(family, &these, lock) {
             Ok(done) => {
                 for (i, outcome) in of_family.into_iter().zip(done) {
                     outcomes[i] = outcome;
                 }
             }
             Err(error) => {
-                undo(changes, &outcomes);
+                undo(changes, &outcomes, lock);
                 return Err(error);
             }
         }
@@ -48,7 +50,7 @@ pub(super) fn is_there(resource: &Resource) -> Result<bool> {
 }
 
 /// Takes back what the other family got before this one failed, so that all of it or none is done.
-fn undo(changes: &[&Change], outcomes: &[Outcome]) {
+fn undo(changes: &[&Change], outcomes: &[Outcome], lock: &File) {
     let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
     let family = inverses
         .first()
@@ -56,7 +58,7 @@ fn undo(changes: &[&Change], outcomes: &[Outcome]) {
         .or_else(|| changes.first().and_then(|c| family_of(c)));
     if let (false, Some(family)) = (inverses.is_empty(), family) {
         // The first error is the one that is told.
-        drop(iptables::apply(family, &inverses));
+        drop(iptables::apply(family, &inverses, lock));
     }
 }
 
