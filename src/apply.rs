@@ -140,11 +140,15 @@ impl Run<'_> {
         while !rest.is_empty() {
             let together = rest.iter().take_while(|c| is_firewall(c)).count().max(1);
             let (group, later) = rest.split_at(together);
+            rest = later;
+            // What could not be undone stays on record, so that a later run can finish it.
+            if !left.is_empty() && group.iter().all(forgets) {
+                continue;
+            }
             let changes: Vec<_> = group.iter().collect();
             if let Err(error) = self.apply(&changes).await {
                 left.push((group, error));
             }
-            rest = later;
         }
         if left.is_empty() {
             return failure;

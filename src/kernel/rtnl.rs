@@ -24,7 +24,10 @@ impl Rtnl {
     /// Opens a socket in the thread's current namespace. Strict checking lets the kernel filter
     /// dumps.
     pub(super) fn open() -> io::Result<Self> {
-        let (connection, handle, _) = new_connection_with_strict_check()?;
+        let (mut connection, handle, _) = new_connection_with_strict_check()?;
+        // Or the end of an answer could not be told from no answer at all.
+        connection.set_forward_ack(true);
+        connection.set_forward_done(true);
         // It ends with the last handle.
         drop(tokio::spawn(connection));
         Ok(Self { handle })
@@ -67,8 +70,9 @@ impl Rtnl {
         request.header.flags = flags;
         let closed = || io::Error::new(io::ErrorKind::BrokenPipe, "the netlink socket was closed");
         let mut replies = self.handle.clone().request(request).map_err(|_| closed())?;
-        let (mut messages, mut whole) = (Vec::new(), true);
+        let (mut messages, mut whole, mut answered) = (Vec::new(), true, false);
         while let Some(reply) = replies.next().await {
+            answered = true;
             whole &= reply.header.flags & NLM_F_DUMP_INTR == 0;
             match reply.payload {
                 NetlinkPayload::InnerMessage(inner) => messages.push(inner),
@@ -80,6 +84,7 @@ impl Rtnl {
                 _ => {}
             }
         }
-        Ok((messages, whole))
+        // Of a request that could not be sent one hears nothing; no news is not good news.
+        if answered { Ok((messages, whole)) } else { Err(closed()) }
     }
 }
