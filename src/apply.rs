@@ -61,7 +61,7 @@ pub async fn carry_out(
         let error = Error::new(kind, "interrupted: everything is as it was before");
         return Err(run.roll_back(error.into()).await);
     }
-    if let Some(pid) = run.kernel.ended() {
+    if let Some(pid) = run.kernel.ended().filter(|_| run.undoable) {
         let error = Error::not_found(format!("process {pid} ended meanwhile"));
         return Err(run.roll_back(error.into()).await);
     }
@@ -134,6 +134,8 @@ impl Run<'_> {
     /// Undoes what was done, newest first, and returns the failure to report.
     async fn roll_back(&mut self, failure: anyhow::Error) -> anyhow::Error {
         let mut left = Vec::new();
+        // If not even that works, the first thing to undo says why.
+        drop(self.kernel.reconnect());
         let mut inverses = std::mem::take(&mut self.inverses);
         inverses.reverse();
         let mut rest = inverses.as_slice();

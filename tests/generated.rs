@@ -54,7 +54,7 @@ fn completion_scripts_load_in_their_shells() {
             vec![
                 "-f",
                 "-c",
-                "autoload -U compinit && compinit -u -d /dev/null && source completions/_netcord && echo $_comps[netcord]",
+                "autoload -U compinit && compinit -u -D && source completions/_netcord && echo $_comps[netcord]",
             ],
         ),
         (

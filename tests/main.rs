@@ -8,6 +8,8 @@
 
 mod support;
 
+/// What must not.
+mod attacks;
 /// Many at once.
 mod concurrency;
 /// What outlives a process, and what was written on a bad day.
@@ -26,14 +28,10 @@ mod malice;
 mod model;
 /// What is printed does the same as what is done.
 mod same_as_shell;
-/// Doing it again is success.
-mod twice;
-
 /// What flows.
 mod traffic;
-
-/// What must not.
-mod attacks;
+/// Doing it again is success.
+mod twice;
 
 #[test]
 fn every_file_is_listed() {

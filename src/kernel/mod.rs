@@ -79,6 +79,12 @@ impl Kernel {
         Ok(Self { rtnl, cookie, targets: BTreeMap::new() })
     }
 
+    /// Opens all sockets anew: one that failed to send once stays closed, and undoing needs it.
+    pub fn reconnect(&mut self) -> Result<()> {
+        self.rtnl = Rtnl::open()?;
+        self.targets.values_mut().try_for_each(Netns::reconnect)
+    }
+
     /// Which namespace the host's own is.
     pub fn cookie(&self) -> u64 {
         self.cookie

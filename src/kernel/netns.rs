@@ -154,6 +154,12 @@ impl Netns {
         Ok(Self { file, cookie, rtnl, process: None })
     }
 
+    /// Opens its socket anew.
+    pub(super) fn reconnect(&mut self) -> Result<()> {
+        self.rtnl = within(&self.file, Rtnl::open)??;
+        Ok(())
+    }
+
     /// Which namespace it is: unlike a name, a PID or an inode, a cookie is never used again.
     pub fn cookie(&self) -> u64 {
         self.cookie

@@ -14,8 +14,8 @@ sysctl -qw net/ipv6/conf/HOSTLINK/disable_ipv6=1
 ip netns exec web sysctl -qw net/ipv6/conf/eth1/disable_ipv6=1
 
 # programs expect to reach themselves on 127.0.0.1
-ip -n web addr replace 127.0.0.1/8 scope host dev lo
-ip -n web link set dev lo up
+# already so: ip -n web addr replace 127.0.0.1/8 scope host dev lo
+# already so: ip -n web link set dev lo up
 
 # the endpoint's address
 ip -n web addr add 172.21.0.2/16 brd + dev eth1

@@ -275,15 +275,14 @@ impl Programs {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot run {}", self.restore))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // If it ended early its own words say why.
-            drop(stdin.write_all(script.as_bytes()));
-        }
+        let written =
+            child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(script.as_bytes()));
         let output = child
             .wait_with_output()
             .with_context(|| format!("cannot wait for {}", self.restore))?;
         if output.status.success() {
-            return Ok(());
+            // It takes what it was not told for nothing to do.
+            return written.with_context(|| format!("cannot tell {} what to do", self.restore));
         }
         let told = String::from_utf8_lossy(&output.stderr);
         Err(failure(&told, &format!("{} failed", self.restore)))
