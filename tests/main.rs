@@ -8,8 +8,14 @@
 
 mod support;
 
+/// The contract with users and scripts.
+mod cli;
+/// What the documents show.
+mod examples;
 /// Committed files that the program makes.
 mod generated;
+/// Bad input.
+mod input;
 /// What the lab itself promises.
 mod lab;
 /// Who may import whom.
