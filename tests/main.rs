@@ -10,14 +10,20 @@ mod support;
 
 /// What must not.
 mod attacks;
+/// The contract with users and scripts.
+mod cli;
 /// Many at once.
 mod concurrency;
 /// What outlives a process, and what was written on a bad day.
 mod death;
+/// What the documents show.
+mod examples;
 /// The plan that is printed, word for word.
 mod explain;
 /// Committed files that the program makes.
 mod generated;
+/// Bad input.
+mod input;
 /// What the lab itself promises.
 mod lab;
 /// Who may import whom.

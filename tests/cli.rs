@@ -1,0 +1,258 @@
+//! The contract with users and scripts: exit codes, what stdout carries, JSON, help, errors.
+
+use std::process::Stdio;
+
+use crate::support::{Lab, NETCORD, Run};
+
+const VERBS: [(&str, &[&str]); 18] = [
+    ("none", &["--of"]),
+    ("host", &["CMD"]),
+    ("container", &["CMD"]),
+    (
+        "bridge",
+        &[
+            "--subnet",
+            "--gateway",
+            "--ip-range",
+            "--mtu",
+            "--ipv6",
+            "--internal",
+            "--isolate",
+            "--no-masquerade",
+            "--label",
+        ],
+    ),
+    ("create", &["--driver", "--subnet"]),
+    (
+        "attach",
+        &[
+            "--ip",
+            "--gateway",
+            "--mac",
+            "--ifname",
+            "--host-ifname",
+            "--mtu",
+            "--route",
+            "--publish",
+            "--name",
+            "--wait",
+        ],
+    ),
+    ("detach", &["--ifname"]),
+    ("publish", &["HOSTIP"]),
+    ("unpublish", &["--all"]),
+    ("port", &["PROTO"]),
+    ("ls", &["--filter"]),
+    ("ps", &["NETWORK"]),
+    ("inspect", &["--commands"]),
+    ("rm", &["NETWORK"]),
+    ("prune", &["--dry-run"]),
+    ("lab", &["CMD"]),
+    ("completions", &["SHELL"]),
+    ("man", &["--dir"]),
+];
+
+/// A host with `lab0`, to which `web` is attached.
+fn wired() -> Lab {
+    let lab = Lab::new();
+    lab.netns(&["web", "db"]);
+    lab.netcord("bridge lab0 --subnet 10.7.0.0/24").ok();
+    lab.netcord("attach lab0 web").ok();
+    lab
+}
+
+fn json(run: Run) -> serde_json::Value {
+    serde_json::from_str(&run.ok()).unwrap()
+}
+
+#[test]
+fn every_verb_has_help_that_mentions_its_flags() {
+    let lab = Lab::new();
+    for (verb, flags) in VERBS {
+        let help = lab.netcord(&format!("{verb} --help")).ok();
+        for flag in flags.iter().chain(&["Usage: netcord", "--format", "--explain"]) {
+            assert!(help.contains(flag), "`netcord {verb} --help` lacks {flag}:\n{help}");
+        }
+    }
+    lab.netcord("--version").ok();
+    lab.netcord("").exits(2);
+    lab.netcord("nosuch").fails(2, &["nosuch"]);
+}
+
+#[test]
+fn stdout_carries_data_only() {
+    let lab = Lab::new();
+    lab.netns(&["web"]);
+    for (command, wanted) in [
+        ("bridge lab0 --subnet 10.7.0.0/24", "lab0"),
+        ("attach lab0 web", "10.7.0.2"),
+        ("attach lab0 web", "10.7.0.2"),
+        ("publish web 8080:80", "0.0.0.0:8080 -> 10.7.0.2:80/tcp"),
+        ("port web", "80/tcp -> 0.0.0.0:8080"),
+        ("port web 80", "0.0.0.0:8080"),
+        ("none empty", "/run/netns/empty"),
+        ("container web", "/run/netns/web"),
+        ("ls -q", "lab0"),
+        ("ps -q", "web"),
+        ("-q bridge lab0", ""),
+        ("bridge -q lab0", ""),
+    ] {
+        assert_eq!(lab.netcord(command).ok(), wanted, "{command}");
+    }
+    lab.netcord("port web 81").fails(3, &["81/tcp"]);
+}
+
+#[test]
+fn json_of_a_changing_verb_is_one_object_that_says_whether_it_changed() {
+    let lab = Lab::new();
+    lab.netns(&["web"]);
+    for command in [
+        "bridge lab0",
+        "attach lab0 web",
+        "publish web 8080:80",
+        "unpublish web 8080:80",
+        "detach lab0 web",
+        "none empty",
+    ] {
+        for changed in [true, false] {
+            let object = json(lab.netcord(&format!("--format json {command}")));
+            assert_eq!(object["schema_version"], 1, "{command}");
+            assert_eq!(object["changed"], changed, "{command}: {object}");
+        }
+    }
+    assert_eq!(json(lab.netcord("rm lab0 --format json"))["changed"], true);
+}
+
+#[test]
+fn listings_are_tables_without_borders_json_or_lines_of_json() {
+    let lab = Lab::new();
+    for name in ["net10", "net2", "net1"] {
+        lab.netcord(&format!("create -d bridge {name}")).ok();
+    }
+    assert_eq!(lab.netcord("ls -q").ok(), "net1\nnet2\nnet10");
+    assert_eq!(lab.netcord("list -q --filter name=net2").ok(), "net2");
+    let table = lab.netcord("ls").ok();
+    let header: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(header, ["NETWORK", "MODE", "SUBNET", "GATEWAY", "ENDPOINTS"]);
+    assert!(!table.contains(['|', '+', '\u{2500}', '\u{1b}']), "{table}");
+    let ps = lab.netcord("ps").ok();
+    let header: Vec<_> = ps.split_whitespace().collect();
+    assert_eq!(
+        header,
+        ["TARGET", "NETWORK", "LINK", "ADDRESS", "MAC", "HOST-LINK", "PORTS", "STATE"]
+    );
+    assert_eq!(json(lab.netcord("ls --format json")).as_array().unwrap().len(), 3);
+    let lines = lab.netcord("ls --format jsonl").ok();
+    assert_eq!(lines.lines().count(), 3);
+    for line in lines.lines() {
+        let object: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(object["schema_version"], 1);
+    }
+    lab.netcord("remove net1 net2 net10").ok();
+}
+
+#[test]
+fn inspect_is_an_array_and_shows_the_good_ones() {
+    let lab = wired();
+    assert_eq!(json(lab.netcord("inspect")).as_array().unwrap().len(), 1);
+    let run = lab.netcord("inspect lab0 nosuch web").fails(3, &["nosuch"]);
+    let shown: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(shown.as_array().unwrap().len(), 2);
+    assert!(lab.netcord("inspect web --commands").ok().starts_with("#!/bin/sh"));
+}
+
+#[test]
+fn errors_have_a_reason_and_a_hint() {
+    let lab = wired();
+    let run = lab.netcord("attach lba0 web").fails(3, &["error: no network `lba0`"]);
+    assert!(run.stderr.ends_with("\n\nhint: did you mean `lab0`?\n"), "{}", run.stderr);
+    assert_eq!(run.stdout, "");
+    let painted = lab.netcord("--color always attach lba0 web").exits(3);
+    assert!(painted.stderr.starts_with('\u{1b}'), "{}", painted.stderr);
+    lab.netcord("rm lab0").fails(4, &["web", "netcord detach lab0 web"]);
+    lab.netcord("bridge lab0 --subnet 10.8.0.0/24").fails(4, &["10.7.0.0/24", "10.8.0.0/24"]);
+}
+
+#[test]
+fn what_is_explained_goes_to_stderr() {
+    let lab = wired();
+    let run = lab.netcord("--explain attach lab0 db").exits(0);
+    assert_eq!(run.stdout, "10.7.0.3\n");
+    assert!(run.stderr.contains("# ") && run.stderr.contains("ip link add"), "{}", run.stderr);
+    let run = lab.netcord("disconnect lab0 db -v").exits(0);
+    assert!(run.stdout.is_empty() && run.stderr.contains("+ ip link"), "{}", run.stderr);
+    assert_eq!(lab.netcord("connect lab0 db").ok(), "10.7.0.3");
+}
+
+#[test]
+fn a_closed_pipe_is_success_and_a_full_disk_is_not() {
+    let lab = wired();
+    lab.sh(&format!("{NETCORD} ls >/dev/full")).fails(1, &["No space left"]);
+    let mut command = lab.command(NETCORD);
+    let mut child =
+        command.arg("man").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let run = Run::new("netcord man, unread".into(), &child.wait_with_output().unwrap()).exits(0);
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn a_dry_run_is_a_script_changes_nothing_and_needs_no_privilege() {
+    let lab = wired();
+    let before = lab.snapshot();
+    for command in ["bridge lab1", "attach lab0 db", "publish web 8080:80", "detach lab0 web"] {
+        let script = lab.netcord(&format!("--dry-run {command}")).ok();
+        assert!(script.starts_with("#!/bin/sh\nset -eu\n"), "{script}");
+        assert!(script.contains("\n# "), "{script}");
+    }
+    before.assert_same(&lab.snapshot(), "after dry runs");
+    Lab::new()
+        .sh(&format!("setpriv --bounding-set=-all --inh-caps=-all {NETCORD} --dry-run bridge lab0"))
+        .ok();
+}
+
+#[test]
+fn without_privileges_the_error_names_them() {
+    let lab = Lab::new();
+    let before = lab.snapshot();
+    lab.sh(&format!("setpriv --bounding-set=-all --inh-caps=-all {NETCORD} bridge lab0"))
+        .fails(5, &["CAP_NET_ADMIN"]);
+    before.assert_same(&lab.snapshot(), "after the refusal");
+}
+
+#[test]
+fn a_missing_iptables_is_named_and_nothing_changes() {
+    let lab = Lab::new();
+    let before = lab.snapshot();
+    lab.sh("for dir in /usr/sbin /usr/local/sbin; do
+            [ ! -d $dir ] || mount -t tmpfs none $dir; done")
+        .ok();
+    lab.netcord("bridge lab0").fails(6, &["iptables"]);
+    lab.sh("umount /usr/local/sbin || true; umount /usr/sbin").ok();
+    before.assert_same(&lab.snapshot(), "without iptables");
+}
+
+#[test]
+fn a_command_has_its_own_exit_code_or_dockers() {
+    let lab = wired();
+    for (words, code) in [
+        (&["container", "web", "--", "sh", "-c", "exit 7"][..], 7),
+        (&["host", "--", "sh", "-c", "exit 8"], 8),
+        (&["none", "empty", "--", "sh", "-c", "exit 9"], 9),
+        (&["container", "web", "--", "/nosuch"], 127),
+        (&["container", "web", "--", "/etc/passwd"], 126),
+        (&["container", "nosuch", "--", "true"], 125),
+        (&["lab", "--", "sh", "-c", "exit 7"], 7),
+        (&["lab", "--", "/nosuch"], 127),
+        (&["lab", "--", "sh", "-c", "kill -TERM $$"], 143),
+    ] {
+        lab.netcord_args(words).exits(code);
+    }
+}
+
+#[test]
+fn a_refused_lab_names_the_switch() {
+    let lab = Lab::new();
+    lab.sh("echo 0 >/proc/sys/user/max_user_namespaces").ok();
+    lab.netcord("lab -- true").fails(5, &["user.max_user_namespaces is 0", "hint: "]);
+}

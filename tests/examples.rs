@@ -1,0 +1,40 @@
+//! The examples do what they say, and every command of the documents is one.
+
+use clap::Parser;
+
+use crate::support::{Lab, NETCORD};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+#[test]
+fn the_examples_do_what_they_say() {
+    let lab = Lab::new();
+    let bin = NETCORD.rsplit_once('/').unwrap().0;
+    for name in ["demo", "null-mode", "bridge-and-nat", "share-a-stack"] {
+        lab.sh(&format!("PATH={bin}:$PATH sh {ROOT}/examples/{name}.sh")).ok();
+    }
+}
+
+/// Verbs that the README tells of and that are not there yet.
+const LATER: [&str; 8] =
+    ["underlay", "macvlan", "wait", "doctor", "graph", "repair", "export", "trace"];
+
+#[test]
+fn every_command_of_the_readme_is_one() {
+    let text = std::fs::read_to_string(format!("{ROOT}/README.md")).unwrap();
+    let blocks = text.split("```").skip(1).step_by(2).flat_map(str::lines);
+    let mut count = 0;
+    for line in blocks {
+        let line = line.split(" # ").next().unwrap().trim_start_matches(['#', '$', ' ']);
+        let line = line.strip_prefix("address=$(").map_or(line, |l| l.trim_end_matches(')'));
+        let words: Vec<_> = line.split_whitespace().collect();
+        if words.first() != Some(&"netcord") || LATER.contains(&words[1]) {
+            continue;
+        }
+        count += 1;
+        if let Err(error) = netcord::cli::Cli::try_parse_from(&words) {
+            panic!("README: `{line}`: {error}");
+        }
+    }
+    assert!(count > 10, "the README shows {count} commands");
+}
