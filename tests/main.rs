@@ -8,6 +8,8 @@
 
 mod support;
 
+/// With real engines, docker and podman, as root.
+mod engines;
 /// What the lab itself promises.
 mod lab;
 
