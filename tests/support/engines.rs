@@ -95,7 +95,18 @@ impl EngineHost {
              --cgroup-parent /{cgroup} >{dir}/dockerd.log 2>&1 &"
         ))
         .ok();
-        self.until("curl -fsS --unix-socket /run/docker.sock http://d/_ping");
+        self.until_answers("/run/docker.sock", "dockerd.log");
+    }
+
+    /// Ends dockerd as a crash does, and its containerd with it.
+    #[track_caller]
+    pub(crate) fn crash_docker(&self) {
+        // Nobody reaps orphans here, so the next dockerd would take its dead containerd for alive.
+        let containerd = format!("{}/docker-run/containerd", self.dir());
+        self.sh(&format!(
+            "kill -KILL $(cat /run/docker.pid); rm /run/docker.pid {containerd}/*.pid"
+        ))
+        .ok();
     }
 
     /// Starts podman's API service with an image `localhost/busybox`, and waits until it answers.
@@ -107,7 +118,7 @@ impl EngineHost {
             self.dir()
         ))
         .ok();
-        self.until("curl -fsS --unix-socket /run/podman/podman.sock http://d/_ping");
+        self.until_answers("/run/podman/podman.sock", "podman.log");
         self.podman(&format!("import -q {}/busybox.tar localhost/busybox", self.dir())).ok();
     }
 
@@ -176,6 +187,17 @@ impl EngineHost {
     /// A directory that ends with the host, by the same path on it and on the machine.
     pub(crate) fn dir(&self) -> std::path::Display<'_> {
         self.left.dir.display()
+    }
+
+    /// Waits until an engine answers; shows the end of its log if it does not.
+    #[track_caller]
+    fn until_answers(&self, socket: &str, log: &str) {
+        let ping = format!("curl -fsS --max-time 2 --unix-socket {socket} http://d/_ping");
+        let end = Instant::now() + PATIENCE;
+        while self.sh(&ping).code != 0 {
+            let log = || self.sh(&format!("tail -n 20 {}/{log}", self.dir())).stdout;
+            assert!(Instant::now() < end, "no answer at {socket}:\n{}", log());
+        }
     }
 
     fn podman_command(&self) -> String {
