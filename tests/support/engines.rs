@@ -224,10 +224,15 @@ impl Drop for Leftovers {
         while Path::new("/proc").join(self.pid.to_string()).exists() && Instant::now() < end {
             std::thread::yield_now();
         }
-        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            remove_cgroup(&hierarchy.path().join(&self.cgroup));
+        let root = Path::new("/sys/fs/cgroup");
+        let below = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+        for hierarchy in below.chain([root.to_owned()]) {
+            let group = hierarchy.join(&self.cgroup);
+            // A dead process leaves its group a moment after its namespace.
+            while group.exists() && Instant::now() < end {
+                remove_cgroup(&group);
+            }
         }
-        remove_cgroup(&Path::new("/sys/fs/cgroup").join(&self.cgroup));
         fs::remove_dir_all(&self.dir).ok();
     }
 }
