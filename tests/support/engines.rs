@@ -220,6 +220,9 @@ impl Deref for EngineHost {
 impl Drop for Leftovers {
     fn drop(&mut self) {
         let end = Instant::now() + PATIENCE;
+        // A paused container dies once it is thawed, and all others wait for it.
+        thaw(&Path::new("/sys/fs/cgroup/freezer").join(&self.cgroup));
+        thaw(&Path::new("/sys/fs/cgroup").join(&self.cgroup));
         // Control groups and mounts are busy until the last process has gone.
         while Path::new("/proc").join(self.pid.to_string()).exists() && Instant::now() < end {
             std::thread::yield_now();
@@ -234,6 +237,18 @@ impl Drop for Leftovers {
             }
         }
         fs::remove_dir_all(&self.dir).ok();
+    }
+}
+
+/// Thaws the control groups below one, of either version.
+fn thaw(group: &Path) {
+    for below in fs::read_dir(group).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        for (file, word) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+            let file = below.join(file);
+            if file.exists() {
+                fs::write(file, word).ok();
+            }
+        }
     }
 }
 

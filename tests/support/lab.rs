@@ -1,6 +1,8 @@
 //! A host of its own for a test: fresh user, mount, PID and network namespaces, private `/run`.
 //! Everything in it ends with it. It needs no root.
 
+#![expect(clippy::disallowed_types, reason = "a test runs programs")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
