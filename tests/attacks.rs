@@ -3,7 +3,7 @@
 
 use crate::support::Lab;
 
-/// A host with `web` (10.1.0.2, fd00:1::2) on lab0, serving port 80, and somebody outside who knows
+/// A host with `web` (10.1.0.2, `fd00:1::2`) on lab0, serving port 80, and somebody outside who knows
 /// the way to it.
 fn host_with_a_neighbour_who_routes_to_endpoints(flags: &str) -> Lab {
     let lab = Lab::new();

@@ -16,6 +16,8 @@ mod cli;
 mod concurrency;
 /// What outlives a process, and what was written on a bad day.
 mod death;
+/// With real engines, docker and podman, as root.
+mod engines;
 /// What the documents show.
 mod examples;
 /// The plan that is printed, word for word.

@@ -13,7 +13,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::{env, process::ExitCode};
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+    sync::atomic::Ordering,
+};
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -41,7 +46,11 @@ fn main() -> ExitCode {
             }));
         }
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    let points = traced::KILL_POINTS.load(Ordering::Relaxed);
+    // The summary of the runner has been printed: this is one line more.
+    drop(writeln!(io::stdout(), "killed at {points} system calls"));
+    conclusion.exit_code()
 }
 
 type Test = fn(&Scenario);

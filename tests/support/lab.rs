@@ -26,6 +26,8 @@ pub(crate) struct Lab {
     /// The host lives as long as this is open.
     _stdin: ChildStdin,
     pid: u32,
+    /// What `nsenter` has to be told besides the namespaces that every host has.
+    enter: &'static [&'static str],
 }
 
 /// What makes a host of a namespace. `/sys` shows the links of who mounts it.
@@ -40,17 +42,23 @@ impl Lab {
     /// Where user namespaces are refused: a test that cannot run fails.
     #[track_caller]
     pub(crate) fn new() -> Self {
+        let user = ["--user", "--map-root-user"];
+        Self::of(&user, &["--user", "--preserve-credentials"], PREPARE)
+    }
+
+    /// Makes a fresh host with the machine's own users, which takes root; `prepare` says `ready`
+    /// and then lives as long as its standard input is open.
+    #[track_caller]
+    pub(super) fn of_root(prepare: &str) -> Self {
+        Self::of(&[], &[], prepare)
+    }
+
+    #[track_caller]
+    fn of(unshare: &[&str], enter: &'static [&'static str], prepare: &str) -> Self {
         let mut unshare = Command::new("unshare")
-            .args([
-                "--user",
-                "--map-root-user",
-                "--net",
-                "--mount",
-                "--pid",
-                "--fork",
-                "--kill-child",
-            ])
-            .args(["--mount-proc", "--propagation", "private", "sh", "-c", PREPARE])
+            .args(unshare)
+            .args(["--net", "--mount", "--pid", "--fork", "--kill-child"])
+            .args(["--mount-proc", "--propagation", "private", "sh", "-c", prepare])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -58,25 +66,19 @@ impl Lab {
         let stdin = unshare.stdin.take().unwrap();
         let mut line = String::new();
         BufReader::new(unshare.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "a user namespace can be made: see README, \"Tests\"");
+        assert_eq!(line, "ready\n", "namespaces can be made: see README, \"Tests\"");
         let children = format!("/proc/{0}/task/{0}/children", unshare.id());
         let pid = fs::read_to_string(children).unwrap().trim().parse().unwrap();
-        Self { unshare, _stdin: stdin, pid }
+        Self { unshare, _stdin: stdin, pid, enter }
     }
 
     /// A command that runs on this host.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
-            .args([
-                "-t",
-                &self.pid.to_string(),
-                "--user",
-                "--preserve-credentials",
-                "--net",
-                "--mount",
-                "--pid",
-            ])
+            .args(["-t", &self.pid.to_string()])
+            .args(self.enter)
+            .args(["--net", "--mount", "--pid"])
             // A test that hangs fails.
             .args(["--wd=/", "--", "timeout", "--kill-after=5", "60", program])
             .env_remove("DOCKER_HOST")

@@ -2,12 +2,14 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
+mod engines;
 mod lab;
 mod run;
 mod scenario;
 mod snapshot;
 mod talk;
 
+pub(crate) use engines::EngineHost;
 pub(crate) use lab::{Lab, NETCORD};
 pub(crate) use run::Run;
 pub(crate) use scenario::{SCENARIOS, Scenario, Stage};

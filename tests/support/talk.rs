@@ -2,6 +2,13 @@
 //!
 //! No program that is everywhere speaks UDP, so the test binary does: it runs itself inside.
 
+#![expect(
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    clippy::zombie_processes,
+    reason = "it is a program of its own, and a server ends with its host"
+)]
+
 use std::{
     env,
     io::{ErrorKind, Read, Write},

@@ -1,0 +1,316 @@
+//! With real engines: containers of docker's and podman's, and netcord beside what the engines do
+//! themselves. These are the only tests that need root.
+
+use std::{
+    os::unix::net::UnixListener,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use crate::support::{EngineHost, Snapshot};
+
+#[test]
+fn the_walk_of_the_notes_by_pid_and_by_name() {
+    let host = EngineHost::new();
+    // Keeps docker0's carrier as it is.
+    host.run_docker("own", "");
+    host.serve_docker("own");
+    host.run_docker("web", "--network=none");
+    host.serve_docker("web");
+    let pid = host.docker_pid("web");
+    let before = settled(&host);
+    let own = host.docker_address("own");
+
+    let attach = format!("attach docker0 {pid} --ip 172.17.0.10/16 --gateway 172.17.0.1");
+    assert_eq!(host.netcord(&attach).ok(), "172.17.0.10");
+    assert_eq!(host.fetch("host", "http://172.17.0.10").ok(), "web");
+    assert!(host.sh("ip netns list").ok().contains(&pid.to_string()));
+    assert_eq!(host.fetch_docker("own", "http://172.17.0.10").ok(), "web");
+    assert_eq!(host.fetch_docker("web", &format!("http://{own}")).ok(), "own");
+    let of_docker0 = |snapshot: &Snapshot, scope| -> Vec<String> {
+        let lines = snapshot.part(scope).into_iter();
+        let lines =
+            lines.filter(|l| l.contains("/docker0/") || l.starts_with(&format!("{scope} docker0")));
+        // Less what the bridge learned.
+        let words =
+            |l: &str| l.replace("fdb_n_learned", "\n").lines().next().map(ToOwned::to_owned);
+        lines.filter_map(words).collect()
+    };
+    let attached = host.snapshot();
+    for scope in ["link", "addr", "sysctl"] {
+        assert_eq!(of_docker0(&before, scope), of_docker0(&attached, scope));
+    }
+    host.netcord(&format!("detach docker0 {pid}")).ok();
+    before.assert_same(&host.snapshot(), "after detach by PID");
+
+    let address = host.netcord("attach docker0 web").ok();
+    assert!(address.starts_with("172.17.0."), "{address}");
+    assert_eq!(host.fetch("host", &format!("http://{address}")).ok(), "web");
+    assert_eq!(host.fetch_docker("web", &format!("http://{own}")).ok(), "own");
+    let routes = host.docker("exec web cat /proc/net/route").ok();
+    assert!(routes.contains("eth0\t00000000\t010011AC"), "by 172.17.0.1: {routes}");
+    assert_eq!(host.netcord("attach docker0 docker:web").ok(), address);
+    host.netcord("detach docker0 web").ok();
+    before.assert_same(&host.snapshot(), "after detach by name");
+}
+
+#[test]
+fn addresses_of_docker_are_never_given_out() {
+    let host = EngineHost::new();
+    let silent = ["one", "two", "three"].map(|name| {
+        host.run_docker(name, "");
+        // Whoever asks the neighbours learns nothing of it.
+        host.sh("ip neigh flush dev docker0").ok();
+        host.docker_address(name)
+    });
+    host.run_docker("paused", "");
+    let paused = host.docker_address("paused");
+    host.docker("pause paused").ok();
+    host.run_docker("web", "--network=none");
+    host.netcord(&format!("attach docker0 web --ip {}", silent[2])).fails(4, &["docker:three"]);
+    host.netcord(&format!("attach docker0 web --ip {paused}")).fails(4, &["docker:paused"]);
+    host.netcord("attach docker0 web --ip 172.17.0.1").fails(4, &["docker0"]);
+    let given = host.netcord("attach docker0 web").ok();
+    assert!(!silent.contains(&given) && given != paused, "{given} is docker's");
+}
+
+#[test]
+fn ports_on_docker0_pass_dockers_drop() {
+    let host = EngineHost::new();
+    host.neighbour("outside");
+    host.run_docker("own", "-p 8081:80");
+    host.serve_docker("own");
+    host.run_docker("web", "--network=none");
+    host.serve_docker("web");
+    let policy = host.sh("iptables -S FORWARD | head -1").ok();
+    assert_eq!(policy, "-P FORWARD DROP", "dockerd turned forwarding on, and closed it");
+    let before = settled(&host);
+
+    host.netcord("attach docker0 web").ok();
+    host.netcord("publish web 8081:80").fails(4, &["8081", "taken"]);
+    host.netcord("publish web 8080:80").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:8080").ok(), "web");
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:8081").ok(), "own");
+    assert_eq!(host.fetch("host", "http://192.0.2.1:8080").ok(), "web");
+    // A container of docker's calls it by the host's address, and its answer comes back.
+    assert_eq!(host.fetch_docker("own", "http://172.17.0.1:8080").ok(), "web");
+    // Out, by docker's own rules.
+    host.sh("mkdir /run/page && echo outside >/run/page/index.html && ip netns exec outside busybox httpd -p 90 -h /run/page").ok();
+    assert_eq!(host.fetch_docker("web", "http://192.0.2.2:90").ok(), "outside");
+    host.netcord("unpublish web --all").ok();
+    assert_ne!(host.fetch("outside", "http://192.0.2.1:8080").code, 0);
+    host.netcord("detach docker0 web").ok();
+    before.assert_same(&host.snapshot(), "after detach");
+}
+
+#[test]
+fn a_container_is_found_by_every_reference_its_engine_knows() {
+    let host = EngineHost::new();
+    host.start_podman();
+    let id = host.run_docker("web", "--network=none");
+    let pweb = host.run_podman("pweb", "--network=none");
+    host.netcord("bridge lab0").ok();
+    let address = host.netcord("attach lab0 docker:web").ok();
+    let references = [
+        "web",
+        &id,
+        &id[..12],
+        &id[..8],
+        &format!("docker:{id}"),
+        &format!("docker:{}", &id[..12]),
+    ];
+    for reference in references {
+        assert_eq!(host.netcord(&format!("attach lab0 {reference}")).ok(), address, "{reference}");
+    }
+    let address = host.netcord("attach lab0 podman:pweb").ok();
+    for reference in ["pweb", &pweb, &pweb[..12], &format!("podman:{}", &pweb[..12])] {
+        assert_eq!(host.netcord(&format!("attach lab0 {reference}")).ok(), address, "{reference}");
+    }
+    assert!(host.sh("ip netns list").ok().lines().count() == 2, "each has one name");
+
+    // One name in three places is nobody's.
+    host.run_docker("twin", "--network=none");
+    host.run_podman("twin", "--network=none");
+    host.netcord("attach lab0 twin").fails(4, &["docker:twin", "podman:twin"]);
+    host.netns(&["twin"]);
+    host.netcord("attach lab0 twin").fails(4, &["netns:twin", "docker:twin", "podman:twin"]);
+    host.netcord("attach lab0 netns:twin").ok();
+    host.netcord("attach lab0 twin").fails(4, &["netns:twin", "docker:twin", "podman:twin"]);
+    let own_name = host.netcord("attach lab0 docker:twin --name dtwin").ok();
+    assert_eq!(host.netcord("attach lab0 dtwin").ok(), own_name);
+
+    host.netcord("attach lab0 docker:nobody").fails(3, &["docker", "nobody"]);
+    host.netcord("attach lab0 podman:nobody").fails(3, &["podman", "nobody"]);
+    host.netcord("attach lab0 nobody").fails(3, &["nobody"]);
+
+    // podman's is a target like any other: it serves, and its port is published.
+    host.podman("exec pweb sh -c 'echo pweb >/www/index.html && httpd -p 80 -h /www'").ok();
+    assert_eq!(host.fetch("host", &format!("http://{address}")).ok(), "pweb");
+    host.neighbour("outside");
+    host.netcord("publish podman:pweb 8080:80").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:8080").ok(), "pweb");
+}
+
+#[test]
+fn every_state_of_a_container_has_its_answer() {
+    let host = EngineHost::new();
+    host.netcord("bridge lab0").ok();
+    host.docker("create --name created --network=none busybox").ok();
+    host.run_docker("stopped", "--network=none");
+    host.docker("kill stopped").ok();
+    for name in ["created", "stopped"] {
+        let hint = format!("docker start {name}");
+        host.netcord(&format!("attach lab0 {name}")).fails(4, &["not running", &hint]);
+        host.netcord(&format!("attach lab0 docker:{name}")).fails(4, &["not running", &hint]);
+    }
+    host.run_docker("hosted", "--network=host");
+    host.netcord("attach lab0 hosted").fails(4, &["host mode"]);
+
+    let owner = host.run_docker("owner", "--network=none");
+    host.run_docker("guest", "--network=container:owner");
+    let shared = host.netcord("attach lab0 guest").exits(0);
+    assert!(shared.stderr.contains(&owner[..12]), "says whose it is: {}", shared.stderr);
+    assert_eq!(host.netcord("attach lab0 owner").ok(), shared.ok(), "one namespace, one endpoint");
+
+    host.run_docker("paused", "--network=none");
+    host.docker("pause paused").ok();
+    let address = host.netcord("attach lab0 paused").ok();
+    host.docker("unpause paused").ok();
+    host.sh(&format!("ping -c1 -W2 {address}")).ok();
+}
+
+#[test]
+fn a_container_that_starts_anew_is_attached_anew() {
+    let host = EngineHost::new();
+    host.netcord("bridge lab0").ok();
+    host.run_docker("web", "--network=none --stop-signal KILL");
+    let without = host.snapshot();
+    let first = host.netcord("attach lab0 web").ok();
+    host.docker("restart web").ok();
+    host.until("! ip -br link | grep -q ^nc");
+    let second = host.netcord("attach lab0 web").ok();
+    assert_eq!(first, second, "the dead endpoint's address is free again");
+    host.sh(&format!("ping -c1 -W2 {second}")).ok();
+    host.docker("rm -f web").ok();
+    host.until("! ip -br link | grep -q ^nc");
+    host.netcord("prune").ok();
+    without.assert_same(&host.snapshot(), "after prune");
+}
+
+#[test]
+fn an_engine_that_does_not_answer_holds_nobody_up() {
+    let host = EngineHost::without_engines();
+    host.netns(&["web", "db"]);
+    host.netcord("bridge lab0").ok();
+    let timed = |words: &str| {
+        let start = Instant::now();
+        host.netcord(words).ok();
+        start.elapsed()
+    };
+    let explicit = timed("attach lab0 netns:web");
+    host.netcord("detach lab0 web").ok();
+    let absent = timed("attach lab0 web");
+    assert!(absent < explicit + Duration::from_millis(100), "{absent:?}, {explicit:?} unasked");
+    // The kernel accepts for a listener that never does.
+    let _docker = UnixListener::bind(host.path("/run/docker.sock")).unwrap();
+    let _podman = UnixListener::bind(host.path("/run/podman/podman.sock")).unwrap();
+    let deaf = timed("attach lab0 db");
+    assert!(deaf < absent + Duration::from_millis(500), "{deaf:?}, {absent:?} without engines");
+    for engine in ["docker", "podman"] {
+        let attach = format!("attach lab0 {engine}:web");
+        host.netcord(&attach).fails(7, &[engine, "did not answer"]);
+    }
+    host.netcord("attach lab0 nobody").fails(3, &["nobody", "did not answer"]);
+}
+
+#[test]
+fn a_network_of_ours_beside_dockers() {
+    let host = EngineHost::new();
+    host.neighbour("outside");
+    host.run_docker("own", "");
+    host.serve_docker("own");
+    host.run_docker("web", "--network=none");
+    host.serve_docker("web");
+    host.sh("mkdir /run/page && echo outside >/run/page/index.html && ip netns exec outside busybox httpd -p 90 -h /run/page").ok();
+    host.netcord("bridge lab0").ok();
+    let web = host.netcord("attach lab0 web").ok();
+    host.netcord("publish web 8080:80").ok();
+    let holds = || {
+        assert_ne!(host.fetch_docker("own", &format!("http://{web}")).code, 0, "unpublished");
+        assert_ne!(host.fetch("outside", &format!("http://{web}")).code, 0);
+        assert_eq!(host.fetch("host", &format!("http://{web}")).ok(), "web");
+        assert_eq!(host.fetch("outside", "http://192.0.2.1:8080").ok(), "web");
+        assert_eq!(host.fetch_docker("own", "http://192.0.2.1:8080").ok(), "web");
+        // The neighbour has no way back to either network: both are masqueraded.
+        assert_eq!(host.fetch_docker("own", "http://192.0.2.2:90").ok(), "outside");
+        assert_eq!(host.fetch_docker("web", "http://192.0.2.2:90").ok(), "outside");
+    };
+    holds();
+    host.sh("kill $(cat /run/docker.pid)").ok();
+    host.until("! [ -e /run/docker.pid ]");
+    host.start_docker();
+    host.docker("start own web").ok();
+    host.serve_docker("own");
+    host.serve_docker("web");
+    let again = host.netcord("attach lab0 web").ok();
+    assert_eq!(again, web);
+    host.netcord("publish web 8080:80").ok();
+    holds();
+}
+
+#[test]
+fn rules_of_ours_outlive_dockerd() {
+    let host = EngineHost::new();
+    host.neighbour("outside").netns(&["web"]);
+    host.serve("web", 80);
+    host.netcord("bridge lab0").ok();
+    host.netcord("attach lab0 web -p 8080:80").ok();
+    let ours = || -> Vec<String> {
+        let rules = host.sh("iptables-save | grep -E 'netcord|NETCORD' | grep -v '^:'").ok();
+        rules.lines().map(ToOwned::to_owned).collect()
+    };
+    let before = ours();
+    host.crash_docker();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:8080").ok(), "web");
+    host.start_docker();
+    assert_eq!(ours(), before);
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:8080").ok(), "web");
+}
+
+#[test]
+fn a_bridge_of_podmans_is_a_network_too() {
+    let host = EngineHost::new();
+    host.start_podman();
+    host.run_podman("own", "--network=podman");
+    host.run_podman("web", "--network=none");
+    host.podman("exec web sh -c 'echo web >/www/index.html && httpd -p 80 -h /www'").ok();
+    let bridge =
+        host.sh("ip -o link show type bridge | grep -o 'cni-podman0\\|podman0' | head -1").ok();
+    let own = host.podman("inspect -f '{{.NetworkSettings.IPAddress}}' own").ok();
+    let before = settled(&host);
+    host.netcord(&format!("attach {bridge} podman:web --ip {own}")).fails(4, &["podman:own"]);
+    let web = host.netcord(&format!("attach {bridge} podman:web")).ok();
+    assert_ne!(web, own);
+    assert_eq!(host.fetch("host", &format!("http://{web}")).ok(), "web");
+    let pid = host.podman("inspect -f '{{.State.Pid}}' own").ok().parse().unwrap();
+    assert_eq!(host.fetch_as(pid, &format!("http://{web}")).ok(), "web");
+    host.netcord(&format!("detach {bridge} podman:web")).ok();
+    before.assert_same(&host.snapshot(), "after detach");
+}
+
+#[test]
+fn the_example_with_docker_holds() {
+    let host = EngineHost::new();
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/docker-none.sh");
+    let bin = Path::new(env!("CARGO_BIN_EXE_netcord")).parent().unwrap();
+    host.sh(&format!("PATH={}:$PATH sh {examples}", bin.display())).ok();
+    assert_eq!(host.sh("ip netns list").ok(), "");
+    assert_eq!(host.docker("ps -aq").ok(), "");
+}
+
+/// The host's state once the kernel has checked that IPv6 addresses are nobody else's.
+#[track_caller]
+fn settled(host: &EngineHost) -> Snapshot {
+    host.until("! ip -6 addr show tentative | grep -q .");
+    host.snapshot()
+}
