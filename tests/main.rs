@@ -22,6 +22,8 @@ mod engines;
 mod examples;
 /// The plan that is printed, word for word.
 mod explain;
+/// Bridges of others.
+mod foreign;
 /// Committed files that the program makes.
 mod generated;
 /// Bad input.

@@ -284,16 +284,19 @@ fn a_client_that_keeps_its_udp_socket_comes_to_the_new_endpoint() {
     lab.serve_ports("host", &[5354]);
     for to in ["192.0.2.1:5353", "[2001:db8::1]:5353"] {
         let ask = || lab.send("outside", 40000, to, 1).unwrap_or_default();
+        // One that is lost is asked again, from the same port: a flow that is remembered wrongly
+        // stays so.
+        let comes_to = |server: &str| (0..10).any(|_| ask().starts_with(server));
         // A flow before there is anything to reach is remembered too.
         assert_eq!(ask(), "");
         lab.netcord("publish web 5353:80/udp").ok();
-        assert!(ask().starts_with("web:80"));
+        assert!(comes_to("web:80"));
         let other = to.replace("5353", "5354");
         assert!(lab.send("outside", 40001, &other, 1).is_some());
         lab.netcord("unpublish web 5353:80/udp").ok();
         assert_eq!(ask(), "", "nobody after unpublish");
         lab.netcord("publish db 5353:80/udp").ok();
-        assert!(ask().starts_with("db:80"));
+        assert!(comes_to("db:80"));
         lab.netcord("unpublish db --all").ok();
         // Only what came for the published port was forgotten.
         let flows =

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use super::netns::{NETNS_DIR, Netns, named};
+use super::netns::{NETNS_DIR, Netns, is_placeholder, named};
 use crate::{
     error::Error,
     model::{NamedNetns, Source},
@@ -95,13 +95,6 @@ fn mount_on(path: &Path, named_netns: &NamedNetns, open: Option<&Netns>) -> io::
         return Err(e.into());
     }
     Ok(true)
-}
-
-/// An empty file that nothing is mounted on.
-fn is_placeholder(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() == 0)
-        && nix::sys::statfs::statfs(path)
-            .is_ok_and(|s| s.filesystem_type() != nix::sys::statfs::NSFS_MAGIC)
 }
 
 /// Makes mounts in the directory reach other mount namespaces, and their end too, as iproute2

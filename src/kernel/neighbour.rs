@@ -49,7 +49,7 @@ pub(super) async fn heard(rtnl: &Rtnl, bridge: u32) -> Result<BTreeMap<IpAddr, S
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut neighbours = NeighbourMessage::default();
         neighbours.header.family = family;
-        neighbours.header.ifindex = bridge;
+        neighbours.attributes.push(NeighbourAttribute::IfIndex(bridge));
         for neighbour in read(rtnl, neighbours).await? {
             let (Some(address), Some(mac)) = (neighbour.address, neighbour.mac) else { continue };
             // What is left in the cache of an endpoint of ours that is gone.
@@ -83,7 +83,7 @@ pub(super) async fn who_has(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<
     loop {
         let mut look = NeighbourMessage::default();
         look.header.family = family(address);
-        look.header.ifindex = index;
+        look.attributes.push(NeighbourAttribute::IfIndex(index));
         let answer = read(rtnl, look).await?.into_iter().find(|n| n.address == Some(address));
         match answer {
             Some(Neighbour { mac: Some(mac), state, .. }) if is_somebody(state) => {

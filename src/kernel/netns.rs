@@ -4,7 +4,7 @@
 //! entered: no path below a container's root is followed, and `/proc` stays the host's.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ use nix::{
     sys::{
         socket::{AddressFamily, SockFlag, SockType, getsockopt, socket},
         stat::Mode,
-        statfs::{NSFS_MAGIC, fstatfs},
+        statfs::{NSFS_MAGIC, fstatfs, statfs},
     },
 };
 use rustix::{
@@ -123,11 +123,12 @@ impl Netns {
         })
     }
 
-    /// Opens what a name in `/run/netns` stands for; `None` if nothing has that name, or the name
-    /// dangles.
+    /// Opens what a name in `/run/netns` stands for; `None` if nothing has that name, the name
+    /// dangles, or it is a file that a killed run came to mount nothing on.
     pub fn of_name(name: &NetnsName) -> Result<Option<Self>> {
         let path = named(name);
         match path.try_exists() {
+            Ok(true) if is_placeholder(&path) => Ok(None),
             Ok(true) => Self::of_path(&path).map(Some),
             Ok(false) => Ok(None),
             Err(e) => Err(e).with_context(|| format!("cannot look at {}", path.display())),
@@ -196,6 +197,12 @@ impl Netns {
     pub(super) fn file(&self) -> &OwnedFd {
         &self.file
     }
+}
+
+/// An empty file that nothing is mounted on.
+pub(super) fn is_placeholder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() == 0)
+        && statfs(path).is_ok_and(|s| s.filesystem_type() != NSFS_MAGIC)
 }
 
 /// The file that stands for a name.

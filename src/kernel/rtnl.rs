@@ -81,6 +81,10 @@ impl Rtnl {
                         return Err(io::Error::from_raw_os_error(-code.get()));
                     }
                 }
+                // A dump that fails says so at its end.
+                NetlinkPayload::Done(done) if done.code < 0 => {
+                    return Err(io::Error::from_raw_os_error(-done.code));
+                }
                 _ => {}
             }
         }

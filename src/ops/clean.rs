@@ -10,8 +10,8 @@ use super::{Host, removal};
 use crate::{
     apply,
     kernel::{Netns, named},
-    model::{Endpoint, NamedNetns, Network},
-    plan::{Plan, name, reverse},
+    model::{Endpoint, NamedNetns, Network, NetworkRecord},
+    plan::{Change, Plan, Record, Resource, Scope, Step, name, reverse},
     state::State,
 };
 
@@ -27,10 +27,11 @@ pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<V
         bury(host, state, &plan).await?;
         gone.push(format!("endpoint {}/{}", network.name, endpoint.target));
     }
-    for dangling in dangling_names(state) {
-        bury(host, state, &removal::outside(reverse(&name(&dangling), |_| false))).await?;
-        gone.push(format!("name {}", dangling.name));
+    for unused in unused_names(state) {
+        bury(host, state, &removal::outside(reverse(&name(&unused), |_| false))).await?;
+        gone.push(format!("name {}", unused.name));
     }
+    bury(host, state, &unused_foreign(state)).await?;
     Ok(gone)
 }
 
@@ -63,7 +64,7 @@ pub(super) async fn dying(
 
 /// Without a word: a user who attaches something new did not ask about the dead.
 async fn bury(host: &mut Host<'_, '_>, state: &mut State, plan: &Plan) -> Result<()> {
-    if !host.dry_run {
+    if !host.dry_run && !plan.is_empty() {
         apply::carry_out(plan, &mut host.kernel, state, host.watch, &mut |_, _| ()).await?;
     }
     Ok(())
@@ -83,8 +84,21 @@ async fn dead_endpoints(host: &Host<'_, '_>, state: &State) -> Result<Vec<(Netwo
         .collect())
 }
 
-/// Names of ours that lead nowhere and that no endpoint uses.
-fn dangling_names(state: &State) -> Vec<NamedNetns> {
+/// Names of ours that no endpoint uses, and that lead nowhere or were made for one that a killed
+/// run did not come to make.
+fn unused_names(state: &State) -> Vec<NamedNetns> {
     let used = |n: &NamedNetns| state.endpoints().any(|(_, e)| e.cookie == n.cookie);
-    state.names().iter().filter(|n| !used(n) && !named(&n.name).exists()).cloned().collect()
+    let wanted = |n: &NamedNetns| used(n) || (n.kept && named(&n.name).exists());
+    state.names().iter().filter(|n| !wanted(n)).cloned().collect()
+}
+
+/// Records of foreign networks that nothing of ours is attached to.
+fn unused_foreign(state: &State) -> Plan {
+    let unused = |r: &&NetworkRecord| r.network.foreign && r.endpoints.is_empty();
+    let forget = |r: &NetworkRecord| Step {
+        why: "nothing of ours is attached to it",
+        change: Change::Delete(Resource::Record(Record::Network(r.network.clone()))),
+        scope: Scope::Own,
+    };
+    state.networks().values().filter(unused).map(forget).collect()
 }

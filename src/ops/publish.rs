@@ -49,9 +49,24 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Publish) -> Result<(
         endpoint.ports.extend(fresh);
     }
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    warn_of_no_forwarding(host, &record.network, &shown)?;
     let lines: Vec<_> = shown.iter().map(ToString::to_string).collect();
     let now = Ports { target: &endpoint.target, ports: &shown };
     host.output.result(&Changed::new(changed, now), &lines)
+}
+
+/// Forwarding of IPv6 is left to whoever made a foreign bridge.
+fn warn_of_no_forwarding(
+    host: &Host<'_, '_>,
+    network: &Network,
+    ports: &[PublishedPort],
+) -> Result<()> {
+    let key = "net/ipv6/conf/all/forwarding";
+    let wants_ipv6 = network.foreign && ports.iter().any(|p| p.host_ip.is_ipv6());
+    if wants_ipv6 && host.kernel.sysctl(key)?.as_deref() == Some("0") {
+        host.output.warn(&format!("the host forwards no IPv6: `sysctl -w {key}=1` opens [::]"));
+    }
+    Ok(())
 }
 
 /// The endpoint of a target that its published ports lead to: the one that has them already, else

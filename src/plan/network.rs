@@ -1,6 +1,6 @@
 //! The plan of a bridge network.
 
-use super::{ALIAS_PREFIX, Plan, Record, Resource, Scope, Step, firewall};
+use super::{ALIAS_PREFIX, Family, Plan, Record, Resource, Scope, Step, firewall};
 use crate::model::{LinkName, Network};
 
 /// Makes a bridge network: a bridge whose address is the gateway, what may pass, forwarding.
@@ -28,7 +28,7 @@ pub fn create(network: &Network, ra_links: &[LinkName]) -> Plan {
     ];
     plan.extend(link_protections(network));
     for subnet in &network.subnets {
-        let family = firewall::Family::of(subnet.cidr.network());
+        let family = Family::of(subnet.cidr.network());
         plan.extend(firewall::base(family));
         plan.extend(firewall::network_rules(network, subnet));
     }
@@ -43,7 +43,13 @@ pub fn create(network: &Network, ra_links: &[LinkName]) -> Plan {
         }
     }
     if !network.internal {
-        plan.extend(forwarding(network, ra_links));
+        for subnet in &network.subnets {
+            let family = Family::of(subnet.cidr.network());
+            if family == Family::V6 {
+                plan.extend(keep_router_advertisements(ra_links));
+            }
+            plan.push(forwarding(family));
+        }
     }
     plan.push(Step::create(
         "a link carries nothing until it is up",
@@ -95,23 +101,26 @@ fn link_protections(network: &Network) -> Plan {
     }
 }
 
-fn forwarding(network: &Network, ra_links: &[LinkName]) -> Plan {
-    let switch = |why, key: String, value| {
-        Step::create(why, Resource::Sysctl { netns: None, key, value, reset: None })
-            .until(Scope::Host)
-    };
-    let mut plan = Vec::new();
-    if network.subnets.iter().any(|s| s.cidr.is_ipv4()) {
-        let why = "the host passes packets on between the bridge and its other links";
-        plan.push(switch(why, "net/ipv4/ip_forward".into(), "1"));
-    }
-    if network.has_ipv6() {
-        for link in ra_links {
-            let why = "a forwarding host listens to its own router only if told to";
-            plan.push(switch(why, format!("net/ipv6/conf/{link}/accept_ra"), "2"));
+/// Keeps links listening to their router on a host that is about to forward.
+fn keep_router_advertisements(links: &[LinkName]) -> Plan {
+    let why = "a forwarding host listens to its own router only if told to";
+    links.iter().map(|link| switch(why, format!("net/ipv6/conf/{link}/accept_ra"), "2")).collect()
+}
+
+/// Turns forwarding of a family on.
+pub(super) fn forwarding(family: Family) -> Step {
+    match family {
+        Family::V4 => {
+            let why = "the host passes packets on between the bridge and its other links";
+            switch(why, "net/ipv4/ip_forward".into(), "1")
         }
-        let why = "the host passes IPv6 packets on";
-        plan.push(switch(why, "net/ipv6/conf/all/forwarding".into(), "1"));
+        Family::V6 => {
+            let why = "the host passes IPv6 packets on";
+            switch(why, "net/ipv6/conf/all/forwarding".into(), "1")
+        }
     }
-    plan
+}
+
+fn switch(why: &'static str, key: String, value: &'static str) -> Step {
+    Step::create(why, Resource::Sysctl { netns: None, key, value, reset: None }).until(Scope::Host)
 }

@@ -1,6 +1,6 @@
 //! The plan of a published port.
 
-use super::{Flows, Plan, PortFlag, Record, Resource, Scope, Step, firewall};
+use super::{Flows, Plan, PortFlag, Record, Resource, Scope, Step, firewall, network::forwarding};
 use crate::model::{Endpoint, Network, Protocol, PublishedPort};
 
 /// Publishes a port of an endpoint on the host.
@@ -23,6 +23,10 @@ pub fn publish(
         }),
     )];
     if network.foreign {
+        // Of IPv6 its owner decides: what the host learned from a router could get lost.
+        if family == firewall::Family::V4 {
+            plan.push(forwarding(family));
+        }
         plan.extend(firewall::base(family));
         if let Some(subnet) = network.subnet_of(port.address) {
             plan.extend(firewall::foreign_rules(network, subnet));

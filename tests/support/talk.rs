@@ -2,7 +2,7 @@
 //!
 //! No program that is everywhere speaks UDP, so the test binary does: it runs itself inside.
 
-#![expect(
+#![allow(
     clippy::disallowed_types,
     clippy::print_stdout,
     clippy::zombie_processes,
