@@ -37,7 +37,12 @@ path:FILE).
 
 Exit codes: 0 done, or so already; 1 failed; 2 usage; 3 not found; 4 conflict; 5 permission;
 6 kernel feature or helper program missing; 7 timeout; 8 could not roll back whole; of `-- CMD`
-CMD's own, or 125, 126, 127 as docker's; 130 and 143 interrupted, after rolling back.";
+CMD's own, or 125, 126, 127 as docker's; 130 and 143 interrupted, after rolling back.
+
+Environment: DOCKER_HOST and CONTAINER_HOST (unix:// only) say where docker and podman listen;
+NO_COLOR turns colour off; NETCORD_STATE_DIR is where records are kept, if not in /run/netcord.
+
+Files: /run/netcord/BOOT-HOST/ has the records of a host, /run/netns the names of namespaces.";
 
 /// Flags of all verbs.
 #[derive(Args, Debug)]
