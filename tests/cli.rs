@@ -256,3 +256,19 @@ fn a_refused_lab_names_the_switch() {
     lab.sh("echo 0 >/proc/sys/user/max_user_namespaces").ok();
     lab.netcord("lab -- true").fails(5, &["user.max_user_namespaces is 0", "hint: "]);
 }
+
+#[test]
+fn a_shell_completes_networks_and_targets() {
+    let lab = Lab::new();
+    lab.netns(&["web", "db"]).netcord("bridge lab0").ok();
+    let complete = |index: usize, words: &str| {
+        lab.sh(&format!(
+            "_CLAP_IFS=' ' _CLAP_COMPLETE_INDEX={index} _CLAP_COMPLETE_COMP_TYPE=9 \
+             _CLAP_COMPLETE_SPACE=true COMPLETE=bash {NETCORD} -- netcord {words}"
+        ))
+        .ok()
+    };
+    assert_eq!(complete(2, "attach l"), "lab0");
+    let targets = complete(3, "attach lab0 ''");
+    assert!(targets.contains("web") && targets.contains("db"), "{targets}");
+}

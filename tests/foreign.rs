@@ -9,7 +9,7 @@ fn host_with_a_bridge() -> Lab {
     lab.neighbour("outside").netns(&["hand", "web", "db"]);
     lab.sh("ip link add br0 type bridge; ip addr add 10.7.0.1/24 dev br0; ip link set br0 up
          ip link add cable type veth peer name eth0 netns hand; ip link set cable master br0 up
-         ip -n hand addr add 10.7.0.2/24 dev eth0; ip -n hand link set eth0 up")
+         ip -n hand addr add 10.7.0.2/24 dev eth0; ip -n hand link set eth0 up; ip -n hand route add default via 10.7.0.1")
         .ok();
     lab.until("ping -c1 -W1 10.7.0.2");
     lab

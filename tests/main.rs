@@ -32,6 +32,8 @@ mod input;
 mod lab;
 /// Who may import whom.
 mod layers;
+/// Limits of the kernel.
+mod limits;
 /// Targets that fight back.
 mod malice;
 /// Random sequences of verbs against a model.

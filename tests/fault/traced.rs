@@ -82,7 +82,12 @@ pub(crate) fn killed(scenario: &Scenario) {
         let inject = format!("{name}:signal=SIGKILL:when={count}");
         let kill = || traced(&stage, Some(&inject));
         let run = kill();
-        assert_ne!(run.code, 0, "{} kills", run.command);
+        if run.code == 0 {
+            // The runtime's own calls (it wakes itself by one) are not the same in number each time.
+            states.after.assert_same(&stage.lab.snapshot(), &run.command);
+            stage.run_inverse().ok();
+            continue;
+        }
         states.recovers(&stage, &run.command, || drop(kill()));
     }
     KILL_POINTS.fetch_add(calls.len(), Ordering::Relaxed);
