@@ -8,7 +8,7 @@ use crate::{
     cli,
     error::Kind,
     kernel::Netns,
-    model::{Endpoint, LinkName, NetworkRecord, Target},
+    model::{Endpoint, LinkName, Network, Target},
     plan::Plan,
     state::State,
 };
@@ -24,7 +24,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Detach) -> Result<()
     let record = find::network(&host.kernel, &state, &args.network).await?;
     let mut gone: Vec<Endpoint> = Vec::new();
     for target in &args.targets {
-        let mut endpoints = of_target(host, &record, target).await?;
+        let mut endpoints = Who::is(host, target).await?.among(record.endpoints.clone(), |e| e)?;
         endpoints.retain(|e| args.ifname.as_ref().is_none_or(|name| *name == e.ifname));
         endpoints.retain(|e| !gone.contains(e));
         if endpoints.is_empty() {
@@ -53,27 +53,44 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Detach) -> Result<()
     host.output.result(&Changed::new(changed, now), &[])
 }
 
-/// The endpoints of a target on a network: by its namespace, or by its name if it is dead.
-async fn of_target(
-    host: &Host<'_, '_>,
-    record: &NetworkRecord,
-    target: &Target,
-) -> Result<Vec<Endpoint>> {
-    let cookie = match resolve(&host.kernel, &host.output, target, None).await {
-        Ok(found) => found.netns.cookie(),
-        Err(error) => {
-            let label = target_label(target);
-            let dead = record.endpoints.iter().filter(|e| e.target == label);
-            let dead: Vec<_> = dead.cloned().collect();
-            let is_gone = matches!(Kind::of(&error), Kind::NotFound | Kind::Conflict);
-            return if is_gone && !dead.is_empty() { Ok(dead) } else { Err(error) };
+/// Whose endpoints are meant: by the namespace, or by the name of what is dead.
+enum Who {
+    /// The namespace of this cookie.
+    Alive(u64),
+    /// What was called so; and why it cannot be found.
+    Dead(String, anyhow::Error),
+}
+
+impl Who {
+    async fn is(host: &Host<'_, '_>, target: &Target) -> Result<Self> {
+        match resolve(&host.kernel, &host.output, target, None).await {
+            Ok(found) => Ok(Self::Alive(found.netns.cookie())),
+            Err(error) if matches!(Kind::of(&error), Kind::NotFound | Kind::Conflict) => {
+                Ok(Self::Dead(target_label(target), error))
+            }
+            Err(error) => Err(error),
         }
-    };
-    Ok(record.endpoints.iter().filter(|e| e.cookie == cookie).cloned().collect())
+    }
+
+    /// Those of these that are meant.
+    ///
+    /// # Errors
+    /// If the target is not there, and nothing of it is left on record either.
+    fn among<T>(self, all: Vec<T>, endpoint: impl Fn(&T) -> &Endpoint) -> Result<Vec<T>> {
+        let meant = |e: &Endpoint| match &self {
+            Self::Alive(cookie) => e.cookie == *cookie,
+            Self::Dead(label, _) => e.target == *label,
+        };
+        let meant: Vec<_> = all.into_iter().filter(|one| meant(endpoint(one))).collect();
+        match self {
+            Self::Dead(_, error) if meant.is_empty() => Err(error),
+            _ => Ok(meant),
+        }
+    }
 }
 
 /// What an endpoint of this target is called on record.
-pub(super) fn target_label(target: &Target) -> String {
+fn target_label(target: &Target) -> String {
     match target {
         Target::Container(_, name) => name.clone(),
         Target::Netns(name) => name.to_string(),
@@ -86,7 +103,7 @@ pub(super) fn target_label(target: &Target) -> String {
 }
 
 /// Opens the endpoint's namespace by its name, if it is still there and still the same.
-pub(super) fn open(host: &mut Host<'_, '_>, endpoint: &Endpoint) {
+fn open(host: &mut Host<'_, '_>, endpoint: &Endpoint) {
     if let Ok(Some(netns)) = Netns::of_name(&endpoint.netns)
         && netns.cookie() == endpoint.cookie
     {
@@ -94,21 +111,13 @@ pub(super) fn open(host: &mut Host<'_, '_>, endpoint: &Endpoint) {
     }
 }
 
-/// Used by verbs that want all endpoints of a target, on any network.
+/// All endpoints of a target, on any network.
 pub(super) async fn everywhere(
     host: &Host<'_, '_>,
     state: &State,
     target: &Target,
-) -> Result<Vec<(NetworkRecord, Endpoint)>> {
-    if state.networks().is_empty() {
-        // A target that is not there is an error, whether or not anything could be attached.
-        resolve(&host.kernel, &host.output, target, None).await?;
-    }
-    let mut all = Vec::new();
-    for record in state.networks().values() {
-        for endpoint in of_target(host, record, target).await? {
-            all.push((record.clone(), endpoint));
-        }
-    }
-    Ok(all)
+) -> Result<Vec<(Network, Endpoint)>> {
+    let all: Vec<_> = state.endpoints().collect();
+    let meant = Who::is(host, target).await?.among(all, |(_, e)| e)?;
+    Ok(meant.into_iter().map(|(record, e)| (record.network.clone(), e.clone())).collect())
 }

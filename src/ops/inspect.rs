@@ -47,7 +47,7 @@ struct Shown {
 /// Something that was asked for: a network with its endpoints, or the endpoints of a target.
 enum Subject {
     Network(NetworkRecord),
-    Target(String, Vec<(NetworkRecord, Endpoint)>),
+    Target(String, Vec<(Network, Endpoint)>),
 }
 
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Inspect) -> Result<()> {
@@ -114,7 +114,7 @@ fn object(states: &States, subject: Subject) -> Object {
                 target,
                 netns,
                 cookie,
-                endpoints: endpoints.into_iter().map(|(r, e)| shown(&r.network, e)).collect(),
+                endpoints: endpoints.into_iter().map(|(n, e)| shown(&n, e)).collect(),
             }
         }
     }
@@ -134,7 +134,7 @@ fn plan_of(state: &State, subject: &Subject, hairpin: bool) -> Plan {
             plan
         }
         Subject::Target(_, endpoints) => {
-            endpoints.iter().flat_map(|(r, e)| attached(&r.network, e)).collect()
+            endpoints.iter().flat_map(|(n, e)| attached(n, e)).collect()
         }
     }
 }

@@ -13,9 +13,7 @@ use crate::{
         Kernel,
         ports::{Free, ephemeral, is_free, owner},
     },
-    model::{
-        Endpoint, HostPorts, Network, NetworkRecord, PortRange, PortSpec, Protocol, PublishedPort,
-    },
+    model::{Endpoint, HostPorts, Network, PortRange, PortSpec, Protocol, PublishedPort},
     plan::{self, Plan},
     state::State,
 };
@@ -35,21 +33,21 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Publish) -> Result<(
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     clean::dying(host, &mut state, |e| e.target == found.name.as_str()).await?;
-    let (record, mut endpoint) = published_endpoint(&state, cookie, &args)?;
+    let (network, mut endpoint) = published_endpoint(&state, cookie, &args)?;
     let hairpin = host.kernel.bridged_frames_meet_iptables()?;
     let (mut plan, mut shown) = (Plan::new(), Vec::new());
     for spec in &args.ports {
-        let (there, fresh) = split(&host.kernel, &state, &record.network, &endpoint, spec)?;
+        let (there, fresh) = split(&host.kernel, &state, &network, &endpoint, spec)?;
         for port in there.iter().chain(&fresh) {
             // What is there is made again where somebody took it away.
-            plan.extend(plan::publish(&record.network, &endpoint, port, hairpin));
+            plan.extend(plan::publish(&network, &endpoint, port, hairpin));
         }
         shown.extend(there);
         shown.extend(fresh.iter().cloned());
         endpoint.ports.extend(fresh);
     }
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
-    warn_of_no_forwarding(host, &record.network, &shown)?;
+    warn_of_no_forwarding(host, &network, &shown)?;
     let lines: Vec<_> = shown.iter().map(ToString::to_string).collect();
     let now = Ports { target: &endpoint.target, ports: &shown };
     host.output.result(&Changed::new(changed, now), &lines)
@@ -75,7 +73,7 @@ fn published_endpoint(
     state: &State,
     cookie: u64,
     args: &cli::Publish,
-) -> Result<(NetworkRecord, Endpoint)> {
+) -> Result<(Network, Endpoint)> {
     let target = &args.target;
     let has_it = |e: &Endpoint| {
         args.ports.iter().any(|spec| e.ports.iter().any(|published| published.is_of(spec)))
@@ -83,7 +81,7 @@ fn published_endpoint(
     let mut own: Vec<_> = state.endpoints().filter(|(_, e)| e.cookie == cookie).collect();
     own.sort_by_key(|(record, e)| (!has_it(e), record.network.internal, e.gateways.is_empty()));
     match own.first() {
-        Some((record, endpoint)) => Ok(((*record).clone(), (*endpoint).clone())),
+        Some((record, endpoint)) => Ok((record.network.clone(), (*endpoint).clone())),
         None => Err(Error::not_found(format!("target `{target}` is attached to no network"))
             .hint(format!("attach it first: `netcord attach NETWORK {target}`"))
             .into()),

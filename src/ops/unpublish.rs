@@ -15,10 +15,10 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Unpublish) -> Result
         }
     }
     let (mut changed, mut gone, mut printed) = (false, Vec::new(), Plan::new());
-    for (record, endpoint) in &endpoints {
+    for (network, endpoint) in &endpoints {
         let meant = |p: &&PublishedPort| args.all || args.ports.iter().any(|s| is_meant(p, s));
         for port in endpoint.ports.iter().filter(meant) {
-            let plan = removal::port(&state, &record.network, endpoint, port);
+            let plan = removal::port(&state, network, endpoint, port);
             gone.push(port.clone());
             if host.dry_run {
                 printed.extend(plan);

@@ -73,7 +73,7 @@ const DNAT: &str = "NETCORD-DNAT";
 const POSTROUTING: &str = "NETCORD-POSTROUTING";
 
 /// Every chain that netcord makes, with its table.
-pub const OWN_CHAINS: [(Table, &str); 5] = [
+const OWN_CHAINS: [(Table, &str); 5] = [
     (Table::Raw, PREROUTING),
     (Table::Filter, FORWARD),
     (Table::Filter, ISOLATE),

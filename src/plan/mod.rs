@@ -21,7 +21,7 @@ use crate::model::{Endpoint, LinkName, Mac, NamedNetns, NetnsName, Network, Publ
 
 pub use endpoint::attach;
 pub use explain::{command, quote};
-pub use firewall::{Chain, Family, OWN_CHAINS, Rule, Table, base};
+pub use firewall::{Chain, Family, Rule, Table, base};
 pub use flows::Flows;
 pub use netns::{lo_up, name};
 pub use network::create;
