@@ -3,6 +3,7 @@
 //! The only code that writes to either. A reader that went away (a closed pipe) is no failure.
 
 use std::{
+    cell::Cell,
     cmp::Ordering,
     env,
     io::{self, IsTerminal, Write},
@@ -31,6 +32,8 @@ pub struct Output {
     explain: bool,
     verbose: bool,
     paint: Paint,
+    /// The reason that was explained last: neighbouring steps share theirs.
+    explained: Cell<&'static str>,
 }
 
 impl Output {
@@ -42,6 +45,7 @@ impl Output {
             explain: global.explain,
             verbose: global.verbose,
             paint: Paint::new(global.color),
+            explained: Cell::new(""),
         }
     }
 
@@ -120,10 +124,12 @@ impl Output {
     pub fn step(&self, step: &Step, changed: bool) {
         let command = command(step);
         if self.explain {
-            let why = self.paint.dim(&format!("# {}", step.why));
+            if self.explained.replace(step.why) != step.why {
+                say(&format!("{}\n", self.paint.dim(&format!("# {}", step.why))));
+            }
             let what = command.as_deref().unwrap_or("(in netcord's own record)");
             let so = if changed { "" } else { "   # already so" };
-            say(&format!("{why}\n{what}{}\n", self.paint.dim(so)));
+            say(&format!("{what}{}\n", self.paint.dim(so)));
         } else if self.verbose
             && changed
             && let Some(command) = command
