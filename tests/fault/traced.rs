@@ -93,6 +93,14 @@ pub(crate) fn killed(scenario: &Scenario) {
     KILL_POINTS.fetch_add(calls.len(), Ordering::Relaxed);
 }
 
+/// Whether the fault met what netcord says, when all is done. The runtime wakes itself by a write
+/// that is not always there, so the how many-th write is not always the same one.
+fn injected_into_output(stage: &Stage) -> bool {
+    let trace = fs::read_to_string(stage.lab.path("/run/trace")).unwrap();
+    let injected = trace.lines().find(|line| line.contains("(INJECTED)"));
+    injected.is_some_and(|line| line.starts_with("write(1,") || line.starts_with("write(2,"))
+}
+
 /// Each call fails once.
 pub(crate) fn failing(scenario: &Scenario) {
     let stage = scenario.stage();
@@ -111,6 +119,10 @@ pub(crate) fn failing(scenario: &Scenario) {
         for error in turn {
             let run = traced(&stage, Some(&format!("{name}:error={error}:when={count}")));
             let when = run.command.clone();
+            if injected_into_output(&stage) {
+                stage.run_inverse();
+                continue;
+            }
             let now = stage.lab.snapshot();
             if run.code == 0 {
                 states.after.assert_same(&now, &when);
