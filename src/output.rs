@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::{
     cli::{Color, Format, Global},
-    error::{self, Kind},
+    error::{self, Error, Kind},
     plan::{Plan, Step, command},
 };
 
@@ -181,7 +181,10 @@ fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
-        result => Ok(result?),
+        Err(e) => {
+            Err(Error::new(Kind::Failed, format!("cannot write the result to stdout: {e}")).into())
+        }
+        Ok(()) => Ok(()),
     }
 }
 
