@@ -267,7 +267,10 @@ impl Model {
             return 3;
         }
         let is_internal = |n: usize| self.networks[&n] == Options::Internal;
-        let by_rank = |(n, e): &(usize, &Endpoint)| (is_internal(*n), e.has_gateway == [false; 2]);
+        let by_rank = |(n, e): &(usize, &Endpoint)| {
+            // Where it is published already it stays.
+            (!e.ports.contains(&p), is_internal(*n), e.has_gateway == [false; 2])
+        };
         let Some((n, chosen)) = self.of(t).min_by_key(by_rank) else { return 3 };
         if is_internal(n) {
             return 4;
