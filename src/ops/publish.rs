@@ -116,10 +116,18 @@ fn split(
         .into());
     }
     let there: Vec<_> = endpoint.ports.iter().filter(|p| p.is_of(spec)).cloned().collect();
-    if !there.is_empty() {
-        return Ok((there, Vec::new()));
+    let mut addresses = host_addresses(kernel, network, endpoint, spec)?;
+    if let Some(first) = there.first() {
+        // A run that was killed may have come to one family only: the other gets the same ports.
+        addresses.retain(|(host_ip, _)| there.iter().all(|p| p.host_ip != *host_ip));
+        let missing = Search { state, endpoint, spec, addresses: &addresses };
+        let mut fresh = Vec::new();
+        for known in there.iter().filter(|p| p.host_ip == first.host_ip) {
+            missing.check(known.host)?;
+            fresh.extend(missing.ports(known.host, known.container, known.chosen));
+        }
+        return Ok((there, fresh));
     }
-    let addresses = host_addresses(kernel, network, endpoint, spec)?;
     let searched = Search { state, endpoint, spec, addresses: &addresses };
     let fresh = match spec.host {
         HostPorts::Range(range) if range.count() == spec.container.count() => {
