@@ -142,7 +142,7 @@ pub(crate) fn network_of(address: IpNetwork) -> IpNetwork {
     IpNetwork::new(address.network(), address.prefix()).unwrap_or(address)
 }
 
-/// Whether two blocks share an address.
+/// Whether two blocks share an address; host bits do not count.
 pub fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
     a.contains(b.network()) || b.contains(a.network())
 }

@@ -180,7 +180,7 @@ impl Used {
         if let Some((name, other)) = self.networks.iter().find(|(_, n)| overlap(*n, cidr)) {
             return taken(format!("network `{name}` ({other})"));
         }
-        if let Some(address) = self.addresses.iter().find(|a| overlap(block(**a), cidr)) {
+        if let Some(address) = self.addresses.iter().find(|a| overlap(**a, cidr)) {
             return taken(format!("the host's own address {address}"));
         }
         if let Some(server) = self.nameservers.iter().find(|n| cidr.contains(**n)) {
@@ -206,18 +206,13 @@ impl Used {
     /// is no reason to give up, though.
     fn is_free(&self, cidr: IpNetwork) -> bool {
         self.networks.iter().all(|(_, n)| !overlap(*n, cidr))
-            && self.addresses.iter().all(|a| !overlap(block(*a), cidr))
+            && self.addresses.iter().all(|a| !overlap(*a, cidr))
             && self.nameservers.iter().all(|n| !cidr.contains(*n))
             && self
                 .routes
                 .iter()
                 .all(|r| r.destination.prefix() <= 1 || !overlap(r.destination, cidr))
     }
-}
-
-/// The block that an address stands for: its subnet.
-fn block(address: IpNetwork) -> IpNetwork {
-    IpNetwork::new(address.network(), address.prefix()).unwrap_or(address)
 }
 
 fn nameservers() -> Vec<IpAddr> {

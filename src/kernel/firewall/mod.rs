@@ -26,7 +26,7 @@ pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
                 }
             }
             Err(error) => {
-                undo(changes, &outcomes, lock);
+                undo(&outcomes, lock);
                 return Err(error);
             }
         }
@@ -50,13 +50,9 @@ pub(super) fn is_there(resource: &Resource) -> Result<bool> {
 }
 
 /// Takes back what the other family got before this one failed, so that all of it or none is done.
-fn undo(changes: &[&Change], outcomes: &[Outcome], lock: &File) {
+fn undo(outcomes: &[Outcome], lock: &File) {
     let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
-    let family = inverses
-        .first()
-        .and_then(|c| family_of(c))
-        .or_else(|| changes.first().and_then(|c| family_of(c)));
-    if let (false, Some(family)) = (inverses.is_empty(), family) {
+    if let Some(family) = inverses.first().and_then(|c| family_of(c)) {
         // The first error is the one that is told.
         drop(iptables::apply(family, &inverses, lock));
     }
