@@ -10,8 +10,42 @@ use super::{Endpoint, LinkName, Mac, NetnsName, Subnet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// A Linux bridge with the gateway's address on it.
+    /// A Linux bridge with the gateway's address on it: a network of this host's own.
     Bridge,
+    /// A Linux bridge that took over a link of the host's: endpoints are in the physical network.
+    Underlay,
+    /// No bridge: each endpoint is a macvlan of a link of the host's, which stays as it is.
+    Macvlan,
+}
+
+impl Mode {
+    /// The word for it, as users type and read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Underlay => "underlay",
+            Self::Macvlan => "macvlan",
+        }
+    }
+}
+
+/// The host's link by which a network's endpoints reach the physical network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The link: `eth0`, or `eth0.100`.
+    pub link: LinkName,
+    /// The link is a VLAN that netcord made, and removes with the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Vlan>,
+}
+
+/// A VLAN of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vlan {
+    /// The link that carries the tagged frames.
+    pub trunk: LinkName,
+    /// The tag (802.1Q), 1 to 4094.
+    pub id: u16,
 }
 
 /// A network: the segment that endpoints are attached to, known by its bridge's link name.
@@ -37,6 +71,12 @@ pub struct Network {
     pub isolate: bool,
     /// What leaves by another link gets that link's address.
     pub masquerade: bool,
+    /// Endpoints can send by no other MAC and address than their own.
+    #[serde(default)]
+    pub no_spoof: bool,
+    /// Of an underlay and of a macvlan network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
     /// The user's own, kept and shown.
     pub labels: BTreeMap<String, String>,
 }
@@ -45,6 +85,12 @@ impl Network {
     /// The subnet of this address.
     pub fn subnet_of(&self, address: IpAddr) -> Option<&Subnet> {
         self.subnets.iter().find(|s| s.contains(address))
+    }
+
+    /// Whether it is a network of this host's own: its addresses are netcord's to give, its traffic
+    /// passes the host's firewall, and its ports are published. Others share theirs with strangers.
+    pub fn is_private(&self) -> bool {
+        self.mode == Mode::Bridge && !self.foreign
     }
 
     /// Whether it has a subnet of this family.

@@ -135,6 +135,8 @@ async fn new_network(
         internal: args.internal,
         isolate: args.isolate,
         masquerade: !args.no_masquerade,
+        no_spoof: false,
+        parent: None,
         labels: args.label.iter().cloned().collect(),
     })
 }

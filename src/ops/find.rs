@@ -72,6 +72,8 @@ pub(super) async fn foreign(kernel: &Kernel, name: &LinkName, link: &Link) -> Re
         internal: false,
         isolate: false,
         masquerade: false,
+        no_spoof: false,
+        parent: None,
         labels: BTreeMap::new(),
     })
 }

@@ -10,7 +10,7 @@ use crate::{
     cli,
     error::Error,
     kernel::LinkKind,
-    model::{Mode, Network, NetworkRecord},
+    model::{Network, NetworkRecord},
     output::{Row, SCHEMA_VERSION, natural_order},
 };
 
@@ -51,19 +51,13 @@ fn matches(record: &NetworkRecord, filters: &[(String, String)]) -> bool {
     let network = &record.network;
     let one = |key: &str, value: &str| match key {
         "name" => network.name.as_str() == value,
-        "mode" => mode(network.mode) == value,
+        "mode" => network.mode.as_str() == value,
         _ => match value.split_once('=') {
             Some((label, wanted)) => network.labels.get(label).is_some_and(|v| v == wanted),
             None => network.labels.contains_key(value),
         },
     };
     filters.iter().all(|(key, _)| filters.iter().any(|(k, v)| k == key && one(k, v)))
-}
-
-fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Bridge => "bridge",
-    }
 }
 
 fn row(record: NetworkRecord) -> Row<Listed> {
@@ -73,7 +67,7 @@ fn row(record: NetworkRecord) -> Row<Listed> {
     Row {
         cells: vec![
             network.name.to_string(),
-            format!("{}{foreign}", mode(network.mode)),
+            format!("{}{foreign}", network.mode.as_str()),
             joined(network.subnets.iter().map(|s| s.cidr.to_string()).collect()),
             joined(
                 network.subnets.iter().filter_map(|s| s.gateway).map(|g| g.to_string()).collect(),

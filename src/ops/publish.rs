@@ -13,7 +13,7 @@ use crate::{
         Kernel,
         ports::{Free, ephemeral, is_free, owner},
     },
-    model::{Endpoint, HostPorts, Network, PortRange, PortSpec, Protocol, PublishedPort},
+    model::{Endpoint, HostPorts, Mode, Network, PortRange, PortSpec, Protocol, PublishedPort},
     plan::{self, Plan},
     state::State,
 };
@@ -113,6 +113,14 @@ fn split(
             network.name
         ))
         .hint("attach the target to another network too, and publish there")
+        .into());
+    }
+    if matches!(network.mode, Mode::Underlay | Mode::Macvlan) {
+        return Err(Error::conflict(format!(
+            "network `{}` is the physical one: `{}` has an address there, and nothing to publish",
+            network.name, endpoint.target
+        ))
+        .hint("call it by its own address")
         .into());
     }
     let there: Vec<_> = endpoint.ports.iter().filter(|p| p.is_of(spec)).cloned().collect();

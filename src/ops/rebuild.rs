@@ -89,6 +89,8 @@ async fn own(kernel: &Kernel, name: &LinkName, bridge: &Link) -> Result<Network>
         internal: is_set("internal"),
         isolate: is_set("isolate"),
         masquerade: !is_set("no-masquerade"),
+        no_spoof: false,
+        parent: None,
         labels: BTreeMap::new(),
     })
 }

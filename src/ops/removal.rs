@@ -116,11 +116,11 @@ fn is_needed(
 }
 
 fn needs_firewall(record: &NetworkRecord, family: Family) -> bool {
-    if record.network.foreign {
+    if record.network.is_private() {
+        record.network.subnets.iter().any(|s| Family::of(s.cidr.network()) == family)
+    } else {
         let mut ports = record.endpoints.iter().flat_map(|e| &e.ports);
         ports.any(|p| Family::of(p.host_ip) == family)
-    } else {
-        record.network.subnets.iter().any(|s| Family::of(s.cidr.network()) == family)
     }
 }
 

@@ -113,7 +113,7 @@ fn sysctl(
     value: &'static str,
 ) -> Step {
     let key = format!("net/ipv6/conf/{link}/{key}");
-    Step::create(why, Resource::Sysctl { netns, key, value, reset: None })
+    Step::create(why, Resource::Sysctl { netns, key, value: value.into(), reset: None })
 }
 
 fn routes(endpoint: &Endpoint, inside: &Place) -> Plan {

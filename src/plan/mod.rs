@@ -13,7 +13,7 @@ mod netns;
 mod network;
 mod publish;
 
-use std::fmt::Debug;
+use std::{borrow::Cow, fmt::Debug};
 
 use ipnetwork::IpNetwork;
 
@@ -127,7 +127,7 @@ pub enum Resource {
         /// Path below `/proc/sys`: dots may be part of a link's name.
         key: String,
         /// What it is to be.
-        value: &'static str,
+        value: Cow<'static, str>,
         /// What it is when deleted; it never reaches a reverse plan if there is none.
         reset: Option<&'static str>,
     },

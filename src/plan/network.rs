@@ -1,5 +1,7 @@
 //! The plan of a bridge network.
 
+use std::borrow::Cow;
+
 use super::{ALIAS_PREFIX, Family, Plan, Record, Resource, Scope, Step, firewall};
 use crate::model::{LinkName, Network};
 
@@ -81,7 +83,7 @@ fn link_protections(network: &Network) -> Plan {
             Resource::Sysctl {
                 netns: None,
                 key: format!("net/ipv6/conf/{}/{key}", network.name),
-                value,
+                value: Cow::Borrowed(value),
                 reset: None,
             },
         )
@@ -122,5 +124,6 @@ pub(super) fn forwarding(family: Family) -> Step {
 }
 
 fn switch(why: &'static str, key: String, value: &'static str) -> Step {
-    Step::create(why, Resource::Sysctl { netns: None, key, value, reset: None }).until(Scope::Host)
+    Step::create(why, Resource::Sysctl { netns: None, key, value: value.into(), reset: None })
+        .until(Scope::Host)
 }

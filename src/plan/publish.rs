@@ -22,7 +22,7 @@ pub fn publish(
             port: port.clone(),
         }),
     )];
-    if network.foreign {
+    if !network.is_private() {
         // Of IPv6 its owner decides: what the host learned from a router could get lost.
         if family == firewall::Family::V4 {
             plan.push(forwarding(family));
@@ -38,7 +38,7 @@ pub fn publish(
                 Resource::Sysctl {
                     netns: None,
                     key: format!("net/ipv4/conf/{}/route_localnet", network.name),
-                    value: "1",
+                    value: "1".into(),
                     reset: Some("0"),
                 },
             )

@@ -43,7 +43,7 @@ impl<'a> Chooser<'a> {
         bridge: Link,
     ) -> Result<Self> {
         let mut taken = BTreeMap::new();
-        if record.network.foreign {
+        if !record.network.is_private() {
             taken.extend(host.kernel.heard_on(&bridge).await?);
             taken.extend(engine::addresses(ENGINE_PATIENCE).await);
             for own in host.kernel.addresses_of(&bridge).await? {
