@@ -39,6 +39,8 @@ pub struct TableRoute {
     pub destination: IpNetwork,
     /// The next hop; `None`: on the link.
     pub gateway: Option<IpAddr>,
+    /// The address that what takes it comes from, if it says so.
+    pub source: Option<IpAddr>,
     /// Lower wins.
     pub metric: u32,
     /// rtnetlink's `rtm_protocol`.
@@ -54,8 +56,8 @@ impl TableRoute {
 
     /// The same as a plan's route, by this link.
     pub fn by(self, link: &LinkName) -> Route {
-        let Self { destination, gateway, metric, protocol, .. } = self;
-        Route { destination, gateway, link: link.clone(), metric, protocol }
+        let Self { destination, gateway, source, metric, protocol, .. } = self;
+        Route { gateway, source, metric, protocol, ..Route::on(link.clone(), destination) }
     }
 
     /// Whether the kernel learned it from a router's advertisement.
@@ -150,7 +152,7 @@ pub(super) async fn routes(rtnl: &Rtnl) -> Result<Vec<TableRoute>> {
 }
 
 /// Adds a route; `false` if it is there. Equivalent to
-/// `ip route add DESTINATION [via GATEWAY] dev LINK [metric METRIC] proto PROTOCOL`.
+/// `ip route add DESTINATION [via GATEWAY] dev LINK [src SOURCE] [metric METRIC] proto PROTOCOL`.
 pub(super) async fn create_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
     let request = RouteNetlinkMessage::NewRoute(route_message(rtnl, route).await?);
     let error = match rtnl.change(request, NLM_F_CREATE | NLM_F_EXCL).await {
@@ -181,8 +183,11 @@ pub(super) async fn create_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
     }
 }
 
-/// Equivalent to `ip route del ...`.
+/// Equivalent to `ip route del ...`. It has gone with its link, if that is gone.
 pub(super) async fn delete_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
+    if link::get(rtnl, route.link.as_str()).await?.is_none() {
+        return Ok(false);
+    }
     let request = RouteNetlinkMessage::DelRoute(route_message(rtnl, route).await?);
     match rtnl.change(request, 0).await {
         Ok(()) => Ok(true),
@@ -210,6 +215,7 @@ async fn route_message(rtnl: &Rtnl, route: &Route) -> Result<RouteMessage> {
     }
     attributes.extend(route.gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
     attributes.push(RouteAttribute::Oif(link::index(rtnl, route.link.as_str()).await?));
+    attributes.extend(route.source.map(|source| RouteAttribute::PrefSource(source.into())));
     if route.metric > 0 {
         attributes.push(RouteAttribute::Priority(route.metric));
     }
@@ -226,18 +232,20 @@ fn parse_route(reply: RouteNetlinkMessage) -> Option<TableRoute> {
         AddressFamily::Inet => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         _ => IpAddr::from([0_u16; 8]),
     };
-    let (mut to, mut gateway, mut index, mut metric) = (any, None, None, 0);
+    let (mut to, mut gateway, mut source, mut index, mut metric) = (any, None, None, None, 0);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => to = ip(address)?,
             RouteAttribute::Gateway(address) => gateway = ip(address),
+            RouteAttribute::PrefSource(address) => source = ip(address),
             RouteAttribute::Oif(oif) => index = Some(*oif),
             RouteAttribute::Priority(priority) => metric = *priority,
             _ => {}
         }
     }
     let destination = IpNetwork::new(to, header.destination_prefix_length).ok()?;
-    Some(TableRoute { destination, gateway, metric, protocol: header.protocol.into(), index })
+    let protocol = header.protocol.into();
+    Some(TableRoute { destination, gateway, source, metric, protocol, index })
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {

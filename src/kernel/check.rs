@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Kernel, LinkKind, Netns, address, firewall, link, rtnl::Rtnl, sysctl};
+use super::{Kernel, LinkKind, Netns, address, firewall, link, neighbour, rtnl::Rtnl, sysctl};
 use crate::{
     model::Route,
     plan::{Change, Place, PortFlag, Resource},
@@ -29,7 +29,17 @@ impl Kernel {
                 })
             }
             Resource::Veth(veth) => link::get(&self.rtnl, veth.host.as_str()).await?.is_some(),
-            Resource::Alias { link, alias } => link::get(&self.rtnl, link.as_str())
+            Resource::Macvlan(macvlan) => {
+                let link = link::get(self.at(&macvlan.netns)?, macvlan.name.as_str()).await?;
+                link.is_some_and(|l| l.kind == LinkKind::Macvlan && l.is_ours())
+            }
+            Resource::Vlan { name, vlan } => link::get(&self.rtnl, name.as_str())
+                .await?
+                .is_some_and(|l| l.kind == LinkKind::Vlan && l.vlan_id == Some(vlan.id)),
+            Resource::Neighbour { netns, link, address, mac } => {
+                neighbour::is_there(self.at(netns)?, link, *address, *mac).await?
+            }
+            Resource::Alias { netns, link, alias } => link::get(self.at(netns)?, link.as_str())
                 .await?
                 .is_some_and(|l| l.alias.as_ref() == Some(alias)),
             Resource::Port { link, flag } => {

@@ -1,6 +1,6 @@
-//! Links: bridges, veth pairs, their ports and marks.
+//! Links: bridges, veth pairs, their ports and marks. Macvlans are in `macvlan`.
 
-use std::{collections::HashMap, io, os::fd::AsRawFd};
+use std::{collections::HashMap, io, os::fd::AsRawFd, time::Duration};
 
 use anyhow::{Context, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -8,10 +8,11 @@ use nix::libc;
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
     link::{
-        InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-        LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+        InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth,
+        InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
     },
 };
+use tokio::time::{Instant, sleep};
 
 use super::{netns::Netns, rtnl::Rtnl};
 use crate::{
@@ -45,8 +46,13 @@ pub struct Link {
     /// Frames may leave by the port by which they came.
     pub hairpin: bool,
     pub(super) index: u32,
-    /// Of a veth: the other end, by its index in its own namespace.
+    /// Of a veth the other end, of a macvlan and of a VLAN the link below, by its index in its own
+    /// namespace.
     pub(super) peer: Option<u32>,
+    /// Of a macvlan: which others it reaches.
+    pub(super) macvlan_mode: Option<MacVlanMode>,
+    /// Of a VLAN: its tag.
+    pub(super) vlan_id: Option<u16>,
     pub(super) group: u32,
 }
 
@@ -57,6 +63,10 @@ pub enum LinkKind {
     Bridge,
     /// One end of a veth pair.
     Veth,
+    /// A link with a MAC of its own on another.
+    Macvlan,
+    /// A VLAN of another link.
+    Vlan,
     /// Anything else.
     Other,
 }
@@ -67,6 +77,10 @@ impl Link {
         self.group == LINK_GROUP || self.alias.as_ref().is_some_and(|a| a.starts_with(ALIAS_PREFIX))
     }
 }
+
+/// How long the links of a dead namespace linger at the most: a fifth of a second was seen.
+const DEATH_PATIENCE: Duration = Duration::from_secs(2);
+const DEATH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A bridge has room for 1023 ports (`BR_PORT_BITS` in `net/bridge/br_private.h`).
 pub const BRIDGE_PORTS_MAX: usize = 1023;
@@ -123,9 +137,8 @@ pub(super) async fn create_bridge(
             Some(_) => Err(foreign(name)),
             None => Err(e).with_context(|| format!("cannot create bridge `{name}`")),
         },
-        Err(e) => {
-            Err(lacking(e, "bridge")).with_context(|| format!("cannot create bridge `{name}`"))
-        }
+        Err(e) => Err(lacking(e, "bridge", "bridge"))
+            .with_context(|| format!("cannot create bridge `{name}`")),
     }
 }
 
@@ -197,7 +210,7 @@ pub(super) async fn create_veth(rtnl: &Rtnl, netns: &Netns, veth: &Veth) -> Resu
         Some(libc::EINVAL) if *mtu < 68 => {
             Err(Error::usage(format!("MTU {mtu} is too small for a veth")).into())
         }
-        _ => Err(lacking(error, "veth")).with_context(cannot),
+        _ => Err(lacking(error, "veth", "veth")).with_context(cannot),
     }
 }
 
@@ -207,13 +220,18 @@ pub(super) async fn delete(rtnl: &Rtnl, name: &LinkName) -> Result<bool> {
     if !link.is_ours() {
         return Err(foreign(name));
     }
+    delete_this(rtnl, &link).await
+}
+
+/// Deletes a link that was found to be ours.
+pub(super) async fn delete_this(rtnl: &Rtnl, link: &Link) -> Result<bool> {
     let mut message = LinkMessage::default();
     message.header.index = link.index;
     match rtnl.change(RouteNetlinkMessage::DelLink(message), 0).await {
         Ok(()) => Ok(true),
         // It fell with its peer meanwhile.
         Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(false),
-        Err(e) => Err(e).with_context(|| format!("cannot delete link `{name}`")),
+        Err(e) => Err(e).with_context(|| format!("cannot delete link `{}`", link.name)),
     }
 }
 
@@ -226,7 +244,21 @@ pub(super) async fn set_up(rtnl: &Rtnl, name: &str, up: bool) -> Result<bool> {
     let mut message = LinkMessage::default();
     message.header.index = link.index;
     set_up_flag(&mut message, up);
-    set(rtnl, message).await.with_context(|| format!("cannot set link `{name}` up"))
+    let until = Instant::now() + DEATH_PATIENCE;
+    loop {
+        match set(rtnl, message.clone()).await {
+            // A macvlan of a namespace that has died has the MAC for a moment longer.
+            Err(e) if e.raw_os_error() == Some(libc::EADDRINUSE) => {
+                if Instant::now() >= until {
+                    return Err(super::macvlan::mac_in_use(&link));
+                }
+                sleep(DEATH_INTERVAL).await;
+            }
+            result => {
+                return result.with_context(|| format!("cannot set link `{name}` up"));
+            }
+        }
+    }
 }
 
 /// Equivalent to `ip link set dev NAME alias ALIAS`.
@@ -276,7 +308,7 @@ async fn require(rtnl: &Rtnl, name: &str) -> Result<Link> {
     })
 }
 
-async fn create(rtnl: &Rtnl, message: LinkMessage) -> io::Result<()> {
+pub(super) async fn create(rtnl: &Rtnl, message: LinkMessage) -> io::Result<()> {
     rtnl.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
 }
 
@@ -284,7 +316,7 @@ async fn set(rtnl: &Rtnl, message: LinkMessage) -> io::Result<bool> {
     rtnl.change(RouteNetlinkMessage::NewLink(message), 0).await.map(|()| true)
 }
 
-fn message<const N: usize>(attributes: [LinkAttribute; N]) -> LinkMessage {
+pub(super) fn message<const N: usize>(attributes: [LinkAttribute; N]) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.attributes.extend(attributes);
     message
@@ -310,6 +342,8 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
         hairpin: false,
         index: message.header.index,
         peer: None,
+        macvlan_mode: None,
+        vlan_id: None,
         group: 0,
     };
     for attribute in message.attributes {
@@ -333,6 +367,20 @@ fn parse_info(link: &mut Link, infos: Vec<LinkInfo>) {
         match info {
             LinkInfo::Kind(InfoKind::Bridge) => link.kind = LinkKind::Bridge,
             LinkInfo::Kind(InfoKind::Veth) => link.kind = LinkKind::Veth,
+            LinkInfo::Kind(InfoKind::MacVlan) => link.kind = LinkKind::Macvlan,
+            LinkInfo::Kind(InfoKind::Vlan) => link.kind = LinkKind::Vlan,
+            LinkInfo::Data(InfoData::MacVlan(data)) => {
+                link.macvlan_mode = data.into_iter().find_map(|d| match d {
+                    InfoMacVlan::Mode(mode) => Some(mode),
+                    _ => None,
+                });
+            }
+            LinkInfo::Data(InfoData::Vlan(data)) => {
+                link.vlan_id = data.into_iter().find_map(|d| match d {
+                    InfoVlan::Id(id) => Some(id),
+                    _ => None,
+                });
+            }
             LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
                 for flag in port {
                     match flag {
@@ -347,17 +395,17 @@ fn parse_info(link: &mut Link, infos: Vec<LinkInfo>) {
     }
 }
 
-fn foreign(name: &LinkName) -> anyhow::Error {
+pub(super) fn foreign(name: &LinkName) -> anyhow::Error {
     Error::conflict(format!("a link `{name}` exists and is not netcord's"))
         .hint(format!("see it with `ip -d link show {name}`; choose another name for ours"))
         .into()
 }
 
 /// The kernel's word for "I have no such kind of link" is "operation not supported".
-fn lacking(error: io::Error, kind: &str) -> anyhow::Error {
+pub(super) fn lacking(error: io::Error, kind: &str, module: &str) -> anyhow::Error {
     if error.raw_os_error() == Some(libc::EOPNOTSUPP) {
         return Error::new(Kind::Missing, format!("the kernel has no {kind} links"))
-            .hint(format!("load the module: `modprobe {kind}`"))
+            .hint(format!("load the module: `modprobe {module}`"))
             .into();
     }
     error.into()

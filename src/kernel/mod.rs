@@ -6,6 +6,7 @@ mod check;
 pub mod conntrack;
 mod firewall;
 mod link;
+mod macvlan;
 mod name;
 mod neighbour;
 mod netns;
@@ -123,7 +124,14 @@ impl Kernel {
             Resource::Veth(veth) => {
                 link::create_veth(&self.rtnl, self.known(&veth.netns)?, veth).await?
             }
-            Resource::Alias { link, alias } => link::set_alias(&self.rtnl, link, alias).await?,
+            Resource::Macvlan(macvlan) => {
+                let inside = macvlan.netns.as_ref().map(|name| self.known(name)).transpose()?;
+                macvlan::create(&self.rtnl, inside, macvlan).await?
+            }
+            Resource::Vlan { name, vlan } => macvlan::create_vlan(&self.rtnl, name, vlan).await?,
+            Resource::Alias { netns, link, alias } => {
+                link::set_alias(self.at(netns)?, link, alias).await?
+            }
             Resource::Port { link, flag } => link::set_port(&self.rtnl, link, *flag, true).await?,
             Resource::Address { netns, link, address } => {
                 address::create(self.at(netns)?, link, *address).await?
@@ -133,6 +141,9 @@ impl Kernel {
             }
             Resource::Route { netns, route } => {
                 address::create_route(self.at(netns)?, route).await?
+            }
+            Resource::Neighbour { netns, link, address, mac } => {
+                neighbour::create(self.at(netns)?, link, *address, *mac).await?
             }
             Resource::Sysctl { netns, key, value, .. } => {
                 return self.set_sysctl(netns, key, value);
@@ -151,11 +162,20 @@ impl Kernel {
         let inverse = || Change::Create(change.resource().clone());
         let changed = match resource {
             Resource::Name(named) => name::delete(named)?,
-            Resource::Bridge { name, .. } | Resource::Veth(Veth { host: name, .. }) => {
+            Resource::Bridge { name, .. }
+            | Resource::Veth(Veth { host: name, .. })
+            | Resource::Vlan { name, .. } => {
                 let gone = link::delete(&self.rtnl, name).await?;
                 return Ok(if gone { Outcome::Final } else { Outcome::AlreadySo });
             }
-            Resource::Alias { link, .. } => link::set_alias(&self.rtnl, link, "").await?,
+            Resource::Macvlan(macvlan) => {
+                let inside = self.at(&macvlan.netns)?;
+                let gone = macvlan::delete(&self.rtnl, inside, macvlan).await?;
+                return Ok(if gone { Outcome::Final } else { Outcome::AlreadySo });
+            }
+            Resource::Alias { netns, link, .. } => {
+                link::set_alias(self.at(netns)?, link, "").await?
+            }
             Resource::Port { link, flag } => link::set_port(&self.rtnl, link, *flag, false).await?,
             Resource::Address { netns, link, address } => {
                 address::delete(self.at(netns)?, link, *address).await?
@@ -165,6 +185,9 @@ impl Kernel {
             }
             Resource::Route { netns, route } => {
                 address::delete_route(self.at(netns)?, route).await?
+            }
+            Resource::Neighbour { netns, link, address, .. } => {
+                neighbour::delete(self.at(netns)?, link, *address).await?
             }
             Resource::Sysctl { netns, key, reset, value } => {
                 return self.set_sysctl(netns, key, reset.unwrap_or(value));
@@ -315,6 +338,11 @@ impl Link {
     /// Whether it is the other end of this veth.
     pub fn is_peer_of(&self, other: &Self) -> bool {
         self.kind == LinkKind::Veth && self.peer == Some(other.index)
+    }
+
+    /// Whether it is a macvlan on this link of the host's.
+    pub fn is_macvlan_on(&self, parent: &Self) -> bool {
+        self.kind == LinkKind::Macvlan && self.peer == Some(parent.index)
     }
 
     /// Whether a route leads by it.

@@ -1,4 +1,5 @@
-//! Who is on a bridge that is not ours: its neighbours and its forwarding table.
+//! Neighbours: who is on a bridge that is not ours, as its forwarding table tells too, and who is
+//! made known for good.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,8 +17,8 @@ use rtnetlink::packet_route::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{address::family, rtnl::Rtnl};
-use crate::model::Mac;
+use super::{address::family, link, rtnl::Rtnl};
+use crate::model::{LinkName, Mac};
 
 /// How long an answer of a neighbour on the same host takes at the most: a local bridge answers in
 /// well under a millisecond, a busy machine a little later.
@@ -65,10 +66,7 @@ pub(super) async fn heard(rtnl: &Rtnl, bridge: u32) -> Result<BTreeMap<IpAddr, S
 /// Asks a link's neighbours for an address, with the kernel's own ARP or neighbour discovery.
 /// Equivalent to `ip neigh replace ADDRESS dev LINK use` and a look at what came of it.
 pub(super) async fn who_has(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<Option<String>> {
-    let mut ask = NeighbourMessage::default();
-    ask.header.family = family(address);
-    ask.header.ifindex = index;
-    ask.attributes.push(NeighbourAttribute::Destination(address.into()));
+    let ask = message(index, address);
     // An entry that is stale would be believed for seconds before it is asked again.
     let forget = || rtnl.change(RouteNetlinkMessage::DelNeighbour(ask.clone()), 0);
     drop(forget().await);
@@ -81,11 +79,7 @@ pub(super) async fn who_has(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<
 
     let until = Instant::now() + PATIENCE;
     loop {
-        let mut look = NeighbourMessage::default();
-        look.header.family = family(address);
-        look.attributes.push(NeighbourAttribute::IfIndex(index));
-        let answer = read(rtnl, look).await?.into_iter().find(|n| n.address == Some(address));
-        match answer {
+        match of_link(rtnl, index, address).await? {
             Some(Neighbour { mac: Some(mac), state, .. }) if is_somebody(state) => {
                 return Ok(Some(mac.to_string()));
             }
@@ -96,6 +90,68 @@ pub(super) async fn who_has(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<
     }
     drop(forget().await);
     Ok(None)
+}
+
+/// Makes a neighbour known for good; `false` if it was. Equivalent to
+/// `ip neigh replace ADDRESS lladdr MAC dev LINK nud permanent`: what was learned gives way.
+pub(super) async fn create(
+    rtnl: &Rtnl,
+    link: &LinkName,
+    address: IpAddr,
+    mac: Mac,
+) -> Result<bool> {
+    if is_there(rtnl, link, address, mac).await? {
+        return Ok(false);
+    }
+    let mut message = message(link::index(rtnl, link.as_str()).await?, address);
+    message.header.state = NeighbourState::Permanent;
+    let octets = mac.octets().to_vec();
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(octets));
+    rtnl.change(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+        .await
+        .with_context(|| format!("cannot tell `{link}` where {address} is"))?;
+    Ok(true)
+}
+
+/// Equivalent to `ip neigh del ADDRESS dev LINK`. It has gone with its link, if that is gone.
+pub(super) async fn delete(rtnl: &Rtnl, name: &LinkName, address: IpAddr) -> Result<bool> {
+    let Some(link) = link::get(rtnl, name.as_str()).await? else { return Ok(false) };
+    let there = of_link(rtnl, link.index, address).await?;
+    if there.is_none_or(|n| n.state != NeighbourState::Permanent) {
+        return Ok(false);
+    }
+    let request = RouteNetlinkMessage::DelNeighbour(message(link.index, address));
+    rtnl.change(request, 0)
+        .await
+        .with_context(|| format!("cannot make `{name}` forget where {address} is"))?;
+    Ok(true)
+}
+
+/// Whether a neighbour is known for good.
+pub(super) async fn is_there(
+    rtnl: &Rtnl,
+    name: &LinkName,
+    address: IpAddr,
+    mac: Mac,
+) -> Result<bool> {
+    let Some(link) = link::get(rtnl, name.as_str()).await? else { return Ok(false) };
+    let there = of_link(rtnl, link.index, address).await?;
+    Ok(there.is_some_and(|n| n.state == NeighbourState::Permanent && n.mac == Some(mac)))
+}
+
+async fn of_link(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<Option<Neighbour>> {
+    let mut look = NeighbourMessage::default();
+    look.header.family = family(address);
+    look.attributes.push(NeighbourAttribute::IfIndex(index));
+    Ok(read(rtnl, look).await?.into_iter().find(|n| n.address == Some(address)))
+}
+
+fn message(index: u32, address: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family(address);
+    message.header.ifindex = index;
+    message.attributes.push(NeighbourAttribute::Destination(address.into()));
+    message
 }
 
 fn is_somebody(state: NeighbourState) -> bool {

@@ -52,6 +52,9 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// By which link.
     pub link: LinkName,
+    /// The address that what takes this route comes from (`RTA_PREFSRC`), if not the link's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
     /// `RTA_PRIORITY`, lower wins.
     pub metric: u32,
     /// Who made it (rtnetlink's `rtm_protocol`).
@@ -76,7 +79,12 @@ impl Route {
     /// A default route of netcord's own.
     pub fn default_by(gateway: IpAddr, link: LinkName) -> Self {
         let any = if gateway.is_ipv4() { ANY_IPV4 } else { ANY_IPV6 };
-        Self { destination: any, gateway: Some(gateway), link, metric: 0, protocol: Self::PROTOCOL }
+        Self { gateway: Some(gateway), ..Self::on(link, any) }
+    }
+
+    /// A route of netcord's own to whom a link leads to.
+    pub fn on(link: LinkName, destination: IpNetwork) -> Self {
+        Self { destination, gateway: None, link, source: None, metric: 0, protocol: Self::PROTOCOL }
     }
 }
 

@@ -27,6 +27,14 @@ impl Mac {
         Self::tagged([0xfe, 0x42], address)
     }
 
+    /// The address of a link of the host's own on a physical network, which must be no other's
+    /// there: made of who the host is there and what the link is for.
+    pub fn of_own_link(parent: Self, network: &str) -> Self {
+        let hash = stable_hash(&[&parent.0, network.as_bytes()]).to_be_bytes();
+        // "n", after the two bits that say "local" and "one only".
+        Self([0x02, 0x6e, hash[4], hash[5], hash[6], hash[7]])
+    }
+
     fn tagged(tag: [u8; 2], address: IpAddr) -> Self {
         let rest = match address {
             IpAddr::V4(v4) => v4.octets(),

@@ -14,7 +14,9 @@ use std::fmt;
 pub use endpoint::{Endpoint, Route, host_mac, host_name, next_ifname};
 pub use mac::Mac;
 pub use name::{LinkName, NetnsName};
-pub use network::{Mode, NamedNetns, Network, NetworkRecord, Parent, Source, Vlan};
+pub use network::{
+    Macvlan, MacvlanMode, Mode, NamedNetns, Network, NetworkRecord, Parent, Source, Vlan,
+};
 pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
 pub use subnet::{Subnet, overlap, pools, unique_local_prefix};
 pub use target::{Engine, Target};

@@ -37,6 +37,45 @@ pub struct Parent {
     /// The link is a VLAN that netcord made, and removes with the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vlan>,
+    /// Of a macvlan network: how its endpoints hang on the link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macvlan: Option<Macvlan>,
+}
+
+/// How the endpoints of a macvlan network hang on its parent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Macvlan {
+    /// Who of them reaches whom.
+    pub mode: MacvlanMode,
+    /// The host's own addresses, at most one of each family, that a macvlan of the host's makes
+    /// reachable; none: there is no such link, and host and endpoints do not reach each other.
+    pub host_access: Vec<IpAddr>,
+}
+
+/// Who of a link's macvlans reaches whom (`IFLA_MACVLAN_MODE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MacvlanMode {
+    /// Each other, at once.
+    Bridge,
+    /// Not each other, not even by way of the switch.
+    Private,
+    /// Each other by way of a switch that sends frames back where they came from.
+    Vepa,
+    /// There is one only, and it has the link to itself, with the link's own MAC.
+    Passthru,
+}
+
+impl MacvlanMode {
+    /// The word for it, `ip link`'s and docker's.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Private => "private",
+            Self::Vepa => "vepa",
+            Self::Passthru => "passthru",
+        }
+    }
 }
 
 /// A VLAN of a link.
@@ -91,6 +130,18 @@ impl Network {
     /// passes the host's firewall, and its ports are published. Others share theirs with strangers.
     pub fn is_private(&self) -> bool {
         self.mode == Mode::Bridge && !self.foreign
+    }
+
+    /// How the endpoints of a macvlan network hang on its parent.
+    pub fn macvlan(&self) -> Option<(&Parent, &Macvlan)> {
+        let parent = self.parent.as_ref()?;
+        Some((parent, parent.macvlan.as_ref()?))
+    }
+
+    /// Whether addresses of this subnet are netcord's to give: of a physical network only those of
+    /// a range that was set aside for it.
+    pub fn may_choose_from(&self, subnet: &Subnet) -> bool {
+        self.mode == Mode::Bridge || subnet.ip_range.is_some()
     }
 
     /// Whether it has a subnet of this family.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::{
     kernel::Kernel,
     model::{Endpoint, LinkName, NetnsName, Network, NetworkRecord, PublishedPort},
-    plan::{self, Change, Family, Plan, Record, Resource, Scope, Step, reverse},
+    plan::{self, Change, Family, Macvlan, Plan, Record, Resource, Scope, Step, reverse},
     state::State,
 };
 
@@ -147,8 +147,11 @@ fn is_of_lo(resource: &Resource) -> bool {
 
 fn place(resource: &Resource) -> Option<&NetnsName> {
     match resource {
-        Resource::Address { netns, .. }
+        Resource::Macvlan(Macvlan { netns, .. })
+        | Resource::Alias { netns, .. }
+        | Resource::Address { netns, .. }
         | Resource::Up { netns, .. }
+        | Resource::Neighbour { netns, .. }
         | Resource::Route { netns, .. }
         | Resource::Sysctl { netns, .. } => netns.as_ref(),
         _ => None,

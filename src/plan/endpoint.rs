@@ -1,7 +1,7 @@
 //! The plan of an endpoint: the notes' steps 7 to 9.
 
 use super::{
-    ALIAS_PREFIX, Place, Plan, PortFlag, Record, Resource, Step, Veth, netns::lo_up,
+    ALIAS_PREFIX, Place, Plan, PortFlag, Record, Resource, Step, Veth, macvlan, netns::lo_up,
     publish::publish,
 };
 use crate::model::{Endpoint, LinkName, Network, Route, host_mac};
@@ -10,47 +10,14 @@ use crate::model::{Endpoint, LinkName, Network, Route, host_mac};
 pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
     let inside = Some(endpoint.netns.clone());
     let recorded = Endpoint { ports: Vec::new(), ..endpoint.clone() };
-    let mut plan = vec![
-        Step::create(
-            "write down the endpoint: its address is taken from now on",
-            Resource::Record(Record::Endpoint {
-                network: network.name.clone(),
-                endpoint: recorded,
-            }),
-        ),
-        Step::create(
-            "a veth pair is a cable: one end in the bridge, the other inside the target",
-            Resource::Veth(Veth {
-                host: endpoint.host_ifname.clone(),
-                host_mac: host_mac(&endpoint.addresses).unwrap_or(endpoint.mac),
-                bridge: network.name.clone(),
-                netns: endpoint.netns.clone(),
-                peer: endpoint.ifname.clone(),
-                mac: endpoint.mac,
-                mtu: endpoint.mtu,
-            }),
-        ),
-        Step::create(
-            "the alias says whose link it is",
-            Resource::Alias {
-                link: endpoint.host_ifname.clone(),
-                alias: format!("{ALIAS_PREFIX}{}/{}", network.name, endpoint.netns),
-            },
-        ),
-        sysctl(
-            "a bridge port needs no addresses of its own",
-            None,
-            &endpoint.host_ifname,
-            "disable_ipv6",
-            "1",
-        ),
-    ];
-    if network.isolate {
-        plan.push(Step::create(
-            "an isolated port speaks to the bridge only, not to other endpoints",
-            Resource::Port { link: endpoint.host_ifname.clone(), flag: PortFlag::Isolated },
-        ));
-    }
+    let mut plan = vec![Step::create(
+        "write down the endpoint: its address is taken from now on",
+        Resource::Record(Record::Endpoint { network: network.name.clone(), endpoint: recorded }),
+    )];
+    plan.extend(match network.macvlan() {
+        Some((parent, wiring)) => macvlan::link(network, parent, wiring.mode, endpoint),
+        None => cable(network, endpoint),
+    });
     plan.extend(ipv6_inside(endpoint, &inside));
     if endpoint.raises_lo {
         plan.extend(lo_up(&inside));
@@ -70,10 +37,58 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
         Resource::Up { netns: inside.clone(), link: endpoint.ifname.clone() },
     ));
     plan.extend(routes(endpoint, &inside));
+    if let Some((_, wiring)) = network.macvlan() {
+        plan.extend(macvlan::host_access(network, wiring, endpoint));
+    }
     for port in &endpoint.ports {
         plan.extend(publish(network, endpoint, port, hairpin));
     }
     plan
+}
+
+/// A veth pair between the bridge and the inside.
+fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
+    let mut plan = vec![
+        Step::create(
+            "a veth pair is a cable: one end in the bridge, the other inside the target",
+            Resource::Veth(Veth {
+                host: endpoint.host_ifname.clone(),
+                host_mac: host_mac(&endpoint.addresses).unwrap_or(endpoint.mac),
+                bridge: network.name.clone(),
+                netns: endpoint.netns.clone(),
+                peer: endpoint.ifname.clone(),
+                mac: endpoint.mac,
+                mtu: endpoint.mtu,
+            }),
+        ),
+        Step::create(
+            "the alias says whose link it is",
+            Resource::Alias {
+                netns: None,
+                link: endpoint.host_ifname.clone(),
+                alias: alias(network, endpoint),
+            },
+        ),
+        sysctl(
+            "a bridge port needs no addresses of its own",
+            None,
+            &endpoint.host_ifname,
+            "disable_ipv6",
+            "1",
+        ),
+    ];
+    if network.isolate {
+        plan.push(Step::create(
+            "an isolated port speaks to the bridge only, not to other endpoints",
+            Resource::Port { link: endpoint.host_ifname.clone(), flag: PortFlag::Isolated },
+        ));
+    }
+    plan
+}
+
+/// Whose link it is.
+pub(super) fn alias(network: &Network, endpoint: &Endpoint) -> String {
+    format!("{ALIAS_PREFIX}{}/{}", network.name, endpoint.netns)
 }
 
 fn ipv6_inside(endpoint: &Endpoint, inside: &Place) -> Plan {

@@ -6,8 +6,10 @@ use std::fmt::Write;
 
 use ipnetwork::IpNetwork;
 
-use super::{Change, Family, LINK_GROUP, Place, PortFlag, Resource, Rule, Scope, Step, Veth};
-use crate::model::{NamedNetns, Route, Source};
+use super::{
+    Change, Family, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule, Scope, Step, Veth,
+};
+use crate::model::{NamedNetns, Route, Source, Vlan};
 
 /// The command that does what a step does, or `None` where there is nothing but netcord's own
 /// record to change.
@@ -25,9 +27,17 @@ pub fn command(step: &Step) -> Option<String> {
         Resource::Bridge { name, .. } => format!("ip link del {name}"),
         Resource::Veth(pair) if create => veth(pair),
         Resource::Veth(pair) => format!("ip link del {}", pair.host),
-        Resource::Alias { link, alias } => {
+        Resource::Macvlan(link) if create => macvlan(link),
+        Resource::Macvlan(Macvlan { netns, name, .. }) => {
+            format!("{} link del {name}", ip(netns))
+        }
+        Resource::Vlan { name, vlan: Vlan { trunk, id } } if create => {
+            format!("ip link add link {trunk} name {name} group {LINK_GROUP} type vlan id {id}")
+        }
+        Resource::Vlan { name, .. } => format!("ip link del {name}"),
+        Resource::Alias { netns, link, alias } => {
             let alias = if create { quote(alias) } else { "''".into() };
-            format!("ip link set dev {link} alias {alias}")
+            format!("{} link set dev {link} alias {alias}", ip(netns))
         }
         Resource::Port { link, flag } => {
             let flag = match flag {
@@ -57,6 +67,12 @@ pub fn command(step: &Step) -> Option<String> {
             format!("{} link set dev {link} {}", ip(netns), if create { "up" } else { "down" })
         }
         Resource::Route { netns, route } => self::route(netns, route, create),
+        Resource::Neighbour { netns, link, address, mac } if create => {
+            format!("{} neigh replace {address} lladdr {mac} dev {link} nud permanent", ip(netns))
+        }
+        Resource::Neighbour { netns, link, address, .. } => {
+            format!("{} neigh del {address} dev {link}", ip(netns))
+        }
         Resource::Sysctl { netns, key, value, reset } => {
             sysctl(netns, key, if create { value } else { reset.unwrap_or(value) })
         }
@@ -124,6 +140,16 @@ fn veth(pair: &Veth) -> String {
     )
 }
 
+fn macvlan(link: &Macvlan) -> String {
+    let Macvlan { netns, name, parent, mac, mtu, mode } = link;
+    let place = netns.as_ref().map(|name| format!(" netns {name}")).unwrap_or_default();
+    format!(
+        "ip link add link {parent} name {name} address {mac} mtu {mtu} group {LINK_GROUP}{place} \
+         type macvlan mode {}",
+        mode.as_str()
+    )
+}
+
 fn route(netns: &Place, route: &Route, create: bool) -> String {
     let verb = if create { "add" } else { "del" };
     let mut text = ip(netns);
@@ -140,6 +166,9 @@ fn route(netns: &Place, route: &Route, create: bool) -> String {
         let _ = write!(text, " via {gateway}");
     }
     let _ = write!(text, " dev {}", route.link);
+    if let Some(source) = route.source {
+        let _ = write!(text, " src {source}");
+    }
     if route.metric != 0 {
         let _ = write!(text, " metric {}", route.metric);
     }

@@ -9,15 +9,19 @@ mod endpoint;
 mod explain;
 mod firewall;
 mod flows;
+mod macvlan;
 mod netns;
 mod network;
 mod publish;
 
-use std::{borrow::Cow, fmt::Debug};
+use std::{borrow::Cow, fmt::Debug, net::IpAddr};
 
 use ipnetwork::IpNetwork;
 
-use crate::model::{Endpoint, LinkName, Mac, NamedNetns, NetnsName, Network, PublishedPort, Route};
+use crate::model::{
+    Endpoint, LinkName, Mac, MacvlanMode, NamedNetns, NetnsName, Network, PublishedPort, Route,
+    Vlan,
+};
 
 pub use endpoint::attach;
 pub use explain::{command, quote};
@@ -83,9 +87,20 @@ pub enum Resource {
     },
     /// A veth pair, born in place.
     Veth(Veth),
+    /// A macvlan, born in place.
+    Macvlan(Macvlan),
+    /// A VLAN of a link of the host's, down.
+    Vlan {
+        /// Its name.
+        name: LinkName,
+        /// Of which link, and which.
+        vlan: Vlan,
+    },
     /// A link's alias: whose it is.
     Alias {
-        /// The link, on the host.
+        /// Where.
+        netns: Place,
+        /// The link.
         link: LinkName,
         /// At most 255 bytes.
         alias: String,
@@ -119,6 +134,17 @@ pub enum Resource {
         netns: Place,
         /// The route, in the main table.
         route: Route,
+    },
+    /// Who has an address, known for good: nobody is asked, and nobody's word is believed.
+    Neighbour {
+        /// Where.
+        netns: Place,
+        /// By which link.
+        link: LinkName,
+        /// Whose.
+        address: IpAddr,
+        /// The link it is at.
+        mac: Mac,
     },
     /// A value below `/proc/sys`.
     Sysctl {
@@ -193,6 +219,23 @@ pub struct Veth {
     pub mac: Mac,
     /// Of both, bytes.
     pub mtu: u32,
+}
+
+/// A macvlan: a link with a MAC of its own on another link of the host's, down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Macvlan {
+    /// Where it is.
+    pub netns: Place,
+    /// Its name there.
+    pub name: LinkName,
+    /// On which link of the host's.
+    pub parent: LinkName,
+    /// Its address.
+    pub mac: Mac,
+    /// Bytes, no more than the parent's.
+    pub mtu: u32,
+    /// Which of the parent's macvlans it reaches.
+    pub mode: MacvlanMode,
 }
 
 /// A switch of a bridge port.
@@ -283,6 +326,10 @@ fn made_link(change: &Change) -> Option<[(Place, &LinkName); 2]> {
         Change::Create(Resource::Veth(v)) => {
             Some([(None, &v.host), (Some(v.netns.clone()), &v.peer)])
         }
+        Change::Create(Resource::Macvlan(m)) => {
+            Some([(m.netns.clone(), &m.name), (m.netns.clone(), &m.name)])
+        }
+        Change::Create(Resource::Vlan { name, .. }) => Some([(None, name), (None, name)]),
         _ => None,
     }
 }
@@ -290,10 +337,11 @@ fn made_link(change: &Change) -> Option<[(Place, &LinkName); 2]> {
 fn falls_with(resource: &Resource, made: &[(Place, &LinkName); 2]) -> bool {
     let on = |place: &Place, link: &str| made.iter().any(|(p, l)| p == place && l.as_str() == link);
     match resource {
-        Resource::Alias { link, .. } | Resource::Port { link, .. } => on(&None, link.as_str()),
-        Resource::Address { netns, link, .. } | Resource::Up { netns, link } => {
-            on(netns, link.as_str())
-        }
+        Resource::Port { link, .. } => on(&None, link.as_str()),
+        Resource::Alias { netns, link, .. }
+        | Resource::Address { netns, link, .. }
+        | Resource::Up { netns, link }
+        | Resource::Neighbour { netns, link, .. } => on(netns, link.as_str()),
         Resource::Route { netns, route } => on(netns, route.link.as_str()),
         // net/FAMILY/conf/LINK/NAME
         Resource::Sysctl { netns, key, .. } => {

@@ -1,9 +1,17 @@
-//! The plan of a bridge network.
+//! The plan of a network, and of a bridge network in particular.
 
 use std::borrow::Cow;
 
-use super::{ALIAS_PREFIX, Family, Plan, Record, Resource, Scope, Step, firewall};
+use super::{ALIAS_PREFIX, Family, Plan, Record, Resource, Scope, Step, firewall, macvlan};
 use crate::model::{LinkName, Network};
+
+/// Makes a network, `ra_links` are as of [`bridge`].
+pub fn create(network: &Network, ra_links: &[LinkName]) -> Plan {
+    match network.macvlan() {
+        Some((parent, wiring)) => macvlan::network(network, parent, wiring),
+        None => bridge(network, ra_links),
+    }
+}
 
 /// Makes a bridge network: a bridge whose address is the gateway, what may pass, forwarding.
 ///
@@ -12,7 +20,7 @@ use crate::model::{LinkName, Network};
 /// would lose its IPv6.
 ///
 /// Protections come before the bridge goes up, and before forwarding is turned on.
-pub fn create(network: &Network, ra_links: &[LinkName]) -> Plan {
+fn bridge(network: &Network, ra_links: &[LinkName]) -> Plan {
     let name = &network.name;
     let mut plan = vec![
         Step::create(
@@ -25,7 +33,7 @@ pub fn create(network: &Network, ra_links: &[LinkName]) -> Plan {
         ),
         Step::create(
             "the alias says whose link it is",
-            Resource::Alias { link: name.clone(), alias: alias(network) },
+            Resource::Alias { netns: None, link: name.clone(), alias: alias(network) },
         ),
     ];
     plan.extend(link_protections(network));

@@ -86,13 +86,8 @@ impl Chooser<'_> {
             if let Some(gateway) = gateway {
                 Self::check_gateway(*gateway, addresses)?;
             }
-            routes.push(Route {
-                destination: *destination,
-                gateway: *gateway,
-                link: ifname.clone(),
-                metric: 0,
-                protocol: Route::PROTOCOL,
-            });
+            let on_link = Route::on(ifname.clone(), *destination);
+            routes.push(Route { gateway: *gateway, ..on_link });
         }
         Ok(routes)
     }

@@ -1,0 +1,156 @@
+//! Macvlans and VLANs: links on top of a link of the host's.
+
+use std::os::fd::AsRawFd;
+
+use anyhow::{Context, Result};
+use nix::libc;
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoMacVlan, InfoVlan, LinkAttribute, LinkInfo, MacVlanMode,
+};
+
+use super::{
+    link::{self, Link, LinkKind},
+    netns::Netns,
+    rtnl::Rtnl,
+};
+use crate::{
+    error::Error,
+    model::{LinkName, MacvlanMode, Vlan},
+    plan::{LINK_GROUP, Macvlan},
+};
+
+/// Makes a macvlan in place, on the host or inside a namespace: one message, so it never has a
+/// name on the host that could be taken. Equivalent to `ip link add link PARENT name NAME address
+/// MAC mtu MTU group GROUP [netns NETNS] type macvlan mode MODE`.
+pub(super) async fn create(rtnl: &Rtnl, inside: Option<&Netns>, macvlan: &Macvlan) -> Result<bool> {
+    let Macvlan { name, parent, mac, mtu, mode, netns } = macvlan;
+    let lower = link::get(rtnl, parent.as_str()).await?.ok_or_else(|| {
+        Error::not_found(format!("link `{parent}`, the network's parent, is gone"))
+    })?;
+    let mode = self::mode(*mode);
+    let mut message = link::message([
+        LinkAttribute::IfName(name.to_string()),
+        LinkAttribute::Address(mac.octets().to_vec()),
+        LinkAttribute::Mtu(*mtu),
+        LinkAttribute::Group(LINK_GROUP),
+        LinkAttribute::Link(lower.index),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::MacVlan),
+            LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)])),
+        ]),
+    ]);
+    message.attributes.extend(inside.map(|n| LinkAttribute::NetNsFd(n.file().as_raw_fd())));
+    let error = match link::create(rtnl, message).await {
+        Ok(()) => return Ok(true),
+        Err(e) => e,
+    };
+    let place = netns.as_ref().map_or("the host".into(), |name| format!("`{name}`"));
+    match error.raw_os_error() {
+        Some(libc::EEXIST) => {
+            let there = link::get(inside.map_or(rtnl, Netns::rtnl), name.as_str()).await?;
+            let is_it = |l: &Link| {
+                l.is_ours()
+                    && l.is_macvlan_on(&lower)
+                    && (l.mac, l.mtu, l.macvlan_mode) == (Some(*mac), *mtu, Some(mode))
+            };
+            match there {
+                Some(there) if is_it(&there) => Ok(false),
+                Some(_) if inside.is_none() => Err(link::foreign(name)),
+                _ => Err(Error::conflict(format!("{place} already has a link `{name}`"))
+                    .hint("name the new one with `--ifname`")
+                    .into()),
+            }
+        }
+        // One in passthru mode has the parent to itself.
+        Some(libc::EINVAL) if *mtu <= lower.mtu => Err(Error::conflict(format!(
+            "link `{parent}` takes no more macvlan in this mode: one in passthru mode has a link \
+             to itself"
+        ))
+        .hint("detach what is there first, or take another mode")
+        .into()),
+        Some(libc::EBUSY) => Err(Error::conflict(format!(
+            "link `{parent}` is in use by something that takes all its frames: a bridge, a bond, \
+             or an ipvlan"
+        ))
+        .hint(format!("see what: `ip -d link show {parent}`"))
+        .into()),
+        _ => Err(link::lacking(error, "macvlan", "macvlan"))
+            .with_context(|| format!("cannot create macvlan `{name}` in {place}")),
+    }
+}
+
+/// Deletes a macvlan of ours; `false` if there is none. Equivalent to `ip link del NAME`.
+///
+/// Who lives with it may have given it another name: it still is one of ours, on that parent, and
+/// has its MAC.
+pub(super) async fn delete(host: &Rtnl, inside: &Rtnl, macvlan: &Macvlan) -> Result<bool> {
+    // It has fallen with its parent.
+    let Some(parent) = link::get(host, macvlan.parent.as_str()).await? else { return Ok(false) };
+    let mut ours: Vec<_> = link::all(inside, None)
+        .await?
+        .into_values()
+        .filter(|l| l.is_macvlan_on(&parent) && l.is_ours())
+        .filter(|l| l.name == macvlan.name.as_str() || l.mac == Some(macvlan.mac))
+        .collect();
+    ours.sort_by_key(|l| l.name != macvlan.name.as_str());
+    match ours.first() {
+        Some(link) => link::delete_this(inside, link).await,
+        None => Ok(false),
+    }
+}
+
+/// The error for a macvlan whose MAC another one of the same parent has.
+pub(super) fn mac_in_use(link: &Link) -> anyhow::Error {
+    let mac = link.mac.map(|m| m.to_string()).unwrap_or_default();
+    Error::conflict(format!(
+        "MAC {mac} of link `{}` is in use by another macvlan on the same parent",
+        link.name
+    ))
+    .hint("choose another with `--mac`, or detach the other")
+    .into()
+}
+
+/// Makes a VLAN of a link. Equivalent to
+/// `ip link add link TRUNK name NAME group GROUP type vlan id ID`.
+pub(super) async fn create_vlan(rtnl: &Rtnl, name: &LinkName, vlan: &Vlan) -> Result<bool> {
+    let Vlan { trunk, id } = vlan;
+    let lower = link::index(rtnl, trunk.as_str()).await?;
+    let message = link::message([
+        LinkAttribute::IfName(name.to_string()),
+        LinkAttribute::Group(LINK_GROUP),
+        LinkAttribute::Link(lower),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vlan),
+            LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(*id)])),
+        ]),
+    ]);
+    match link::create(rtnl, message).await {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {
+            // Its name, or its tag under another name.
+            let is_it = |l: &Link| {
+                l.kind == LinkKind::Vlan && (l.peer, l.vlan_id) == (Some(lower), Some(*id))
+            };
+            match link::get(rtnl, name.as_str()).await? {
+                Some(there) if there.is_ours() && is_it(&there) => Ok(false),
+                Some(_) => Err(link::foreign(name)),
+                None => {
+                    Err(Error::conflict(format!("VLAN {id} of `{trunk}` has another link already"))
+                        .hint("find it with `ip -d link show type vlan`, and make it the parent")
+                        .into())
+                }
+            }
+        }
+        Err(e) => Err(link::lacking(e, "VLAN", "8021q"))
+            .with_context(|| format!("cannot create VLAN `{name}`")),
+    }
+}
+
+fn mode(mode: MacvlanMode) -> MacVlanMode {
+    match mode {
+        MacvlanMode::Bridge => MacVlanMode::Bridge,
+        MacvlanMode::Private => MacVlanMode::Private,
+        MacvlanMode::Vepa => MacVlanMode::Vepa,
+        MacvlanMode::Passthru => MacVlanMode::Passthrough,
+    }
+}

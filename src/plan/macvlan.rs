@@ -1,0 +1,158 @@
+//! The plan of a macvlan network: each endpoint is a link with a MAC of its own on a link of the
+//! host's, which stays as it is.
+
+use ipnetwork::IpNetwork;
+
+use super::{ALIAS_PREFIX, Macvlan, Plan, Record, Resource, Step, endpoint::alias};
+use crate::model::{self, Endpoint, LinkName, MacvlanMode, Network, Parent, Route};
+
+/// Makes a macvlan network: nothing on the host, but the parent if it is a VLAN that is missing,
+/// and a link of the host's own if it is to be reached.
+pub(super) fn network(network: &Network, parent: &Parent, wiring: &model::Macvlan) -> Plan {
+    let mut plan = vec![Step::create(
+        "write down what was asked for, so that a later run can finish or undo it",
+        Resource::Record(Record::Network(network.clone())),
+    )];
+    if let Some(vlan) = &parent.vlan {
+        plan.push(Step::create(
+            "frames with this tag get a link of their own",
+            Resource::Vlan { name: parent.link.clone(), vlan: vlan.clone() },
+        ));
+        plan.push(whose(&parent.link, format!("{ALIAS_PREFIX}{}", parent.link)));
+        let why = "the endpoints are in the VLAN, the host is not";
+        plan.push(sysctl(why, "ipv6", &parent.link, "disable_ipv6", "1"));
+        plan.push(up(&parent.link));
+    }
+    if !wiring.host_access.is_empty() {
+        plan.extend(own_link(network, parent));
+    }
+    plan
+}
+
+/// The host's own macvlan. The kernel keeps frames apart that go between a parent's macvlans and
+/// the parent itself; between two macvlans they pass.
+///
+/// It has no address and says nothing on the wire: with the host's address at two MACs, neighbours
+/// would now send to the one, now to the other, and `rp_filter` would drop what comes to the wrong
+/// one. So host and endpoint are told each other's MAC, see [`host_access`], and nobody ever asks.
+fn own_link(network: &Network, parent: &Parent) -> Plan {
+    let name = &network.name;
+    let mut plan = vec![
+        Step::create(
+            "the host reaches its parent's macvlans by a macvlan of its own only",
+            Resource::Macvlan(Macvlan {
+                netns: None,
+                name: name.clone(),
+                parent: parent.link.clone(),
+                mac: network.mac,
+                mtu: network.mtu,
+                mode: MacvlanMode::Bridge,
+            }),
+        ),
+        whose(name, format!("{ALIAS_PREFIX}{name}")),
+        sysctl(
+            "the host has one address on the wire: this link must not answer for it too",
+            "ipv4",
+            name,
+            "arp_ignore",
+            "8",
+        ),
+    ];
+    if network.has_ipv6() {
+        let why = "nor announce or accept anything of IPv6's";
+        for (key, value) in [("accept_ra", "0"), ("accept_redirects", "0"), ("addr_gen_mode", "1")]
+        {
+            plan.push(sysctl(why, "ipv6", name, key, value));
+        }
+    } else {
+        let why = "an IPv4 network needs no IPv6, and what is off cannot be attacked";
+        plan.push(sysctl(why, "ipv6", name, "disable_ipv6", "1"));
+    }
+    plan.push(up(name));
+    plan
+}
+
+/// The link of an endpoint, born inside.
+pub(super) fn link(
+    network: &Network,
+    parent: &Parent,
+    mode: MacvlanMode,
+    endpoint: &Endpoint,
+) -> Plan {
+    let netns = Some(endpoint.netns.clone());
+    vec![
+        Step::create(
+            "a macvlan is a link with a MAC of its own on the wire of another",
+            Resource::Macvlan(Macvlan {
+                netns: netns.clone(),
+                name: endpoint.ifname.clone(),
+                parent: parent.link.clone(),
+                mac: endpoint.mac,
+                mtu: endpoint.mtu,
+                mode,
+            }),
+        ),
+        Step::create(
+            "the alias says whose link it is",
+            Resource::Alias {
+                netns,
+                link: endpoint.ifname.clone(),
+                alias: alias(network, endpoint),
+            },
+        ),
+    ]
+}
+
+/// Lets host and endpoint reach each other: each is told where the other is.
+pub(super) fn host_access(network: &Network, wiring: &model::Macvlan, endpoint: &Endpoint) -> Plan {
+    let mut plan = Plan::new();
+    for host in &wiring.host_access {
+        let Some(address) = endpoint.address(host.is_ipv4()) else { continue };
+        plan.push(Step::create(
+            "the endpoint is told where the host is: nobody answers for it on this wire",
+            Resource::Neighbour {
+                netns: Some(endpoint.netns.clone()),
+                link: endpoint.ifname.clone(),
+                address: *host,
+                mac: network.mac,
+            },
+        ));
+        let why = "the host reaches the endpoint by its own macvlan, not by the parent";
+        plan.push(Step::create(
+            why,
+            Resource::Neighbour {
+                netns: None,
+                link: network.name.clone(),
+                address,
+                mac: endpoint.mac,
+            },
+        ));
+        let to = Route::on(network.name.clone(), IpNetwork::from(address));
+        plan.push(Step::create(
+            why,
+            Resource::Route { netns: None, route: Route { source: Some(*host), ..to } },
+        ));
+    }
+    plan
+}
+
+fn whose(link: &LinkName, alias: String) -> Step {
+    let why = "the alias says whose link it is";
+    Step::create(why, Resource::Alias { netns: None, link: link.clone(), alias })
+}
+
+fn up(link: &LinkName) -> Step {
+    let why = "a link carries nothing until it is up";
+    Step::create(why, Resource::Up { netns: None, link: link.clone() })
+}
+
+fn sysctl(
+    why: &'static str,
+    family: &str,
+    link: &LinkName,
+    key: &str,
+    value: &'static str,
+) -> Step {
+    let key = format!("net/{family}/conf/{link}/{key}");
+    Step::create(why, Resource::Sysctl { netns: None, key, value: value.into(), reset: None })
+}
