@@ -11,7 +11,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     complete,
-    model::{LinkName, Mac, NetnsName, PortSpec, Protocol, Target},
+    model::{self, LinkName, Mac, NetnsName, PortSpec, Protocol, Target},
 };
 
 /// Wire anything that has a Linux network namespace
@@ -123,7 +123,15 @@ pub enum Verb {
         after_help = "Examples:\n  netcord bridge lab0\n  netcord bridge lab0 --subnet 10.9.0.0/24 --ipv6\n  netcord bridge back --internal"
     )]
     Bridge(Bridge),
+    /// Ensure a network in the physical one: endpoints are links on a link of the host's
+    #[command(
+        after_help = "Without --subnet, subnets and gateways are the parent's own. Addresses are chosen from the\nip-range only: all others are given by who runs the physical network, and asked for with\n`attach --ip`. The host and the endpoints reach each other with --host-access only.\n\nExamples:\n  netcord macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27\n  netcord macvlan lan0 --parent eth0 --host-access\n  netcord macvlan dmz0 --parent eth0.100 --subnet 10.9.0.0/24 --gateway 10.9.0.254"
+    )]
+    Macvlan(Macvlan),
     /// Ensure a network, in docker's words
+    #[command(
+        after_help = "Examples:\n  netcord create lab0\n  netcord create -d macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27"
+    )]
     Create(Create),
     /// Attach targets to a network
     #[command(
@@ -246,6 +254,62 @@ pub struct Bridge {
     pub label: Vec<(String, String)>,
 }
 
+/// `macvlan`
+#[derive(Args, Debug)]
+pub struct Macvlan {
+    /// The network's name: 15 bytes at most
+    #[arg(value_name = "NETWORK")]
+    pub name: LinkName,
+    /// The host's link that endpoints hang on; a VLAN of one (eth0.100) is made if it is missing
+    #[arg(long, value_name = "LINK")]
+    pub parent: LinkName,
+    /// Which endpoints reach each other
+    #[arg(long, value_name = "MODE", default_value = "bridge")]
+    pub mode: MacvlanMode,
+    /// A subnet; one of each family at most [default: those of the parent's own addresses]
+    #[arg(long, value_name = "CIDR")]
+    pub subnet: Vec<Cidr>,
+    /// The physical network's router [default: that of the host's default route by the parent]
+    #[arg(long, value_name = "IP")]
+    pub gateway: Vec<IpAddr>,
+    /// Where in the subnet addresses are given out from [default: nowhere, `attach` needs --ip]
+    #[arg(long, value_name = "CIDR")]
+    pub ip_range: Vec<Cidr>,
+    /// In bytes [default: the parent's, which is the most]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(68..=65535))]
+    pub mtu: Option<u32>,
+    /// Let the host and the endpoints reach each other, by a macvlan of the host's own
+    #[arg(long)]
+    pub host_access: bool,
+    /// Something of your own to remember
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub label: Vec<(String, String)>,
+}
+
+/// Which endpoints of a macvlan network reach each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MacvlanMode {
+    /// All, at once
+    Bridge,
+    /// None
+    Private,
+    /// All, by way of a switch that sends frames back where they came from
+    Vepa,
+    /// There is one only, and it has the parent to itself
+    Passthru,
+}
+
+impl From<MacvlanMode> for model::MacvlanMode {
+    fn from(mode: MacvlanMode) -> Self {
+        match mode {
+            MacvlanMode::Bridge => Self::Bridge,
+            MacvlanMode::Private => Self::Private,
+            MacvlanMode::Vepa => Self::Vepa,
+            MacvlanMode::Passthru => Self::Passthru,
+        }
+    }
+}
+
 /// `create`
 #[derive(Args, Debug)]
 pub struct Create {
@@ -255,6 +319,23 @@ pub struct Create {
     /// As of `bridge`
     #[command(flatten)]
     pub bridge: Bridge,
+    /// As of the verbs of other drivers
+    #[command(flatten)]
+    pub physical: Physical,
+}
+
+/// Flags of drivers with a parent.
+#[derive(Args, Debug)]
+pub struct Physical {
+    /// macvlan: the host's link that endpoints hang on
+    #[arg(long, value_name = "LINK")]
+    pub parent: Option<LinkName>,
+    /// macvlan: which endpoints reach each other [default: bridge]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<MacvlanMode>,
+    /// macvlan: let the host and the endpoints reach each other
+    #[arg(long)]
+    pub host_access: bool,
 }
 
 /// How a network is wired.
@@ -262,6 +343,8 @@ pub struct Create {
 pub enum Driver {
     /// A Linux bridge with the gateway's address on it
     Bridge,
+    /// Links on a link of the host's
+    Macvlan,
 }
 
 /// `attach`

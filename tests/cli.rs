@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::{Lab, NETCORD, Run};
 
-const VERBS: [(&str, &[&str]); 18] = [
+const VERBS: [(&str, &[&str]); 19] = [
     ("none", &["--of"]),
     ("host", &["CMD"]),
     ("container", &["CMD"]),
@@ -22,7 +22,20 @@ const VERBS: [(&str, &[&str]); 18] = [
             "--label",
         ],
     ),
-    ("create", &["--driver", "--subnet"]),
+    (
+        "macvlan",
+        &[
+            "--parent",
+            "--mode",
+            "--subnet",
+            "--gateway",
+            "--ip-range",
+            "--mtu",
+            "--host-access",
+            "--label",
+        ],
+    ),
+    ("create", &["--driver", "--subnet", "--parent"]),
     (
         "attach",
         &[

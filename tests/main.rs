@@ -34,6 +34,8 @@ mod lab;
 mod layers;
 /// Limits of the kernel.
 mod limits;
+/// Endpoints on the wire of the host's own link.
+mod macvlan;
 /// Targets that fight back.
 mod malice;
 /// Random sequences of verbs against a model.

@@ -18,6 +18,7 @@ pub use network::{
     Macvlan, MacvlanMode, Mode, NamedNetns, Network, NetworkRecord, Parent, Source, Vlan,
 };
 pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
+pub(crate) use subnet::network_of;
 pub use subnet::{Subnet, overlap, pools, unique_local_prefix};
 pub use target::{Engine, Target};
 

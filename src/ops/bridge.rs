@@ -1,12 +1,12 @@
 //! `bridge`, and `create -d bridge`: a network.
 
-use std::{collections::BTreeMap, fs, net::IpAddr};
+use std::{fs, net::IpAddr};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, differences::Differences};
+use super::{Changed, Host, clean, differences::Differences, subnets::Asked};
 use crate::{
     cli,
     error::{Error, Kind},
@@ -25,12 +25,13 @@ struct Made<'a> {
 }
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Bridge) -> Result<()> {
-    let wanted = subnets_asked_for(&args)?;
+    let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
+    let wanted = asked.subnets(Subnet::new)?;
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     let network = match state.networks().get(&args.name) {
         Some(there) => {
-            check_same(&args, &wanted, &there.network)?;
+            check_same(&args, &asked, &wanted, &there.network)?;
             there.network.clone()
         }
         None => new_network(host, &state, &args, wanted).await?,
@@ -44,37 +45,6 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Bridge) -> Result<()
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     let lines = [network.name.to_string()];
     host.output.result(&Changed::new(changed, Made { network: &network }), &lines)
-}
-
-/// The subnets as typed, each with its gateway and range.
-fn subnets_asked_for(args: &cli::Bridge) -> Result<Vec<Subnet>> {
-    let mut subnets: Vec<Subnet> = Vec::new();
-    for cli::Cidr(cidr) in &args.subnet {
-        if subnets.iter().any(|s| s.cidr.is_ipv4() == cidr.is_ipv4()) {
-            return Err(
-                Error::usage("--subnet: a network has one subnet of each family at most").into()
-            );
-        }
-        let inside = |ip: IpAddr| ip.is_ipv4() == cidr.is_ipv4();
-        let gateways: Vec<_> = args.gateway.iter().filter(|ip| inside(**ip)).collect();
-        let ranges: Vec<_> = args.ip_range.iter().filter(|r| inside(r.0.ip())).collect();
-        if gateways.len() > 1 || ranges.len() > 1 {
-            let message = format!("subnet {cidr} has one gateway and one ip-range at most");
-            return Err(Error::usage(message).into());
-        }
-        let (gateway, range) = (gateways.first().map(|ip| **ip), ranges.first().map(|r| r.0));
-        subnets.push(Subnet::new(*cidr, gateway, range)?);
-    }
-    let families = |ip: IpAddr| subnets.iter().any(|s| s.cidr.is_ipv4() == ip.is_ipv4());
-    let orphans = args.gateway.iter().copied().map(|ip| ("gateway", ip));
-    let orphans = orphans.chain(args.ip_range.iter().map(|r| ("ip-range", r.0.ip())));
-    if let Some((what, ip)) = orphans.into_iter().find(|(_, ip)| !families(*ip)) {
-        return Err(Error::usage(format!("{what} {ip} has no subnet to be in"))
-            .hint("give the subnet too, with `--subnet`")
-            .into());
-    }
-    subnets.sort_by_key(|s| s.cidr.is_ipv6());
-    Ok(subnets)
 }
 
 async fn new_network(
@@ -247,7 +217,12 @@ async fn router_advertised_links(kernel: &Kernel) -> Result<Vec<LinkName>> {
 }
 
 /// A network that is there must be as was asked for: nothing is changed to fit.
-fn check_same(args: &cli::Bridge, wanted: &[Subnet], there: &Network) -> Result<()> {
+fn check_same(
+    args: &cli::Bridge,
+    asked: &Asked<'_>,
+    wanted: &[Subnet],
+    there: &Network,
+) -> Result<()> {
     let name = &there.name;
     if there.foreign {
         return Err(Error::conflict(format!("bridge `{name}` is not netcord's"))
@@ -255,26 +230,10 @@ fn check_same(args: &cli::Bridge, wanted: &[Subnet], there: &Network) -> Result<
             .into());
     }
     let mut differences = Differences::default();
+    differences.compare("mode", Mode::Bridge.as_str(), there.mode.as_str());
+    asked.compare(wanted, there, &mut differences);
     let mut compare =
         |what: &str, wanted: String, found: String| differences.compare(what, wanted, found);
-    for subnet in wanted {
-        let same_family = |s: &&Subnet| s.cidr.is_ipv4() == subnet.cidr.is_ipv4();
-        let Some(found) = there.subnets.iter().find(same_family) else {
-            compare("subnet", subnet.cidr.to_string(), "missing".into());
-            continue;
-        };
-        let shown = |range: Option<IpNetwork>| range.map_or("none".into(), |r| r.to_string());
-        let gateway = |s: &Subnet| s.gateway.map_or("none".into(), |g| g.to_string());
-        compare("subnet", subnet.cidr.to_string(), found.cidr.to_string());
-        if found.cidr == subnet.cidr {
-            if args.gateway.iter().any(|g| subnet.contains(*g)) {
-                compare("gateway", gateway(subnet), gateway(found));
-            }
-            if subnet.ip_range.is_some() {
-                compare("ip-range", shown(subnet.ip_range), shown(found.ip_range));
-            }
-        }
-    }
     if args.ipv6 && !there.has_ipv6() {
         compare("IPv6", "wanted".into(), "off".into());
     }
@@ -288,11 +247,7 @@ fn check_same(args: &cli::Bridge, wanted: &[Subnet], there: &Network) -> Result<
     ] {
         compare(what, wanted.to_string(), found.to_string());
     }
-    let labels: BTreeMap<_, _> = args.label.iter().cloned().collect();
-    for (key, value) in &labels {
-        let found = there.labels.get(key).cloned();
-        compare(&format!("label {key}"), value.clone(), found.unwrap_or_else(|| "missing".into()));
-    }
+    differences.labels(&args.label, there);
     differences.refuse(
         &format!("network `{name}` exists"),
         &format!("use it as it is, or remove it first: `netcord rm {name}`"),

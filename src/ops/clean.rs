@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
-use super::{Host, removal};
+use super::{Host, liveness, removal};
 use crate::{
     apply,
     kernel::{Netns, named},
-    model::{Endpoint, NamedNetns, Network, NetworkRecord},
+    model::{Endpoint, Mode, NamedNetns, Network, NetworkRecord},
     plan::{Change, Plan, Record, Resource, Scope, Step, name, reverse},
     state::State,
 };
@@ -70,18 +70,27 @@ async fn bury(host: &mut Host<'_, '_>, state: &mut State, plan: &Plan) -> Result
     Ok(())
 }
 
-/// Endpoints whose host end is gone: it falls with the namespace of its peer.
+/// Endpoints whose host end is gone: it falls with the namespace of its peer. Of a macvlan, which
+/// has none, what is inside tells; what cannot be looked at is not taken for dead.
 async fn dead_endpoints(host: &Host<'_, '_>, state: &State) -> Result<Vec<(Network, Endpoint)>> {
     if state.endpoints().next().is_none() {
         return Ok(Vec::new());
     }
     let links = host.kernel.links().await?;
     let alive: std::collections::HashSet<_> = links.values().map(|l| l.name.as_str()).collect();
-    Ok(state
-        .endpoints()
-        .filter(|(_, endpoint)| !alive.contains(endpoint.host_ifname.as_str()))
-        .map(|(record, endpoint)| (record.network.clone(), endpoint.clone()))
-        .collect())
+    let mut dead = Vec::new();
+    for (NetworkRecord { network, .. }, endpoint) in state.endpoints() {
+        let is_dead = match network.mode {
+            Mode::Macvlan => {
+                matches!(liveness::inner(&host.kernel, network, endpoint).await, Ok(None))
+            }
+            Mode::Bridge | Mode::Underlay => !alive.contains(endpoint.host_ifname.as_str()),
+        };
+        if is_dead {
+            dead.push((network.clone(), endpoint.clone()));
+        }
+    }
+    Ok(dead)
 }
 
 /// Names of ours that no endpoint uses, and that lead nowhere or were made for one that a killed

@@ -1,10 +1,10 @@
 //! What is there and is not as was asked for: nothing is changed to fit.
 
-use std::fmt::Display;
+use std::{collections::BTreeMap, fmt::Display};
 
 use anyhow::Result;
 
-use crate::error::Error;
+use crate::{error::Error, model::Network};
 
 /// Differences, in words.
 #[derive(Debug, Default)]
@@ -16,6 +16,15 @@ impl Differences {
         let (wanted, found) = (wanted.to_string(), found.to_string());
         if wanted != found {
             self.0.push(format!("{what} is {found}, not {wanted}"));
+        }
+    }
+
+    /// Notes labels that were asked for and are others, or missing.
+    pub(super) fn labels(&mut self, wanted: &[(String, String)], there: &Network) {
+        let wanted: BTreeMap<_, _> = wanted.iter().map(|(k, v)| (k, v)).collect();
+        for (key, value) in wanted {
+            let found = there.labels.get(key).map_or("missing", String::as_str);
+            self.compare(&format!("label {key}"), value, found);
         }
     }
 

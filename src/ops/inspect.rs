@@ -7,7 +7,7 @@ use super::{
     Host,
     detach::everywhere,
     find,
-    ps::{State as EndpointState, States},
+    ps::{Seen, State as EndpointState, States},
 };
 use crate::{
     cli,
@@ -41,7 +41,7 @@ struct Shown {
     network: LinkName,
     state: EndpointState,
     #[serde(flatten)]
-    endpoint: Endpoint,
+    endpoint: Seen,
 }
 
 /// Something that was asked for: a network with its endpoints, or the endpoints of a target.
@@ -69,8 +69,11 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Inspect) -> Result<()> {
         let plan: Plan = subjects.iter().flat_map(|s| plan_of(&state, s, hairpin)).collect();
         host.output.script(&plan, |_| false)?;
     } else {
-        let states = States::read(host).await?;
-        let objects: Vec<_> = subjects.into_iter().map(|s| object(&states, s)).collect();
+        let states = States::read(&host.kernel).await?;
+        let mut objects = Vec::new();
+        for subject in subjects {
+            objects.push(object(&states, subject).await?);
+        }
         host.output.inspect(&objects)?;
     }
     failure.map_or(Ok(()), Err)
@@ -94,30 +97,39 @@ async fn subject(host: &Host<'_, '_>, state: &State, name: &str) -> Result<Subje
     }
 }
 
-fn object(states: &States, subject: Subject) -> Object {
-    let shown = |network: &Network, endpoint: Endpoint| Shown {
-        network: network.name.clone(),
-        state: states.of(&endpoint),
-        endpoint,
-    };
-    match subject {
-        Subject::Network(NetworkRecord { network, endpoints }) => Object::Network {
-            schema_version: SCHEMA_VERSION,
-            endpoints: endpoints.into_iter().map(|e| shown(&network, e)).collect(),
-            network,
-        },
+async fn object(states: &States<'_>, subject: Subject) -> Result<Object> {
+    Ok(match subject {
+        Subject::Network(NetworkRecord { network, endpoints }) => {
+            let mut shown = Vec::new();
+            for endpoint in endpoints {
+                shown.push(self::shown(states, &network, endpoint).await?);
+            }
+            Object::Network { schema_version: SCHEMA_VERSION, endpoints: shown, network }
+        }
         Subject::Target(target, endpoints) => {
             let first = endpoints.first().map(|(_, e)| (e.netns.to_string(), e.cookie));
             let (netns, cookie) = first.unwrap_or_default();
+            let mut shown = Vec::new();
+            for (network, endpoint) in endpoints {
+                shown.push(self::shown(states, &network, endpoint).await?);
+            }
             Object::Target {
                 schema_version: SCHEMA_VERSION,
                 target,
                 netns,
                 cookie,
-                endpoints: endpoints.into_iter().map(|(n, e)| shown(&n, e)).collect(),
+                endpoints: shown,
             }
         }
-    }
+    })
+}
+
+async fn shown(states: &States<'_>, network: &Network, endpoint: Endpoint) -> Result<Shown> {
+    Ok(Shown {
+        network: network.name.clone(),
+        state: states.of(network, &endpoint).await,
+        endpoint: Seen::new(network, endpoint)?,
+    })
 }
 
 fn plan_of(state: &State, subject: &Subject, hairpin: bool) -> Plan {

@@ -6,20 +6,27 @@
 //! - `removal`: reverse plans, and what others still need
 //! - `clean`: what died since the last command
 //! - `differences`: what is there and not as was asked for
+//! - `subnets`: subnets as typed, and as they are there
+//! - `parent`: the host's link by which a network is in the physical one
+//! - `liveness`: whether an endpoint without a host end lives
 //! - `rebuild`: records from the kernel's marks, when the files are lost
 
 mod attach;
 mod bridge;
 mod clean;
 mod container;
+mod create;
 mod detach;
 mod differences;
 mod find;
 mod inspect;
 mod lab;
+mod liveness;
 mod ls;
+mod macvlan;
 mod none;
 mod packaging;
+mod parent;
 mod port;
 mod prune;
 mod ps;
@@ -28,6 +35,7 @@ mod rebuild;
 mod removal;
 mod resolve;
 mod rm;
+mod subnets;
 mod unpublish;
 
 use std::ffi::OsString;
@@ -67,7 +75,8 @@ async fn dispatch(verb: Verb, dry_run: bool, output: Output, watch: &mut Watch<'
         Verb::Host(args) => container::host(&host, &args.command.command),
         Verb::Container(args) => container::run(&mut host, args).await,
         Verb::Bridge(args) => bridge::run(&mut host, args).await,
-        Verb::Create(args) => bridge::run(&mut host, args.bridge).await,
+        Verb::Macvlan(args) => macvlan::run(&mut host, args).await,
+        Verb::Create(args) => create::run(&mut host, args).await,
         Verb::Attach(args) => attach::run(&mut host, args).await,
         Verb::Detach(args) => detach::run(&mut host, args).await,
         Verb::Publish(args) => publish::run(&mut host, args).await,

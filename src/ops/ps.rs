@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Host, find};
+use super::{Host, find, liveness};
 use crate::{
     cli,
-    kernel::Link,
-    model::{Endpoint, LinkName},
+    kernel::{Kernel, Link},
+    model::{Endpoint, LinkName, Mode, Network, NetworkRecord},
     output::{Row, SCHEMA_VERSION, natural_order},
 };
 
@@ -19,7 +19,30 @@ struct Listed {
     network: LinkName,
     state: State,
     #[serde(flatten)]
-    endpoint: Endpoint,
+    endpoint: Seen,
+}
+
+/// An endpoint as users see it.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Seen {
+    /// As it is on record.
+    Whole(Endpoint),
+    /// Without the host end that it does not have.
+    Inside(serde_json::Value),
+}
+
+impl Seen {
+    pub(super) fn new(network: &Network, endpoint: Endpoint) -> Result<Self> {
+        if network.mode != Mode::Macvlan {
+            return Ok(Self::Whole(endpoint));
+        }
+        let mut value = serde_json::to_value(endpoint)?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("host_ifname");
+        }
+        Ok(Self::Inside(value))
+    }
 }
 
 /// How an endpoint is.
@@ -32,19 +55,34 @@ pub(super) enum State {
     Down,
     /// The link is gone, and its namespace with it.
     Dead,
+    /// Its link is inside only, where we may not look.
+    Unknown,
 }
 
-/// The state of each endpoint, by its host end.
-pub(super) struct States(HashMap<String, Link>);
+/// The state of each endpoint, by its host end, or, where it has none, by the link inside.
+pub(super) struct States<'a> {
+    kernel: &'a Kernel,
+    links: HashMap<String, Link>,
+}
 
-impl States {
-    pub(super) async fn read(host: &Host<'_, '_>) -> Result<Self> {
-        let links = host.kernel.links().await?;
-        Ok(Self(links.into_values().map(|l| (l.name.clone(), l)).collect()))
+impl<'a> States<'a> {
+    pub(super) async fn read(kernel: &'a Kernel) -> Result<Self> {
+        let links = kernel.links().await?;
+        Ok(Self { kernel, links: links.into_values().map(|l| (l.name.clone(), l)).collect() })
     }
 
-    pub(super) fn of(&self, endpoint: &Endpoint) -> State {
-        match self.0.get(endpoint.host_ifname.as_str()) {
+    pub(super) async fn of(&self, network: &Network, endpoint: &Endpoint) -> State {
+        let inner;
+        let link = if network.mode == Mode::Macvlan {
+            let Ok(found) = liveness::inner(self.kernel, network, endpoint).await else {
+                return State::Unknown;
+            };
+            inner = found;
+            inner.as_ref()
+        } else {
+            self.links.get(endpoint.host_ifname.as_str())
+        };
+        match link {
             None => State::Dead,
             Some(link) if link.up && link.carrier => State::Up,
             Some(_) => State::Down,
@@ -58,11 +96,12 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
         Some(name) => vec![find::network(&host.kernel, &state, name).await?],
         None => state.networks().values().cloned().collect(),
     };
-    let states = States::read(host).await?;
+    let states = States::read(&host.kernel).await?;
     let mut rows = Vec::new();
-    for record in records {
-        for endpoint in record.endpoints {
-            rows.push(row(record.network.name.clone(), states.of(&endpoint), endpoint));
+    for NetworkRecord { network, endpoints } in records {
+        for endpoint in endpoints {
+            let state = states.of(&network, &endpoint).await;
+            rows.push(row(&network, state, endpoint)?);
         }
     }
     rows.sort_by(|a, b| {
@@ -73,16 +112,20 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
     host.output.list(&header, &rows)
 }
 
-fn row(network: LinkName, state: State, endpoint: Endpoint) -> Row<Listed> {
+fn row(network: &Network, state: State, endpoint: Endpoint) -> Result<Row<Listed>> {
     let joined = |parts: Vec<String>| if parts.is_empty() { "-".into() } else { parts.join(", ") };
-    Row {
+    let host_link = match network.mode {
+        Mode::Macvlan => "-".into(),
+        Mode::Bridge | Mode::Underlay => endpoint.host_ifname.to_string(),
+    };
+    Ok(Row {
         cells: vec![
             endpoint.target.clone(),
-            network.to_string(),
+            network.name.to_string(),
             endpoint.ifname.to_string(),
             joined(endpoint.addresses.iter().map(ToString::to_string).collect()),
             endpoint.mac.to_string(),
-            endpoint.host_ifname.to_string(),
+            host_link,
             // Docker's form: what it leads to is the row's own address.
             joined(
                 endpoint
@@ -97,6 +140,11 @@ fn row(network: LinkName, state: State, endpoint: Endpoint) -> Row<Listed> {
             ),
             format!("{state:?}").to_lowercase(),
         ],
-        object: Listed { schema_version: SCHEMA_VERSION, network, state, endpoint },
-    }
+        object: Listed {
+            schema_version: SCHEMA_VERSION,
+            network: network.name.clone(),
+            state,
+            endpoint: Seen::new(network, endpoint)?,
+        },
+    })
 }

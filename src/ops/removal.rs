@@ -77,7 +77,12 @@ pub(super) fn port(
 pub(super) fn network(state: &State, network: &Network) -> Plan {
     let mut after = state.networks().clone();
     after.remove(&network.name);
-    reverse(&plan::create(network, &[]), |step| is_needed(step, &after, network, None))
+    let parent = network.parent.as_ref().map(|p| &p.link);
+    let shared = after.values().any(|r| r.network.parent.as_ref().map(|p| &p.link) == parent);
+    reverse(&plan::create(network, &[]), |step| {
+        let is_vlan = matches!(step.change.resource(), Resource::Vlan { .. });
+        (is_vlan && shared) || is_needed(step, &after, network, None)
+    })
 }
 
 /// The plan that takes our chains away where no network needs them.

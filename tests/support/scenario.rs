@@ -21,6 +21,22 @@ const ATTACHED: &str =
 const PUBLISHED: &str = "ip netns add web; netcord bridge lab0 --subnet 172.20.0.0/16
     netcord attach lab0 web -p 8080:80";
 
+/// A link whose wire leads to a neighbour, with addresses of both families, and what comes next.
+macro_rules! wired {
+    ($next:literal) => {
+        concat!(
+            "ip netns add web; ip netns add peer
+             ip link add eth0 address 02:00:00:00:00:01 type veth peer name wire netns peer
+             ip link set eth0 addrgenmode none; ip addr add 192.0.2.1/24 dev eth0
+             ip addr add 2001:db8::1/64 nodad dev eth0; ip link set eth0 up
+             ip -n peer link set wire addrgenmode none up
+             ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2
+             ",
+            $next
+        )
+    };
+}
+
 /// Every verb that changes something, in every shape that makes another plan.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "bridge", setup: "", command: "bridge lab0", inverse: "rm lab0" },
@@ -41,6 +57,30 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setup: "",
         command: "bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 --isolate",
         inverse: "rm lab0",
+    },
+    Scenario {
+        name: "macvlan",
+        setup: wired!(""),
+        command: "macvlan lan0 --parent eth0",
+        inverse: "rm lan0",
+    },
+    Scenario {
+        name: "macvlan_host_access",
+        setup: wired!(""),
+        command: "macvlan lan0 --parent eth0 --host-access",
+        inverse: "rm lan0",
+    },
+    Scenario {
+        name: "attach_macvlan",
+        setup: wired!("netcord macvlan lan0 --parent eth0"),
+        command: "attach lan0 web --ip 192.0.2.9",
+        inverse: "detach lan0 web",
+    },
+    Scenario {
+        name: "attach_macvlan_host_access",
+        setup: wired!("netcord macvlan lan0 --parent eth0 --host-access"),
+        command: "attach lan0 web --ip 192.0.2.9 --ip 2001:db8::9",
+        inverse: "detach lan0 web",
     },
     Scenario {
         name: "attach",

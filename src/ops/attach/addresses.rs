@@ -19,6 +19,11 @@ impl Chooser<'_> {
             if addresses.iter().any(|a: &IpNetwork| a.is_ipv4() == subnet.cidr.is_ipv4()) {
                 continue;
             }
+            // All others are for who runs the physical network to give, also in a family of which
+            // none was asked for.
+            if !network.may_choose_from(subnet) {
+                continue;
+            }
             let taken = self.taken.keys().copied().collect();
             let free = subnet.lowest_free(&taken).ok_or_else(|| {
                 let range = subnet.ip_range.unwrap_or(subnet.cidr);
@@ -31,6 +36,15 @@ impl Chooser<'_> {
             addresses.push(IpNetwork::new(free, subnet.cidr.prefix())?);
         }
         addresses.sort_by_key(IpNetwork::is_ipv6);
+        if addresses.is_empty() && !network.subnets.is_empty() {
+            return Err(Error::usage(format!(
+                "network `{}` has no range of addresses to choose from: they are given by who \
+                 runs the physical network",
+                network.name
+            ))
+            .hint("say which one is yours, with `--ip`; or make the network with `--ip-range`")
+            .into());
+        }
         if addresses.is_empty() {
             return Err(Error::usage(format!(
                 "bridge `{}` has no subnet to choose an address from",

@@ -47,7 +47,11 @@ impl<'a> Chooser<'a> {
             taken.extend(host.kernel.heard_on(&bridge).await?);
             taken.extend(engine::addresses(ENGINE_PATIENCE).await);
             for own in host.kernel.addresses_of(&bridge).await? {
-                taken.insert(own.ip(), format!("bridge `{}`", bridge.name));
+                let owner = match record.network.macvlan() {
+                    Some((parent, _)) => format!("the host, on `{}`", parent.link),
+                    None => format!("bridge `{}`", bridge.name),
+                };
+                taken.insert(own.ip(), owner);
             }
         }
         for endpoint in &record.endpoints {
@@ -101,6 +105,7 @@ impl<'a> Chooser<'a> {
         netns: &Netns,
     ) -> Result<Endpoint> {
         let (args, cookie) = (self.args, netns.cookie());
+        self.check_room()?;
         let links = netns.links().await?;
         let names: BTreeSet<_> = links.values().map(|l| l.name.clone()).collect();
         let ifname = match &args.ifname {
@@ -114,12 +119,13 @@ impl<'a> Chooser<'a> {
             None => next_ifname(&names),
         };
         let addresses = self.addresses(kernel).await?;
-        let mac = match (args.mac, addresses.first()) {
-            (Some(mac), _) => self.check_mac(mac)?,
-            (None, Some(address)) => Mac::of(address.ip()),
-            (None, None) => Mac::of([0, 0, 0, 0].into()),
+        let mac = match (self.mac_of_parent(), args.mac, addresses.first()) {
+            (Some(only), ..) => only,
+            (None, Some(mac), _) => self.check_mac(mac)?,
+            (None, None, Some(address)) => Mac::of(address.ip()),
+            (None, None, None) => Mac::of([0, 0, 0, 0].into()),
         };
-        let mtu = args.mtu.unwrap_or(self.bridge.mtu);
+        let mtu = self.mtu()?;
         if mtu < 1280 && addresses.iter().any(IpNetwork::is_ipv6) {
             return Err(
                 Error::usage(format!("MTU {mtu} is too small for IPv6, which needs 1280")).into()
@@ -149,7 +155,8 @@ impl<'a> Chooser<'a> {
     fn check_mac(&self, mac: Mac) -> Result<Mac> {
         let owner =
             self.record.endpoints.iter().find(|e| e.mac == mac).map(|e| format!("`{}`", e.target));
-        let bridge = (self.bridge.mac == Some(mac)).then(|| "the bridge itself".to_owned());
+        let bridge =
+            (self.bridge.mac == Some(mac)).then(|| format!("`{}` itself", self.bridge.name));
         match owner.or(bridge) {
             Some(owner) => Err(Error::conflict(format!("MAC {mac} is taken by {owner}"))
                 .hint("leave out `--mac` to have one derived from the address")

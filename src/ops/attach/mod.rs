@@ -2,6 +2,7 @@
 
 mod addresses;
 mod chooser;
+mod macvlan;
 mod routes;
 mod same;
 
@@ -9,19 +10,19 @@ use anyhow::Result;
 use serde::Serialize;
 
 use self::chooser::Chooser;
-use super::{Changed, Host, clean, find, resolve::resolve};
+use super::{Changed, Host, clean, find, ps::Seen, resolve::resolve};
 use crate::{
     cli::{self, Gateway},
     error::Error,
     kernel::{Kernel, Link},
-    model::{Endpoint, LinkName, Network},
+    model::{LinkName, Network},
     plan::{Change, Plan, Record, Resource, Scope, Step},
 };
 
 #[derive(Serialize)]
 struct Attached<'a> {
     network: &'a LinkName,
-    endpoints: &'a [Endpoint],
+    endpoints: Vec<Seen>,
 }
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Attach) -> Result<()> {
@@ -40,12 +41,14 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Attach) -> Result<()
     })
     .await?;
     let record = find::network(&host.kernel, &state, &args.network).await?;
+    macvlan::check_flags(&args, &record.network)?;
     let bridge = bridge(&host.kernel, &record.network).await?;
 
     let mut plan = Plan::new();
     if !state.networks().contains_key(&args.network) {
         plan.push(remember(&record.network));
     }
+    let network = record.network.clone();
     let mut chooser = Chooser::new(host, &args, record, bridge).await?;
     let mut endpoints = Vec::new();
     for (target, found) in found {
@@ -56,7 +59,8 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Attach) -> Result<()
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     let lines: Vec<_> =
         endpoints.iter().flat_map(|e| &e.addresses).map(|a| a.ip().to_string()).collect();
-    let now = Attached { network: &args.network, endpoints: &endpoints };
+    let seen: Result<_> = endpoints.into_iter().map(|e| Seen::new(&network, e)).collect();
+    let now = Attached { network: &args.network, endpoints: seen? };
     host.output.result(&Changed::new(changed, now), &lines)
 }
 
@@ -89,8 +93,11 @@ fn check_flags(args: &cli::Attach) -> Result<()> {
     Ok(())
 }
 
-/// The bridge of a network, which must be there.
+/// The bridge of a network, or the parent that its endpoints hang on, which must be there.
 async fn bridge(kernel: &Kernel, network: &Network) -> Result<Link> {
+    if let Some((parent, _)) = network.macvlan() {
+        return macvlan::parent(kernel, network, parent).await;
+    }
     let name = &network.name;
     kernel.link(name.as_str()).await?.ok_or_else(|| {
         Error::conflict(format!("network `{name}` is on record, and its bridge is gone"))

@@ -1,0 +1,175 @@
+//! `macvlan`, and `create -d macvlan`: a network in the physical one, on a link of the host's that
+//! stays as it is.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Changed, Host, clean, differences::Differences, parent, subnets::Asked};
+use crate::{
+    cli,
+    error::Error,
+    kernel::Link,
+    model::{Mac, Macvlan, MacvlanMode, Mode, Network, Parent, Subnet, Vlan},
+    plan,
+    state::State,
+};
+
+#[derive(Serialize)]
+struct Made<'a> {
+    network: &'a Network,
+}
+
+pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<()> {
+    let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
+    let mode = MacvlanMode::from(args.mode);
+    if args.host_access && mode != MacvlanMode::Bridge {
+        return Err(Error::usage(format!(
+            "--host-access: in mode {} the endpoints do not reach a macvlan of the host's either",
+            mode.as_str()
+        ))
+        .hint("leave out `--mode`, or `--host-access`")
+        .into());
+    }
+    let mut state = host.state_with_rebuilt().await?;
+    clean::dead(host, &mut state).await?;
+    let network = match state.networks().get(&args.name) {
+        Some(there) => {
+            check_same(&args, &asked, &there.network)?;
+            there.network.clone()
+        }
+        None => new_network(host, &state, &args, &asked).await?,
+    };
+    let plan = plan::create(&network, &[]);
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    tell(host, &network, mode);
+    let lines = [network.name.to_string()];
+    host.output.result(&Changed::new(changed, Made { network: &network }), &lines)
+}
+
+/// What surprises everybody once.
+fn tell(host: &Host<'_, '_>, network: &Network, mode: MacvlanMode) {
+    let Some((parent, wiring)) = network.macvlan() else { return };
+    if mode == MacvlanMode::Passthru {
+        host.output.note(&format!(
+            "who is attached has `{}` to itself: the host reaches nothing by it then",
+            parent.link
+        ));
+    } else if wiring.host_access.is_empty() {
+        host.output.note(&format!(
+            "the host and the endpoints of `{}` do not reach each other by `{}`, everybody else \
+             there does; `--host-access` makes them",
+            network.name, parent.link
+        ));
+    }
+}
+
+async fn new_network(
+    host: &Host<'_, '_>,
+    state: &State,
+    args: &cli::Macvlan,
+    asked: &Asked<'_>,
+) -> Result<Network> {
+    let (kernel, mode) = (&host.kernel, MacvlanMode::from(args.mode));
+    if kernel.link(args.name.as_str()).await?.is_some() {
+        return Err(Error::conflict(format!("a link `{}` exists already", args.name))
+            .hint("choose another name for the network")
+            .into());
+    }
+    let Found { link, vlan, lower } = found(host, state, args).await?;
+    parent::check_free(state, &args.name, &args.parent, Some(mode))?;
+    let subnets = parent::subnets(kernel, &args.parent, link.as_ref(), asked).await?;
+    let mtu = args.mtu.unwrap_or(lower.mtu);
+    if mtu > lower.mtu {
+        return Err(Error::usage(format!(
+            "MTU {mtu} is more than that of `{}`, {}",
+            lower.name, lower.mtu
+        ))
+        .into());
+    }
+    if mtu < 1280 && subnets.iter().any(|s| s.cidr.is_ipv6()) {
+        return Err(
+            Error::usage(format!("MTU {mtu} is too small for IPv6, which needs 1280")).into()
+        );
+    }
+    let host_access = match &link {
+        Some(link) if args.host_access => parent::own_addresses(kernel, link, &subnets).await?,
+        _ => Vec::new(),
+    };
+    if args.host_access && host_access.is_empty() {
+        let message = format!("--host-access: the host has no address on `{}`", args.parent);
+        return Err(Error::conflict(message)
+            .hint(format!("give it one first: `ip addr add ADDRESS/LEN dev {}`", args.parent))
+            .into());
+    }
+    let mac = lower.mac.unwrap_or_else(|| Mac::of([0, 0, 0, 0].into()));
+    Ok(Network {
+        name: args.name.clone(),
+        mode: Mode::Macvlan,
+        foreign: false,
+        mac: Mac::of_own_link(mac, args.name.as_str()),
+        mtu,
+        subnets,
+        internal: false,
+        isolate: false,
+        masquerade: false,
+        no_spoof: false,
+        parent: Some(Parent {
+            link: args.parent.clone(),
+            vlan,
+            macvlan: Some(Macvlan { mode, host_access }),
+        }),
+        labels: args.label.iter().cloned().collect(),
+    })
+}
+
+/// A parent: a link that is there, or a VLAN that is to be made.
+struct Found {
+    /// The parent, if it is there.
+    link: Option<Link>,
+    /// It is ours to make, and to remove.
+    vlan: Option<Vlan>,
+    /// The parent, or the trunk of a VLAN that is missing.
+    lower: Link,
+}
+
+async fn found(host: &Host<'_, '_>, state: &State, args: &cli::Macvlan) -> Result<Found> {
+    let (kernel, name) = (&host.kernel, &args.parent);
+    if kernel.link(name.as_str()).await?.is_none()
+        && let Some((vlan, trunk)) = parent::vlan(kernel, name).await?
+    {
+        return Ok(Found { link: None, vlan: Some(vlan), lower: trunk });
+    }
+    let link = parent::link(kernel, name).await?;
+    // A VLAN that another network of ours made goes with the last of them.
+    let parents = state.networks().values().filter_map(|r| r.network.parent.as_ref());
+    let vlan = parents.filter(|p| p.link == *name).find_map(|p| p.vlan.clone());
+    Ok(Found { lower: link.clone(), link: Some(link), vlan })
+}
+
+/// A network that is there must be as was asked for: nothing is changed to fit.
+fn check_same(args: &cli::Macvlan, asked: &Asked<'_>, there: &Network) -> Result<()> {
+    let name = &there.name;
+    let mut differences = Differences::default();
+    differences.compare("mode", Mode::Macvlan.as_str(), there.mode.as_str());
+    let cidrs: Vec<_> = there.subnets.iter().map(|s| s.cidr).collect();
+    let wanted = if asked.has_subnets() {
+        asked.subnets(Subnet::physical)?
+    } else {
+        asked.of(&cidrs, Subnet::physical)?
+    };
+    asked.compare(&wanted, there, &mut differences);
+    if let Some((parent, wiring)) = there.macvlan() {
+        differences.compare("parent", &args.parent, &parent.link);
+        let mode = MacvlanMode::from(args.mode);
+        differences.compare("macvlan mode", mode.as_str(), wiring.mode.as_str());
+        differences.compare("host-access", args.host_access, !wiring.host_access.is_empty());
+    }
+    if let Some(mtu) = args.mtu {
+        differences.compare("MTU", mtu, there.mtu);
+    }
+    differences.labels(&args.label, there);
+    differences.refuse(
+        &format!("network `{name}` exists"),
+        &format!("use it as it is, or remove it first: `netcord rm {name}`"),
+    )
+}

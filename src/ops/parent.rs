@@ -1,0 +1,157 @@
+//! The parent of a network in the physical one: a link of the host's, its subnets and its router.
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+
+use super::{find::did_you_mean, subnets::Asked};
+use crate::{
+    error::Error,
+    kernel::{Kernel, Link, LinkKind},
+    model::{LinkName, MacvlanMode, Network, Subnet, Vlan, network_of},
+    state::State,
+};
+
+/// Reads a parent.
+///
+/// # Errors
+/// If there is no such link, or it cannot be one: the loopback, what is no Ethernet, a bridge port.
+pub(super) async fn link(kernel: &Kernel, name: &LinkName) -> Result<Link> {
+    let Some(link) = kernel.link(name.as_str()).await? else {
+        return Err(missing(kernel, name).await);
+    };
+    let unusable = |why: &str| Error::conflict(format!("link `{name}` cannot be a parent: {why}"));
+    if *name == LinkName::loopback() || link.mac.is_none() {
+        let why = "it leads to no Ethernet, where each has a MAC of its own";
+        return Err(unusable(why).hint("take the link that leads to the physical network").into());
+    }
+    if let Some(master) = link.master {
+        let master = kernel.links().await?.remove(&master);
+        let master = master.map_or("another link".into(), |m| format!("`{}`", m.name));
+        return Err(unusable(&format!("it is a port of {master}, which takes all its frames"))
+            .hint(format!("make {master} the parent"))
+            .into());
+    }
+    if link.kind == LinkKind::Macvlan {
+        let why = "it is a macvlan itself, and the kernel would take the link below it";
+        return Err(unusable(why).hint("make the link below it the parent").into());
+    }
+    Ok(link)
+}
+
+async fn missing(kernel: &Kernel, name: &LinkName) -> anyhow::Error {
+    let links = kernel.links().await.unwrap_or_default();
+    let names: Vec<_> = links.into_values().map(|l| l.name).filter(|n| n != "lo").collect();
+    let hint = did_you_mean(name.as_str(), names.iter().map(String::as_str))
+        .unwrap_or_else(|| "see the host's links with `ip -br link`".into());
+    Error::not_found(format!("no link `{name}` to be the parent")).hint(hint).into()
+}
+
+/// The VLAN that a parent which is missing would be, by its name: `TRUNK.ID`, of a trunk that can
+/// be a parent itself.
+pub(super) async fn vlan(kernel: &Kernel, name: &LinkName) -> Result<Option<(Vlan, Link)>> {
+    let Some((trunk, id)) = name.as_str().rsplit_once('.') else { return Ok(None) };
+    let (Ok(trunk), Ok(id)) = (trunk.parse::<LinkName>(), id.parse::<u16>()) else {
+        return Ok(None);
+    };
+    // `eth0.0100` would be another name of the same.
+    if name.as_str() != format!("{trunk}.{id}") {
+        return Ok(None);
+    }
+    if !(1..=4094).contains(&id) {
+        return Err(Error::usage(format!("`{name}`: {id} is no VLAN, those are 1 to 4094")).into());
+    }
+    if kernel.link(trunk.as_str()).await?.is_none() {
+        return Err(missing(kernel, &trunk).await);
+    }
+    let link = link(kernel, &trunk).await?;
+    Ok(Some((Vlan { trunk, id }, link)))
+}
+
+/// Refuses a parent that another network of ours does not share.
+///
+/// The kernel gives a link to one macvlan in passthru mode, or to many in other modes.
+pub(super) fn check_free(
+    state: &State,
+    network: &LinkName,
+    parent: &LinkName,
+    mode: Option<MacvlanMode>,
+) -> Result<()> {
+    let others = state.networks().values().map(|r| &r.network);
+    let same_parent =
+        |n: &&Network| n.name != *network && n.parent.as_ref().is_some_and(|p| p.link == *parent);
+    for other in others.filter(same_parent) {
+        let theirs = other.macvlan().map(|(_, wiring)| wiring.mode);
+        let shares = |m: Option<MacvlanMode>| m.is_some_and(|m| m != MacvlanMode::Passthru);
+        if !(shares(mode) && shares(theirs)) {
+            let message = format!(
+                "link `{parent}` is the parent of network `{}` ({}) and cannot be shared",
+                other.name,
+                theirs.map_or(other.mode.as_str(), MacvlanMode::as_str)
+            );
+            return Err(Error::conflict(message)
+                .hint(format!(
+                    "take another link, or remove the other: `netcord rm {}`",
+                    other.name
+                ))
+                .into());
+        }
+    }
+    Ok(())
+}
+
+/// The subnets of a network on this parent: those that were asked for, or those of the parent's
+/// own addresses; each with the gateway that was asked for, or the host's own router there.
+///
+/// # Errors
+/// If there is none.
+pub(super) async fn subnets(
+    kernel: &Kernel,
+    parent: &LinkName,
+    link: Option<&Link>,
+    asked: &Asked<'_>,
+) -> Result<Vec<Subnet>> {
+    let mut subnets = if asked.has_subnets() {
+        asked.subnets(Subnet::physical)?
+    } else {
+        let own = match link {
+            Some(link) => kernel.addresses_of(link).await?,
+            None => Vec::new(),
+        };
+        let first = |is_ipv4: bool| {
+            // An address that is alone in its subnet (DHCPv6 gives /128) tells of no subnet.
+            let longest = if is_ipv4 { 31 } else { 127 };
+            own.iter().find(|a| a.is_ipv4() == is_ipv4 && a.prefix() <= longest)
+        };
+        let derived: Vec<_> =
+            [first(true), first(false)].into_iter().flatten().map(|a| network_of(*a)).collect();
+        if derived.is_empty() {
+            return Err(Error::usage(format!(
+                "link `{parent}` has no address to tell a subnet by"
+            ))
+            .hint("say which, with `--subnet`")
+            .into());
+        }
+        asked.of(&derived, Subnet::physical)?
+    };
+    let Some(link) = link else { return Ok(subnets) };
+    let routes = kernel.routes().await?;
+    for subnet in subnets.iter_mut().filter(|s| s.gateway.is_none()) {
+        let routers = routes.iter().filter(|r| r.destination.prefix() == 0 && link.carries(r));
+        let inside = routers.filter(|r| r.gateway.is_some_and(|g| subnet.contains(g)));
+        subnet.gateway = inside.min_by_key(|r| r.metric).and_then(|r| r.gateway);
+    }
+    Ok(subnets)
+}
+
+/// The host's own address in each of these subnets, by this link.
+pub(super) async fn own_addresses(
+    kernel: &Kernel,
+    link: &Link,
+    subnets: &[Subnet],
+) -> Result<Vec<IpAddr>> {
+    let own = kernel.addresses_of(link).await?;
+    let inside = |s: &Subnet| own.iter().map(IpNetwork::ip).find(|ip| s.contains(*ip));
+    Ok(subnets.iter().filter_map(inside).collect())
+}
