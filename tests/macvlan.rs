@@ -257,16 +257,16 @@ fn passthru_is_for_one() {
     lab.netcord("attach one0 web --ip 10.1.0.9").ok();
     lab.netcord("attach one0 web --ip 10.1.0.9").ok();
     lab.reaches("peer", "ping 10.1.0.9", "");
-    let before = lab.snapshot();
+    let before = settled(&lab);
     lab.netcord("attach one0 db --ip 10.1.0.10").fails(4, &["`web` has `nic` to itself"]);
     lab.netcord("macvlan two0 --parent nic --subnet 10.1.0.0/24").fails(4, &["one0", "passthru"]);
-    before.assert_same(&lab.snapshot(), "the second is refused");
+    before.assert_same(&settled(&lab), "the second is refused");
     lab.netcord("detach one0 web").ok();
     // Somebody else's macvlan is in the way: the kernel says so.
     lab.sh("ip link add link nic name theirs type macvlan mode bridge").ok();
-    let before = lab.snapshot();
+    let before = settled(&lab);
     lab.netcord("attach one0 db --ip 10.1.0.10").fails(4, &["passthru mode has a link to itself"]);
-    before.assert_same(&lab.snapshot(), "the kernel refused");
+    before.assert_same(&settled(&lab), "the kernel refused");
 }
 
 #[test]

@@ -33,7 +33,10 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
         ));
     }
     plan.push(Step::create(
-        "the inner end goes up last: now the cable has carrier",
+        match network.macvlan() {
+            Some(_) => "the link goes up last: from now on it is on the wire",
+            None => "the inner end goes up last: now the cable has carrier",
+        },
         Resource::Up { netns: inside.clone(), link: endpoint.ifname.clone() },
     ));
     plan.extend(routes(endpoint, &inside));
