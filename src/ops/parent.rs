@@ -138,8 +138,8 @@ pub(super) async fn subnets(
     let Some(link) = link else { return Ok(subnets) };
     let routes = kernel.routes().await?;
     for subnet in subnets.iter_mut().filter(|s| s.gateway.is_none()) {
-        let routers = routes.iter().filter(|r| r.destination.prefix() == 0 && link.carries(r));
-        let inside = routers.filter(|r| r.gateway.is_some_and(|g| subnet.contains(g)));
+        let defaults = routes.iter().filter(|r| r.destination.prefix() == 0 && link.carries(r));
+        let inside = defaults.filter(|r| r.gateway.is_some_and(|g| subnet.contains(g)));
         subnet.gateway = inside.min_by_key(|r| r.metric).and_then(|r| r.gateway);
     }
     Ok(subnets)

@@ -27,7 +27,7 @@ struct Listed {
 #[serde(untagged)]
 pub(super) enum Seen {
     /// As it is on record.
-    Whole(Endpoint),
+    Whole(Box<Endpoint>),
     /// Without the host end that it does not have.
     Inside(serde_json::Value),
 }
@@ -35,7 +35,7 @@ pub(super) enum Seen {
 impl Seen {
     pub(super) fn new(network: &Network, endpoint: Endpoint) -> Result<Self> {
         if network.mode != Mode::Macvlan {
-            return Ok(Self::Whole(endpoint));
+            return Ok(Self::Whole(Box::new(endpoint)));
         }
         let mut value = serde_json::to_value(endpoint)?;
         if let Some(fields) = value.as_object_mut() {

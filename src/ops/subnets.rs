@@ -77,13 +77,13 @@ impl<'a> Asked<'a> {
                 .hint("give the subnet too, with `--subnet`")
                 .into());
         }
-        let mut made = Vec::new();
+        let mut complete = Vec::new();
         for cidr in subnets {
             let range = self.ranges.iter().copied().find(|r| r.is_ipv4() == cidr.is_ipv4());
-            made.push(make(*cidr, self.gateway(cidr.is_ipv4()), range)?);
+            complete.push(make(*cidr, self.gateway(cidr.is_ipv4()), range)?);
         }
-        made.sort_by_key(|s| s.cidr.is_ipv6());
-        Ok(made)
+        complete.sort_by_key(|s| s.cidr.is_ipv6());
+        Ok(complete)
     }
 
     /// Notes where a network that is there is not as was asked for.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Change, Family, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule, Scope, Step, Veth,
+    Change, Family, Flows, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule, Scope, Step, Veth,
 };
 use crate::model::{NamedNetns, Route, Source, Vlan};
 
@@ -24,7 +24,6 @@ pub fn command(step: &Step) -> Option<String> {
         Resource::Bridge { name, mac, mtu } if create => {
             format!("ip link add {name} address {mac} mtu {mtu} group {LINK_GROUP} type bridge")
         }
-        Resource::Bridge { name, .. } => format!("ip link del {name}"),
         Resource::Veth(pair) if create => veth(pair),
         Resource::Veth(pair) => format!("ip link del {}", pair.host),
         Resource::Macvlan(link) if create => macvlan(link),
@@ -34,7 +33,9 @@ pub fn command(step: &Step) -> Option<String> {
         Resource::Vlan { name, vlan: Vlan { trunk, id } } if create => {
             format!("ip link add link {trunk} name {name} group {LINK_GROUP} type vlan id {id}")
         }
-        Resource::Vlan { name, .. } => format!("ip link del {name}"),
+        Resource::Bridge { name, .. } | Resource::Vlan { name, .. } => {
+            format!("ip link del {name}")
+        }
         Resource::Alias { netns, link, alias } => {
             let alias = if create { quote(alias) } else { "''".into() };
             format!("{} link set dev {link} alias {alias}", ip(netns))
@@ -93,31 +94,28 @@ pub fn command(step: &Step) -> Option<String> {
             }
             (false, _) => iptables(rule, "-D"),
         },
-        Resource::Flows(flows) => {
-            let family = if flows.host_ip.is_ipv4() { "ipv4" } else { "ipv6" };
-            let address = match flows.host_ip {
-                ip if ip.is_unspecified() => String::new(),
-                ip => format!(" --orig-dst {ip}"),
-            };
-            let one = |port: &str| {
-                format!(
-                    "conntrack -D -f {family} -p {}{address} --orig-port-dst {port} 2>/dev/null || true",
-                    flows.protocol
-                )
-            };
-            let ports = flows.ports;
-            if ports.count() == 1 {
-                one(&ports.first.to_string())
-            } else {
-                format!(
-                    "for port in $(seq {} {}); do {}; done",
-                    ports.first,
-                    ports.last,
-                    one("\"$port\"")
-                )
-            }
-        }
+        Resource::Flows(flows) => self::flows(flows),
     })
+}
+
+fn flows(flows: &Flows) -> String {
+    let family = if flows.host_ip.is_ipv4() { "ipv4" } else { "ipv6" };
+    let address = match flows.host_ip {
+        ip if ip.is_unspecified() => String::new(),
+        ip => format!(" --orig-dst {ip}"),
+    };
+    let one = |port: &str| {
+        format!(
+            "conntrack -D -f {family} -p {}{address} --orig-port-dst {port} 2>/dev/null || true",
+            flows.protocol
+        )
+    };
+    let ports = flows.ports;
+    if ports.count() == 1 {
+        one(&ports.first.to_string())
+    } else {
+        format!("for port in $(seq {} {}); do {}; done", ports.first, ports.last, one("\"$port\""))
+    }
 }
 
 fn name(named: &NamedNetns, create: bool) -> String {

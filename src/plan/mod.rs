@@ -322,14 +322,15 @@ pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
 /// A link that a change makes, on the host or, as the peer of a veth, in a namespace.
 fn made_link(change: &Change) -> Option<[(Place, &LinkName); 2]> {
     match change {
-        Change::Create(Resource::Bridge { name, .. }) => Some([(None, name), (None, name)]),
+        Change::Create(Resource::Bridge { name, .. } | Resource::Vlan { name, .. }) => {
+            Some([(None, name), (None, name)])
+        }
         Change::Create(Resource::Veth(v)) => {
             Some([(None, &v.host), (Some(v.netns.clone()), &v.peer)])
         }
         Change::Create(Resource::Macvlan(m)) => {
             Some([(m.netns.clone(), &m.name), (m.netns.clone(), &m.name)])
         }
-        Change::Create(Resource::Vlan { name, .. }) => Some([(None, name), (None, name)]),
         _ => None,
     }
 }
