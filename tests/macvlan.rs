@@ -302,6 +302,44 @@ fn who_renames_its_link_is_detached_all_the_same() {
 }
 
 #[test]
+fn a_lost_record_is_made_anew_with_the_network() {
+    for flags in ["", "--host-access"] {
+        let lab = wired();
+        let before = lab.snapshot();
+        let network = format!("macvlan lan0 --parent eth0 {RANGES} {flags}");
+        lab.netcord(&network).ok();
+        lab.netcord("attach lan0 web").ok();
+        let whole = settled(&lab);
+        lab.sh("rm -r /run/netcord").ok();
+        if !flags.is_empty() {
+            lab.netcord("attach lan0 web").fails(3, &["record of network `lan0` was lost"]);
+        }
+        lab.netcord(&network).ok();
+        assert_eq!(lab.netcord("attach lan0 web").ok(), "192.0.2.64\n2001:db8::40");
+        whole.assert_same(&settled(&lab), "converged");
+        assert_eq!(lab.netcord("attach lan0 db").ok(), "192.0.2.65\n2001:db8::41");
+        lab.netcord("detach lan0 web db").ok();
+        lab.netcord("rm lan0").ok();
+        // Who brought it up was in the record.
+        lab.sh("ip -n web link set lo down; ip -n web addr flush dev lo").ok();
+        before.assert_same(&lab.snapshot(), "removed");
+    }
+}
+
+#[test]
+fn an_ipv6_router_may_be_known_by_its_link_local_address() {
+    let lab = wired();
+    lab.sh("ip -6 route replace default via fe80::2 dev eth0").ok();
+    lab.netcord(&format!("macvlan lan0 --parent eth0 {RANGES}")).ok();
+    lab.netcord("attach lan0 web").ok();
+    lab.sh("ip -n web -6 route show default | grep -q 'via fe80::2 dev eth0'
+            ip -n peer addr add 2001:db8:1::1/128 nodad dev lo")
+        .ok();
+    lab.reaches("web", "ping 2001:db8:1::1", "");
+    lab.netcord("macvlan lan1 --parent eth0 --subnet 2001:db8::/64 --gateway fe80::2").ok();
+}
+
+#[test]
 fn there_are_scenarios_of_macvlan() {
     assert!(SCENARIOS.iter().filter(|s| s.name.contains("macvlan")).count() >= 3);
 }

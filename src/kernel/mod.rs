@@ -28,7 +28,7 @@ use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    model::NetnsName,
+    model::{NetnsName, is_link_local},
     plan::{Change, Place, Resource, Veth},
 };
 pub use address::{LinkAddress, TableRoute};
@@ -358,15 +358,11 @@ impl Link {
 
 /// The addresses of a link that are more than link-local, IPv4 first.
 fn global_addresses(all: &[LinkAddress], link: &Link) -> Vec<IpNetwork> {
-    let link_local = |ip: IpAddr| match ip {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
     let mut found: Vec<_> = all
         .iter()
         .filter(|a| link.has(a))
         .map(|a| a.address)
-        .filter(|a| !link_local(a.ip()))
+        .filter(|a| !is_link_local(a.ip()))
         .collect();
     found.sort_by_key(IpNetwork::is_ipv6);
     found

@@ -18,8 +18,8 @@ pub use network::{
     Macvlan, MacvlanMode, Mode, NamedNetns, Network, NetworkRecord, Parent, Source, Vlan,
 };
 pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
-pub(crate) use subnet::network_of;
 pub use subnet::{Subnet, overlap, pools, unique_local_prefix};
+pub(crate) use subnet::{is_link_local, network_of};
 pub use target::{Engine, Target};
 
 /// A value that cannot be: what is wrong with it, and perhaps what would be right.

@@ -87,7 +87,7 @@ pub struct Vlan {
     pub id: u16,
 }
 
-/// A network: the segment that endpoints are attached to, known by its bridge's link name.
+/// A network: the segment that endpoints are attached to. A bridge that is one has its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Network {

@@ -74,7 +74,8 @@ impl Subnet {
         Ok(subnet)
     }
 
-    /// A subnet of a physical network: as of [`Subnet::new`], with no gateway but the one there is.
+    /// A subnet of a physical network: as of [`Subnet::new`], with no gateway but the one there is,
+    /// which IPv6 routers prefer to be known by their link-local address.
     ///
     /// # Errors
     /// As of [`Subnet::new`].
@@ -83,7 +84,8 @@ impl Subnet {
         gateway: Option<IpAddr>,
         ip_range: Option<IpNetwork>,
     ) -> Result<Self, Invalid> {
-        Ok(Self { gateway, ..Self::new(cidr, gateway, ip_range)? })
+        let inside = gateway.filter(|g| !(g.is_ipv6() && cidr.is_ipv6() && is_link_local(*g)));
+        Ok(Self { gateway, ..Self::new(cidr, inside, ip_range)? })
     }
 
     /// A subnet that somebody else's bridge has an address in.
@@ -152,6 +154,14 @@ impl Subnet {
 /// The subnet of an address with its length.
 pub(crate) fn network_of(address: IpNetwork) -> IpNetwork {
     IpNetwork::new(address.network(), address.prefix()).unwrap_or(address)
+}
+
+/// Whether an address is of its link only.
+pub(crate) fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
 }
 
 /// Whether two blocks share an address; host bits do not count.

@@ -29,6 +29,11 @@ pub(super) async fn network(
             let network = foreign(kernel, name, &link).await?;
             Ok(NetworkRecord { network, endpoints: Vec::new() })
         }
+        Some(link) if link.kind == LinkKind::Macvlan && link.is_ours() => {
+            Err(Error::not_found(format!("the record of network `{name}` was lost"))
+                .hint("make the network again, as it was made; what is attached is found then")
+                .into())
+        }
         Some(_) => {
             Err(Error::not_found(format!("`{name}` is a link but not a bridge, so no network"))
                 .hint("make a network with `netcord bridge NETWORK`")

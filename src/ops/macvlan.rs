@@ -4,12 +4,12 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, differences::Differences, parent, subnets::Asked};
+use super::{Changed, Host, clean, differences::Differences, parent, rebuild, subnets::Asked};
 use crate::{
     cli,
     error::Error,
-    kernel::Link,
-    model::{Mac, Macvlan, MacvlanMode, Mode, Network, Parent, Subnet, Vlan},
+    kernel::{Link, LinkKind},
+    model::{Mac, Macvlan, MacvlanMode, Mode, Network, NetworkRecord, Parent, Subnet, Vlan},
     plan,
     state::State,
 };
@@ -37,7 +37,14 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<(
             check_same(&args, &asked, &there.network)?;
             there.network.clone()
         }
-        None => new_network(host, &state, &args, &asked).await?,
+        None => {
+            let network = new_network(host, &state, &args, &asked).await?;
+            let endpoints = rebuild::inside(&host.kernel, &network).await?;
+            if !endpoints.is_empty() {
+                state.adopt(NetworkRecord { network: network.clone(), endpoints })?;
+            }
+            network
+        }
     };
     let plan = plan::create(&network, &[]);
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
@@ -70,7 +77,9 @@ async fn new_network(
     asked: &Asked<'_>,
 ) -> Result<Network> {
     let (kernel, mode) = (&host.kernel, MacvlanMode::from(args.mode));
-    if kernel.link(args.name.as_str()).await?.is_some() {
+    // Our own link is there already if the record of it was lost.
+    let is_own = |l: &Link| args.host_access && l.kind == LinkKind::Macvlan && l.is_ours();
+    if kernel.link(args.name.as_str()).await?.is_some_and(|link| !is_own(&link)) {
         return Err(Error::conflict(format!("a link `{}` exists already", args.name))
             .hint("choose another name for the network")
             .into());

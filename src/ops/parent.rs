@@ -9,7 +9,7 @@ use super::{find::did_you_mean, subnets::Asked};
 use crate::{
     error::Error,
     kernel::{Kernel, Link, LinkKind},
-    model::{LinkName, MacvlanMode, Network, Subnet, Vlan, network_of},
+    model::{LinkName, MacvlanMode, Network, Subnet, Vlan, is_link_local, network_of},
     state::State,
 };
 
@@ -66,6 +66,11 @@ pub(super) async fn vlan(kernel: &Kernel, name: &LinkName) -> Result<Option<(Vla
         return Err(missing(kernel, &trunk).await);
     }
     let link = link(kernel, &trunk).await?;
+    if !link.up {
+        return Err(Error::conflict(format!("link `{trunk}` is down, and its VLANs with it"))
+            .hint(format!("bring it up first: `ip link set {trunk} up`"))
+            .into());
+    }
     Ok(Some((Vlan { trunk, id }, link)))
 }
 
@@ -139,7 +144,10 @@ pub(super) async fn subnets(
     let routes = kernel.routes().await?;
     for subnet in subnets.iter_mut().filter(|s| s.gateway.is_none()) {
         let defaults = routes.iter().filter(|r| r.destination.prefix() == 0 && link.carries(r));
-        let inside = defaults.filter(|r| r.gateway.is_some_and(|g| subnet.contains(g)));
+        let inside = defaults.filter(|r| {
+            let family = |g: IpAddr| g.is_ipv4() == subnet.cidr.is_ipv4();
+            r.gateway.is_some_and(|g| subnet.contains(g) || (family(g) && is_link_local(g)))
+        });
         subnet.gateway = inside.min_by_key(|r| r.metric).and_then(|r| r.gateway);
     }
     Ok(subnets)

@@ -11,6 +11,7 @@ use crate::{
     kernel::{Kernel, Link, LinkKind, Netns},
     model::{
         Endpoint, LinkName, Mac, Mode, NetnsName, Network, NetworkRecord, PublishedPort, Subnet,
+        host_name,
     },
     plan::ALIAS_PREFIX,
     state::State,
@@ -131,6 +132,51 @@ async fn endpoint(network: &Network, port: &Link) -> Result<Option<Endpoint>> {
     let Some(inner) = links.values().find(|l| l.is_peer_of(port)) else {
         return Ok(Some(endpoint));
     };
+    look_inside(&mut endpoint, &open, inner).await?;
+    Ok(Some(endpoint))
+}
+
+/// The endpoints of a macvlan network whose record was lost, as far as the names in `/run/netns`
+/// lead to them: they have no mark on the host. So they are not found until the network is asked
+/// for again, but then their addresses are not given out twice.
+pub(super) async fn inside(kernel: &Kernel, network: &Network) -> Result<Vec<Endpoint>> {
+    let Some((parent, _)) = network.macvlan() else { return Ok(Vec::new()) };
+    let Some(parent) = kernel.link(parent.link.as_str()).await? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for netns in kernel.netns_names() {
+        // What cannot be entered cannot have been made by us either, or is about to be gone.
+        let Ok(Some(open)) = Netns::of_name(&netns) else { continue };
+        let links = open.links().await?;
+        // Of several names of a namespace the one that it was attached by.
+        let mark = format!("{ALIAS_PREFIX}{}/{netns}", network.name);
+        let is_it = |l: &&Link| l.is_macvlan_on(&parent) && l.alias.as_ref() == Some(&mark);
+        for inner in links.values().filter(is_it) {
+            let Ok(ifname) = inner.name.parse() else { continue };
+            let mut endpoint = Endpoint {
+                target: netns.to_string(),
+                netns: netns.clone(),
+                cookie: open.cookie(),
+                host_ifname: host_name(&network.name, open.cookie(), &ifname, 0),
+                ifname,
+                mac: inner.mac.unwrap_or(network.mac),
+                mtu: inner.mtu,
+                addresses: Vec::new(),
+                gateways: Vec::new(),
+                routes: Vec::new(),
+                replaced: Vec::new(),
+                raises_lo: false,
+                ports: Vec::new(),
+            };
+            look_inside(&mut endpoint, &open, inner).await?;
+            found.push(endpoint);
+        }
+    }
+    found.sort_by(|a, b| a.addresses.cmp(&b.addresses));
+    Ok(found)
+}
+
+/// What the inner link of an endpoint tells of it.
+async fn look_inside(endpoint: &mut Endpoint, open: &Netns, inner: &Link) -> Result<()> {
     endpoint.cookie = open.cookie();
     endpoint.addresses = open.addresses(inner).await?;
     endpoint.mac = inner.mac.unwrap_or(endpoint.mac);
@@ -145,5 +191,5 @@ async fn endpoint(network: &Network, port: &Link) -> Result<Option<Endpoint>> {
             endpoint.routes.push(route.by(&endpoint.ifname));
         }
     }
-    Ok(Some(endpoint))
+    Ok(())
 }
