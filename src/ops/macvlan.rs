@@ -32,19 +32,16 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<(
     }
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
-    let network = match state.networks().get(&args.name) {
-        Some(there) => {
-            check_same(&args, &asked, &there.network)?;
-            there.network.clone()
+    let network = if let Some(there) = state.networks().get(&args.name) {
+        check_same(&args, &asked, &there.network)?;
+        there.network.clone()
+    } else {
+        let network = new_network(host, &state, &args, &asked).await?;
+        let endpoints = rebuild::inside(&host.kernel, &network).await?;
+        if !endpoints.is_empty() {
+            state.adopt(NetworkRecord { network: network.clone(), endpoints })?;
         }
-        None => {
-            let network = new_network(host, &state, &args, &asked).await?;
-            let endpoints = rebuild::inside(&host.kernel, &network).await?;
-            if !endpoints.is_empty() {
-                state.adopt(NetworkRecord { network: network.clone(), endpoints })?;
-            }
-            network
-        }
+        network
     };
     let plan = plan::create(&network, &[]);
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
