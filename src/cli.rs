@@ -123,6 +123,13 @@ pub enum Verb {
         after_help = "Examples:\n  netcord bridge lab0\n  netcord bridge lab0 --subnet 10.9.0.0/24 --ipv6\n  netcord bridge back --internal"
     )]
     Bridge(Bridge),
+    /// Ensure a bridge that takes over a link of the host's: endpoints in the physical network
+    #[command(
+        after_help = "The link's addresses, routes, policy rules and neighbours move to the bridge, and back with `rm`.\nOn a terminal, or with --confirm, the move is undone unless `netcord confirm` comes in time.\n\nExamples:\n  netcord underlay mydr0 --parent eth0 --ip-range 192.168.1.64/27 --takeover\n  netcord confirm mydr0\n  netcord attach mydr0 web"
+    )]
+    Underlay(Underlay),
+    /// Keep an underlay network that would be undone otherwise
+    Confirm(Confirm),
     /// Ensure a network, in docker's words
     Create(Create),
     /// Attach targets to a network
@@ -167,6 +174,9 @@ pub enum Verb {
     Completions(Completions),
     /// Print the manual page, or write one a verb
     Man(Man),
+    /// Undo an underlay network unless it is confirmed: not for people
+    #[command(hide = true)]
+    Watchdog(Watchdog),
 }
 
 /// A command after `--`.
@@ -244,6 +254,53 @@ pub struct Bridge {
     /// Something of your own to remember
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub label: Vec<(String, String)>,
+}
+
+/// `underlay`
+#[derive(Args, Debug)]
+pub struct Underlay {
+    /// The network's name, which is the bridge's: 15 bytes at most
+    #[arg(value_name = "NETWORK")]
+    pub name: LinkName,
+    /// The host's link that the bridge takes over
+    #[arg(long, value_name = "LINK")]
+    pub parent: LinkName,
+    /// Which addresses of the physical network are ours to give [default: none]
+    #[arg(long, value_name = "CIDR")]
+    pub ip_range: Vec<Cidr>,
+    /// The endpoints' gateway [default: the host's, by that link]
+    #[arg(long, value_name = "IP")]
+    pub gateway: Vec<IpAddr>,
+    /// Undo it unless `netcord confirm` comes within this time [default: 60 on a terminal]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86400))]
+    pub confirm: Option<u32>,
+    /// Keep it without asking: for scripts
+    #[arg(long, conflicts_with = "confirm")]
+    pub no_confirm: bool,
+    /// Also if the host is reached by this link, or reaches the outside by it
+    #[arg(long)]
+    pub takeover: bool,
+    /// Endpoints do not reach each other, only the host and the outside
+    #[arg(long)]
+    pub isolate: bool,
+    /// Something of your own to remember
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub label: Vec<(String, String)>,
+}
+
+/// `confirm`
+#[derive(Args, Debug)]
+pub struct Confirm {
+    /// The network [default: whatever waits for it]
+    #[arg(value_name = "NETWORK", add = ArgValueCompleter::new(complete::networks))]
+    pub name: Option<LinkName>,
+}
+
+/// `watchdog`
+#[derive(Args, Debug)]
+pub struct Watchdog {
+    /// The network
+    pub name: LinkName,
 }
 
 /// `create`

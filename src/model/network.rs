@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, LinkName, Mac, NetnsName, Subnet};
+use super::{Belongings, Endpoint, LinkName, Mac, NetnsName, Subnet};
 
 /// How a network is wired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,19 @@ pub struct Parent {
     /// The link is a VLAN that netcord made, and removes with the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vlan>,
+    /// Of an underlay network: its move is not settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Box<Moving>>,
+}
+
+/// A link's belongings on their way to a bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moving {
+    /// What hung on the link before: the list by which the move is undone.
+    pub belongings: Belongings,
+    /// When it is undone unless it is confirmed: seconds since the host's start
+    /// (`CLOCK_BOOTTIME`). `None`: it is being made.
+    pub deadline: Option<u64>,
 }
 
 /// A VLAN of a link.
@@ -91,6 +104,21 @@ impl Network {
     /// passes the host's firewall, and its ports are published. Others share theirs with strangers.
     pub fn is_private(&self) -> bool {
         self.mode == Mode::Bridge && !self.foreign
+    }
+
+    /// The move of an underlay network, if it is not settled.
+    pub fn moving(&self) -> Option<&Moving> {
+        self.parent.as_ref()?.moving.as_deref()
+    }
+
+    /// The same, with its move settled, or not.
+    #[must_use]
+    pub fn with_moving(&self, moving: Option<Moving>) -> Self {
+        let mut network = self.clone();
+        if let Some(parent) = &mut network.parent {
+            parent.moving = moving.map(Box::new);
+        }
+        network
     }
 
     /// Whether it has a subnet of this family.

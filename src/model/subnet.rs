@@ -74,6 +74,20 @@ impl Subnet {
         Ok(subnet)
     }
 
+    /// A subnet of a physical network: as of [`Subnet::new`], with no gateway but the one there is.
+    ///
+    /// # Errors
+    /// As of [`Subnet::new`].
+    pub fn physical(
+        cidr: IpNetwork,
+        gateway: Option<IpAddr>,
+        ip_range: Option<IpNetwork>,
+    ) -> Result<Self, Invalid> {
+        // A router of IPv6 is known by its link-local address, which everybody there reaches.
+        let near = |g: &IpAddr| matches!(g, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        Ok(Self { gateway, ..Self::new(cidr, gateway.filter(|g| !near(g)), ip_range)? })
+    }
+
     /// A subnet that somebody else's bridge has an address in.
     pub fn of_bridge_address(address: IpNetwork) -> Self {
         Self { cidr: network_of(address), gateway: Some(address.ip()), ip_range: None }

@@ -11,6 +11,7 @@
 mod attach;
 mod bridge;
 mod clean;
+mod confirm;
 mod container;
 mod detach;
 mod differences;
@@ -28,7 +29,9 @@ mod rebuild;
 mod removal;
 mod resolve;
 mod rm;
+mod underlay;
 mod unpublish;
+mod watchdog;
 
 use std::ffi::OsString;
 
@@ -67,6 +70,9 @@ async fn dispatch(verb: Verb, dry_run: bool, output: Output, watch: &mut Watch<'
         Verb::Host(args) => container::host(&host, &args.command.command),
         Verb::Container(args) => container::run(&mut host, args).await,
         Verb::Bridge(args) => bridge::run(&mut host, args).await,
+        Verb::Underlay(args) => underlay::run(&mut host, args).await,
+        Verb::Confirm(args) => confirm::run(&mut host, args).await,
+        Verb::Watchdog(args) => watchdog::run(&mut host, &args.name).await,
         Verb::Create(args) => bridge::run(&mut host, args.bridge).await,
         Verb::Attach(args) => attach::run(&mut host, args).await,
         Verb::Detach(args) => detach::run(&mut host, args).await,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     kernel::Kernel,
-    model::{Endpoint, LinkName, NetnsName, Network, NetworkRecord, PublishedPort},
+    model::{Endpoint, LinkName, Mode, NetnsName, Network, NetworkRecord, PublishedPort},
     plan::{self, Change, Family, Plan, Record, Resource, Scope, Step, reverse},
     state::State,
 };
@@ -75,9 +75,14 @@ pub(super) fn port(
 
 /// The plan that takes a network of ours away, that nothing is attached to.
 pub(super) fn network(state: &State, network: &Network) -> Plan {
+    of(state, network, &plan::create(network, &[]))
+}
+
+/// The reverse of the plan that made a network.
+pub(super) fn of(state: &State, network: &Network, plan: &Plan) -> Plan {
     let mut after = state.networks().clone();
     after.remove(&network.name);
-    reverse(&plan::create(network, &[]), |step| is_needed(step, &after, network, None))
+    reverse(plan, |step| is_needed(step, &after, network, None))
 }
 
 /// The plan that takes our chains away where no network needs them.
@@ -100,7 +105,7 @@ fn is_needed(
     let mut ports = endpoints().flat_map(|e| &e.ports);
     let family = family(step.change.resource());
     match step.scope {
-        Scope::Own => false,
+        Scope::Own | Scope::Run => false,
         Scope::Host => true,
         Scope::EndpointPorts => {
             endpoints().any(|e| Some(&e.host_ifname) == host_ifname && !e.ports.is_empty())
@@ -116,7 +121,10 @@ fn is_needed(
 }
 
 fn needs_firewall(record: &NetworkRecord, family: Family) -> bool {
-    if record.network.is_private() {
+    if record.network.mode == Mode::Underlay {
+        // Where bridged frames meet iptables.
+        true
+    } else if record.network.is_private() {
         record.network.subnets.iter().any(|s| Family::of(s.cidr.network()) == family)
     } else {
         let mut ports = record.endpoints.iter().flat_map(|e| &e.ports);

@@ -6,7 +6,9 @@ use std::fmt::Write;
 
 use ipnetwork::IpNetwork;
 
-use super::{Change, Family, LINK_GROUP, Place, PortFlag, Resource, Rule, Scope, Step, Veth};
+use super::{
+    Change, Family, Flows, Keeper, LINK_GROUP, Place, PortFlag, Resource, Rule, Scope, Step, Veth,
+};
 use crate::model::{NamedNetns, Route, Source};
 
 /// The command that does what a step does, or `None` where there is nothing but netcord's own
@@ -20,11 +22,23 @@ pub fn command(step: &Step) -> Option<String> {
         Resource::Record(_) => return None,
         Resource::Name(named) => name(named, create),
         Resource::Bridge { name, mac, mtu } if create => {
-            format!("ip link add {name} address {mac} mtu {mtu} group {LINK_GROUP} type bridge")
+            format!(
+                "ip link add {name} address {mac} mtu {mtu} group {LINK_GROUP} type bridge \
+                 stp_state 0 forward_delay 0"
+            )
         }
         Resource::Bridge { name, .. } => format!("ip link del {name}"),
         Resource::Veth(pair) if create => veth(pair),
         Resource::Veth(pair) => format!("ip link del {}", pair.host),
+        Resource::Keeper(Keeper { bridge, port, loose }) if create => format!(
+            "ip link add {port} master {bridge} group {LINK_GROUP} type veth peer name {loose}"
+        ),
+        Resource::Keeper(Keeper { port, .. }) => format!("ip link del {port}"),
+        Resource::Ready { link } => format!(
+            "until [ \"$(cat /sys/class/net/{link}/operstate)\" != down ] && \
+             [ -z \"$(ip -6 addr show dev {link} tentative)\" ]; do sleep 0.01; done"
+        ),
+        Resource::Moved(moved) => moved.command(create),
         Resource::Alias { link, alias } => {
             let alias = if create { quote(alias) } else { "''".into() };
             format!("ip link set dev {link} alias {alias}")
@@ -77,31 +91,28 @@ pub fn command(step: &Step) -> Option<String> {
             }
             (false, _) => iptables(rule, "-D"),
         },
-        Resource::Flows(flows) => {
-            let family = if flows.host_ip.is_ipv4() { "ipv4" } else { "ipv6" };
-            let address = match flows.host_ip {
-                ip if ip.is_unspecified() => String::new(),
-                ip => format!(" --orig-dst {ip}"),
-            };
-            let one = |port: &str| {
-                format!(
-                    "conntrack -D -f {family} -p {}{address} --orig-port-dst {port} 2>/dev/null || true",
-                    flows.protocol
-                )
-            };
-            let ports = flows.ports;
-            if ports.count() == 1 {
-                one(&ports.first.to_string())
-            } else {
-                format!(
-                    "for port in $(seq {} {}); do {}; done",
-                    ports.first,
-                    ports.last,
-                    one("\"$port\"")
-                )
-            }
-        }
+        Resource::Flows(flows) => self::flows(flows),
     })
+}
+
+fn flows(flows: &Flows) -> String {
+    let family = if flows.host_ip.is_ipv4() { "ipv4" } else { "ipv6" };
+    let address = match flows.host_ip {
+        ip if ip.is_unspecified() => String::new(),
+        ip => format!(" --orig-dst {ip}"),
+    };
+    let one = |port: &str| {
+        format!(
+            "conntrack -D -f {family} -p {}{address} --orig-port-dst {port} 2>/dev/null || true",
+            flows.protocol
+        )
+    };
+    let ports = flows.ports;
+    if ports.count() == 1 {
+        one(&ports.first.to_string())
+    } else {
+        format!("for port in $(seq {} {}); do {}; done", ports.first, ports.last, one("\"$port\""))
+    }
 }
 
 fn name(named: &NamedNetns, create: bool) -> String {

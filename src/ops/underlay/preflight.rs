@@ -1,0 +1,115 @@
+//! What must be so before a link is taken over, and what must be asked for expressly.
+
+use std::{env, fs, net::IpAddr, path::Path};
+
+use anyhow::Result;
+
+use crate::{
+    cli,
+    error::Error,
+    kernel::{Kernel, Link, LinkKind},
+    model::Belongings,
+    ops::{Host, find::did_you_mean},
+};
+
+/// The link, if it can be taken over.
+pub(super) async fn parent(kernel: &Kernel, args: &cli::Underlay) -> Result<Link> {
+    let name = args.parent.as_str();
+    let links = kernel.links().await?;
+    let Some(link) = links.values().find(|l| l.name == name).cloned() else {
+        let names = links.values().map(|l| l.name.as_str());
+        let hint = did_you_mean(name, names).unwrap_or_else(|| "see `ip link`".into());
+        return Err(Error::not_found(format!("no link `{name}`")).hint(hint).into());
+    };
+    let refuse = |why: String, hint: String| Err(Error::conflict(why).hint(hint).into());
+    let cannot = |why: &str| format!("`{name}` cannot be taken over: {why}");
+    if link.kind == LinkKind::Bridge {
+        let hint = format!("it is a network already: `netcord attach {name} TARGET`");
+        return refuse(cannot("it is a bridge itself"), hint);
+    }
+    if link.mac.is_none() {
+        let hint = "only Ethernet can be bridged".to_owned();
+        return refuse(cannot("it is no Ethernet link"), hint);
+    }
+    if Path::new("/sys/class/net").join(name).join("wireless").exists() {
+        let hint = "an access point speaks to one MAC only; use `netcord bridge`".to_owned();
+        return refuse(cannot("it is wireless"), hint);
+    }
+    if let Some(master) = links.values().find(|master| link.is_port_of(master)) {
+        if master.name == args.name.as_str() && master.is_ours() {
+            return Ok(link);
+        }
+        let hint = format!("use it: `netcord attach {} TARGET`", master.name);
+        return refuse(cannot(&format!("it is a port of `{}`", master.name)), hint);
+    }
+    if let Some(upper) = links.values().find(|upper| upper.is_upper_of(&link)) {
+        let hint = format!("what `{}` receives would go to the bridge instead", upper.name);
+        return refuse(cannot(&format!("`{}` is on top of it", upper.name)), hint);
+    }
+    if !link.carrier {
+        let hint = format!("`ip link set {name} up`, and see what it is plugged into");
+        return refuse(cannot("it is down, or has no carrier"), hint);
+    }
+    if let Some(there) = links.values().find(|l| l.name == args.name.as_str() && !l.is_ours()) {
+        let message = format!("a link `{}` exists and is not netcord's", there.name);
+        return refuse(message, "choose another name".to_owned());
+    }
+    Ok(link)
+}
+
+/// Whoever could be cut off must want it expressly.
+pub(super) async fn check_takeover(
+    host: &Host<'_, '_>,
+    args: &cli::Underlay,
+    belongings: &Belongings,
+) -> Result<()> {
+    if args.takeover {
+        return Ok(());
+    }
+    let parent = &args.parent;
+    let mut why = None;
+    if let Some(peer) = ssh_peer()
+        && host.kernel.link_towards(peer).await?.is_some_and(|link| link.name == parent.as_str())
+    {
+        why = Some(format!("your SSH connection from {peer} comes by `{parent}`"));
+    }
+    if let Some(route) = belongings.routes.iter().find(|r| r.destination.prefix() == 0) {
+        let gateway = route.hops.iter().find_map(|hop| hop.gateway);
+        let by = gateway.map_or_else(String::new, |gateway| format!(" (via {gateway})"));
+        why = why.or(Some(format!("`{parent}` carries the host's default route{by}")));
+    }
+    match why {
+        None => Ok(()),
+        Some(why) => {
+            Err(Error::conflict(format!("{why}: if this goes wrong, the host is cut off"))
+                .hint(
+                    "add `--takeover`; with `--confirm 60` it is undone after a minute unless \
+                 `netcord confirm` comes",
+                )
+                .into())
+        }
+    }
+}
+
+/// The other end of the SSH connection that this process belongs to: in its own environment, or,
+/// as `sudo` takes it away, in that of who started it.
+fn ssh_peer() -> Option<IpAddr> {
+    const VARIABLE: &str = "SSH_CONNECTION";
+    let of_text = |text: &str| text.split(' ').next()?.parse().ok();
+    if let Ok(text) = env::var(VARIABLE) {
+        return of_text(&text);
+    }
+    let mut pid = std::os::unix::process::parent_id();
+    while pid > 1 {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&environment);
+        let prefix = format!("{VARIABLE}=");
+        if let Some(text) = text.split('\0').find_map(|line| line.strip_prefix(&prefix)) {
+            return of_text(text);
+        }
+        let status = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // After the name, which may hold anything, come the state and the parent.
+        pid = status.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()?;
+    }
+    None
+}

@@ -1,0 +1,83 @@
+//! The way back: the link gets what hangs on the bridge now, and what has not arrived there.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::parent_of;
+use crate::{
+    kernel::clock,
+    model::{Belongings, Network},
+    ops::{Host, removal},
+    plan::{self, Moved, Plan, Resource, Underlay},
+    state::State,
+};
+
+/// The networks whose time is over, or that a killed run did not finish.
+pub(in crate::ops) fn overdue(state: &State) -> Vec<Network> {
+    let is_overdue = |network: &&Network| {
+        network.moving().is_some_and(|moving| match moving.deadline {
+            // Who makes it holds the lock, and it is ours.
+            None => true,
+            Some(deadline) => clock::since_boot() >= Duration::from_secs(deadline),
+        })
+    };
+    state.networks().values().map(|record| &record.network).filter(is_overdue).cloned().collect()
+}
+
+/// Takes the network away, with its endpoints.
+pub(in crate::ops) async fn undo(
+    host: &mut Host<'_, '_>,
+    state: &mut State,
+    network: &Network,
+) -> Result<()> {
+    let record = state.networks().get(&network.name);
+    let endpoints = record.map(|record| record.endpoints.clone()).unwrap_or_default();
+    for endpoint in &endpoints {
+        let plan = removal::endpoint(&host.kernel, state, network, endpoint);
+        host.carry_out(&plan, state).await?;
+    }
+    let plan = removal(host, state, network).await?;
+    host.carry_out(&plan, state).await?;
+    Ok(())
+}
+
+/// The plan that takes the network away, which nothing is attached to.
+pub(in crate::ops) async fn removal(
+    host: &Host<'_, '_>,
+    state: &State,
+    network: &Network,
+) -> Result<Plan> {
+    let parent = parent_of(network)?;
+    let mut belongings = match network.moving() {
+        Some(moving) => moving.belongings.clone(),
+        None => Belongings::default(),
+    };
+    if let Some(bridge) = host.kernel.link(network.name.as_str()).await? {
+        let there = host.kernel.belongings(&bridge).await?;
+        belongings = there.moved(&network.name, parent).or(belongings);
+    }
+    let mark = plan::underlay_mark(network);
+    let mut plan = plan::underlay(&Underlay {
+        network,
+        parent,
+        belongings: &belongings,
+        switches: &[],
+        plug: false,
+        filtered: host.kernel.rule_comments().contains(&mark),
+    });
+    if host.kernel.link(parent.as_str()).await?.is_none() {
+        // A link that was pulled out has nothing to be given back.
+        plan.retain(|step| !concerns_parent(step.change.resource(), parent));
+    }
+    Ok(removal::of(state, network, &plan))
+}
+
+fn concerns_parent(resource: &Resource, parent: &crate::model::LinkName) -> bool {
+    match resource {
+        Resource::Moved(Moved::Port { .. } | Moved::Route(_)) => true,
+        Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. })
+        | Resource::Ready { link } => link == parent,
+        _ => false,
+    }
+}
