@@ -37,6 +37,10 @@ pub struct Parent {
     /// The link is a VLAN that netcord made, and removes with the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vlan>,
+    /// Of an underlay network: bridged frames meet iptables on this host (`br_netfilter`), where a
+    /// policy could drop them, so rules let them pass.
+    #[serde(default)]
+    pub filtered: bool,
     /// Of an underlay network: its move is not settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<Box<Moving>>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     kernel::Kernel,
-    model::{Endpoint, LinkName, Mode, NetnsName, Network, NetworkRecord, PublishedPort},
+    model::{Endpoint, LinkName, NetnsName, Network, NetworkRecord, PublishedPort},
     plan::{self, Change, Family, Plan, Record, Resource, Scope, Step, reverse},
     state::State,
 };
@@ -121,8 +121,7 @@ fn is_needed(
 }
 
 fn needs_firewall(record: &NetworkRecord, family: Family) -> bool {
-    if record.network.mode == Mode::Underlay {
-        // Where bridged frames meet iptables.
+    if record.network.parent.as_ref().is_some_and(|parent| parent.filtered) {
         true
     } else if record.network.is_private() {
         record.network.subnets.iter().any(|s| Family::of(s.cidr.network()) == family)

@@ -258,17 +258,12 @@ pub(super) fn underlay_rules(network: &Network, family: Family) -> Plan {
         chain: FORWARD,
         matches: words(&format!("-i {name} -o {name}")),
         jump: words("ACCEPT"),
-        comment: underlay_mark(network),
+        comment: format!("netcord:{name} bridged"),
     };
     vec![Step::create(
         "what only crosses the bridge may pass, also where the policy is DROP",
         Resource::Rule(rule),
     )]
-}
-
-/// The comment by which these rules are known.
-pub fn underlay_mark(network: &Network) -> String {
-    format!("netcord:{} bridged", network.name)
 }
 
 /// Where an answer would find a shorter way than by the host, and so miss its translation back.

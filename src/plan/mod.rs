@@ -23,7 +23,7 @@ use crate::model::{Endpoint, LinkName, Mac, NamedNetns, NetnsName, Network, Publ
 
 pub use endpoint::attach;
 pub use explain::{command, quote};
-pub use firewall::{Chain, Family, Rule, Table, base, underlay_mark};
+pub use firewall::{Chain, Family, Rule, Table, base};
 pub use flows::Flows;
 pub use moved::Moved;
 pub use netns::{lo_up, name};

@@ -23,8 +23,6 @@ pub struct Underlay<'a> {
     pub switches: &'a [Switch],
     /// The link is not in the bridge yet.
     pub plug: bool,
-    /// Bridged frames meet iptables on this host (`br_netfilter`), where a policy could drop them.
-    pub filtered: bool,
 }
 
 /// A value below `/proc/sys/net/FAMILY/conf/LINK/`, where it is not what a new link has.
@@ -101,7 +99,7 @@ fn bridge_like(underlay: &Underlay<'_>) -> Plan {
             Resource::Alias { link: name.clone(), alias: alias(network) },
         ),
     ];
-    if underlay.filtered {
+    if network.parent.as_ref().is_some_and(|parent| parent.filtered) {
         for family in [Family::V4, Family::V6] {
             plan.extend(firewall::base_of(family, Table::Filter));
             plan.extend(firewall::underlay_rules(network, family));

@@ -9,7 +9,7 @@ mod preflight;
 mod subnets;
 mod undo;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -18,7 +18,7 @@ use super::{Changed, Host, clean, confirm, differences::Differences};
 use crate::{
     cli,
     error::{Error, Kind},
-    kernel::{Link, background, clock},
+    kernel::{Kernel, Link, background, clock},
     model::{Belongings, LinkName, Mac, Mode, Moving, Network, Parent},
     plan::{self, Change, Plan, Record, Resource, Scope, Step, Underlay},
     state::State,
@@ -51,10 +51,13 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<
         preflight::check_takeover(host, &args, &belongings).await?;
         manager::warn(&host.output, &args);
     }
-    let network = match there {
+    let mut network = match there {
         Some(there) => there,
         None => new_network(&args, &parent, &belongings)?,
     };
+    if let Some(parent) = &mut network.parent {
+        parent.filtered |= host.kernel.bridged_frames_meet_iptables()?;
+    }
     // Somebody may also have put things on the link since it moved.
     let moves = plug || !belongings.is_empty();
     let moving = Moving { belongings: belongings.clone(), deadline: None };
@@ -65,7 +68,6 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<
         belongings: &belongings,
         switches: &host.kernel.switches(&args.parent)?,
         plug,
-        filtered: host.kernel.bridged_frames_meet_iptables()?,
     });
     let patience = patience(host, &args).filter(|_| moves);
     let changed = if moves && !host.dry_run {
@@ -152,19 +154,52 @@ async fn check_arrived(host: &Host<'_, '_>, network: &Network) -> Result<()> {
 }
 
 fn new_network(args: &cli::Underlay, parent: &Link, belongings: &Belongings) -> Result<Network> {
+    let ranges: Vec<_> = args.ip_range.iter().map(|range| range.0).collect();
     Ok(Network {
         name: args.name.clone(),
         mode: Mode::Underlay,
         foreign: false,
         mac: parent.mac.unwrap_or_else(|| Mac::of([0, 0, 0, 0].into())),
         mtu: parent.mtu,
-        subnets: subnets::of(args, belongings)?,
+        subnets: subnets::of(&args.parent, &args.gateway, &ranges, belongings)?,
         internal: false,
         isolate: args.isolate,
         masquerade: false,
         no_spoof: false,
-        parent: Some(Parent { link: args.parent.clone(), vlan: None, moving: None }),
+        parent: Some(Parent {
+            link: args.parent.clone(),
+            vlan: None,
+            filtered: false,
+            moving: None,
+        }),
         labels: args.label.iter().cloned().collect(),
+    })
+}
+
+/// An underlay network as far as its bridge tells, when its record is lost. Which addresses were
+/// ours to give it does not tell.
+pub(super) async fn rebuilt(
+    kernel: &Kernel,
+    name: &LinkName,
+    bridge: &Link,
+    parent: LinkName,
+    isolate: bool,
+) -> Result<Network> {
+    let belongings = kernel.belongings(bridge).await?;
+    let filtered = kernel.bridged_frames_meet_iptables()?;
+    Ok(Network {
+        name: name.clone(),
+        mode: Mode::Underlay,
+        foreign: false,
+        mac: bridge.mac.unwrap_or_else(|| Mac::of([0, 0, 0, 0].into())),
+        mtu: bridge.mtu,
+        subnets: subnets::of(&parent, &[], &[], &belongings)?,
+        internal: false,
+        isolate,
+        masquerade: false,
+        no_spoof: false,
+        parent: Some(Parent { link: parent, vlan: None, filtered, moving: None }),
+        labels: BTreeMap::new(),
     })
 }
 

@@ -6,30 +6,43 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use crate::{
-    cli,
     error::Error,
-    model::{Belongings, HostAddress, Subnet},
+    model::{Belongings, HostAddress, LinkName, Subnet},
 };
 
 /// One subnet of each family, with the gateway by which the host itself reaches the outside.
-pub(super) fn of(args: &cli::Underlay, belongings: &Belongings) -> Result<Vec<Subnet>> {
+pub(super) fn of(
+    parent: &LinkName,
+    gateways: &[IpAddr],
+    ranges: &[IpNetwork],
+    belongings: &Belongings,
+) -> Result<Vec<Subnet>> {
     let mut subnets = Vec::new();
     for is_ipv4 in [true, false] {
+        let asked = gateways.iter().copied().find(|g| g.is_ipv4() == is_ipv4);
+        let range = ranges.iter().copied().find(|r| r.is_ipv4() == is_ipv4);
+        // Of several subnets the one that is spoken of, or that the host's own way out is in.
         let of_family = |a: &&HostAddress| a.address.is_ipv4() == is_ipv4 && is_of_subnet(a);
-        let Some(own) = belongings.addresses.iter().find(of_family) else { continue };
+        let rank = |a: &&HostAddress| {
+            let has = |ip: Option<IpAddr>| ip.is_some_and(|ip| a.address.contains(ip));
+            let spoken_of = has(range.map(|r| r.ip())) || has(asked);
+            let way_out = has(default_gateway(belongings, a.address));
+            (!spoken_of, !way_out, a.scope)
+        };
+        let Some(own) = belongings.addresses.iter().filter(of_family).min_by_key(rank) else {
+            continue;
+        };
         let cidr = IpNetwork::new(own.address.network(), own.address.prefix())?;
-        let asked = args.gateway.iter().copied().find(|g| g.is_ipv4() == is_ipv4);
         let gateway = asked.or_else(|| default_gateway(belongings, cidr));
-        let range = args.ip_range.iter().map(|r| r.0).find(|r| r.is_ipv4() == is_ipv4);
         subnets.push(Subnet::physical(cidr, gateway, range)?);
     }
-    let orphans = args.gateway.iter().map(|ip| ("gateway", *ip));
-    let orphans = orphans.chain(args.ip_range.iter().map(|r| ("ip-range", r.0.ip())));
+    let orphans = gateways.iter().map(|ip| ("gateway", *ip));
+    let orphans = orphans.chain(ranges.iter().map(|r| ("ip-range", r.ip())));
     for (what, ip) in orphans {
         if !subnets.iter().any(|s| s.cidr.is_ipv4() == ip.is_ipv4()) {
-            let message = format!("{what} {ip}: `{}` has no address of that family", args.parent);
+            let message = format!("{what} {ip}: `{parent}` has no address of that family");
             return Err(Error::usage(message)
-                .hint(format!("see what it has with `ip addr show dev {}`", args.parent))
+                .hint(format!("see what it has with `ip addr show dev {parent}`"))
                 .into());
         }
     }

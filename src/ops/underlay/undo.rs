@@ -57,14 +57,12 @@ pub(in crate::ops) async fn removal(
         let there = host.kernel.belongings(&bridge).await?;
         belongings = there.moved(&network.name, parent).or(belongings);
     }
-    let mark = plan::underlay_mark(network);
     let mut plan = plan::underlay(&Underlay {
         network,
         parent,
         belongings: &belongings,
         switches: &[],
         plug: false,
-        filtered: host.kernel.rule_comments().contains(&mark),
     });
     if host.kernel.link(parent.as_str()).await?.is_none() {
         // A link that was pulled out has nothing to be given back.
