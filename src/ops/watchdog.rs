@@ -21,12 +21,11 @@ pub(super) async fn run(host: &mut Host<'_, '_>, name: &LinkName) -> Result<()> 
         return Ok(());
     }
     let mut state = host.state()?;
-    let Some(record) = state.networks().get(name) else { return Ok(()) };
-    if record.network.moving().is_none() {
-        return Ok(());
+    // By now it may be another one of the same name, which has its own watchdog.
+    match underlay::overdue(&state).into_iter().find(|network| network.name == *name) {
+        Some(network) => underlay::undo(host, &mut state, &network).await,
+        None => Ok(()),
     }
-    let network = record.network.clone();
-    underlay::undo(host, &mut state, &network).await
 }
 
 /// Waits for the confirmation, for as long as there is time.

@@ -23,7 +23,7 @@ const PUBLISHED: &str = "ip netns add web; netcord bridge lab0 --subnet 172.20.0
 
 /// A host with a link `eth0` and everything that can hang on one; `peer` is the other end. Fixed
 /// MACs, as the printed script names them.
-const PHYSICAL: &str = "ip netns add peer
+macro_rules! physical { () => { "ip netns add peer
     ip link add eth0 address 02:00:00:00:00:01 type veth peer name wire address 02:00:00:00:00:02 netns peer
     ip link set eth0 addrgenmode none; ip -n peer link set wire addrgenmode none
     ip -n peer addr add 192.0.2.2/24 dev wire; ip -n peer addr add 2001:db8::2/64 nodad dev wire
@@ -45,7 +45,9 @@ const PHYSICAL: &str = "ip netns add peer
     ip neigh add 2001:db8::9 lladdr 02:00:00:00:00:09 nud permanent dev eth0
     ip neigh add proxy 192.0.2.99 dev eth0
     until [ \"$(cat /sys/class/net/eth0/operstate)\" = up ]; do :; done
-    until [ -z \"$(ip -6 addr show dev eth0 tentative)\" ]; do :; done";
+    until [ -z \"$(ip -6 addr show dev eth0 tentative)\" ]; do :; done" } }
+const PHYSICAL: &str = physical!();
+const UNDERLAY: &str = concat!(physical!(), "; netcord underlay mydr0 --parent eth0 --takeover");
 
 /// Every verb that changes something, in every shape that makes another plan.
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -124,6 +126,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setup: PHYSICAL,
         command: "underlay mydr0 --parent eth0 --ip-range 192.0.2.64/27 --takeover",
         inverse: "rm mydr0",
+    },
+    Scenario {
+        name: "rm_underlay",
+        setup: UNDERLAY,
+        command: "rm mydr0",
+        inverse: "underlay mydr0 --parent eth0 --takeover",
     },
     Scenario { name: "none", setup: "", command: "none db", inverse: "rm db" },
     Scenario { name: "none_of_pid", setup: "", command: "none db --of PID", inverse: "rm db" },

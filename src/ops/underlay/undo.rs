@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::parent_of;
 use crate::{
     kernel::clock,
-    model::{Belongings, Network},
+    model::{Belongings, LinkName, Network},
     ops::{Host, removal},
     plan::{self, Moved, Plan, Resource, Underlay},
     state::State,
@@ -53,8 +53,9 @@ pub(in crate::ops) async fn removal(
         Some(moving) => moving.belongings.clone(),
         None => Belongings::default(),
     };
-    if let Some(bridge) = host.kernel.link(network.name.as_str()).await? {
-        let there = host.kernel.belongings(&bridge).await?;
+    let bridge = host.kernel.link(network.name.as_str()).await?;
+    if let Some(bridge) = &bridge {
+        let there = host.kernel.belongings(bridge).await?;
         belongings = there.moved(&network.name, parent).or(belongings);
     }
     let mut plan = plan::underlay(&Underlay {
@@ -64,14 +65,21 @@ pub(in crate::ops) async fn removal(
         switches: &[],
         plug: false,
     });
-    if host.kernel.link(parent.as_str()).await?.is_none() {
+    if bridge.is_none() {
+        // Nothing has moved yet, or all of it is back.
+        plan.retain(|step| !is_of_the_move(step.change.resource()));
+    } else if host.kernel.link(parent.as_str()).await?.is_none() {
         // A link that was pulled out has nothing to be given back.
         plan.retain(|step| !concerns_parent(step.change.resource(), parent));
     }
     Ok(removal::of(state, network, &plan))
 }
 
-fn concerns_parent(resource: &Resource, parent: &crate::model::LinkName) -> bool {
+fn is_of_the_move(resource: &Resource) -> bool {
+    matches!(resource, Resource::Moved(_) | Resource::Ready { .. })
+}
+
+fn concerns_parent(resource: &Resource, parent: &LinkName) -> bool {
     match resource {
         Resource::Moved(Moved::Port { .. } | Moved::Route(_)) => true,
         Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. })
