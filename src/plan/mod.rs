@@ -29,7 +29,7 @@ pub use moved::Moved;
 pub use netns::{lo_up, name};
 pub use network::create;
 pub use publish::publish;
-pub use underlay::{Keeper, Switch, Underlay, underlay};
+pub use underlay::{Keeper, Switch, Underlay, underlay, without_keeper};
 
 /// Steps, in the order in which they are done.
 pub type Plan = Vec<Step>;

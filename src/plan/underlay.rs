@@ -130,6 +130,11 @@ impl Keeper {
     }
 }
 
+/// Takes the cable away that a run left behind.
+pub fn without_keeper(network: &Network) -> Step {
+    Step::delete("nothing needs its carrier any more", Resource::Keeper(Keeper::of(&network.name)))
+}
+
 fn carrier(bridge: &LinkName) -> Plan {
     let why = "the bridge's own link-local address is the link's: no duplicate, so no wait";
     let mut plan = vec![switch(why, bridge, "ipv6", ACCEPT_DAD, "0".into())];
@@ -158,9 +163,11 @@ fn cut(parent: &LinkName, bridge: &LinkName, here: &Belongings, there: &Belongin
         Resource::Moved(Moved::Neighbour { link: link.clone(), neighbour: n.clone() })
     };
     let (set, learned): (Vec<_>, Vec<_>) = here.neighbours.iter().partition(|n| n.permanent);
+    // Those go with a link's last address: before it, so that they can be put back; and therefore
+    // come after it.
     for one in &set {
-        plan.push(Step::delete("a neighbour that was set by hand", neighbour(parent, one)));
-        plan.push(Step::create("is one on the bridge", neighbour(bridge, one)));
+        let why = "a neighbour that was set by hand leaves the link";
+        plan.push(Step::delete(why, neighbour(parent, one)));
     }
     for one in &learned {
         let why = "who is known need not be asked for again";
@@ -183,6 +190,9 @@ fn cut(parent: &LinkName, bridge: &LinkName, here: &Belongings, there: &Belongin
     }
     for one in in_order(&there.routes) {
         plan.push(Step::create("the route leads by the bridge", route(one)));
+    }
+    for one in &set {
+        plan.push(Step::create("and is one on the bridge", neighbour(bridge, one)));
     }
     for rule in &here.rules {
         let why = "nothing comes by the link any more";

@@ -13,6 +13,11 @@ until [ "$(cat /sys/class/net/eth0/operstate)" != down ] && [ -z "$(ip -6 addr s
 ip -6 rule add from all oif eth0 pref 501 protocol 0 lookup 78
 ip rule add from all iif eth0 fwmark 0x7/0xff pref 500 protocol 0 lookup 77
 
+# and is one on the bridge
+ip neigh del 2001:db8::9 dev mydr0 2>/dev/null || true
+ip neigh del proxy 192.0.2.99 dev mydr0
+ip neigh del 192.0.2.9 dev mydr0 2>/dev/null || true
+
 # the route leads by the bridge
 ip -6 route del default via fe80::2 dev mydr0 table 254 proto 3 metric 512 pref high
 ip -6 route del 2001:db8:8::/64 table 254 proto 3 metric 1024 nexthop via 2001:db8::2 dev mydr0 weight 1 nexthop via 2001:db8::3 dev mydr0 weight 1
@@ -45,22 +50,9 @@ ip -6 route add default via fe80::2 dev eth0 table 254 proto 3 metric 512 pref h
 ip -6 rule del from all oif mydr0 pref 501 protocol 0 lookup 78
 ip rule del from all iif mydr0 fwmark 0x7/0xff pref 500 protocol 0 lookup 77
 
-# is one on the bridge
-ip neigh del 2001:db8::9 dev mydr0 2>/dev/null || true
-
-# a neighbour that was set by hand
+# a neighbour that was set by hand leaves the link
 ip neigh replace 2001:db8::9 lladdr 02:00:00:00:00:09 nud permanent dev eth0
-
-# is one on the bridge
-ip neigh del proxy 192.0.2.99 dev mydr0
-
-# a neighbour that was set by hand
 ip neigh replace proxy 192.0.2.99 dev eth0
-
-# is one on the bridge
-ip neigh del 192.0.2.9 dev mydr0 2>/dev/null || true
-
-# a neighbour that was set by hand
 ip neigh replace 192.0.2.9 lladdr 02:00:00:00:00:09 nud permanent dev eth0
 
 # the link becomes a port: what comes in by it is the bridge's from now on

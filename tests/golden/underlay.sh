@@ -57,23 +57,10 @@ until [ "$(cat /sys/class/net/mydr0/operstate)" != down ] && [ -z "$(ip -6 addr 
 # the link becomes a port: what comes in by it is the bridge's from now on
 ip link set dev eth0 master mydr0
 
-# a neighbour that was set by hand
+# a neighbour that was set by hand leaves the link
 ip neigh del 192.0.2.9 dev eth0 2>/dev/null || true
-
-# is one on the bridge
-ip neigh replace 192.0.2.9 lladdr 02:00:00:00:00:09 nud permanent dev mydr0
-
-# a neighbour that was set by hand
 ip neigh del proxy 192.0.2.99 dev eth0
-
-# is one on the bridge
-ip neigh replace proxy 192.0.2.99 dev mydr0
-
-# a neighbour that was set by hand
 ip neigh del 2001:db8::9 dev eth0 2>/dev/null || true
-
-# is one on the bridge
-ip neigh replace 2001:db8::9 lladdr 02:00:00:00:00:09 nud permanent dev mydr0
 
 # what the rule says of the link holds for the bridge
 ip rule add from all iif mydr0 fwmark 0x7/0xff pref 500 protocol 0 lookup 77
@@ -106,6 +93,11 @@ ip route add 10.8.0.0/16 table 254 proto 3 nexthop via 192.0.2.2 dev mydr0 weigh
 ip route add 203.0.113.0/24 via 192.0.2.2 dev mydr0 table 254 proto 3 src 192.0.2.11
 ip -6 route add 2001:db8:8::/64 table 254 proto 3 metric 1024 nexthop via 2001:db8::2 dev mydr0 weight 1 nexthop via 2001:db8::3 dev mydr0 weight 1
 ip -6 route add default via fe80::2 dev mydr0 table 254 proto 3 metric 512 pref high
+
+# and is one on the bridge
+ip neigh replace 192.0.2.9 lladdr 02:00:00:00:00:09 nud permanent dev mydr0
+ip neigh replace proxy 192.0.2.99 dev mydr0
+ip neigh replace 2001:db8::9 lladdr 02:00:00:00:00:09 nud permanent dev mydr0
 
 # nothing comes by the link any more
 ip rule del from all iif eth0 fwmark 0x7/0xff pref 500 protocol 0 lookup 77

@@ -72,7 +72,12 @@ pub(in crate::ops) async fn removal(
         // A link that was pulled out has nothing to be given back.
         plan.retain(|step| !concerns_parent(step.change.resource(), parent));
     }
-    Ok(removal::of(state, network, &plan))
+    let mut plan = removal::of(state, network, &plan);
+    if network.moving().is_some() {
+        // A run that did not come to its end may have left it.
+        plan.insert(0, plan::without_keeper(network));
+    }
+    Ok(plan)
 }
 
 fn is_of_the_move(resource: &Resource) -> bool {
