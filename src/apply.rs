@@ -36,7 +36,7 @@ pub async fn carry_out(
     let mut failures: Vec<anyhow::Error> = Vec::new();
     let mut next = 0;
     while next < plan.len() {
-        let group = group_at(plan, next);
+        let group = together(plan[next..].iter().map(|s| &s.change));
         // What is not done yet stays on record, so that a later run can finish it.
         if !failures.is_empty() && forgets(&plan[next].change) {
             next += group;
@@ -75,13 +75,30 @@ fn forgets(change: &Change) -> bool {
     matches!(change, Change::Delete(Resource::Record(_)))
 }
 
-/// How many steps from here on travel together: neighbouring changes of the firewall.
-fn group_at(plan: &Plan, start: usize) -> usize {
-    plan[start..].iter().take_while(|s| is_firewall(&s.change)).count().max(1)
+/// Neighbouring changes of one kind that travel together: all are made, or none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// In one transaction of the firewall.
+    Firewall,
+    /// In one netlink message.
+    Moved,
 }
 
-fn is_firewall(change: &Change) -> bool {
-    matches!(change.resource(), Resource::Chain(_) | Resource::Rule(_))
+fn group(change: &Change) -> Option<Group> {
+    match change.resource() {
+        Resource::Chain(_) | Resource::Rule(_) => Some(Group::Firewall),
+        Resource::Moved(_) => Some(Group::Moved),
+        _ => None,
+    }
+}
+
+/// How many changes from the first on travel together.
+fn together<'a>(changes: impl Iterator<Item = &'a Change>) -> usize {
+    let mut groups = changes.map(group);
+    match groups.next().flatten() {
+        Some(first) => 1 + groups.take_while(|g| *g == Some(first)).count(),
+        None => 1,
+    }
 }
 
 struct Run<'a> {
@@ -117,11 +134,15 @@ impl Run<'_> {
     }
 
     async fn apply(&mut self, changes: &[&Change]) -> Result<Vec<Outcome>> {
-        let [one] = changes else { return self.apply_firewall(changes) };
+        match changes.first().and_then(|c| group(c)) {
+            Some(Group::Firewall) => return self.apply_firewall(changes),
+            Some(Group::Moved) => return self.kernel.apply_moved(changes).await,
+            None => {}
+        }
+        let [one] = changes else { return Ok(Vec::new()) };
         let recorded = match one {
             Change::Create(Resource::Record(record)) => self.state.create(record)?,
             Change::Delete(Resource::Record(record)) => self.state.delete(record)?,
-            change if is_firewall(change) => return self.apply_firewall(changes),
             change => return Ok(vec![self.kernel.apply(change).await?]),
         };
         Ok(vec![recorded.map_or(Outcome::AlreadySo, Outcome::Done)])
@@ -140,8 +161,7 @@ impl Run<'_> {
         inverses.reverse();
         let mut rest = inverses.as_slice();
         while !rest.is_empty() {
-            let together = rest.iter().take_while(|c| is_firewall(c)).count().max(1);
-            let (group, later) = rest.split_at(together);
+            let (group, later) = rest.split_at(together(rest.iter()));
             rest = later;
             // What could not be undone stays on record, so that a later run can finish it.
             if !left.is_empty() && group.iter().all(forgets) {

@@ -128,6 +128,13 @@ pub enum Verb {
         after_help = "Without --subnet, subnets and gateways are the parent's own. Addresses are chosen from the\nip-range only: all others are given by who runs the physical network, and asked for with\n`attach --ip`. The host and the endpoints reach each other with --host-access only.\n\nExamples:\n  netcord macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27\n  netcord macvlan lan0 --parent eth0 --host-access\n  netcord macvlan dmz0 --parent eth0.100 --subnet 10.9.0.0/24 --gateway 10.9.0.254"
     )]
     Macvlan(Macvlan),
+    /// Ensure a bridge that takes over a link of the host's: endpoints in the physical network
+    #[command(
+        after_help = "The link's addresses, routes, policy rules and neighbours move to the bridge, and back with `rm`.\nOn a terminal, or with --confirm, the move is undone unless `netcord confirm` comes in time.\n\nExamples:\n  netcord underlay mydr0 --parent eth0 --ip-range 192.168.1.64/27 --takeover\n  netcord confirm mydr0\n  netcord attach mydr0 web"
+    )]
+    Underlay(Underlay),
+    /// Keep an underlay network that would be undone otherwise
+    Confirm(Confirm),
     /// Ensure a network, in docker's words
     #[command(
         after_help = "Examples:\n  netcord create lab0\n  netcord create -d macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27"
@@ -175,6 +182,9 @@ pub enum Verb {
     Completions(Completions),
     /// Print the manual page, or write one a verb
     Man(Man),
+    /// Undo an underlay network unless it is confirmed: not for people
+    #[command(hide = true)]
+    Watchdog(Watchdog),
 }
 
 /// A command after `--`.
@@ -286,6 +296,32 @@ pub struct Macvlan {
     pub label: Vec<(String, String)>,
 }
 
+/// `underlay`
+#[derive(Args, Debug)]
+pub struct Underlay {
+    /// The network's name, which is the bridge's: 15 bytes at most
+    #[arg(value_name = "NETWORK")]
+    pub name: LinkName,
+    /// The host's link that the bridge takes over
+    #[arg(long, value_name = "LINK")]
+    pub parent: LinkName,
+    /// Which addresses of the physical network are ours to give [default: none]
+    #[arg(long, value_name = "CIDR")]
+    pub ip_range: Vec<Cidr>,
+    /// The endpoints' gateway [default: the host's, by that link]
+    #[arg(long, value_name = "IP")]
+    pub gateway: Vec<IpAddr>,
+    /// When the move is kept
+    #[command(flatten)]
+    pub takeover: Takeover,
+    /// Endpoints do not reach each other, only the host and the outside
+    #[arg(long)]
+    pub isolate: bool,
+    /// Something of your own to remember
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub label: Vec<(String, String)>,
+}
+
 /// Which endpoints of a macvlan network reach each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MacvlanMode {
@@ -310,6 +346,35 @@ impl From<MacvlanMode> for model::MacvlanMode {
     }
 }
 
+/// When a link may be taken over, and when that is kept.
+#[derive(Args, Debug)]
+pub struct Takeover {
+    /// Undo it unless `netcord confirm` comes within this time [default: 60 on a terminal]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86400))]
+    pub confirm: Option<u32>,
+    /// Keep it without asking: for scripts
+    #[arg(long, conflicts_with = "confirm")]
+    pub no_confirm: bool,
+    /// Also if the host is reached by this link, or reaches the outside by it
+    #[arg(long)]
+    pub takeover: bool,
+}
+
+/// `confirm`
+#[derive(Args, Debug)]
+pub struct Confirm {
+    /// The network [default: whatever waits for it]
+    #[arg(value_name = "NETWORK", add = ArgValueCompleter::new(complete::networks))]
+    pub name: Option<LinkName>,
+}
+
+/// `watchdog`
+#[derive(Args, Debug)]
+pub struct Watchdog {
+    /// The network
+    pub name: LinkName,
+}
+
 /// `create`
 #[derive(Args, Debug)]
 pub struct Create {
@@ -327,7 +392,7 @@ pub struct Create {
 /// Flags of drivers with a parent.
 #[derive(Args, Debug)]
 pub struct Physical {
-    /// macvlan: the host's link that endpoints hang on
+    /// underlay, macvlan: the host's link that leads to the physical network
     #[arg(long, value_name = "LINK")]
     pub parent: Option<LinkName>,
     /// macvlan: which endpoints reach each other [default: bridge]
@@ -336,6 +401,9 @@ pub struct Physical {
     /// macvlan: let the host and the endpoints reach each other
     #[arg(long)]
     pub host_access: bool,
+    /// underlay: when the move is kept
+    #[command(flatten)]
+    pub takeover: Takeover,
 }
 
 /// How a network is wired.
@@ -343,6 +411,8 @@ pub struct Physical {
 pub enum Driver {
     /// A Linux bridge with the gateway's address on it
     Bridge,
+    /// A Linux bridge that takes over a link of the host's
+    Underlay,
     /// Links on a link of the host's
     Macvlan,
 }

@@ -113,6 +113,11 @@ impl Output {
         }
     }
 
+    /// Whether somebody reads along, who could be cut off.
+    pub fn is_on_terminal(&self) -> bool {
+        io::stdin().is_terminal()
+    }
+
     /// Something that is done all the same, and may not be what was wanted.
     pub fn warn(&self, text: &str) {
         if !self.quiet {

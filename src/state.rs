@@ -107,6 +107,11 @@ impl State {
         self.lock.as_ref().context("the records are not locked")
     }
 
+    /// Where the records are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Networks by name.
     pub fn networks(&self) -> &BTreeMap<LinkName, NetworkRecord> {
         &self.networks

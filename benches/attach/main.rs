@@ -1,7 +1,7 @@
 //! What one attach and one detach cost as whole processes: netcord, the manual steps, the floor.
 //!
 //! The three take turns in one run, so that a noisy machine is noisy for all of them: trust the
-//! ratios more than the milliseconds. Everything happens in a throwaway host ([`host`]), without
+//! ratios more than the milliseconds. Everything happens in a throwaway host ([`throwaway`]), without
 //! root, and touches nothing outside.
 //!
 //! * [`contender`]: the three ways to do the work, and the script of the manual one
@@ -10,6 +10,7 @@
 //! * [`measure`]: time of one process, median and spread of many
 //! * [`report`]: the table, the aims, `bench/RESULTS.md`
 //! * [`run`]: whose turn it is
+//! * [`throwaway`]: the way into a host that nothing outside sees
 //! * [`verify`]: whether the work was done at all, so that nobody measures a failing program
 //!
 //! `NETCORD_BENCH_BIN` names another netcord to measure, for example an older one.
@@ -22,6 +23,8 @@ mod host;
 mod measure;
 mod report;
 mod run;
+#[path = "../throwaway.rs"]
+mod throwaway;
 mod verify;
 
 use std::{
@@ -50,7 +53,7 @@ struct Args {
 
     /// The namespaces this run was started from, which it must have left
     #[arg(long, hide = true)]
-    outside: Option<host::Namespaces>,
+    outside: Option<throwaway::Namespaces>,
 
     /// Given by `cargo bench`, without meaning here
     #[arg(long, hide = true)]
@@ -81,9 +84,9 @@ fn serve() -> Result<()> {
 
 fn bench(args: &Args) -> Result<()> {
     let Some(outside) = &args.outside else {
-        return host::enter();
+        return throwaway::enter();
     };
-    host::refuse_to_stay(outside)?;
+    throwaway::refuse_to_stay(outside)?;
     let host = host::Host::set_up()?;
     let results = run::all(&host, usize::from(args.repeats), !args.no_netcord)?;
     io::stdout().write_all(report::text(&results).as_bytes())?;

@@ -151,6 +151,22 @@ pub(super) async fn routes(rtnl: &Rtnl) -> Result<Vec<TableRoute>> {
     Ok(found)
 }
 
+/// The link by which an address is reached. Equivalent to `ip route get ADDRESS`.
+pub(super) async fn way_to(rtnl: &Rtnl, address: IpAddr) -> Result<Option<u32>> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(address);
+    message.header.destination_prefix_length = if address.is_ipv4() { 32 } else { 128 };
+    message.attributes.push(RouteAttribute::Destination(address.into()));
+    let replies = match rtnl.get(RouteNetlinkMessage::GetRoute(message)).await {
+        // There is no way.
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) => {
+            return Ok(None);
+        }
+        replies => replies.with_context(|| format!("cannot look up the route to {address}"))?,
+    };
+    Ok(replies.into_iter().filter_map(parse_route).find_map(|route| route.index))
+}
+
 /// Adds a route; `false` if it is there. Equivalent to
 /// `ip route add DESTINATION [via GATEWAY] dev LINK [src SOURCE] [metric METRIC] proto PROTOCOL`.
 pub(super) async fn create_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
@@ -248,7 +264,7 @@ fn parse_route(reply: RouteNetlinkMessage) -> Option<TableRoute> {
     Some(TableRoute { destination, gateway, source, metric, protocol, index })
 }
 
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
+pub(super) fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(v4) => Some((*v4).into()),
         RouteAddress::Inet6(v6) => Some((*v6).into()),
@@ -260,7 +276,7 @@ pub(super) fn family(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
-fn is_errno(error: &anyhow::Error, wanted: &[i32]) -> bool {
+pub(super) fn is_errno(error: &anyhow::Error, wanted: &[i32]) -> bool {
     error
         .downcast_ref::<io::Error>()
         .and_then(io::Error::raw_os_error)

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{Kernel, LinkKind, Netns, address, firewall, link, neighbour, rtnl::Rtnl, sysctl};
 use crate::{
     model::Route,
-    plan::{Change, Place, PortFlag, Resource},
+    plan::{Change, Moved, Place, PortFlag, Resource},
 };
 
 impl Kernel {
@@ -13,7 +13,11 @@ impl Kernel {
     pub async fn is_so(&self, change: &Change) -> bool {
         match change {
             Change::Create(resource) => self.is_there(resource).await.unwrap_or(false),
-            Change::Delete(Resource::Flows(_)) => false,
+            Change::Delete(port @ Resource::Moved(Moved::Port { .. })) => {
+                !self.is_there(port).await.unwrap_or(true)
+            }
+            // What is so already was left out when the plan was made.
+            Change::Delete(Resource::Flows(_) | Resource::Moved(_) | Resource::Keeper(_)) => false,
             Change::Delete(resource) => !self.is_there(resource).await.unwrap_or(true),
         }
     }
@@ -21,7 +25,16 @@ impl Kernel {
     async fn is_there(&self, resource: &Resource) -> Result<bool> {
         Ok(match resource {
             Resource::Record(_) => true,
-            Resource::Flows(_) => false,
+
+            Resource::Keeper(keeper) => {
+                link::get(&self.rtnl, keeper.port.as_str()).await?.is_some()
+            }
+            Resource::Moved(Moved::Port { link, bridge }) => {
+                let bridge = link::get(&self.rtnl, bridge.as_str()).await?;
+                let link = link::get(&self.rtnl, link.as_str()).await?;
+                link.zip(bridge).is_some_and(|(link, bridge)| link.is_port_of(&bridge))
+            }
+            Resource::Flows(_) | Resource::Ready { .. } | Resource::Moved(_) => false,
             Resource::Name(named) => Netns::of_name(&named.name)?.is_some(),
             Resource::Bridge { name, mac, mtu } => {
                 link::get(&self.rtnl, name.as_str()).await?.is_some_and(|l| {

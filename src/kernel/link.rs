@@ -8,8 +8,9 @@ use nix::libc;
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
     link::{
-        InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth,
-        InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
+        BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
+        InfoPortKind, InfoVeth, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+        LinkMessage, MacVlanMode,
     },
 };
 use tokio::time::{Instant, sleep};
@@ -18,7 +19,7 @@ use super::{netns::Netns, rtnl::Rtnl};
 use crate::{
     error::{Error, Kind},
     model::{LinkName, Mac},
-    plan::{ALIAS_PREFIX, LINK_GROUP, PortFlag, Veth},
+    plan::{ALIAS_PREFIX, Keeper, LINK_GROUP, PortFlag, Veth},
 };
 
 /// What a link is, as far as netcord cares.
@@ -107,7 +108,8 @@ pub(super) async fn all(rtnl: &Rtnl, master: Option<u32>) -> Result<HashMap<u32,
     Ok(replies.into_iter().filter_map(parse).map(|link| (link.index, link)).collect())
 }
 
-/// Equivalent to `ip link add NAME address MAC mtu MTU group GROUP type bridge`.
+/// Equivalent to `ip link add NAME address MAC mtu MTU group GROUP type bridge stp_state 0
+/// forward_delay 0`.
 pub(super) async fn create_bridge(
     rtnl: &Rtnl,
     name: &LinkName,
@@ -119,7 +121,14 @@ pub(super) async fn create_bridge(
         LinkAttribute::Address(mac.octets().to_vec()),
         LinkAttribute::Mtu(mtu),
         LinkAttribute::Group(LINK_GROUP),
-        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            // What they are by default, unless somebody changed it: a port forwards at once.
+            LinkInfo::Data(InfoData::Bridge(vec![
+                InfoBridge::StpState(BridgeStpState::Disabled),
+                InfoBridge::ForwardDelay(0),
+            ])),
+        ]),
     ]);
     match create(rtnl, message).await {
         Ok(()) => Ok(true),
@@ -211,6 +220,32 @@ pub(super) async fn create_veth(rtnl: &Rtnl, netns: &Netns, veth: &Veth) -> Resu
             Err(Error::usage(format!("MTU {mtu} is too small for a veth")).into())
         }
         _ => Err(lacking(error, "veth", "veth")).with_context(cannot),
+    }
+}
+
+/// Makes a cable with both ends here. Equivalent to `ip link add PORT master BRIDGE group GROUP type
+/// veth peer name LOOSE`.
+pub(super) async fn create_keeper(rtnl: &Rtnl, keeper: &Keeper) -> Result<bool> {
+    let bridge = index(rtnl, keeper.bridge.as_str()).await?;
+    let loose = message([
+        LinkAttribute::IfName(keeper.loose.to_string()),
+        LinkAttribute::Group(LINK_GROUP),
+    ]);
+    let port = message([
+        LinkAttribute::IfName(keeper.port.to_string()),
+        LinkAttribute::Controller(bridge),
+        LinkAttribute::Group(LINK_GROUP),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(loose))),
+        ]),
+    ]);
+    match create(rtnl, port).await {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        Err(e) => {
+            Err(lacking(e, "veth", "veth")).context("cannot make a cable for the bridge's carrier")
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 //! change to the right file and says what undoes it.
 
 mod address;
+pub mod background;
+mod belongings;
 mod check;
+pub mod clock;
 pub mod conntrack;
 mod firewall;
 mod link;
@@ -28,8 +31,8 @@ use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    model::{NetnsName, is_link_local},
-    plan::{Change, Place, Resource, Veth},
+    model::{Belongings, LinkName, NetnsName, is_link_local},
+    plan::{Change, Moved, Place, Resource, Switch, Veth},
 };
 pub use address::{LinkAddress, TableRoute};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
@@ -132,6 +135,12 @@ impl Kernel {
             Resource::Alias { netns, link, alias } => {
                 link::set_alias(self.at(netns)?, link, alias).await?
             }
+            Resource::Keeper(keeper) => link::create_keeper(&self.rtnl, keeper).await?,
+            Resource::Ready { link } => {
+                self.ready(link).await?;
+                false
+            }
+            Resource::Moved(_) => return Ok(self.apply_moved(&[change]).await?.remove(0)),
             Resource::Port { link, flag } => link::set_port(&self.rtnl, link, *flag, true).await?,
             Resource::Address { netns, link, address } => {
                 address::create(self.at(netns)?, link, *address).await?
@@ -176,6 +185,8 @@ impl Kernel {
             Resource::Alias { netns, link, .. } => {
                 link::set_alias(self.at(netns)?, link, "").await?
             }
+            Resource::Keeper(keeper) => link::delete(&self.rtnl, &keeper.port).await?,
+            Resource::Moved(_) => return Ok(self.apply_moved(&[change]).await?.remove(0)),
             Resource::Port { link, flag } => link::set_port(&self.rtnl, link, *flag, false).await?,
             Resource::Address { netns, link, address } => {
                 address::delete(self.at(netns)?, link, *address).await?
@@ -197,6 +208,7 @@ impl Kernel {
                 false
             }
             Resource::FormerSysctl { .. }
+            | Resource::Ready { .. }
             | Resource::Record(_)
             | Resource::Chain(_)
             | Resource::Rule(_) => false,
@@ -208,6 +220,24 @@ impl Kernel {
     /// `lock` is held until the last program has ended that changes rules.
     pub fn apply_firewall(&mut self, changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
         firewall::apply(changes, lock)
+    }
+
+    /// Makes neighbouring changes of the host's own things so, in one message: all, or none.
+    pub async fn apply_moved(&self, changes: &[&Change]) -> Result<Vec<Outcome>> {
+        let mut so = Vec::with_capacity(changes.len());
+        for change in changes {
+            // The kernel does not say whether a port was one already.
+            let is_port = matches!(change.resource(), Resource::Moved(Moved::Port { .. }));
+            so.push(is_port && self.is_so(change).await);
+        }
+        let unlike = changes.iter().zip(&so).filter(|(_, so)| !**so);
+        let wanted: Vec<_> = unlike.map(|(change, _)| *change).collect();
+        let mut news = belongings::write(&self.rtnl, &wanted).await?.into_iter();
+        let outcomes = changes.iter().zip(so).map(|(change, so)| {
+            let is_new = !so && news.next().unwrap_or_default();
+            Outcome::of(is_new, || (*change).clone().reversed())
+        });
+        Ok(outcomes.collect())
     }
 
     fn set_sysctl(&self, netns: &Place, key: &str, value: &str) -> Result<Outcome> {
@@ -260,6 +290,21 @@ impl Kernel {
         Ok(global_addresses(&self.addresses().await?, link))
     }
 
+    /// What hangs on a link of the host: addresses, routes, policy rules, neighbours.
+    pub async fn belongings(&self, link: &Link) -> Result<Belongings> {
+        belongings::read(&self.rtnl, link, &self.links().await?).await
+    }
+
+    /// The switches of a link of the host that are not as a new link has them.
+    pub fn switches(&self, link: &LinkName) -> Result<Vec<Switch>> {
+        sysctl::switches(link.as_str())
+    }
+
+    /// Waits until a link carries, and its addresses answer.
+    async fn ready(&self, link: &LinkName) -> Result<()> {
+        belongings::ready(&self.rtnl, link).await
+    }
+
     /// The routes of the host's main table.
     pub async fn routes(&self) -> Result<Vec<TableRoute>> {
         address::routes(&self.rtnl).await
@@ -268,6 +313,12 @@ impl Kernel {
     /// The link of the host that a route leads by.
     pub async fn link_of(&self, route: &TableRoute) -> Result<Option<Link>> {
         let Some(index) = route.index else { return Ok(None) };
+        Ok(self.links().await?.remove(&index))
+    }
+
+    /// The link of the host by which an address is reached.
+    pub async fn link_towards(&self, address: IpAddr) -> Result<Option<Link>> {
+        let Some(index) = address::way_to(&self.rtnl, address).await? else { return Ok(None) };
         Ok(self.links().await?.remove(&index))
     }
 
@@ -343,6 +394,12 @@ impl Link {
     /// Whether it is a macvlan on this link of the host's.
     pub fn is_macvlan_on(&self, parent: &Self) -> bool {
         self.kind == LinkKind::Macvlan && self.peer == Some(parent.index)
+    }
+
+    /// Whether it is made on top of another link (a VLAN, a macvlan).
+    pub fn is_upper_of(&self, lower: &Self) -> bool {
+        matches!(self.kind, LinkKind::Other | LinkKind::Macvlan | LinkKind::Vlan)
+            && self.peer == Some(lower.index)
     }
 
     /// Whether a route leads by it.

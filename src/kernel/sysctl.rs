@@ -5,6 +5,8 @@ use std::{fs, io, path::PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::plan::Switch;
+
 /// Reads a value; `None` if the kernel has no such thing (IPv6 may be absent).
 pub(super) fn read(key: &str) -> Result<Option<String>> {
     match fs::read_to_string(path(key)) {
@@ -29,6 +31,34 @@ pub(super) fn write(key: &str, value: &str) -> Result<Option<String>> {
         _ => Ok(None),
     }
 }
+
+/// A link's switches that are not as a new link would have them.
+pub(super) fn switches(link: &str) -> Result<Vec<Switch>> {
+    let mut found = Vec::new();
+    for family in ["ipv4", "ipv6"] {
+        let Ok(entries) = fs::read_dir(path(&format!("net/{family}/conf/{link}"))) else {
+            continue;
+        };
+        for entry in entries {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if LINKS_OWN.contains(&name.as_str()) {
+                continue;
+            }
+            let of =
+                |link: &str| fs::read_to_string(path(&format!("net/{family}/conf/{link}/{name}")));
+            // Some can only be written, or only be read once they were written.
+            let (Ok(own), Ok(default)) = (of(link), of("default")) else { continue };
+            if own != default {
+                found.push(Switch { family, name, value: own.trim_end().to_owned() });
+            }
+        }
+    }
+    found.sort_by(|a, b| (a.family, &a.name).cmp(&(b.family, &b.name)));
+    Ok(found)
+}
+
+/// What follows the link by itself, or cannot be set.
+const LINKS_OWN: [&str; 3] = ["mtu", "mc_forwarding", "stable_secret"];
 
 fn path(key: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(key)

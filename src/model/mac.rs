@@ -1,6 +1,10 @@
 //! Hardware addresses.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +56,16 @@ impl Mac {
             [0x02 | 0xfe, 0x42, a, b, c, d] => Some(IpAddr::from([a, b, c, d])),
             _ => None,
         }
+    }
+
+    /// The IPv6 link-local address that the kernel makes of it (RFC 4291, appendix A).
+    pub fn link_local(self) -> Ipv6Addr {
+        let mut octets = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0];
+        octets[8..11].copy_from_slice(&self.0[..3]);
+        octets[13..].copy_from_slice(&self.0[3..]);
+        // The bit that says "local" is turned round.
+        octets[8] ^= 2;
+        octets.into()
     }
 
     /// The six bytes, as on the wire.

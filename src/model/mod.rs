@@ -1,6 +1,7 @@
 //! What the user speaks of: networks, endpoints, targets, published ports. Pure: no I/O, no clock,
 //! no randomness.
 
+mod belongings;
 mod endpoint;
 mod mac;
 mod name;
@@ -11,11 +12,12 @@ mod target;
 
 use std::fmt;
 
+pub use belongings::{Belongings, Hop, HostAddress, HostRoute, Lifetime, Neighbour, PolicyRule};
 pub use endpoint::{Endpoint, Route, host_mac, host_name, next_ifname};
 pub use mac::Mac;
 pub use name::{LinkName, NetnsName};
 pub use network::{
-    Macvlan, MacvlanMode, Mode, NamedNetns, Network, NetworkRecord, Parent, Source, Vlan,
+    Macvlan, MacvlanMode, Mode, Moving, NamedNetns, Network, NetworkRecord, Parent, Source, Vlan,
 };
 pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
 pub use subnet::{Subnet, overlap, pools, unique_local_prefix};

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::Invalid;
+use super::{Invalid, stable_hash};
 
 /// A link's name: 1 to 15 bytes (the kernel's IFNAMSIZ less its NUL), letters, digits, `_.-`,
 /// beginning with a letter, a digit or `_`.
@@ -20,7 +20,7 @@ pub struct LinkName(String);
 pub struct NetnsName(String);
 
 /// The longest link name, in bytes.
-const LINK_NAME_MAX: usize = 15;
+pub(super) const LINK_NAME_MAX: usize = 15;
 const NETNS_NAME_MAX: usize = 63;
 
 impl FromStr for LinkName {
@@ -50,6 +50,12 @@ impl LinkName {
     /// The loopback, the one link that everybody has and nobody makes.
     pub fn loopback() -> Self {
         Self("lo".to_owned())
+    }
+
+    /// The two ends of a cable that belongs to a bridge of this name: derived, and recognisable.
+    pub fn keeper_names(&self) -> [Self; 2] {
+        let hash = stable_hash(&[self.0.as_bytes()]) & 0xff_ffff_ffff;
+        ["nck", "ncl"].map(|prefix| Self::derived(format!("{prefix}{hash:010x}")))
     }
 
     /// A name that netcord derived itself, good by construction.

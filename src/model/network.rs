@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, LinkName, Mac, NetnsName, Subnet};
+use super::{Belongings, Endpoint, LinkName, Mac, NetnsName, Subnet};
 
 /// How a network is wired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,13 @@ pub struct Parent {
     /// Of a macvlan network: how its endpoints hang on the link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub macvlan: Option<Macvlan>,
+    /// Of an underlay network: bridged frames meet iptables on this host (`br_netfilter`), where a
+    /// policy could drop them, so rules let them pass.
+    #[serde(default)]
+    pub filtered: bool,
+    /// Of an underlay network: its move is not settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Box<Moving>>,
 }
 
 /// How the endpoints of a macvlan network hang on its parent.
@@ -76,6 +83,16 @@ impl MacvlanMode {
             Self::Passthru => "passthru",
         }
     }
+}
+
+/// A link's belongings on their way to a bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moving {
+    /// What hung on the link before: the list by which the move is undone.
+    pub belongings: Belongings,
+    /// When it is undone unless it is confirmed: seconds since the host's start
+    /// (`CLOCK_BOOTTIME`). `None`: it is being made.
+    pub deadline: Option<u64>,
 }
 
 /// A VLAN of a link.
@@ -142,6 +159,21 @@ impl Network {
     /// a range that was set aside for it.
     pub fn may_choose_from(&self, subnet: &Subnet) -> bool {
         self.mode == Mode::Bridge || subnet.ip_range.is_some()
+    }
+
+    /// The move of an underlay network, if it is not settled.
+    pub fn moving(&self) -> Option<&Moving> {
+        self.parent.as_ref()?.moving.as_deref()
+    }
+
+    /// The same, with its move settled, or not.
+    #[must_use]
+    pub fn with_moving(&self, moving: Option<Moving>) -> Self {
+        let mut network = self.clone();
+        if let Some(parent) = &mut network.parent {
+            parent.moving = moving.map(Box::new);
+        }
+        network
     }
 
     /// Whether it has a subnet of this family.

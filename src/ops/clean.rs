@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
-use super::{Host, liveness, removal};
+use super::{Host, liveness, removal, underlay};
 use crate::{
     apply,
     kernel::{Netns, named},
@@ -22,6 +22,16 @@ const DEATH_INTERVAL: Duration = Duration::from_millis(10);
 /// Takes away what is dead; tells what it was. In a dry run nothing is done.
 pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<Vec<String>> {
     let mut gone = Vec::new();
+    if !host.dry_run {
+        for network in underlay::overdue(state) {
+            underlay::undo(host, state, &network).await?;
+            host.output.warn(&format!(
+                "network `{}` was not finished or not confirmed in time: the host is as it was before",
+                network.name
+            ));
+            gone.push(format!("network {}", network.name));
+        }
+    }
     for (network, endpoint) in dead_endpoints(host, state).await? {
         let plan = removal::endpoint(&host.kernel, state, &network, &endpoint);
         bury(host, state, &plan).await?;

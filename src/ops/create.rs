@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Host, bridge, macvlan};
+use super::{Host, bridge, macvlan, underlay};
 use crate::{
     cli::{self, Driver},
     error::Error,
@@ -18,10 +18,14 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Create) -> Result<()
                     ("--parent", flags.parent.is_some()),
                     ("--mode", flags.mode.is_some()),
                     ("--host-access", flags.host_access),
+                    ("--confirm", flags.takeover.confirm.is_some()),
+                    ("--no-confirm", flags.takeover.no_confirm),
+                    ("--takeover", flags.takeover.takeover),
                 ],
             )?;
             bridge::run(host, args.bridge).await
         }
+        Driver::Underlay => underlay::run(host, as_underlay(args)?).await,
         Driver::Macvlan => macvlan::run(host, as_macvlan(args)?).await,
     }
 }
@@ -35,12 +39,12 @@ fn as_macvlan(args: cli::Create) -> Result<cli::Macvlan> {
             ("--internal", bridge.internal),
             ("--isolate", bridge.isolate),
             ("--no-masquerade", bridge.no_masquerade),
+            ("--confirm", physical.takeover.confirm.is_some()),
+            ("--no-confirm", physical.takeover.no_confirm),
+            ("--takeover", physical.takeover.takeover),
         ],
     )?;
-    let parent = physical.parent.ok_or_else(|| {
-        Error::usage("a macvlan network needs a link of the host's to hang on")
-            .hint("say which, with `--parent`")
-    })?;
+    let parent = physical.parent.ok_or_else(|| no_parent("macvlan"))?;
     Ok(cli::Macvlan {
         name: bridge.name,
         parent,
@@ -52,6 +56,36 @@ fn as_macvlan(args: cli::Create) -> Result<cli::Macvlan> {
         host_access: physical.host_access,
         label: bridge.label,
     })
+}
+
+fn as_underlay(args: cli::Create) -> Result<cli::Underlay> {
+    let cli::Create { bridge, physical, .. } = args;
+    refuse(
+        "underlay",
+        &[
+            ("--subnet", !bridge.subnet.is_empty()),
+            ("--mtu", bridge.mtu.is_some()),
+            ("--ipv6", bridge.ipv6),
+            ("--internal", bridge.internal),
+            ("--no-masquerade", bridge.no_masquerade),
+            ("--mode", physical.mode.is_some()),
+            ("--host-access", physical.host_access),
+        ],
+    )?;
+    Ok(cli::Underlay {
+        name: bridge.name,
+        parent: physical.parent.ok_or_else(|| no_parent("underlay"))?,
+        ip_range: bridge.ip_range,
+        gateway: bridge.gateway,
+        takeover: physical.takeover,
+        isolate: bridge.isolate,
+        label: bridge.label,
+    })
+}
+
+fn no_parent(driver: &str) -> Error {
+    Error::usage(format!("the driver {driver} needs a link that leads to the physical network"))
+        .hint("say which of the host's, with `--parent`")
 }
 
 /// Flags that mean nothing to a driver are refused: who gives one relies on it.

@@ -4,12 +4,18 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, differences::Differences, parent, rebuild, subnets::Asked};
+use super::{
+    Changed, Host, clean,
+    differences::Differences,
+    parent::{self, Found},
+    rebuild,
+    subnets::Asked,
+};
 use crate::{
     cli,
     error::Error,
     kernel::{Link, LinkKind},
-    model::{Mac, Macvlan, MacvlanMode, Mode, Network, NetworkRecord, Parent, Subnet, Vlan},
+    model::{Mac, Macvlan, MacvlanMode, Mode, Network, NetworkRecord, Parent, Subnet},
     plan,
     state::State,
 };
@@ -81,7 +87,7 @@ async fn new_network(
             .hint("choose another name for the network")
             .into());
     }
-    let Found { link, vlan, lower } = found(host, state, args).await?;
+    let Found { link, vlan, lower } = parent::found(kernel, state, &args.parent).await?;
     parent::check_free(state, &args.name, &args.parent, Some(mode))?;
     let subnets = parent::subnets(kernel, &args.parent, link.as_ref(), asked).await?;
     let mtu = args.mtu.unwrap_or(lower.mtu);
@@ -123,33 +129,11 @@ async fn new_network(
             link: args.parent.clone(),
             vlan,
             macvlan: Some(Macvlan { mode, host_access }),
+            filtered: false,
+            moving: None,
         }),
         labels: args.label.iter().cloned().collect(),
     })
-}
-
-/// A parent: a link that is there, or a VLAN that is to be made.
-struct Found {
-    /// The parent, if it is there.
-    link: Option<Link>,
-    /// It is ours to make, and to remove.
-    vlan: Option<Vlan>,
-    /// The parent, or the trunk of a VLAN that is missing.
-    lower: Link,
-}
-
-async fn found(host: &Host<'_, '_>, state: &State, args: &cli::Macvlan) -> Result<Found> {
-    let (kernel, name) = (&host.kernel, &args.parent);
-    if kernel.link(name.as_str()).await?.is_none()
-        && let Some((vlan, trunk)) = parent::vlan(kernel, name).await?
-    {
-        return Ok(Found { link: None, vlan: Some(vlan), lower: trunk });
-    }
-    let link = parent::link(kernel, name).await?;
-    // A VLAN that another network of ours made goes with the last of them.
-    let parents = state.networks().values().filter_map(|r| r.network.parent.as_ref());
-    let vlan = parents.filter(|p| p.link == *name).find_map(|p| p.vlan.clone());
-    Ok(Found { lower: link.clone(), link: Some(link), vlan })
 }
 
 /// A network that is there must be as was asked for: nothing is changed to fit.

@@ -14,6 +14,7 @@
 mod attach;
 mod bridge;
 mod clean;
+mod confirm;
 mod container;
 mod create;
 mod detach;
@@ -36,7 +37,9 @@ mod removal;
 mod resolve;
 mod rm;
 mod subnets;
+mod underlay;
 mod unpublish;
+mod watchdog;
 
 use std::ffi::OsString;
 
@@ -76,6 +79,9 @@ async fn dispatch(verb: Verb, dry_run: bool, output: Output, watch: &mut Watch<'
         Verb::Container(args) => container::run(&mut host, args).await,
         Verb::Bridge(args) => bridge::run(&mut host, args).await,
         Verb::Macvlan(args) => macvlan::run(&mut host, args).await,
+        Verb::Underlay(args) => underlay::run(&mut host, args).await,
+        Verb::Confirm(args) => confirm::run(&mut host, args).await,
+        Verb::Watchdog(args) => watchdog::run(&mut host, &args.name).await,
         Verb::Create(args) => create::run(&mut host, args).await,
         Verb::Attach(args) => attach::run(&mut host, args).await,
         Verb::Detach(args) => detach::run(&mut host, args).await,

@@ -13,6 +13,33 @@ use crate::{
     state::State,
 };
 
+/// A parent: a link that is there, or a VLAN that is to be made.
+pub(super) struct Found {
+    /// The parent, if it is there.
+    pub link: Option<Link>,
+    /// It is ours to make, and to remove.
+    pub vlan: Option<Vlan>,
+    /// The parent, or the trunk of a VLAN that is missing.
+    pub lower: Link,
+}
+
+/// Finds a parent, or what it takes to make it.
+///
+/// # Errors
+/// As of [`link`] and [`vlan`].
+pub(super) async fn found(kernel: &Kernel, state: &State, name: &LinkName) -> Result<Found> {
+    if kernel.link(name.as_str()).await?.is_none()
+        && let Some((vlan, trunk)) = vlan(kernel, name).await?
+    {
+        return Ok(Found { link: None, vlan: Some(vlan), lower: trunk });
+    }
+    let link = link(kernel, name).await?;
+    // A VLAN that another network of ours made goes with the last of them.
+    let parents = state.networks().values().filter_map(|r| r.network.parent.as_ref());
+    let vlan = parents.filter(|p| p.link == *name).find_map(|p| p.vlan.clone());
+    Ok(Found { lower: link.clone(), link: Some(link), vlan })
+}
+
 /// Reads a parent.
 ///
 /// # Errors
@@ -124,13 +151,22 @@ pub(super) async fn subnets(
             Some(link) => kernel.addresses_of(link).await?,
             None => Vec::new(),
         };
-        let first = |is_ipv4: bool| {
+        let routers = match link {
+            Some(link) => routers(kernel, link).await?,
+            None => Vec::new(),
+        };
+        let best = |is_ipv4: bool| {
             // An address that is alone in its subnet (DHCPv6 gives /128) tells of no subnet.
             let longest = if is_ipv4 { 31 } else { 127 };
-            own.iter().find(|a| a.is_ipv4() == is_ipv4 && a.prefix() <= longest)
+            let telling = own.iter().filter(|a| a.is_ipv4() == is_ipv4 && a.prefix() <= longest);
+            // Of several the one that was spoken of, or that the host's own router is in.
+            telling.min_by_key(|a| {
+                let has_router = routers.iter().any(|router| a.contains(*router));
+                (!asked.speaks_of(**a), !has_router)
+            })
         };
         let derived: Vec<_> =
-            [first(true), first(false)].into_iter().flatten().map(|a| network_of(*a)).collect();
+            [best(true), best(false)].into_iter().flatten().map(|a| network_of(*a)).collect();
         if derived.is_empty() {
             return Err(Error::usage(format!(
                 "link `{parent}` has no address to tell a subnet by"
@@ -141,16 +177,22 @@ pub(super) async fn subnets(
         asked.of(&derived, Subnet::physical)?
     };
     let Some(link) = link else { return Ok(subnets) };
-    let routes = kernel.routes().await?;
+    let routers = routers(kernel, link).await?;
     for subnet in subnets.iter_mut().filter(|s| s.gateway.is_none()) {
-        let defaults = routes.iter().filter(|r| r.destination.prefix() == 0 && link.carries(r));
-        let inside = defaults.filter(|r| {
-            let family = |g: IpAddr| g.is_ipv4() == subnet.cidr.is_ipv4();
-            r.gateway.is_some_and(|g| subnet.contains(g) || (family(g) && is_link_local(g)))
-        });
-        subnet.gateway = inside.min_by_key(|r| r.metric).and_then(|r| r.gateway);
+        let near = |g: &&IpAddr| {
+            subnet.contains(**g) || (g.is_ipv4() == subnet.cidr.is_ipv4() && is_link_local(**g))
+        };
+        subnet.gateway = routers.iter().find(near).copied();
     }
     Ok(subnets)
+}
+
+/// The gateways of the host's default routes by a link, the preferred one first.
+async fn routers(kernel: &Kernel, link: &Link) -> Result<Vec<IpAddr>> {
+    let mut defaults = kernel.routes().await?;
+    defaults.retain(|r| r.destination.prefix() == 0 && link.carries(r));
+    defaults.sort_by_key(|r| r.metric);
+    Ok(defaults.into_iter().filter_map(|r| r.gateway).collect())
 }
 
 /// The host's own address in each of these subnets, by this link.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::{Host, find};
+use super::{Host, find, underlay};
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns},
     model::{
@@ -79,6 +79,10 @@ pub(super) async fn network(
 async fn own(kernel: &Kernel, name: &LinkName, bridge: &Link) -> Result<Network> {
     let alias = bridge.alias.as_deref().unwrap_or_default();
     let is_set = |word: &str| alias.split(' ').skip(1).any(|w| w == word);
+    let parent = alias.split(' ').find_map(|word| word.strip_prefix("parent="));
+    if let Some(link) = parent.and_then(|name| name.parse().ok()) {
+        return underlay::rebuilt(kernel, name, bridge, link, is_set("isolate")).await;
+    }
     let addresses = kernel.addresses_of(bridge).await?;
     Ok(Network {
         name: name.clone(),

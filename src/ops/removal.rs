@@ -75,11 +75,16 @@ pub(super) fn port(
 
 /// The plan that takes a network of ours away, that nothing is attached to.
 pub(super) fn network(state: &State, network: &Network) -> Plan {
+    of(state, network, &plan::create(network, &[]))
+}
+
+/// The reverse of the plan that made a network.
+pub(super) fn of(state: &State, network: &Network, plan: &Plan) -> Plan {
     let mut after = state.networks().clone();
     after.remove(&network.name);
     let parent = network.parent.as_ref().map(|p| &p.link);
     let shared = after.values().any(|r| r.network.parent.as_ref().map(|p| &p.link) == parent);
-    reverse(&plan::create(network, &[]), |step| {
+    reverse(plan, |step| {
         let is_vlan = matches!(step.change.resource(), Resource::Vlan { .. });
         (is_vlan && shared) || is_needed(step, &after, network, None)
     })
@@ -105,7 +110,7 @@ fn is_needed(
     let mut ports = endpoints().flat_map(|e| &e.ports);
     let family = family(step.change.resource());
     match step.scope {
-        Scope::Own => false,
+        Scope::Own | Scope::Run => false,
         Scope::Host => true,
         Scope::EndpointPorts => {
             endpoints().any(|e| Some(&e.host_ifname) == host_ifname && !e.ports.is_empty())
@@ -121,7 +126,9 @@ fn is_needed(
 }
 
 fn needs_firewall(record: &NetworkRecord, family: Family) -> bool {
-    if record.network.is_private() {
+    if record.network.parent.as_ref().is_some_and(|parent| parent.filtered) {
+        true
+    } else if record.network.is_private() {
         record.network.subnets.iter().any(|s| Family::of(s.cidr.network()) == family)
     } else {
         let mut ports = record.endpoints.iter().flat_map(|e| &e.ports);

@@ -3,11 +3,11 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, find, removal};
+use super::{Changed, Host, clean, find, removal, underlay};
 use crate::{
     cli,
     error::Error,
-    model::{LinkName, NetnsName},
+    model::{LinkName, Mode, NetnsName},
     plan::{self, Plan, reverse},
     state::State,
 };
@@ -82,5 +82,8 @@ async fn removal_plan(host: &Host<'_, '_>, state: &State, name: &NetnsName) -> R
         let hint = format!("detach them first: `netcord detach {name} {}`", names.join(" "));
         return Err(Error::conflict(message).hint(hint).into());
     }
-    Ok(removal::network(state, &record.network))
+    match record.network.mode {
+        Mode::Underlay => underlay::removal(host, state, &record.network).await,
+        _ => Ok(removal::network(state, &record.network)),
+    }
 }

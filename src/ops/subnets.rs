@@ -54,6 +54,17 @@ impl<'a> Asked<'a> {
         !self.subnets.is_empty()
     }
 
+    /// Whether a gateway or a range was typed that is in this subnet.
+    pub(super) fn speaks_of(&self, subnet: IpNetwork) -> bool {
+        let ranges = self.ranges.iter().map(IpNetwork::ip);
+        ranges.chain(self.gateways.iter().copied()).any(|ip| subnet.contains(ip))
+    }
+
+    /// Whether anything was typed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.subnets.is_empty() && self.gateways.is_empty() && self.ranges.is_empty()
+    }
+
     /// The gateway that was typed for this family.
     pub(super) fn gateway(&self, is_ipv4: bool) -> Option<IpAddr> {
         self.gateways.iter().copied().find(|ip| ip.is_ipv4() == is_ipv4)

@@ -7,7 +7,8 @@ use std::fmt::Write;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Change, Family, Flows, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule, Scope, Step, Veth,
+    Change, Family, Flows, Keeper, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule, Scope,
+    Step, Veth,
 };
 use crate::model::{NamedNetns, Route, Source, Vlan};
 
@@ -22,10 +23,22 @@ pub fn command(step: &Step) -> Option<String> {
         Resource::Record(_) => return None,
         Resource::Name(named) => name(named, create),
         Resource::Bridge { name, mac, mtu } if create => {
-            format!("ip link add {name} address {mac} mtu {mtu} group {LINK_GROUP} type bridge")
+            format!(
+                "ip link add {name} address {mac} mtu {mtu} group {LINK_GROUP} type bridge \
+                 stp_state 0 forward_delay 0"
+            )
         }
         Resource::Veth(pair) if create => veth(pair),
         Resource::Veth(pair) => format!("ip link del {}", pair.host),
+        Resource::Keeper(Keeper { bridge, port, loose }) if create => format!(
+            "ip link add {port} master {bridge} group {LINK_GROUP} type veth peer name {loose}"
+        ),
+        Resource::Keeper(Keeper { port, .. }) => format!("ip link del {port}"),
+        Resource::Ready { link } => format!(
+            "until [ \"$(cat /sys/class/net/{link}/operstate)\" != down ] && \
+             [ -z \"$(ip -6 addr show dev {link} tentative)\" ]; do sleep 0.01; done"
+        ),
+        Resource::Moved(moved) => moved.command(create),
         Resource::Macvlan(link) if create => macvlan(link),
         Resource::Macvlan(Macvlan { netns, name, .. }) => {
             format!("{} link del {name}", ip(netns))

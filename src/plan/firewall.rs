@@ -238,6 +238,34 @@ pub(super) fn foreign_rules(network: &Network, subnet: &Subnet) -> Plan {
     plan.into_iter().map(|step| step.until(Scope::NetworkPorts)).collect()
 }
 
+/// Those of one table only.
+pub(super) fn base_of(family: Family, table: Table) -> Plan {
+    let is_of_it = |step: &Step| match step.change.resource() {
+        Resource::Chain(chain) => chain.table == table,
+        Resource::Rule(rule) => rule.table == table,
+        _ => false,
+    };
+    base(family).into_iter().filter(is_of_it).collect()
+}
+
+/// What an underlay network needs where bridged frames meet iptables: on the physical network
+/// nobody asks this host what may pass.
+pub(super) fn underlay_rules(network: &Network, family: Family) -> Plan {
+    let name = &network.name;
+    let rule = Rule {
+        family,
+        table: Table::Filter,
+        chain: FORWARD,
+        matches: words(&format!("-i {name} -o {name}")),
+        jump: words("ACCEPT"),
+        comment: format!("netcord:{name} bridged"),
+    };
+    vec![Step::create(
+        "what only crosses the bridge may pass, also where the policy is DROP",
+        Resource::Rule(rule),
+    )]
+}
+
 /// Where an answer would find a shorter way than by the host, and so miss its translation back.
 fn answer_by_the_host(rules: &RuleMaker<'_>) -> Plan {
     let (name, cidr) = (&rules.network.name, &rules.subnet.cidr);

@@ -13,20 +13,26 @@ pub(super) fn network(network: &Network, parent: &Parent, wiring: &model::Macvla
         "write down what was asked for, so that a later run can finish or undo it",
         Resource::Record(Record::Network(network.clone())),
     )];
-    if let Some(vlan) = &parent.vlan {
-        plan.push(Step::create(
-            "frames with this tag get a link of their own",
-            Resource::Vlan { name: parent.link.clone(), vlan: vlan.clone() },
-        ));
-        plan.push(whose(&parent.link, format!("{ALIAS_PREFIX}{}", parent.link)));
-        let why = "the endpoints are in the VLAN, the host is not";
-        plan.push(sysctl(why, "ipv6", &parent.link, "disable_ipv6", "1"));
-        plan.push(up(&parent.link));
-    }
+    plan.extend(vlan(parent));
     if !wiring.host_access.is_empty() {
         plan.extend(own_link(network, parent));
     }
     plan
+}
+
+/// A parent that is a VLAN, if it was missing.
+pub(super) fn vlan(parent: &Parent) -> Plan {
+    let Some(vlan) = &parent.vlan else { return Plan::new() };
+    let why = "the endpoints are in the VLAN, the host is not";
+    vec![
+        Step::create(
+            "frames with this tag get a link of their own",
+            Resource::Vlan { name: parent.link.clone(), vlan: vlan.clone() },
+        ),
+        whose(&parent.link, format!("{ALIAS_PREFIX}{}", parent.link)),
+        sysctl(why, "ipv6", &parent.link, "disable_ipv6", "1"),
+        up(&parent.link),
+    ]
 }
 
 /// The host's own macvlan. The kernel keeps frames apart that go between a parent's macvlans and

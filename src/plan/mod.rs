@@ -10,9 +10,11 @@ mod explain;
 mod firewall;
 mod flows;
 mod macvlan;
+mod moved;
 mod netns;
 mod network;
 mod publish;
+mod underlay;
 
 use std::{borrow::Cow, fmt::Debug, net::IpAddr};
 
@@ -27,9 +29,11 @@ pub use endpoint::attach;
 pub use explain::{command, quote};
 pub use firewall::{Chain, Family, Rule, Table, base};
 pub use flows::Flows;
+pub use moved::Moved;
 pub use netns::{lo_up, name};
 pub use network::create;
 pub use publish::publish;
+pub use underlay::{Keeper, Switch, Underlay, underlay, without_keeper};
 
 /// Steps, in the order in which they are done.
 pub type Plan = Vec<Step>;
@@ -50,6 +54,8 @@ pub struct Step {
 pub enum Scope {
     /// As long as what the plan is for.
     Own,
+    /// While the plan is carried out.
+    Run,
     /// As long as the endpoint has a published port.
     EndpointPorts,
     /// As long as the network has a published port.
@@ -96,6 +102,15 @@ pub enum Resource {
         /// Of which link, and which.
         vlan: Vlan,
     },
+    /// A cable that gives a bridge carrier; its ends are down.
+    Keeper(Keeper),
+    /// A link that carries, with addresses that answer: it is waited for.
+    Ready {
+        /// The link, on the host.
+        link: LinkName,
+    },
+    /// A thing of the host's own.
+    Moved(Moved),
     /// A link's alias: whose it is.
     Alias {
         /// Where.
@@ -281,6 +296,8 @@ impl Change {
     #[must_use]
     pub fn reversed(self) -> Self {
         match self {
+            // There is nothing to take back.
+            Self::Create(ready @ Resource::Ready { .. }) => Self::Create(ready),
             Self::Create(resource) => Self::Delete(resource),
             // Forgotten flows stay forgotten, and are forgotten again.
             Self::Delete(flows @ Resource::Flows(_)) => Self::Delete(flows),
@@ -300,7 +317,8 @@ pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
     let mut flows = Vec::new();
     for step in plan.iter().rev() {
         let resource = step.change.resource();
-        if step.scope == Scope::Host || keep(step) || has_no_way_back(resource) {
+        if matches!(step.scope, Scope::Host | Scope::Run) || keep(step) || has_no_way_back(resource)
+        {
             continue;
         }
         let falls = falling.iter().any(|made| falls_with(resource, made));
@@ -338,7 +356,7 @@ fn made_link(change: &Change) -> Option<[(Place, &LinkName); 2]> {
 fn falls_with(resource: &Resource, made: &[(Place, &LinkName); 2]) -> bool {
     let on = |place: &Place, link: &str| made.iter().any(|(p, l)| p == place && l.as_str() == link);
     match resource {
-        Resource::Port { link, .. } => on(&None, link.as_str()),
+        Resource::Port { link, .. } | Resource::Ready { link } => on(&None, link.as_str()),
         Resource::Alias { netns, link, .. }
         | Resource::Address { netns, link, .. }
         | Resource::Up { netns, link }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{ALIAS_PREFIX, Family, Plan, Record, Resource, Scope, Step, firewall, macvlan};
-use crate::model::{LinkName, Network};
+use crate::model::{LinkName, Mode, Network};
 
 /// Makes a network, `ra_links` are as of [`bridge`].
 pub fn create(network: &Network, ra_links: &[LinkName]) -> Plan {
@@ -69,12 +69,16 @@ fn bridge(network: &Network, ra_links: &[LinkName]) -> Plan {
 }
 
 /// Whose link it is, and what no other mark in the kernel would tell if the record were lost.
-fn alias(network: &Network) -> String {
+pub(super) fn alias(network: &Network) -> String {
     let mut alias = format!("{ALIAS_PREFIX}{}", network.name);
+    if let (Mode::Underlay, Some(parent)) = (network.mode, &network.parent) {
+        alias.push_str(" parent=");
+        alias.push_str(parent.link.as_str());
+    }
     for (is_set, word) in [
         (network.internal, "internal"),
         (network.isolate, "isolate"),
-        (!network.masquerade, "no-masquerade"),
+        (network.is_private() && !network.masquerade, "no-masquerade"),
     ] {
         if is_set {
             alias.push(' ');

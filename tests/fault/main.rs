@@ -33,8 +33,11 @@ use support::{SCENARIOS, Scenario};
 
 fn main() -> ExitCode {
     let mut arguments = env::args();
-    if arguments.nth(1).as_deref() == Some(watched::AS_NETCORD) {
-        return watched::netcord(arguments);
+    match arguments.nth(1).as_deref() {
+        Some(watched::AS_NETCORD) => return watched::netcord(arguments),
+        // netcord starts itself, which is this program.
+        Some(watched::WATCHDOG) => return watched::watchdog(arguments),
+        _ => {}
     }
     let mut trials = Vec::new();
     for scenario in SCENARIOS {

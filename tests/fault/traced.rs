@@ -93,12 +93,16 @@ pub(crate) fn killed(scenario: &Scenario) {
     KILL_POINTS.fetch_add(calls.len(), Ordering::Relaxed);
 }
 
-/// Whether the fault met what netcord says, when all is done. The runtime wakes itself by a write
-/// that is not always there, so the how many-th write is not always the same one.
-fn injected_into_output(stage: &Stage) -> bool {
+/// Whether the fault met what netcord says, when all is done, or how the runtime wakes itself, which
+/// it cannot live without. That is a write that is not always there, so the how many-th write is not
+/// always the same one.
+fn injected_elsewhere(stage: &Stage) -> bool {
+    const WAKE: &str = r#", "\1\0\0\0\0\0\0\0", 8)"#;
     let trace = fs::read_to_string(stage.lab.path("/run/trace")).unwrap();
     let injected = trace.lines().find(|line| line.contains("(INJECTED)"));
-    injected.is_some_and(|line| line.starts_with("write(1,") || line.starts_with("write(2,"))
+    injected.is_some_and(|line| {
+        line.starts_with("write(1,") || line.starts_with("write(2,") || line.contains(WAKE)
+    })
 }
 
 /// Each call fails once.
@@ -119,7 +123,7 @@ pub(crate) fn failing(scenario: &Scenario) {
         for error in turn {
             let run = traced(&stage, Some(&format!("{name}:error={error}:when={count}")));
             let when = run.command.clone();
-            if injected_into_output(&stage) {
+            if injected_elsewhere(&stage) {
                 stage.run_inverse();
                 continue;
             }

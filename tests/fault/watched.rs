@@ -49,6 +49,18 @@ pub(crate) fn netcord(mut arguments: Args) -> ExitCode {
     }
 }
 
+/// What netcord calls itself to guard an underlay network.
+pub(crate) const WATCHDOG: &str = "watchdog";
+
+/// Runs netcord's watchdog, as it is.
+pub(crate) fn watchdog(arguments: Args) -> ExitCode {
+    let words = ["netcord", WATCHDOG].map(String::from).into_iter().chain(arguments);
+    match ops::run(Cli::parse_from(words), &mut |_, _| Ok(())) {
+        Ok(code) => ExitCode::from(code),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
 fn with_fault(stage: &Stage, fault: &str, at: usize) -> Run {
     let program = env::current_exe().unwrap();
     let mut command = stage.lab.command(program.to_str().unwrap());

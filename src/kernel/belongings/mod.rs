@@ -1,0 +1,23 @@
+//! What hangs on a link of the host's: read whole, and carried to another link in one message.
+
+mod read;
+mod ready;
+mod write;
+
+use netlink_packet_core::Nla;
+use rtnetlink::packet_route::route::RouteMetric;
+
+pub(super) use read::read;
+pub(super) use ready::ready;
+pub(super) use write::write;
+
+/// A route's metric as number and value, if it has that form; a name (of a congestion algorithm)
+/// has not.
+fn metric(metric: &RouteMetric) -> Option<(u16, u32)> {
+    let mut value = [0; 4];
+    if matches!(metric, RouteMetric::CcAlgo(_)) || metric.value_len() != value.len() {
+        return None;
+    }
+    metric.emit_value(&mut value);
+    Some((metric.kind(), u32::from_ne_bytes(value)))
+}

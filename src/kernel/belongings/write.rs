@@ -1,0 +1,417 @@
+//! Carries what hangs on a link to another one: many changes in one message, so that between the
+//! first and the last there is a fraction of a millisecond, and no death of netcord's.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use anyhow::{Context, Result};
+use ipnetwork::IpNetwork;
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
+};
+use nix::{
+    errno::Errno,
+    libc,
+    sys::socket::{
+        AddressFamily as SocketFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType,
+        connect, recv, send, socket,
+    },
+};
+use rtnetlink::packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo},
+    link::{LinkAttribute, LinkMessage},
+    neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
+    route::{
+        RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHop, RouteNextHopFlags,
+        RouteVia,
+    },
+    rule::{RuleAttribute, RuleFlags, RuleMessage, RulePortRange, RuleUidRange},
+};
+
+use super::super::{address::family, link, rtnl::Rtnl};
+use crate::{
+    model::{Hop, HostAddress, HostRoute, LinkName, Neighbour, PolicyRule},
+    plan::{Change, Moved, Resource},
+};
+
+/// The kernel's answers come one a message, each with a header and a code.
+const BUFFER: usize = 1 << 15;
+
+/// `rtm_table` where the number does not fit and an attribute has it.
+const TABLE_COMPAT: u8 = 252;
+
+/// Makes changes so, in one message; tells which changed anything. If one fails, those that did not
+/// are taken back, in one message too.
+pub(in crate::kernel) async fn write(rtnl: &Rtnl, changes: &[&Change]) -> Result<Vec<bool>> {
+    let indexes = indexes(rtnl, changes).await?;
+    let mut done = Vec::with_capacity(changes.len());
+    let mut failure = None;
+    for (change, answer) in changes.iter().zip(send_all(&indexes, changes)?) {
+        match answer {
+            Ok(news) => done.push(news),
+            Err(error) => {
+                let what = describe(change);
+                done.push(false);
+                failure.get_or_insert(anyhow::Error::from(error).context(what));
+            }
+        }
+    }
+    let Some(failure) = failure else { return Ok(done) };
+    let back: Vec<_> = changes
+        .iter()
+        .zip(&done)
+        .rev()
+        .filter(|(_, news)| **news)
+        .map(|(change, _)| (*change).clone().reversed())
+        .collect();
+    for answer in send_all(&indexes, &back.iter().collect::<Vec<_>>())? {
+        answer.with_context(|| format!("{failure:#}; and it could not be taken back"))?;
+    }
+    Err(failure)
+}
+
+type Indexes = HashMap<LinkName, u32>;
+
+async fn indexes(rtnl: &Rtnl, changes: &[&Change]) -> Result<Indexes> {
+    let mut indexes = Indexes::new();
+    for change in changes {
+        for name in names(change) {
+            if !indexes.contains_key(name) {
+                indexes.insert(name.clone(), link::index(rtnl, name.as_str()).await?);
+            }
+        }
+    }
+    Ok(indexes)
+}
+
+fn names(change: &Change) -> Vec<&LinkName> {
+    match change.resource() {
+        Resource::Moved(Moved::Port { link, bridge }) => vec![link, bridge],
+        Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. }) => vec![link],
+        Resource::Moved(Moved::Route(route)) => route.hops.iter().map(|hop| &hop.link).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn describe(change: &Change) -> String {
+    let verb = if matches!(change, Change::Create(_)) { "make" } else { "take away" };
+    match change.resource() {
+        Resource::Moved(Moved::Port { link, bridge }) => {
+            format!("cannot {verb} `{link}` as a port of `{bridge}`")
+        }
+        Resource::Moved(Moved::Address { link, address }) => {
+            format!("cannot {verb} the address {} of `{link}`", address.address)
+        }
+        Resource::Moved(Moved::Route(route)) => {
+            format!("cannot {verb} the route to {}", route.destination)
+        }
+        Resource::Moved(Moved::Rule(rule)) => {
+            format!("cannot {verb} the policy rule {}", rule.priority)
+        }
+        Resource::Moved(Moved::Neighbour { neighbour, .. }) => {
+            format!("cannot {verb} the neighbour {}", neighbour.address)
+        }
+        _ => format!("cannot {verb} it"),
+    }
+}
+
+/// Sends all changes in one datagram, which the kernel works through before it returns; tells of
+/// each whether it changed anything.
+fn send_all(indexes: &Indexes, changes: &[&Change]) -> Result<Vec<io::Result<bool>>> {
+    let mut requests: Vec<(usize, RouteNetlinkMessage, u16)> = Vec::new();
+    for (i, change) in changes.iter().enumerate() {
+        let messages = messages(indexes, change);
+        requests.extend(messages.into_iter().map(|(message, flags)| (i, message, flags)));
+    }
+    let mut answers: Vec<io::Result<bool>> = changes.iter().map(|_| Ok(true)).collect();
+    let Some(last) = requests.len().checked_sub(1) else { return Ok(answers) };
+
+    let mut datagram = Vec::new();
+    for (sequence, (_, message, flags)) in requests.iter().enumerate() {
+        let mut message = NetlinkMessage::from(message.clone());
+        message.header.sequence_number = u32::try_from(sequence)?;
+        message.header.flags = NLM_F_REQUEST | flags;
+        // Failures are told in any case; the last answer says that the others have come.
+        if sequence == last {
+            message.header.flags |= NLM_F_ACK;
+        }
+        message.finalize();
+        let start = datagram.len();
+        datagram.resize(start + message.buffer_len().next_multiple_of(4), 0);
+        message.serialize(&mut datagram[start..]);
+    }
+    let socket = open().context("cannot open a netlink socket")?;
+    send(socket.as_raw_fd(), &datagram, MsgFlags::empty())
+        .map_err(io::Error::from)
+        .with_context(|| format!("cannot send {} changes at once", requests.len()))?;
+    receive(&socket, last, |sequence, errno| {
+        if let Some((i, message, _)) = requests.get(sequence) {
+            let answer = &mut answers[*i];
+            if is_so_already(message, errno) {
+                *answer = answer.as_ref().map_or_else(|_| Ok(false), |_| Ok(false));
+            } else {
+                *answer = Err(io::Error::from_raw_os_error(errno));
+            }
+        }
+    })
+    .context("cannot read the kernel's answer")?;
+    Ok(answers)
+}
+
+fn open() -> io::Result<OwnedFd> {
+    let socket = socket(
+        SocketFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkRoute,
+    )?;
+    connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+/// Reads answers until the last request's; tells of each failure.
+fn receive(socket: &OwnedFd, last: usize, mut failed: impl FnMut(usize, i32)) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let length = match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Err(Errno::EINTR) => continue,
+            length => length?,
+        };
+        let mut rest = &buffer[..length];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+            let (header, payload) = message.into_parts();
+            let length = (header.length as usize).next_multiple_of(4);
+            rest = rest.get(length..).unwrap_or_default();
+            let sequence = header.sequence_number as usize;
+            if let NetlinkPayload::Error(error) = payload {
+                if let Some(code) = error.code {
+                    failed(sequence, -code.get());
+                }
+                if sequence == last {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// What is there cannot be made, and what is gone cannot be taken away.
+fn is_so_already(message: &RouteNetlinkMessage, errno: i32) -> bool {
+    match message {
+        RouteNetlinkMessage::DelAddress(_)
+        | RouteNetlinkMessage::DelRoute(_)
+        | RouteNetlinkMessage::DelRule(_)
+        | RouteNetlinkMessage::DelNeighbour(_) => {
+            matches!(errno, libc::ESRCH | libc::ENOENT | libc::EADDRNOTAVAIL)
+        }
+        _ => errno == libc::EEXIST,
+    }
+}
+
+fn messages(indexes: &Indexes, change: &Change) -> Vec<(RouteNetlinkMessage, u16)> {
+    use RouteNetlinkMessage as M;
+    const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+    let Resource::Moved(moved) = change.resource() else { return Vec::new() };
+    let create = matches!(change, Change::Create(_));
+    let index = |name: &LinkName| indexes.get(name).copied().unwrap_or_default();
+    match moved {
+        Moved::Port { link, bridge } => {
+            let mut message = LinkMessage::default();
+            message.header.index = index(link);
+            let master = if create { index(bridge) } else { 0 };
+            message.attributes.push(LinkAttribute::Controller(master));
+            vec![(M::SetLink(message), 0)]
+        }
+        Moved::Address { link, address } if create => {
+            let mut messages = Vec::new();
+            let message = address_message(index(link), address);
+            if address.address.is_ipv6() && address.flags & AddressFlags::Nodad.bits() == 0 {
+                // It is no duplicate, as it only comes from another link; usable at once instead of
+                // after a second. Then it gets its own flags.
+                let hurried = HostAddress {
+                    flags: address.flags | AddressFlags::Nodad.bits(),
+                    ..(**address).clone()
+                };
+                messages.push((M::NewAddress(address_message(index(link), &hurried)), NEW));
+                messages.push((M::NewAddress(message), NLM_F_REPLACE));
+            } else {
+                messages.push((M::NewAddress(message), NEW));
+            }
+            messages
+        }
+        Moved::Address { link, address } => {
+            vec![(M::DelAddress(address_message(index(link), address)), 0)]
+        }
+        Moved::Route(route) => {
+            let message = route_message(&index, route);
+            if create { vec![(M::NewRoute(message), NEW)] } else { vec![(M::DelRoute(message), 0)] }
+        }
+        Moved::Rule(rule) => {
+            let message = rule_message(rule);
+            if create { vec![(M::NewRule(message), NEW)] } else { vec![(M::DelRule(message), 0)] }
+        }
+        Moved::Neighbour { link, neighbour } => {
+            let message = neighbour_message(index(link), neighbour);
+            if create {
+                vec![(M::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)]
+            } else {
+                vec![(M::DelNeighbour(message), 0)]
+            }
+        }
+    }
+}
+
+fn address_message(index: u32, address: &HostAddress) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    let ip = address.address.ip();
+    message.header.family = family(ip);
+    message.header.prefix_len = address.address.prefix();
+    message.header.scope = address.scope.into();
+    message.header.index = index;
+    let attributes = &mut message.attributes;
+    attributes.push(AddressAttribute::Local(ip));
+    attributes.push(AddressAttribute::Address(address.peer.unwrap_or(ip)));
+    attributes.extend(address.broadcast.map(AddressAttribute::Broadcast));
+    attributes.extend(address.label.clone().map(AddressAttribute::Label));
+    attributes.push(AddressAttribute::Flags(AddressFlags::from_bits_retain(address.flags)));
+    attributes.extend(address.metric.map(AddressAttribute::RoutePriority));
+    attributes.extend(address.protocol.map(|p| AddressAttribute::Protocol(p.into())));
+    if let Some(lifetime) = address.lifetime {
+        let mut info = CacheInfo::default();
+        (info.ifa_valid, info.ifa_preferred) = (lifetime.valid, lifetime.preferred);
+        attributes.push(AddressAttribute::CacheInfo(info));
+    }
+    message
+}
+
+fn route_message(index: &impl Fn(&LinkName) -> u32, route: &HostRoute) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    let header = &mut message.header;
+    header.address_family = family(route.destination.ip());
+    header.destination_prefix_length = route.destination.prefix();
+    header.source_prefix_length = route.source.map_or(0, |s| s.prefix());
+    header.tos = route.tos;
+    header.table = u8::try_from(route.table).unwrap_or(TABLE_COMPAT);
+    header.protocol = route.protocol.into();
+    header.scope = route.scope.into();
+    header.kind = route.kind.into();
+    let attributes = &mut message.attributes;
+    attributes.push(RouteAttribute::Table(route.table));
+    if route.destination.prefix() > 0 {
+        attributes.push(RouteAttribute::Destination(route.destination.ip().into()));
+    }
+    attributes.extend(route.source.map(|s| RouteAttribute::Source(s.ip().into())));
+    if route.metric > 0 {
+        attributes.push(RouteAttribute::Priority(route.metric));
+    }
+    attributes.extend(route.preferred_source.map(|s| RouteAttribute::PrefSource(s.into())));
+    if !route.metrics.is_empty() {
+        let metrics = route.metrics.iter().map(|(kind, value)| metric(*kind, *value));
+        attributes.push(RouteAttribute::Metrics(metrics.collect()));
+    }
+    attributes.extend(route.preference.map(|p| RouteAttribute::Preference(p.into())));
+    attributes.extend(route.expires.map(RouteAttribute::Expires));
+    match route.hops.as_slice() {
+        [one] => {
+            attributes.extend(gateway(route.destination, one));
+            attributes.push(RouteAttribute::Oif(index(&one.link)));
+            if one.onlink {
+                message.header.flags |= RouteFlags::Onlink;
+            }
+        }
+        [] => {}
+        several => {
+            let hops = several.iter().map(|hop| {
+                let mut next = RouteNextHop::default();
+                next.interface_index = index(&hop.link);
+                next.hops = hop.weight;
+                if hop.onlink {
+                    next.flags = RouteNextHopFlags::Onlink;
+                }
+                next.attributes = gateway(route.destination, hop).into_iter().collect();
+                next
+            });
+            attributes.push(RouteAttribute::MultiPath(hops.collect()));
+        }
+    }
+    message
+}
+
+/// A gateway of the other family has an attribute of its own (RFC 5549).
+fn gateway(destination: IpNetwork, hop: &Hop) -> Option<RouteAttribute> {
+    let gateway = hop.gateway?;
+    if gateway.is_ipv4() == destination.is_ipv4() {
+        return Some(RouteAttribute::Gateway(gateway.into()));
+    }
+    Some(RouteAttribute::Via(match gateway {
+        std::net::IpAddr::V4(v4) => RouteVia::Inet(v4),
+        std::net::IpAddr::V6(v6) => RouteVia::Inet6(v6),
+    }))
+}
+
+fn metric(kind: u16, value: u32) -> RouteMetric {
+    use netlink_packet_core::DefaultNla;
+    RouteMetric::Other(DefaultNla::new(kind, value.to_ne_bytes().to_vec()))
+}
+
+fn rule_message(rule: &PolicyRule) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    let header = &mut message.header;
+    header.family = if rule.is_ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    header.src_len = rule.source.map_or(0, |s| s.prefix());
+    header.dst_len = rule.destination.map_or(0, |d| d.prefix());
+    header.tos = rule.tos;
+    header.table = u8::try_from(rule.table).unwrap_or(TABLE_COMPAT);
+    header.action = rule.action.into();
+    if rule.not {
+        header.flags = RuleFlags::Invert;
+    }
+    let attributes = &mut message.attributes;
+    attributes.push(RuleAttribute::Priority(rule.priority));
+    attributes.extend(rule.source.map(|s| RuleAttribute::Source(s.ip())));
+    attributes.extend(rule.destination.map(|d| RuleAttribute::Destination(d.ip())));
+    attributes.extend(rule.iif.as_ref().map(|l| RuleAttribute::Iifname(l.to_string())));
+    attributes.extend(rule.oif.as_ref().map(|l| RuleAttribute::Oifname(l.to_string())));
+    if let Some((mark, mask)) = rule.mark {
+        attributes.push(RuleAttribute::FwMark(mark));
+        attributes.push(RuleAttribute::FwMask(mask));
+    }
+    attributes.extend(
+        rule.users.map(|(start, end)| RuleAttribute::UidRange(RuleUidRange { start, end })),
+    );
+    attributes.extend(rule.ip_protocol.map(|p| RuleAttribute::IpProtocol(i32::from(p).into())));
+    let range = |(start, end)| RulePortRange { start, end };
+    attributes.extend(rule.source_ports.map(|r| RuleAttribute::SourcePortRange(range(r))));
+    attributes
+        .extend(rule.destination_ports.map(|r| RuleAttribute::DestinationPortRange(range(r))));
+    attributes.push(RuleAttribute::Table(rule.table));
+    attributes.extend(rule.suppress_prefix_length.map(RuleAttribute::SuppressPrefixLen));
+    attributes.push(RuleAttribute::Protocol(rule.protocol.into()));
+    message
+}
+
+fn neighbour_message(index: u32, neighbour: &Neighbour) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family(neighbour.address);
+    message.header.ifindex = index;
+    message.attributes.push(NeighbourAttribute::Destination(neighbour.address.into()));
+    let Some(mac) = neighbour.mac else {
+        message.header.flags = NeighbourFlags::Proxy;
+        return message;
+    };
+    message.header.state = if neighbour.permanent {
+        NeighbourState::Permanent
+    } else {
+        // Believed at once, and asked again soon.
+        NeighbourState::Stale
+    };
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
+    message
+}

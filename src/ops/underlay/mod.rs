@@ -1,0 +1,263 @@
+//! `underlay`: a bridge that takes over a link of the host's, safely.
+//!
+//! Before the first change a watchdog is armed and the list of what hangs on the link is on disk;
+//! after the last one it is checked that all of it has arrived. What is not confirmed in time, or
+//! was not finished, is undone: by the watchdog, or by the next command if that was killed too.
+
+mod manager;
+mod preflight;
+mod undo;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{
+    Changed, Host, clean, confirm,
+    differences::Differences,
+    find,
+    parent::{self, Found},
+    subnets::Asked,
+};
+use crate::{
+    cli,
+    error::{Error, Kind},
+    kernel::{Kernel, Link, background, clock},
+    model::{Belongings, LinkName, Mode, Moving, Network, Parent, Subnet},
+    plan::{self, Change, Plan, Record, Resource, Scope, Step, Underlay},
+    state::State,
+};
+pub(super) use undo::{overdue, removal, undo};
+
+/// How long a person on a terminal has to confirm.
+const PATIENCE: u32 = 60;
+
+#[derive(Serialize)]
+struct Made<'a> {
+    network: &'a Network,
+    /// Until when it must be confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirm_within: Option<u32>,
+}
+
+pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<()> {
+    let asked = Asked::new(&[], &args.gateway, &args.ip_range)?;
+    let mut state = host.state_with_rebuilt().await?;
+    clean::dead(host, &mut state).await?;
+    let there = state.networks().get(&args.name).map(|record| record.network.clone());
+    if let Some(there) = &there {
+        check_same(&args, &asked, there)?;
+    }
+    let found = preflight::parent(&host.kernel, &state, &args).await?;
+    let belongings = match &found.link {
+        Some(link) => host.kernel.belongings(link).await?,
+        None => Belongings::default(),
+    };
+    let bridge = host.kernel.link(args.name.as_str()).await?;
+    let plug = !bridge.is_some_and(|bridge| found.lower.is_port_of(&bridge));
+    if plug {
+        preflight::check_takeover(host, &args, &belongings).await?;
+        manager::warn(&host.output, &args);
+    }
+    let mut network = match there {
+        Some(there) => there,
+        None => new_network(&host.kernel, &args, &asked, &found).await?,
+    };
+    if let Some(parent) = &mut network.parent {
+        parent.filtered |= host.kernel.bridged_frames_meet_iptables()?;
+    }
+    // Somebody may also have put things on the link since it moved.
+    let moves = plug || !belongings.is_empty();
+    let moving = Moving { belongings: belongings.clone(), deadline: None };
+    let planned = if moves { network.with_moving(Some(moving)) } else { network.clone() };
+    let plan = plan::underlay(&Underlay {
+        network: &planned,
+        parent: &args.parent,
+        belongings: &belongings,
+        switches: &host.kernel.switches(&args.parent)?,
+        plug,
+    });
+    let patience = patience(host, &args).filter(|_| moves);
+    let changed = if moves && !host.dry_run {
+        Some(guarded(host, &mut state, &planned, &plan, patience).await?)
+    } else {
+        host.carry_out(&plan, &mut state).await?
+    };
+    let Some(changed) = changed else { return Ok(()) };
+    if let Some(seconds) = patience {
+        host.output.note(&format!(
+            "it is undone in {seconds} seconds, unless you type in a new session, to see that you \
+             still get one: netcord confirm {}",
+            args.name
+        ));
+    }
+    let lines = [network.name.to_string()];
+    let now = Made { network: &network, confirm_within: patience };
+    host.output.result(&Changed::new(changed, now), &lines)
+}
+
+/// For how long it waits for a confirmation, if it does.
+fn patience(host: &Host<'_, '_>, args: &cli::Underlay) -> Option<u32> {
+    let asks = !args.takeover.no_confirm && host.output.is_on_terminal();
+    args.takeover.confirm.or_else(|| asks.then_some(PATIENCE))
+}
+
+/// Carries out the plan with a watchdog beside it.
+async fn guarded(
+    host: &mut Host<'_, '_>,
+    state: &mut State,
+    network: &Network,
+    plan: &Plan,
+    patience: Option<u32>,
+) -> Result<bool> {
+    let arguments = ["watchdog".into(), network.name.as_str().into()];
+    // It hears when this process ends, however that comes.
+    let _leash = background::start_on_leash(&arguments)?;
+    let changed = host.carry_out(plan, state).await?.unwrap_or_default();
+    if let Err(error) = settle(host, state, network, patience).await {
+        undo(host, state, network).await?;
+        return Err(error);
+    }
+    Ok(changed)
+}
+
+/// What was moved stays, if it has arrived: for good, or if that is confirmed in time.
+async fn settle(
+    host: &mut Host<'_, '_>,
+    state: &mut State,
+    network: &Network,
+    patience: Option<u32>,
+) -> Result<()> {
+    check_arrived(host, network).await?;
+    let settled = match (patience, network.moving()) {
+        (Some(seconds), Some(moving)) => waiting(network, moving, seconds),
+        _ => confirm::settled(network),
+    };
+    host.carry_out(&vec![settled], state).await.map(drop)
+}
+
+/// The network stays if it is confirmed in time.
+fn waiting(network: &Network, moving: &Moving, seconds: u32) -> Step {
+    let deadline = clock::since_boot() + Duration::from_secs(seconds.into());
+    let moving = Moving { deadline: Some(deadline.as_secs()), ..moving.clone() };
+    Step {
+        why: "the network stays if that is confirmed in time",
+        change: Change::Create(Resource::Record(Record::Network(
+            network.with_moving(Some(moving)),
+        ))),
+        scope: Scope::Own,
+    }
+}
+
+/// Whether everything that was to move has.
+async fn check_arrived(host: &Host<'_, '_>, network: &Network) -> Result<()> {
+    let (Some(parent), Some(moving)) = (&network.parent, network.moving()) else { return Ok(()) };
+    let bridge = host.kernel.link(network.name.as_str()).await?;
+    let found = match bridge {
+        Some(bridge) => host.kernel.belongings(&bridge).await?,
+        None => Belongings::default(),
+    };
+    match moving.belongings.moved(&parent.link, &network.name).lacking_in(&found) {
+        None => Ok(()),
+        Some(lacking) => {
+            let message = format!(
+                "{lacking} did not arrive on `{}`: everything is as it was before",
+                network.name
+            );
+            Err(Error::new(Kind::Failed, message)
+                .hint(format!("does something else manage `{}`?", parent.link))
+                .into())
+        }
+    }
+}
+
+async fn new_network(
+    kernel: &Kernel,
+    args: &cli::Underlay,
+    asked: &Asked<'_>,
+    found: &Found,
+) -> Result<Network> {
+    let wiring = Parent {
+        link: args.parent.clone(),
+        vlan: found.vlan.clone(),
+        macvlan: None,
+        filtered: false,
+        moving: None,
+    };
+    let mut network = of_link(kernel, &args.name, &found.lower, wiring).await?;
+    network.subnets = subnets(kernel, &args.parent, found.link.as_ref(), asked).await?;
+    network.isolate = args.isolate;
+    network.labels = args.label.iter().cloned().collect();
+    Ok(network)
+}
+
+/// An underlay network as far as its bridge tells, when its record is lost. Which addresses were
+/// ours to give it does not tell.
+pub(super) async fn rebuilt(
+    kernel: &Kernel,
+    name: &LinkName,
+    bridge: &Link,
+    parent: LinkName,
+    isolate: bool,
+) -> Result<Network> {
+    let filtered = kernel.bridged_frames_meet_iptables()?;
+    let asked = Asked::new(&[], &[], &[])?;
+    let subnets = subnets(kernel, &parent, Some(bridge), &asked).await?;
+    let wiring = Parent { link: parent, vlan: None, macvlan: None, filtered, moving: None };
+    let network = of_link(kernel, name, bridge, wiring).await?;
+    Ok(Network { subnets, isolate, ..network })
+}
+
+/// A network whose bridge looks like this link.
+async fn of_link(kernel: &Kernel, name: &LinkName, link: &Link, parent: Parent) -> Result<Network> {
+    let looks = find::foreign(kernel, name, link).await?;
+    Ok(Network { mode: Mode::Underlay, foreign: false, parent: Some(parent), ..looks })
+}
+
+/// The subnets of the link's addresses; of a link that has none there are none.
+async fn subnets(
+    kernel: &Kernel,
+    parent: &LinkName,
+    link: Option<&Link>,
+    asked: &Asked<'_>,
+) -> Result<Vec<Subnet>> {
+    let own = match link {
+        Some(link) => kernel.addresses_of(link).await?,
+        None => Vec::new(),
+    };
+    if own.is_empty() && asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    parent::subnets(kernel, parent, link, asked).await
+}
+
+/// A network that is there must be as was asked for: nothing is changed to fit.
+fn check_same(args: &cli::Underlay, asked: &Asked<'_>, there: &Network) -> Result<()> {
+    let name = &there.name;
+    let mut differences = Differences::default();
+    differences.compare("mode", Mode::Underlay.as_str(), there.mode.as_str());
+    let cidrs: Vec<_> = there.subnets.iter().map(|s| s.cidr).collect();
+    asked.compare(&asked.of(&cidrs, Subnet::physical)?, there, &mut differences);
+    if let Some(parent) = &there.parent {
+        differences.compare("parent", &args.parent, &parent.link);
+    }
+    differences.compare("isolate", args.isolate, there.isolate);
+    differences.labels(&args.label, there);
+    differences.refuse(
+        &format!("network `{name}` exists"),
+        &format!("use it as it is, or remove it first: `netcord rm {name}`"),
+    )
+}
+
+/// The link of a network that is there, and that it must give back.
+fn parent_of(network: &Network) -> Result<&LinkName> {
+    let parent = network.parent.as_ref().map(|parent| &parent.link);
+    parent.ok_or_else(|| {
+        Error::conflict(format!(
+            "the record of `{}` does not say of which link it is",
+            network.name
+        ))
+        .into()
+    })
+}

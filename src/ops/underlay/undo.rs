@@ -1,0 +1,94 @@
+//! The way back: the link gets what hangs on the bridge now, and what has not arrived there.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::parent_of;
+use crate::{
+    kernel::clock,
+    model::{Belongings, LinkName, Network},
+    ops::{Host, removal},
+    plan::{self, Moved, Plan, Resource, Underlay},
+    state::State,
+};
+
+/// The networks whose time is over, or that a killed run did not finish.
+pub(in crate::ops) fn overdue(state: &State) -> Vec<Network> {
+    let is_overdue = |network: &&Network| {
+        network.moving().is_some_and(|moving| match moving.deadline {
+            // Who makes it holds the lock, and it is ours.
+            None => true,
+            Some(deadline) => clock::since_boot() >= Duration::from_secs(deadline),
+        })
+    };
+    state.networks().values().map(|record| &record.network).filter(is_overdue).cloned().collect()
+}
+
+/// Takes the network away, with its endpoints.
+pub(in crate::ops) async fn undo(
+    host: &mut Host<'_, '_>,
+    state: &mut State,
+    network: &Network,
+) -> Result<()> {
+    let record = state.networks().get(&network.name);
+    let endpoints = record.map(|record| record.endpoints.clone()).unwrap_or_default();
+    for endpoint in &endpoints {
+        let plan = removal::endpoint(&host.kernel, state, network, endpoint);
+        host.carry_out(&plan, state).await?;
+    }
+    let plan = removal(host, state, network).await?;
+    host.carry_out(&plan, state).await?;
+    Ok(())
+}
+
+/// The plan that takes the network away, which nothing is attached to.
+pub(in crate::ops) async fn removal(
+    host: &Host<'_, '_>,
+    state: &State,
+    network: &Network,
+) -> Result<Plan> {
+    let parent = parent_of(network)?;
+    let mut belongings = match network.moving() {
+        Some(moving) => moving.belongings.clone(),
+        None => Belongings::default(),
+    };
+    let bridge = host.kernel.link(network.name.as_str()).await?;
+    if let Some(bridge) = &bridge {
+        let there = host.kernel.belongings(bridge).await?;
+        belongings = there.moved(&network.name, parent).or(belongings);
+    }
+    let mut plan = plan::underlay(&Underlay {
+        network,
+        parent,
+        belongings: &belongings,
+        switches: &[],
+        plug: false,
+    });
+    if bridge.is_none() {
+        // Nothing has moved yet, or all of it is back.
+        plan.retain(|step| !is_of_the_move(step.change.resource()));
+    } else if host.kernel.link(parent.as_str()).await?.is_none() {
+        // A link that was pulled out has nothing to be given back.
+        plan.retain(|step| !concerns_parent(step.change.resource(), parent));
+    }
+    let mut plan = removal::of(state, network, &plan);
+    if network.moving().is_some() {
+        // A run that did not come to its end may have left it.
+        plan.insert(0, plan::without_keeper(network));
+    }
+    Ok(plan)
+}
+
+fn is_of_the_move(resource: &Resource) -> bool {
+    matches!(resource, Resource::Moved(_) | Resource::Ready { .. })
+}
+
+fn concerns_parent(resource: &Resource, parent: &LinkName) -> bool {
+    match resource {
+        Resource::Moved(Moved::Port { .. } | Moved::Route(_)) => true,
+        Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. })
+        | Resource::Ready { link } => link == parent,
+        _ => false,
+    }
+}

@@ -1,0 +1,60 @@
+//! The watchdog of an underlay network: a process of its own that undoes the move unless it is
+//! confirmed in time, also when the shell, its terminal and its connection are gone.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::sleep;
+
+use super::{Host, underlay};
+use crate::{
+    kernel::{background, clock},
+    model::{LinkName, Moving},
+    state::State,
+};
+
+pub(super) async fn run(host: &mut Host<'_, '_>, name: &LinkName) -> Result<()> {
+    background::detach()?;
+    background::protect();
+    background::ready()?;
+    background::until_let_go()?;
+    if is_settled(host, name)? {
+        return Ok(());
+    }
+    for _ in 1..ATTEMPTS {
+        if undo(host, name).await.is_ok() {
+            return Ok(());
+        }
+        sleep(INTERVAL).await;
+    }
+    undo(host, name).await
+}
+
+/// Somebody else may hold the lock for long, or change the link at the same moment.
+const ATTEMPTS: usize = 10;
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Waits for the confirmation, for as long as there is time. A run that was killed did not say how
+/// long that is: there is none.
+fn is_settled(host: &Host<'_, '_>, name: &LinkName) -> Result<bool> {
+    let cookie = host.kernel.cookie();
+    let read = || State::read(cookie).map(|state| (moving(&state, name), state));
+    let (deadline, state) = match read()? {
+        (None, _) => return Ok(true),
+        (Some(moving), state) => (moving.deadline.unwrap_or_default(), state),
+    };
+    clock::until(state.dir(), Duration::from_secs(deadline), || Ok(read()?.0.is_none()))
+}
+
+fn moving(state: &State, name: &LinkName) -> Option<Moving> {
+    state.networks().get(name)?.network.moving().cloned()
+}
+
+async fn undo(host: &mut Host<'_, '_>, name: &LinkName) -> Result<()> {
+    let mut state = host.state()?;
+    // By now it may be another one of the same name, which has its own watchdog.
+    match underlay::overdue(&state).into_iter().find(|network| network.name == *name) {
+        Some(network) => underlay::undo(host, &mut state, &network).await,
+        None => Ok(()),
+    }
+}

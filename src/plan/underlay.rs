@@ -1,0 +1,247 @@
+//! The plan of an underlay network: the notes' part 3.1, without losing the host's own network.
+//!
+//! The bridge is made whole before the link is touched: it has carrier (by a cable whose ends are
+//! both here) and the IPv6 addresses, because a bridge that gains its first carrier, and an address
+//! that is new, drop what comes for the first moments. Then one message carries everything over.
+//! Each step is so placed that the plan is also right the other way round.
+
+use std::borrow::Cow;
+
+use super::{
+    Family, Moved, Plan, Record, Resource, Scope, Step, Table, firewall, macvlan::vlan,
+    network::alias,
+};
+use crate::model::{Belongings, HostAddress, HostRoute, LinkName, Neighbour, Network};
+
+/// A network's bridge takes over a link of the host's, and what hangs on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Underlay<'a> {
+    /// The network.
+    pub network: &'a Network,
+    /// The link.
+    pub parent: &'a LinkName,
+    /// What hangs on the link.
+    pub belongings: &'a Belongings,
+    /// The link's own switches.
+    pub switches: &'a [Switch],
+    /// The link is not in the bridge yet.
+    pub plug: bool,
+}
+
+/// A value below `/proc/sys/net/FAMILY/conf/LINK/`, where it is not what a new link has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// `ipv4` or `ipv6`.
+    pub family: &'static str,
+    /// The file's name.
+    pub name: String,
+    /// What it says.
+    pub value: String,
+}
+
+const ACCEPT_DAD: &str = "accept_dad";
+
+/// Makes the bridge, and moves the link's addresses, routes, rules and neighbours to it.
+pub fn underlay(underlay: &Underlay<'_>) -> Plan {
+    let Underlay { network, parent, belongings, plug, .. } = *underlay;
+    let bridge = &network.name;
+    let there = belongings.moved(parent, bridge);
+    let mut plan = bridge_like(underlay);
+    if plug {
+        plan.extend(carrier(bridge));
+    }
+    plan.push(Step::create(
+        "a link carries nothing until it is up",
+        Resource::Up { netns: None, link: bridge.clone() },
+    ));
+    for address in there.addresses.iter().filter(|a| a.address.is_ipv6()) {
+        plan.push(Step::create(
+            "an address of IPv6 needs a moment before it answers, so it is there beforehand",
+            moved_address(bridge, address),
+        ));
+    }
+    plan.push(ready(bridge));
+    plan.extend(cut(parent, bridge, belongings, &there));
+    if plug {
+        let why = "the link carries the bridge now";
+        plan.push(Step::delete(why, Resource::Keeper(Keeper::of(bridge))).until(Scope::Run));
+        let value = underlay.switches.iter().find(|s| s.family == "ipv6" && s.name == ACCEPT_DAD);
+        let value = value.map_or(Cow::Borrowed("1"), |s| s.value.clone().into());
+        let why = "as the link had it";
+        plan.push(switch(why, bridge, "ipv6", ACCEPT_DAD, value).until(Scope::Run));
+    }
+    plan.push(ready(parent));
+    for address in last_for_ever(belongings) {
+        plan.push(Step::delete(
+            "the bridge has this address of IPv6 now",
+            moved_address(parent, address),
+        ));
+    }
+    for route in belongings.left_behind() {
+        let route = Resource::Moved(Moved::Route(route.clone().into()));
+        plan.push(Step::delete("it would lead nowhere", route).until(Scope::Run));
+    }
+    plan
+}
+
+/// A bridge that looks like the link: its MAC, its MTU, its switches.
+fn bridge_like(underlay: &Underlay<'_>) -> Plan {
+    let network = underlay.network;
+    let name = &network.name;
+    let mut plan = vec![Step::create(
+        "write down what is about to move: the list by which it is undone",
+        Resource::Record(Record::Network(network.clone())),
+    )];
+    if let Some(parent) = &network.parent {
+        plan.extend(vlan(parent));
+    }
+    plan.extend([
+        Step::create(
+            "a bridge with the link's own MAC: to its neighbours the host stays the same",
+            Resource::Bridge { name: name.clone(), mac: network.mac, mtu: network.mtu },
+        ),
+        Step::create(
+            "the alias says whose link it is",
+            Resource::Alias { netns: None, link: name.clone(), alias: alias(network) },
+        ),
+    ]);
+    if network.parent.as_ref().is_some_and(|parent| parent.filtered) {
+        for family in [Family::V4, Family::V6] {
+            plan.extend(firewall::base_of(family, Table::Filter));
+            plan.extend(firewall::underlay_rules(network, family));
+        }
+    }
+    for Switch { family, name: key, value } in underlay.switches {
+        let why = "what was set for the link holds for the bridge";
+        plan.push(switch(why, name, family, key, value.clone().into()));
+    }
+    plan
+}
+
+/// A cable with both ends here, one of them in a bridge, so that the bridge has carrier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keeper {
+    /// The bridge.
+    pub bridge: LinkName,
+    /// The end in the bridge.
+    pub port: LinkName,
+    /// The loose end.
+    pub loose: LinkName,
+}
+
+impl Keeper {
+    fn of(bridge: &LinkName) -> Self {
+        let [port, loose] = bridge.keeper_names();
+        Self { bridge: bridge.clone(), port, loose }
+    }
+}
+
+/// Takes the cable away that a run left behind.
+pub fn without_keeper(network: &Network) -> Step {
+    Step::delete("nothing needs its carrier any more", Resource::Keeper(Keeper::of(&network.name)))
+}
+
+fn carrier(bridge: &LinkName) -> Plan {
+    let why = "the bridge's own link-local address is the link's: no duplicate, so no wait";
+    let mut plan = vec![switch(why, bridge, "ipv6", ACCEPT_DAD, "0".into())];
+    let keeper = Keeper::of(bridge);
+    let why = "a cable with both ends here: a bridge needs carrier before anything depends on it";
+    plan.push(Step::create(why, Resource::Keeper(keeper.clone())));
+    let ends = [keeper.port, keeper.loose];
+    for end in &ends {
+        let why = "the cable says nothing of its own";
+        plan.push(switch(why, end, "ipv6", "disable_ipv6", "1".into()));
+    }
+    for end in ends {
+        let why = "a cable has carrier when both ends are up";
+        plan.push(Step::create(why, Resource::Up { netns: None, link: end }));
+    }
+    plan.into_iter().map(|step| step.until(Scope::Run)).collect()
+}
+
+/// What has to happen at once.
+fn cut(parent: &LinkName, bridge: &LinkName, here: &Belongings, there: &Belongings) -> Plan {
+    let mut plan = vec![Step::create(
+        "the link becomes a port: what comes in by it is the bridge's from now on",
+        Resource::Moved(Moved::Port { link: parent.clone(), bridge: bridge.clone() }),
+    )];
+    let neighbour = |link: &LinkName, n: &Neighbour| {
+        Resource::Moved(Moved::Neighbour { link: link.clone(), neighbour: n.clone() })
+    };
+    let (set, learned): (Vec<_>, Vec<_>) = here.neighbours.iter().partition(|n| n.permanent);
+    // Those go with a link's last address: before it, so that they can be put back; and therefore
+    // come after it.
+    for one in &set {
+        let why = "a neighbour that was set by hand leaves the link";
+        plan.push(Step::delete(why, neighbour(parent, one)));
+    }
+    for one in &learned {
+        let why = "who is known need not be asked for again";
+        plan.push(Step::create(why, neighbour(bridge, one)));
+    }
+    for rule in &there.rules {
+        let why = "what the rule says of the link holds for the bridge";
+        plan.push(Step::create(why, Resource::Moved(Moved::Rule(rule.clone().into()))));
+    }
+    let route = |route: &HostRoute| Resource::Moved(Moved::Route(route.clone().into()));
+    for one in in_order(&here.routes).into_iter().rev() {
+        plan.push(Step::delete("the route leaves the link", route(one)));
+    }
+    // Of addresses in one subnet the first is the primary one, which takes the others with it.
+    for address in here.addresses.iter().rev().filter(|a| a.address.is_ipv4()) {
+        plan.push(Step::delete("the address leaves the link", moved_address(parent, address)));
+    }
+    for address in there.addresses.iter().filter(|a| a.address.is_ipv4()) {
+        plan.push(Step::create("and comes to the bridge", moved_address(bridge, address)));
+    }
+    for one in in_order(&there.routes) {
+        plan.push(Step::create("the route leads by the bridge", route(one)));
+    }
+    for one in &set {
+        plan.push(Step::create("and is one on the bridge", neighbour(bridge, one)));
+    }
+    for rule in &here.rules {
+        let why = "nothing comes by the link any more";
+        plan.push(Step::delete(why, Resource::Moved(Moved::Rule(rule.clone().into()))));
+    }
+    for one in &learned {
+        let why = "nobody is a neighbour on the link any more";
+        plan.push(Step::delete(why, neighbour(parent, one)));
+    }
+    plan
+}
+
+/// Routes on the link before those by a gateway, which has to be reached by one of them.
+fn in_order(routes: &[HostRoute]) -> Vec<&HostRoute> {
+    let mut ordered: Vec<_> = routes.iter().collect();
+    ordered.sort_by_key(|route| route.has_gateway());
+    ordered
+}
+
+/// IPv6 addresses, those for ever last: with the last of them goes the route to its subnet.
+fn last_for_ever(belongings: &Belongings) -> Vec<&HostAddress> {
+    let ipv6 = belongings.addresses.iter().rev().filter(|a| a.address.is_ipv6());
+    let mut ordered: Vec<_> = ipv6.collect();
+    ordered.sort_by_key(|address| address.lifetime.is_none());
+    ordered
+}
+
+fn moved_address(link: &LinkName, address: &HostAddress) -> Resource {
+    Resource::Moved(Moved::Address { link: link.clone(), address: address.clone().into() })
+}
+
+fn ready(link: &LinkName) -> Step {
+    let why = "it must carry, and its addresses answer, before anything depends on it";
+    Step::create(why, Resource::Ready { link: link.clone() })
+}
+
+fn switch(
+    why: &'static str,
+    link: &LinkName,
+    family: &str,
+    name: &str,
+    value: Cow<'static, str>,
+) -> Step {
+    let key = format!("net/{family}/conf/{link}/{name}");
+    Step::create(why, Resource::Sysctl { netns: None, key, value, reset: None })
+}

@@ -1,0 +1,118 @@
+#!/bin/sh
+set -eu
+
+# a bridge with the link's own MAC: to its neighbours the host stays the same
+ip link add mydr0 address 02:00:00:00:00:01 mtu 1500 group 28259 type bridge stp_state 0 forward_delay 0
+
+# the alias says whose link it is
+ip link set dev mydr0 alias 'netcord:mydr0 parent=eth0'
+
+# chains of our own, after everybody else's rules
+iptables -w -t filter -S NETCORD-FORWARD >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-FORWARD
+iptables -w -t filter -S NETCORD-ISOLATE >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-ISOLATE
+iptables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || iptables -w -t filter -A NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
+iptables -w -t filter -C FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD 2>/dev/null || iptables -w -t filter -A FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
+
+# what only crosses the bridge may pass, also where the policy is DROP
+iptables -w -t filter -A NETCORD-FORWARD -i mydr0 -o mydr0 -m comment --comment 'netcord:mydr0 bridged' -j ACCEPT
+
+# chains of our own, after everybody else's rules
+ip6tables -w -t filter -S NETCORD-FORWARD >/dev/null 2>&1 || ip6tables -w -t filter -N NETCORD-FORWARD
+ip6tables -w -t filter -S NETCORD-ISOLATE >/dev/null 2>&1 || ip6tables -w -t filter -N NETCORD-ISOLATE
+ip6tables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || ip6tables -w -t filter -A NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
+ip6tables -w -t filter -C FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD 2>/dev/null || ip6tables -w -t filter -A FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
+
+# what only crosses the bridge may pass, also where the policy is DROP
+ip6tables -w -t filter -A NETCORD-FORWARD -i mydr0 -o mydr0 -m comment --comment 'netcord:mydr0 bridged' -j ACCEPT
+
+# what was set for the link holds for the bridge
+sysctl -qw net/ipv4/conf/mydr0/rp_filter=2
+sysctl -qw net/ipv6/conf/mydr0/addr_gen_mode=1
+
+# the bridge's own link-local address is the link's: no duplicate, so no wait
+sysctl -qw net/ipv6/conf/mydr0/accept_dad=0
+
+# a cable with both ends here: a bridge needs carrier before anything depends on it
+ip link add nck11cabc1f70 master mydr0 group 28259 type veth peer name ncl11cabc1f70
+
+# the cable says nothing of its own
+sysctl -qw net/ipv6/conf/nck11cabc1f70/disable_ipv6=1
+sysctl -qw net/ipv6/conf/ncl11cabc1f70/disable_ipv6=1
+
+# a cable has carrier when both ends are up
+ip link set dev nck11cabc1f70 up
+ip link set dev ncl11cabc1f70 up
+
+# a link carries nothing until it is up
+ip link set dev mydr0 up
+
+# an address of IPv6 needs a moment before it answers, so it is there beforehand
+ip addr add 2001:db8:1::1/64 metric 300 nodad dev mydr0 && ip addr change 2001:db8:1::1/64 metric 300 dev mydr0
+ip addr add 2001:db8::1/64 nodad dev mydr0
+ip addr add fe80::1/64 scope 253 nodad dev mydr0
+
+# it must carry, and its addresses answer, before anything depends on it
+until [ "$(cat /sys/class/net/mydr0/operstate)" != down ] && [ -z "$(ip -6 addr show dev mydr0 tentative)" ]; do sleep 0.01; done
+
+# the link becomes a port: what comes in by it is the bridge's from now on
+ip link set dev eth0 master mydr0
+
+# a neighbour that was set by hand leaves the link
+ip neigh del 192.0.2.9 dev eth0 2>/dev/null || true
+ip neigh del proxy 192.0.2.99 dev eth0
+ip neigh del 2001:db8::9 dev eth0 2>/dev/null || true
+
+# what the rule says of the link holds for the bridge
+ip rule add from all iif mydr0 fwmark 0x7/0xff pref 500 protocol 0 lookup 77
+ip -6 rule add from all oif mydr0 pref 501 protocol 0 lookup 78
+
+# the route leaves the link
+ip -6 route del default via fe80::2 dev eth0 table 254 proto 3 metric 512 pref high
+ip -6 route del 2001:db8:8::/64 table 254 proto 3 metric 1024 nexthop via 2001:db8::2 dev eth0 weight 1 nexthop via 2001:db8::3 dev eth0 weight 1
+ip route del 203.0.113.0/24 via 192.0.2.2 dev eth0 table 254 proto 3 src 192.0.2.11
+ip route del 10.8.0.0/16 table 254 proto 3 nexthop via 192.0.2.2 dev eth0 weight 2 nexthop via 192.0.2.3 dev eth0 weight 1
+ip route del default via 192.0.2.2 dev eth0 table 254 proto 4 metric 100 mtu 1400
+ip route del default via 10.9.9.9 dev eth0 onlink table 77 proto 3
+
+# the address leaves the link
+ip addr del 192.0.2.11/24 dev eth0
+ip addr del 10.7.0.1/24 dev eth0
+ip addr del 192.0.2.1/24 dev eth0
+ip addr del 198.51.100.1/25 dev eth0
+
+# and comes to the bridge
+ip addr add 198.51.100.1/25 scope 253 metric 77 dev mydr0
+ip addr add 192.0.2.1/24 brd 192.0.2.255 dev mydr0
+ip addr add 10.7.0.1/24 noprefixroute dev mydr0
+ip addr add 192.0.2.11/24 label mydr0:two dev mydr0
+
+# the route leads by the bridge
+ip route add default via 10.9.9.9 dev mydr0 onlink table 77 proto 3
+ip route add default via 192.0.2.2 dev mydr0 table 254 proto 4 metric 100 mtu 1400
+ip route add 10.8.0.0/16 table 254 proto 3 nexthop via 192.0.2.2 dev mydr0 weight 2 nexthop via 192.0.2.3 dev mydr0 weight 1
+ip route add 203.0.113.0/24 via 192.0.2.2 dev mydr0 table 254 proto 3 src 192.0.2.11
+ip -6 route add 2001:db8:8::/64 table 254 proto 3 metric 1024 nexthop via 2001:db8::2 dev mydr0 weight 1 nexthop via 2001:db8::3 dev mydr0 weight 1
+ip -6 route add default via fe80::2 dev mydr0 table 254 proto 3 metric 512 pref high
+
+# and is one on the bridge
+ip neigh replace 192.0.2.9 lladdr 02:00:00:00:00:09 nud permanent dev mydr0
+ip neigh replace proxy 192.0.2.99 dev mydr0
+ip neigh replace 2001:db8::9 lladdr 02:00:00:00:00:09 nud permanent dev mydr0
+
+# nothing comes by the link any more
+ip rule del from all iif eth0 fwmark 0x7/0xff pref 500 protocol 0 lookup 77
+ip -6 rule del from all oif eth0 pref 501 protocol 0 lookup 78
+
+# the link carries the bridge now
+ip link del nck11cabc1f70
+
+# as the link had it
+sysctl -qw net/ipv6/conf/mydr0/accept_dad=1
+
+# it must carry, and its addresses answer, before anything depends on it
+until [ "$(cat /sys/class/net/eth0/operstate)" != down ] && [ -z "$(ip -6 addr show dev eth0 tentative)" ]; do sleep 0.01; done
+
+# the bridge has this address of IPv6 now
+ip addr del fe80::1/64 dev eth0
+ip addr del 2001:db8::1/64 dev eth0
+ip addr del 2001:db8:1::1/64 dev eth0
