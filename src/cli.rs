@@ -238,6 +238,10 @@ pub struct Bridge {
     /// Endpoints do not reach each other, only the host, the outside and published ports
     #[arg(long)]
     pub isolate: bool,
+    /// Endpoints can send by no other MAC and address than their own, and are no routers or DHCP
+    /// servers
+    #[arg(long)]
+    pub no_spoof: bool,
     /// Leave source addresses as they are
     #[arg(long)]
     pub no_masquerade: bool,

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Kernel, LinkKind, Netns, address, firewall, link, rtnl::Rtnl, sysctl};
+use super::{Kernel, LinkKind, Netns, address, firewall, guard, link, rtnl::Rtnl, sysctl};
 use crate::{
     model::Route,
     plan::{Change, Place, PortFlag, Resource},
@@ -37,6 +37,10 @@ impl Kernel {
                     PortFlag::Isolated => l.isolated,
                     PortFlag::Hairpin => l.hairpin,
                 })
+            }
+            Resource::Ingress { link } => guard::has_ingress(&self.rtnl, link).await?,
+            Resource::Guard { link, guard } => {
+                guard::has(&self.rtnl, link, guard).await? == Some(true)
             }
             Resource::Up { netns, link } => {
                 link::get(self.at(netns)?, link.as_str()).await?.is_some_and(|l| l.up)

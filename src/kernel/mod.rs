@@ -5,6 +5,7 @@ mod address;
 mod check;
 pub mod conntrack;
 mod firewall;
+mod guard;
 mod link;
 mod name;
 mod neighbour;
@@ -125,6 +126,8 @@ impl Kernel {
             }
             Resource::Alias { link, alias } => link::set_alias(&self.rtnl, link, alias).await?,
             Resource::Port { link, flag } => link::set_port(&self.rtnl, link, *flag, true).await?,
+            Resource::Ingress { link } => guard::create_ingress(&self.rtnl, link).await?,
+            Resource::Guard { link, guard } => guard::create(&self.rtnl, link, guard).await?,
             Resource::Address { netns, link, address } => {
                 address::create(self.at(netns)?, link, *address).await?
             }
@@ -157,6 +160,8 @@ impl Kernel {
             }
             Resource::Alias { link, .. } => link::set_alias(&self.rtnl, link, "").await?,
             Resource::Port { link, flag } => link::set_port(&self.rtnl, link, *flag, false).await?,
+            Resource::Ingress { link } => guard::delete_ingress(&self.rtnl, link).await?,
+            Resource::Guard { link, .. } => guard::delete(&self.rtnl, link).await?,
             Resource::Address { netns, link, address } => {
                 address::delete(self.at(netns)?, link, *address).await?
             }

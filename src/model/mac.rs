@@ -1,6 +1,10 @@
 //! Hardware addresses.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +48,14 @@ impl Mac {
             [0x02 | 0xfe, 0x42, a, b, c, d] => Some(IpAddr::from([a, b, c, d])),
             _ => None,
         }
+    }
+
+    /// The IPv6 address that a link gives itself (EUI-64, RFC 4291 appendix A).
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        let (high, low) = ([a ^ 2, b, c, 0xff], [0xfe, d, e, f]);
+        let id = u64::from(u32::from_be_bytes(high)) << 32 | u64::from(u32::from_be_bytes(low));
+        Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(id))
     }
 
     /// The six bytes, as on the wire.
@@ -125,6 +137,12 @@ mod tests {
         let mac = Mac::of(IpAddr::from([172, 17, 0, 10]));
         assert_eq!(mac.to_string(), "02:42:ac:11:00:0a");
         assert_eq!(mac.derived_from(), Some(IpAddr::from([172, 17, 0, 10])));
+    }
+
+    #[test]
+    fn makes_the_links_own_address() {
+        let mac: Mac = "02:42:ac:11:00:0a".parse().unwrap();
+        assert_eq!(mac.link_local().to_string(), "fe80::42:acff:fe11:a");
     }
 
     #[test]

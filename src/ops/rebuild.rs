@@ -89,7 +89,7 @@ async fn own(kernel: &Kernel, name: &LinkName, bridge: &Link) -> Result<Network>
         internal: is_set("internal"),
         isolate: is_set("isolate"),
         masquerade: !is_set("no-masquerade"),
-        no_spoof: false,
+        no_spoof: is_set("no-spoof"),
         parent: None,
         labels: BTreeMap::new(),
     })

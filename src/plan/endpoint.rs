@@ -1,7 +1,7 @@
 //! The plan of an endpoint: the notes' steps 7 to 9.
 
 use super::{
-    ALIAS_PREFIX, Place, Plan, PortFlag, Record, Resource, Step, Veth, netns::lo_up,
+    ALIAS_PREFIX, Guard, Place, Plan, PortFlag, Record, Resource, Step, Veth, netns::lo_up,
     publish::publish,
 };
 use crate::model::{Endpoint, LinkName, Network, Route, host_mac};
@@ -51,6 +51,9 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
             Resource::Port { link: endpoint.host_ifname.clone(), flag: PortFlag::Isolated },
         ));
     }
+    if let Some(guard) = Guard::of(network, endpoint) {
+        plan.extend(guarded(&endpoint.host_ifname, guard));
+    }
     plan.extend(ipv6_inside(endpoint, &inside));
     if endpoint.raises_lo {
         plan.extend(lo_up(&inside));
@@ -74,6 +77,20 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
         plan.extend(publish(network, endpoint, port, hairpin));
     }
     plan
+}
+
+fn guarded(link: &LinkName, guard: Guard) -> Plan {
+    let why = match guard {
+        Guard::Routers => "an endpoint is no router: it cannot tell others where the world is",
+        Guard::Spoofing { .. } => "an endpoint speaks for its own MAC and addresses only",
+    };
+    vec![
+        Step::create(
+            "what comes in by this port is looked at",
+            Resource::Ingress { link: link.clone() },
+        ),
+        Step::create(why, Resource::Guard { link: link.clone(), guard }),
+    ]
 }
 
 fn ipv6_inside(endpoint: &Endpoint, inside: &Place) -> Plan {

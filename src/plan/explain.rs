@@ -6,7 +6,9 @@ use std::fmt::Write;
 
 use ipnetwork::IpNetwork;
 
-use super::{Change, Family, LINK_GROUP, Place, PortFlag, Resource, Rule, Scope, Step, Veth};
+use super::{
+    Change, Family, GUARD, LINK_GROUP, Place, PortFlag, Resource, Rule, Scope, Step, Veth,
+};
 use crate::model::{NamedNetns, Route, Source};
 
 /// The command that does what a step does, or `None` where there is nothing but netcord's own
@@ -36,6 +38,17 @@ pub fn command(step: &Step) -> Option<String> {
             };
             let value = if create { "on" } else { "off" };
             format!("ip link set dev {link} type bridge_slave {flag} {value}")
+        }
+        Resource::Ingress { link } => {
+            format!("tc qdisc {} dev {link} clsact", if create { "add" } else { "del" })
+        }
+        Resource::Guard { link, guard } => {
+            let at = format!("dev {link} ingress protocol all pref {GUARD} handle {GUARD} bpf");
+            if create {
+                format!("tc filter add {at} direct-action bytecode '{}'", guard.bytecode())
+            } else {
+                format!("tc filter del {at}")
+            }
         }
         Resource::Address { netns, link, address } => {
             let verb = match create {

@@ -9,6 +9,7 @@ mod endpoint;
 mod explain;
 mod firewall;
 mod flows;
+mod guard;
 mod netns;
 mod network;
 mod publish;
@@ -23,6 +24,7 @@ pub use endpoint::attach;
 pub use explain::{command, quote};
 pub use firewall::{Chain, Family, Rule, Table, base};
 pub use flows::Flows;
+pub use guard::{Guard, Instruction};
 pub use netns::{lo_up, name};
 pub use network::create;
 pub use publish::publish;
@@ -96,6 +98,18 @@ pub enum Resource {
         link: LinkName,
         /// Which switch.
         flag: PortFlag,
+    },
+    /// A place for a [`Guard`] at a port: the `clsact` qdisc.
+    Ingress {
+        /// The port.
+        link: LinkName,
+    },
+    /// What may not come in by a port.
+    Guard {
+        /// The port.
+        link: LinkName,
+        /// What.
+        guard: Guard,
     },
     /// An address of a link.
     Address {
@@ -208,6 +222,9 @@ pub enum PortFlag {
 /// an alias cannot be, so a link is never without a mark.
 pub const LINK_GROUP: u32 = 0x6e63;
 
+/// The priority and the handle of a guard among the filters of its port.
+pub const GUARD: u16 = 1;
+
 /// What the alias of every link of ours begins with.
 pub const ALIAS_PREFIX: &str = "netcord:";
 
@@ -290,7 +307,10 @@ fn made_link(change: &Change) -> Option<[(Place, &LinkName); 2]> {
 fn falls_with(resource: &Resource, made: &[(Place, &LinkName); 2]) -> bool {
     let on = |place: &Place, link: &str| made.iter().any(|(p, l)| p == place && l.as_str() == link);
     match resource {
-        Resource::Alias { link, .. } | Resource::Port { link, .. } => on(&None, link.as_str()),
+        Resource::Alias { link, .. }
+        | Resource::Port { link, .. }
+        | Resource::Ingress { link }
+        | Resource::Guard { link, .. } => on(&None, link.as_str()),
         Resource::Address { netns, link, .. } | Resource::Up { netns, link } => {
             on(netns, link.as_str())
         }

@@ -67,6 +67,7 @@ fn alias(network: &Network) -> String {
         (network.internal, "internal"),
         (network.isolate, "isolate"),
         (!network.masquerade, "no-masquerade"),
+        (network.no_spoof, "no-spoof"),
     ] {
         if is_set {
             alias.push(' ');
