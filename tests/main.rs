@@ -40,6 +40,8 @@ mod malice;
 mod model;
 /// What is printed does the same as what is done.
 mod same_as_shell;
+/// Who speaks in another's name.
+mod spoof;
 /// What flows.
 mod traffic;
 /// Doing it again is success.
