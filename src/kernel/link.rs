@@ -130,7 +130,7 @@ pub(super) async fn create_bridge(
 }
 
 /// Makes a veth pair in place: one message, so there is a whole one or none. Equivalent to
-/// `ip link add HOST address MAC mtu MTU master BRIDGE group GROUP up type veth peer name PEER
+/// `ip link add HOST address MAC mtu MTU master BRIDGE group GROUP [up] type veth peer name PEER
 /// address MAC mtu MTU netns NETNS`.
 ///
 /// The peer cannot be born up: its other end is not there yet (ENOTCONN, and a slow roll-back).
@@ -154,7 +154,9 @@ pub(super) async fn create_veth(rtnl: &Rtnl, netns: &Netns, veth: &Veth) -> Resu
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inside))),
         ]),
     ]);
-    set_up_flag(&mut outside, true);
+    if veth.up {
+        set_up_flag(&mut outside, true);
+    }
     let cannot =
         || format!("cannot create veth `{host}` with its peer `{peer}` in `{}`", veth.netns);
     let error = match create(rtnl, outside).await {

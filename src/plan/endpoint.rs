@@ -9,6 +9,7 @@ use crate::model::{Endpoint, LinkName, Network, Route, host_mac};
 /// Attaches a target, whose name in `/run/netns` exists, to a network, with its published ports.
 pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
     let inside = Some(endpoint.netns.clone());
+    let guard = Guard::of(network, endpoint);
     let recorded = Endpoint { ports: Vec::new(), ..endpoint.clone() };
     let mut plan = vec![
         Step::create(
@@ -28,6 +29,7 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
                 peer: endpoint.ifname.clone(),
                 mac: endpoint.mac,
                 mtu: endpoint.mtu,
+                up: guard.is_none() && !network.isolate,
             }),
         ),
         Step::create(
@@ -51,8 +53,15 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
             Resource::Port { link: endpoint.host_ifname.clone(), flag: PortFlag::Isolated },
         ));
     }
-    if let Some(guard) = Guard::of(network, endpoint) {
+    let protected = guard.is_some() || network.isolate;
+    if let Some(guard) = guard {
         plan.extend(guarded(&endpoint.host_ifname, guard));
+    }
+    if protected {
+        plan.push(Step::create(
+            "the port's protections stand, so it may carry",
+            Resource::Up { netns: None, link: endpoint.host_ifname.clone() },
+        ));
     }
     plan.extend(ipv6_inside(endpoint, &inside));
     if endpoint.raises_lo {

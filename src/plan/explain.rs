@@ -130,9 +130,10 @@ fn name(named: &NamedNetns, create: bool) -> String {
 }
 
 fn veth(pair: &Veth) -> String {
-    let Veth { host, host_mac, bridge, netns, peer, mac, mtu } = pair;
+    let Veth { host, host_mac, bridge, netns, peer, mac, mtu, up } = pair;
+    let up = if *up { " up" } else { "" };
     format!(
-        "ip link add {host} address {host_mac} mtu {mtu} master {bridge} group {LINK_GROUP} up \
+        "ip link add {host} address {host_mac} mtu {mtu} master {bridge} group {LINK_GROUP}{up} \
          type veth peer name {peer} address {mac} mtu {mtu} netns {netns}"
     )
 }

@@ -190,7 +190,7 @@ pub enum Record {
     Name(NamedNetns),
 }
 
-/// A veth pair: the host end up and a port of a bridge, the peer in its namespace, under its name.
+/// A veth pair: the host end a port of a bridge, the peer in its namespace, under its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Veth {
     /// The host end.
@@ -207,6 +207,9 @@ pub struct Veth {
     pub mac: Mac,
     /// Of both, bytes.
     pub mtu: u32,
+    /// The host end is born up. Who is inside can set the peer up at once, so a port with
+    /// protections waits for them.
+    pub up: bool,
 }
 
 /// A switch of a bridge port.
