@@ -46,6 +46,8 @@ mod spoof;
 mod traffic;
 /// Doing it again is success.
 mod twice;
+/// Who else is on the wire.
+mod wire;
 
 #[test]
 fn every_file_is_listed() {

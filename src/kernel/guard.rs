@@ -1,5 +1,7 @@
 //! Guards at ports: a `clsact` qdisc, and in it a filter that is a program of classic BPF.
 
+use std::io;
+
 use anyhow::{Context, Result};
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, Nla};
 use nix::libc;
@@ -10,7 +12,6 @@ use rtnetlink::packet_route::{
         TcOption,
     },
 };
-use std::io;
 
 use super::{link, rtnl::Rtnl};
 use crate::{
@@ -22,6 +23,9 @@ use crate::{
 // <linux/pkt_cls.h>; the crate has no names for them.
 const TCA_BPF_OPS_LEN: u16 = 4;
 const TCA_BPF_OPS: u16 = 5;
+
+// <linux/if_ether.h>
+const ETH_P_ALL: u16 = 3;
 
 const QDISC: TcHandle = TcHandle { major: 0xffff, minor: 0 };
 const INGRESS: TcHandle = TcHandle { major: 0xffff, minor: TcHandle::MIN_INGRESS };
@@ -154,8 +158,7 @@ async fn filter(rtnl: &Rtnl, name: &LinkName) -> Result<TcMessage> {
     message.header.parent = INGRESS;
     message.header.handle = TcHandle { major: 0, minor: GUARD };
     // Priority, and the ethertype in the wire's order.
-    let all = u16::to_be(libc::ETH_P_ALL as u16);
-    message.header.info = u32::from(GUARD) << 16 | u32::from(all);
+    message.header.info = u32::from(GUARD) << 16 | u32::from(ETH_P_ALL.to_be());
     message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.into()));
     Ok(message)
 }

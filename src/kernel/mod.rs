@@ -16,6 +16,7 @@ mod rtnl;
 pub mod signal;
 mod sysctl;
 pub mod throwaway;
+mod wire;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,7 +29,7 @@ use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    model::NetnsName,
+    model::{Mac, NetnsName},
     plan::{Change, Place, Resource, Veth},
 };
 pub use address::{LinkAddress, TableRoute};
@@ -259,9 +260,13 @@ impl Kernel {
         neighbour::heard(&self.rtnl, bridge.index).await
     }
 
-    /// Asks a link's neighbours for an address: who answers within the time a local one takes?
-    pub async fn who_has(&self, link: &Link, address: IpAddr) -> Result<Option<String>> {
-        neighbour::who_has(&self.rtnl, link.index, address).await
+    /// Asks the wire of a link of the host who has these addresses.
+    pub fn who_has(
+        &self,
+        link: &Link,
+        addresses: &BTreeSet<IpAddr>,
+    ) -> Result<BTreeMap<IpAddr, Mac>> {
+        wire::who_has(&link.name, addresses)
     }
 
     /// A value below `/proc/sys`, on the host.

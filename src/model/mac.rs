@@ -52,10 +52,10 @@ impl Mac {
 
     /// The IPv6 address that a link gives itself (EUI-64, RFC 4291 appendix A).
     pub fn link_local(self) -> Ipv6Addr {
-        let [a, b, c, d, e, f] = self.0;
-        let (high, low) = ([a ^ 2, b, c, 0xff], [0xfe, d, e, f]);
-        let id = u64::from(u32::from_be_bytes(high)) << 32 | u64::from(u32::from_be_bytes(low));
-        Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(id))
+        let mac = self.0;
+        // The bit that says whether somebody gave it is the other way round, and `ff:fe` between.
+        let id = [mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]];
+        Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(u64::from_be_bytes(id)))
     }
 
     /// The six bytes, as on the wire.

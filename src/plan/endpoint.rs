@@ -64,6 +64,9 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
         ));
     }
     plan.extend(ipv6_inside(endpoint, &inside));
+    if !network.is_private() {
+        plan.extend(announced(endpoint, &inside));
+    }
     if endpoint.raises_lo {
         plan.extend(lo_up(&inside));
     }
@@ -100,6 +103,23 @@ fn guarded(link: &LinkName, guard: Guard) -> Plan {
         ),
         Step::create(why, Resource::Guard { link: link.clone(), guard }),
     ]
+}
+
+/// Strangers may remember another owner of the address. On a network of this host's own an address
+/// comes with the same MAC each time.
+fn announced(endpoint: &Endpoint, inside: &Place) -> Plan {
+    let why = "neighbours that remember a former owner learn of this one as the link goes up";
+    let switches = [("ipv4", "arp_notify"), ("ipv6", "ndisc_notify")];
+    let of_endpoint = switches.into_iter().filter(|(family, _)| {
+        endpoint.addresses.iter().any(|a| a.is_ipv4() == (*family == "ipv4"))
+    });
+    of_endpoint
+        .map(|(family, name)| {
+            let key = format!("net/{family}/conf/{}/{name}", endpoint.ifname);
+            let (netns, value) = (inside.clone(), "1".into());
+            Step::create(why, Resource::Sysctl { netns, key, value, reset: None })
+        })
+        .collect()
 }
 
 fn ipv6_inside(endpoint: &Endpoint, inside: &Place) -> Plan {

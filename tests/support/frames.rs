@@ -32,8 +32,8 @@ impl Lab {
     pub(crate) fn send_frames(&self, place: &str, link: &str, frames: &[Vec<u8>]) {
         let own = env::current_exe().unwrap();
         let test = concat!(module_path!(), "::sends_frames").split_once("::").unwrap().1;
-        let hex = |frame: &Vec<u8>| frame.iter().map(|b| format!("{b:02x}")).collect::<String>();
-        let words: Vec<_> = frames.iter().map(hex).collect();
+        let hex = |frame: &Vec<u8>| frame.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>();
+        let words: Vec<_> = frames.iter().map(|frame| hex(frame).concat()).collect();
         let output = self
             .command("ip")
             .args(["netns", "exec", place, own.to_str().unwrap()])
@@ -41,8 +41,8 @@ impl Lab {
             .env(FRAMES, format!("{link} {}", words.join(" ")))
             .output()
             .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(text.contains(&format!("sent {}", frames.len())), "{text}");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(printed.contains(&format!("sent {}", frames.len())), "{printed}");
     }
 
     /// The MAC of a link of a namespace, or of `host`.

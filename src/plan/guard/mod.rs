@@ -11,6 +11,8 @@ mod assembler;
 
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
+
 pub use assembler::Instruction;
 use assembler::{Assembler, Label, Load};
 
@@ -84,17 +86,16 @@ impl Guard {
     /// What an endpoint of a network is kept from, if anything.
     pub(super) fn of(network: &Network, endpoint: &Endpoint) -> Option<Self> {
         match network.mode {
-            // It has no port on this host.
-            Mode::Macvlan => None,
             Mode::Bridge | Mode::Underlay if network.no_spoof => Some(Self::Spoofing {
                 mac: endpoint.mac,
-                addresses: endpoint.addresses.iter().map(|a| a.ip()).collect(),
+                addresses: endpoint.addresses.iter().map(IpNetwork::ip).collect(),
                 dhcp: false,
             }),
             // The host is deaf to routers on a bridge of its own, but not on the one that took over
             // its way to the world.
             Mode::Underlay => Some(Self::Routers),
-            Mode::Bridge => None,
+            // Of a macvlan network there is no port on this host.
+            Mode::Bridge | Mode::Macvlan => None,
         }
     }
 
@@ -196,11 +197,11 @@ fn spoofing(program: &mut Assembler, mac: Mac, addresses: &[IpAddr], dhcp: bool)
 }
 
 fn is_mac(program: &mut Assembler, at: u32, mac: Mac) {
-    let [a, b, c, d, e, f] = mac.octets();
+    let mac = mac.octets();
     program.load(Load::Word(at));
-    program.drop_unless(u32::from_be_bytes([a, b, c, d]));
+    program.drop_unless(u32::from_be_bytes([mac[0], mac[1], mac[2], mac[3]]));
     program.load(Load::Half(at + 4));
-    program.drop_unless(u32::from(u16::from_be_bytes([e, f])));
+    program.drop_unless(u32::from_be_bytes([0, 0, mac[4], mac[5]]));
 }
 
 fn at_least(program: &mut Assembler, length: u32) {
