@@ -42,7 +42,8 @@ impl Kernel {
             Resource::Guard { link, guard } => {
                 guard::has(&self.rtnl, link, guard).await? == Some(true)
             }
-            Resource::Up { netns, link } => {
+            // It is made as the link goes up.
+            Resource::Up { netns, link } | Resource::Announcement { netns, link, .. } => {
                 link::get(self.at(netns)?, link.as_str()).await?.is_some_and(|l| l.up)
             }
             Resource::Address { netns, link, address } => {

@@ -1,6 +1,6 @@
 //! Links: bridges, veth pairs, their ports and marks.
 
-use std::{collections::HashMap, io, os::fd::AsRawFd};
+use std::{collections::HashMap, io, os::fd::AsRawFd, time::Duration};
 
 use anyhow::{Context, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -8,10 +8,11 @@ use nix::libc;
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
     link::{
-        InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-        LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+        BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
+        LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
     },
 };
+use tokio::time::{Instant, sleep};
 
 use super::{netns::Netns, rtnl::Rtnl};
 use crate::{
@@ -44,6 +45,8 @@ pub struct Link {
     pub isolated: bool,
     /// Frames may leave by the port by which they came.
     pub hairpin: bool,
+    /// Of a bridge port: frames pass.
+    pub(super) forwards: bool,
     pub(super) index: u32,
     /// Of a veth: the other end, by its index in its own namespace.
     pub(super) peer: Option<u32>,
@@ -70,6 +73,9 @@ impl Link {
 
 /// A bridge has room for 1023 ports (`BR_PORT_BITS` in `net/bridge/br_private.h`).
 pub const BRIDGE_PORTS_MAX: usize = 1023;
+
+/// How long a port is waited for to forward: the work queue takes milliseconds, if anything.
+const FORWARDING_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Reads one link. Equivalent to `ip -d link show NAME`.
 pub(super) async fn get(rtnl: &Rtnl, name: &str) -> Result<Option<Link>> {
@@ -265,6 +271,27 @@ pub(super) async fn set_port(
     set(rtnl, message).await.with_context(|| format!("cannot set bridge port `{name}`"))
 }
 
+/// Makes a link tell its neighbours of its addresses, once they can hear it by this port of the
+/// host's. Equivalent to `sleep 0.1; ip link set dev LINK address MAC`.
+///
+/// Carrier reaches the bridge by way of the kernel's work queue, at the latest when the port is
+/// read; a port that learns first (STP), or whose bridge is down, is not waited for.
+pub(super) async fn announce(
+    rtnl: &Rtnl,
+    port: &LinkName,
+    inside: &Rtnl,
+    name: &LinkName,
+    mac: Mac,
+) -> Result<()> {
+    let until = Instant::now() + FORWARDING_PATIENCE;
+    while !require(rtnl, port.as_str()).await?.forwards && Instant::now() < until {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let mut message = message([LinkAttribute::Address(mac.octets().to_vec())]);
+    message.header.index = index(inside, name.as_str()).await?;
+    set(inside, message).await.with_context(|| format!("cannot announce `{name}`")).map(drop)
+}
+
 /// The index of a link that must be there.
 pub(super) async fn index(rtnl: &Rtnl, name: &str) -> Result<u32> {
     require(rtnl, name).await.map(|link| link.index)
@@ -310,6 +337,7 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
         alias: None,
         isolated: false,
         hairpin: false,
+        forwards: false,
         index: message.header.index,
         peer: None,
         group: 0,
@@ -340,6 +368,9 @@ fn parse_info(link: &mut Link, infos: Vec<LinkInfo>) {
                     match flag {
                         InfoBridgePort::Isolated(on) => link.isolated = on,
                         InfoBridgePort::HairpinMode(on) => link.hairpin = on,
+                        InfoBridgePort::State(state) => {
+                            link.forwards = state == BridgePortState::Forwarding;
+                        }
                         _ => {}
                     }
                 }

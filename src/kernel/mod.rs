@@ -135,6 +135,10 @@ impl Kernel {
             Resource::Up { netns, link } => {
                 link::set_up(self.at(netns)?, link.as_str(), true).await?
             }
+            Resource::Announcement { netns, link, mac, port } => {
+                link::announce(&self.rtnl, port, self.at(netns)?, link, *mac).await?;
+                false
+            }
             Resource::Route { netns, route } => {
                 address::create_route(self.at(netns)?, route).await?
             }
@@ -180,6 +184,7 @@ impl Kernel {
                 false
             }
             Resource::FormerSysctl { .. }
+            | Resource::Announcement { .. }
             | Resource::Record(_)
             | Resource::Chain(_)
             | Resource::Rule(_) => false,

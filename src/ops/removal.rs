@@ -149,6 +149,7 @@ fn place(resource: &Resource) -> Option<&NetnsName> {
     match resource {
         Resource::Address { netns, .. }
         | Resource::Up { netns, .. }
+        | Resource::Announcement { netns, .. }
         | Resource::Route { netns, .. }
         | Resource::Sysctl { netns, .. } => netns.as_ref(),
         _ => None,

@@ -65,7 +65,7 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
     }
     plan.extend(ipv6_inside(endpoint, &inside));
     if !network.is_private() {
-        plan.extend(announced(endpoint, &inside));
+        plan.extend(speaking(endpoint, &inside));
     }
     if endpoint.raises_lo {
         plan.extend(lo_up(&inside));
@@ -85,6 +85,9 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
         Resource::Up { netns: inside.clone(), link: endpoint.ifname.clone() },
     ));
     plan.extend(routes(endpoint, &inside));
+    if !network.is_private() {
+        plan.push(announcement(endpoint, &inside));
+    }
     for port in &endpoint.ports {
         plan.extend(publish(network, endpoint, port, hairpin));
     }
@@ -105,21 +108,36 @@ fn guarded(link: &LinkName, guard: Guard) -> Plan {
     ]
 }
 
-/// Strangers may remember another owner of the address. On a network of this host's own an address
-/// comes with the same MAC each time.
-fn announced(endpoint: &Endpoint, inside: &Place) -> Plan {
-    let why = "neighbours that remember a former owner learn of this one as the link goes up";
+/// Lets the inner end speak of its addresses, unasked. Strangers may remember a former owner of
+/// one; on a network of this host's own an address comes with the same MAC each time.
+fn speaking(endpoint: &Endpoint, inside: &Place) -> Plan {
     let switches = [("ipv4", "arp_notify"), ("ipv6", "ndisc_notify")];
-    let of_endpoint = switches.into_iter().filter(|(family, _)| {
-        endpoint.addresses.iter().any(|a| a.is_ipv4() == (*family == "ipv4"))
-    });
-    of_endpoint
+    let has = |family: &str| endpoint.address(family == "ipv4").is_some();
+    let wanted = switches.into_iter().filter(|(family, _)| has(family));
+    wanted
         .map(|(family, name)| {
             let key = format!("net/{family}/conf/{}/{name}", endpoint.ifname);
             let (netns, value) = (inside.clone(), "1".into());
-            Step::create(why, Resource::Sysctl { netns, key, value, reset: None })
+            Step::create(
+                "neighbours are told of the endpoint's addresses, unasked",
+                Resource::Sysctl { netns, key, value, reset: None },
+            )
         })
         .collect()
+}
+
+/// The kernel speaks as the link goes up, when the bridge does not forward yet, and as it is given
+/// a MAC.
+fn announcement(endpoint: &Endpoint, inside: &Place) -> Step {
+    Step::create(
+        "who remembers a former owner of the address learns of this one",
+        Resource::Announcement {
+            netns: inside.clone(),
+            link: endpoint.ifname.clone(),
+            mac: endpoint.mac,
+            port: endpoint.host_ifname.clone(),
+        },
+    )
 }
 
 fn ipv6_inside(endpoint: &Endpoint, inside: &Place) -> Plan {

@@ -7,9 +7,9 @@ use std::fmt::Write;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Change, Family, GUARD, LINK_GROUP, Place, PortFlag, Resource, Rule, Scope, Step, Veth,
+    Change, Family, Flows, GUARD, LINK_GROUP, Place, PortFlag, Resource, Rule, Scope, Step, Veth,
 };
-use crate::model::{NamedNetns, Route, Source};
+use crate::model::{LinkName, NamedNetns, Route, Source};
 
 /// The command that does what a step does, or `None` where there is nothing but netcord's own
 /// record to change.
@@ -50,24 +50,14 @@ pub fn command(step: &Step) -> Option<String> {
                 format!("tc filter del {at}")
             }
         }
-        Resource::Address { netns, link, address } => {
-            let verb = match create {
-                // Of an address that everybody wants, one that is there is as good.
-                true if address.ip().is_loopback() => "replace",
-                true => "add",
-                false => "del",
-            };
-            let options = match address {
-                _ if !create => "",
-                address if address.ip().is_loopback() => " scope host",
-                IpNetwork::V4(v4) if v4.prefix() < 31 => " brd +",
-                IpNetwork::V4(_) => "",
-                IpNetwork::V6(_) => " nodad",
-            };
-            format!("{} addr {verb} {address}{options} dev {link}", ip(netns))
-        }
+        Resource::Address { netns, link, address } => self::address(netns, link, address, create),
         Resource::Up { netns, link } => {
             format!("{} link set dev {link} {}", ip(netns), if create { "up" } else { "down" })
+        }
+        Resource::Announcement { .. } if !create => return None,
+        // A port begins to forward a moment after its cable has carrier.
+        Resource::Announcement { netns, link, mac, .. } => {
+            format!("sleep 0.1; {} link set dev {link} address {mac}", ip(netns))
         }
         Resource::Route { netns, route } => self::route(netns, route, create),
         Resource::Sysctl { netns, key, value, reset } => {
@@ -90,31 +80,28 @@ pub fn command(step: &Step) -> Option<String> {
             }
             (false, _) => iptables(rule, "-D"),
         },
-        Resource::Flows(flows) => {
-            let family = if flows.host_ip.is_ipv4() { "ipv4" } else { "ipv6" };
-            let address = match flows.host_ip {
-                ip if ip.is_unspecified() => String::new(),
-                ip => format!(" --orig-dst {ip}"),
-            };
-            let one = |port: &str| {
-                format!(
-                    "conntrack -D -f {family} -p {}{address} --orig-port-dst {port} 2>/dev/null || true",
-                    flows.protocol
-                )
-            };
-            let ports = flows.ports;
-            if ports.count() == 1 {
-                one(&ports.first.to_string())
-            } else {
-                format!(
-                    "for port in $(seq {} {}); do {}; done",
-                    ports.first,
-                    ports.last,
-                    one("\"$port\"")
-                )
-            }
-        }
+        Resource::Flows(flows) => self::flows(flows),
     })
+}
+
+fn flows(flows: &Flows) -> String {
+    let family = if flows.host_ip.is_ipv4() { "ipv4" } else { "ipv6" };
+    let address = match flows.host_ip {
+        ip if ip.is_unspecified() => String::new(),
+        ip => format!(" --orig-dst {ip}"),
+    };
+    let one = |port: &str| {
+        format!(
+            "conntrack -D -f {family} -p {}{address} --orig-port-dst {port} 2>/dev/null || true",
+            flows.protocol
+        )
+    };
+    let ports = flows.ports;
+    if ports.count() == 1 {
+        one(&ports.first.to_string())
+    } else {
+        format!("for port in $(seq {} {}); do {}; done", ports.first, ports.last, one("\"$port\""))
+    }
 }
 
 fn name(named: &NamedNetns, create: bool) -> String {
@@ -136,6 +123,23 @@ fn veth(pair: &Veth) -> String {
         "ip link add {host} address {host_mac} mtu {mtu} master {bridge} group {LINK_GROUP}{up} \
          type veth peer name {peer} address {mac} mtu {mtu} netns {netns}"
     )
+}
+
+fn address(netns: &Place, link: &LinkName, address: &IpNetwork, create: bool) -> String {
+    let verb = match create {
+        // Of an address that everybody wants, one that is there is as good.
+        true if address.ip().is_loopback() => "replace",
+        true => "add",
+        false => "del",
+    };
+    let options = match address {
+        _ if !create => "",
+        address if address.ip().is_loopback() => " scope host",
+        IpNetwork::V4(v4) if v4.prefix() < 31 => " brd +",
+        IpNetwork::V4(_) => "",
+        IpNetwork::V6(_) => " nodad",
+    };
+    format!("{} addr {verb} {address}{options} dev {link}", ip(netns))
 }
 
 fn route(netns: &Place, route: &Route, create: bool) -> String {

@@ -127,6 +127,17 @@ pub enum Resource {
         /// The link.
         link: LinkName,
     },
+    /// What a link tells its neighbours of its addresses: nothing that stays.
+    Announcement {
+        /// Where.
+        netns: Place,
+        /// The link, which has been told to speak of itself (`arp_notify`, `ndisc_notify`).
+        link: LinkName,
+        /// Of the link: setting it, even to what it is, makes the link speak.
+        mac: Mac,
+        /// The port of a bridge by which the neighbours hear it.
+        port: LinkName,
+    },
     /// A route.
     Route {
         /// Where.
@@ -314,9 +325,9 @@ fn falls_with(resource: &Resource, made: &[(Place, &LinkName); 2]) -> bool {
         | Resource::Port { link, .. }
         | Resource::Ingress { link }
         | Resource::Guard { link, .. } => on(&None, link.as_str()),
-        Resource::Address { netns, link, .. } | Resource::Up { netns, link } => {
-            on(netns, link.as_str())
-        }
+        Resource::Address { netns, link, .. }
+        | Resource::Up { netns, link }
+        | Resource::Announcement { netns, link, .. } => on(netns, link.as_str()),
         Resource::Route { netns, route } => on(netns, route.link.as_str()),
         // net/FAMILY/conf/LINK/NAME
         Resource::Sysctl { netns, key, .. } => {
