@@ -101,6 +101,16 @@ fn a_neighbour_advertisement_for_the_gateway_or_a_neighbour() {
 }
 
 #[test]
+fn a_gratuitous_arp_behind_a_priority_tag() {
+    // Receivers take a tag of VLAN 0 for none.
+    with_and_without(|lab| {
+        let mut frame = gratuitous_arp(mallory(lab), BOB[0]);
+        frame.splice(12..12, [0x81, 0, 0, 0]);
+        poisons(lab, "alice", BOB[0], &frame)
+    });
+}
+
+#[test]
 fn a_frame_from_the_mac_of_a_neighbour() {
     with_and_without(|lab| {
         let bob = lab.mac("bob", "eth0");

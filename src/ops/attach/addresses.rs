@@ -67,15 +67,22 @@ impl Chooser<'_> {
         .into())
     }
 
-    /// Whether an address needs no asking: on a network of this host's own nobody else gives
-    /// addresses, and without carrier there is nobody to ask.
+    /// Whether the wire is asked: on a network of this host's own nobody else gives addresses, and
+    /// without carrier there is nobody to ask.
+    fn asks(&self) -> bool {
+        !self.record.network.is_private() && self.bridge.carrier
+    }
+
+    /// Whether an address needs no asking, or no more.
     fn is_sure(&self, ip: IpAddr) -> bool {
-        let asks = !self.record.network.is_private() && self.bridge.carrier;
-        !asks || self.silent.contains(&ip)
+        !self.asks() || self.silent.contains(&ip)
     }
 
     /// What to ask the wire about, to find a free address: nothing if one is known.
     fn candidates(&self, subnet: &Subnet) -> Result<Vec<IpAddr>> {
+        if !self.asks() {
+            return Ok(Vec::new());
+        }
         let mut taken: BTreeSet<_> = self.taken.keys().copied().collect();
         let lowest = self.lowest_free(subnet, &taken)?;
         if self.is_sure(lowest) {
