@@ -198,7 +198,10 @@ fn has_mallory_as_router(lab: &Lab) -> bool {
     // Padding, as far as anybody cares.
     let hop_by_hop = [58, 0, 1, 4, 0, 0, 0, 0];
     for extensions in [&[][..], &hop_by_hop] {
-        mallory_says(lab, &[router_advertisement(mallory(lab), &from, extensions)]);
+        let plain = router_advertisement(mallory(lab), &from, extensions);
+        let mut tagged = plain.clone();
+        tagged.splice(12..12, [0x81, 0, 0, 0]);
+        mallory_says(lab, &[plain, tagged]);
     }
     lab.within("alice", "ip -6 route show default proto ra").ok().contains(&from)
 }
@@ -206,13 +209,20 @@ fn has_mallory_as_router(lab: &Lab) -> bool {
 #[test]
 fn a_router_advertisement() {
     with_and_without(has_mallory_as_router);
-    // Behind an extension header alone it would be believed too.
-    let lab = host("");
-    let from = link_local(&lab, "mallory");
-    lab.within("alice", "echo 2 > /proc/sys/net/ipv6/conf/eth0/accept_ra").ok();
-    let hop_by_hop = [58, 0, 1, 4, 0, 0, 0, 0];
-    mallory_says(&lab, &[router_advertisement(mallory(&lab), &from, &hop_by_hop)]);
-    assert!(lab.within("alice", "ip -6 route show default proto ra").ok().contains(&from));
+    // Behind an extension header, or a tag of VLAN 0, alone it would be believed too.
+    for is_tagged in [false, true] {
+        let lab = host("");
+        let from = link_local(&lab, "mallory");
+        lab.within("alice", "echo 2 > /proc/sys/net/ipv6/conf/eth0/accept_ra").ok();
+        let hop_by_hop = [58, 0, 1, 4, 0, 0, 0, 0];
+        let mut frame = router_advertisement(mallory(&lab), &from, &hop_by_hop);
+        if is_tagged {
+            frame = router_advertisement(mallory(&lab), &from, &[]);
+            frame.splice(12..12, [0x81, 0, 0, 0]);
+        }
+        mallory_says(&lab, &[frame]);
+        assert!(lab.within("alice", "ip -6 route show default proto ra").ok().contains(&from));
+    }
 }
 
 #[test]
