@@ -256,6 +256,10 @@ pub struct Bridge {
     /// Endpoints do not reach each other, only the host, the outside and published ports
     #[arg(long)]
     pub isolate: bool,
+    /// Endpoints can send by no other MAC and address than their own, and are no routers or DHCP
+    /// servers
+    #[arg(long)]
+    pub no_spoof: bool,
     /// Leave source addresses as they are
     #[arg(long)]
     pub no_masquerade: bool,
@@ -317,6 +321,9 @@ pub struct Underlay {
     /// Endpoints do not reach each other, only the host and the outside
     #[arg(long)]
     pub isolate: bool,
+    /// Endpoints can send by no other MAC and address than their own
+    #[arg(long)]
+    pub no_spoof: bool,
     /// Something of your own to remember
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub label: Vec<(String, String)>,

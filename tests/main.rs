@@ -42,10 +42,14 @@ mod malice;
 mod model;
 /// What is printed does the same as what is done.
 mod same_as_shell;
+/// Who speaks in another's name.
+mod spoof;
 /// What flows.
 mod traffic;
 /// Doing it again is success.
 mod twice;
+/// Who else is on the wire.
+mod wire;
 
 #[test]
 fn every_file_is_listed() {

@@ -23,7 +23,7 @@ mod host;
 mod measure;
 mod report;
 mod run;
-#[path = "../throwaway.rs"]
+#[path = "../support/throwaway.rs"]
 mod throwaway;
 mod verify;
 

@@ -9,7 +9,7 @@
 #![expect(clippy::disallowed_types, reason = "whole processes are what is measured here")]
 
 mod probe;
-#[path = "../throwaway.rs"]
+#[path = "../support/throwaway.rs"]
 mod throwaway;
 
 use std::{

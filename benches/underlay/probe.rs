@@ -144,7 +144,13 @@ pub(crate) fn echo() -> Result<()> {
             thread::spawn(move || echo_stream(connection));
         }
     });
-    let socket = UdpSocket::bind(any)?;
+    // An answer must come from the address that was asked.
+    let ipv6 = UdpSocket::bind(IPV6)?;
+    thread::spawn(move || echo_datagrams(&ipv6));
+    echo_datagrams(&UdpSocket::bind(IPV4)?)
+}
+
+fn echo_datagrams(socket: &UdpSocket) -> ! {
     let mut buffer = [0; 8];
     loop {
         if let Ok((length, from)) = socket.recv_from(&mut buffer) {

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use super::{Kernel, LinkKind, Netns, address, firewall, link, neighbour, rtnl::Rtnl, sysctl};
+use super::{
+    Kernel, LinkKind, Netns, address, firewall, guard, link, neighbour, rtnl::Rtnl, sysctl,
+};
 use crate::{
     model::Route,
     plan::{Change, Moved, Place, PortFlag, Resource},
@@ -61,7 +63,12 @@ impl Kernel {
                     PortFlag::Hairpin => l.hairpin,
                 })
             }
-            Resource::Up { netns, link } => {
+            Resource::Ingress { link } => guard::has_ingress(&self.rtnl, link).await?,
+            Resource::Guard { link, guard } => {
+                guard::has(&self.rtnl, link, guard).await? == Some(true)
+            }
+            // It is made as the link goes up.
+            Resource::Up { netns, link } | Resource::Announcement { netns, link, .. } => {
                 link::get(self.at(netns)?, link.as_str()).await?.is_some_and(|l| l.up)
             }
             Resource::Address { netns, link, address } => {

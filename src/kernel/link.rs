@@ -8,9 +8,9 @@ use nix::libc;
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
     link::{
-        BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
-        InfoPortKind, InfoVeth, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-        LinkMessage, MacVlanMode,
+        BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind,
+        InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, InfoVlan, LinkAttribute, LinkExtentMask,
+        LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
     },
 };
 use tokio::time::{Instant, sleep};
@@ -46,6 +46,8 @@ pub struct Link {
     pub isolated: bool,
     /// Frames may leave by the port by which they came.
     pub hairpin: bool,
+    /// Of a bridge port: frames pass.
+    pub(super) forwards: bool,
     pub(super) index: u32,
     /// Of a veth the other end, of a macvlan and of a VLAN the link below, by its index in its own
     /// namespace.
@@ -85,6 +87,9 @@ const DEATH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A bridge has room for 1023 ports (`BR_PORT_BITS` in `net/bridge/br_private.h`).
 pub const BRIDGE_PORTS_MAX: usize = 1023;
+
+/// How long a port is waited for to forward: the work queue takes milliseconds, if anything.
+const FORWARDING_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Reads one link. Equivalent to `ip -d link show NAME`.
 pub(super) async fn get(rtnl: &Rtnl, name: &str) -> Result<Option<Link>> {
@@ -152,7 +157,7 @@ pub(super) async fn create_bridge(
 }
 
 /// Makes a veth pair in place: one message, so there is a whole one or none. Equivalent to
-/// `ip link add HOST address MAC mtu MTU master BRIDGE group GROUP up type veth peer name PEER
+/// `ip link add HOST address MAC mtu MTU master BRIDGE group GROUP [up] type veth peer name PEER
 /// address MAC mtu MTU netns NETNS`.
 ///
 /// The peer cannot be born up: its other end is not there yet (ENOTCONN, and a slow roll-back).
@@ -176,7 +181,9 @@ pub(super) async fn create_veth(rtnl: &Rtnl, netns: &Netns, veth: &Veth) -> Resu
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inside))),
         ]),
     ]);
-    set_up_flag(&mut outside, true);
+    if veth.up {
+        set_up_flag(&mut outside, true);
+    }
     let cannot =
         || format!("cannot create veth `{host}` with its peer `{peer}` in `{}`", veth.netns);
     let error = match create(rtnl, outside).await {
@@ -330,6 +337,27 @@ pub(super) async fn set_port(
     set(rtnl, message).await.with_context(|| format!("cannot set bridge port `{name}`"))
 }
 
+/// Makes a link tell its neighbours of its addresses, once they can hear it by this port of the
+/// host's. Equivalent to `sleep 0.1; ip link set dev LINK address MAC`.
+///
+/// Carrier reaches the bridge by way of the kernel's work queue, at the latest when the port is
+/// read; a port that learns first (STP), or whose bridge is down, is not waited for.
+pub(super) async fn announce(
+    rtnl: &Rtnl,
+    port: &LinkName,
+    inside: &Rtnl,
+    name: &LinkName,
+    mac: Mac,
+) -> Result<()> {
+    let until = Instant::now() + FORWARDING_PATIENCE;
+    while !require(rtnl, port.as_str()).await?.forwards && Instant::now() < until {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let mut message = message([LinkAttribute::Address(mac.octets().to_vec())]);
+    message.header.index = index(inside, name.as_str()).await?;
+    set(inside, message).await.with_context(|| format!("cannot announce `{name}`")).map(drop)
+}
+
 /// The index of a link that must be there.
 pub(super) async fn index(rtnl: &Rtnl, name: &str) -> Result<u32> {
     require(rtnl, name).await.map(|link| link.index)
@@ -375,6 +403,7 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
         alias: None,
         isolated: false,
         hairpin: false,
+        forwards: false,
         index: message.header.index,
         peer: None,
         macvlan_mode: None,
@@ -421,6 +450,9 @@ fn parse_info(link: &mut Link, infos: Vec<LinkInfo>) {
                     match flag {
                         InfoBridgePort::Isolated(on) => link.isolated = on,
                         InfoBridgePort::HairpinMode(on) => link.hairpin = on,
+                        InfoBridgePort::State(state) => {
+                            link.forwards = state == BridgePortState::Forwarding;
+                        }
                         _ => {}
                     }
                 }

@@ -8,6 +8,7 @@ mod check;
 pub mod clock;
 pub mod conntrack;
 mod firewall;
+mod guard;
 mod link;
 mod macvlan;
 mod name;
@@ -19,6 +20,7 @@ mod rtnl;
 pub mod signal;
 mod sysctl;
 pub mod throwaway;
+mod wire;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -31,7 +33,7 @@ use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    model::{Belongings, LinkName, NetnsName, is_link_local},
+    model::{Belongings, LinkName, Mac, NetnsName, is_link_local},
     plan::{Change, Moved, Place, Resource, Switch, Veth},
 };
 pub use address::{LinkAddress, TableRoute};
@@ -142,11 +144,17 @@ impl Kernel {
             }
             Resource::Moved(_) => return Ok(self.apply_moved(&[change]).await?.remove(0)),
             Resource::Port { link, flag } => link::set_port(&self.rtnl, link, *flag, true).await?,
+            Resource::Ingress { link } => guard::create_ingress(&self.rtnl, link).await?,
+            Resource::Guard { link, guard } => guard::create(&self.rtnl, link, guard).await?,
             Resource::Address { netns, link, address } => {
                 address::create(self.at(netns)?, link, *address).await?
             }
             Resource::Up { netns, link } => {
                 link::set_up(self.at(netns)?, link.as_str(), true).await?
+            }
+            Resource::Announcement { netns, link, mac, port } => {
+                link::announce(&self.rtnl, port, self.at(netns)?, link, *mac).await?;
+                false
             }
             Resource::Route { netns, route } => {
                 address::create_route(self.at(netns)?, route).await?
@@ -188,6 +196,8 @@ impl Kernel {
             Resource::Keeper(keeper) => link::delete(&self.rtnl, &keeper.port).await?,
             Resource::Moved(_) => return Ok(self.apply_moved(&[change]).await?.remove(0)),
             Resource::Port { link, flag } => link::set_port(&self.rtnl, link, *flag, false).await?,
+            Resource::Ingress { link } => guard::delete_ingress(&self.rtnl, link).await?,
+            Resource::Guard { link, .. } => guard::delete(&self.rtnl, link).await?,
             Resource::Address { netns, link, address } => {
                 address::delete(self.at(netns)?, link, *address).await?
             }
@@ -209,6 +219,7 @@ impl Kernel {
             }
             Resource::FormerSysctl { .. }
             | Resource::Ready { .. }
+            | Resource::Announcement { .. }
             | Resource::Record(_)
             | Resource::Chain(_)
             | Resource::Rule(_) => false,
@@ -328,9 +339,13 @@ impl Kernel {
         neighbour::heard(&self.rtnl, bridge.index).await
     }
 
-    /// Asks a link's neighbours for an address: who answers within the time a local one takes?
-    pub async fn who_has(&self, link: &Link, address: IpAddr) -> Result<Option<String>> {
-        neighbour::who_has(&self.rtnl, link.index, address).await
+    /// Asks the wire of a link of the host who has these addresses.
+    pub fn who_has(
+        &self,
+        link: &Link,
+        addresses: &BTreeSet<IpAddr>,
+    ) -> Result<BTreeMap<IpAddr, Mac>> {
+        wire::who_has(&link.name, addresses)
     }
 
     /// A value below `/proc/sys`, on the host.

@@ -4,25 +4,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    neighbour::{
-        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
-    },
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
 };
-use tokio::time::{Instant, sleep};
 
 use super::{address::family, link, rtnl::Rtnl};
 use crate::model::{LinkName, Mac};
-
-/// How long an answer of a neighbour on the same host takes at the most: a local bridge answers in
-/// well under a millisecond, a busy machine a little later.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 struct Neighbour {
     address: Option<IpAddr>,
@@ -61,35 +53,6 @@ pub(super) async fn heard(rtnl: &Rtnl, bridge: u32) -> Result<BTreeMap<IpAddr, S
         }
     }
     Ok(heard)
-}
-
-/// Asks a link's neighbours for an address, with the kernel's own ARP or neighbour discovery.
-/// Equivalent to `ip neigh replace ADDRESS dev LINK use` and a look at what came of it.
-pub(super) async fn who_has(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<Option<String>> {
-    let ask = message(index, address);
-    // An entry that is stale would be believed for seconds before it is asked again.
-    let forget = || rtnl.change(RouteNetlinkMessage::DelNeighbour(ask.clone()), 0);
-    drop(forget().await);
-    let mut using = ask.clone();
-    using.header.state = NeighbourState::None;
-    using.header.flags = NeighbourFlags::Use;
-    rtnl.change(RouteNetlinkMessage::NewNeighbour(using), NLM_F_CREATE | NLM_F_REPLACE)
-        .await
-        .with_context(|| format!("cannot ask for {address}"))?;
-
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match of_link(rtnl, index, address).await? {
-            Some(Neighbour { mac: Some(mac), state, .. }) if is_somebody(state) => {
-                return Ok(Some(mac.to_string()));
-            }
-            Some(Neighbour { state: NeighbourState::Failed, .. }) | None => break,
-            Some(_) if Instant::now() >= until => break,
-            Some(_) => sleep(Duration::from_millis(2)).await,
-        }
-    }
-    drop(forget().await);
-    Ok(None)
 }
 
 /// Makes a neighbour known for good; `false` if it was. Equivalent to

@@ -58,14 +58,12 @@ impl Mac {
         }
     }
 
-    /// The IPv6 link-local address that the kernel makes of it (RFC 4291, appendix A).
+    /// The IPv6 address that a link gives itself (EUI-64, RFC 4291 appendix A).
     pub fn link_local(self) -> Ipv6Addr {
-        let mut octets = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0];
-        octets[8..11].copy_from_slice(&self.0[..3]);
-        octets[13..].copy_from_slice(&self.0[3..]);
-        // The bit that says "local" is turned round.
-        octets[8] ^= 2;
-        octets.into()
+        let mac = self.0;
+        // The bit that says whether somebody gave it is the other way round, and `ff:fe` between.
+        let id = [mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]];
+        Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(u64::from_be_bytes(id)))
     }
 
     /// The six bytes, as on the wire.
@@ -147,6 +145,12 @@ mod tests {
         let mac = Mac::of(IpAddr::from([172, 17, 0, 10]));
         assert_eq!(mac.to_string(), "02:42:ac:11:00:0a");
         assert_eq!(mac.derived_from(), Some(IpAddr::from([172, 17, 0, 10])));
+    }
+
+    #[test]
+    fn makes_the_links_own_address() {
+        let mac: Mac = "02:42:ac:11:00:0a".parse().unwrap();
+        assert_eq!(mac.link_local().to_string(), "fe80::42:acff:fe11:a");
     }
 
     #[test]

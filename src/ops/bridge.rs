@@ -105,7 +105,7 @@ async fn new_network(
         internal: args.internal,
         isolate: args.isolate,
         masquerade: !args.no_masquerade,
-        no_spoof: false,
+        no_spoof: args.no_spoof,
         parent: None,
         labels: args.label.iter().cloned().collect(),
     })
@@ -244,6 +244,7 @@ fn check_same(
         ("internal", args.internal, there.internal),
         ("isolate", args.isolate, there.isolate),
         ("no-masquerade", args.no_masquerade, !there.masquerade),
+        ("no-spoof", args.no_spoof, there.no_spoof),
     ] {
         compare(what, wanted.to_string(), found.to_string());
     }

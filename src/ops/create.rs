@@ -38,6 +38,7 @@ fn as_macvlan(args: cli::Create) -> Result<cli::Macvlan> {
             ("--ipv6", bridge.ipv6),
             ("--internal", bridge.internal),
             ("--isolate", bridge.isolate),
+            ("--no-spoof", bridge.no_spoof),
             ("--no-masquerade", bridge.no_masquerade),
             ("--confirm", physical.takeover.confirm.is_some()),
             ("--no-confirm", physical.takeover.no_confirm),
@@ -79,6 +80,7 @@ fn as_underlay(args: cli::Create) -> Result<cli::Underlay> {
         gateway: bridge.gateway,
         takeover: physical.takeover,
         isolate: bridge.isolate,
+        no_spoof: bridge.no_spoof,
         label: bridge.label,
     })
 }

@@ -70,6 +70,7 @@ async fn half_made_links(host: &Host<'_, '_>, state: &State) -> Result<Vec<(Stri
             peer: "unknown".parse()?,
             mac,
             mtu: link.mtu,
+            up: true,
         };
         let change = Change::Delete(Resource::Veth(veth));
         found.push((

@@ -81,7 +81,8 @@ async fn own(kernel: &Kernel, name: &LinkName, bridge: &Link) -> Result<Network>
     let is_set = |word: &str| alias.split(' ').skip(1).any(|w| w == word);
     let parent = alias.split(' ').find_map(|word| word.strip_prefix("parent="));
     if let Some(link) = parent.and_then(|name| name.parse().ok()) {
-        return underlay::rebuilt(kernel, name, bridge, link, is_set("isolate")).await;
+        let set = (is_set("isolate"), is_set("no-spoof"));
+        return underlay::rebuilt(kernel, name, bridge, link, set).await;
     }
     let addresses = kernel.addresses_of(bridge).await?;
     Ok(Network {
@@ -94,7 +95,7 @@ async fn own(kernel: &Kernel, name: &LinkName, bridge: &Link) -> Result<Network>
         internal: is_set("internal"),
         isolate: is_set("isolate"),
         masquerade: !is_set("no-masquerade"),
-        no_spoof: false,
+        no_spoof: is_set("no-spoof"),
         parent: None,
         labels: BTreeMap::new(),
     })

@@ -164,6 +164,7 @@ fn place(resource: &Resource) -> Option<&NetnsName> {
         | Resource::Address { netns, .. }
         | Resource::Up { netns, .. }
         | Resource::Neighbour { netns, .. }
+        | Resource::Announcement { netns, .. }
         | Resource::Route { netns, .. }
         | Resource::Sysctl { netns, .. } => netns.as_ref(),
         _ => None,

@@ -1,8 +1,8 @@
 //! The plan of an endpoint: the notes' steps 7 to 9.
 
 use super::{
-    ALIAS_PREFIX, Place, Plan, PortFlag, Record, Resource, Step, Veth, macvlan, netns::lo_up,
-    publish::publish,
+    ALIAS_PREFIX, Guard, Place, Plan, PortFlag, Record, Resource, Step, Veth, macvlan,
+    netns::lo_up, publish::publish,
 };
 use crate::model::{Endpoint, LinkName, Network, Route, host_mac};
 
@@ -19,6 +19,9 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
         None => cable(network, endpoint),
     });
     plan.extend(ipv6_inside(endpoint, &inside));
+    if !network.is_private() {
+        plan.extend(speaking(endpoint, &inside));
+    }
     if endpoint.raises_lo {
         plan.extend(lo_up(&inside));
     }
@@ -40,8 +43,10 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
         Resource::Up { netns: inside.clone(), link: endpoint.ifname.clone() },
     ));
     plan.extend(routes(endpoint, &inside));
-    if let Some((_, wiring)) = network.macvlan() {
-        plan.extend(macvlan::host_access(network, wiring, endpoint));
+    match network.macvlan() {
+        Some((_, wiring)) => plan.extend(macvlan::host_access(network, wiring, endpoint)),
+        None if !network.is_private() => plan.push(announcement(endpoint, &inside)),
+        None => {}
     }
     for port in &endpoint.ports {
         plan.extend(publish(network, endpoint, port, hairpin));
@@ -51,6 +56,7 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
 
 /// A veth pair between the bridge and the inside.
 fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
+    let guard = Guard::of(network, endpoint);
     let mut plan = vec![
         Step::create(
             "a veth pair is a cable: one end in the bridge, the other inside the target",
@@ -62,6 +68,7 @@ fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
                 peer: endpoint.ifname.clone(),
                 mac: endpoint.mac,
                 mtu: endpoint.mtu,
+                up: guard.is_none() && !network.isolate,
             }),
         ),
         Step::create(
@@ -86,12 +93,68 @@ fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
             Resource::Port { link: endpoint.host_ifname.clone(), flag: PortFlag::Isolated },
         ));
     }
+    let protected = guard.is_some() || network.isolate;
+    if let Some(guard) = guard {
+        plan.extend(guarded(&endpoint.host_ifname, guard));
+    }
+    if protected {
+        plan.push(Step::create(
+            "the port's protections stand, so it may carry",
+            Resource::Up { netns: None, link: endpoint.host_ifname.clone() },
+        ));
+    }
     plan
 }
 
 /// Whose link it is.
 pub(super) fn alias(network: &Network, endpoint: &Endpoint) -> String {
     format!("{ALIAS_PREFIX}{}/{}", network.name, endpoint.netns)
+}
+
+fn guarded(link: &LinkName, guard: Guard) -> Plan {
+    let why = match guard {
+        Guard::Routers => "an endpoint is no router: it cannot tell others where the world is",
+        Guard::Spoofing { .. } => "an endpoint speaks for its own MAC and addresses only",
+    };
+    vec![
+        Step::create(
+            "what comes in by this port is looked at",
+            Resource::Ingress { link: link.clone() },
+        ),
+        Step::create(why, Resource::Guard { link: link.clone(), guard }),
+    ]
+}
+
+/// Lets the inner end speak of its addresses, unasked. Strangers may remember a former owner of
+/// one; on a network of this host's own an address comes with the same MAC each time.
+fn speaking(endpoint: &Endpoint, inside: &Place) -> Plan {
+    let switches = [("ipv4", "arp_notify"), ("ipv6", "ndisc_notify")];
+    let has = |family: &str| endpoint.address(family == "ipv4").is_some();
+    let wanted = switches.into_iter().filter(|(family, _)| has(family));
+    wanted
+        .map(|(family, name)| {
+            let key = format!("net/{family}/conf/{}/{name}", endpoint.ifname);
+            let (netns, value) = (inside.clone(), "1".into());
+            Step::create(
+                "neighbours are told of the endpoint's addresses, unasked",
+                Resource::Sysctl { netns, key, value, reset: None },
+            )
+        })
+        .collect()
+}
+
+/// The kernel speaks as the link goes up, when the bridge does not forward yet, and as it is given
+/// a MAC.
+fn announcement(endpoint: &Endpoint, inside: &Place) -> Step {
+    Step::create(
+        "who remembers a former owner of the address learns of this one",
+        Resource::Announcement {
+            netns: inside.clone(),
+            link: endpoint.ifname.clone(),
+            mac: endpoint.mac,
+            port: endpoint.host_ifname.clone(),
+        },
+    )
 }
 
 fn ipv6_inside(endpoint: &Endpoint, inside: &Place) -> Plan {

@@ -7,10 +7,10 @@ use std::fmt::Write;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Change, Family, Flows, Keeper, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule, Scope,
-    Step, Veth,
+    Change, Family, Flows, GUARD, Keeper, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule,
+    Scope, Step, Veth,
 };
-use crate::model::{NamedNetns, Route, Source, Vlan};
+use crate::model::{LinkName, NamedNetns, Route, Source, Vlan};
 
 /// The command that does what a step does, or `None` where there is nothing but netcord's own
 /// record to change.
@@ -61,24 +61,25 @@ pub fn command(step: &Step) -> Option<String> {
             let value = if create { "on" } else { "off" };
             format!("ip link set dev {link} type bridge_slave {flag} {value}")
         }
-        Resource::Address { netns, link, address } => {
-            let verb = match create {
-                // Of an address that everybody wants, one that is there is as good.
-                true if address.ip().is_loopback() => "replace",
-                true => "add",
-                false => "del",
-            };
-            let options = match address {
-                _ if !create => "",
-                address if address.ip().is_loopback() => " scope host",
-                IpNetwork::V4(v4) if v4.prefix() < 31 => " brd +",
-                IpNetwork::V4(_) => "",
-                IpNetwork::V6(_) => " nodad",
-            };
-            format!("{} addr {verb} {address}{options} dev {link}", ip(netns))
+        Resource::Ingress { link } => {
+            format!("tc qdisc {} dev {link} clsact", if create { "add" } else { "del" })
         }
+        Resource::Guard { link, guard } => {
+            let at = format!("dev {link} ingress protocol all pref {GUARD} handle {GUARD} bpf");
+            if create {
+                format!("tc filter add {at} direct-action bytecode '{}'", guard.bytecode())
+            } else {
+                format!("tc filter del {at}")
+            }
+        }
+        Resource::Address { netns, link, address } => self::address(netns, link, address, create),
         Resource::Up { netns, link } => {
             format!("{} link set dev {link} {}", ip(netns), if create { "up" } else { "down" })
+        }
+        Resource::Announcement { .. } if !create => return None,
+        // A port begins to forward a moment after its cable has carrier.
+        Resource::Announcement { netns, link, mac, .. } => {
+            format!("sleep 0.1; {} link set dev {link} address {mac}", ip(netns))
         }
         Resource::Route { netns, route } => self::route(netns, route, create),
         Resource::Neighbour { netns, link, address, mac } if create => {
@@ -144,9 +145,10 @@ fn name(named: &NamedNetns, create: bool) -> String {
 }
 
 fn veth(pair: &Veth) -> String {
-    let Veth { host, host_mac, bridge, netns, peer, mac, mtu } = pair;
+    let Veth { host, host_mac, bridge, netns, peer, mac, mtu, up } = pair;
+    let up = if *up { " up" } else { "" };
     format!(
-        "ip link add {host} address {host_mac} mtu {mtu} master {bridge} group {LINK_GROUP} up \
+        "ip link add {host} address {host_mac} mtu {mtu} master {bridge} group {LINK_GROUP}{up} \
          type veth peer name {peer} address {mac} mtu {mtu} netns {netns}"
     )
 }
@@ -159,6 +161,23 @@ fn macvlan(link: &Macvlan) -> String {
          type macvlan mode {}",
         mode.as_str()
     )
+}
+
+fn address(netns: &Place, link: &LinkName, address: &IpNetwork, create: bool) -> String {
+    let verb = match create {
+        // Of an address that everybody wants, one that is there is as good.
+        true if address.ip().is_loopback() => "replace",
+        true => "add",
+        false => "del",
+    };
+    let options = match address {
+        _ if !create => "",
+        address if address.ip().is_loopback() => " scope host",
+        IpNetwork::V4(v4) if v4.prefix() < 31 => " brd +",
+        IpNetwork::V4(_) => "",
+        IpNetwork::V6(_) => " nodad",
+    };
+    format!("{} addr {verb} {address}{options} dev {link}", ip(netns))
 }
 
 fn route(netns: &Place, route: &Route, create: bool) -> String {

@@ -9,6 +9,7 @@ mod endpoint;
 mod explain;
 mod firewall;
 mod flows;
+mod guard;
 mod macvlan;
 mod moved;
 mod netns;
@@ -29,6 +30,7 @@ pub use endpoint::attach;
 pub use explain::{command, quote};
 pub use firewall::{Chain, Family, Rule, Table, base};
 pub use flows::Flows;
+pub use guard::{Guard, Instruction};
 pub use moved::Moved;
 pub use netns::{lo_up, name};
 pub use network::create;
@@ -127,6 +129,18 @@ pub enum Resource {
         /// Which switch.
         flag: PortFlag,
     },
+    /// A place for a [`Guard`] at a port: the `clsact` qdisc.
+    Ingress {
+        /// The port.
+        link: LinkName,
+    },
+    /// What may not come in by a port.
+    Guard {
+        /// The port.
+        link: LinkName,
+        /// What.
+        guard: Guard,
+    },
     /// An address of a link.
     Address {
         /// Where.
@@ -142,6 +156,17 @@ pub enum Resource {
         netns: Place,
         /// The link.
         link: LinkName,
+    },
+    /// What a link tells its neighbours of its addresses: nothing that stays.
+    Announcement {
+        /// Where.
+        netns: Place,
+        /// The link, which has been told to speak of itself (`arp_notify`, `ndisc_notify`).
+        link: LinkName,
+        /// Of the link: setting it, even to what it is, makes the link speak.
+        mac: Mac,
+        /// The port of a bridge by which the neighbours hear it.
+        port: LinkName,
     },
     /// A route.
     Route {
@@ -217,7 +242,7 @@ pub enum Record {
     Name(NamedNetns),
 }
 
-/// A veth pair: the host end up and a port of a bridge, the peer in its namespace, under its name.
+/// A veth pair: the host end a port of a bridge, the peer in its namespace, under its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Veth {
     /// The host end.
@@ -234,6 +259,9 @@ pub struct Veth {
     pub mac: Mac,
     /// Of both, bytes.
     pub mtu: u32,
+    /// The host end is born up. Who is inside can set the peer up at once, so a port with
+    /// protections waits for them.
+    pub up: bool,
 }
 
 /// A macvlan: a link with a MAC of its own on another link of the host's, down.
@@ -265,6 +293,9 @@ pub enum PortFlag {
 /// The device group of every link that netcord makes ("nc"): it is set as the link is born, when
 /// an alias cannot be, so a link is never without a mark.
 pub const LINK_GROUP: u32 = 0x6e63;
+
+/// The priority and the handle of a guard among the filters of its port.
+pub const GUARD: u16 = 1;
 
 /// What the alias of every link of ours begins with.
 pub const ALIAS_PREFIX: &str = "netcord:";
@@ -356,10 +387,14 @@ fn made_link(change: &Change) -> Option<[(Place, &LinkName); 2]> {
 fn falls_with(resource: &Resource, made: &[(Place, &LinkName); 2]) -> bool {
     let on = |place: &Place, link: &str| made.iter().any(|(p, l)| p == place && l.as_str() == link);
     match resource {
-        Resource::Port { link, .. } | Resource::Ready { link } => on(&None, link.as_str()),
+        Resource::Port { link, .. }
+        | Resource::Ready { link }
+        | Resource::Ingress { link }
+        | Resource::Guard { link, .. } => on(&None, link.as_str()),
         Resource::Alias { netns, link, .. }
         | Resource::Address { netns, link, .. }
         | Resource::Up { netns, link }
+        | Resource::Announcement { netns, link, .. }
         | Resource::Neighbour { netns, link, .. } => on(netns, link.as_str()),
         Resource::Route { netns, route } => on(netns, route.link.as_str()),
         // net/FAMILY/conf/LINK/NAME

@@ -79,6 +79,7 @@ pub(super) fn alias(network: &Network) -> String {
         (network.internal, "internal"),
         (network.isolate, "isolate"),
         (network.is_private() && !network.masquerade, "no-masquerade"),
+        (network.no_spoof, "no-spoof"),
     ] {
         if is_set {
             alias.push(' ');

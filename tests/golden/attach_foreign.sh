@@ -13,6 +13,9 @@ sysctl -qw net/ipv6/conf/HOSTLINK/disable_ipv6=1
 # an IPv4 network needs no IPv6, and its neighbour discovery would be flooded to all ports
 ip netns exec web sysctl -qw net/ipv6/conf/eth0/disable_ipv6=1
 
+# neighbours are told of the endpoint's addresses, unasked
+ip netns exec web sysctl -qw net/ipv4/conf/eth0/arp_notify=1
+
 # programs expect to reach themselves on 127.0.0.1
 ip -n web addr replace 127.0.0.1/8 scope host dev lo
 ip -n web link set dev lo up
@@ -25,3 +28,6 @@ ip -n web link set dev eth0 up
 
 # everything else is reached by way of the gateway
 ip -n web route add default via 172.17.0.1 dev eth0 proto 110
+
+# who remembers a former owner of the address learns of this one
+sleep 0.1; ip -n web link set dev eth0 address 02:42:ac:11:00:09

@@ -2,7 +2,7 @@
 set -eu
 
 # a veth pair is a cable: one end in the bridge, the other inside the target
-ip link add HOSTLINK address fe:42:ac:14:00:02 mtu 1500 master lab0 group 28259 up type veth peer name eth0 address 02:42:ac:14:00:02 mtu 1500 netns web
+ip link add HOSTLINK address fe:42:ac:14:00:02 mtu 1500 master lab0 group 28259 type veth peer name eth0 address 02:42:ac:14:00:02 mtu 1500 netns web
 
 # the alias says whose link it is
 ip link set dev HOSTLINK alias netcord:lab0/web
@@ -12,6 +12,9 @@ sysctl -qw net/ipv6/conf/HOSTLINK/disable_ipv6=1
 
 # an isolated port speaks to the bridge only, not to other endpoints
 ip link set dev HOSTLINK type bridge_slave isolated on
+
+# the port's protections stand, so it may carry
+ip link set dev HOSTLINK up
 
 # the network has an IPv6 subnet
 ip netns exec web sysctl -qw net/ipv6/conf/eth0/disable_ipv6=0

@@ -111,6 +111,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "detach lan0 web",
     },
     Scenario {
+        name: "bridge_no_spoof",
+        setup: "",
+        command: "bridge lab0 --subnet 172.20.0.0/16 --no-spoof",
+        inverse: "rm lab0",
+    },
+    Scenario {
         name: "attach",
         setup: NETWORK,
         command: "attach lab0 web",
@@ -120,6 +126,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "attach_ipv6_isolate",
         setup: "ip netns add web
                 netcord bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 --isolate",
+        command: "attach lab0 web",
+        inverse: "detach lab0 web",
+    },
+    Scenario {
+        name: "attach_no_spoof",
+        setup: "ip netns add web
+                netcord bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 --no-spoof",
         command: "attach lab0 web",
         inverse: "detach lab0 web",
     },

@@ -22,6 +22,7 @@ look() {
     ip -o addr | sed -E 's/^[0-9]+: //; s/valid_lft.*//' | grep -v ' inet6 fe80:' | sort | scope addr
     { ip route show table all; ip -6 route show table all; } | grep -v '^\(local\|multicast\|anycast\|broadcast\)' | grep -v '^fe80:' | sed -E 's/expires [^ ]+//; s/ linkdown//' | sort | scope route
     { ip rule; ip -6 rule; } | sort | scope rule
+    for port in $(tc qdisc show | sed -n 's/^qdisc clsact .* dev \([^ ]*\) .*/\1/p'); do tc -d filter show dev $port ingress | scope "filter $port"; done
     ip neigh show nud permanent | sort | scope neigh
     bridge fdb show 2>/dev/null | grep -E 'static|permanent' | grep -v '^33:33:ff' | sort | scope fdb
     for save in iptables-save ip6tables-save; do
@@ -35,7 +36,7 @@ find /run/netcord -name '*.json' 2>/dev/null | sort | scope record
 for name in $(ls /run/netns 2>/dev/null); do
     nsenter --net=/run/netns/$name sh -c "$(cat <<'INNER'
 ip -o link | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/link-netnsid [0-9]+//; s/NO-CARRIER,|,LOWER_UP//g; s/ (qdisc|qlen|state) [^ ]+//g'
-ip -o addr | sed -E 's/^[0-9]+: //; s/valid_lft.*//'
+ip -o addr | sed -E 's/^[0-9]+: //; s/ tentative//; s/valid_lft.*//'
 ip route show table main; ip -6 route show table main
 INNER
 )" 2>/dev/null | sort | scope "in $name"

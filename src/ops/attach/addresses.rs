@@ -1,42 +1,34 @@
 //! Which addresses an endpoint gets.
 
+use std::{collections::BTreeSet, net::IpAddr};
+
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use super::Chooser;
-use crate::{cli, error::Error, kernel::Kernel};
+use crate::{cli, error::Error, kernel::Kernel, model::Subnet};
+
+/// How many free addresses the wire is asked about at once: more than one, so that a range that
+/// strangers use too is not walked address by address.
+const CANDIDATES: usize = 8;
+
+/// How often it is asked. Where this many times all of them are taken, the range is not ours to
+/// give from.
+const ROUNDS: usize = 8;
 
 impl Chooser<'_> {
     /// One address of each family that the network has: the one that was asked for, or the lowest
-    /// free one.
-    pub(super) async fn addresses(&self, kernel: &Kernel) -> Result<Vec<IpNetwork>> {
+    /// free one. Where strangers live too, the wire has been asked who has it.
+    pub(super) fn addresses(&mut self, kernel: &Kernel) -> Result<Vec<IpNetwork>> {
+        let asked = self.args.ip.iter().map(|a| self.asked_for(a)).collect::<Result<Vec<_>>>()?;
         let network = &self.record.network;
-        let mut addresses = Vec::new();
-        for asked in &self.args.ip {
-            addresses.push(self.asked_for(kernel, asked).await?);
-        }
-        for subnet in &network.subnets {
-            if addresses.iter().any(|a: &IpNetwork| a.is_ipv4() == subnet.cidr.is_ipv4()) {
-                continue;
-            }
-            // All others are for who runs the physical network to give, also in a family of which
-            // none was asked for.
-            if !network.may_choose_from(subnet) {
-                continue;
-            }
-            let taken = self.taken.keys().copied().collect();
-            let free = subnet.lowest_free(&taken).ok_or_else(|| {
-                let range = subnet.ip_range.unwrap_or(subnet.cidr);
-                Error::conflict(format!(
-                    "network `{}` has no free address left in {range}",
-                    network.name
-                ))
-                .hint("detach something, or make another network")
-            })?;
-            addresses.push(IpNetwork::new(free, subnet.cidr.prefix())?);
-        }
-        addresses.sort_by_key(IpNetwork::is_ipv6);
-        if addresses.is_empty() && !network.subnets.is_empty() {
+        // Where none may be chosen all are for who runs the physical network to give, also in a
+        // family of which none was asked for.
+        let is_open = |s: &&Subnet| {
+            network.may_choose_from(s) && asked.iter().all(|a| a.is_ipv4() != s.cidr.is_ipv4())
+        };
+        let mut open: Vec<_> = network.subnets.iter().filter(is_open).cloned().collect();
+        if asked.is_empty() && open.is_empty() && !network.subnets.is_empty() {
             return Err(Error::usage(format!(
                 "network `{}` has no range of addresses to choose from: they are given by who \
                  runs the physical network",
@@ -45,18 +37,105 @@ impl Chooser<'_> {
             .hint("say which one is yours, with `--ip`; or make the network with `--ip-range`")
             .into());
         }
-        if addresses.is_empty() {
+        if asked.is_empty() && open.is_empty() {
             return Err(Error::usage(format!(
                 "bridge `{}` has no subnet to choose an address from",
-                network.name
+                self.record.network.name
             ))
             .hint("say which address, with its length: --ip 10.0.0.2/24")
             .into());
         }
-        Ok(addresses)
+        let mut addresses = asked.clone();
+        // Both families are asked at the same time.
+        for _ in 0..ROUNDS {
+            let mut question: BTreeSet<_> = asked.iter().map(IpNetwork::ip).collect();
+            for subnet in &open {
+                question.extend(self.candidates(subnet)?);
+            }
+            self.ask(kernel, question)?;
+            for address in &asked {
+                self.check_free(address.ip())?;
+            }
+            let mut left = Vec::new();
+            for subnet in open {
+                let free = self.lowest_free(&subnet, &self.taken.keys().copied().collect())?;
+                if self.is_sure(free) {
+                    addresses.push(IpNetwork::new(free, subnet.cidr.prefix())?);
+                } else {
+                    left.push(subnet);
+                }
+            }
+            open = left;
+            if open.is_empty() {
+                addresses.sort_by_key(IpNetwork::is_ipv6);
+                return Ok(addresses);
+            }
+        }
+        Err(Error::conflict(format!(
+            "the first {} addresses to give out in network `{}` all have an owner on the wire",
+            CANDIDATES * ROUNDS,
+            self.record.network.name
+        ))
+        .hint("say which address, with `--ip`")
+        .into())
     }
 
-    async fn asked_for(&self, kernel: &Kernel, asked: &cli::Address) -> Result<IpNetwork> {
+    /// Whether the wire is asked: on a network of this host's own nobody else gives addresses, and
+    /// without carrier there is nobody to ask.
+    fn asks(&self) -> bool {
+        !self.record.network.is_private() && self.bridge.carrier
+    }
+
+    /// Whether an address needs no asking, or no more.
+    fn is_sure(&self, ip: IpAddr) -> bool {
+        !self.asks() || self.silent.contains(&ip)
+    }
+
+    /// What to ask the wire about, to find a free address: nothing if one is known.
+    fn candidates(&self, subnet: &Subnet) -> Result<Vec<IpAddr>> {
+        if !self.asks() {
+            return Ok(Vec::new());
+        }
+        let mut taken: BTreeSet<_> = self.taken.keys().copied().collect();
+        let lowest = self.lowest_free(subnet, &taken)?;
+        if self.is_sure(lowest) {
+            return Ok(Vec::new());
+        }
+        let mut candidates = vec![lowest];
+        taken.insert(lowest);
+        while candidates.len() < CANDIDATES
+            && let Some(next) = subnet.lowest_free(&taken)
+        {
+            candidates.push(next);
+            taken.insert(next);
+        }
+        Ok(candidates)
+    }
+
+    fn lowest_free(&self, subnet: &Subnet, taken: &BTreeSet<IpAddr>) -> Result<IpAddr> {
+        let range = subnet.ip_range.unwrap_or(subnet.cidr);
+        let network = &self.record.network.name;
+        subnet.lowest_free(taken).ok_or_else(|| {
+            Error::conflict(format!("network `{network}` has no free address left in {range}"))
+                .hint("detach something, or make another network")
+                .into()
+        })
+    }
+
+    /// Asks the wire who has these addresses, and remembers what it heard, and of which it did not.
+    fn ask(&mut self, kernel: &Kernel, mut question: BTreeSet<IpAddr>) -> Result<()> {
+        question.retain(|ip| !self.is_sure(*ip));
+        if question.is_empty() {
+            return Ok(());
+        }
+        let answers = kernel.who_has(&self.bridge, &question)?;
+        question.retain(|ip| !answers.contains_key(ip));
+        self.silent.extend(question);
+        self.taken.extend(answers.into_iter().map(|(ip, mac)| (ip, mac.to_string())));
+        Ok(())
+    }
+
+    fn asked_for(&self, asked: &cli::Address) -> Result<IpNetwork> {
         let (network, cli::Address { ip, length }) = (&self.record.network, *asked);
         let length = match (network.subnet_of(ip), length) {
             (Some(subnet), length) => {
@@ -88,21 +167,20 @@ impl Chooser<'_> {
                 .into());
             }
         };
-        let is_gateway = network.subnets.iter().any(|s| s.gateway == Some(ip));
-        let owner = match self.taken.get(&ip) {
-            Some(owner) => Some(owner.clone()),
-            None if is_gateway => Some("the network's gateway".into()),
-            // Who answers for it on a bridge that others use too?
-            None if network.foreign && self.bridge.carrier => {
-                kernel.who_has(&self.bridge, ip).await?
-            }
-            None => None,
-        };
-        if let Some(owner) = owner {
-            return Err(Error::conflict(format!("address {ip} is taken by {owner}"))
-                .hint("leave out `--ip` to have a free one chosen")
-                .into());
+        if network.subnets.iter().any(|s| s.gateway == Some(ip)) && !self.taken.contains_key(&ip) {
+            return Err(taken(ip, "the network's gateway"));
         }
+        self.check_free(ip)?;
         Ok(IpNetwork::new(ip, length)?)
     }
+
+    fn check_free(&self, ip: IpAddr) -> Result<()> {
+        self.taken.get(&ip).map_or(Ok(()), |owner| Err(taken(ip, owner)))
+    }
+}
+
+fn taken(ip: IpAddr, owner: &str) -> anyhow::Error {
+    Error::conflict(format!("address {ip} is taken by {owner}"))
+        .hint("leave out `--ip` to have a free one chosen")
+        .into()
 }

@@ -32,6 +32,8 @@ pub(super) struct Chooser<'a> {
     pub(super) bridge: Link,
     /// Addresses that are taken, and by whom.
     pub(super) taken: BTreeMap<IpAddr, String>,
+    /// Addresses that the wire was asked about, and nobody answered for.
+    pub(super) silent: BTreeSet<IpAddr>,
     hairpin: bool,
 }
 
@@ -58,7 +60,7 @@ impl<'a> Chooser<'a> {
             taken.extend(leases(endpoint));
         }
         let hairpin = host.kernel.bridged_frames_meet_iptables()?;
-        Ok(Self { args, record, bridge, taken, hairpin })
+        Ok(Self { args, record, bridge, taken, silent: BTreeSet::new(), hairpin })
     }
 
     pub(super) async fn endpoint(
@@ -98,7 +100,7 @@ impl<'a> Chooser<'a> {
     }
 
     async fn new_endpoint(
-        &self,
+        &mut self,
         kernel: &Kernel,
         state: &State,
         name: &NetnsName,
@@ -118,7 +120,7 @@ impl<'a> Chooser<'a> {
             Some(wanted) => wanted.clone(),
             None => next_ifname(&names),
         };
-        let addresses = self.addresses(kernel).await?;
+        let addresses = self.addresses(kernel)?;
         let mac = match (self.mac_of_parent(), args.mac, addresses.first()) {
             (Some(only), ..) => only,
             (None, Some(mac), _) => self.check_mac(mac)?,

@@ -187,7 +187,7 @@ async fn new_network(
     };
     let mut network = of_link(kernel, &args.name, &found.lower, wiring).await?;
     network.subnets = subnets(kernel, &args.parent, found.link.as_ref(), asked).await?;
-    network.isolate = args.isolate;
+    (network.isolate, network.no_spoof) = (args.isolate, args.no_spoof);
     network.labels = args.label.iter().cloned().collect();
     Ok(network)
 }
@@ -199,14 +199,14 @@ pub(super) async fn rebuilt(
     name: &LinkName,
     bridge: &Link,
     parent: LinkName,
-    isolate: bool,
+    (isolate, no_spoof): (bool, bool),
 ) -> Result<Network> {
     let filtered = kernel.bridged_frames_meet_iptables()?;
     let asked = Asked::new(&[], &[], &[])?;
     let subnets = subnets(kernel, &parent, Some(bridge), &asked).await?;
     let wiring = Parent { link: parent, vlan: None, macvlan: None, filtered, moving: None };
     let network = of_link(kernel, name, bridge, wiring).await?;
-    Ok(Network { subnets, isolate, ..network })
+    Ok(Network { subnets, isolate, no_spoof, ..network })
 }
 
 /// A network whose bridge looks like this link.
@@ -243,6 +243,7 @@ fn check_same(args: &cli::Underlay, asked: &Asked<'_>, there: &Network) -> Resul
         differences.compare("parent", &args.parent, &parent.link);
     }
     differences.compare("isolate", args.isolate, there.isolate);
+    differences.compare("no-spoof", args.no_spoof, there.no_spoof);
     differences.labels(&args.label, there);
     differences.refuse(
         &format!("network `{name}` exists"),

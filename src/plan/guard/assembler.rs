@@ -1,0 +1,210 @@
+//! Classic BPF with labels for jump offsets.
+//!
+//! The instructions are those of `linux/bpf_common.h` and of
+//! <https://docs.kernel.org/networking/filter.html>: an accumulator A, an index register X.
+
+/// One instruction (`struct sock_filter`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// What to do.
+    pub code: u16,
+    /// How many instructions to skip if true.
+    pub jt: u8,
+    /// How many instructions to skip if false.
+    pub jf: u8,
+    /// Of the instruction's own meaning.
+    pub k: u32,
+}
+
+/// `TC_ACT_OK` (`linux/pkt_cls.h`).
+pub(super) const PASS: u32 = 0;
+/// `TC_ACT_SHOT`.
+pub(super) const DROP: u32 = 2;
+
+pub(super) const LOAD_WORD: u16 = 0x20;
+pub(super) const LOAD_HALF: u16 = 0x28;
+pub(super) const LOAD_BYTE: u16 = 0x30;
+pub(super) const LOAD_WORD_AFTER: u16 = 0x40;
+pub(super) const LOAD_HALF_AFTER: u16 = 0x48;
+pub(super) const LOAD_BYTE_AFTER: u16 = 0x50;
+pub(super) const LOAD_LENGTH: u16 = 0x80;
+pub(super) const LOAD_MEMORY: u16 = 0x60;
+pub(super) const STORE_MEMORY: u16 = 0x02;
+pub(super) const IPV4_HEADER_TO_X: u16 = 0xb1;
+pub(super) const CONSTANT_TO_X: u16 = 0x01;
+pub(super) const A_TO_X: u16 = 0x07;
+pub(super) const AND: u16 = 0x54;
+pub(super) const ADD: u16 = 0x04;
+pub(super) const ADD_X: u16 = 0x0c;
+pub(super) const SHIFT_LEFT: u16 = 0x64;
+pub(super) const JUMP: u16 = 0x05;
+pub(super) const JUMP_IF_EQUAL: u16 = 0x15;
+pub(super) const JUMP_IF_AT_LEAST: u16 = 0x35;
+pub(super) const RETURN: u16 = 0x06;
+
+/// `SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT` (`linux/filter.h`).
+pub(super) const VLAN_TAG_PRESENT: u32 = 0xffff_f000 + 48;
+
+/// What is loaded into A: from an offset of the frame, or from one that many bytes after X.
+#[derive(Clone, Copy)]
+pub(super) enum Load {
+    Byte(u32),
+    Half(u32),
+    Word(u32),
+    ByteAfter(u32),
+    HalfAfter(u32),
+    WordAfter(u32),
+    /// How long the frame is.
+    Length,
+    /// 1 if the kernel has taken a VLAN tag off.
+    VlanTagPresent,
+}
+
+/// A place in the program, to jump to from above.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Label(usize);
+
+enum Line {
+    Plain(u16, u32),
+    /// To a label if true, on if not; or the other way round.
+    Branch {
+        code: u16,
+        k: u32,
+        to: Label,
+        if_true: bool,
+    },
+    Go(Label),
+}
+
+/// A program that is being written, top to bottom.
+pub(super) struct Assembler {
+    lines: Vec<Line>,
+    /// Where each label is.
+    labels: Vec<usize>,
+}
+
+/// The first label: where frames are dropped, at the program's end.
+const DROPPED: Label = Label(0);
+
+impl Default for Assembler {
+    fn default() -> Self {
+        Self { lines: Vec::new(), labels: vec![0] }
+    }
+}
+
+impl Assembler {
+    pub(super) fn label(&mut self) -> Label {
+        self.labels.push(0);
+        Label(self.labels.len() - 1)
+    }
+
+    /// Here it is.
+    pub(super) fn place(&mut self, label: Label) {
+        self.labels[label.0] = self.lines.len();
+    }
+
+    pub(super) fn load(&mut self, what: Load) {
+        let (code, k) = match what {
+            Load::Byte(k) => (LOAD_BYTE, k),
+            Load::Half(k) => (LOAD_HALF, k),
+            Load::Word(k) => (LOAD_WORD, k),
+            Load::ByteAfter(k) => (LOAD_BYTE_AFTER, k),
+            Load::HalfAfter(k) => (LOAD_HALF_AFTER, k),
+            Load::WordAfter(k) => (LOAD_WORD_AFTER, k),
+            Load::Length => (LOAD_LENGTH, 0),
+            Load::VlanTagPresent => (LOAD_WORD, VLAN_TAG_PRESENT),
+        };
+        self.plain(code, k);
+    }
+
+    /// `A &= mask`
+    pub(super) fn and(&mut self, mask: u32) {
+        self.plain(AND, mask);
+    }
+
+    pub(super) fn jump_if(&mut self, value: u32, to: Label) {
+        self.branch(JUMP_IF_EQUAL, value, to, true);
+    }
+
+    pub(super) fn jump_unless(&mut self, value: u32, to: Label) {
+        self.branch(JUMP_IF_EQUAL, value, to, false);
+    }
+
+    pub(super) fn jump_if_at_least(&mut self, value: u32, to: Label) {
+        self.branch(JUMP_IF_AT_LEAST, value, to, true);
+    }
+
+    pub(super) fn drop_if(&mut self, value: u32) {
+        self.jump_if(value, DROPPED);
+    }
+
+    pub(super) fn drop_unless(&mut self, value: u32) {
+        self.jump_unless(value, DROPPED);
+    }
+
+    pub(super) fn go(&mut self, to: Label) {
+        self.lines.push(Line::Go(to));
+    }
+
+    pub(super) fn pass(&mut self) {
+        self.plain(RETURN, PASS);
+    }
+
+    pub(super) fn drop(&mut self) {
+        self.plain(RETURN, DROP);
+    }
+
+    /// X is the length of the IPv4 header that begins at this offset.
+    pub(super) fn ipv4_header_to_x(&mut self, at: u32) {
+        self.plain(IPV4_HEADER_TO_X, at);
+    }
+
+    pub(super) fn zero_to_x(&mut self) {
+        self.plain(CONSTANT_TO_X, 0);
+    }
+
+    /// Of the IPv6 extension header that many bytes after X: A is the kind of the next one, and X
+    /// goes on by its length, which it tells in units of 8 bytes, without the first.
+    pub(super) fn skip_extension(&mut self, at: u32) {
+        self.load(Load::ByteAfter(at));
+        self.plain(STORE_MEMORY, 0);
+        self.load(Load::ByteAfter(at + 1));
+        self.plain(ADD, 1);
+        self.plain(SHIFT_LEFT, 3);
+        self.plain(ADD_X, 0);
+        self.plain(A_TO_X, 0);
+        self.plain(LOAD_MEMORY, 0);
+    }
+
+    /// The program, with what drops a frame at its end.
+    ///
+    /// A conditional jump reaches 255 instructions far; no program here is longer.
+    pub(super) fn finish(mut self) -> Vec<Instruction> {
+        self.place(DROPPED);
+        self.drop();
+        let distance = |from: usize, to: Label| self.labels[to.0].saturating_sub(from + 1);
+        let short = |far: usize| u8::try_from(far).unwrap_or(u8::MAX);
+        let instruction = |(at, line): (usize, &Line)| match *line {
+            Line::Plain(code, k) => Instruction { code, jt: 0, jf: 0, k },
+            Line::Branch { code, k, to, if_true: true } => {
+                Instruction { code, jt: short(distance(at, to)), jf: 0, k }
+            }
+            Line::Branch { code, k, to, if_true: false } => {
+                Instruction { code, jt: 0, jf: short(distance(at, to)), k }
+            }
+            Line::Go(to) => {
+                let k = u32::try_from(distance(at, to)).unwrap_or(u32::MAX);
+                Instruction { code: JUMP, jt: 0, jf: 0, k }
+            }
+        };
+        self.lines.iter().enumerate().map(instruction).collect()
+    }
+
+    fn plain(&mut self, code: u16, k: u32) {
+        self.lines.push(Line::Plain(code, k));
+    }
+
+    fn branch(&mut self, code: u16, k: u32, to: Label, if_true: bool) {
+        self.lines.push(Line::Branch { code, k, to, if_true });
+    }
+}
