@@ -2,8 +2,10 @@
 //! change to the right file and says what undoes it.
 
 mod address;
+pub mod background;
 mod check;
 pub mod conntrack;
+pub mod dhcp;
 mod firewall;
 mod link;
 mod name;
@@ -15,6 +17,7 @@ mod rtnl;
 pub mod signal;
 mod sysctl;
 pub mod throwaway;
+mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -34,6 +37,7 @@ pub use address::{LinkAddress, TableRoute};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
 pub use netns::{NETNS_DIR, Netns, named};
 use rtnl::Rtnl;
+pub use watch::LinkWatch;
 
 /// The kernel of this host: the namespace that netcord was started in, and those of its targets.
 #[derive(Debug)]
@@ -98,6 +102,11 @@ impl Kernel {
     /// The namespace that plans call so.
     pub fn target(&self, name: &NetnsName) -> Option<&Netns> {
         self.targets.get(name)
+    }
+
+    /// Closes a namespace, which lives no longer for our sake.
+    pub fn forget(&mut self, name: &NetnsName) {
+        self.targets.remove(name);
     }
 
     /// The process, if any, by which a known namespace was opened and that has ended since.

@@ -2,6 +2,7 @@
 //! no randomness.
 
 mod endpoint;
+mod lease;
 mod mac;
 mod name;
 mod network;
@@ -11,7 +12,8 @@ mod target;
 
 use std::fmt;
 
-pub use endpoint::{Endpoint, Route, host_mac, host_name, next_ifname};
+pub use endpoint::{Endpoint, Route, client_mac, host_name, next_ifname};
+pub use lease::{Keeper, Lease};
 pub use mac::Mac;
 pub use name::{LinkName, NetnsName};
 pub use network::{Mode, NamedNetns, Network, NetworkRecord, Parent, Source, Vlan};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
-use super::{Host, removal};
+use super::{Host, keeper, removal};
 use crate::{
     apply,
     kernel::{Netns, named},
@@ -25,6 +25,9 @@ pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<V
     for (network, endpoint) in dead_endpoints(host, state).await? {
         let plan = removal::endpoint(&host.kernel, state, &network, &endpoint);
         bury(host, state, &plan).await?;
+        if !host.dry_run {
+            keeper::end(host, &network, &endpoint).await?;
+        }
         gone.push(format!("endpoint {}/{}", network.name, endpoint.target));
     }
     for unused in unused_names(state) {

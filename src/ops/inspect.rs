@@ -7,7 +7,7 @@ use super::{
     Host,
     detach::everywhere,
     find,
-    ps::{State as EndpointState, States},
+    ps::{ShownLease, State as EndpointState, States},
 };
 use crate::{
     cli,
@@ -42,6 +42,8 @@ struct Shown {
     state: EndpointState,
     #[serde(flatten)]
     endpoint: Endpoint,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<ShownLease>,
 }
 
 /// Something that was asked for: a network with its endpoints, or the endpoints of a target.
@@ -95,9 +97,10 @@ async fn subject(host: &Host<'_, '_>, state: &State, name: &str) -> Result<Subje
 }
 
 fn object(states: &States, subject: Subject) -> Object {
-    let shown = |network: &Network, endpoint: Endpoint| Shown {
+    let shown = |network: &Network, mut endpoint: Endpoint| Shown {
         network: network.name.clone(),
         state: states.of(&endpoint),
+        lease: ShownLease::take(&mut endpoint),
         endpoint,
     };
     match subject {

@@ -6,6 +6,7 @@
 //! - `removal`: reverse plans, and what others still need
 //! - `clean`: what died since the last command
 //! - `differences`: what is there and not as was asked for
+//! - `keeper`: the processes that keep leases
 //! - `rebuild`: records from the kernel's marks, when the files are lost
 
 mod attach;
@@ -16,6 +17,8 @@ mod detach;
 mod differences;
 mod find;
 mod inspect;
+mod keep_lease;
+mod keeper;
 mod lab;
 mod ls;
 mod none;
@@ -78,6 +81,7 @@ async fn dispatch(verb: Verb, dry_run: bool, output: Output, watch: &mut Watch<'
         Verb::Inspect(args) => inspect::run(&host, args).await,
         Verb::Rm(args) => rm::run(&mut host, args).await,
         Verb::Prune => prune::run(&mut host).await,
+        Verb::KeepLease(args) => keep_lease::run(&mut host, args).await,
         Verb::Lab(_) | Verb::Completions(_) | Verb::Man(_) => Ok(()),
     }
 }

@@ -1,17 +1,50 @@
 //! `ps`: endpoints, and whether they live.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::Ipv4Addr};
 
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Host, find};
+use super::{Host, find, keeper};
 use crate::{
     cli,
     kernel::Link,
-    model::{Endpoint, LinkName},
+    model::{Endpoint, Lease, LinkName},
     output::{Row, SCHEMA_VERSION, natural_order},
 };
+
+/// A lease, and whether anybody renews it.
+#[derive(Serialize)]
+pub(super) struct ShownLease {
+    server: Ipv4Addr,
+    acquired: u64,
+    renews: u64,
+    expires: u64,
+    keeper: Option<ShownKeeper>,
+}
+
+#[derive(Serialize)]
+struct ShownKeeper {
+    pid: u32,
+    running: bool,
+}
+
+impl ShownLease {
+    /// What an endpoint's record tells of its lease, taken out of it.
+    pub(super) fn take(endpoint: &mut Endpoint) -> Option<Self> {
+        let Lease { server, acquired, renews, expires, keeper, .. } = *endpoint.lease.take()?;
+        let keeper = keeper.map(|k| ShownKeeper { pid: k.pid, running: keeper::runs(k) });
+        Some(Self { server, acquired, renews, expires, keeper })
+    }
+
+    /// What a row says of it, behind the address.
+    fn word(&self) -> &'static str {
+        match &self.keeper {
+            Some(keeper) if keeper.running => "(dhcp)",
+            _ => "(dhcp, not renewed)",
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct Listed {
@@ -20,6 +53,8 @@ struct Listed {
     state: State,
     #[serde(flatten)]
     endpoint: Endpoint,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<ShownLease>,
 }
 
 /// How an endpoint is.
@@ -73,19 +108,19 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
     host.output.list(&header, &rows)
 }
 
-fn row(network: LinkName, state: State, endpoint: Endpoint) -> Row<Listed> {
-    let joined = |parts: Vec<String>| if parts.is_empty() { "-".into() } else { parts.join(", ") };
+fn row(network: LinkName, state: State, mut endpoint: Endpoint) -> Row<Listed> {
+    let lease = ShownLease::take(&mut endpoint);
     Row {
         cells: vec![
             endpoint.target.clone(),
             network.to_string(),
             endpoint.ifname.to_string(),
-            joined(endpoint.addresses.iter().map(ToString::to_string).collect()),
+            addresses(&endpoint, lease.as_ref()),
             endpoint.mac.to_string(),
             endpoint.host_ifname.to_string(),
             // Docker's form: what it leads to is the row's own address.
             joined(
-                endpoint
+                &endpoint
                     .ports
                     .iter()
                     .map(|p| {
@@ -93,10 +128,26 @@ fn row(network: LinkName, state: State, endpoint: Endpoint) -> Row<Listed> {
                         let host = host.split(" -> ").next().unwrap_or_default();
                         format!("{host}->{}/{}", p.container, p.protocol)
                     })
-                    .collect(),
+                    .collect::<Vec<_>>(),
             ),
             format!("{state:?}").to_lowercase(),
         ],
-        object: Listed { schema_version: SCHEMA_VERSION, network, state, endpoint },
+        object: Listed { schema_version: SCHEMA_VERSION, network, state, endpoint, lease },
     }
+}
+
+fn addresses(endpoint: &Endpoint, lease: Option<&ShownLease>) -> String {
+    let mut parts: Vec<_> = endpoint.addresses.iter().map(ToString::to_string).collect();
+    if let Some(lease) = lease {
+        match endpoint.addresses.first().filter(|a| a.is_ipv4()) {
+            Some(_) => parts[0] = format!("{} {}", parts[0], lease.word()),
+            // It ran out, and no server has given another.
+            None => parts.insert(0, format!("- {}", lease.word())),
+        }
+    }
+    joined(&parts)
+}
+
+fn joined(parts: &[String]) -> String {
+    if parts.is_empty() { "-".into() } else { parts.join(", ") }
 }

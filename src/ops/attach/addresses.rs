@@ -4,14 +4,26 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use super::Chooser;
-use crate::{cli, error::Error, kernel::Kernel};
+use crate::{
+    cli,
+    error::Error,
+    kernel::{Kernel, dhcp::Leased},
+    model::Endpoint,
+};
 
 impl Chooser<'_> {
     /// One address of each family that the network has: the one that was asked for, or the lowest
     /// free one.
-    pub(super) async fn addresses(&self, kernel: &Kernel) -> Result<Vec<IpNetwork>> {
+    pub(super) async fn addresses(
+        &self,
+        kernel: &Kernel,
+        leased: Option<&Leased>,
+    ) -> Result<Vec<IpNetwork>> {
         let network = &self.record.network;
         let mut addresses = Vec::new();
+        if let Some(leased) = leased {
+            addresses.push(self.leased(leased)?);
+        }
         for asked in &self.args.ip {
             addresses.push(self.asked_for(kernel, asked).await?);
         }
@@ -40,6 +52,20 @@ impl Chooser<'_> {
             .into());
         }
         Ok(addresses)
+    }
+
+    /// A server knows who has its addresses, but nothing of those that we gave.
+    fn leased(&self, leased: &Leased) -> Result<IpNetwork> {
+        let ip = leased.ip();
+        let of_ours = |e: &&Endpoint| e.addresses.iter().any(|a| a.ip() == ip);
+        if let Some(owner) = self.record.endpoints.iter().find(of_ours) {
+            let message =
+                format!("server {} gave {ip}, which `{}` has", leased.server, owner.target);
+            return Err(Error::conflict(message)
+                .hint("keep addresses that are given by hand out of the server's range")
+                .into());
+        }
+        Ok(leased.address.into())
     }
 
     async fn asked_for(&self, kernel: &Kernel, asked: &cli::Address) -> Result<IpNetwork> {

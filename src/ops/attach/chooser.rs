@@ -9,13 +9,14 @@ use std::{
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
+use super::lease::Leases;
 use crate::{
     cli, engine,
     error::Error,
     kernel::{Kernel, Link, Netns},
     model::{Endpoint, LinkName, Mac, NetnsName, NetworkRecord, Target, host_name, next_ifname},
     ops::{
-        Host, publish,
+        Host, keeper, publish,
         resolve::{Found, naming},
     },
     plan::{self, Plan},
@@ -30,6 +31,7 @@ pub(super) struct Chooser<'a> {
     pub(super) args: &'a cli::Attach,
     pub(super) record: NetworkRecord,
     pub(super) bridge: Link,
+    leases: &'a Leases,
     /// Addresses that are taken, and by whom.
     pub(super) taken: BTreeMap<IpAddr, String>,
     hairpin: bool,
@@ -41,6 +43,7 @@ impl<'a> Chooser<'a> {
         args: &'a cli::Attach,
         record: NetworkRecord,
         bridge: Link,
+        leases: &'a Leases,
     ) -> Result<Self> {
         let mut taken = BTreeMap::new();
         if !record.network.is_private() {
@@ -51,10 +54,10 @@ impl<'a> Chooser<'a> {
             }
         }
         for endpoint in &record.endpoints {
-            taken.extend(leases(endpoint));
+            taken.extend(addresses_of(endpoint));
         }
         let hairpin = host.kernel.bridged_frames_meet_iptables()?;
-        Ok(Self { args, record, bridge, taken, hairpin })
+        Ok(Self { args, record, bridge, leases, taken, hairpin })
     }
 
     pub(super) async fn endpoint(
@@ -85,7 +88,7 @@ impl<'a> Chooser<'a> {
             let ports = publish::choose(&host.kernel, state, &network, &endpoint, spec)?;
             endpoint.ports.extend(ports);
         }
-        self.taken.extend(leases(&endpoint));
+        self.taken.extend(addresses_of(&endpoint));
         self.record.endpoints.push(endpoint.clone());
 
         let mut plan = named.map(|n| plan::name(&n)).unwrap_or_default();
@@ -113,9 +116,11 @@ impl<'a> Chooser<'a> {
             Some(wanted) => wanted.clone(),
             None => next_ifname(&names),
         };
-        let addresses = self.addresses(kernel).await?;
-        let mac = match (args.mac, addresses.first()) {
-            (Some(mac), _) => self.check_mac(mac)?,
+        let asked = self.leases.of(args, cookie)?;
+        let leased = asked.map(|(_, leased)| leased);
+        let addresses = self.addresses(kernel, leased).await?;
+        let mac = match (args.mac.or(asked.map(|(mac, _)| mac)), addresses.first()) {
+            (Some(mac), _) => check_mac(&self.record, &self.bridge, mac)?,
             (None, Some(address)) => Mac::of(address.ip()),
             (None, None) => Mac::of([0, 0, 0, 0].into()),
         };
@@ -128,7 +133,7 @@ impl<'a> Chooser<'a> {
         let host_ifname = self.host_ifname(kernel, cookie, &ifname).await?;
         let lo_is_up = links.values().any(|l| l.name == "lo" && l.up);
         let raised = state.endpoints().any(|(_, e)| e.cookie == cookie && e.raises_lo);
-        let (gateways, replaced) = self.default_routes(netns, &addresses).await?;
+        let (gateways, replaced) = self.default_routes(netns, &addresses, leased).await?;
         Ok(Endpoint {
             target: name.to_string(),
             netns: name.clone(),
@@ -139,23 +144,12 @@ impl<'a> Chooser<'a> {
             mac,
             mtu,
             addresses,
-            gateways,
             replaced,
+            lease: leased.map(|l| Box::new(keeper::lease(l, &gateways, None))),
+            gateways,
             raises_lo: !lo_is_up || raised,
             ports: Vec::new(),
         })
-    }
-
-    fn check_mac(&self, mac: Mac) -> Result<Mac> {
-        let owner =
-            self.record.endpoints.iter().find(|e| e.mac == mac).map(|e| format!("`{}`", e.target));
-        let bridge = (self.bridge.mac == Some(mac)).then(|| "the bridge itself".to_owned());
-        match owner.or(bridge) {
-            Some(owner) => Err(Error::conflict(format!("MAC {mac} is taken by {owner}"))
-                .hint("leave out `--mac` to have one derived from the address")
-                .into()),
-            None => Ok(mac),
-        }
     }
 
     async fn host_ifname(
@@ -184,6 +178,18 @@ impl<'a> Chooser<'a> {
     }
 }
 
-fn leases(endpoint: &Endpoint) -> impl Iterator<Item = (IpAddr, String)> + '_ {
+/// A MAC that was asked for must be nobody else's.
+pub(super) fn check_mac(record: &NetworkRecord, bridge: &Link, mac: Mac) -> Result<Mac> {
+    let owner = record.endpoints.iter().find(|e| e.mac == mac).map(|e| format!("`{}`", e.target));
+    let bridge = (bridge.mac == Some(mac)).then(|| "the bridge itself".to_owned());
+    match owner.or(bridge) {
+        Some(owner) => Err(Error::conflict(format!("MAC {mac} is taken by {owner}"))
+            .hint("leave out `--mac` to have one derived from the address")
+            .into()),
+        None => Ok(mac),
+    }
+}
+
+fn addresses_of(endpoint: &Endpoint) -> impl Iterator<Item = (IpAddr, String)> + '_ {
     endpoint.addresses.iter().map(|a| (a.ip(), format!("`{}`", endpoint.target)))
 }

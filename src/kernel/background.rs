@@ -1,0 +1,63 @@
+//! A copy of this program that goes on when this one has ended.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Write},
+    process::Stdio,
+};
+
+#[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+
+/// What the copy says once it can be relied on.
+const READY: &str = "ready";
+
+/// Starts a copy of this program with these arguments; returns its PID once it is ready.
+///
+/// # Errors
+/// If it ends before: with what it said.
+pub fn start(arguments: &[OsString]) -> Result<u32> {
+    #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+    let mut child = Command::new("/proc/self/exe")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start a process in the background")?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line)?;
+    }
+    if line.trim_end() == READY {
+        return Ok(child.id());
+    }
+    let mut said = String::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        stderr.read_to_string(&mut said)?;
+    }
+    child.wait()?;
+    let said = said.lines().next().unwrap_or("it said nothing");
+    bail!("the process in the background ended: {}", said.trim_start_matches("error: "))
+}
+
+/// Leaves the terminal and the directory of who started this copy.
+pub fn detach() -> io::Result<()> {
+    setsid()?;
+    Ok(chdir("/")?)
+}
+
+/// Says that this copy is ready, and nothing more.
+pub fn ready() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stderr(&null)?;
+    // Not by way of `std`, whose standard output is the result's.
+    let mut starter = File::options().write(true).open("/proc/self/fd/1")?;
+    dup2_stdout(&null)?;
+    writeln!(starter, "{READY}")
+}

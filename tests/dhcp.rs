@@ -1,0 +1,296 @@
+//! Addresses that a network's own DHCP server gives.
+
+#![expect(clippy::zombie_processes, reason = "a server ends with its host")]
+
+use std::{thread, time::Duration};
+
+use crate::support::{Lab, Snapshot};
+
+/// A bridge of somebody's, without an address, and a router on it: `192.0.2.1`, where servers run.
+fn lab() -> Lab {
+    let lab = Lab::new();
+    lab.sh("ip netns add router
+        ip link add br0 type bridge; ip link set br0 addrgenmode none up
+        ip link add to-router type veth peer name lan netns router
+        ip link set to-router addrgenmode none master br0 up
+        ip -n router link set lo up; ip -n router link set lan addrgenmode none up
+        ip -n router addr add 192.0.2.1/24 dev lan
+        ip netns exec router sysctl -qw net.ipv4.ping_group_range='0 0'")
+        .ok();
+    lab.netns(&["web"]);
+    lab
+}
+
+/// dnsmasq in the router's namespace; `options` are its own.
+fn dnsmasq(lab: &Lab, options: &str) {
+    lab.start(&format!(
+        "exec ip netns exec router dnsmasq --no-daemon --conf-file=/dev/null --user=root --port=0 \
+         --no-ping --interface=lan --bind-interfaces --dhcp-authoritative \
+         --dhcp-leasefile=/run/leases --pid-file=/run/dnsmasq.pid --log-dhcp \
+         --log-facility=/run/log {options}"
+    ));
+    lab.until("ip netns exec router ss -Hlnu sport = :67 | grep -q .");
+}
+
+/// busybox's server, which unlike dnsmasq gives leases of a few seconds.
+fn udhcpd(lab: &Lab, range: &str, seconds: u32) {
+    let (first, last) = range.split_once('-').unwrap();
+    lab.sh(&format!(
+        "cat > /run/udhcpd.conf <<END
+start {first}
+end {last}
+interface lan
+lease_file /run/udhcpd.leases
+pidfile /run/udhcpd.pid
+min_lease 2
+option subnet 255.255.255.0
+option router 192.0.2.1
+option lease {seconds}
+END
+         touch /run/udhcpd.leases"
+    ))
+    .ok();
+    lab.start("exec ip netns exec router busybox udhcpd -f -a 1 /run/udhcpd.conf >>/run/log 2>&1");
+    lab.until("ip netns exec router ss -Hlnu sport = :67 | grep -q .");
+}
+
+fn stop(lab: &Lab, server: &str) {
+    lab.sh(&format!("kill $(cat /run/{server}.pid)")).ok();
+    lab.until("! ip netns exec router ss -Hlnu sport = :67 | grep -q .");
+}
+
+const NORMAL: &str = "--dhcp-range=192.0.2.50,192.0.2.60,2m --dhcp-option=3,192.0.2.1";
+
+/// A part of what `inspect` shows of the endpoint, as `jq` would print it.
+fn shown(lab: &Lab, path: &[&str]) -> serde_json::Value {
+    let all: serde_json::Value = serde_json::from_str(&lab.netcord("inspect br0").ok()).unwrap();
+    path.iter().fold(all[0]["endpoints"][0].clone(), |value, key| value[key].clone())
+}
+
+fn keeper(lab: &Lab) -> i64 {
+    shown(lab, &["lease", "keeper", "pid"]).as_i64().unwrap()
+}
+
+/// It runs, and is more than a process whose end nobody has asked for.
+fn alive(pid: i64) -> String {
+    format!("grep -qs '^State:.[^ZX]' /proc/{pid}/status")
+}
+
+fn keepers(lab: &Lab) -> String {
+    lab.sh("grep -lzx keep-lease /proc/[0-9]*/cmdline 2>/dev/null || true").ok()
+}
+
+#[test]
+fn an_address_is_leased_and_released() {
+    let lab = lab();
+    dnsmasq(&lab, NORMAL);
+    let before = lab.snapshot();
+    let address = lab.netcord("attach br0 web --dhcp").ok();
+    let last: u32 = address.strip_prefix("192.0.2.").unwrap().parse().unwrap();
+    assert!((50..=60).contains(&last), "{address}");
+    lab.serve("web", 80);
+    assert_eq!(lab.fetch("router", &format!("http://{address}/")).ok(), "web");
+    assert_eq!(
+        lab.within("web", "ip route show default").ok().trim_end(),
+        "default via 192.0.2.1 dev eth0 proto 110"
+    );
+
+    let row = lab.netcord("ps").ok();
+    assert!(row.contains(&format!("{address}/24 (dhcp)")), "{row}");
+    let pid = keeper(&lab);
+    assert_eq!(shown(&lab, &["lease", "keeper", "running"]), true);
+    assert_eq!(shown(&lab, &["lease", "server"]), "192.0.2.1");
+    // A session and a directory of its own, and nobody's output.
+    lab.sh(&format!(
+        "[ $(cut -d' ' -f6 /proc/{pid}/stat) = {pid} ]; [ $(readlink /proc/{pid}/cwd) = / ]
+         for fd in 0 1 2; do [ $(readlink /proc/{pid}/fd/$fd) = /dev/null ]; done
+         [ $(readlink /proc/{pid}/ns/net) = $(readlink /proc/1/ns/net) ]
+         ! ls -l /proc/{pid}/fd | grep -q 'net:\\['"
+    ))
+    .ok();
+    lab.sh(&format!("grep -q ' {address} ' /run/leases")).ok();
+
+    // Again is success, and the same keeper.
+    let again = lab.netcord("--format json attach br0 web --dhcp").ok();
+    assert!(again.contains("\"changed\":false") || again.contains("\"changed\": false"), "{again}");
+    assert_eq!(keeper(&lab), pid);
+
+    lab.netcord("detach br0 web").ok();
+    lab.sh(&format!("! {}", alive(pid))).ok();
+    lab.until("grep -q DHCPRELEASE /run/log && [ ! -s /run/leases ]");
+    before.assert_same(&lab.snapshot(), "after detach");
+}
+
+#[test]
+fn the_same_target_gets_the_same_address_again() {
+    let lab = lab();
+    dnsmasq(&lab, NORMAL);
+    let first = lab.netcord("attach br0 web --dhcp").ok();
+    lab.netcord("detach br0 web").ok();
+    assert_eq!(lab.netcord("attach br0 web --dhcp").ok(), first);
+    lab.netcord("detach br0 web").ok();
+    let by_mac = lab.netcord("attach br0 web --dhcp --mac 02:00:00:00:00:07").ok();
+    lab.until("grep -q 02:00:00:00:00:07 /run/leases");
+    lab.sh(&format!("grep -q '02:00:00:00:00:07 {by_mac} ' /run/leases")).ok();
+}
+
+#[test]
+fn several_targets_each_get_their_own() {
+    let lab = lab();
+    dnsmasq(&lab, NORMAL);
+    lab.netns(&["db"]);
+    let addresses = lab.netcord("attach br0 web db --dhcp --gateway none").ok();
+    let addresses: Vec<_> = addresses.lines().collect();
+    assert_eq!(addresses.len(), 2);
+    assert_ne!(addresses[0], addresses[1]);
+    assert_eq!(lab.within("web", "ip route show default").ok(), "");
+    lab.netcord("detach br0 web db").ok();
+    assert_eq!(keepers(&lab), "");
+}
+
+#[test]
+fn a_short_lease_is_renewed() {
+    let lab = lab();
+    udhcpd(&lab, "192.0.2.70-192.0.2.70", 6);
+    assert_eq!(lab.netcord("attach br0 web --dhcp").ok(), "192.0.2.70");
+    let first = shown(&lab, &["lease", "expires"]).as_u64().unwrap();
+    let mut expires = vec![first];
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    while expires.len() < 3 {
+        assert!(std::time::Instant::now() < end, "renewed too seldom: {expires:?}");
+        let now = shown(&lab, &["lease", "expires"]).as_u64().unwrap();
+        if expires.last() != Some(&now) {
+            expires.push(now);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(expires.is_sorted() && expires[2] >= first + 4, "{expires:?}");
+    lab.sh("[ $(grep -c 'ending ACK\\|ending OFFER' /run/log) -ge 3 ]
+            ip -n web -o addr show dev eth0 | grep -q 192.0.2.70/24
+            ip -n web route show default | grep -q 192.0.2.1")
+        .ok();
+}
+
+#[test]
+fn another_address_takes_the_place_of_the_first() {
+    let lab = lab();
+    udhcpd(&lab, "192.0.2.70-192.0.2.70", 6);
+    assert_eq!(lab.netcord("attach br0 web --dhcp").ok(), "192.0.2.70");
+    let pid = keeper(&lab);
+    stop(&lab, "udhcpd");
+    lab.sh("rm /run/udhcpd.leases").ok();
+    udhcpd(&lab, "192.0.2.80-192.0.2.80", 600);
+    lab.until("ip -n web -o -4 addr show dev eth0 | grep -q 192.0.2.80/24");
+    lab.until("ip -n web route show default | grep -q 192.0.2.1");
+    lab.sh("! ip -n web -o addr show dev eth0 | grep -q 192.0.2.70").ok();
+    let row = lab.netcord("ps").ok();
+    assert!(row.contains("192.0.2.80/24 (dhcp)"), "{row}");
+    assert_eq!(keeper(&lab), pid);
+    lab.serve("web", 80);
+    assert_eq!(lab.fetch("router", "http://192.0.2.80/").ok(), "web");
+    lab.netcord("detach br0 web").ok();
+    lab.sh(&format!("! {}", alive(pid))).ok();
+}
+
+#[test]
+fn an_address_whose_time_is_over_is_taken_off_until_there_is_another() {
+    let lab = lab();
+    udhcpd(&lab, "192.0.2.70-192.0.2.70", 4);
+    lab.netcord("attach br0 web --dhcp").ok();
+    stop(&lab, "udhcpd");
+    lab.until("! ip -n web -o addr show dev eth0 | grep -q 192.0.2.70");
+    lab.until(&format!("{} ps | grep -q -- '- (dhcp)'", crate::support::NETCORD));
+    udhcpd(&lab, "192.0.2.70-192.0.2.70", 600);
+    lab.until("ip -n web -o addr show dev eth0 | grep -q 192.0.2.70/24");
+    lab.until("ip -n web route show default | grep -q 192.0.2.1");
+}
+
+#[test]
+fn the_keeper_ends_with_its_target() {
+    let lab = lab();
+    dnsmasq(&lab, NORMAL);
+    let pid = lab.null_mode_process();
+    lab.netcord(&format!("attach br0 {pid} --dhcp")).ok();
+    let keeper = keeper(&lab);
+    lab.sh(&alive(keeper)).ok();
+    lab.sh(&format!("kill -9 {pid}")).ok();
+    lab.until(&format!("! {}", alive(keeper)));
+    lab.until("[ ! -s /run/leases ]");
+    lab.netcord("prune").ok();
+    assert_eq!(lab.netcord("ps -q").ok(), "");
+    lab.sh("! ip -o link | grep -q ' nc'; [ -z \"$(find /run/netcord -name 'network-*')\" ]").ok();
+}
+
+#[test]
+fn a_keeper_that_was_killed_is_seen_and_replaced() {
+    let lab = lab();
+    dnsmasq(&lab, NORMAL);
+    let address = lab.netcord("attach br0 web --dhcp").ok();
+    let first = keeper(&lab);
+    lab.sh(&format!("kill -9 {first}")).ok();
+    lab.until(&format!("! {}", alive(first)));
+    assert_eq!(shown(&lab, &["lease", "keeper", "running"]), false);
+    let row = lab.netcord("ps").ok();
+    assert!(row.contains(&format!("{address}/24 (dhcp, not renewed)")), "{row}");
+
+    assert_eq!(lab.netcord("attach br0 web --dhcp").ok(), address);
+    let second = keeper(&lab);
+    assert_ne!(first, second);
+    assert_eq!(shown(&lab, &["lease", "keeper", "running"]), true);
+
+    // Without a keeper, detach itself gives the lease back.
+    lab.sh(&format!("kill -9 {second}")).ok();
+    lab.until(&format!("! {}", alive(second)));
+    lab.netcord("detach br0 web").ok();
+    lab.until("grep -q DHCPRELEASE /run/log && [ ! -s /run/leases ]");
+}
+
+#[test]
+fn without_a_server_nothing_is_changed() {
+    let lab = lab();
+    let before: Snapshot = lab.snapshot();
+    let run = lab.netcord("attach br0 web --dhcp");
+    run.fails(7, &["no DHCP server answered on `br0` within 10 seconds", "hint: "]);
+    before.assert_same(&lab.snapshot(), "without a server");
+}
+
+#[test]
+fn a_lease_that_comes_to_nothing_is_given_back() {
+    let lab = lab();
+    dnsmasq(&lab, NORMAL);
+    lab.netns(&["db"]);
+    let before = lab.snapshot();
+    lab.netcord("attach br0 web --dhcp --gateway 10.0.0.1").fails(2, &["gateway 10.0.0.1"]);
+    lab.until("grep -q DHCPRELEASE /run/log && [ ! -s /run/leases ]");
+    before.assert_same(&lab.snapshot(), "after a failure");
+    assert_eq!(keepers(&lab), "");
+}
+
+#[test]
+fn what_cannot_be_asked_for_together() {
+    let lab = lab();
+    dnsmasq(&lab, NORMAL);
+    lab.netcord("attach br0 web --dhcp --ip 192.0.2.9/24").fails(2, &["--ip", "--dhcp"]);
+    lab.netcord("--dry-run attach br0 web --dhcp").fails(2, &["--dry-run", "--dhcp"]);
+    lab.netcord("attach br0 web --ip 192.0.2.9/24").ok();
+    lab.netcord("attach br0 web --dhcp").fails(4, &["given by hand, not leased"]);
+}
+
+#[test]
+fn a_network_of_our_own_may_have_a_server_too() {
+    let lab = lab();
+    lab.netcord("bridge lab0 --subnet 192.0.2.0/24 --gateway 192.0.2.254").ok();
+    lab.sh("ip link set to-router master lab0").ok();
+    dnsmasq(&lab, NORMAL);
+    let address = lab.netcord("attach lab0 web --dhcp -p 8080:80").ok();
+    lab.serve("web", 80);
+    assert_eq!(lab.fetch("router", &format!("http://{address}/")).ok(), "web");
+    assert_eq!(lab.fetch("host", "http://192.0.2.254:8080/").ok(), "web");
+    let commands = lab.netcord("inspect web --commands").ok();
+    assert!(commands.contains(&format!("addr add {address}/24")), "{commands}");
+    // The last of a bridge's own range would otherwise be given twice.
+    lab.netns(&["db"]);
+    assert_ne!(lab.netcord("attach lab0 db").ok(), address);
+    lab.netcord("detach lab0 web db").ok();
+    assert_eq!(keepers(&lab), "");
+}
