@@ -4,7 +4,7 @@
 
 use std::{thread, time::Duration};
 
-use crate::support::{Lab, Snapshot};
+use crate::support::{Lab, NETCORD, Snapshot};
 
 /// A bridge of somebody's, without an address, and a router on it: `192.0.2.1`, where servers run.
 fn lab() -> Lab {
@@ -199,7 +199,7 @@ fn an_address_whose_time_is_over_is_taken_off_until_there_is_another() {
     lab.netcord("attach br0 web --dhcp").ok();
     stop(&lab, "udhcpd");
     lab.until("! ip -n web -o addr show dev eth0 | grep -q 192.0.2.70");
-    lab.until(&format!("{} ps | grep -q -- '- (dhcp)'", crate::support::NETCORD));
+    lab.until(&format!("{NETCORD} ps | grep -q -- '- (dhcp)'"));
     udhcpd(&lab, "192.0.2.70-192.0.2.70", 600);
     lab.until("ip -n web -o addr show dev eth0 | grep -q 192.0.2.70/24");
     lab.until("ip -n web route show default | grep -q 192.0.2.1");
@@ -243,6 +243,114 @@ fn a_keeper_that_was_killed_is_seen_and_replaced() {
     lab.until(&format!("! {}", alive(second)));
     lab.netcord("detach br0 web").ok();
     lab.until("grep -q DHCPRELEASE /run/log && [ ! -s /run/leases ]");
+}
+
+#[test]
+fn an_address_in_use_is_not_given_back() {
+    let lab = lab();
+    dnsmasq(&lab, NORMAL);
+    let address = lab.netcord("attach br0 web --dhcp").ok();
+    let first = keeper(&lab);
+    lab.sh(&format!("kill {first}")).ok();
+    lab.until(&format!("! {}", alive(first)));
+    lab.sh(&format!("grep -q ' {address} ' /run/leases; ! grep -q DHCPRELEASE /run/log")).ok();
+    assert!(lab.netcord("ps").ok().contains("(dhcp, not renewed)"));
+    lab.netcord("detach br0 web").ok();
+    lab.until("grep -q DHCPRELEASE /run/log && [ ! -s /run/leases ]");
+}
+
+#[test]
+fn a_keeper_that_cannot_start_leaves_nothing() {
+    let lab = lab();
+    dnsmasq(&lab, NORMAL);
+    let before = lab.snapshot();
+    // The keeper lives in `/`, where this is not.
+    lab.sh(&format!(
+        "mkdir -p /run/here; cd /run/here; NETCORD_STATE_DIR=state {NETCORD} attach br0 web --dhcp"
+    ))
+    .fails(1, &["cannot keep the lease", "no endpoint"]);
+    lab.until("grep -q DHCPRELEASE /run/log && [ ! -s /run/leases ]");
+    assert_eq!(keepers(&lab), "");
+    before.assert_same(&lab.snapshot(), "without a keeper");
+}
+
+#[test]
+fn a_lost_record_is_made_again_by_the_keeper() {
+    let lab = lab();
+    udhcpd(&lab, "192.0.2.70-192.0.2.70", 4);
+    lab.netcord("attach br0 web --dhcp").ok();
+    let pid = keeper(&lab);
+    lab.sh("rm -r /run/netcord").ok();
+    lab.until("grep -qs keeper /run/netcord/*/network-br0.json");
+    assert_eq!(keeper(&lab), pid);
+    assert!(lab.netcord("ps").ok().contains("192.0.2.70/24 (dhcp)"));
+    lab.netcord("detach br0 web").ok();
+    assert_eq!(keepers(&lab), "");
+}
+
+#[test]
+fn a_published_port_follows_the_address() {
+    let lab = lab();
+    lab.netcord("bridge lab0 --subnet 192.0.2.0/24 --gateway 192.0.2.254").ok();
+    lab.sh("ip link set to-router master lab0").ok();
+    udhcpd(&lab, "192.0.2.70-192.0.2.70", 6);
+    lab.netcord("attach lab0 web --dhcp -p 8080:80").ok();
+    lab.serve("web", 80);
+    assert_eq!(lab.fetch("host", "http://192.0.2.254:8080/").ok(), "web");
+    stop(&lab, "udhcpd");
+    lab.sh("rm /run/udhcpd.leases").ok();
+    udhcpd(&lab, "192.0.2.80-192.0.2.80", 600);
+    lab.until("ip -n web -o -4 addr show dev eth0 | grep -q 192.0.2.80/24");
+    lab.until("curl -gsS --max-time 3 http://192.0.2.254:8080/ | grep -q web");
+    lab.sh("! iptables-save | grep -q 192.0.2.70").ok();
+    assert!(lab.netcord("port web").ok().contains("8080"));
+    lab.netcord("detach lab0 web").ok();
+    lab.sh("! iptables-save | grep -q 192.0.2.80").ok();
+}
+
+#[test]
+fn a_published_port_closes_while_there_is_no_address() {
+    let lab = lab();
+    lab.netcord("bridge lab0 --subnet 192.0.2.0/24 --gateway 192.0.2.254").ok();
+    lab.sh("ip link set to-router master lab0").ok();
+    udhcpd(&lab, "192.0.2.70-192.0.2.70", 4);
+    lab.netcord("attach lab0 web --dhcp -p 8080:80").ok();
+    stop(&lab, "udhcpd");
+    lab.until("! iptables-save | grep -q 192.0.2.70");
+    assert!(!lab.netcord("port web").ok().contains("8080"));
+    udhcpd(&lab, "192.0.2.70-192.0.2.70", 600);
+    lab.serve("web", 80);
+    lab.until("curl -gsS --max-time 3 http://192.0.2.254:8080/ | grep -q web");
+}
+
+#[test]
+fn an_address_that_another_endpoint_has_is_refused() {
+    let lab = lab();
+    dnsmasq(&lab, "--dhcp-range=192.0.2.50,192.0.2.50,2m");
+    lab.netns(&["db"]);
+    lab.netcord("attach br0 db --ip 192.0.2.50/24").ok();
+    lab.netcord("attach br0 web --dhcp").fails(4, &["192.0.2.50", "`db`", "hint: "]);
+    lab.until("grep -q DHCPRELEASE /run/log && [ ! -s /run/leases ]");
+}
+
+#[test]
+fn many_at_once() {
+    let lab = lab();
+    dnsmasq(&lab, "--dhcp-range=192.0.2.50,192.0.2.99,2m");
+    let names: Vec<_> = (0..6).map(|n| format!("n{n}")).collect();
+    lab.netns(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let all: Vec<_> = thread::scope(|scope| {
+        let attach = |name| {
+            let lab = &lab;
+            scope.spawn(move || lab.netcord(&format!("attach br0 {name} --dhcp")).ok())
+        };
+        let started: Vec<_> = names.iter().map(attach).collect();
+        started.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    let different: std::collections::BTreeSet<_> = all.iter().collect();
+    assert_eq!(different.len(), names.len(), "{all:?}");
+    lab.netcord(&format!("detach br0 {}", names.join(" "))).ok();
+    assert_eq!(keepers(&lab), "");
 }
 
 #[test]

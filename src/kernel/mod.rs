@@ -226,6 +226,13 @@ impl Kernel {
         link::get(&self.rtnl, name).await
     }
 
+    /// Whether a link is still there: the same, not one of the same name.
+    pub async fn has(&self, link: &Link) -> Result<bool> {
+        let there = self.link(&link.name).await?;
+        Ok(there.is_some_and(|l| l.index == link.index)
+            || self.links().await?.contains_key(&link.index))
+    }
+
     /// All links of the host, by index.
     pub async fn links(&self) -> Result<HashMap<u32, Link>> {
         link::all(&self.rtnl, None).await

@@ -7,7 +7,7 @@ use rtnetlink::{
     MulticastGroup, new_multicast_connection, packet_route::RouteNetlinkMessage, sys::SocketAddr,
 };
 
-use super::{Kernel, Link, link};
+use super::{Kernel, Link};
 
 /// Hears of every change of this host's links.
 #[derive(Debug)]
@@ -24,14 +24,11 @@ impl LinkWatch {
         Ok(Self { messages })
     }
 
-    /// Returns when a link is no more. Known by its index, as a name may come to mean another.
+    /// Returns when a link is no more.
     pub async fn end_of(&mut self, kernel: &Kernel, link: &Link) -> Result<()> {
         loop {
             // Looked at first: it may have gone before anybody listened.
-            let there = link::get(&kernel.rtnl, &link.name).await?;
-            if there.is_none_or(|l| l.index != link.index)
-                && !link::all(&kernel.rtnl, None).await?.contains_key(&link.index)
-            {
+            if !kernel.has(link).await? {
                 return Ok(());
             }
             self.removal(link.index).await?;

@@ -20,8 +20,8 @@ use crate::{
         process,
         signal::Held,
     },
-    model::{Endpoint, Keeper, Lease, Mac, Network},
-    plan::{self, Plan, Resource, Step, reverse},
+    model::{Endpoint, Keeper, Lease, Mac, Network, PublishedPort},
+    plan::{self, Plan, Record, Resource, Step, reverse},
     state::State,
 };
 
@@ -48,8 +48,12 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::KeepLease) -> Result
     };
     tokio::pin!(end);
     let result = keep.until(host, &mut end).await;
-    if let Some(current) = keep.current.take().filter(|_| keep.is_mine) {
-        drop(dhcp::release(&keep.link, keep.mac, &current).await);
+    // An address that is in use is not given back, even if somebody ends its keeper.
+    if let Some(current) = keep.current.take()
+        && keep.is_mine
+        && !host.kernel.has(&host_end).await?
+    {
+        dhcp::release(&keep.link, keep.mac, &current).await?;
     }
     result
 }
@@ -58,12 +62,16 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::KeepLease) -> Result
 struct Keep {
     args: cli::KeepLease,
     me: Keeper,
+    network: Network,
+    /// By which the server is reached.
     link: Link,
     mac: Mac,
     /// What the endpoint has now; `None` once it has run out.
     current: Option<Leased>,
     renews: Instant,
     expires: Instant,
+    /// What was published of an address that has run out: the next one has it again.
+    closed: Vec<PublishedPort>,
     /// No other keeper has taken over.
     is_mine: bool,
 }
@@ -82,11 +90,13 @@ impl Keep {
         let in_time = |at: u64| now + Duration::from_secs(at.saturating_sub(clock));
         let keep = Self {
             me: Keeper { pid, started },
+            network,
             link,
             mac: endpoint.mac,
             current: keeper::known(&endpoint, lease),
             renews: in_time(lease.renews),
             expires: in_time(lease.expires),
+            closed: Vec::new(),
             is_mine: true,
             args,
         };
@@ -102,6 +112,10 @@ impl Keep {
         while self.is_mine {
             if or_end(end, sleep_until(self.renews)).await.is_none() {
                 return Ok(());
+            }
+            // It may have been made anew, with another index.
+            if let Some(link) = keeper::link(&host.kernel, &self.network).await? {
+                self.link = link;
             }
             let left = self.left();
             let patience = if left.is_zero() { ANSWER } else { left.min(ANSWER) };
@@ -168,6 +182,10 @@ impl Keep {
             self.expires = Instant::now() + leased.lasts;
         }
         let is_renewed = leased.is_some();
+        self.closed = match leased {
+            Some(_) => Vec::new(),
+            None => old.ports.into_iter().filter(|p| p.address.is_ipv4()).collect(),
+        };
         self.current = leased;
         Ok(is_renewed)
     }
@@ -180,6 +198,11 @@ impl Keep {
             new.addresses.insert(0, leased.address.into());
         }
         let lease = old.lease.as_ref();
+        new.ports.extend(self.closed.iter().cloned());
+        new.ports.retain(|p| p.address.is_ipv6() || leased.is_some());
+        for port in new.ports.iter_mut().filter(|p| p.address.is_ipv4()) {
+            port.address = leased.map_or(port.address, Leased::ip);
+        }
         let routed = lease.is_some_and(|l| l.routed);
         if routed {
             let former = lease.and_then(|l| l.router).map(IpAddr::from);
@@ -187,7 +210,7 @@ impl Keep {
             new.gateways.extend(leased.and_then(|l| l.router).map(IpAddr::from));
         }
         // What leads by a gateway of the former subnet leads nowhere.
-        let reached = |ip| new.addresses.iter().any(|a: &IpNetwork| a.contains(ip));
+        let reached = |ip: IpAddr| ip.is_ipv6() || new.addresses.iter().any(|a| a.contains(ip));
         new.gateways.retain(|g| reached(*g));
         new.routes.retain(|r| r.gateway.is_none_or(reached));
         new.lease = match (leased, lease) {
@@ -219,7 +242,7 @@ impl Keep {
         let [before, after] = [old, new].map(|e| plan::attach(network, e, hairpin));
         let only = |these: &Plan, those: &Plan| -> Plan {
             let differs = |s: &&Step| match s.change.resource() {
-                Resource::Record(_) => false,
+                Resource::Record(record) => matches!(record, Record::Port { .. }),
                 // The kernel drops them with the last address.
                 Resource::Route { route, .. } if route.destination.is_ipv4() => true,
                 _ => !those.contains(s),

@@ -1,6 +1,6 @@
 //! `ps`: endpoints, and whether they live.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::collections::HashMap;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -9,32 +9,31 @@ use super::{Host, find, keeper};
 use crate::{
     cli,
     kernel::Link,
-    model::{Endpoint, Lease, LinkName},
+    model::{Endpoint, Keeper, Lease, LinkName},
     output::{Row, SCHEMA_VERSION, natural_order},
 };
 
 /// A lease, and whether anybody renews it.
 #[derive(Serialize)]
 pub(super) struct ShownLease {
-    server: Ipv4Addr,
-    acquired: u64,
-    renews: u64,
-    expires: u64,
+    #[serde(flatten)]
+    lease: Lease,
     keeper: Option<ShownKeeper>,
 }
 
 #[derive(Serialize)]
 struct ShownKeeper {
-    pid: u32,
+    #[serde(flatten)]
+    keeper: Keeper,
     running: bool,
 }
 
 impl ShownLease {
     /// What an endpoint's record tells of its lease, taken out of it.
     pub(super) fn take(endpoint: &mut Endpoint) -> Option<Self> {
-        let Lease { server, acquired, renews, expires, keeper, .. } = *endpoint.lease.take()?;
-        let keeper = keeper.map(|k| ShownKeeper { pid: k.pid, running: keeper::runs(k) });
-        Some(Self { server, acquired, renews, expires, keeper })
+        let mut lease = *endpoint.lease.take()?;
+        let shown = |keeper| ShownKeeper { keeper, running: keeper::runs(keeper) };
+        Some(Self { keeper: lease.keeper.take().map(shown), lease })
     }
 
     /// What a row says of it, behind the address.
