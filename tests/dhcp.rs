@@ -260,6 +260,23 @@ fn an_address_in_use_is_not_given_back() {
 }
 
 #[test]
+fn the_keeper_holds_nothing_of_who_attached() {
+    let lab = lab();
+    dnsmasq(&lab, NORMAL);
+    // A lock that a script holds, and its output that somebody reads to the end.
+    lab.sh(&format!(
+        "exec 9>/run/lock/mine; flock -n 9; {NETCORD} attach br0 web --dhcp 2>&1 | cat >/dev/null"
+    ))
+    .ok();
+    let pid = keeper(&lab);
+    lab.sh(&format!(
+        "flock -n /run/lock/mine true; [ \"$(cat /proc/{pid}/comm)\" = netcord ]
+         ! ls -l /proc/{pid}/fd | grep -v /dev/null | grep -q ' -> /'"
+    ))
+    .ok();
+}
+
+#[test]
 fn a_keeper_that_cannot_start_leaves_nothing() {
     let lab = lab();
     dnsmasq(&lab, NORMAL);

@@ -1,9 +1,10 @@
 //! A copy of this program that goes on when this one has ended.
 
 use std::{
-    ffi::OsString,
-    fs::File,
+    ffi::{CStr, OsStr, OsString},
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read, Write},
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     process::Stdio,
 };
 
@@ -11,7 +12,13 @@ use std::{
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use nix::{
+    sys::prctl::set_name,
+    unistd::{chdir, close, dup2_stderr, dup2_stdin, dup2_stdout, setsid},
+};
+
+/// As which other programs see it.
+const NAME: &CStr = c"netcord";
 
 /// What the copy says once it can be relied on.
 const READY: &str = "ready";
@@ -23,6 +30,7 @@ const READY: &str = "ready";
 pub fn start(arguments: &[OsString]) -> Result<u32> {
     #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
     let mut child = Command::new("/proc/self/exe")
+        .arg0(OsStr::from_bytes(NAME.to_bytes()))
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -45,10 +53,21 @@ pub fn start(arguments: &[OsString]) -> Result<u32> {
     bail!("the process in the background ended: {}", said.trim_start_matches("error: "))
 }
 
-/// Leaves the terminal and the directory of who started this copy.
+/// Leaves behind what belongs to who started this copy: terminal, directory, and open files, which
+/// may be locks and pipes that somebody waits for. The first thing to do: it would close our own.
 pub fn detach() -> io::Result<()> {
     setsid()?;
-    Ok(chdir("/")?)
+    chdir("/")?;
+    // The file that is run is called otherwise.
+    set_name(NAME)?;
+    let open: Vec<i32> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for inherited in open.into_iter().filter(|fd| *fd > 2) {
+        // The list's own is closed already.
+        let _ = close(inherited);
+    }
+    Ok(())
 }
 
 /// Says that this copy is ready, and nothing more.

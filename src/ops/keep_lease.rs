@@ -33,7 +33,6 @@ const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(300)];
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::KeepLease) -> Result<()> {
-    background::detach().context("cannot leave the terminal")?;
     let mut watch = LinkWatch::new()?;
     let held = Held::new()?;
     let (mut keep, host_end) = Keep::new(host, args).await?;

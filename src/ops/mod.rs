@@ -42,7 +42,7 @@ use crate::{
     apply::{self, Watch},
     cli::{Cli, Verb},
     error::{self, Error, Kind},
-    kernel::Kernel,
+    kernel::{Kernel, background},
     output::{Output, SCHEMA_VERSION},
     plan::Plan,
     state::State,
@@ -59,7 +59,12 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
         Verb::Lab(args) => lab::start(&args),
         Verb::Completions(args) => packaging::completions(&args, &output).map(|()| 0),
         Verb::Man(args) => packaging::man(&args, &output).map(|()| 0),
-        verb => runtime()?.block_on(dispatch(verb, cli.global.dry_run, output, watch)).map(|()| 0),
+        verb => {
+            if matches!(verb, Verb::KeepLease(_)) {
+                background::detach()?;
+            }
+            runtime()?.block_on(dispatch(verb, cli.global.dry_run, output, watch)).map(|()| 0)
+        }
     }
 }
 
