@@ -135,6 +135,29 @@ fn the_same_target_gets_the_same_address_again() {
 }
 
 #[test]
+fn without_a_router_there_is_no_default_route() {
+    let lab = lab();
+    dnsmasq(&lab, "--dhcp-range=192.0.2.50,192.0.2.60,2m --dhcp-option=3");
+    let printed = lab.netcord("attach br0 web --dhcp --ip 2001:db8::9/64").ok();
+    assert!(printed.ends_with("\n2001:db8::9"), "{printed}");
+    lab.sh("[ -z \"$(ip -n web route show default)\" ]
+            ip -n web -o addr show dev eth0 | grep -q '2001:db8::9/64'
+            ip -n web -o -4 addr show dev eth0 | grep -q '192.0.2.[56][0-9]*/24'")
+        .ok();
+    let row = lab.netcord("ps").ok();
+    assert!(row.contains("/24 (dhcp), 2001:db8::9/64"), "{row}");
+}
+
+#[test]
+fn routes_of_the_server_name_the_gateway() {
+    let lab = lab();
+    let routes = "--dhcp-option=3,192.0.2.9 --dhcp-option=121,0.0.0.0/0,192.0.2.1";
+    dnsmasq(&lab, &format!("--dhcp-range=192.0.2.50,192.0.2.60,2m {routes}"));
+    lab.netcord("attach br0 web --dhcp").ok();
+    lab.sh("ip -n web route show default | grep -q 'via 192.0.2.1 '").ok();
+}
+
+#[test]
 fn several_targets_each_get_their_own() {
     let lab = lab();
     dnsmasq(&lab, NORMAL);

@@ -102,3 +102,37 @@ async fn client(link: &Link, mac: Mac) -> Result<DhcpV4Client> {
     config.set_iface_index(link.index).use_mac_as_client_id();
     DhcpV4Client::init(config, None).await.context("cannot ask for a lease")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(router: Option<[u8; 4]>) -> DhcpV4Lease {
+        let mut message = DhcpV4Lease::default();
+        message.yiaddr = [192, 0, 2, 50].into();
+        message.subnet_mask = [255, 255, 255, 0].into();
+        message.siaddr = [192, 0, 2, 1].into();
+        message.gateways = router.map(|r| vec![r.into()]);
+        message
+    }
+
+    #[test]
+    fn a_router_is_used_where_it_can_be_reached() {
+        let router = |router| Leased::of(message(router)).unwrap().router;
+        assert_eq!(router(Some([192, 0, 2, 1])), Some([192, 0, 2, 1].into()));
+        assert_eq!(router(Some([198, 51, 100, 1])), None);
+        assert_eq!(router(Some([192, 0, 2, 50])), None, "its own address");
+        assert_eq!(router(None), None);
+    }
+
+    #[test]
+    fn a_server_is_known_by_what_it_calls_itself_first() {
+        let mut named = message(None);
+        assert_eq!(Leased::of(named.clone()).unwrap().server, Ipv4Addr::from([192, 0, 2, 1]));
+        named.srv_id = [192, 0, 2, 2].into();
+        let leased = Leased::of(named).unwrap();
+        assert_eq!(leased.server, Ipv4Addr::from([192, 0, 2, 2]));
+        assert_eq!(leased.address.to_string(), "192.0.2.50/24");
+        assert_eq!(leased.message.siaddr, leased.server, "where a release goes");
+    }
+}

@@ -90,3 +90,17 @@ pub fn end(pid: u32, start: u64, patience: Duration) -> io::Result<Ending> {
     let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit))?;
     Ok(if ended == 0 { Ending::Stays } else { Ending::Ended })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let (pid, start) = own().unwrap();
+        assert_eq!(started(pid), Some(start));
+        assert_eq!(end(pid, start + 1, Duration::ZERO).unwrap(), Ending::NotThere);
+        assert_eq!(started(0), None);
+        assert_eq!(end(u32::MAX, 1, Duration::ZERO).unwrap(), Ending::NotThere);
+    }
+}
