@@ -35,7 +35,7 @@ find /run/netcord -name '*.json' 2>/dev/null | sort | scope record
 for name in $(ls /run/netns 2>/dev/null); do
     nsenter --net=/run/netns/$name sh -c "$(cat <<'INNER'
 ip -o link | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/link-netnsid [0-9]+//; s/NO-CARRIER,|,LOWER_UP//g; s/ (qdisc|qlen|state) [^ ]+//g'
-ip -o addr | sed -E 's/^[0-9]+: //; s/valid_lft.*//'
+ip -o addr | sed -E 's/^[0-9]+: //; s/ tentative//; s/valid_lft.*//'
 ip route show table main; ip -6 route show table main
 INNER
 )" 2>/dev/null | sort | scope "in $name"
