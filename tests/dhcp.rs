@@ -77,7 +77,7 @@ fn alive(pid: i64) -> String {
 }
 
 fn keepers(lab: &Lab) -> String {
-    lab.sh("grep -lzx keep-lease /proc/[0-9]*/cmdline 2>/dev/null || true").ok()
+    lab.sh("grep -lzx '[k]eep-lease' /proc/[0-9]*/cmdline 2>/dev/null || true").ok()
 }
 
 #[test]
@@ -166,6 +166,7 @@ fn several_targets_each_get_their_own() {
     let addresses: Vec<_> = addresses.lines().collect();
     assert_eq!(addresses.len(), 2);
     assert_ne!(addresses[0], addresses[1]);
+    assert_eq!(keepers(&lab).lines().count(), 2);
     assert_eq!(lab.within("web", "ip route show default").ok(), "");
     lab.netcord("detach br0 web db").ok();
     assert_eq!(keepers(&lab), "");
@@ -391,6 +392,23 @@ fn many_at_once() {
     assert_eq!(different.len(), names.len(), "{all:?}");
     lab.netcord(&format!("detach br0 {}", names.join(" "))).ok();
     assert_eq!(keepers(&lab), "");
+}
+
+#[test]
+fn killed_at_any_time_it_can_be_done_again_and_undone() {
+    let lab = lab();
+    dnsmasq(&lab, NORMAL);
+    let before = lab.snapshot();
+    for tenths in [0, 1, 2, 4, 6, 8, 10, 12, 15, 20, 25] {
+        let seconds = f64::from(tenths) / 100.0 + 0.01;
+        lab.sh(&format!("timeout -s KILL {seconds} {NETCORD} attach br0 web --dhcp || true")).ok();
+        lab.netcord("attach br0 web --dhcp").ok();
+        assert_eq!(shown(&lab, &["lease", "keeper", "running"]), true);
+        lab.netcord("detach br0 web").ok();
+        lab.until("! grep -lzx '[k]eep-lease' /proc/[0-9]*/cmdline 2>/dev/null | grep -q .");
+        lab.until("[ ! -s /run/leases ]");
+        before.assert_same(&lab.snapshot(), &format!("killed after {seconds} s"));
+    }
 }
 
 #[test]
