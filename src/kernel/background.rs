@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::{ffi::OsStrExt, process::CommandExt},
-    process::Stdio,
+    process::{Child, Stdio},
 };
 
 #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use nix::{
     sys::prctl::set_name,
-    unistd::{chdir, close, dup2_stderr, dup2_stdin, dup2_stdout, setsid},
+    unistd::{chdir, close, dup2_stderr, dup2_stdout, setsid},
 };
 
 /// As which other programs see it.
@@ -28,11 +28,15 @@ const READY: &str = "ready";
 /// # Errors
 /// If it ends before: with what it said.
 pub fn start(arguments: &[OsString]) -> Result<u32> {
+    start_with(arguments, Stdio::null()).map(|child| child.id())
+}
+
+fn start_with(arguments: &[OsString], stdin: Stdio) -> Result<Child> {
     #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
     let mut child = Command::new("/proc/self/exe")
         .arg0(OsStr::from_bytes(NAME.to_bytes()))
         .args(arguments)
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -42,7 +46,7 @@ pub fn start(arguments: &[OsString]) -> Result<u32> {
         BufReader::new(stdout).read_line(&mut line)?;
     }
     if line.trim_end() == READY {
-        return Ok(child.id());
+        return Ok(child);
     }
     let mut said = String::new();
     if let Some(mut stderr) = child.stderr.take() {
@@ -73,7 +77,6 @@ pub fn detach() -> io::Result<()> {
 /// Says that this copy is ready, and nothing more.
 pub fn ready() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
-    dup2_stdin(&null)?;
     dup2_stderr(&null)?;
     // Not by way of `std`, whose standard output is the result's.
     let mut starter = File::options().write(true).open("/proc/self/fd/1")?;
