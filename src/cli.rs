@@ -143,7 +143,7 @@ pub enum Verb {
     /// Attach targets to a network
     #[command(
         visible_alias = "connect",
-        after_help = "Examples:\n  netcord attach lab0 1310\n  netcord attach docker0 1310 --ip 172.17.0.10/16 --gateway 172.17.0.1\n  netcord attach lab0 web -p 8080:80"
+        after_help = "Examples:\n  netcord attach lab0 1310\n  netcord attach docker0 1310 --ip 172.17.0.10/16 --gateway 172.17.0.1\n  netcord attach lab0 web -p 8080:80\n  netcord attach br0 web --dhcp"
     )]
     Attach(Attach),
     /// Detach targets from a network
@@ -185,6 +185,9 @@ pub enum Verb {
     /// Undo an underlay network unless it is confirmed: not for people
     #[command(hide = true)]
     Watchdog(Watchdog),
+    /// Renew an endpoint's lease: not for people
+    #[command(hide = true)]
+    KeepLease(KeepLease),
 }
 
 /// A command after `--`.
@@ -436,6 +439,9 @@ pub struct Attach {
     /// An address; one of each family at most [default: the lowest free one]
     #[arg(long, value_name = "IP[/LEN]")]
     pub ip: Vec<Address>,
+    /// Lease the IPv4 address from the network's DHCP server, and keep renewing it
+    #[arg(long)]
+    pub dhcp: bool,
     /// The default route's gateway, or `none` [default: the network's, if there is no default route yet]
     #[arg(long, value_name = "IP|none")]
     pub gateway: Vec<Gateway>,
@@ -574,6 +580,15 @@ pub struct Man {
     /// Write netcord.1 and a page a verb into this directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
+}
+
+/// `keep-lease`
+#[derive(Args, Debug)]
+pub struct KeepLease {
+    /// The network
+    pub network: LinkName,
+    /// The endpoint's outer link
+    pub host_ifname: LinkName,
 }
 
 /// The command, for completions and manual pages.

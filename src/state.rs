@@ -84,6 +84,20 @@ impl State {
         Ok(state)
     }
 
+    /// As [`State::locked`], but `None` at once when another netcord holds the lock.
+    pub fn try_locked(cookie: u64) -> Result<Option<Self>> {
+        let mut state = Self::at(cookie)?;
+        state.make_dir()?;
+        let path = state.dir.join(LOCK_FILE);
+        let file = open_lock(&path)?;
+        if file.try_lock().is_err() {
+            return Ok(None);
+        }
+        state.lock = Some(file);
+        state.load()?;
+        Ok(Some(state))
+    }
+
     fn at(cookie: u64) -> Result<Self> {
         let base =
             env::var_os("NETCORD_STATE_DIR").map_or_else(|| "/run/netcord".into(), PathBuf::from);
@@ -367,10 +381,14 @@ fn check_owner(dir: &Path) -> Result<()> {
         .into())
 }
 
-fn lock(path: &Path) -> Result<File> {
+fn open_lock(path: &Path) -> Result<File> {
     let file =
         File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    file.with_context(|| format!("cannot open {}", path.display()))
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let file = open_lock(path)?;
     if file.try_lock().is_ok() {
         return Ok(file);
     }

@@ -16,6 +16,8 @@ mod cli;
 mod concurrency;
 /// What outlives a process, and what was written on a bad day.
 mod death;
+/// Addresses that a server gives.
+mod dhcp;
 /// With real engines, docker and podman, as root.
 mod engines;
 /// What the documents show.

@@ -1,18 +1,24 @@
 //! A copy of this program that goes on when this one has ended.
 
 use std::{
-    ffi::OsString,
-    fs::File,
+    ffi::{CStr, OsStr, OsString},
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read, Write},
-    os::unix::process::CommandExt,
-    process::{ChildStdin, Stdio},
+    os::unix::{ffi::OsStrExt, process::CommandExt},
+    process::{Child, ChildStdin, Stdio},
 };
 
 #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use nix::unistd::{chdir, dup2_stderr, dup2_stdout, setsid};
+use nix::{
+    sys::prctl::set_name,
+    unistd::{chdir, close, dup2_stderr, dup2_stdout, setsid},
+};
+
+/// As which other programs see it.
+const NAME: &CStr = c"netcord";
 
 /// What the copy says once it can be relied on.
 const READY: &str = "ready";
@@ -29,11 +35,24 @@ pub struct Leash {
 /// # Errors
 /// If it ends before: with what it said.
 pub fn start_on_leash(arguments: &[OsString]) -> Result<Leash> {
+    let stdin = start_with(arguments, Stdio::piped())?.stdin.take();
+    stdin.map(|stdin| Leash { _stdin: stdin }).context("a process in the background has no input")
+}
+
+/// Starts a copy of this program with these arguments; returns its PID once it is ready.
+///
+/// # Errors
+/// If it ends before: with what it said.
+pub fn start(arguments: &[OsString]) -> Result<u32> {
+    start_with(arguments, Stdio::null()).map(|child| child.id())
+}
+
+fn start_with(arguments: &[OsString], stdin: Stdio) -> Result<Child> {
     #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
     let mut child = Command::new("/proc/self/exe")
-        .arg0("netcord")
+        .arg0(OsStr::from_bytes(NAME.to_bytes()))
         .args(arguments)
-        .stdin(Stdio::piped())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -42,8 +61,8 @@ pub fn start_on_leash(arguments: &[OsString]) -> Result<Leash> {
     if let Some(stdout) = child.stdout.take() {
         BufReader::new(stdout).read_line(&mut line)?;
     }
-    if let (READY, Some(stdin)) = (line.trim_end(), child.stdin.take()) {
-        return Ok(Leash { _stdin: stdin });
+    if line.trim_end() == READY {
+        return Ok(child);
     }
     let mut said = String::new();
     if let Some(mut stderr) = child.stderr.take() {
@@ -54,10 +73,21 @@ pub fn start_on_leash(arguments: &[OsString]) -> Result<Leash> {
     bail!("the process in the background ended: {}", said.trim_start_matches("error: "))
 }
 
-/// Leaves the terminal and the directory of who started this copy.
+/// Leaves behind what belongs to who started this copy: terminal, directory, and open files, which
+/// may be locks and pipes that somebody waits for. The first thing to do: it would close our own.
 pub fn detach() -> io::Result<()> {
     setsid()?;
-    Ok(chdir("/")?)
+    chdir("/")?;
+    // The file that is run is called otherwise.
+    set_name(NAME)?;
+    let open: Vec<i32> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for inherited in open.into_iter().filter(|fd| *fd > 2) {
+        // The list's own is closed already.
+        let _ = close(inherited);
+    }
+    Ok(())
 }
 
 /// Says that this copy is ready, and nothing more.
@@ -78,5 +108,5 @@ pub fn until_let_go() -> io::Result<()> {
 /// Asks the kernel to kill others first when memory runs out. Without the right to, it stays as it
 /// was.
 pub fn protect() {
-    drop(std::fs::write("/proc/self/oom_score_adj", "-900"));
+    drop(fs::write("/proc/self/oom_score_adj", "-900"));
 }

@@ -7,6 +7,7 @@ mod belongings;
 mod check;
 pub mod clock;
 pub mod conntrack;
+pub mod dhcp;
 mod firewall;
 mod guard;
 mod link;
@@ -20,6 +21,7 @@ mod rtnl;
 pub mod signal;
 mod sysctl;
 pub mod throwaway;
+mod watch;
 mod wire;
 
 use std::{
@@ -40,6 +42,7 @@ pub use address::{LinkAddress, TableRoute};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
 pub use netns::{NETNS_DIR, Netns, named};
 use rtnl::Rtnl;
+pub use watch::LinkWatch;
 
 /// The kernel of this host: the namespace that netcord was started in, and those of its targets.
 #[derive(Debug)]
@@ -104,6 +107,11 @@ impl Kernel {
     /// The namespace that plans call so.
     pub fn target(&self, name: &NetnsName) -> Option<&Netns> {
         self.targets.get(name)
+    }
+
+    /// Closes a namespace, which lives no longer for our sake.
+    pub fn forget(&mut self, name: &NetnsName) {
+        self.targets.remove(name);
     }
 
     /// The process, if any, by which a known namespace was opened and that has ended since.
@@ -279,6 +287,13 @@ impl Kernel {
     /// One link of the host.
     pub async fn link(&self, name: &str) -> Result<Option<Link>> {
         link::get(&self.rtnl, name).await
+    }
+
+    /// Whether a link is still there: the same, not one of the same name.
+    pub async fn has(&self, link: &Link) -> Result<bool> {
+        let there = self.link(&link.name).await?;
+        Ok(there.is_some_and(|l| l.index == link.index)
+            || self.links().await?.contains_key(&link.index))
     }
 
     /// All links of the host, by index.

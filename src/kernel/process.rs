@@ -1,9 +1,16 @@
-//! Becoming another program, in a namespace.
+//! Becoming another program, in a namespace; and processes of our own, told from others.
 
-use std::{ffi::OsString, io, os::unix::process::CommandExt};
+use std::{ffi::OsString, fs, io, os::unix::process::CommandExt, time::Duration};
 
 #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
 use std::process::Command;
+
+use anyhow::{Context, Result};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 
 use super::Netns;
 use crate::error::{Error, Kind};
@@ -35,5 +42,65 @@ pub(super) fn cannot_run(program: &OsString, error: &io::Error) -> Error {
             format!("cannot run `{program}`: there is no such program"),
         ),
         _ => Error::new(Kind::CommandNotExecutable, format!("cannot run `{program}`: {error}")),
+    }
+}
+
+/// What came of asking a process to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It was not there.
+    NotThere,
+    /// It has ended.
+    Ended,
+    /// It has not.
+    Stays,
+}
+
+/// This process: its PID, and when it was started.
+pub fn own() -> Result<(u32, u64)> {
+    let pid = std::process::id();
+    Ok((pid, started(pid).context("cannot read /proc")?))
+}
+
+/// When a running process was started, in the kernel's ticks: a PID is used again, a PID with
+/// its start is not. `None` if there is none, or it has ended and nobody has asked how.
+pub fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may be anything; state is the 3rd field, the start the 22nd.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
+}
+
+/// Sends SIGTERM to the process with this PID that was started then, and waits for its end.
+pub fn end(pid: u32, start: u64, patience: Duration) -> io::Result<Ending> {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(Ending::NotThere);
+    };
+    let Ok(process) = pidfd_open(raw, PidfdFlags::empty()) else { return Ok(Ending::NotThere) };
+    // Asked with the process in hand: from here on the PID cannot come to mean another.
+    if started(pid) != Some(start) {
+        return Ok(Ending::NotThere);
+    }
+    match pidfd_send_signal(&process, Signal::TERM) {
+        Err(Errno::SRCH) => return Ok(Ending::NotThere),
+        sent => sent?,
+    }
+    let limit = Timespec { tv_sec: i64::try_from(patience.as_secs()).unwrap_or(0), tv_nsec: 0 };
+    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit))?;
+    Ok(if ended == 0 { Ending::Stays } else { Ending::Ended })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let (pid, start) = own().unwrap();
+        assert_eq!(started(pid), Some(start));
+        assert_eq!(end(pid, start + 1, Duration::ZERO).unwrap(), Ending::NotThere);
+        assert_eq!(started(0), None);
+        assert_eq!(end(u32::MAX, 1, Duration::ZERO).unwrap(), Ending::NotThere);
     }
 }

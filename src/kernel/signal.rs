@@ -1,12 +1,14 @@
 //! SIGINT, SIGTERM and SIGHUP, while a plan is carried out: held back, and asked for between two
 //! steps, so that none of them falls into the middle of one.
 
-use std::io;
+use std::{io, os::fd::AsFd};
 
 use nix::sys::{
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
 };
+
+use tokio::io::unix::AsyncFd;
 
 use crate::error::Kind;
 
@@ -31,6 +33,12 @@ impl Held {
         let info = self.file.read_signal().ok()??;
         let came = i32::try_from(info.ssi_signo).ok().and_then(|n| Signal::try_from(n).ok());
         Some(if came == Some(Signal::SIGINT) { Kind::Interrupted } else { Kind::Terminated })
+    }
+
+    /// Waits for a signal, and leaves it to be asked for.
+    #[expect(deprecated, reason = "its successor is unsafe; the descriptor outlives its use here")]
+    pub async fn wait(&self) -> io::Result<()> {
+        AsyncFd::new(self.file.as_fd())?.readable().await.map(drop)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
-use super::{LinkName, Mac, NetnsName, PublishedPort, stable_hash};
+use super::{Lease, LinkName, Mac, NetnsName, PublishedPort, stable_hash};
 
 /// One target's attachment to one network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct Endpoint {
     pub replaced: Vec<Route>,
     /// The namespace's `lo` was down and is brought up with this endpoint.
     pub raises_lo: bool,
+    /// Its IPv4 address is a DHCP server's, and is had for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Box<Lease>>,
     /// What is published of it.
     #[serde(default)]
     pub ports: Vec<PublishedPort>,
@@ -94,6 +97,14 @@ impl Endpoint {
         self.addresses.iter().any(IpNetwork::is_ipv6)
     }
 
+    /// The MAC of the host end, which tells of the address. One that is leased may change.
+    pub fn host_mac(&self) -> Mac {
+        match self.addresses.first() {
+            Some(address) if self.lease.is_none() => Mac::of_host_end(address.ip()),
+            Some(_) | None => self.mac.beside(),
+        }
+    }
+
     /// The address of this family.
     pub fn address(&self, is_ipv4: bool) -> Option<IpAddr> {
         self.addresses.iter().map(IpNetwork::ip).find(|a| a.is_ipv4() == is_ipv4)
@@ -103,19 +114,23 @@ impl Endpoint {
 /// The name of the host end: derived, so that the same request makes the same plan. `attempt` is
 /// counted up when a stranger's link has the name.
 pub fn host_name(network: &LinkName, cookie: u64, ifname: &LinkName, attempt: u8) -> LinkName {
-    let hash = stable_hash(&[
-        network.as_str().as_bytes(),
-        &cookie.to_be_bytes(),
-        ifname.as_str().as_bytes(),
-        &[attempt],
-    ]);
+    let hash = endpoint_hash(network, cookie, ifname, attempt);
     // 2 + 12 bytes, always a good link name.
     LinkName::derived(format!("nc{:012x}", hash & 0xffff_ffff_ffff))
 }
 
-/// The MAC of the host end of an endpoint with these addresses.
-pub fn host_mac(addresses: &[IpNetwork]) -> Option<Mac> {
-    addresses.first().map(|a| Mac::of_host_end(a.ip()))
+/// The MAC of an endpoint that asks for its address: derived, so that a server knows it again.
+pub fn client_mac(network: &LinkName, cookie: u64, ifname: &LinkName) -> Mac {
+    Mac::of_client(endpoint_hash(network, cookie, ifname, 0))
+}
+
+fn endpoint_hash(network: &LinkName, cookie: u64, ifname: &LinkName, attempt: u8) -> u64 {
+    stable_hash(&[
+        network.as_str().as_bytes(),
+        &cookie.to_be_bytes(),
+        ifname.as_str().as_bytes(),
+        &[attempt],
+    ])
 }
 
 /// The lowest `ethN` that is not taken.
@@ -137,6 +152,17 @@ mod tests {
         assert_eq!(name, host_name(&lab, 4101, &eth0, 0));
         assert_ne!(name, host_name(&lab, 4102, &eth0, 0));
         assert_ne!(name, host_name(&lab, 4101, &eth0, 1));
+    }
+
+    #[test]
+    fn a_client_has_a_mac_of_its_own() {
+        let (lab, eth0) = ("lab0".parse().unwrap(), "eth0".parse().unwrap());
+        let mac = client_mac(&lab, 4101, &eth0);
+        assert_eq!(mac.to_string().parse::<Mac>(), Ok(mac));
+        assert_eq!(mac, client_mac(&lab, 4101, &eth0));
+        assert_ne!(mac, client_mac(&lab, 4102, &eth0));
+        assert_eq!(mac.derived_from(), None);
+        assert_ne!(mac.beside(), mac);
     }
 
     #[test]

@@ -39,6 +39,19 @@ impl Mac {
         Self([0x02, 0x6e, hash[4], hash[5], hash[6], hash[7]])
     }
 
+    /// The address of an endpoint that asks a server for its IP address with it.
+    pub(super) fn of_client(hash: u64) -> Self {
+        let [.., a, b, c, d] = hash.to_be_bytes();
+        Self([0x02, b'n', a, b, c, d])
+    }
+
+    /// The address of the host end where that of the endpoint tells nothing: as high as others.
+    pub(super) fn beside(self) -> Self {
+        let Self(mut octets) = self;
+        octets[0] = 0xfe;
+        Self(octets)
+    }
+
     fn tagged(tag: [u8; 2], address: IpAddr) -> Self {
         let rest = match address {
             IpAddr::V4(v4) => v4.octets(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
-use super::{Host, liveness, removal, underlay};
+use super::{Host, keeper, liveness, removal, underlay};
 use crate::{
     apply,
     kernel::{Netns, named},
@@ -35,6 +35,9 @@ pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<V
     for (network, endpoint) in dead_endpoints(host, state).await? {
         let plan = removal::endpoint(&host.kernel, state, &network, &endpoint);
         bury(host, state, &plan).await?;
+        if !host.dry_run {
+            keeper::end(host, &network, &endpoint).await?;
+        }
         gone.push(format!("endpoint {}/{}", network.name, endpoint.target));
     }
     for unused in unused_names(state) {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, find, removal, resolve::resolve};
+use super::{Changed, Host, find, keeper, removal, resolve::resolve};
 use crate::{
     cli,
     error::Kind,
@@ -43,6 +43,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Detach) -> Result<()
             continue;
         }
         changed |= host.carry_out(&plan, &mut state).await?.unwrap_or_default();
+        keeper::end(host, &record.network, endpoint).await?;
     }
     super::clean::dead(host, &mut state).await?;
     if host.dry_run {

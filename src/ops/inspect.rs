@@ -7,7 +7,7 @@ use super::{
     Host,
     detach::everywhere,
     find,
-    ps::{Seen, State as EndpointState, States},
+    ps::{Seen, ShownLease, State as EndpointState, States},
 };
 use crate::{
     cli,
@@ -42,6 +42,8 @@ struct Shown {
     state: EndpointState,
     #[serde(flatten)]
     endpoint: Seen,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<ShownLease>,
 }
 
 /// Something that was asked for: a network with its endpoints, or the endpoints of a target.
@@ -124,10 +126,11 @@ async fn object(states: &States<'_>, subject: Subject) -> Result<Object> {
     })
 }
 
-async fn shown(states: &States<'_>, network: &Network, endpoint: Endpoint) -> Result<Shown> {
+async fn shown(states: &States<'_>, network: &Network, mut endpoint: Endpoint) -> Result<Shown> {
     Ok(Shown {
         network: network.name.clone(),
         state: states.of(network, &endpoint).await,
+        lease: ShownLease::take(&mut endpoint),
         endpoint: Seen::new(network, endpoint)?,
     })
 }

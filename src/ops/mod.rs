@@ -9,6 +9,7 @@
 //! - `subnets`: subnets as typed, and as they are there
 //! - `parent`: the host's link by which a network is in the physical one
 //! - `liveness`: whether an endpoint without a host end lives
+//! - `keeper`: the processes that keep leases
 //! - `rebuild`: records from the kernel's marks, when the files are lost
 
 mod attach;
@@ -21,6 +22,8 @@ mod detach;
 mod differences;
 mod find;
 mod inspect;
+mod keep_lease;
+mod keeper;
 mod lab;
 mod liveness;
 mod ls;
@@ -50,7 +53,7 @@ use crate::{
     apply::{self, Watch},
     cli::{Cli, Verb},
     error::{self, Error, Kind},
-    kernel::Kernel,
+    kernel::{Kernel, background},
     output::{Output, SCHEMA_VERSION},
     plan::Plan,
     state::State,
@@ -67,7 +70,12 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
         Verb::Lab(args) => lab::start(&args),
         Verb::Completions(args) => packaging::completions(&args, &output).map(|()| 0),
         Verb::Man(args) => packaging::man(&args, &output).map(|()| 0),
-        verb => runtime()?.block_on(dispatch(verb, cli.global.dry_run, output, watch)).map(|()| 0),
+        verb => {
+            if matches!(verb, Verb::KeepLease(_) | Verb::Watchdog(_)) {
+                background::detach()?;
+            }
+            runtime()?.block_on(dispatch(verb, cli.global.dry_run, output, watch)).map(|()| 0)
+        }
     }
 }
 
@@ -93,6 +101,7 @@ async fn dispatch(verb: Verb, dry_run: bool, output: Output, watch: &mut Watch<'
         Verb::Inspect(args) => inspect::run(&host, args).await,
         Verb::Rm(args) => rm::run(&mut host, args).await,
         Verb::Prune => prune::run(&mut host).await,
+        Verb::KeepLease(args) => keep_lease::run(&mut host, args).await,
         Verb::Lab(_) | Verb::Completions(_) | Verb::Man(_) => Ok(()),
     }
 }

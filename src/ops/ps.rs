@@ -5,13 +5,45 @@ use std::collections::HashMap;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Host, find, liveness};
+use super::{Host, find, keeper, liveness};
 use crate::{
     cli,
     kernel::{Kernel, Link},
-    model::{Endpoint, LinkName, Mode, Network, NetworkRecord},
+    model::{Endpoint, Keeper, Lease, LinkName, Mode, Network, NetworkRecord},
     output::{Row, SCHEMA_VERSION, natural_order},
 };
+
+/// A lease, and whether anybody renews it.
+#[derive(Serialize)]
+pub(super) struct ShownLease {
+    #[serde(flatten)]
+    lease: Lease,
+    keeper: Option<ShownKeeper>,
+}
+
+#[derive(Serialize)]
+struct ShownKeeper {
+    #[serde(flatten)]
+    keeper: Keeper,
+    running: bool,
+}
+
+impl ShownLease {
+    /// What an endpoint's record tells of its lease, taken out of it.
+    pub(super) fn take(endpoint: &mut Endpoint) -> Option<Self> {
+        let mut lease = *endpoint.lease.take()?;
+        let shown = |keeper| ShownKeeper { keeper, running: keeper::runs(keeper) };
+        Some(Self { keeper: lease.keeper.take().map(shown), lease })
+    }
+
+    /// What a row says of it, behind the address.
+    fn word(&self) -> &'static str {
+        match &self.keeper {
+            Some(keeper) if keeper.running => "(dhcp)",
+            _ => "(dhcp, not renewed)",
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct Listed {
@@ -20,6 +52,8 @@ struct Listed {
     state: State,
     #[serde(flatten)]
     endpoint: Seen,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<ShownLease>,
 }
 
 /// An endpoint as users see it.
@@ -112,8 +146,8 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
     host.output.list(&header, &rows)
 }
 
-fn row(network: &Network, state: State, endpoint: Endpoint) -> Result<Row<Listed>> {
-    let joined = |parts: Vec<String>| if parts.is_empty() { "-".into() } else { parts.join(", ") };
+fn row(network: &Network, state: State, mut endpoint: Endpoint) -> Result<Row<Listed>> {
+    let lease = ShownLease::take(&mut endpoint);
     let host_link = match network.mode {
         Mode::Macvlan => "-".into(),
         Mode::Bridge | Mode::Underlay => endpoint.host_ifname.to_string(),
@@ -123,12 +157,12 @@ fn row(network: &Network, state: State, endpoint: Endpoint) -> Result<Row<Listed
             endpoint.target.clone(),
             network.name.to_string(),
             endpoint.ifname.to_string(),
-            joined(endpoint.addresses.iter().map(ToString::to_string).collect()),
+            addresses(&endpoint, lease.as_ref()),
             endpoint.mac.to_string(),
             host_link,
             // Docker's form: what it leads to is the row's own address.
             joined(
-                endpoint
+                &endpoint
                     .ports
                     .iter()
                     .map(|p| {
@@ -136,7 +170,7 @@ fn row(network: &Network, state: State, endpoint: Endpoint) -> Result<Row<Listed
                         let host = host.split(" -> ").next().unwrap_or_default();
                         format!("{host}->{}/{}", p.container, p.protocol)
                     })
-                    .collect(),
+                    .collect::<Vec<_>>(),
             ),
             format!("{state:?}").to_lowercase(),
         ],
@@ -145,6 +179,23 @@ fn row(network: &Network, state: State, endpoint: Endpoint) -> Result<Row<Listed
             network: network.name.clone(),
             state,
             endpoint: Seen::new(network, endpoint)?,
+            lease,
         },
     })
+}
+
+fn addresses(endpoint: &Endpoint, lease: Option<&ShownLease>) -> String {
+    let mut parts: Vec<_> = endpoint.addresses.iter().map(ToString::to_string).collect();
+    if let Some(lease) = lease {
+        match endpoint.addresses.first().filter(|a| a.is_ipv4()) {
+            Some(_) => parts[0] = format!("{} {}", parts[0], lease.word()),
+            // It ran out, and no server has given another.
+            None => parts.insert(0, format!("- {}", lease.word())),
+        }
+    }
+    joined(&parts)
+}
+
+fn joined(parts: &[String]) -> String {
+    if parts.is_empty() { "-".into() } else { parts.join(", ") }
 }

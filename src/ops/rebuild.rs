@@ -21,10 +21,15 @@ impl Host<'_, '_> {
     /// The records, with those that were lost made anew.
     pub(super) async fn state_with_rebuilt(&self) -> Result<State> {
         let mut state = self.state()?;
-        if state.networks().is_empty() || !state.warnings().is_empty() {
-            rebuild_all(&self.kernel, &mut state).await?;
-        }
+        self.rebuild(&mut state).await?;
         Ok(state)
+    }
+
+    pub(super) async fn rebuild(&self, state: &mut State) -> Result<()> {
+        if state.networks().is_empty() || !state.warnings().is_empty() {
+            rebuild_all(&self.kernel, state).await?;
+        }
+        Ok(())
     }
 }
 
@@ -130,6 +135,7 @@ async fn endpoint(network: &Network, port: &Link) -> Result<Option<Endpoint>> {
         routes: Vec::new(),
         replaced: Vec::new(),
         raises_lo: false,
+        lease: None,
         ports: Vec::new(),
     };
     let Ok(Some(open)) = Netns::of_name(&netns) else { return Ok(Some(endpoint)) };
@@ -170,6 +176,7 @@ pub(super) async fn inside(kernel: &Kernel, network: &Network) -> Result<Vec<End
                 routes: Vec::new(),
                 replaced: Vec::new(),
                 raises_lo: false,
+                lease: None,
                 ports: Vec::new(),
             };
             look_inside(&mut endpoint, &open, inner).await?;

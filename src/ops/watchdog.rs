@@ -14,7 +14,6 @@ use crate::{
 };
 
 pub(super) async fn run(host: &mut Host<'_, '_>, name: &LinkName) -> Result<()> {
-    background::detach()?;
     background::protect();
     background::ready()?;
     background::until_let_go()?;

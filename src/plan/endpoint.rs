@@ -4,7 +4,7 @@ use super::{
     ALIAS_PREFIX, Guard, Place, Plan, PortFlag, Record, Resource, Step, Veth, macvlan,
     netns::lo_up, publish::publish,
 };
-use crate::model::{Endpoint, LinkName, Network, Route, host_mac};
+use crate::model::{Endpoint, LinkName, Network, Route};
 
 /// Attaches a target, whose name in `/run/netns` exists, to a network, with its published ports.
 pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
@@ -62,7 +62,7 @@ fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
             "a veth pair is a cable: one end in the bridge, the other inside the target",
             Resource::Veth(Veth {
                 host: endpoint.host_ifname.clone(),
-                host_mac: host_mac(&endpoint.addresses).unwrap_or(endpoint.mac),
+                host_mac: endpoint.host_mac(),
                 bridge: network.name.clone(),
                 netns: endpoint.netns.clone(),
                 peer: endpoint.ifname.clone(),

@@ -10,6 +10,9 @@ ip -n web link set dev eth0 alias netcord:lan0/web
 # an IPv4 network needs no IPv6, and its neighbour discovery would be flooded to all ports
 ip netns exec web sysctl -qw net/ipv6/conf/eth0/disable_ipv6=1
 
+# neighbours are told of the endpoint's addresses, unasked
+ip netns exec web sysctl -qw net/ipv4/conf/eth0/arp_notify=1
+
 # programs expect to reach themselves on 127.0.0.1
 ip -n web addr replace 127.0.0.1/8 scope host dev lo
 ip -n web link set dev lo up

@@ -13,6 +13,10 @@ ip netns exec web sysctl -qw net/ipv6/conf/eth0/disable_ipv6=0
 # addresses are given, not announced by whoever speaks first
 ip netns exec web sysctl -qw net/ipv6/conf/eth0/accept_ra=0
 
+# neighbours are told of the endpoint's addresses, unasked
+ip netns exec web sysctl -qw net/ipv4/conf/eth0/arp_notify=1
+ip netns exec web sysctl -qw net/ipv6/conf/eth0/ndisc_notify=1
+
 # programs expect to reach themselves on 127.0.0.1
 ip -n web addr replace 127.0.0.1/8 scope host dev lo
 ip -n web link set dev lo up

@@ -2,7 +2,7 @@
 set -eu
 
 # a bridge is the switch that all endpoints plug into
-ip link add lab0 address 02:42:ac:14:00:01 mtu 1500 group 28259 type bridge
+ip link add lab0 address 02:42:ac:14:00:01 mtu 1500 group 28259 type bridge stp_state 0 forward_delay 0
 
 # the alias says whose link it is
 ip link set dev lab0 alias 'netcord:lab0 no-spoof'

@@ -6,7 +6,12 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use super::Chooser;
-use crate::{cli, error::Error, kernel::Kernel, model::Subnet};
+use crate::{
+    cli,
+    error::Error,
+    kernel::{Kernel, dhcp::Leased},
+    model::{Endpoint, Subnet},
+};
 
 /// How many free addresses the wire is asked about at once: more than one, so that a range that
 /// strangers use too is not walked address by address.
@@ -19,16 +24,25 @@ const ROUNDS: usize = 8;
 impl Chooser<'_> {
     /// One address of each family that the network has: the one that was asked for, or the lowest
     /// free one. Where strangers live too, the wire has been asked who has it.
-    pub(super) fn addresses(&mut self, kernel: &Kernel) -> Result<Vec<IpNetwork>> {
+    pub(super) fn addresses(
+        &mut self,
+        kernel: &Kernel,
+        leased: Option<&Leased>,
+    ) -> Result<Vec<IpNetwork>> {
+        let mut addresses = Vec::new();
+        if let Some(leased) = leased {
+            addresses.push(self.leased(leased)?);
+        }
         let asked = self.args.ip.iter().map(|a| self.asked_for(a)).collect::<Result<Vec<_>>>()?;
         let network = &self.record.network;
         // Where none may be chosen all are for who runs the physical network to give, also in a
         // family of which none was asked for.
         let is_open = |s: &&Subnet| {
-            network.may_choose_from(s) && asked.iter().all(|a| a.is_ipv4() != s.cidr.is_ipv4())
+            let is_given = |a: &IpNetwork| a.is_ipv4() == s.cidr.is_ipv4();
+            network.may_choose_from(s) && !asked.iter().chain(&addresses).any(is_given)
         };
         let mut open: Vec<_> = network.subnets.iter().filter(is_open).cloned().collect();
-        if asked.is_empty() && open.is_empty() && !network.subnets.is_empty() {
+        if leased.is_none() && asked.is_empty() && open.is_empty() && !network.subnets.is_empty() {
             return Err(Error::usage(format!(
                 "network `{}` has no range of addresses to choose from: they are given by who \
                  runs the physical network",
@@ -37,7 +51,7 @@ impl Chooser<'_> {
             .hint("say which one is yours, with `--ip`; or make the network with `--ip-range`")
             .into());
         }
-        if asked.is_empty() && open.is_empty() {
+        if leased.is_none() && asked.is_empty() && open.is_empty() {
             return Err(Error::usage(format!(
                 "bridge `{}` has no subnet to choose an address from",
                 self.record.network.name
@@ -45,7 +59,7 @@ impl Chooser<'_> {
             .hint("say which address, with its length: --ip 10.0.0.2/24")
             .into());
         }
-        let mut addresses = asked.clone();
+        addresses.extend(&asked);
         // Both families are asked at the same time.
         for _ in 0..ROUNDS {
             let mut question: BTreeSet<_> = asked.iter().map(IpNetwork::ip).collect();
@@ -133,6 +147,20 @@ impl Chooser<'_> {
         self.silent.extend(question);
         self.taken.extend(answers.into_iter().map(|(ip, mac)| (ip, mac.to_string())));
         Ok(())
+    }
+
+    /// A server knows who has its addresses, but nothing of those that we gave.
+    fn leased(&self, leased: &Leased) -> Result<IpNetwork> {
+        let ip = leased.ip();
+        let of_ours = |e: &&Endpoint| e.addresses.iter().any(|a| a.ip() == ip);
+        if let Some(owner) = self.record.endpoints.iter().find(of_ours) {
+            let message =
+                format!("server {} gave {ip}, which `{}` has", leased.server, owner.target);
+            return Err(Error::conflict(message)
+                .hint("keep addresses that are given by hand out of the server's range")
+                .into());
+        }
+        Ok(leased.address.into())
     }
 
     fn asked_for(&self, asked: &cli::Address) -> Result<IpNetwork> {

@@ -9,13 +9,14 @@ use std::{
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
+use super::lease::Leases;
 use crate::{
     cli, engine,
     error::Error,
     kernel::{Kernel, Link, Netns},
     model::{Endpoint, LinkName, Mac, NetnsName, NetworkRecord, Target, host_name, next_ifname},
     ops::{
-        Host, publish,
+        Host, keeper, publish,
         resolve::{Found, naming},
     },
     plan::{self, Plan},
@@ -30,6 +31,7 @@ pub(super) struct Chooser<'a> {
     pub(super) args: &'a cli::Attach,
     pub(super) record: NetworkRecord,
     pub(super) bridge: Link,
+    leases: &'a Leases,
     /// Addresses that are taken, and by whom.
     pub(super) taken: BTreeMap<IpAddr, String>,
     /// Addresses that the wire was asked about, and nobody answered for.
@@ -43,6 +45,7 @@ impl<'a> Chooser<'a> {
         args: &'a cli::Attach,
         record: NetworkRecord,
         bridge: Link,
+        leases: &'a Leases,
     ) -> Result<Self> {
         let mut taken = BTreeMap::new();
         if !record.network.is_private() {
@@ -57,10 +60,10 @@ impl<'a> Chooser<'a> {
             }
         }
         for endpoint in &record.endpoints {
-            taken.extend(leases(endpoint));
+            taken.extend(addresses_of(endpoint));
         }
         let hairpin = host.kernel.bridged_frames_meet_iptables()?;
-        Ok(Self { args, record, bridge, taken, silent: BTreeSet::new(), hairpin })
+        Ok(Self { args, record, bridge, leases, taken, silent: BTreeSet::new(), hairpin })
     }
 
     pub(super) async fn endpoint(
@@ -91,7 +94,7 @@ impl<'a> Chooser<'a> {
             let ports = publish::choose(&host.kernel, state, &network, &endpoint, spec)?;
             endpoint.ports.extend(ports);
         }
-        self.taken.extend(leases(&endpoint));
+        self.taken.extend(addresses_of(&endpoint));
         self.record.endpoints.push(endpoint.clone());
 
         let mut plan = named.map(|n| plan::name(&n)).unwrap_or_default();
@@ -120,10 +123,13 @@ impl<'a> Chooser<'a> {
             Some(wanted) => wanted.clone(),
             None => next_ifname(&names),
         };
-        let addresses = self.addresses(kernel)?;
-        let mac = match (self.mac_of_parent(), args.mac, addresses.first()) {
+        let asked = self.leases.of(args, cookie)?;
+        let leased = asked.map(|(_, leased)| leased);
+        let addresses = self.addresses(kernel, leased)?;
+        let wanted = args.mac.or(asked.map(|(mac, _)| mac));
+        let mac = match (self.mac_of_parent(), wanted, addresses.first()) {
             (Some(only), ..) => only,
-            (None, Some(mac), _) => self.check_mac(mac)?,
+            (None, Some(mac), _) => check_mac(&self.record, &self.bridge, mac)?,
             (None, None, Some(address)) => Mac::of(address.ip()),
             (None, None, None) => Mac::of([0, 0, 0, 0].into()),
         };
@@ -136,7 +142,7 @@ impl<'a> Chooser<'a> {
         let host_ifname = self.host_ifname(kernel, cookie, &ifname).await?;
         let lo_is_up = links.values().any(|l| l.name == "lo" && l.up);
         let raised = state.endpoints().any(|(_, e)| e.cookie == cookie && e.raises_lo);
-        let (gateways, replaced) = self.default_routes(netns, &addresses).await?;
+        let (gateways, replaced) = self.default_routes(netns, &addresses, leased).await?;
         Ok(Endpoint {
             target: name.to_string(),
             netns: name.clone(),
@@ -147,24 +153,12 @@ impl<'a> Chooser<'a> {
             mac,
             mtu,
             addresses,
-            gateways,
             replaced,
+            lease: leased.map(|l| Box::new(keeper::lease(l, &gateways, None))),
+            gateways,
             raises_lo: !lo_is_up || raised,
             ports: Vec::new(),
         })
-    }
-
-    fn check_mac(&self, mac: Mac) -> Result<Mac> {
-        let owner =
-            self.record.endpoints.iter().find(|e| e.mac == mac).map(|e| format!("`{}`", e.target));
-        let bridge =
-            (self.bridge.mac == Some(mac)).then(|| format!("`{}` itself", self.bridge.name));
-        match owner.or(bridge) {
-            Some(owner) => Err(Error::conflict(format!("MAC {mac} is taken by {owner}"))
-                .hint("leave out `--mac` to have one derived from the address")
-                .into()),
-            None => Ok(mac),
-        }
     }
 
     async fn host_ifname(
@@ -193,6 +187,18 @@ impl<'a> Chooser<'a> {
     }
 }
 
-fn leases(endpoint: &Endpoint) -> impl Iterator<Item = (IpAddr, String)> + '_ {
+/// A MAC that was asked for must be nobody else's.
+pub(super) fn check_mac(record: &NetworkRecord, bridge: &Link, mac: Mac) -> Result<Mac> {
+    let owner = record.endpoints.iter().find(|e| e.mac == mac).map(|e| format!("`{}`", e.target));
+    let bridge = (bridge.mac == Some(mac)).then(|| "the bridge itself".to_owned());
+    match owner.or(bridge) {
+        Some(owner) => Err(Error::conflict(format!("MAC {mac} is taken by {owner}"))
+            .hint("leave out `--mac` to have one derived from the address")
+            .into()),
+        None => Ok(mac),
+    }
+}
+
+fn addresses_of(endpoint: &Endpoint) -> impl Iterator<Item = (IpAddr, String)> + '_ {
     endpoint.addresses.iter().map(|a| (a.ip(), format!("`{}`", endpoint.target)))
 }

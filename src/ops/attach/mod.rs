@@ -2,6 +2,7 @@
 
 mod addresses;
 mod chooser;
+mod lease;
 mod macvlan;
 mod routes;
 mod same;
@@ -9,14 +10,20 @@ mod same;
 use anyhow::Result;
 use serde::Serialize;
 
-use self::chooser::Chooser;
-use super::{Changed, Host, clean, find, ps::Seen, resolve::resolve};
+use self::{chooser::Chooser, lease::Leases};
+use super::{
+    Changed, Host, clean, find, keeper,
+    ps::Seen,
+    removal,
+    resolve::{Found, resolve},
+};
 use crate::{
     cli::{self, Gateway},
     error::Error,
     kernel::{Kernel, Link},
-    model::{LinkName, Network},
+    model::{Endpoint, LinkName, Network, Target},
     plan::{Change, Plan, Record, Resource, Scope, Step},
+    state::State,
 };
 
 #[derive(Serialize)]
@@ -32,6 +39,18 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Attach) -> Result<()
     for target in &args.targets {
         found.push((target, resolve(&host.kernel, &host.output, target, args.wait).await?));
     }
+    let mut leases = Leases::acquire(host, &args, &found).await?;
+    let result = attach(host, &args, found, &leases).await;
+    leases.release_unused(host).await?;
+    result
+}
+
+async fn attach(
+    host: &mut Host<'_, '_>,
+    args: &cli::Attach,
+    found: Vec<(&Target, Found)>,
+    leases: &Leases,
+) -> Result<()> {
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     let names: Vec<_> = found.iter().map(|(_, f)| f.name.to_string()).collect();
@@ -41,27 +60,54 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Attach) -> Result<()
     })
     .await?;
     let record = find::network(&host.kernel, &state, &args.network).await?;
-    macvlan::check_flags(&args, &record.network)?;
+    macvlan::check_flags(args, &record.network)?;
     let bridge = bridge(&host.kernel, &record.network).await?;
 
+    let network = record.network.clone();
     let mut plan = Plan::new();
     if !state.networks().contains_key(&args.network) {
         plan.push(remember(&record.network));
     }
-    let network = record.network.clone();
-    let mut chooser = Chooser::new(host, &args, record, bridge).await?;
+    let mut chooser = Chooser::new(host, args, record, bridge, leases).await?;
     let mut endpoints = Vec::new();
     for (target, found) in found {
         let (endpoint, steps) = chooser.endpoint(host, &state, target, found).await?;
         plan.extend(steps);
         endpoints.push(endpoint);
     }
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    let there: Vec<_> = state.endpoints().map(|(_, e)| e.host_ifname.clone()).collect();
+    let Some(mut changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    if args.dhcp {
+        let kept = keep(host, &mut state, &network, &mut endpoints).await;
+        if kept.is_err() {
+            endpoints.retain(|e| !there.contains(&e.host_ifname));
+            for endpoint in &endpoints {
+                let plan = removal::endpoint(&host.kernel, &state, &network, endpoint);
+                host.carry_out(&plan, &mut state).await?;
+                keeper::end(host, &network, endpoint).await?;
+            }
+        }
+        changed |= kept?;
+    }
     let lines: Vec<_> =
         endpoints.iter().flat_map(|e| &e.addresses).map(|a| a.ip().to_string()).collect();
     let seen: Result<_> = endpoints.into_iter().map(|e| Seen::new(&network, e)).collect();
     let now = Attached { network: &args.network, endpoints: seen? };
     host.output.result(&Changed::new(changed, now), &lines)
+}
+
+/// Sees to it that every lease is renewed.
+async fn keep(
+    host: &mut Host<'_, '_>,
+    state: &mut State,
+    network: &Network,
+    endpoints: &mut [Endpoint],
+) -> Result<bool> {
+    let mut changed = false;
+    for endpoint in endpoints {
+        changed |= keeper::ensure(host, state, network, endpoint).await?;
+    }
+    Ok(changed)
 }
 
 fn check_flags(args: &cli::Attach) -> Result<()> {
@@ -77,6 +123,11 @@ fn check_flags(args: &cli::Attach) -> Result<()> {
     {
         let message = format!("{flag} is for one target, and {} are given", args.targets.len());
         return Err(Error::usage(message).hint("attach them one by one").into());
+    }
+    if args.dhcp && args.ip.iter().any(|a| a.ip.is_ipv4()) {
+        return Err(Error::usage("--ip: with --dhcp the IPv4 address is the server's to give")
+            .hint("give an IPv6 address, or leave out one of them")
+            .into());
     }
     let twice = |is_ipv4: &dyn Fn(bool) -> usize| is_ipv4(true) > 1 || is_ipv4(false) > 1;
     if twice(&|v4| args.ip.iter().filter(|a| a.ip.is_ipv4() == v4).count()) {

@@ -9,7 +9,7 @@ use super::Chooser;
 use crate::{
     cli::{self, Gateway},
     error::Error,
-    kernel::Netns,
+    kernel::{Netns, dhcp::Leased},
     model::{LinkName, Route},
 };
 
@@ -19,6 +19,7 @@ impl Chooser<'_> {
         &self,
         netns: &Netns,
         addresses: &[IpNetwork],
+        leased: Option<&Leased>,
     ) -> Result<(Vec<IpAddr>, Vec<Route>)> {
         let asked: Vec<IpAddr> = self
             .args
@@ -57,7 +58,11 @@ impl Chooser<'_> {
             {
                 continue;
             }
-            gateways.extend(self.record.network.subnet_of(address.ip()).and_then(|s| s.gateway));
+            match leased.filter(|_| is_ipv4) {
+                Some(leased) => gateways.extend(leased.router.map(IpAddr::from)),
+                None => gateways
+                    .extend(self.record.network.subnet_of(address.ip()).and_then(|s| s.gateway)),
+            }
         }
         Ok((gateways, replaced))
     }

@@ -67,6 +67,10 @@ impl Chooser<'_> {
             let found = found.map_or("missing".into(), |r| shown(r.gateway));
             compare(&format!("route to {}", route.destination), shown(route.gateway), found);
         }
+        if args.dhcp {
+            let found = if there.lease.is_some() { "leased" } else { "given by hand" };
+            compare("address", "leased".into(), found.into());
+        }
         let network = &self.record.network.name;
         differences.refuse(
             &format!("`{target}` is attached to `{network}`"),

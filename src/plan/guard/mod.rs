@@ -30,8 +30,6 @@ pub enum Guard {
         mac: Mac,
         /// The endpoint's. To those of IPv6 the kernel adds a link-local one, made of the MAC.
         addresses: Vec<IpAddr>,
-        /// It may ask for an address while it has none.
-        dhcp: bool,
     },
 }
 
@@ -47,7 +45,6 @@ const ARP_END: u32 = ETHERNET + 28;
 const IPV4_FRAGMENT: u32 = ETHERNET + 6;
 const IPV4_PROTOCOL: u32 = ETHERNET + 9;
 const IPV4_SOURCE: u32 = ETHERNET + 12;
-const IPV4_DESTINATION: u32 = ETHERNET + 16;
 const IPV4_END: u32 = ETHERNET + 20;
 const IPV6_NEXT_HEADER: u32 = ETHERNET + 6;
 const IPV6_SOURCE: u32 = ETHERNET + 8;
@@ -75,7 +72,6 @@ const NEIGHBOUR_SOLICITATION: u32 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u32 = 136;
 const REDIRECT: u32 = 137;
 const DHCP_SERVER: u32 = 67;
-const DHCP_CLIENT: u32 = 68;
 const DHCPV6_SERVER: u32 = 547;
 
 /// How many extension headers are followed; what has more is dropped. Honest packets have one or
@@ -89,7 +85,6 @@ impl Guard {
             Mode::Bridge | Mode::Underlay if network.no_spoof => Some(Self::Spoofing {
                 mac: endpoint.mac,
                 addresses: endpoint.addresses.iter().map(IpNetwork::ip).collect(),
-                dhcp: false,
             }),
             // The host is deaf to routers on a bridge of its own, but not on the one that took over
             // its way to the world.
@@ -104,9 +99,7 @@ impl Guard {
         let mut program = Assembler::default();
         match self {
             Self::Routers => routers(&mut program),
-            Self::Spoofing { mac, addresses, dhcp } => {
-                spoofing(&mut program, *mac, addresses, *dhcp);
-            }
+            Self::Spoofing { mac, addresses } => spoofing(&mut program, *mac, addresses),
         }
         program.finish()
     }
@@ -149,7 +142,7 @@ fn routers(program: &mut Assembler) {
 }
 
 /// Drops everything but what the endpoint says of itself.
-fn spoofing(program: &mut Assembler, mac: Mac, addresses: &[IpAddr], dhcp: bool) {
+fn spoofing(program: &mut Assembler, mac: Mac, addresses: &[IpAddr]) {
     let ipv4 = addresses.iter().find_map(|ip| match ip {
         IpAddr::V4(v4) => Some(v4.to_bits()),
         IpAddr::V6(_) => None,
@@ -172,7 +165,7 @@ fn spoofing(program: &mut Assembler, mac: Mac, addresses: &[IpAddr], dhcp: bool)
     is_mac(program, SOURCE_MAC, mac);
     let (of_arp, of_ipv4, of_ipv6) = (program.label(), program.label(), program.label());
     program.load(Load::Half(ETHERTYPE));
-    if ipv4.is_some() || dhcp {
+    if ipv4.is_some() {
         program.jump_if(TYPE_ARP, of_arp);
         program.jump_if(TYPE_IPV4, of_ipv4);
     }
@@ -183,12 +176,12 @@ fn spoofing(program: &mut Assembler, mac: Mac, addresses: &[IpAddr], dhcp: bool)
     program.drop();
 
     program.place(of_arp);
-    if ipv4.is_some() || dhcp {
-        arp(program, mac, ipv4, dhcp);
+    if let Some(own) = ipv4 {
+        arp(program, mac, own);
     }
     program.place(of_ipv4);
-    if ipv4.is_some() || dhcp {
-        self::ipv4(program, ipv4, dhcp);
+    if let Some(own) = ipv4 {
+        self::ipv4(program, own);
     }
     program.place(of_ipv6);
     if !ipv6.is_empty() {
@@ -212,7 +205,7 @@ fn at_least(program: &mut Assembler, length: u32) {
     program.place(long_enough);
 }
 
-fn arp(program: &mut Assembler, mac: Mac, own: Option<u32>, dhcp: bool) {
+fn arp(program: &mut Assembler, mac: Mac, own: u32) {
     at_least(program, ARP_END);
     // Ethernet and IPv4, with addresses of 6 and 4 bytes: then the rest is where it is looked for.
     program.load(Load::Word(ARP_FORMAT));
@@ -223,53 +216,25 @@ fn arp(program: &mut Assembler, mac: Mac, own: Option<u32>, dhcp: bool) {
     is_mac(program, ARP_SENDER_MAC, mac);
     let (own_sender, nobody) = (program.label(), program.label());
     program.load(Load::Word(ARP_SENDER));
-    if let Some(own) = own {
-        program.jump_if(own, own_sender);
-    }
+    program.jump_if(own, own_sender);
     program.jump_if(0, nobody);
     program.drop();
     // A probe (RFC 5227) of another's address would keep that other from taking it.
     program.place(nobody);
-    if let (Some(own), false) = (own, dhcp) {
-        program.load(Load::Word(ARP_TARGET));
-        program.drop_unless(own);
-    }
+    program.load(Load::Word(ARP_TARGET));
+    program.drop_unless(own);
     program.place(own_sender);
     program.pass();
 }
 
-fn ipv4(program: &mut Assembler, own: Option<u32>, dhcp: bool) {
+fn ipv4(program: &mut Assembler, own: u32) {
     at_least(program, IPV4_END);
-    let (own_source, nobody, pass) = (program.label(), program.label(), program.label());
     program.load(Load::Word(IPV4_SOURCE));
-    if let Some(own) = own {
-        program.jump_if(own, own_source);
-    }
-    if dhcp {
-        program.jump_if(0, nobody);
-    }
-    program.drop();
+    program.drop_unless(own);
 
-    program.place(nobody);
-    if dhcp {
-        // Who has no address yet asks all for one, in one piece, and nothing else.
-        program.load(Load::Word(IPV4_DESTINATION));
-        program.drop_unless(u32::MAX);
-        program.load(Load::Byte(IPV4_PROTOCOL));
-        program.drop_unless(UDP);
-        program.load(Load::Half(IPV4_FRAGMENT));
-        program.and(0x3fff);
-        program.drop_unless(0);
-        program.ipv4_header_to_x(ETHERNET);
-        program.load(Load::HalfAfter(ETHERNET));
-        program.drop_unless(DHCP_CLIENT);
-        program.load(Load::HalfAfter(ETHERNET + 2));
-        program.drop_unless(DHCP_SERVER);
-        program.pass();
-    }
-
-    // A DHCP server would tell others who their gateway is.
-    program.place(own_source);
+    // A DHCP server would tell others who their gateway is. A client needs no way out either: a
+    // lease is asked for on the host's side.
+    let pass = program.label();
     program.load(Load::Byte(IPV4_PROTOCOL));
     program.jump_unless(UDP, pass);
     program.load(Load::Half(IPV4_FRAGMENT));

@@ -1,0 +1,138 @@
+//! Leases of DHCP servers for IPv4, asked for on a link of the host in the name of another MAC: nothing
+//! of the exchange is in the namespace of who gets the address.
+//!
+//! Always the whole exchange, DISCOVER to ACK: a server offers what it has leased already, so
+//! this renews as well, and the answers reach us although the address is not ours.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use ipnetwork::Ipv4Network;
+use mozim::{DhcpV4Client, DhcpV4Config, DhcpV4Lease, DhcpV4State};
+use tokio::time::timeout;
+
+use super::Link;
+use crate::model::Mac;
+
+/// What a server gave.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// The address with its subnet's length.
+    pub address: Ipv4Network,
+    /// Who gave it.
+    pub server: Ipv4Addr,
+    /// The gateway that goes with it.
+    pub router: Option<Ipv4Addr>,
+    /// When to ask again, from now (T1).
+    pub renew: Duration,
+    /// How long it lasts, from now.
+    pub lasts: Duration,
+    message: DhcpV4Lease,
+}
+
+impl Leased {
+    /// A lease as far as a record tells of it: enough to give it back.
+    pub fn known(address: Ipv4Addr, server: Ipv4Addr) -> Option<Self> {
+        let mut message = DhcpV4Lease::default();
+        (message.yiaddr, message.siaddr, message.srv_id) = (address, server, server);
+        Some(Self {
+            address: Ipv4Network::new(address, 32).ok()?,
+            server,
+            router: None,
+            renew: Duration::ZERO,
+            lasts: Duration::ZERO,
+            message,
+        })
+    }
+
+    fn of(mut message: DhcpV4Lease) -> Result<Self> {
+        let server = if message.srv_id.is_unspecified() { message.siaddr } else { message.srv_id };
+        // A release is sent there; some servers leave it empty.
+        message.siaddr = server;
+        let address = Ipv4Network::new(message.yiaddr, message.prefix_length())?;
+        // RFC 3442: who sends routes means them instead of the router.
+        let router = match &message.classless_routes {
+            Some(routes) => routes.iter().find(|r| r.prefix_length == 0).map(|r| r.router),
+            None => message.gateways.as_ref().and_then(|g| g.first().copied()),
+        };
+        Ok(Self {
+            address,
+            server,
+            router: router.filter(|r| address.contains(*r) && *r != address.ip()),
+            renew: Duration::from_secs(message.t1_sec.into()),
+            lasts: Duration::from_secs(message.lease_time_sec.into()),
+            message,
+        })
+    }
+
+    /// The address, as of any family.
+    pub fn ip(&self) -> IpAddr {
+        self.address.ip().into()
+    }
+}
+
+/// Asks the servers on a link for an address for this MAC, or to prolong the one that it has.
+/// `None`: none answered in time. Equivalent to `udhcpc -i LINK` with another MAC.
+pub async fn acquire(link: &Link, mac: Mac, patience: Duration) -> Result<Option<Leased>> {
+    let mut client = client(link, mac).await?;
+    let exchange = async {
+        loop {
+            if let DhcpV4State::Done(message) = client.run().await? {
+                return Leased::of(*message);
+            }
+        }
+    };
+    match timeout(patience, exchange).await {
+        Ok(leased) => leased.map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Gives a lease back. There is no answer to it.
+pub async fn release(link: &Link, mac: Mac, leased: &Leased) -> Result<()> {
+    let mut client = client(link, mac).await?;
+    client.release(&leased.message).await.context("cannot release the lease")
+}
+
+async fn client(link: &Link, mac: Mac) -> Result<DhcpV4Client> {
+    let mut config = DhcpV4Config::new_proxy(&link.name, &mac.to_string())?;
+    config.set_iface_index(link.index).use_mac_as_client_id();
+    DhcpV4Client::init(config, None).await.context("cannot ask for a lease")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(router: Option<[u8; 4]>) -> DhcpV4Lease {
+        let mut message = DhcpV4Lease::default();
+        message.yiaddr = [192, 0, 2, 50].into();
+        message.subnet_mask = [255, 255, 255, 0].into();
+        message.siaddr = [192, 0, 2, 1].into();
+        message.gateways = router.map(|r| vec![r.into()]);
+        message
+    }
+
+    #[test]
+    fn a_router_is_used_where_it_can_be_reached() {
+        let router = |router| Leased::of(message(router)).unwrap().router;
+        assert_eq!(router(Some([192, 0, 2, 1])), Some([192, 0, 2, 1].into()));
+        assert_eq!(router(Some([198, 51, 100, 1])), None);
+        assert_eq!(router(Some([192, 0, 2, 50])), None, "its own address");
+        assert_eq!(router(None), None);
+    }
+
+    #[test]
+    fn a_server_is_known_by_what_it_calls_itself_first() {
+        let mut named = message(None);
+        assert_eq!(Leased::of(named.clone()).unwrap().server, Ipv4Addr::from([192, 0, 2, 1]));
+        named.srv_id = [192, 0, 2, 2].into();
+        let leased = Leased::of(named).unwrap();
+        assert_eq!(leased.server, Ipv4Addr::from([192, 0, 2, 2]));
+        assert_eq!(leased.address.to_string(), "192.0.2.50/24");
+        assert_eq!(leased.message.siaddr, leased.server, "where a release goes");
+    }
+}

@@ -1,0 +1,153 @@
+//! Leases for endpoints that are still to be made: an address must be known before there is a
+//! plan, so the server is asked first, and without the lock, as it may take seconds to answer.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::Result;
+
+use super::{bridge, chooser::check_mac};
+use crate::{
+    cli,
+    error::{Error, Kind},
+    kernel::{
+        Link,
+        dhcp::{self, Leased},
+    },
+    model::{Endpoint, Mac, MacvlanMode, NetworkRecord, Target, client_mac, next_ifname},
+    ops::{Host, clean, find, keeper, resolve::Found},
+};
+
+/// How long servers may take to answer. One that makes sure that nobody has the address takes
+/// three seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What servers gave, by the cookie of the namespace that it is for.
+#[derive(Default)]
+pub(super) struct Leases {
+    link: Option<Link>,
+    got: Vec<(u64, Mac, Leased)>,
+}
+
+impl Leases {
+    /// Asks for an address for each target that is not attached yet.
+    pub(super) async fn acquire(
+        host: &mut Host<'_, '_>,
+        args: &cli::Attach,
+        targets: &[(&Target, Found)],
+    ) -> Result<Self> {
+        let mut leases = Self::default();
+        if !args.dhcp {
+            return Ok(leases);
+        }
+        if host.dry_run {
+            let message = "--dry-run: the address that --dhcp will get is known only by asking";
+            return Err(Error::usage(message)
+                .hint("leave out `--dhcp`, and give any address with `--ip`")
+                .into());
+        }
+        let record = Self::prepare(host, args, targets).await?;
+        let link = bridge(&host.kernel, &record.network).await?;
+        let asked = keeper::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
+        for (_, found) in targets {
+            if let Some(mac) = mac(args, &record, &link, found).await? {
+                match ask(&asked, mac).await {
+                    Ok(got) => leases.got.push((found.netns.cookie(), mac, got)),
+                    Err(error) => {
+                        leases.link = Some(asked);
+                        leases.release_all().await;
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        leases.link = Some(asked);
+        Ok(leases)
+    }
+
+    /// What died gives its lease back before another is asked for, which may be the same.
+    async fn prepare(
+        host: &mut Host<'_, '_>,
+        args: &cli::Attach,
+        targets: &[(&Target, Found)],
+    ) -> Result<NetworkRecord> {
+        let mut state = host.state_with_rebuilt().await?;
+        clean::dead(host, &mut state).await?;
+        let names: Vec<_> = targets.iter().map(|(_, f)| f.name.to_string()).collect();
+        clean::dying(host, &mut state, |e| names.contains(&e.target) || Some(e.mac) == args.mac)
+            .await?;
+        find::network(&host.kernel, &state, &args.network).await
+    }
+
+    /// What was leased for a namespace, and for which MAC.
+    pub(super) fn of(&self, args: &cli::Attach, cookie: u64) -> Result<Option<(Mac, &Leased)>> {
+        let found = self.got.iter().find(|(of, ..)| *of == cookie);
+        let found = found.map(|(_, mac, leased)| (*mac, leased));
+        if args.dhcp && found.is_none() {
+            let message = "the target was detached while it was being attached";
+            return Err(Error::conflict(message).hint("try again").into());
+        }
+        Ok(found)
+    }
+
+    /// Gives back what no endpoint has come to use.
+    pub(super) async fn release_unused(&mut self, host: &Host<'_, '_>) -> Result<()> {
+        if !self.got.is_empty() {
+            let state = host.look()?;
+            let used: BTreeSet<_> =
+                state.endpoints().filter(|(_, e)| e.lease.is_some()).map(|(_, e)| e.mac).collect();
+            self.got.retain(|(_, mac, _)| !used.contains(mac));
+        }
+        self.release_all().await;
+        Ok(())
+    }
+
+    async fn release_all(&self) {
+        for (_, mac, leased) in &self.got {
+            if let Some(link) = &self.link {
+                // If it does not get through, the lease runs out.
+                drop(dhcp::release(link, *mac, leased).await);
+            }
+        }
+    }
+}
+
+/// The MAC that a target is going to have; `None` if it is attached already.
+async fn mac(
+    args: &cli::Attach,
+    record: &NetworkRecord,
+    bridge: &Link,
+    found: &Found,
+) -> Result<Option<Mac>> {
+    let cookie = found.netns.cookie();
+    let is_it =
+        |e: &Endpoint| e.cookie == cookie && args.ifname.as_ref().is_none_or(|i| *i == e.ifname);
+    if record.endpoints.iter().any(is_it) {
+        return Ok(None);
+    }
+    if let Some(mac) = args.mac {
+        return check_mac(record, bridge, mac).map(Some);
+    }
+    if record.network.macvlan().is_some_and(|(_, w)| w.mode == MacvlanMode::Passthru) {
+        // The link is the parent, whose MAC the endpoint has to have.
+        return Ok(bridge.mac);
+    }
+    let taken = found.netns.links().await?.into_values().map(|l| l.name).collect();
+    let ifname = args.ifname.clone().unwrap_or_else(|| next_ifname(&taken));
+    Ok(Some(client_mac(&args.network, cookie, &ifname)))
+}
+
+async fn ask(link: &Link, mac: Mac) -> Result<Leased> {
+    dhcp::acquire(link, mac, PATIENCE).await?.ok_or_else(|| {
+        let message = format!(
+            "no DHCP server answered on `{}` within {} seconds",
+            link.name,
+            PATIENCE.as_secs()
+        );
+        Error::new(Kind::Timeout, message)
+            .hint(format!(
+                "see with `ip link show {}` that it is up, or give an address with `--ip`",
+                link.name
+            ))
+            .into()
+    })
+}

@@ -1,0 +1,327 @@
+//! `keep-lease`: renews the lease of one endpoint for as long as it lives. Started by `attach`,
+//! ended by `detach`, and by itself once the endpoint's host end is gone.
+//!
+//! It works on the host's side only: between two renewals nothing of a target is open, so it keeps
+//! no dead namespace alive.
+
+use std::{net::IpAddr, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use ipnetwork::IpNetwork;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{Host, keeper, liveness};
+use crate::{
+    cli,
+    error::{Error, Kind},
+    kernel::{
+        Kernel, Link, LinkWatch, Netns, background,
+        dhcp::{self, Leased},
+        process,
+        signal::Held,
+    },
+    model::{Endpoint, Keeper, Lease, Mac, Mode, Network, PublishedPort},
+    plan::{self, Plan, Record, Resource, Step, reverse},
+    state::State,
+};
+
+/// How long a server may take for one answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How often one that is silent is asked again: at half of the time that is left, within these.
+const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(300)];
+/// How often to try for the lock, which others hold for milliseconds.
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
+
+pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::KeepLease) -> Result<()> {
+    let mut watch = LinkWatch::new()?;
+    let held = Held::new()?;
+    let (mut keep, endpoint) = Keep::new(host, args).await?;
+    background::ready()?;
+    // A socket of its own: the host's is used for the work meanwhile.
+    let watcher = Kernel::open()?;
+    let end = async {
+        tokio::select! {
+            ended = endpoint.end(&watcher, &mut watch) => drop(ended),
+            signal = held.wait() => drop(signal),
+        }
+    };
+    tokio::pin!(end);
+    let result = keep.until(host, &mut end).await;
+    // An address that is in use is not given back, even if somebody ends its keeper.
+    if let Some(current) = keep.current.take()
+        && keep.is_mine
+        && !endpoint.lives(&host.kernel).await?
+    {
+        dhcp::release(&keep.link, keep.mac, &current).await?;
+    }
+    result
+}
+
+/// How often to look whether an endpoint lives that nothing on the host tells of.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What has to live for the lease to be kept.
+enum Life {
+    /// The host end, which falls with the endpoint's namespace.
+    HostEnd(Link),
+    /// A macvlan has none: whoever looks inside sees it.
+    Inside(Box<(Network, Endpoint)>),
+}
+
+impl Life {
+    async fn of(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Result<Self> {
+        let life = if network.mode == Mode::Macvlan {
+            Self::Inside(Box::new((network.clone(), endpoint.clone())))
+        } else {
+            let host_end = kernel.link(endpoint.host_ifname.as_str()).await?;
+            Self::HostEnd(host_end.context("the endpoint is gone")?)
+        };
+        if life.lives(kernel).await? { Ok(life) } else { bail!("the endpoint is gone") }
+    }
+
+    async fn lives(&self, kernel: &Kernel) -> Result<bool> {
+        match self {
+            Self::HostEnd(link) => kernel.has(link).await,
+            Self::Inside(inside) => {
+                Ok(liveness::inner(kernel, &inside.0, &inside.1).await?.is_some())
+            }
+        }
+    }
+
+    /// Returns when it lives no more.
+    async fn end(&self, kernel: &Kernel, watch: &mut LinkWatch) -> Result<()> {
+        match self {
+            Self::HostEnd(link) => watch.end_of(kernel, link).await,
+            Self::Inside(_) => {
+                while self.lives(kernel).await? {
+                    sleep(LOOK_INTERVAL).await;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A lease, and all that is needed to keep it.
+struct Keep {
+    args: cli::KeepLease,
+    me: Keeper,
+    network: Network,
+    /// By which the server is reached.
+    link: Link,
+    mac: Mac,
+    /// What the endpoint has now; `None` once it has run out.
+    current: Option<Leased>,
+    renews: Instant,
+    expires: Instant,
+    /// What was published of an address that has run out: the next one has it again.
+    closed: Vec<PublishedPort>,
+    /// No other keeper has taken over.
+    is_mine: bool,
+}
+
+impl Keep {
+    async fn new(host: &Host<'_, '_>, args: cli::KeepLease) -> Result<(Self, Life)> {
+        let state = host.look()?;
+        let (network, endpoint) = find(&state, &args)
+            .with_context(|| format!("there is no endpoint `{}` on record", args.host_ifname))?;
+        let lease = endpoint.lease.as_ref().context("the endpoint has no lease")?;
+        let link = keeper::link(&host.kernel, &network).await?.context("the network is gone")?;
+        let life = Life::of(&host.kernel, &network, &endpoint).await?;
+        let (pid, started) = process::own()?;
+        let (now, clock) = (Instant::now(), keeper::now());
+        let in_time = |at: u64| now + Duration::from_secs(at.saturating_sub(clock));
+        let keep = Self {
+            me: Keeper { pid, started },
+            network,
+            link,
+            mac: endpoint.mac,
+            current: keeper::known(&endpoint, lease),
+            renews: in_time(lease.renews),
+            expires: in_time(lease.expires),
+            closed: Vec::new(),
+            is_mine: true,
+            args,
+        };
+        Ok((keep, life))
+    }
+
+    /// Keeps the lease until `end` comes, or another keeper.
+    async fn until(
+        &mut self,
+        host: &mut Host<'_, '_>,
+        end: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<()> {
+        while self.is_mine {
+            if or_end(end, sleep_until(self.renews)).await.is_none() {
+                return Ok(());
+            }
+            // It may have been made anew, with another index.
+            if let Some(link) = keeper::link(&host.kernel, &self.network).await? {
+                self.link = link;
+            }
+            let left = self.left();
+            let patience = if left.is_zero() { ANSWER } else { left.min(ANSWER) };
+            let Some(answer) = or_end(end, dhcp::acquire(&self.link, self.mac, patience)).await
+            else {
+                return Ok(());
+            };
+            let leased = answer.unwrap_or_default();
+            let expired = self.current.is_some() && self.left().is_zero();
+            let mut retry = true;
+            if leased.is_some() || expired {
+                let Some(state) = or_end(end, lock(host)).await else { return Ok(()) };
+                // From here to the end of the plan nothing interrupts but the plan itself.
+                match self.change(host, state?, leased).await {
+                    Ok(is_renewed) => retry = !is_renewed,
+                    Err(error)
+                        if matches!(Kind::of(&error), Kind::Terminated | Kind::Interrupted) =>
+                    {
+                        return Ok(());
+                    }
+                    // It is as before, and tried again.
+                    Err(_) => {}
+                }
+            }
+            if retry {
+                let [soonest, latest] = AGAIN;
+                let left = if self.current.is_some() { self.left() } else { ANSWER * 2 };
+                self.renews = Instant::now() + (left / 2).clamp(soonest, latest);
+            }
+        }
+        Ok(())
+    }
+
+    fn left(&self) -> Duration {
+        self.expires.saturating_duration_since(Instant::now())
+    }
+
+    /// Writes down what the server said, and gives the endpoint another address, or none, if it is
+    /// not as before; tells whether there is a lease.
+    async fn change(
+        &mut self,
+        host: &mut Host<'_, '_>,
+        mut state: State,
+        leased: Option<Leased>,
+    ) -> Result<bool> {
+        host.rebuild(&mut state).await?;
+        // The host end lives, or this would have ended: whatever the record lost, it is here.
+        let (network, old) = find(&state, &self.args).context("the endpoint's record is lost")?;
+        let other = old.lease.as_ref().and_then(|l| l.keeper).filter(|k| *k != self.me);
+        if other.is_some_and(keeper::runs) {
+            self.is_mine = false;
+            return Ok(false);
+        }
+        let new = self.endpoint(&old, leased.as_ref());
+        let mut plan = vec![keeper::record(&network.name, &new)];
+        if new.addresses != old.addresses || new.gateways != old.gateways {
+            plan.extend(Self::differences(host, &network, &old, &new)?);
+        }
+        let done = host.carry_out(&plan, &mut state).await;
+        host.kernel.forget(&old.netns);
+        done?;
+        if let Some(leased) = &leased {
+            self.renews = Instant::now() + leased.renew;
+            self.expires = Instant::now() + leased.lasts;
+        }
+        let is_renewed = leased.is_some();
+        self.closed = match leased {
+            Some(_) => Vec::new(),
+            None => old.ports.into_iter().filter(|p| p.address.is_ipv4()).collect(),
+        };
+        self.current = leased;
+        Ok(is_renewed)
+    }
+
+    /// The endpoint with what is leased now.
+    fn endpoint(&self, old: &Endpoint, leased: Option<&Leased>) -> Endpoint {
+        let mut new = old.clone();
+        new.addresses.retain(IpNetwork::is_ipv6);
+        if let Some(leased) = leased {
+            new.addresses.insert(0, leased.address.into());
+        }
+        let lease = old.lease.as_ref();
+        new.ports.extend(self.closed.iter().cloned());
+        new.ports.retain(|p| p.address.is_ipv6() || leased.is_some());
+        for port in new.ports.iter_mut().filter(|p| p.address.is_ipv4()) {
+            port.address = leased.map_or(port.address, Leased::ip);
+        }
+        let routed = lease.is_some_and(|l| l.routed);
+        if routed {
+            let former = lease.and_then(|l| l.router).map(IpAddr::from);
+            new.gateways.retain(|g| Some(*g) != former);
+            new.gateways.extend(leased.and_then(|l| l.router).map(IpAddr::from));
+        }
+        // What leads by a gateway of the former subnet leads nowhere.
+        let reached = |ip: IpAddr| ip.is_ipv6() || new.addresses.iter().any(|a| a.contains(ip));
+        new.gateways.retain(|g| reached(*g));
+        new.routes.retain(|r| r.gateway.is_none_or(reached));
+        new.lease = match (leased, lease) {
+            (Some(leased), _) => Some(Lease {
+                routed: routed || lease.is_none(),
+                ..keeper::lease(leased, &new.gateways, Some(self.me))
+            }),
+            (None, Some(former)) => Some(Lease { keeper: Some(self.me), ..Lease::clone(former) }),
+            (None, None) => None,
+        }
+        .map(Box::new);
+        new
+    }
+
+    /// What has to change in the endpoint's namespace, and in the firewall.
+    fn differences(
+        host: &mut Host<'_, '_>,
+        network: &Network,
+        old: &Endpoint,
+        new: &Endpoint,
+    ) -> Result<Plan> {
+        match Netns::of_name(&old.netns)? {
+            Some(netns) if netns.cookie() == old.cookie => {
+                host.kernel.know(old.netns.clone(), netns);
+            }
+            _ => bail!(Error::not_found(format!("the namespace `{}` has no name", old.netns))),
+        }
+        let hairpin = host.kernel.bridged_frames_meet_iptables()?;
+        let [before, after] = [old, new].map(|e| plan::attach(network, e, hairpin));
+        let only = |these: &Plan, those: &Plan| -> Plan {
+            let differs = |s: &&Step| match s.change.resource() {
+                Resource::Record(record) => matches!(record, Record::Port { .. }),
+                // The kernel drops them with the last address.
+                Resource::Route { route, .. } if route.destination.is_ipv4() => true,
+                _ => !those.contains(s),
+            };
+            these.iter().filter(differs).cloned().collect()
+        };
+        let mut plan = reverse(&only(&before, &after), |_| false);
+        plan.extend(only(&after, &before));
+        Ok(plan)
+    }
+}
+
+fn find(state: &State, args: &cli::KeepLease) -> Option<(Network, Endpoint)> {
+    let record = state.networks().get(&args.network)?;
+    let endpoint = record.endpoints.iter().find(|e| e.host_ifname == args.host_ifname)?;
+    Some((record.network.clone(), endpoint.clone()))
+}
+
+/// The records, locked. Never waits where it cannot be interrupted.
+async fn lock(host: &Host<'_, '_>) -> Result<State> {
+    loop {
+        match State::try_locked(host.kernel.cookie())? {
+            Some(state) => return Ok(state),
+            None => sleep(LOCK_INTERVAL).await,
+        }
+    }
+}
+
+/// The outcome of a future, or `None` if the end comes before.
+async fn or_end<T>(
+    end: &mut (impl Future<Output = ()> + Unpin),
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = end => None,
+        done = work => Some(done),
+    }
+}

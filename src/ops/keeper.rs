@@ -1,0 +1,126 @@
+//! Keepers: each leased address has a process that renews it and gives it back in the end. Here is
+//! how others see it: started, looked at, ended.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+
+use super::Host;
+use crate::{
+    kernel::{
+        Kernel, Link, background,
+        dhcp::{self, Leased},
+        process::{self, Ending},
+    },
+    model::{Endpoint, Keeper, Lease, LinkName, Mode, Network},
+    plan::{Change, Record, Resource, Scope, Step},
+    state::State,
+};
+
+/// How long a keeper takes to give its lease back, at the most.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A lease for the record.
+pub(super) fn lease(leased: &Leased, gateways: &[IpAddr], keeper: Option<Keeper>) -> Lease {
+    let acquired = now();
+    Lease {
+        server: leased.server,
+        router: leased.router,
+        routed: leased.router.is_some_and(|r| gateways.contains(&r.into())),
+        acquired,
+        renews: acquired + leased.renew.as_secs(),
+        expires: acquired + leased.lasts.as_secs(),
+        keeper,
+    }
+}
+
+/// Seconds of the Unix epoch.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// The link by which a network's DHCP server is reached.
+pub(super) async fn link(kernel: &Kernel, network: &Network) -> Result<Option<Link>> {
+    let name = match &network.parent {
+        // The parent of an underlay is a port of its bridge; a macvlan has no bridge.
+        Some(parent) if network.mode == Mode::Macvlan => &parent.link,
+        _ => &network.name,
+    };
+    kernel.link(name.as_str()).await
+}
+
+/// Whether it lives.
+pub(super) fn runs(keeper: Keeper) -> bool {
+    process::started(keeper.pid) == Some(keeper.started)
+}
+
+/// Starts the keeper of an endpoint's lease, if it has one and no keeper; tells whether it did.
+pub(super) async fn ensure(
+    host: &mut Host<'_, '_>,
+    state: &mut State,
+    network: &Network,
+    endpoint: &mut Endpoint,
+) -> Result<bool> {
+    let Some(lease) = &mut endpoint.lease else { return Ok(false) };
+    if lease.keeper.is_some_and(runs) {
+        return Ok(false);
+    }
+    lease.keeper = Some(start(&network.name, &endpoint.host_ifname)?);
+    host.carry_out(&vec![record(&network.name, endpoint)], state).await?;
+    Ok(true)
+}
+
+fn start(network: &LinkName, host_ifname: &LinkName) -> Result<Keeper> {
+    let arguments = ["keep-lease", network.as_str(), host_ifname.as_str()];
+    let pid = background::start(&arguments.map(Into::into)).context("cannot keep the lease")?;
+    let started = process::started(pid).context("cannot keep the lease: its keeper ended")?;
+    Ok(Keeper { pid, started })
+}
+
+/// Writes an endpoint down anew.
+pub(super) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
+    let endpoint = Endpoint { ports: Vec::new(), ..endpoint.clone() };
+    let record = Record::Endpoint { network: network.clone(), endpoint };
+    Step {
+        why: "write down until when the address is leased, and who renews it",
+        change: Change::Create(Resource::Record(record)),
+        scope: Scope::Own,
+    }
+}
+
+/// Ends the keeper of an endpoint that is gone, which gives the lease back; without one, that is
+/// done here.
+pub(super) async fn end(host: &Host<'_, '_>, network: &Network, endpoint: &Endpoint) -> Result<()> {
+    let Some(lease) = &endpoint.lease else { return Ok(()) };
+    let ending = match lease.keeper {
+        Some(keeper) => process::end(keeper.pid, keeper.started, PATIENCE)?,
+        None => Ending::NotThere,
+    };
+    match ending {
+        Ending::Ended => {}
+        Ending::NotThere => {
+            if let Some(link) = link(&host.kernel, network).await?
+                && let Some(leased) = known(endpoint, lease)
+            {
+                // If it does not get through, the lease runs out.
+                drop(dhcp::release(&link, endpoint.mac, &leased).await);
+            }
+        }
+        Ending::Stays => {
+            let pid = lease.keeper.map_or(0, |k| k.pid);
+            host.output.warn(&format!("process {pid}, which kept the lease, does not end"));
+        }
+    }
+    Ok(())
+}
+
+/// The lease that an endpoint has on record, if it has not run out.
+pub(super) fn known(endpoint: &Endpoint, lease: &Lease) -> Option<Leased> {
+    match endpoint.address(true)? {
+        IpAddr::V4(address) => Leased::known(address, lease.server),
+        IpAddr::V6(_) => None,
+    }
+}
