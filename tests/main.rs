@@ -50,6 +50,8 @@ mod spoof;
 mod traffic;
 /// Doing it again is success.
 mod twice;
+/// The host's own link in a bridge.
+mod underlay;
 /// Who else is on the wire.
 mod wire;
 

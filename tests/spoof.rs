@@ -226,18 +226,23 @@ fn a_router_advertisement() {
 }
 
 #[test]
-fn a_router_advertisement_towards_a_bridge_that_makes_no_claim_to_addresses() {
-    // An underlay's host listens to routers, so its ports have to be deaf to endpoints that say
-    // they are. Only the plan of the attachment is of interest here.
+fn a_router_advertisement_on_an_underlay() {
+    // Its host listens to routers, so its ports have to be deaf to endpoints that say they are.
     let lab = Lab::new();
-    lab.neighbour("outside").netns(&["alice", "mallory"]);
-    lab.netcord(&format!("bridge lab0 {SUBNETS}")).ok();
-    lab.sh("sed -i 's/\"mode\": *\"bridge\"/\"mode\":\"underlay\"/' $(find /run/netcord -name network-lab0.json)").ok();
-    lab.netcord("attach lab0 alice mallory --gateway none").ok();
+    lab.netns(&["outside", "alice", "mallory"]);
+    lab.sh(
+        "ip link add eth9 type veth peer name wire netns outside; ip -n outside link set wire up
+            ip addr add 10.1.0.1/24 dev eth9; ip addr add fd00:1::1/64 nodad dev eth9
+            ip link set eth9 up; sysctl -qw net.ipv6.conf.eth9.accept_ra=2",
+    )
+    .ok();
+    lab.netcord("underlay lab0 --parent eth9 --ip-range 10.1.0.0/29 --ip-range fd00:1::/125").ok();
+    lab.netcord("attach lab0 alice mallory").ok();
     for name in ["alice", "mallory"] {
         lab.until_within(name, "! ip -6 addr show tentative | grep -q .");
     }
     assert!(!has_mallory_as_router(&lab));
+    assert_eq!(lab.sh("ip -6 route show default proto ra").ok(), "", "the host does not either");
     // Nothing else is kept from them.
     lab.reaches("alice", "ping 10.1.0.3", "");
     lab.reaches("alice", "ping fd00:1::3", "");

@@ -42,13 +42,13 @@ pub struct HostAddress {
     pub flags: u32,
     /// `IFA_RT_PRIORITY`: of the route that comes with it.
     pub metric: Option<u32>,
-    /// `None`: for ever.
+    /// `None`: it was given for ever (`IFA_F_PERMANENT`).
     pub lifetime: Option<Lifetime>,
     /// `IFA_PROTO`: who made it.
     pub protocol: Option<u8>,
 }
 
-/// For how much longer an address is valid, in seconds.
+/// For how much longer an address is valid, in seconds; all ones is without an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lifetime {
     /// Until it is removed.

@@ -104,7 +104,7 @@ fn target_label(target: &Target) -> String {
 }
 
 /// Opens the endpoint's namespace by its name, if it is still there and still the same.
-fn open(host: &mut Host<'_, '_>, endpoint: &Endpoint) {
+pub(super) fn open(host: &mut Host<'_, '_>, endpoint: &Endpoint) {
     if let Ok(Some(netns)) = Netns::of_name(&endpoint.netns)
         && netns.cookie() == endpoint.cookie
     {

@@ -8,6 +8,7 @@ mod lab;
 mod run;
 mod scenario;
 mod snapshot;
+mod stream;
 mod talk;
 
 pub(crate) use engines::EngineHost;

@@ -91,7 +91,7 @@ impl Lab {
         }
     }
 
-    fn talk(&self, place: &str, role: &str) -> std::process::Command {
+    pub(super) fn talk(&self, place: &str, role: &str) -> std::process::Command {
         let own = env::current_exe().unwrap();
         let own = own.to_str().unwrap();
         let test = concat!(module_path!(), "::in_a_namespace");
@@ -128,8 +128,16 @@ fn in_a_namespace() {
                 println!("answer: {answer}");
             }
         }
+        ["echo", address] => super::stream::echo(address),
+        ["stream", to] => super::stream::stream(to),
         _ => panic!("{role}"),
     }
+}
+
+/// Says a line that whoever reads sees at once.
+pub(super) fn say(line: &str) {
+    println!("{line}");
+    std::io::stdout().flush().unwrap();
 }
 
 fn serve(name: &str, addresses: &[&str]) {

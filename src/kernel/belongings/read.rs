@@ -30,9 +30,6 @@ use crate::{
     },
 };
 
-/// A lifetime without end (`INFINITY_LIFE_TIME`).
-const FOR_EVER: u32 = u32::MAX;
-
 /// The kernel counts a route's rest of life in hundredths of a second (`USER_HZ`).
 const TICKS: u32 = 100;
 
@@ -84,8 +81,7 @@ fn address(link: &Link, message: &AddressMessage) -> Result<Option<HostAddress>>
             AddressAttribute::Flags(found) => flags = *found,
             AddressAttribute::RoutePriority(priority) => metric = Some(*priority),
             AddressAttribute::CacheInfo(CacheInfo { ifa_valid, ifa_preferred, .. }) => {
-                lifetime = (*ifa_valid != FOR_EVER || *ifa_preferred != FOR_EVER)
-                    .then_some(Lifetime { valid: *ifa_valid, preferred: *ifa_preferred });
+                lifetime = Some(Lifetime { valid: *ifa_valid, preferred: *ifa_preferred });
             }
             AddressAttribute::Protocol(by) => protocol = Some(*by),
             other => return Err(unknown(&format!("an address of `{}`", link.name), other)),
@@ -103,7 +99,8 @@ fn address(link: &Link, message: &AddressMessage) -> Result<Option<HostAddress>>
         scope: message.header.scope.into(),
         flags: (flags & settable(ip)).bits(),
         metric,
-        lifetime,
+        // What a router announces may have no end, and still is not for ever.
+        lifetime: lifetime.filter(|_| !flags.contains(AddressFlags::Permanent)),
         protocol: protocol.map(u8::from).filter(|p| *p != 0),
     }))
 }

@@ -8,7 +8,7 @@ use super::parent_of;
 use crate::{
     kernel::clock,
     model::{Belongings, LinkName, Network},
-    ops::{Host, removal},
+    ops::{Host, detach, keeper, removal},
     plan::{self, Moved, Plan, Resource, Underlay},
     state::State,
 };
@@ -34,8 +34,10 @@ pub(in crate::ops) async fn undo(
     let record = state.networks().get(&network.name);
     let endpoints = record.map(|record| record.endpoints.clone()).unwrap_or_default();
     for endpoint in &endpoints {
+        detach::open(host, endpoint);
         let plan = removal::endpoint(&host.kernel, state, network, endpoint);
         host.carry_out(&plan, state).await?;
+        keeper::end(host, network, endpoint).await?;
     }
     let plan = removal(host, state, network).await?;
     host.carry_out(&plan, state).await?;

@@ -1,0 +1,501 @@
+//! Underlay: the host's own network, without losing it. The physical network is a switch with the
+//! host, a router and another host on it, each a namespace.
+
+#![expect(clippy::disallowed_types, reason = "tests run programs")]
+
+use std::process::{Command, Stdio};
+
+use crate::support::{Lab, NETCORD, Run};
+
+const UNDERLAY: &str = "underlay mydr0 --parent eth0 --ip-range 192.0.2.64/27 --takeover";
+
+/// The host's `eth0` is 192.0.2.1 and `2001:db8::1`; `router` is .254 and `fe80::fe`, `other` .2.
+/// Behind the router are 203.0.113.1 and `2001:db8:99::1`.
+fn physical() -> Lab {
+    let lab = Lab::new();
+    lab.sh("ip netns add switch; ip -n switch link add sw type bridge; ip -n switch link set sw up
+            plug() { ip -n switch link set $1 master sw up; }
+            for name in router other; do
+                ip netns add $name; ip -n $name link set lo up
+                ip link add port-$name netns switch type veth peer name eth0 netns $name
+                ip -n $name link set eth0 addrgenmode none; plug port-$name
+            done
+            ip link add eth0 type veth peer name port-host netns switch
+            ip link set eth0 addrgenmode none; plug port-host
+            ip -n router addr add 192.0.2.254/24 dev eth0; ip -n router addr add fe80::fe/64 nodad dev eth0
+            ip -n router addr add 2001:db8::fe/64 nodad dev eth0; ip -n router link set eth0 up
+            ip -n router addr add 203.0.113.1/32 dev lo; ip -n router addr add 2001:db8:99::1/128 dev lo
+            ip -n other addr add 192.0.2.2/24 dev eth0; ip -n other addr add 2001:db8::2/64 nodad dev eth0
+            ip -n other addr add fe80::2/64 nodad dev eth0; ip -n other link set eth0 up
+            ip addr add 192.0.2.1/24 brd + dev eth0; ip addr add 2001:db8::1/64 nodad dev eth0
+            ip addr add fe80::1/64 nodad dev eth0; ip link set eth0 up
+            ip route add default via 192.0.2.254 metric 100; ip -6 route add default via fe80::fe dev eth0")
+        .ok();
+    for address in ["192.0.2.2", "203.0.113.1", "2001:db8::2", "2001:db8:99::1"] {
+        lab.until(&format!("ping -qc1 -W1 {address}"));
+    }
+    lab
+}
+
+fn reaches_everybody(lab: &Lab, from: &str) {
+    for address in ["192.0.2.2", "203.0.113.1", "2001:db8::2", "2001:db8:99::1"] {
+        lab.until_within(from, &format!("ping -qc1 -W1 {address}"));
+    }
+}
+
+/// Waits until the network is gone, by whomever.
+fn until_undone(lab: &Lab) {
+    lab.until("test ! -e /sys/class/net/mydr0");
+    lab.until("test -z \"$(find /run/netcord -name 'network-mydr0.json')\"");
+}
+
+#[test]
+fn connections_live_through_the_move_and_back() {
+    let lab = physical();
+    lab.echo("router", "[::]:7");
+    lab.echo("host", "[::]:9");
+    let streams = || {
+        [
+            ("out, IPv4", lab.stream("host", "203.0.113.1:7")),
+            ("out, IPv6", lab.stream("host", "[2001:db8:99::1]:7")),
+            ("in, IPv4", lab.stream("router", "192.0.2.1:9")),
+            ("in, IPv6", lab.stream("router", "[2001:db8::1]:9")),
+        ]
+    };
+    let before = lab.snapshot();
+    let through_both = streams();
+    lab.netcord(UNDERLAY).ok();
+    for (what, stream) in streams() {
+        stream.lives(&format!("{what}, made after the move"));
+    }
+    lab.netcord("rm mydr0").ok();
+    for (what, stream) in through_both {
+        stream.lives(what);
+    }
+    before.assert_same(&lab.snapshot(), "given back");
+}
+
+#[test]
+fn endpoints_are_in_the_physical_network_and_leave_no_trace_in_it() {
+    let lab = physical();
+    lab.netns(&["web", "db"]);
+    let before = lab.snapshot();
+    lab.netcord(UNDERLAY).ok();
+    let given = lab.netcord("attach mydr0 web").ok();
+    assert_eq!(given, "192.0.2.64", "the first of the range");
+    assert_eq!(
+        lab.netcord("attach mydr0 db --ip 192.0.2.70 --ip 2001:db8::70").ok(),
+        "192.0.2.70\n2001:db8::70"
+    );
+    reaches_everybody(&lab, "db");
+    lab.until_within("web", "ping -qc1 -W1 203.0.113.1");
+    for from in ["host", "router", "other", "web"] {
+        lab.until_within(from, "ping -qc1 -W1 192.0.2.70");
+    }
+    lab.until_within("other", "ping -qc1 -W1 2001:db8::70");
+    lab.netcord("rm mydr0").fails(4, &["has endpoints: web, db", "netcord detach mydr0 web db"]);
+    lab.netcord("publish web 8080:80").fails(4, &["is the physical one", "its own address"]);
+    lab.netcord("detach mydr0 web db").ok();
+    lab.netcord("rm mydr0").ok();
+    before.assert_same(&lab.snapshot(), "given back after containers came and went");
+}
+
+#[test]
+fn an_address_is_given_by_who_runs_the_network_or_out_of_the_range() {
+    let lab = physical();
+    lab.netns(&["web"]);
+    lab.netcord("underlay mydr0 --parent eth0 --takeover").ok();
+    lab.netcord("attach mydr0 web")
+        .fails(2, &["no range of addresses to choose from", "--ip-range"]);
+    lab.netcord("attach mydr0 web --ip 192.0.2.2").fails(4, &["address 192.0.2.2 is taken by"]);
+    lab.netcord("attach mydr0 web --ip 192.0.2.1").fails(4, &["is taken by bridge `mydr0`"]);
+    lab.netcord("attach mydr0 web --ip 192.0.2.254").fails(4, &["is taken by"]);
+    assert_eq!(lab.netcord("attach mydr0 web --ip 192.0.2.9").ok(), "192.0.2.9");
+}
+
+#[test]
+fn bridged_frames_pass_where_the_policy_is_drop() {
+    let lab = physical();
+    lab.netns(&["web"]);
+    lab.sh("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP").ok();
+    for switch in [0, 1] {
+        lab.sh(&format!(
+            "for f in iptables ip6tables arptables; do
+                 sysctl -qw net.bridge.bridge-nf-call-$f={switch}
+             done"
+        ))
+        .ok();
+        lab.netcord(UNDERLAY).ok();
+        lab.netcord("attach mydr0 web --ip 192.0.2.70 --ip 2001:db8::70").ok();
+        reaches_everybody(&lab, "web");
+        lab.until_within("other", "ping -qc1 -W1 192.0.2.70");
+        lab.netcord("detach mydr0 web").ok();
+        lab.netcord("rm mydr0").ok();
+        let rules = lab.sh("iptables -S; ip6tables -S").ok();
+        assert!(!rules.contains("NETCORD"), "{rules}");
+    }
+}
+
+#[test]
+fn without_a_confirmation_it_is_undone() {
+    let lab = physical();
+    let before = lab.snapshot();
+    let run = lab.netcord(&format!("{UNDERLAY} --confirm 1")).exits(0);
+    assert!(run.stderr.contains("netcord confirm mydr0"), "{}", run.stderr);
+    until_undone(&lab);
+    before.assert_same(&lab.snapshot(), "undone");
+    reaches_everybody(&lab, "host");
+    lab.netcord("confirm").fails(3, &["no underlay network waits", "as it was before"]);
+    lab.netcord("confirm mydr0").fails(3, &["no network `mydr0`"]);
+}
+
+#[test]
+fn endpoints_that_came_meanwhile_are_detached_when_it_is_undone() {
+    let lab = physical();
+    lab.netns(&["web"]);
+    let before = lab.snapshot();
+    lab.netcord(&format!("{UNDERLAY} --confirm 3")).ok();
+    lab.netcord("attach mydr0 web").ok();
+    until_undone(&lab);
+    before.assert_same(&lab.snapshot(), "undone, with its endpoints");
+}
+
+#[test]
+fn the_watchdog_outlives_the_shell_and_its_hangup() {
+    let lab = physical();
+    let before = lab.snapshot();
+    // The shell, its children and its whole process group get what a lost connection brings.
+    let script = format!("{NETCORD} {UNDERLAY} --confirm 1; kill -HUP 0; kill -KILL 0");
+    let run = lab.command("setsid").args(["--wait", "sh", "-c", &script]).output().unwrap();
+    assert!(!run.status.success(), "the shell was killed");
+    until_undone(&lab);
+    before.assert_same(&lab.snapshot(), "undone");
+}
+
+#[test]
+fn what_is_confirmed_stays() {
+    let lab = physical();
+    lab.netcord(&format!("{UNDERLAY} --confirm 1")).ok();
+    assert_eq!(lab.netcord("confirm").ok(), "mydr0");
+    lab.until("! pgrep -f '[n]etcord watchdog'");
+    let deadline: u64 = lab.sh("cut -d. -f1 /proc/uptime").ok().parse().unwrap();
+    lab.until(&format!("test $(cut -d. -f1 /proc/uptime) -gt {}", deadline + 2));
+    lab.sh("ip link show mydr0; ip addr show dev mydr0 | grep -q 192.0.2.1/24").ok();
+    // Again is success.
+    lab.netcord("confirm mydr0").ok();
+    assert!(lab.netcord("--format json confirm").ok().contains("\"changed\":false"));
+}
+
+#[test]
+fn a_killed_watchdog_is_replaced_by_the_next_command() {
+    let lab = physical();
+    let before = lab.snapshot();
+    lab.netcord(&format!("{UNDERLAY} --confirm 1")).ok();
+    lab.sh("pkill -KILL -f '[n]etcord watchdog'").ok();
+    let now: u64 = lab.sh("cut -d. -f1 /proc/uptime").ok().parse().unwrap();
+    lab.until(&format!("test $(cut -d. -f1 /proc/uptime) -gt {}", now + 1));
+    let run = lab.netcord("prune").exits(0);
+    assert!(run.stderr.contains("not confirmed in time"), "{}", run.stderr);
+    before.assert_same(&lab.snapshot(), "undone");
+}
+
+#[test]
+fn a_killed_run_is_undone_by_its_watchdog() {
+    let lab = physical();
+    let before = lab.snapshot();
+    // At the first request that makes a route: in the middle of everything.
+    let trace = "strace -qq -o /dev/null -e trace=rename -e inject=rename:signal=SIGKILL:when=2";
+    lab.sh(&format!("{trace} {NETCORD} {UNDERLAY} || true")).ok();
+    until_undone(&lab);
+    lab.until("! pgrep -f '[n]etcord watchdog'");
+    before.assert_same(&lab.snapshot(), "undone");
+    reaches_everybody(&lab, "host");
+}
+
+#[test]
+fn on_a_terminal_it_asks_for_a_confirmation() {
+    let lab = physical();
+    let on_terminal = |words: &str| -> Run {
+        let script = format!("script -qec '{NETCORD} {words}' /dev/null </dev/null");
+        lab.sh(&script).exits(0)
+    };
+    let said = on_terminal(&format!("{UNDERLAY} --no-confirm")).stdout;
+    assert!(!said.contains("netcord confirm"), "{said}");
+    lab.netcord("rm mydr0").ok();
+    let said = on_terminal(UNDERLAY).stdout;
+    assert!(said.contains("it is undone in 60 seconds"), "{said}");
+    lab.sh("pgrep -f '[n]etcord watchdog'").ok();
+    lab.netcord("confirm mydr0").ok();
+}
+
+#[test]
+fn who_could_be_cut_off_must_want_it() {
+    let lab = physical();
+    let before = lab.snapshot();
+    lab.netcord("underlay mydr0 --parent eth0")
+        .fails(4, &["`eth0` carries the host's default route (via 192.0.2.254)", "--takeover"]);
+    lab.sh("ip route del default; ip -6 route del default").ok();
+    // In the environment, or, as sudo takes it away, in that of who started it.
+    for script in [
+        format!(
+            "SSH_CONNECTION='192.0.2.2 4711 192.0.2.1 22' {NETCORD} underlay mydr0 --parent eth0"
+        ),
+        format!(
+            "SSH_CONNECTION='192.0.2.2 4711 192.0.2.1 22' sh -c 'env -u SSH_CONNECTION {NETCORD} \
+             underlay mydr0 --parent eth0; exit $?'"
+        ),
+    ] {
+        lab.sh(&script).fails(4, &["your SSH connection from 192.0.2.2 comes by `eth0`"]);
+    }
+    // By another link nobody is cut off.
+    let elsewhere = "SSH_CONNECTION='127.0.0.1 4711 127.0.0.1 22'";
+    lab.sh(&format!("{elsewhere} {NETCORD} underlay mydr0 --parent eth0")).ok();
+    lab.netcord("rm mydr0").ok();
+    lab.sh("ip route add default via 192.0.2.254 metric 100; ip -6 route add default via fe80::fe dev eth0")
+        .ok();
+    before.assert_same(&lab.snapshot(), "given back");
+}
+
+#[test]
+fn a_link_that_cannot_be_taken_over_is_left_alone() {
+    let lab = physical();
+    lab.sh("ip link add br0 type bridge; ip link add p0 type veth peer name p1
+            ip link set p0 master br0 up; ip link set p1 up
+            ip link add down0 type veth peer name down1
+            ip link add base0 type veth peer name base1; ip link set base0 up; ip link set base1 up
+            ip link add upper0 link base0 type macvlan
+            ip tuntap add tun0 mode tun; ip link set tun0 up")
+        .ok();
+    let before = lab.snapshot();
+    for (parent, code, words) in [
+        ("lo", 2, "keeps for itself"),
+        ("eht0", 3, "did you mean `eth0`?"),
+        ("br0", 4, "a bridge itself"),
+        ("p0", 4, "a port of `br0`"),
+        ("down0", 4, "down, or has no carrier"),
+        ("base0", 4, "`upper0` is on top of it"),
+        ("tun0", 4, "no Ethernet"),
+        ("eth0.100", 6, "modprobe 8021q"),
+    ] {
+        lab.netcord(&format!("underlay mydr0 --parent {parent} --takeover")).fails(code, &[words]);
+    }
+    lab.netcord("underlay br0 --parent eth0 --takeover").fails(4, &["is not netcord's"]);
+    lab.netcord("underlay mydr0 --parent eth0 --takeover --ip-range 198.51.100.0/27")
+        .fails(2, &["ip-range 198.51.100.0/27 is not inside subnet 192.0.2.0/24"]);
+    before.assert_same(&lab.snapshot(), "refusals change nothing");
+}
+
+#[test]
+fn what_could_not_be_given_back_is_not_moved() {
+    let lab = physical();
+    lab.sh("ip nexthop add id 7 via 192.0.2.2 dev eth0; ip route add 198.51.100.0/24 nhid 7").ok();
+    let before = lab.snapshot();
+    lab.netcord(UNDERLAY).fails(4, &["the route to 198.51.100.0/24", "netcord does not know"]);
+    before.assert_same(&lab.snapshot(), "a refusal changes nothing");
+}
+
+#[test]
+fn it_must_be_as_was_asked_for() {
+    let lab = physical();
+    lab.netcord(UNDERLAY).ok();
+    let json = lab.netcord(&format!("--format json {UNDERLAY}")).ok();
+    assert!(json.contains("\"changed\":false"), "{json}");
+    lab.netcord("underlay mydr0 --parent eth0 --ip-range 192.0.2.128/27")
+        .fails(4, &["ip-range is 192.0.2.64/27, not 192.0.2.128/27"]);
+    lab.netcord("underlay mydr0 --parent eth0 --isolate").fails(4, &["isolate is false, not true"]);
+    lab.netcord("bridge mydr0").fails(4, &["mydr0"]);
+    lab.netcord("create -d underlay mydr0 --parent eth0 --takeover").ok();
+}
+
+#[test]
+fn what_was_changed_since_goes_back_too() {
+    let lab = physical();
+    lab.netcord(UNDERLAY).ok();
+    // An address that came, a route that went, and one that somebody put back on the link.
+    lab.sh("ip addr add 192.0.2.20/24 dev mydr0; ip addr add 2001:db8::20/64 nodad dev mydr0
+            ip route add 198.51.100.0/24 via 192.0.2.2; ip -6 route del default
+            ip addr add 192.0.2.30/24 dev eth0")
+        .ok();
+    let again = lab.netcord(&format!("--format json {UNDERLAY}")).ok();
+    assert!(again.contains("\"changed\":true"), "{again}");
+    lab.sh(
+        "ip addr show dev mydr0 | grep -q 192.0.2.30; ! ip addr show dev eth0 | grep -q 192.0.2.30",
+    )
+    .ok();
+    lab.netcord("rm mydr0").ok();
+    lab.sh("for a in 192.0.2.1 192.0.2.20 192.0.2.30 2001:db8::20; do
+                ip addr show dev eth0 | grep -q \" $a/\"
+            done
+            ip route show 198.51.100.0/24 | grep -q 'dev eth0'; test -z \"$(ip -6 route show default)\"")
+        .ok();
+}
+
+#[test]
+fn lost_records_do_not_keep_the_link() {
+    let lab = physical();
+    let before = lab.snapshot();
+    lab.netcord(&format!("{UNDERLAY} --isolate --no-spoof")).ok();
+    lab.sh("rm -r /run/netcord").ok();
+    let shown = lab.netcord("inspect mydr0").ok();
+    for part in
+        ["\"mode\": \"underlay\"", "\"link\": \"eth0\"", "\"isolate\": true", "\"no_spoof\": true"]
+    {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    lab.netcord("rm mydr0").ok();
+    before.assert_same(&lab.snapshot(), "given back without a record");
+}
+
+#[test]
+fn limited_lifetimes_stay_limited() {
+    let lab = physical();
+    lab.sh("ip addr add 192.0.2.40/24 dev eth0 valid_lft 900 preferred_lft 400
+            ip addr add 2001:db8:4::40/64 dev eth0 valid_lft 900 preferred_lft 400 nodad")
+        .ok();
+    let before = lab.snapshot();
+    let lifetimes = |link: &str| {
+        let script = format!(
+            "ip addr show dev {link} | grep -A1 -E ' (192.0.2.40|2001:db8:4::40)/' | grep valid_lft"
+        );
+        let text = lab.sh(&script).ok();
+        let seconds: Vec<u32> = text
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        assert_eq!(seconds.len(), 4, "{text}");
+        for (left, of) in seconds.iter().zip([900, 400, 900, 400]) {
+            assert!((of - 60..=of).contains(left), "{text}");
+        }
+    };
+    lab.netcord(UNDERLAY).ok();
+    lifetimes("mydr0");
+    lab.netcord("rm mydr0").ok();
+    lifetimes("eth0");
+    before.assert_same(&lab.snapshot(), "given back");
+}
+
+#[test]
+fn the_router_goes_on_being_heard_and_an_endpoint_is_not() {
+    let lab = physical();
+    lab.netns(&["web"]);
+    lab.sh("ip -6 route del default; sysctl -qw net.ipv6.conf.eth0.accept_ra=1").ok();
+    lab.start(
+        "ip netns exec router sh -c 'sysctl -qw net.ipv6.conf.all.forwarding=1
+         exec dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=eth0 --pid-file= \
+             --enable-ra --dhcp-range=2001:db8:7::,ra-only,64,5m --ra-param=eth0,4,60 --leasefile-ro'",
+    );
+    lab.sh("ip -n router addr add 2001:db8:7::1/64 nodad dev eth0").ok();
+    let learned = |link: &str| {
+        format!(
+            "ip -6 route show default proto ra | grep -q 'dev {link}' && \
+             ip -6 addr show dev {link} | grep -q '2001:db8:7:.*dynamic'"
+        )
+    };
+    lab.until(&learned("eth0"));
+    lab.netcord(UNDERLAY).ok();
+    lab.sh(&learned("mydr0")).ok();
+    // It is refreshed, so it is heard by the bridge: what was learned anew lives longer than that.
+    let life =
+        "ip -6 route show default dev mydr0 proto ra | grep -o 'expires [0-9]*' | cut -d' ' -f2";
+    let before: u32 = lab.sh(life).ok().parse().unwrap();
+    lab.until(&format!("test \"$({life})\" -lt {before}"));
+    lab.until(&format!("test \"$({life})\" -ge {before}"));
+    // The same program inside an endpoint is heard by nobody.
+    lab.netcord("attach mydr0 web --ip 192.0.2.70 --ip 2001:db8:7::70").ok();
+    lab.start(
+        "ip netns exec web sh -c 'sysctl -qw net.ipv6.conf.all.forwarding=1; ip addr add 2001:db8:666::1/64 nodad dev eth0
+         exec dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=eth0 --pid-file= \
+             --enable-ra --dhcp-range=2001:db8:666::,ra-only,64,5m --ra-param=eth0,high,4,60 --leasefile-ro'",
+    );
+    lab.sh("sysctl -qw net.ipv6.conf.mydr0.accept_ra=2").ok();
+    // Until the honest router has spoken three times more.
+    for _ in 0..3 {
+        let now: u32 = lab.sh(life).ok().parse().unwrap();
+        lab.until(&format!("test \"$({life})\" -lt {now}"));
+        lab.until(&format!("test \"$({life})\" -ge {now}"));
+    }
+    let routes = lab.sh("ip -6 route show default; ip -6 addr show dev mydr0").ok();
+    assert!(!routes.contains("2001:db8:666:"), "{routes}");
+}
+
+#[test]
+fn the_server_of_the_physical_network_gives_addresses() {
+    let lab = physical();
+    lab.netns(&["web"]);
+    lab.start(
+        "ip netns exec router dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=eth0 --no-ping \
+         --pid-file= --dhcp-range=192.0.2.100,192.0.2.120,2m --dhcp-leasefile=/run/leases \
+         --dhcp-option=option:router,192.0.2.254",
+    );
+    lab.until_within("router", "ss -Hlun sport = :67 | grep -q .");
+    let before = lab.snapshot();
+    lab.netcord(UNDERLAY).ok();
+    let address = lab.netcord("attach mydr0 web --dhcp").ok();
+    assert!(address.starts_with("192.0.2.1"), "{address}");
+    lab.until_within("web", "ping -qc1 -W1 203.0.113.1");
+    assert!(lab.netcord("ps").ok().contains("(dhcp)"));
+    lab.sh(&format!("grep -q ' {address} ' /run/leases")).ok();
+    lab.netcord("detach mydr0 web").ok();
+    lab.until(&format!("! grep -q ' {address} ' /run/leases"));
+    lab.netcord("rm mydr0").ok();
+    before.assert_same(&lab.snapshot(), "given back");
+}
+
+#[test]
+fn who_manages_the_link_is_named_with_what_it_will_do() {
+    let lab = physical();
+    // A real client that keeps a lease.
+    lab.start(
+        "ip netns exec router dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=eth0 \
+         --no-ping --pid-file= --dhcp-range=192.0.2.100,192.0.2.120,2m --leasefile-ro",
+    );
+    lab.until_within("router", "ss -Hlun sport = :67 | grep -q .");
+    lab.start("exec busybox udhcpc -f -i eth0 -s /bin/true");
+    lab.until("pgrep -f '[u]dhcpc -f -i eth0'");
+    let index = lab.sh("cat /sys/class/net/eth0/ifindex").ok();
+    let warned = |words: &[&str]| {
+        let run = lab.netcord(&format!("--dry-run {UNDERLAY}")).exits(0);
+        for part in words {
+            assert!(run.stderr.contains(part), "`{part}` in: {}", run.stderr);
+        }
+    };
+    warned(&["udhcpc (process ", "keeps the lease of `eth0`", "run `udhcpc mydr0`"]);
+    lab.sh("pkill -f '[u]dhcpc -f'").ok();
+    // Those that cannot be run here are known by the files that they document.
+    lab.sh(&format!(
+        "mkdir -p /run/NetworkManager/devices; printf '[device]\\nmanaged=true\\n' > /run/NetworkManager/devices/{index}"
+    ))
+    .ok();
+    warned(&[
+        "NetworkManager manages `eth0`",
+        "nmcli device set eth0 managed no",
+        "type bridge ifname mydr0",
+    ]);
+    lab.sh("rm -r /run/NetworkManager").ok();
+    lab.sh(&format!(
+        "mkdir -p /run/systemd/netif/links
+         printf 'ADMIN_STATE=configured\\nNETWORK_FILE=/etc/systemd/network/lan.network\\n' > /run/systemd/netif/links/{index}"
+    ))
+    .ok();
+    warned(&[
+        "systemd-networkd manages `eth0`",
+        "removes routes that it did not make",
+        "/etc/systemd/network/lan.network",
+    ]);
+    lab.sh(&format!("echo ADMIN_STATE=unmanaged > /run/systemd/netif/links/{index}")).ok();
+    let run = lab.netcord(&format!("--dry-run {UNDERLAY}")).exits(0);
+    assert!(!run.stderr.contains("warning"), "{}", run.stderr);
+    lab.sh("mkdir -p /run/network; echo eth0=eth0 > /run/network/ifstate").ok();
+    warned(&["ifupdown manages `eth0`", "bridge_ports eth0"]);
+}
+
+#[test]
+fn its_own_flags_are_of_its_driver_only() {
+    let lab = physical();
+    lab.netcord("create mydr0 --takeover").fails(2, &["--takeover is not of the driver bridge"]);
+    lab.netcord("create -d underlay mydr0").fails(2, &["--parent"]);
+    lab.netcord("create -d underlay mydr0 --parent eth0 --internal").fails(2, &["--internal"]);
+    lab.netcord(&format!("{UNDERLAY} --confirm 5 --no-confirm")).exits(2);
+    let output = Command::new(NETCORD).args(["watchdog"]).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "not for people, and safe from them");
+}
