@@ -1,7 +1,11 @@
 //! Underlay: the host's own network, without losing it. The physical network is a switch with the
 //! host, a router and another host on it, each a namespace.
 
-#![expect(clippy::disallowed_types, reason = "tests run programs")]
+#![expect(
+    clippy::disallowed_types,
+    clippy::zombie_processes,
+    reason = "tests run programs, which end with their host"
+)]
 
 use std::process::{Command, Stdio};
 
