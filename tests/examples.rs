@@ -10,7 +10,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 fn the_examples_do_what_they_say() {
     let lab = Lab::new();
     let bin = NETCORD.rsplit_once('/').unwrap().0;
-    for name in ["demo", "null-mode", "bridge-and-nat", "share-a-stack"] {
+    for name in ["demo", "null-mode", "bridge-and-nat", "share-a-stack", "underlay"] {
         lab.sh(&format!("PATH={bin}:$PATH sh {ROOT}/examples/{name}.sh")).ok();
     }
 }

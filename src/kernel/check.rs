@@ -19,7 +19,7 @@ impl Kernel {
                 !self.is_there(port).await.unwrap_or(true)
             }
             // What is so already was left out when the plan was made.
-            Change::Delete(Resource::Flows(_) | Resource::Moved(_) | Resource::Keeper(_)) => false,
+            Change::Delete(Resource::Flows(_) | Resource::Moved(_) | Resource::Carrier(_)) => false,
             Change::Delete(resource) => !self.is_there(resource).await.unwrap_or(true),
         }
     }
@@ -28,8 +28,8 @@ impl Kernel {
         Ok(match resource {
             Resource::Record(_) => true,
 
-            Resource::Keeper(keeper) => {
-                link::get(&self.rtnl, keeper.port.as_str()).await?.is_some()
+            Resource::Carrier(carrier) => {
+                link::get(&self.rtnl, carrier.port.as_str()).await?.is_some()
             }
             Resource::Moved(Moved::Port { link, bridge }) => {
                 let bridge = link::get(&self.rtnl, bridge.as_str()).await?;

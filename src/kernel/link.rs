@@ -19,7 +19,7 @@ use super::{netns::Netns, rtnl::Rtnl};
 use crate::{
     error::{Error, Kind},
     model::{LinkName, Mac},
-    plan::{ALIAS_PREFIX, Keeper, LINK_GROUP, PortFlag, Veth},
+    plan::{ALIAS_PREFIX, Carrier, LINK_GROUP, PortFlag, Veth},
 };
 
 /// What a link is, as far as netcord cares.
@@ -232,14 +232,14 @@ pub(super) async fn create_veth(rtnl: &Rtnl, netns: &Netns, veth: &Veth) -> Resu
 
 /// Makes a cable with both ends here. Equivalent to `ip link add PORT master BRIDGE group GROUP type
 /// veth peer name LOOSE`.
-pub(super) async fn create_keeper(rtnl: &Rtnl, keeper: &Keeper) -> Result<bool> {
-    let bridge = index(rtnl, keeper.bridge.as_str()).await?;
+pub(super) async fn create_carrier(rtnl: &Rtnl, carrier: &Carrier) -> Result<bool> {
+    let bridge = index(rtnl, carrier.bridge.as_str()).await?;
     let loose = message([
-        LinkAttribute::IfName(keeper.loose.to_string()),
+        LinkAttribute::IfName(carrier.loose.to_string()),
         LinkAttribute::Group(LINK_GROUP),
     ]);
     let port = message([
-        LinkAttribute::IfName(keeper.port.to_string()),
+        LinkAttribute::IfName(carrier.port.to_string()),
         LinkAttribute::Controller(bridge),
         LinkAttribute::Group(LINK_GROUP),
         LinkAttribute::LinkInfo(vec![

@@ -145,7 +145,7 @@ impl Kernel {
             Resource::Alias { netns, link, alias } => {
                 link::set_alias(self.at(netns)?, link, alias).await?
             }
-            Resource::Keeper(keeper) => link::create_keeper(&self.rtnl, keeper).await?,
+            Resource::Carrier(carrier) => link::create_carrier(&self.rtnl, carrier).await?,
             Resource::Ready { link } => {
                 self.ready(link).await?;
                 false
@@ -201,7 +201,7 @@ impl Kernel {
             Resource::Alias { netns, link, .. } => {
                 link::set_alias(self.at(netns)?, link, "").await?
             }
-            Resource::Keeper(keeper) => link::delete(&self.rtnl, &keeper.port).await?,
+            Resource::Carrier(carrier) => link::delete(&self.rtnl, &carrier.port).await?,
             Resource::Moved(_) => return Ok(self.apply_moved(&[change]).await?.remove(0)),
             Resource::Port { link, flag } => link::set_port(&self.rtnl, link, *flag, false).await?,
             Resource::Ingress { link } => guard::delete_ingress(&self.rtnl, link).await?,

@@ -53,7 +53,7 @@ impl LinkName {
     }
 
     /// The two ends of a cable that belongs to a bridge of this name: derived, and recognisable.
-    pub fn keeper_names(&self) -> [Self; 2] {
+    pub fn carrier_names(&self) -> [Self; 2] {
         let hash = stable_hash(&[self.0.as_bytes()]) & 0xff_ffff_ffff;
         ["nck", "ncl"].map(|prefix| Self::derived(format!("{prefix}{hash:010x}")))
     }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Change, Family, Flows, GUARD, Keeper, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule,
+    Carrier, Change, Family, Flows, GUARD, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule,
     Scope, Step, Veth,
 };
 use crate::model::{LinkName, NamedNetns, Route, Source, Vlan};
@@ -30,10 +30,10 @@ pub fn command(step: &Step) -> Option<String> {
         }
         Resource::Veth(pair) if create => veth(pair),
         Resource::Veth(pair) => format!("ip link del {}", pair.host),
-        Resource::Keeper(Keeper { bridge, port, loose }) if create => format!(
+        Resource::Carrier(Carrier { bridge, port, loose }) if create => format!(
             "ip link add {port} master {bridge} group {LINK_GROUP} type veth peer name {loose}"
         ),
-        Resource::Keeper(Keeper { port, .. }) => format!("ip link del {port}"),
+        Resource::Carrier(Carrier { port, .. }) => format!("ip link del {port}"),
         Resource::Ready { link } => format!(
             "until [ \"$(cat /sys/class/net/{link}/operstate)\" != down ] && \
              [ -z \"$(ip -6 addr show dev {link} tentative)\" ]; do sleep 0.01; done"

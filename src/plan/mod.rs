@@ -35,7 +35,7 @@ pub use moved::Moved;
 pub use netns::{lo_up, name};
 pub use network::create;
 pub use publish::publish;
-pub use underlay::{Keeper, Switch, Underlay, underlay, without_keeper};
+pub use underlay::{Carrier, Switch, Underlay, underlay, without_carrier};
 
 /// Steps, in the order in which they are done.
 pub type Plan = Vec<Step>;
@@ -105,7 +105,7 @@ pub enum Resource {
         vlan: Vlan,
     },
     /// A cable that gives a bridge carrier; its ends are down.
-    Keeper(Keeper),
+    Carrier(Carrier),
     /// A link that carries, with addresses that answer: it is waited for.
     Ready {
         /// The link, on the host.

@@ -48,7 +48,7 @@ pub fn underlay(underlay: &Underlay<'_>) -> Plan {
     let there = belongings.moved(parent, bridge);
     let mut plan = bridge_like(underlay);
     if plug {
-        plan.extend(carrier(bridge));
+        plan.extend(with_carrier(bridge));
     }
     plan.push(Step::create(
         "a link carries nothing until it is up",
@@ -64,7 +64,7 @@ pub fn underlay(underlay: &Underlay<'_>) -> Plan {
     plan.extend(cut(parent, bridge, belongings, &there));
     if plug {
         let why = "the link carries the bridge now";
-        plan.push(Step::delete(why, Resource::Keeper(Keeper::of(bridge))).until(Scope::Run));
+        plan.push(Step::delete(why, Resource::Carrier(Carrier::of(bridge))).until(Scope::Run));
         let value = underlay.switches.iter().find(|s| s.family == "ipv6" && s.name == ACCEPT_DAD);
         let value = value.map_or(Cow::Borrowed("1"), |s| s.value.clone().into());
         let why = "as the link had it";
@@ -120,7 +120,7 @@ fn bridge_like(underlay: &Underlay<'_>) -> Plan {
 
 /// A cable with both ends here, one of them in a bridge, so that the bridge has carrier.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keeper {
+pub struct Carrier {
     /// The bridge.
     pub bridge: LinkName,
     /// The end in the bridge.
@@ -129,25 +129,28 @@ pub struct Keeper {
     pub loose: LinkName,
 }
 
-impl Keeper {
+impl Carrier {
     fn of(bridge: &LinkName) -> Self {
-        let [port, loose] = bridge.keeper_names();
+        let [port, loose] = bridge.carrier_names();
         Self { bridge: bridge.clone(), port, loose }
     }
 }
 
 /// Takes the cable away that a run left behind.
-pub fn without_keeper(network: &Network) -> Step {
-    Step::delete("nothing needs its carrier any more", Resource::Keeper(Keeper::of(&network.name)))
+pub fn without_carrier(network: &Network) -> Step {
+    Step::delete(
+        "nothing needs its carrier any more",
+        Resource::Carrier(Carrier::of(&network.name)),
+    )
 }
 
-fn carrier(bridge: &LinkName) -> Plan {
+fn with_carrier(bridge: &LinkName) -> Plan {
     let why = "the bridge's own link-local address is the link's: no duplicate, so no wait";
     let mut plan = vec![switch(why, bridge, "ipv6", ACCEPT_DAD, "0".into())];
-    let keeper = Keeper::of(bridge);
+    let carrier = Carrier::of(bridge);
     let why = "a cable with both ends here: a bridge needs carrier before anything depends on it";
-    plan.push(Step::create(why, Resource::Keeper(keeper.clone())));
-    let ends = [keeper.port, keeper.loose];
+    plan.push(Step::create(why, Resource::Carrier(carrier.clone())));
+    let ends = [carrier.port, carrier.loose];
     for end in &ends {
         let why = "the cable says nothing of its own";
         plan.push(switch(why, end, "ipv6", "disable_ipv6", "1".into()));

@@ -77,7 +77,7 @@ pub(in crate::ops) async fn removal(
     let mut plan = removal::of(state, network, &plan);
     if network.moving().is_some() {
         // A run that did not come to its end may have left it.
-        plan.insert(0, plan::without_keeper(network));
+        plan.insert(0, plan::without_carrier(network));
     }
     Ok(plan)
 }
