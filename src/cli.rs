@@ -383,6 +383,9 @@ pub struct Confirm {
 pub struct Watchdog {
     /// The network
     pub name: LinkName,
+    /// Whose terminal hears of it
+    #[arg(long, value_name = "FILE")]
+    pub terminal: Option<PathBuf>,
 }
 
 /// `create`

@@ -6,7 +6,9 @@ use std::{
     cell::Cell,
     cmp::Ordering,
     env,
+    fs::{self, File},
     io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
 };
 
 use anyhow::Result;
@@ -116,6 +118,22 @@ impl Output {
     /// Whether somebody reads along, who could be cut off.
     pub fn is_on_terminal(&self) -> bool {
         io::stdin().is_terminal()
+    }
+
+    /// The terminal that errors go to.
+    pub fn terminal(&self) -> Option<PathBuf> {
+        if !io::stderr().is_terminal() {
+            return None;
+        }
+        fs::read_link("/proc/self/fd/2").ok()
+    }
+
+    /// Something that whoever sits at a terminal has to know, long after the command. It may be
+    /// gone.
+    pub fn tell_terminal(&self, terminal: &Path, text: &str) {
+        if let Ok(mut file) = File::options().write(true).open(terminal) {
+            drop(write!(file, "\r\nnetcord: {text}\r\n"));
+        }
     }
 
     /// Something that is done all the same, and may not be what was wanted.

@@ -230,6 +230,13 @@ fn on_a_terminal_it_asks_for_a_confirmation() {
     assert!(said.contains("it is undone in 60 seconds"), "{said}");
     lab.sh("pgrep -f '[n]etcord watchdog'").ok();
     lab.netcord("confirm mydr0").ok();
+    lab.netcord("rm mydr0").ok();
+    // Who sits there is told when it is undone.
+    let told = "until grep -q 'network .mydr0. w[a]s not confirmed' /run/typescript; do :; done";
+    lab.sh(&format!(
+        "script -qefc \"{NETCORD} {UNDERLAY} --confirm 1; {told}\" /run/typescript </dev/null"
+    ))
+    .ok();
 }
 
 #[test]

@@ -89,7 +89,7 @@ async fn dispatch(verb: Verb, dry_run: bool, output: Output, watch: &mut Watch<'
         Verb::Macvlan(args) => macvlan::run(&mut host, args).await,
         Verb::Underlay(args) => underlay::run(&mut host, args).await,
         Verb::Confirm(args) => confirm::run(&mut host, args).await,
-        Verb::Watchdog(args) => watchdog::run(&mut host, &args.name).await,
+        Verb::Watchdog(args) => watchdog::run(&mut host, args).await,
         Verb::Create(args) => create::run(&mut host, args).await,
         Verb::Attach(args) => attach::run(&mut host, args).await,
         Verb::Detach(args) => detach::run(&mut host, args).await,

@@ -8,25 +8,36 @@ use tokio::time::sleep;
 
 use super::{Host, underlay};
 use crate::{
+    cli,
     kernel::{background, clock},
     model::{LinkName, Moving},
     state::State,
 };
 
-pub(super) async fn run(host: &mut Host<'_, '_>, name: &LinkName) -> Result<()> {
+pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Watchdog) -> Result<()> {
+    let name = &args.name;
     background::protect();
     background::ready()?;
     background::until_let_go()?;
     if is_settled(host, name)? {
         return Ok(());
     }
+    let mut result = undo(host, name).await;
     for _ in 1..ATTEMPTS {
-        if undo(host, name).await.is_ok() {
-            return Ok(());
+        if result.is_ok() {
+            break;
         }
         sleep(INTERVAL).await;
+        result = undo(host, name).await;
     }
-    undo(host, name).await
+    if let Some(terminal) = &args.terminal {
+        let what = match &result {
+            Ok(()) => "was not confirmed: the host is as it was before".to_owned(),
+            Err(error) => format!("was not confirmed, and cannot be undone: {error:#}"),
+        };
+        host.output.tell_terminal(terminal, &format!("network `{name}` {what}"));
+    }
+    result
 }
 
 /// Somebody else may hold the lock for long, or change the link at the same moment.

@@ -111,7 +111,10 @@ async fn guarded(
     plan: &Plan,
     patience: Option<u32>,
 ) -> Result<bool> {
-    let arguments = ["watchdog".into(), network.name.as_str().into()];
+    let mut arguments = vec!["watchdog".into(), network.name.as_str().into()];
+    if let Some(terminal) = host.output.terminal() {
+        arguments.extend(["--terminal".into(), terminal.into()]);
+    }
     // It hears when this process ends, however that comes.
     let _leash = background::start_on_leash(&arguments)?;
     let changed = host.carry_out(plan, state).await?.unwrap_or_default();
