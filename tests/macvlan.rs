@@ -343,3 +343,29 @@ fn an_ipv6_router_may_be_known_by_its_link_local_address() {
 fn there_are_scenarios_of_macvlan() {
     assert!(SCENARIOS.iter().filter(|s| s.name.contains("macvlan")).count() >= 3);
 }
+
+#[test]
+fn the_server_of_the_physical_network_gives_addresses_and_gets_them_back() {
+    let lab = wired();
+    let server = lab.start(
+        "exec ip netns exec peer dnsmasq --no-daemon --conf-file=/dev/null --user=root --port=0 \
+         --no-ping --interface=wire --bind-interfaces --dhcp-leasefile=/run/leases --pid-file= \
+         --dhcp-range=192.0.2.100,192.0.2.110,2m --dhcp-option=3,192.0.2.2",
+    );
+    lab.until("ip netns exec peer ss -Hlnu sport = :67 | grep -q .");
+    lab.netcord("macvlan lan0 --parent eth0").ok();
+    let of = |address: &str| format!("grep -q ' {address} ' /run/leases");
+    let address = lab.netcord("attach lan0 web --dhcp").ok();
+    lab.sh(&of(&address)).ok();
+    lab.reaches("web", "ping 192.0.2.2", "");
+    assert!(lab.netcord("ps").ok().contains(&format!("{address}/24 (dhcp)")));
+    lab.netcord("detach lan0 web").ok();
+    lab.until(&format!("! {}", of(&address)));
+    // And where nobody detaches it.
+    let address = lab.netcord("attach lan0 db --dhcp").ok();
+    lab.sh(&of(&address)).ok();
+    lab.sh("ip netns del db").ok();
+    lab.until(&format!("! {}", of(&address)));
+    lab.until("! pgrep -f '[k]eep-lease'");
+    drop(server);
+}

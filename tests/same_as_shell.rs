@@ -39,6 +39,21 @@ fn the_commands_of_what_exists_make_it_on_another_host() {
 }
 
 #[test]
+fn the_commands_of_an_underlay_make_it_of_a_link_that_has_the_same() {
+    let scenario = SCENARIOS.iter().find(|s| s.name == "underlay").unwrap();
+    let (by_netcord, by_hand) = (scenario.stage(), scenario.stage());
+    for stage in [&by_netcord, &by_hand] {
+        // Who has been learned as a neighbour is another's business.
+        stage.lab.sh("ip neigh flush all nud reachable nud stale nud delay nud probe").ok();
+    }
+    by_netcord.run().ok();
+    let script = by_netcord.lab.netcord("inspect mydr0 --commands").exits(0).stdout;
+    by_hand.lab.pipe_to_sh(&script).ok();
+    comparable(&by_netcord.lab.snapshot())
+        .assert_same(&comparable(&by_hand.lab.snapshot()), "by inspect");
+}
+
+#[test]
 fn odd_names_are_quoted() {
     // What a name in /run/netns may hold: anything but a slash, as long as the shell sees it whole.
     let lab = Lab::new();

@@ -8,11 +8,12 @@ use super::{
     detach::everywhere,
     find,
     ps::{Seen, ShownLease, State as EndpointState, States},
+    underlay,
 };
 use crate::{
     cli,
     error::{Error, Kind},
-    model::{Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Target},
+    model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Target},
     output::SCHEMA_VERSION,
     plan::{self, Plan},
     state::State,
@@ -68,7 +69,10 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Inspect) -> Result<()> {
     }
     if args.commands {
         let hairpin = host.kernel.bridged_frames_meet_iptables()?;
-        let plan: Plan = subjects.iter().flat_map(|s| plan_of(&state, s, hairpin)).collect();
+        let mut plan = Plan::new();
+        for subject in &subjects {
+            plan.extend(plan_of(host, &state, subject, hairpin).await?);
+        }
         host.output.script(&plan, |_| false)?;
     } else {
         let states = States::read(&host.kernel).await?;
@@ -135,21 +139,30 @@ async fn shown(states: &States<'_>, network: &Network, mut endpoint: Endpoint) -
     })
 }
 
-fn plan_of(state: &State, subject: &Subject, hairpin: bool) -> Plan {
+async fn plan_of(
+    host: &Host<'_, '_>,
+    state: &State,
+    subject: &Subject,
+    hairpin: bool,
+) -> Result<Plan> {
     let attached = |network: &Network, endpoint: &Endpoint| {
         let is_it = |n: &&NamedNetns| n.cookie == endpoint.cookie;
         let mut plan = state.names().iter().find(is_it).map(plan::name).unwrap_or_default();
         plan.extend(plan::attach(network, endpoint, hairpin));
         plan
     };
-    match subject {
+    Ok(match subject {
         Subject::Network(NetworkRecord { network, endpoints }) => {
-            let mut plan = if network.foreign { Plan::new() } else { plan::create(network, &[]) };
+            let mut plan = match network.mode {
+                Mode::Underlay => underlay::commands(host, network).await?,
+                _ if network.foreign => Plan::new(),
+                _ => plan::create(network, &[]),
+            };
             plan.extend(endpoints.iter().flat_map(|e| attached(network, e)));
             plan
         }
         Subject::Target(_, endpoints) => {
             endpoints.iter().flat_map(|(n, e)| attached(n, e)).collect()
         }
-    }
+    })
 }

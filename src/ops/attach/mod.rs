@@ -152,7 +152,7 @@ async fn bridge(kernel: &Kernel, network: &Network) -> Result<Link> {
     let name = &network.name;
     kernel.link(name.as_str()).await?.ok_or_else(|| {
         Error::conflict(format!("network `{name}` is on record, and its bridge is gone"))
-            .hint(format!("make it again with `netcord bridge {name}`"))
+            .hint(format!("make it again with `netcord {} {name}`", network.mode.as_str()))
             .into()
     })
 }

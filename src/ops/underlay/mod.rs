@@ -28,7 +28,7 @@ use crate::{
     plan::{self, Change, Plan, Record, Resource, Scope, Step, Underlay},
     state::State,
 };
-pub(super) use undo::{overdue, removal, undo};
+pub(super) use undo::{commands, overdue, removal, undo};
 
 /// How long a person on a terminal has to confirm.
 const PATIENCE: u32 = 60;

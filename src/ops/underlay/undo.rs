@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::parent_of;
 use crate::{
-    kernel::clock,
+    kernel::{Link, clock},
     model::{Belongings, LinkName, Network},
     ops::{Host, detach, keeper, removal},
     plan::{self, Moved, Plan, Resource, Underlay},
@@ -51,14 +51,10 @@ pub(in crate::ops) async fn removal(
     network: &Network,
 ) -> Result<Plan> {
     let parent = parent_of(network)?;
-    let mut belongings = match network.moving() {
-        Some(moving) => moving.belongings.clone(),
-        None => Belongings::default(),
-    };
     let bridge = host.kernel.link(network.name.as_str()).await?;
-    if let Some(bridge) = &bridge {
-        let there = host.kernel.belongings(bridge).await?;
-        belongings = there.moved(&network.name, parent).or(belongings);
+    let mut belongings = moved(host, network, bridge.as_ref(), parent).await?;
+    if let Some(moving) = network.moving() {
+        belongings = belongings.or(moving.belongings.clone());
     }
     let mut plan = plan::underlay(&Underlay {
         network,
@@ -80,6 +76,32 @@ pub(in crate::ops) async fn removal(
         plan.insert(0, plan::without_carrier(network));
     }
     Ok(plan)
+}
+
+/// The plan that would make the network out of a link that has what its bridge has now.
+pub(in crate::ops) async fn commands(host: &Host<'_, '_>, network: &Network) -> Result<Plan> {
+    let parent = parent_of(network)?;
+    let bridge = host.kernel.link(network.name.as_str()).await?;
+    Ok(plan::underlay(&Underlay {
+        network,
+        parent,
+        belongings: &moved(host, network, bridge.as_ref(), parent).await?,
+        switches: &host.kernel.switches(parent)?,
+        plug: true,
+    }))
+}
+
+/// What hangs on the bridge, as it would on the link.
+async fn moved(
+    host: &Host<'_, '_>,
+    network: &Network,
+    bridge: Option<&Link>,
+    parent: &LinkName,
+) -> Result<Belongings> {
+    match bridge {
+        Some(bridge) => Ok(host.kernel.belongings(bridge).await?.moved(&network.name, parent)),
+        None => Ok(Belongings::default()),
+    }
 }
 
 fn is_of_the_move(resource: &Resource) -> bool {
