@@ -123,11 +123,6 @@ pub enum Verb {
         after_help = "Examples:\n  netcord bridge lab0\n  netcord bridge lab0 --subnet 10.9.0.0/24 --ipv6\n  netcord bridge back --internal"
     )]
     Bridge(Bridge),
-    /// Ensure a network in the physical one: endpoints are links on a link of the host's
-    #[command(
-        after_help = "Without --subnet, subnets and gateways are the parent's own. Addresses are chosen from the\nip-range only: all others are given by who runs the physical network, and asked for with\n`attach --ip`. The host and the endpoints reach each other with --host-access only.\n\nExamples:\n  netcord macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27\n  netcord macvlan lan0 --parent eth0 --host-access\n  netcord macvlan dmz0 --parent eth0.100 --subnet 10.9.0.0/24 --gateway 10.9.0.254"
-    )]
-    Macvlan(Macvlan),
     /// Ensure a bridge that takes over a link of the host's: endpoints in the physical network
     #[command(
         after_help = "The link's addresses, routes, policy rules and neighbours move to the bridge, and back with `rm`.\nOn a terminal, or with --confirm, the move is undone unless `netcord confirm` comes in time.\n\nExamples:\n  netcord underlay mydr0 --parent eth0 --ip-range 192.168.1.64/27 --takeover\n  netcord confirm mydr0\n  netcord attach mydr0 web"
@@ -135,6 +130,11 @@ pub enum Verb {
     Underlay(Underlay),
     /// Keep an underlay network that would be undone otherwise
     Confirm(Confirm),
+    /// Ensure a network in the physical one: endpoints are links on a link of the host's
+    #[command(
+        after_help = "Without --subnet, subnets and gateways are the parent's own. Addresses are chosen from the\nip-range only: all others are given by who runs the physical network, and asked for with\n`attach --ip`. The host and the endpoints reach each other with --host-access only.\n\nExamples:\n  netcord macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27\n  netcord macvlan lan0 --parent eth0 --host-access\n  netcord macvlan dmz0 --parent eth0.100 --subnet 10.9.0.0/24 --gateway 10.9.0.254"
+    )]
+    Macvlan(Macvlan),
     /// Ensure a network, in docker's words
     #[command(
         after_help = "Examples:\n  netcord create lab0\n  netcord create -d macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27"

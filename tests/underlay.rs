@@ -306,6 +306,23 @@ fn what_could_not_be_given_back_is_not_moved() {
 }
 
 #[test]
+fn a_gateway_that_falls_silent_undoes_it() {
+    let lab = physical();
+    // Something that the link did not meet, and the bridge does.
+    lab.sh("nft add table bridge wall; nft 'add chain bridge wall in { type filter hook prerouting priority 0; }'
+            nft add rule bridge wall in arp operation reply drop")
+        .ok();
+    let before = lab.snapshot();
+    lab.netcord(UNDERLAY)
+        .fails(1, &["gateway 192.0.2.254 does not answer `mydr0`", "as it was before"]);
+    before.assert_same(&lab.snapshot(), "undone at once");
+    reaches_everybody(&lab, "host");
+    // One that was silent before tells nothing.
+    lab.sh("nft delete table bridge wall; ip route add 198.51.100.0/24 via 192.0.2.250").ok();
+    lab.netcord(UNDERLAY).ok();
+}
+
+#[test]
 fn it_must_be_as_was_asked_for() {
     let lab = physical();
     lab.netcord(UNDERLAY).ok();

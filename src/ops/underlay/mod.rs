@@ -8,7 +8,11 @@ mod manager;
 mod preflight;
 mod undo;
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -29,6 +33,9 @@ use crate::{
     state::State,
 };
 pub(super) use undo::{commands, overdue, removal, undo};
+
+/// How many gateways are asked whether they answer: more, and it is no host but a router.
+const GATEWAYS: usize = 8;
 
 /// How long a person on a terminal has to confirm.
 const PATIENCE: u32 = 60;
@@ -80,7 +87,12 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<
     });
     let patience = patience(host, &args).filter(|_| moves);
     let changed = if moves && !host.dry_run {
-        Some(guarded(host, &mut state, &planned, &plan, patience).await?)
+        let answering = match &found.link {
+            Some(link) => host.kernel.who_has(link, &gateways(&belongings))?,
+            None => BTreeMap::new(),
+        };
+        let check = Check { network: &planned, answering: answering.into_keys().collect() };
+        Some(guarded(host, &mut state, &check, &plan, patience).await?)
     } else {
         host.carry_out(&plan, &mut state).await?
     };
@@ -107,10 +119,11 @@ fn patience(host: &Host<'_, '_>, args: &cli::Underlay) -> Option<u32> {
 async fn guarded(
     host: &mut Host<'_, '_>,
     state: &mut State,
-    network: &Network,
+    check: &Check<'_>,
     plan: &Plan,
     patience: Option<u32>,
 ) -> Result<bool> {
+    let network = check.network;
     let mut arguments = vec!["watchdog".into(), network.name.as_str().into()];
     if let Some(terminal) = host.output.terminal() {
         arguments.extend(["--terminal".into(), terminal.into()]);
@@ -118,7 +131,7 @@ async fn guarded(
     // It hears when this process ends, however that comes.
     let _leash = background::start_on_leash(&arguments)?;
     let changed = host.carry_out(plan, state).await?.unwrap_or_default();
-    if let Err(error) = settle(host, state, network, patience).await {
+    if let Err(error) = settle(host, state, check, patience).await {
         undo(host, state, network).await?;
         return Err(error);
     }
@@ -129,10 +142,12 @@ async fn guarded(
 async fn settle(
     host: &mut Host<'_, '_>,
     state: &mut State,
-    network: &Network,
+    check: &Check<'_>,
     patience: Option<u32>,
 ) -> Result<()> {
-    check_arrived(host, network).await?;
+    let network = check.network;
+    check.all_arrived(host).await?;
+    check.gateways_answer(host).await?;
     let settled = match (patience, network.moving()) {
         (Some(seconds), Some(moving)) => waiting(network, moving, seconds),
         _ => confirm::settled(network),
@@ -153,26 +168,64 @@ fn waiting(network: &Network, moving: &Moving, seconds: u32) -> Step {
     }
 }
 
-/// Whether everything that was to move has.
-async fn check_arrived(host: &Host<'_, '_>, network: &Network) -> Result<()> {
-    let (Some(parent), Some(moving)) = (&network.parent, network.moving()) else { return Ok(()) };
-    let bridge = host.kernel.link(network.name.as_str()).await?;
-    let found = match bridge {
-        Some(bridge) => host.kernel.belongings(&bridge).await?,
-        None => Belongings::default(),
-    };
-    match moving.belongings.moved(&parent.link, &network.name).lacking_in(&found) {
-        None => Ok(()),
-        Some(lacking) => {
-            let message = format!(
-                "{lacking} did not arrive on `{}`: everything is as it was before",
-                network.name
-            );
-            Err(Error::new(Kind::Failed, message)
-                .hint(format!("does something else manage `{}`?", parent.link))
-                .into())
+/// What must be so when all has moved.
+struct Check<'a> {
+    network: &'a Network,
+    /// Gateways that answered before.
+    answering: BTreeSet<IpAddr>,
+}
+
+impl Check<'_> {
+    /// Everything that was to move has.
+    async fn all_arrived(&self, host: &Host<'_, '_>) -> Result<()> {
+        let network = self.network;
+        let (Some(parent), Some(moving)) = (&network.parent, network.moving()) else {
+            return Ok(());
+        };
+        let found = host.kernel.belongings(&bridge(host, network).await?).await?;
+        match moving.belongings.moved(&parent.link, &network.name).lacking_in(&found) {
+            None => Ok(()),
+            Some(lacking) => {
+                let message = format!(
+                    "{lacking} did not arrive on `{}`: everything is as it was before",
+                    network.name
+                );
+                Err(Error::new(Kind::Failed, message)
+                    .hint(format!("does something else manage `{}`?", parent.link))
+                    .into())
+            }
         }
     }
+
+    /// Who answered before answers the bridge too: what is between may not like it.
+    async fn gateways_answer(&self, host: &Host<'_, '_>) -> Result<()> {
+        let bridge = bridge(host, self.network).await?;
+        let heard = host.kernel.who_has(&bridge, &self.answering)?;
+        match self.answering.iter().find(|gateway| !heard.contains_key(gateway)) {
+            None => Ok(()),
+            Some(silent) => {
+                let message = format!(
+                    "gateway {silent} does not answer `{}`: everything is as it was before",
+                    bridge.name
+                );
+                Err(Error::new(Kind::Failed, message)
+                    .hint("what filters bridged frames: `nft list tables bridge`, the switch?")
+                    .into())
+            }
+        }
+    }
+}
+
+async fn bridge(host: &Host<'_, '_>, network: &Network) -> Result<Link> {
+    let name = &network.name;
+    let link = host.kernel.link(name.as_str()).await?;
+    link.ok_or_else(|| Error::conflict(format!("bridge `{name}` is gone")).into())
+}
+
+/// Whom the host reaches others by.
+fn gateways(belongings: &Belongings) -> BTreeSet<IpAddr> {
+    let hops = belongings.routes.iter().flat_map(|route| &route.hops);
+    hops.filter_map(|hop| hop.gateway).take(GATEWAYS).collect()
 }
 
 async fn new_network(
