@@ -132,7 +132,7 @@ pub enum Verb {
     Confirm(Confirm),
     /// Ensure a network in the physical one: endpoints are links on a link of the host's
     #[command(
-        after_help = "Without --subnet, subnets and gateways are the parent's own. Addresses are chosen from the\nip-range only: all others are given by who runs the physical network, and asked for with\n`attach --ip`. The host and the endpoints reach each other with --host-access only.\n\nExamples:\n  netcord macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27\n  netcord macvlan lan0 --parent eth0 --host-access\n  netcord macvlan dmz0 --parent eth0.100 --subnet 10.9.0.0/24 --gateway 10.9.0.254"
+        after_help = "Without --subnet, subnets and gateways are the parent's own. Which addresses\nare yours to give, --ip-range says; the wire is asked before one is given. The host and the endpoints reach each other with --host-access only.\n\nExamples:\n  netcord macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27\n  netcord macvlan lan0 --parent eth0 --host-access\n  netcord macvlan dmz0 --parent eth0.100 --subnet 10.9.0.0/24 --gateway 10.9.0.254"
     )]
     Macvlan(Macvlan),
     /// Ensure a network, in docker's words
@@ -289,7 +289,7 @@ pub struct Macvlan {
     /// The physical network's router [default: that of the host's default route by the parent]
     #[arg(long, value_name = "IP")]
     pub gateway: Vec<IpAddr>,
-    /// Where in the subnet addresses are given out from [default: nowhere, `attach` needs --ip]
+    /// Which addresses of the physical network are ours to give [default: all that nobody answers for]
     #[arg(long, value_name = "CIDR")]
     pub ip_range: Vec<Cidr>,
     /// In bytes [default: the parent's, which is the most]
@@ -312,7 +312,7 @@ pub struct Underlay {
     /// The host's link that the bridge takes over
     #[arg(long, value_name = "LINK")]
     pub parent: LinkName,
-    /// Which addresses of the physical network are ours to give [default: none]
+    /// Which addresses of the physical network are ours to give [default: all that nobody answers for]
     #[arg(long, value_name = "CIDR")]
     pub ip_range: Vec<Cidr>,
     /// The endpoints' gateway [default: the host's, by that link]

@@ -190,10 +190,15 @@ fn a_parent_that_cannot_be_one_is_refused() {
 }
 
 #[test]
-fn addresses_of_the_physical_network_are_not_netcords_to_choose() {
+fn addresses_that_others_have_are_not_given() {
     let lab = wired();
     lab.netcord("macvlan lan0 --parent eth0").ok();
-    lab.netcord("attach lan0 web").fails(2, &["--ip", "--ip-range"]);
+    // Nothing was said of which are ours: one that is silent, and a word about it.
+    let run = lab.netcord("attach lan0 web").exits(0);
+    assert_eq!(run.stdout, "192.0.2.3\n2001:db8::3\n");
+    assert!(run.stderr.contains("--ip-range"), "{}", run.stderr);
+    assert_eq!(lab.netcord("attach lan0 web").exits(0).stderr, "", "said once");
+    lab.netcord("detach lan0 web").ok();
     lab.netcord("attach lan0 web --ip 192.0.2.1").fails(4, &["the host, on `eth0`"]);
     lab.netcord("attach lan0 web --ip 192.0.2.2").fails(4, &["gateway"]);
     lab.netcord("attach lan0 web --ip 10.0.0.9").fails(2, &["in no subnet"]);

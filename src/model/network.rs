@@ -155,10 +155,15 @@ impl Network {
         Some((parent, parent.macvlan.as_ref()?))
     }
 
-    /// Whether addresses of this subnet are netcord's to give: of a physical network only those of
-    /// a range that was set aside for it.
+    /// Whether it is said which addresses of a physical network are netcord's to give. Where it is
+    /// not, any may belong to somebody who is silent when the wire is asked.
+    pub fn has_range(&self) -> bool {
+        self.mode == Mode::Bridge || self.subnets.iter().any(|s| s.ip_range.is_some())
+    }
+
+    /// Whether addresses of this subnet are netcord's to give.
     pub fn may_choose_from(&self, subnet: &Subnet) -> bool {
-        self.mode == Mode::Bridge || subnet.ip_range.is_some()
+        self.mode == Mode::Bridge || subnet.ip_range.is_some() || !self.has_range()
     }
 
     /// The move of an underlay network, if it is not settled.

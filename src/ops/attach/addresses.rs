@@ -35,22 +35,14 @@ impl Chooser<'_> {
         }
         let asked = self.args.ip.iter().map(|a| self.asked_for(a)).collect::<Result<Vec<_>>>()?;
         let network = &self.record.network;
-        // Where none may be chosen all are for who runs the physical network to give, also in a
-        // family of which none was asked for.
+        // Who says an address, and has not said which others are ours to give, means that one only.
+        let has_said = !asked.is_empty() || !addresses.is_empty();
+        let says_all = has_said && !network.has_range();
         let is_open = |s: &&Subnet| {
             let is_given = |a: &IpNetwork| a.is_ipv4() == s.cidr.is_ipv4();
-            network.may_choose_from(s) && !asked.iter().chain(&addresses).any(is_given)
+            network.may_choose_from(s) && !says_all && !asked.iter().chain(&addresses).any(is_given)
         };
         let mut open: Vec<_> = network.subnets.iter().filter(is_open).cloned().collect();
-        if leased.is_none() && asked.is_empty() && open.is_empty() && !network.subnets.is_empty() {
-            return Err(Error::usage(format!(
-                "network `{}` has no range of addresses to choose from: they are given by who \
-                 runs the physical network",
-                network.name
-            ))
-            .hint("say which one is yours, with `--ip`; or make the network with `--ip-range`")
-            .into());
-        }
         if leased.is_none() && asked.is_empty() && open.is_empty() {
             return Err(Error::usage(format!(
                 "bridge `{}` has no subnet to choose an address from",

@@ -76,6 +76,14 @@ async fn attach(
         endpoints.push(endpoint);
     }
     let there: Vec<_> = state.endpoints().map(|(_, e)| e.host_ifname.clone()).collect();
+    let is_new = endpoints.iter().any(|e| !there.contains(&e.host_ifname));
+    if is_new && !network.has_range() && args.ip.is_empty() && !args.dhcp {
+        host.output.warn(&format!(
+            "nobody answers for the address, but who runs the network of `{}` may give it to \
+             another: make the network with `--ip-range`, or attach with `--ip` or `--dhcp`",
+            network.name
+        ));
+    }
     let Some(mut changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     if args.dhcp {
         let kept = keep(host, &mut state, &network, &mut endpoints).await;
