@@ -5,7 +5,7 @@ use std::{fs, io, path::PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::plan::Switch;
+use crate::plan::{ACCEPT_DAD, Switch};
 
 /// Reads a value; `None` if the kernel has no such thing (IPv6 may be absent).
 pub(super) fn read(key: &str) -> Result<Option<String>> {
@@ -32,7 +32,7 @@ pub(super) fn write(key: &str, value: &str) -> Result<Option<String>> {
     }
 }
 
-/// A link's switches that are not as a new link would have them.
+/// A link's switches that are not as a new link would have them, and [`ACCEPT_DAD`].
 pub(super) fn switches(link: &str) -> Result<Vec<Switch>> {
     let mut found = Vec::new();
     for family in ["ipv4", "ipv6"] {
@@ -48,7 +48,7 @@ pub(super) fn switches(link: &str) -> Result<Vec<Switch>> {
                 |link: &str| fs::read_to_string(path(&format!("net/{family}/conf/{link}/{name}")));
             // Some can only be written, or only be read once they were written.
             let (Ok(own), Ok(default)) = (of(link), of("default")) else { continue };
-            if own != default {
+            if own != default || name == ACCEPT_DAD {
                 found.push(Switch { family, name, value: own.trim_end().to_owned() });
             }
         }

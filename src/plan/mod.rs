@@ -35,7 +35,7 @@ pub use moved::Moved;
 pub use netns::{lo_up, name};
 pub use network::create;
 pub use publish::publish;
-pub use underlay::{Carrier, Switch, Underlay, underlay, without_carrier};
+pub use underlay::{ACCEPT_DAD, Carrier, Switch, Underlay, underlay, without_carrier};
 
 /// Steps, in the order in which they are done.
 pub type Plan = Vec<Step>;

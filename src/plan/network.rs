@@ -5,7 +5,11 @@ use std::borrow::Cow;
 use super::{ALIAS_PREFIX, Family, Plan, Record, Resource, Scope, Step, firewall, macvlan};
 use crate::model::{LinkName, Mode, Network};
 
-/// Makes a network, `ra_links` are as of [`bridge`].
+/// Makes a bridge network, or a macvlan network.
+///
+/// `ra_links` are links of the host that have a default route by router advertisement: with
+/// forwarding on, the kernel stops listening to routers unless `accept_ra` is 2, and the host
+/// would lose its IPv6.
 pub fn create(network: &Network, ra_links: &[LinkName]) -> Plan {
     match network.macvlan() {
         Some((parent, wiring)) => macvlan::network(network, parent, wiring),
@@ -13,13 +17,8 @@ pub fn create(network: &Network, ra_links: &[LinkName]) -> Plan {
     }
 }
 
-/// Makes a bridge network: a bridge whose address is the gateway, what may pass, forwarding.
-///
-/// `ra_links` are links of the host that have a default route by router advertisement: with
-/// forwarding on, the kernel stops listening to routers unless `accept_ra` is 2, and the host
-/// would lose its IPv6.
-///
-/// Protections come before the bridge goes up, and before forwarding is turned on.
+/// A bridge whose address is the gateway, what may pass, forwarding. Protections come before the
+/// bridge goes up, and before forwarding is turned on.
 fn bridge(network: &Network, ra_links: &[LinkName]) -> Plan {
     let name = &network.name;
     let mut plan = vec![

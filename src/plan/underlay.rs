@@ -28,7 +28,8 @@ pub struct Underlay<'a> {
     pub plug: bool,
 }
 
-/// A value below `/proc/sys/net/FAMILY/conf/LINK/`, where it is not what a new link has.
+/// A value below `/proc/sys/net/FAMILY/conf/LINK/`, where it is not what a new link has, or has to
+/// be known because it is another for a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switch {
     /// `ipv4` or `ipv6`.
@@ -39,7 +40,8 @@ pub struct Switch {
     pub value: String,
 }
 
-const ACCEPT_DAD: &str = "accept_dad";
+/// Whether addresses are asked for before they are used; of IPv6 only.
+pub const ACCEPT_DAD: &str = "accept_dad";
 
 /// Makes the bridge, and moves the link's addresses, routes, rules and neighbours to it.
 pub fn underlay(underlay: &Underlay<'_>) -> Plan {
@@ -65,10 +67,10 @@ pub fn underlay(underlay: &Underlay<'_>) -> Plan {
     if plug {
         let why = "the link carries the bridge now";
         plan.push(Step::delete(why, Resource::Carrier(Carrier::of(bridge))).until(Scope::Run));
-        let value = underlay.switches.iter().find(|s| s.family == "ipv6" && s.name == ACCEPT_DAD);
-        let value = value.map_or(Cow::Borrowed("1"), |s| s.value.clone().into());
-        let why = "as the link had it";
-        plan.push(switch(why, bridge, "ipv6", ACCEPT_DAD, value).until(Scope::Run));
+        if let Some(former) = underlay.switches.iter().find(|s| s.name == ACCEPT_DAD) {
+            let (why, value) = ("as the link had it", former.value.clone().into());
+            plan.push(switch(why, bridge, "ipv6", ACCEPT_DAD, value).until(Scope::Run));
+        }
     }
     plan.push(ready(parent));
     for address in last_for_ever(belongings) {
@@ -111,7 +113,8 @@ fn bridge_like(underlay: &Underlay<'_>) -> Plan {
             plan.extend(firewall::underlay_rules(network, family));
         }
     }
-    for Switch { family, name: key, value } in underlay.switches {
+    let others = underlay.switches.iter().filter(|s| !(underlay.plug && s.name == ACCEPT_DAD));
+    for Switch { family, name: key, value } in others {
         let why = "what was set for the link holds for the bridge";
         plan.push(switch(why, name, family, key, value.clone().into()));
     }
