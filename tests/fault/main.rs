@@ -16,8 +16,10 @@
 use std::{
     env,
     io::{self, Write},
+    num::NonZero,
     process::ExitCode,
     sync::atomic::Ordering,
+    thread,
 };
 
 use libtest_mimic::{Arguments, Trial};
@@ -49,7 +51,11 @@ fn main() -> ExitCode {
             }));
         }
     }
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    let mut arguments = Arguments::from_args();
+    // A trial waits most of its time: for strace, and for the kernel's grace periods.
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    arguments.test_threads.get_or_insert(2 * cores);
+    let conclusion = libtest_mimic::run(&arguments, trials);
     let points = traced::KILL_POINTS.load(Ordering::Relaxed);
     // The summary of the runner has been printed: this is one line more.
     drop(writeln!(io::stdout(), "killed at {points} system calls"));
