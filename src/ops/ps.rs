@@ -127,7 +127,7 @@ impl<'a> States<'a> {
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
     let state = host.look()?;
     let records: Vec<_> = match &args.network {
-        Some(name) => vec![find::network(&host.kernel, &state, name).await?],
+        Some(name) => vec![find::network(&host.kernel, &state, name).await?.into_owned()],
         None => state.networks().values().cloned().collect(),
     };
     let states = States::read(&host.kernel).await?;
