@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use nix::libc;
 use rtnetlink::packet_route::{
-    RouteNetlinkMessage,
+    AddressFamily, RouteNetlinkMessage,
     link::{
         BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind,
         InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, InfoVlan, LinkAttribute, LinkExtentMask,
@@ -75,6 +75,11 @@ pub enum LinkKind {
 }
 
 impl Link {
+    /// Whether frames can pass: it is up, and so is the other end.
+    pub fn is_running(&self) -> bool {
+        self.up && self.carrier
+    }
+
     /// Whether it carries netcord's mark.
     pub fn is_ours(&self) -> bool {
         self.group == LINK_GROUP || self.alias.as_ref().is_some_and(|a| a.starts_with(ALIAS_PREFIX))
@@ -115,11 +120,23 @@ pub(super) async fn bridges(rtnl: &Rtnl) -> Result<Vec<Link>> {
     Ok(dump(rtnl, Some(is_bridge)).await?.filter(|l| l.kind == LinkKind::Bridge).collect())
 }
 
+/// Reads of all bridges' ports whether they carry, by name: a third of what a dump of links has.
+/// Equivalent to `bridge link show`.
+pub(super) async fn ports(rtnl: &Rtnl) -> Result<HashMap<String, bool>> {
+    let mut message = LinkMessage::default();
+    message.header.interface_family = AddressFamily::Bridge;
+    Ok(dump_of(rtnl, message).await?.map(|l| (l.name.clone(), l.is_running())).collect())
+}
+
 /// The kernel leaves out what does not fit the filter.
 async fn dump(rtnl: &Rtnl, filter: Option<LinkAttribute>) -> Result<impl Iterator<Item = Link>> {
     let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
     message.attributes.extend(filter);
+    dump_of(rtnl, message).await
+}
+
+async fn dump_of(rtnl: &Rtnl, mut message: LinkMessage) -> Result<impl Iterator<Item = Link>> {
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
     let replies =
         rtnl.dump(RouteNetlinkMessage::GetLink(message)).await.context("cannot read links")?;
     Ok(replies.into_iter().filter_map(parse))

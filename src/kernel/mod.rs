@@ -337,6 +337,11 @@ impl Kernel {
         link::bridges(&self.rtnl).await
     }
 
+    /// Whether a link of the host is up and carries, by name, of those that are a bridge's port.
+    pub async fn ports_running(&self) -> Result<HashMap<String, bool>> {
+        link::ports(&self.rtnl).await
+    }
+
     /// The ports of a bridge of the host.
     pub async fn ports(&self, bridge: &Link) -> Result<Vec<Link>> {
         Ok(link::all(&self.rtnl, Some(bridge.index)).await?.into_values().collect())
