@@ -77,17 +77,23 @@ fn forgets(change: &Change) -> bool {
 
 /// Neighbouring changes of one kind that travel together: all are made, or none.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Group {
+enum Group<'a> {
+    /// In one write of a network's file, or of that of names.
+    Record(Option<&'a str>),
     /// In one transaction of the firewall.
     Firewall,
     /// In one netlink message.
     Moved,
+    /// In one netlink message.
+    Cut,
 }
 
-fn group(change: &Change) -> Option<Group> {
-    match change.resource() {
-        Resource::Chain(_) | Resource::Rule(_) => Some(Group::Firewall),
-        Resource::Moved(_) => Some(Group::Moved),
+fn group(change: &Change) -> Option<Group<'_>> {
+    match (change, change.resource()) {
+        (_, Resource::Record(record)) => Some(Group::Record(record.file())),
+        (_, Resource::Chain(_) | Resource::Rule(_)) => Some(Group::Firewall),
+        (_, Resource::Moved(_)) => Some(Group::Moved),
+        (Change::Delete(_), Resource::Veth(_)) => Some(Group::Cut),
         _ => None,
     }
 }
@@ -137,15 +143,16 @@ impl Run<'_> {
         match changes.first().and_then(|c| group(c)) {
             Some(Group::Firewall) => return self.apply_firewall(changes),
             Some(Group::Moved) => return self.kernel.apply_moved(changes).await,
+            Some(Group::Cut) => return self.kernel.cut(changes).await,
+            Some(Group::Record(_)) => {
+                let inverses = self.state.apply(changes)?;
+                let outcome = |i: Option<Change>| i.map_or(Outcome::AlreadySo, Outcome::Done);
+                return Ok(inverses.into_iter().map(outcome).collect());
+            }
             None => {}
         }
         let [one] = changes else { return Ok(Vec::new()) };
-        let recorded = match one {
-            Change::Create(Resource::Record(record)) => self.state.create(record)?,
-            Change::Delete(Resource::Record(record)) => self.state.delete(record)?,
-            change => return Ok(vec![self.kernel.apply(change).await?]),
-        };
-        Ok(vec![recorded.map_or(Outcome::AlreadySo, Outcome::Done)])
+        Ok(vec![self.kernel.apply(one).await?])
     }
 
     fn apply_firewall(&mut self, changes: &[&Change]) -> Result<Vec<Outcome>> {

@@ -51,11 +51,15 @@ pub struct State {
     warnings: Vec<String>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Versioned<T> {
+/// What a file begins with. It is read by itself: with `#[serde(flatten)]`, a thousand endpoints
+/// would become a tree of values first.
+const BEGINNING: &str = r#"{"schema":"#;
+
+#[derive(Serialize)]
+struct Versioned<'a, T> {
     schema: u32,
     #[serde(flatten)]
-    content: T,
+    content: &'a T,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -146,8 +150,29 @@ impl State {
         self.networks.values().flat_map(|n| n.endpoints.iter().map(move |e| (n, e)))
     }
 
-    /// Puts a part into its record; returns the change that undoes it, or `None` if it was so.
-    pub fn create(&mut self, record: &Record) -> Result<Option<Change>> {
+    /// Makes changes of parts of one file so, in one write; returns what undoes each, or `None` if
+    /// it was so.
+    pub fn apply(&mut self, changes: &[&Change]) -> Result<Vec<Option<Change>>> {
+        let mut inverses = Vec::with_capacity(changes.len());
+        let mut news = None;
+        for change in changes {
+            let inverse = match change {
+                Change::Create(Resource::Record(record)) => self.create(record)?,
+                Change::Delete(Resource::Record(record)) => self.delete(record),
+                _ => None,
+            };
+            if inverse.is_some() {
+                news = Some(change.resource());
+            }
+            inverses.push(inverse);
+        }
+        if let Some(Resource::Record(record)) = news {
+            self.write(record)?;
+        }
+        Ok(inverses)
+    }
+
+    fn create(&mut self, record: &Record) -> Result<Option<Change>> {
         let inverse = match record {
             Record::Network(network) => {
                 let entry = NetworkRecord { network: network.clone(), endpoints: Vec::new() };
@@ -199,12 +224,10 @@ impl State {
                 }
             },
         };
-        self.write(record)?;
         Ok(Some(inverse))
     }
 
-    /// Takes a part out of its record; returns the change that undoes it, or `None` if it was so.
-    pub fn delete(&mut self, record: &Record) -> Result<Option<Change>> {
+    fn delete(&mut self, record: &Record) -> Option<Change> {
         let there = match record {
             Record::Network(network) => self.networks.remove(&network.name).is_some(),
             Record::Endpoint { network, endpoint } => {
@@ -227,11 +250,7 @@ impl State {
                 self.names.len() < before
             }
         };
-        if !there {
-            return Ok(None);
-        }
-        self.write(record)?;
-        Ok(Some(Change::Create(Resource::Record(record.clone()))))
+        there.then(|| Change::Create(Resource::Record(record.clone())))
     }
 
     /// Takes over a record that was made anew from the kernel's marks. Without the lock it is only
@@ -258,13 +277,9 @@ impl State {
 
     /// Writes the file that a part is in.
     fn write(&self, record: &Record) -> Result<()> {
-        let network = match record {
-            Record::Network(network) => &network.name,
-            Record::Endpoint { network, .. } | Record::Port { network, .. } => network,
-            Record::Name(_) => {
-                let names = (!self.names.is_empty()).then(|| Names { names: self.names.clone() });
-                return Self::put(&self.dir.join(NAMES_FILE), names);
-            }
+        let Some(network) = record.network() else {
+            let names = (!self.names.is_empty()).then(|| Names { names: self.names.clone() });
+            return Self::put(&self.dir.join(NAMES_FILE), names.as_ref());
         };
         Self::put(
             &self.dir.join(format!("{NETWORK_PREFIX}{network}.json")),
@@ -273,7 +288,7 @@ impl State {
     }
 
     /// Replaces a file in one step, or removes it.
-    fn put<T: Serialize>(path: &Path, content: Option<T>) -> Result<()> {
+    fn put<T: Serialize>(path: &Path, content: Option<&T>) -> Result<()> {
         let cannot = || format!("cannot write {}", path.display());
         let Some(content) = content else {
             return match fs::remove_file(path) {
@@ -323,10 +338,6 @@ impl State {
     }
 
     fn parse<T: DeserializeOwned>(&mut self, path: &Path) -> Result<Option<T>> {
-        #[derive(Deserialize)]
-        struct OnlySchema {
-            schema: u32,
-        }
         let text = match fs::metadata(path).and_then(|m| {
             if m.len() > RECORD_MAX {
                 Err(io::ErrorKind::FileTooLarge.into())
@@ -339,15 +350,15 @@ impl State {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
         };
-        if let Ok(OnlySchema { schema }) = serde_json::from_slice(&text)
+        if let Some(schema) = schema(&text)
             && schema > SCHEMA
         {
             let message =
                 format!("{} was written by a newer netcord (schema {schema})", path.display());
             return Err(Error::new(Kind::Failed, message).hint("use that version").into());
         }
-        match serde_json::from_slice::<Versioned<T>>(&text) {
-            Ok(versioned) => Ok(Some(versioned.content)),
+        match serde_json::from_slice(&text) {
+            Ok(content) => Ok(Some(content)),
             Err(e) => {
                 self.warnings.push(format!("{} is unreadable and is ignored: {e}", path.display()));
                 Ok(None)
@@ -361,6 +372,13 @@ impl State {
         made.with_context(|| format!("cannot make the state directory {}", self.dir.display()))?;
         check_owner(&self.dir)
     }
+}
+
+/// The version of a file, if it begins as ours do.
+fn schema(text: &[u8]) -> Option<u32> {
+    let number = text.strip_prefix(BEGINNING.as_bytes())?;
+    let digits = number.iter().take_while(|b| b.is_ascii_digit()).count();
+    str::from_utf8(&number[..digits]).ok()?.parse().ok()
 }
 
 fn deletion(record: &Record) -> Change {

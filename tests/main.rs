@@ -14,6 +14,8 @@ mod attacks;
 mod cli;
 /// Many at once.
 mod concurrency;
+/// What each verb costs.
+mod counts;
 /// What outlives a process, and what was written on a bad day.
 mod death;
 /// Addresses that a server gives.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use nix::libc;
 use rtnetlink::packet_route::{
-    RouteNetlinkMessage,
+    AddressFamily, RouteNetlinkMessage,
     link::{
         BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind,
         InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, InfoVlan, LinkAttribute, LinkExtentMask,
@@ -15,7 +15,7 @@ use rtnetlink::packet_route::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{netns::Netns, rtnl::Rtnl};
+use super::{datagram, netns::Netns, rtnl::Rtnl};
 use crate::{
     error::{Error, Kind},
     model::{LinkName, Mac},
@@ -75,6 +75,11 @@ pub enum LinkKind {
 }
 
 impl Link {
+    /// Whether frames can pass: it is up, and so is the other end.
+    pub fn is_running(&self) -> bool {
+        self.up && self.carrier
+    }
+
     /// Whether it carries netcord's mark.
     pub fn is_ours(&self) -> bool {
         self.group == LINK_GROUP || self.alias.as_ref().is_some_and(|a| a.starts_with(ALIAS_PREFIX))
@@ -105,12 +110,36 @@ pub(super) async fn get(rtnl: &Rtnl, name: &str) -> Result<Option<Link>> {
 
 /// Reads all links, or the ports of one bridge. Equivalent to `ip -d link show [master BRIDGE]`.
 pub(super) async fn all(rtnl: &Rtnl, master: Option<u32>) -> Result<HashMap<u32, Link>> {
+    let links = dump(rtnl, master.map(LinkAttribute::Controller)).await?;
+    Ok(links.map(|link| (link.index, link)).collect())
+}
+
+/// Reads all bridges. Equivalent to `ip -d link show type bridge`.
+pub(super) async fn bridges(rtnl: &Rtnl) -> Result<Vec<Link>> {
+    let is_bridge = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]);
+    Ok(dump(rtnl, Some(is_bridge)).await?.filter(|l| l.kind == LinkKind::Bridge).collect())
+}
+
+/// Reads of all bridges' ports whether they carry, by name: a third of what a dump of links has.
+/// Equivalent to `bridge link show`.
+pub(super) async fn ports(rtnl: &Rtnl) -> Result<HashMap<String, bool>> {
     let mut message = LinkMessage::default();
+    message.header.interface_family = AddressFamily::Bridge;
+    Ok(dump_of(rtnl, message).await?.map(|l| (l.name.clone(), l.is_running())).collect())
+}
+
+/// The kernel leaves out what does not fit the filter.
+async fn dump(rtnl: &Rtnl, filter: Option<LinkAttribute>) -> Result<impl Iterator<Item = Link>> {
+    let mut message = LinkMessage::default();
+    message.attributes.extend(filter);
+    dump_of(rtnl, message).await
+}
+
+async fn dump_of(rtnl: &Rtnl, mut message: LinkMessage) -> Result<impl Iterator<Item = Link>> {
     message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    message.attributes.extend(master.map(LinkAttribute::Controller));
     let replies =
         rtnl.dump(RouteNetlinkMessage::GetLink(message)).await.context("cannot read links")?;
-    Ok(replies.into_iter().filter_map(parse).map(|link| (link.index, link)).collect())
+    Ok(replies.into_iter().filter_map(parse))
 }
 
 /// Equivalent to `ip link add NAME address MAC mtu MTU group GROUP type bridge stp_state 0
@@ -275,6 +304,55 @@ pub(super) async fn delete_this(rtnl: &Rtnl, link: &Link) -> Result<bool> {
         Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(false),
         Err(e) => Err(e).with_context(|| format!("cannot delete link `{}`", link.name)),
     }
+}
+
+/// A group that links of ours are put into to be deleted together.
+const DOOMED_GROUP: u32 = LINK_GROUP + 1;
+
+/// Deletes links of ours; tells of each whether there was one. Equivalent to `ip link set dev NAME
+/// group DOOMED` for each, and `ip link del group DOOMED`.
+///
+/// By itself, each would wait for a grace period of the kernel's; a group waits once. It is made and
+/// deleted in one datagram, so nobody is left in it by a kill.
+pub(super) async fn delete_all(rtnl: &Rtnl, names: &[LinkName]) -> Result<Vec<bool>> {
+    let links: HashMap<String, Link> =
+        all(rtnl, None).await?.into_values().map(|l| (l.name.clone(), l)).collect();
+    let found: Vec<_> = names.iter().map(|name| links.get(name.as_str())).collect();
+    if let Some((name, _)) =
+        names.iter().zip(&found).find(|(_, l)| l.is_some_and(|link| !link.is_ours()))
+    {
+        return Err(foreign(name));
+    }
+    let doomed: Vec<&Link> = found.iter().copied().flatten().collect();
+    // Of somebody else's, or left by a deletion that failed.
+    let is_free = links.values().all(|l| l.group != DOOMED_GROUP || doomed.contains(&l));
+    let left: Vec<&Link> = if is_free && doomed.len() > 1 { doom(&doomed)? } else { doomed };
+    for link in left {
+        delete_this(rtnl, link).await?;
+    }
+    Ok(found.iter().map(Option::is_some).collect())
+}
+
+/// Deletes links together; returns those that have to be deleted by themselves.
+fn doom<'l>(links: &[&'l Link]) -> Result<Vec<&'l Link>> {
+    let into = |link: &Link, group| {
+        let mut message = message([LinkAttribute::Group(group)]);
+        message.header.index = link.index;
+        (RouteNetlinkMessage::SetLink(message), 0)
+    };
+    let mut requests: Vec<_> = links.iter().map(|link| into(link, DOOMED_GROUP)).collect();
+    let deletion = message([LinkAttribute::Group(DOOMED_GROUP)]);
+    requests.push((RouteNetlinkMessage::DelLink(deletion), 0));
+    let mut failures = datagram::send_all(&requests)?;
+    // All fell with their peers meanwhile.
+    let is_gone = |failure: &Option<i32>| matches!(failure, None | Some(libc::ENODEV));
+    if failures.pop().is_some_and(|deletion| is_gone(&deletion)) {
+        let left = links.iter().zip(failures).filter(|(_, failure)| !is_gone(failure));
+        return Ok(left.map(|(link, _)| *link).collect());
+    }
+    let back: Vec<_> = links.iter().map(|link| into(link, LINK_GROUP)).collect();
+    datagram::send_all(&back)?;
+    Ok(links.to_vec())
 }
 
 /// Sets a link up or down; `false` if it was. Equivalent to `ip link set dev NAME up|down`.

@@ -7,6 +7,7 @@ mod belongings;
 mod check;
 pub mod clock;
 pub mod conntrack;
+mod datagram;
 pub mod dhcp;
 mod firewall;
 mod guard;
@@ -25,7 +26,7 @@ mod watch;
 mod wire;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs::File,
     net::IpAddr,
     os::fd::{AsRawFd, OwnedFd},
@@ -36,7 +37,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     model::{Belongings, LinkName, Mac, NetnsName, is_link_local},
-    plan::{Change, Moved, Place, Resource, Switch, Veth},
+    plan::{Change, Moved, Place, Resource, Switch},
 };
 pub use address::{LinkAddress, TableRoute};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
@@ -187,9 +188,8 @@ impl Kernel {
         let inverse = || Change::Create(change.resource().clone());
         let changed = match resource {
             Resource::Name(named) => name::delete(named)?,
-            Resource::Bridge { name, .. }
-            | Resource::Veth(Veth { host: name, .. })
-            | Resource::Vlan { name, .. } => {
+            Resource::Veth(_) => return Ok(self.cut(&[change]).await?.remove(0)),
+            Resource::Bridge { name, .. } | Resource::Vlan { name, .. } => {
                 let gone = link::delete(&self.rtnl, name).await?;
                 return Ok(if gone { Outcome::Final } else { Outcome::AlreadySo });
             }
@@ -259,6 +259,21 @@ impl Kernel {
         Ok(outcomes.collect())
     }
 
+    /// Deletes neighbouring veths, in one message.
+    pub async fn cut(&self, changes: &[&Change]) -> Result<Vec<Outcome>> {
+        let name = |change: &&Change| match change.resource() {
+            Resource::Veth(veth) => Some(veth.host.clone()),
+            _ => None,
+        };
+        let names: Vec<_> = changes.iter().filter_map(name).collect();
+        let gone = match names.as_slice() {
+            [one] => vec![link::delete(&self.rtnl, one).await?],
+            many => link::delete_all(&self.rtnl, many).await?,
+        };
+        let outcome = |gone| if gone { Outcome::Final } else { Outcome::AlreadySo };
+        Ok(gone.into_iter().map(outcome).collect())
+    }
+
     fn set_sysctl(&self, netns: &Place, key: &str, value: &str) -> Result<Outcome> {
         let former = match netns {
             None => sysctl::write(key, value),
@@ -299,6 +314,32 @@ impl Kernel {
     /// All links of the host, by index.
     pub async fn links(&self) -> Result<HashMap<u32, Link>> {
         link::all(&self.rtnl, None).await
+    }
+
+    /// Which of these links of the host are gone. Those that `/proc` does not tell of are looked
+    /// up: a directory's names cost a tenth of a dump of all links.
+    pub async fn gone<'n>(
+        &self,
+        names: impl IntoIterator<Item = &'n LinkName>,
+    ) -> Result<HashSet<&'n LinkName>> {
+        let there = sysctl::links()?;
+        let mut gone = HashSet::new();
+        for name in names {
+            if !there.contains(name.as_str()) && self.link(name.as_str()).await?.is_none() {
+                gone.insert(name);
+            }
+        }
+        Ok(gone)
+    }
+
+    /// The bridges of the host.
+    pub async fn bridges(&self) -> Result<Vec<Link>> {
+        link::bridges(&self.rtnl).await
+    }
+
+    /// Whether a link of the host is up and carries, by name, of those that are a bridge's port.
+    pub async fn ports_running(&self) -> Result<HashMap<String, bool>> {
+        link::ports(&self.rtnl).await
     }
 
     /// The ports of a bridge of the host.

@@ -1,7 +1,7 @@
 //! Values below `/proc/sys/net`. That directory shows the namespace of the thread that looks, and
 //! it is the host's own procfs, whatever a container has mounted.
 
-use std::{fs, io, path::PathBuf};
+use std::{collections::HashSet, fs, io, path::PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -30,6 +30,16 @@ pub(super) fn write(key: &str, value: &str) -> Result<Option<String>> {
         }
         _ => Ok(None),
     }
+}
+
+/// The names of the links that have switches for IPv4: all but those that are too small for it.
+pub(super) fn links() -> Result<HashSet<String>> {
+    let cannot = "cannot read the names of links";
+    let mut names = HashSet::new();
+    for entry in fs::read_dir(path("net/ipv4/conf")).context(cannot)? {
+        names.extend(entry.context(cannot)?.file_name().into_string().ok());
+    }
+    Ok(names)
 }
 
 /// A link's switches that are not as a new link would have them, and [`ACCEPT_DAD`].

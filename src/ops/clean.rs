@@ -32,13 +32,15 @@ pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<V
             gone.push(format!("network {}", network.name));
         }
     }
-    for (network, endpoint) in dead_endpoints(host, state).await? {
-        let plan = removal::endpoint(&host.kernel, state, &network, &endpoint);
+    for (network, endpoints) in dead_endpoints(host, state).await? {
+        let plan = removal::endpoints(&host.kernel, state, &network, &endpoints);
         bury(host, state, &plan).await?;
-        if !host.dry_run {
-            keeper::end(host, &network, &endpoint).await?;
+        for endpoint in endpoints {
+            if !host.dry_run {
+                keeper::end(host, &network, &endpoint).await?;
+            }
+            gone.push(format!("endpoint {}/{}", network.name, endpoint.target));
         }
-        gone.push(format!("endpoint {}/{}", network.name, endpoint.target));
     }
     for unused in unused_names(state) {
         bury(host, state, &removal::outside(reverse(&name(&unused), |_| false))).await?;
@@ -85,22 +87,31 @@ async fn bury(host: &mut Host<'_, '_>, state: &mut State, plan: &Plan) -> Result
 
 /// Endpoints whose host end is gone: it falls with the namespace of its peer. Of a macvlan, which
 /// has none, what is inside tells; what cannot be looked at is not taken for dead.
-async fn dead_endpoints(host: &Host<'_, '_>, state: &State) -> Result<Vec<(Network, Endpoint)>> {
+async fn dead_endpoints(
+    host: &Host<'_, '_>,
+    state: &State,
+) -> Result<Vec<(Network, Vec<Endpoint>)>> {
     if state.endpoints().next().is_none() {
         return Ok(Vec::new());
     }
-    let links = host.kernel.links().await?;
-    let alive: std::collections::HashSet<_> = links.values().map(|l| l.name.as_str()).collect();
+    let outside = state.endpoints().filter(|(record, _)| record.network.mode != Mode::Macvlan);
+    let gone = host.kernel.gone(outside.map(|(_, endpoint)| &endpoint.host_ifname)).await?;
     let mut dead = Vec::new();
-    for (NetworkRecord { network, .. }, endpoint) in state.endpoints() {
-        let is_dead = match network.mode {
-            Mode::Macvlan => {
-                matches!(liveness::inner(&host.kernel, network, endpoint).await, Ok(None))
+    for NetworkRecord { network, endpoints } in state.networks().values() {
+        let mut of_network = Vec::new();
+        for endpoint in endpoints {
+            let is_dead = match network.mode {
+                Mode::Macvlan => {
+                    matches!(liveness::inner(&host.kernel, network, endpoint).await, Ok(None))
+                }
+                Mode::Bridge | Mode::Underlay => gone.contains(&endpoint.host_ifname),
+            };
+            if is_dead {
+                of_network.push(endpoint.clone());
             }
-            Mode::Bridge | Mode::Underlay => !alive.contains(endpoint.host_ifname.as_str()),
-        };
-        if is_dead {
-            dead.push((network.clone(), endpoint.clone()));
+        }
+        if !of_network.is_empty() {
+            dead.push((network.clone(), of_network));
         }
     }
     Ok(dead)

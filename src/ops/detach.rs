@@ -9,7 +9,6 @@ use crate::{
     error::Kind,
     kernel::Netns,
     model::{Endpoint, LinkName, Network, Target},
-    plan::Plan,
     state::State,
 };
 
@@ -24,31 +23,25 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Detach) -> Result<()
     let record = find::network(&host.kernel, &state, &args.network).await?;
     let mut gone: Vec<Endpoint> = Vec::new();
     for target in &args.targets {
-        let mut endpoints = Who::is(host, target).await?.among(record.endpoints.clone(), |e| e)?;
+        let all = record.endpoints.iter().collect();
+        let mut endpoints = Who::is(host, target).await?.among(all, |e| e)?;
         endpoints.retain(|e| args.ifname.as_ref().is_none_or(|name| *name == e.ifname));
         endpoints.retain(|e| !gone.contains(e));
         if endpoints.is_empty() {
             host.output.note(&format!("`{target}` is not attached to `{}`", args.network));
         }
-        gone.extend(endpoints);
+        gone.extend(endpoints.into_iter().cloned());
     }
-    // Each plan is made when the one before is done: who goes last takes more away.
-    let mut changed = false;
-    let mut printed = Plan::new();
+    let network = record.network.clone();
     for endpoint in &gone {
         open(host, endpoint);
-        let plan = removal::endpoint(&host.kernel, &state, &record.network, endpoint);
-        if host.dry_run {
-            printed.extend(plan);
-            continue;
-        }
-        changed |= host.carry_out(&plan, &mut state).await?.unwrap_or_default();
-        keeper::end(host, &record.network, endpoint).await?;
+    }
+    let plan = removal::endpoints(&host.kernel, &state, &network, &gone);
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    for endpoint in &gone {
+        keeper::end(host, &network, endpoint).await?;
     }
     super::clean::dead(host, &mut state).await?;
-    if host.dry_run {
-        return host.print(&printed).await;
-    }
     let detached = gone.iter().map(|e| e.target.as_str()).collect();
     let now = Detached { network: &args.network, detached };
     host.output.result(&Changed::new(changed, now), &[])

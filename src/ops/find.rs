@@ -1,6 +1,6 @@
 //! A network by its name: one of ours, or a bridge of somebody else's.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use anyhow::Result;
 
@@ -13,21 +13,21 @@ use crate::{
 };
 
 /// Finds a network: on record, by its marks, or as a foreign bridge.
-pub(super) async fn network(
+pub(super) async fn network<'s>(
     kernel: &Kernel,
-    state: &State,
+    state: &'s State,
     name: &LinkName,
-) -> Result<NetworkRecord> {
+) -> Result<Cow<'s, NetworkRecord>> {
     if let Some(record) = state.networks().get(name) {
-        return Ok(record.clone());
+        return Ok(Cow::Borrowed(record));
     }
     match kernel.link(name.as_str()).await? {
         Some(link) if link.kind == LinkKind::Bridge && link.is_ours() => {
-            rebuild::network(kernel, name, &link).await
+            rebuild::network(kernel, name, &link).await.map(Cow::Owned)
         }
         Some(link) if link.kind == LinkKind::Bridge => {
             let network = foreign(kernel, name, &link).await?;
-            Ok(NetworkRecord { network, endpoints: Vec::new() })
+            Ok(Cow::Owned(NetworkRecord { network, endpoints: Vec::new() }))
         }
         Some(link) if link.kind == LinkKind::Macvlan && link.is_ours() => {
             Err(Error::not_found(format!("the record of network `{name}` was lost"))
@@ -54,8 +54,8 @@ pub(super) async fn check_name(host: &Host<'_, '_>, name: &LinkName) -> Result<(
 /// The error for a network that is not there.
 pub(super) async fn no_network(kernel: &Kernel, state: &State, name: &str) -> anyhow::Error {
     let mut names: Vec<_> = state.networks().keys().map(ToString::to_string).collect();
-    if let Ok(links) = kernel.links().await {
-        names.extend(links.into_values().filter(|l| l.kind == LinkKind::Bridge).map(|l| l.name));
+    if let Ok(bridges) = kernel.bridges().await {
+        names.extend(bridges.into_iter().map(|l| l.name));
     }
     let hint = did_you_mean(name, names.iter().map(String::as_str))
         .unwrap_or_else(|| format!("make it with `netcord bridge {name}`, or see `netcord ls`"));

@@ -1,5 +1,7 @@
 //! `inspect`: networks and targets as JSON, or as the commands that would make them by hand.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -89,7 +91,7 @@ async fn subject(host: &Host<'_, '_>, state: &State, name: &str) -> Result<Subje
     if let Ok(network) = name.parse::<LinkName>() {
         match find::network(&host.kernel, state, &network).await {
             Err(error) if Kind::of(&error) == Kind::NotFound => {}
-            found => return found.map(Subject::Network),
+            found => return found.map(Cow::into_owned).map(Subject::Network),
         }
     }
     let target: Target = name.parse()?;

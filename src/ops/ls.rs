@@ -9,7 +9,6 @@ use super::{Host, find};
 use crate::{
     cli,
     error::Error,
-    kernel::LinkKind,
     model::{Network, NetworkRecord},
     output::{Row, SCHEMA_VERSION, natural_order},
 };
@@ -25,13 +24,12 @@ struct Listed {
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ls) -> Result<()> {
     let state = host.look()?;
     let mut records: BTreeMap<_, _> = state.networks().clone();
-    for link in host.kernel.links().await?.into_values() {
-        if link.kind == LinkKind::Bridge
-            && let Ok(name) = link.name.parse()
+    for link in host.kernel.bridges().await? {
+        if let Ok(name) = link.name.parse()
             && !records.contains_key(&name)
         {
             let record = find::network(&host.kernel, &state, &name).await?;
-            records.insert(name, record);
+            records.insert(name, record.into_owned());
         }
     }
     for (key, _) in &args.filter {

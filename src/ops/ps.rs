@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Host, find, keeper, liveness};
 use crate::{
     cli,
-    kernel::{Kernel, Link},
+    kernel::Kernel,
     model::{Endpoint, Keeper, Lease, LinkName, Mode, Network, NetworkRecord},
     output::{Row, SCHEMA_VERSION, natural_order},
 };
@@ -96,30 +96,28 @@ pub(super) enum State {
 /// The state of each endpoint, by its host end, or, where it has none, by the link inside.
 pub(super) struct States<'a> {
     kernel: &'a Kernel,
-    links: HashMap<String, Link>,
+    ports: HashMap<String, bool>,
 }
 
 impl<'a> States<'a> {
     pub(super) async fn read(kernel: &'a Kernel) -> Result<Self> {
-        let links = kernel.links().await?;
-        Ok(Self { kernel, links: links.into_values().map(|l| (l.name.clone(), l)).collect() })
+        Ok(Self { kernel, ports: kernel.ports_running().await? })
     }
 
     pub(super) async fn of(&self, network: &Network, endpoint: &Endpoint) -> State {
-        let inner;
-        let link = if network.mode == Mode::Macvlan {
-            let Ok(found) = liveness::inner(self.kernel, network, endpoint).await else {
-                return State::Unknown;
-            };
-            inner = found;
-            inner.as_ref()
-        } else {
-            self.links.get(endpoint.host_ifname.as_str())
+        let name = endpoint.host_ifname.as_str();
+        let found = match (network.mode, self.ports.get(name)) {
+            (Mode::Macvlan, _) => liveness::inner(self.kernel, network, endpoint).await,
+            (_, Some(true)) => return State::Up,
+            (_, Some(false)) => return State::Down,
+            // Gone, or taken out of its bridge by hand.
+            (_, None) => self.kernel.link(name).await,
         };
-        match link {
-            None => State::Dead,
-            Some(link) if link.up && link.carrier => State::Up,
-            Some(_) => State::Down,
+        match found {
+            Err(_) => State::Unknown,
+            Ok(None) => State::Dead,
+            Ok(Some(link)) if link.is_running() => State::Up,
+            Ok(Some(_)) => State::Down,
         }
     }
 }
@@ -127,7 +125,7 @@ impl<'a> States<'a> {
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
     let state = host.look()?;
     let records: Vec<_> = match &args.network {
-        Some(name) => vec![find::network(&host.kernel, &state, name).await?],
+        Some(name) => vec![find::network(&host.kernel, &state, name).await?.into_owned()],
         None => state.networks().values().cloned().collect(),
     };
     let states = States::read(&host.kernel).await?;

@@ -12,20 +12,48 @@ use crate::{
 
 type Records = BTreeMap<LinkName, NetworkRecord>;
 
-/// The plan that takes an endpoint away, and what was only there for it: its name, and the record
-/// of a foreign network.
+/// The plan that takes endpoints of a network away, and what was only there for them: their names,
+/// and the record of a foreign network.
 ///
 /// What happens inside a namespace that is gone or closed to us has happened already.
-pub(super) fn endpoint(
+pub(super) fn endpoints(
+    kernel: &Kernel,
+    state: &State,
+    network: &Network,
+    endpoints: &[Endpoint],
+) -> Plan {
+    let mut after = state.networks().clone();
+    let plans = endpoints.iter().map(|e| endpoint(kernel, state, network, e, &mut after));
+    let mut plan: Plan = plans.flatten().collect();
+    plan.sort_by_key(|step| turn(&step.change));
+    plan
+}
+
+/// Links fall together, and so do records, which are the last to go. What comes before the links
+/// closes ports and tidies up inside.
+fn turn(change: &Change) -> u8 {
+    match change {
+        Change::Delete(Resource::Record(_)) => 3,
+        Change::Delete(Resource::Name(_)) => 2,
+        Change::Delete(Resource::Veth(_)) => 1,
+        _ => 0,
+    }
+}
+
+/// The plan that takes an endpoint away; `after` is what others have, and loses it.
+fn endpoint(
     kernel: &Kernel,
     state: &State,
     network: &Network,
     endpoint: &Endpoint,
+    after: &mut Records,
 ) -> Plan {
-    let mut after = state.networks().clone();
     let mut last_of_network = false;
     if let Some(record) = after.get_mut(&network.name) {
-        record.endpoints.retain(|e| e.host_ifname != endpoint.host_ifname);
+        let is_it = |e: &Endpoint| e.host_ifname == endpoint.host_ifname;
+        if let Some(at) = record.endpoints.iter().position(is_it) {
+            record.endpoints.swap_remove(at);
+        }
         last_of_network = record.endpoints.is_empty();
     }
     let mut others = after.values().flat_map(|r| &r.endpoints);
@@ -37,7 +65,7 @@ pub(super) fn endpoint(
         wiring.retain(|step| !is_of_lo(step.change.resource()));
     }
     let mut plan =
-        reverse(&wiring, |step| is_needed(step, &after, network, Some(&endpoint.host_ifname)));
+        reverse(&wiring, |step| is_needed(step, after, network, Some(&endpoint.host_ifname)));
     if network.foreign && last_of_network {
         plan.push(Step {
             why: "nothing of ours is attached any more",

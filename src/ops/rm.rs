@@ -1,5 +1,7 @@
 //! `rm`: networks that nothing is attached to, and namespaces that `none` made.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -66,7 +68,7 @@ async fn removal_plan(host: &Host<'_, '_>, state: &State, name: &NetnsName) -> R
         return Err(find::no_network(&host.kernel, state, name.as_str()).await);
     };
     let record = match record {
-        Some(record) => record.clone(),
+        Some(record) => Cow::Borrowed(record),
         None => find::network(&host.kernel, state, &link).await?,
     };
     if record.network.foreign {

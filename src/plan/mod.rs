@@ -300,6 +300,22 @@ pub const GUARD: u16 = 1;
 /// What the alias of every link of ours begins with.
 pub const ALIAS_PREFIX: &str = "netcord:";
 
+impl Record {
+    /// Which file it is in, by the network's name; names have one of their own.
+    pub fn file(&self) -> Option<&str> {
+        self.network().map(LinkName::as_str)
+    }
+
+    /// The network that it is a part of.
+    pub fn network(&self) -> Option<&LinkName> {
+        match self {
+            Self::Network(network) => Some(&network.name),
+            Self::Endpoint { network, .. } | Self::Port { network, .. } => Some(network),
+            Self::Name(_) => None,
+        }
+    }
+}
+
 impl Step {
     fn create(why: &'static str, resource: Resource) -> Self {
         Self { why, change: Change::Create(resource), scope: Scope::Own }

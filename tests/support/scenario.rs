@@ -195,6 +195,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "attach lab0 web -p 8080:80",
     },
     Scenario {
+        name: "detach_many",
+        setup: "ip netns add web; ip netns add db; netcord bridge lab0 --subnet 172.20.0.0/16
+                netcord attach lab0 web db",
+        command: "detach lab0 web db",
+        inverse: "attach lab0 web db",
+    },
+    Scenario {
         name: "unpublish",
         setup: PUBLISHED,
         command: "unpublish web 8080:80",

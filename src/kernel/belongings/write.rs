@@ -1,26 +1,12 @@
 //! Carries what hangs on a link to another one: many changes in one message, so that between the
 //! first and the last there is a fraction of a millisecond, and no death of netcord's.
 
-use std::{
-    collections::HashMap,
-    io,
-    os::fd::{AsRawFd, OwnedFd},
-};
+use std::{collections::HashMap, io};
 
 use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
-    NetlinkPayload,
-};
-use nix::{
-    errno::Errno,
-    libc,
-    sys::socket::{
-        AddressFamily as SocketFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType,
-        connect, recv, send, socket,
-    },
-};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use nix::libc;
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo},
@@ -33,14 +19,11 @@ use rtnetlink::packet_route::{
     rule::{RuleAttribute, RuleFlags, RuleMessage, RulePortRange, RuleUidRange},
 };
 
-use super::super::{address::family, link, rtnl::Rtnl};
+use super::super::{address::family, datagram, link, rtnl::Rtnl};
 use crate::{
     model::{Hop, HostAddress, HostRoute, LinkName, Neighbour, PolicyRule},
     plan::{Change, Moved, Resource},
 };
-
-/// The kernel's answers come one a message, each with a header and a code.
-const BUFFER: usize = 1 << 15;
 
 /// `rtm_table` where the number does not fit and an attribute has it.
 const TABLE_COMPAT: u8 = 252;
@@ -128,78 +111,18 @@ fn send_all(indexes: &Indexes, changes: &[&Change]) -> Result<Vec<io::Result<boo
         let messages = messages(indexes, change);
         requests.extend(messages.into_iter().map(|(message, flags)| (i, message, flags)));
     }
+    let sent: Vec<_> = requests.iter().map(|(_, m, flags)| (m.clone(), *flags)).collect();
     let mut answers: Vec<io::Result<bool>> = changes.iter().map(|_| Ok(true)).collect();
-    let Some(last) = requests.len().checked_sub(1) else { return Ok(answers) };
-
-    let mut datagram = Vec::new();
-    for (sequence, (_, message, flags)) in requests.iter().enumerate() {
-        let mut message = NetlinkMessage::from(message.clone());
-        message.header.sequence_number = u32::try_from(sequence)?;
-        message.header.flags = NLM_F_REQUEST | flags;
-        // Failures are told in any case; the last answer says that the others have come.
-        if sequence == last {
-            message.header.flags |= NLM_F_ACK;
+    for ((i, message, _), failure) in requests.iter().zip(datagram::send_all(&sent)?) {
+        let Some(errno) = failure else { continue };
+        let answer = &mut answers[*i];
+        if is_so_already(message, errno) {
+            *answer = answer.as_ref().map_or_else(|_| Ok(false), |_| Ok(false));
+        } else {
+            *answer = Err(io::Error::from_raw_os_error(errno));
         }
-        message.finalize();
-        let start = datagram.len();
-        datagram.resize(start + message.buffer_len().next_multiple_of(4), 0);
-        message.serialize(&mut datagram[start..]);
     }
-    let socket = open().context("cannot open a netlink socket")?;
-    send(socket.as_raw_fd(), &datagram, MsgFlags::empty())
-        .map_err(io::Error::from)
-        .with_context(|| format!("cannot send {} changes at once", requests.len()))?;
-    receive(&socket, last, |sequence, errno| {
-        if let Some((i, message, _)) = requests.get(sequence) {
-            let answer = &mut answers[*i];
-            if is_so_already(message, errno) {
-                *answer = answer.as_ref().map_or_else(|_| Ok(false), |_| Ok(false));
-            } else {
-                *answer = Err(io::Error::from_raw_os_error(errno));
-            }
-        }
-    })
-    .context("cannot read the kernel's answer")?;
     Ok(answers)
-}
-
-fn open() -> io::Result<OwnedFd> {
-    let socket = socket(
-        SocketFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
-    connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-    Ok(socket)
-}
-
-/// Reads answers until the last request's; tells of each failure.
-fn receive(socket: &OwnedFd, last: usize, mut failed: impl FnMut(usize, i32)) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let length = match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            Err(Errno::EINTR) => continue,
-            length => length?,
-        };
-        let mut rest = &buffer[..length];
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-            let (header, payload) = message.into_parts();
-            let length = (header.length as usize).next_multiple_of(4);
-            rest = rest.get(length..).unwrap_or_default();
-            let sequence = header.sequence_number as usize;
-            if let NetlinkPayload::Error(error) = payload {
-                if let Some(code) = error.code {
-                    failed(sequence, -code.get());
-                }
-                if sequence == last {
-                    return Ok(());
-                }
-            }
-        }
-    }
 }
 
 /// What is there cannot be made, and what is gone cannot be taken away.

@@ -145,7 +145,7 @@ impl Chooser<'_> {
     fn leased(&self, leased: &Leased) -> Result<IpNetwork> {
         let ip = leased.ip();
         let of_ours = |e: &&Endpoint| e.addresses.iter().any(|a| a.ip() == ip);
-        if let Some(owner) = self.record.endpoints.iter().find(of_ours) {
+        if let Some(owner) = self.endpoints().find(of_ours) {
             let message =
                 format!("server {} gave {ip}, which `{}` has", leased.server, owner.target);
             return Err(Error::conflict(message)

@@ -29,7 +29,9 @@ const ENGINE_PATIENCE: Duration = Duration::from_millis(300);
 /// Makes endpoints of targets: decides everything that the user left open.
 pub(super) struct Chooser<'a> {
     pub(super) args: &'a cli::Attach,
-    pub(super) record: NetworkRecord,
+    pub(super) record: &'a NetworkRecord,
+    /// Endpoints that were made here.
+    made: Vec<Endpoint>,
     pub(super) bridge: Link,
     leases: &'a Leases,
     /// Addresses that are taken, and by whom.
@@ -43,7 +45,7 @@ impl<'a> Chooser<'a> {
     pub(super) async fn new(
         host: &Host<'_, '_>,
         args: &'a cli::Attach,
-        record: NetworkRecord,
+        record: &'a NetworkRecord,
         bridge: Link,
         leases: &'a Leases,
     ) -> Result<Self> {
@@ -63,7 +65,13 @@ impl<'a> Chooser<'a> {
             taken.extend(addresses_of(endpoint));
         }
         let hairpin = host.kernel.bridged_frames_meet_iptables()?;
-        Ok(Self { args, record, bridge, leases, taken, silent: BTreeSet::new(), hairpin })
+        let (made, silent) = (Vec::new(), BTreeSet::new());
+        Ok(Self { args, record, made, bridge, leases, taken, silent, hairpin })
+    }
+
+    /// What is attached to the network, and what will be.
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.record.endpoints.iter().chain(&self.made)
     }
 
     pub(super) async fn endpoint(
@@ -77,7 +85,7 @@ impl<'a> Chooser<'a> {
         let is_it = |e: &&Endpoint| {
             e.cookie == cookie && self.args.ifname.as_ref().is_none_or(|i| *i == e.ifname)
         };
-        let existing = self.record.endpoints.iter().find(is_it).cloned();
+        let existing = self.endpoints().find(is_it).cloned();
         // What is attached already keeps the name that it was attached by.
         let wanted = existing.as_ref().map(|e| &e.netns).or(self.args.name.as_ref());
         let (name, named) = naming(state, &found, wanted, false)?;
@@ -95,7 +103,7 @@ impl<'a> Chooser<'a> {
             endpoint.ports.extend(ports);
         }
         self.taken.extend(addresses_of(&endpoint));
-        self.record.endpoints.push(endpoint.clone());
+        self.made.push(endpoint.clone());
 
         let mut plan = named.map(|n| plan::name(&n)).unwrap_or_default();
         plan.extend(plan::attach(&network, &endpoint, self.hairpin));
@@ -129,7 +137,7 @@ impl<'a> Chooser<'a> {
         let wanted = args.mac.or(asked.map(|(mac, _)| mac));
         let mac = match (self.mac_of_parent(), wanted, addresses.first()) {
             (Some(only), ..) => only,
-            (None, Some(mac), _) => check_mac(&self.record, &self.bridge, mac)?,
+            (None, Some(mac), _) => check_mac(self.record, &self.bridge, mac)?,
             (None, None, Some(address)) => Mac::of(address.ip()),
             (None, None, None) => Mac::of([0, 0, 0, 0].into()),
         };

@@ -75,7 +75,7 @@ impl Leases {
         let names: Vec<_> = targets.iter().map(|(_, f)| f.name.to_string()).collect();
         clean::dying(host, &mut state, |e| names.contains(&e.target) || Some(e.mac) == args.mac)
             .await?;
-        find::network(&host.kernel, &state, &args.network).await
+        Ok(find::network(&host.kernel, &state, &args.network).await?.into_owned())
     }
 
     /// What was leased for a namespace, and for which MAC.

@@ -50,7 +50,7 @@ impl Chooser<'_> {
     /// Refuses a second endpoint in passthru mode: the first has the parent to itself.
     pub(super) fn check_room(&self) -> Result<()> {
         let network = &self.record.network;
-        match (self.mac_of_parent(), network.parent.as_ref(), self.record.endpoints.first()) {
+        match (self.mac_of_parent(), network.parent.as_ref(), self.endpoints().next()) {
             (Some(_), Some(parent), Some(first)) => Err(Error::conflict(format!(
                 "`{}` has `{}` to itself: network `{}` is in mode passthru",
                 first.target, parent.link, network.name

@@ -68,14 +68,24 @@ async fn attach(
     if !state.networks().contains_key(&args.network) {
         plan.push(remember(&record.network));
     }
-    let mut chooser = Chooser::new(host, args, record, bridge, leases).await?;
+    let mut chooser = Chooser::new(host, args, &record, bridge, leases).await?;
     let mut endpoints = Vec::new();
     for (target, found) in found {
         let (endpoint, steps) = chooser.endpoint(host, &state, target, found).await?;
         plan.extend(steps);
         endpoints.push(endpoint);
     }
-    let there: Vec<_> = state.endpoints().map(|(_, e)| e.host_ifname.clone()).collect();
+    // A run that is killed half-way has written down all that it was about to make.
+    plan.sort_by_key(|step| match &step.change {
+        Change::Create(Resource::Record(Record::Name(_))) => 0,
+        Change::Create(Resource::Record(Record::Network(_) | Record::Endpoint { .. })) => 1,
+        _ => 2,
+    });
+    let there: Vec<_> = if args.dhcp || !network.has_range() {
+        state.endpoints().map(|(_, e)| e.host_ifname.clone()).collect()
+    } else {
+        Vec::new()
+    };
     let is_new = endpoints.iter().any(|e| !there.contains(&e.host_ifname));
     if is_new && !network.has_range() && args.ip.is_empty() && !args.dhcp {
         host.output.warn(&format!(
@@ -89,9 +99,9 @@ async fn attach(
         let kept = keep(host, &mut state, &network, &mut endpoints).await;
         if kept.is_err() {
             endpoints.retain(|e| !there.contains(&e.host_ifname));
+            let plan = removal::endpoints(&host.kernel, &state, &network, &endpoints);
+            host.carry_out(&plan, &mut state).await?;
             for endpoint in &endpoints {
-                let plan = removal::endpoint(&host.kernel, &state, &network, endpoint);
-                host.carry_out(&plan, &mut state).await?;
                 keeper::end(host, &network, endpoint).await?;
             }
         }

@@ -35,8 +35,10 @@ pub(in crate::ops) async fn undo(
     let endpoints = record.map(|record| record.endpoints.clone()).unwrap_or_default();
     for endpoint in &endpoints {
         detach::open(host, endpoint);
-        let plan = removal::endpoint(&host.kernel, state, network, endpoint);
-        host.carry_out(&plan, state).await?;
+    }
+    let plan = removal::endpoints(&host.kernel, state, network, &endpoints);
+    host.carry_out(&plan, state).await?;
+    for endpoint in &endpoints {
         keeper::end(host, network, endpoint).await?;
     }
     let plan = removal(host, state, network).await?;

@@ -1,0 +1,159 @@
+//! What each verb costs, counted and not timed: exact, so that a cost that creeps in is seen, and
+//! on any machine. `UPDATE=1` writes `tests/counts.txt` anew.
+//!
+//! Left out is what is not the same each time: how often the runtime wakes itself and asks whether
+//! an answer has come, and how often a switch below `/proc/sys` is written, which the kernel has
+//! repeated while another namespace holds its lock. So is what differs from host to host: libraries,
+//! and what the programs do that netcord starts.
+
+use std::{collections::BTreeMap, env, fmt::Write, fs, path::Path};
+
+use crate::support::{Lab, NETCORD};
+
+/// What a run did, by strace.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    /// Datagrams to the kernel.
+    sends: usize,
+    /// Requests in them.
+    messages: usize,
+    /// Programs that ran, netcord too.
+    programs: usize,
+    /// Files opened, other than libraries.
+    opens: usize,
+    /// Bytes written to records.
+    recorded: usize,
+}
+
+const CALLS: &str = "trace=sendto,sendmsg,execve,openat,write";
+
+/// Where the dynamic linker and the C library look, and what they read.
+const LIBRARIES: [&str; 4] = ["/etc/ld.so", "/lib/", "/usr/lib", "/proc/self/maps"];
+
+/// Runs netcord's words on a host, and counts.
+fn count(lab: &Lab, words: &str) -> Counts {
+    lab.sh("rm -rf /run/traces; mkdir /run/traces").ok();
+    let mut command = lab.command("strace");
+    // cargo sets it, and the linker looks in each place.
+    command.env_remove("LD_LIBRARY_PATH");
+    // A file for each process; a send is shown whole: each request in it has a header.
+    command.args(["-ff", "-qq", "-y", "-s", "4096", "-o", "/run/traces/of", "-e", CALLS]);
+    let output = command.arg(NETCORD).args(words.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+    let mut traces = BTreeMap::new();
+    for entry in fs::read_dir(lab.path("/run/traces")).unwrap() {
+        let path = entry.unwrap().path();
+        let pid: u32 = path.extension().unwrap().to_str().unwrap().parse().unwrap();
+        traces.insert(pid, fs::read_to_string(path).unwrap());
+    }
+    let first = traces.first_key_value().map(|(pid, _)| *pid);
+    let mut counts = Counts::default();
+    for (pid, line) in traces.iter().flat_map(|(pid, t)| t.lines().map(move |l| (*pid, l))) {
+        let (name, arguments) = line.split_once('(').unwrap_or_default();
+        match name {
+            "execve" if arguments.ends_with("= 0") => counts.programs += 1,
+            _ if Some(pid) != first => {}
+            "sendto" | "sendmsg" if arguments.contains("nlmsg_len") => {
+                counts.sends += 1;
+                counts.messages += arguments.matches("nlmsg_len").count();
+            }
+            "openat" if !LIBRARIES.iter().any(|l| arguments.contains(&format!("\"{l}"))) => {
+                counts.opens += 1;
+            }
+            "write" if arguments.contains("/run/netcord/") => {
+                let written = arguments.rsplit_once("= ").and_then(|(_, n)| n.parse().ok());
+                counts.recorded += written.unwrap_or(0_usize);
+            }
+            _ => {}
+        }
+    }
+    counts
+}
+
+/// Verbs in an order in which each finds what it needs.
+const VERBS: [(&str, &str); 12] = [
+    ("bridge", "bridge lab0 --subnet 172.20.0.0/16"),
+    ("bridge again", "bridge lab0 --subnet 172.20.0.0/16"),
+    ("attach", "attach lab0 a"),
+    ("attach again", "attach lab0 a"),
+    ("attach a second", "attach lab0 b"),
+    ("ls", "ls"),
+    ("ps", "ps"),
+    ("inspect", "inspect lab0"),
+    ("publish", "publish a 8080:80"),
+    ("unpublish", "unpublish a 8080:80"),
+    ("detach", "detach lab0 a b"),
+    ("rm", "rm lab0"),
+];
+
+fn table() -> String {
+    let lab = Lab::new();
+    lab.netns(&["a", "b"]);
+    let mut table = format!(
+        "{:<16} {:>5} {:>8} {:>8} {:>5}\n",
+        "verb", "sends", "messages", "programs", "opens"
+    );
+    for (name, words) in VERBS {
+        let Counts { sends, messages, programs, opens, .. } = count(&lab, words);
+        writeln!(table, "{name:<16} {sends:>5} {messages:>8} {programs:>8} {opens:>5}").unwrap();
+    }
+    table
+}
+
+#[test]
+fn every_verb_costs_what_it_did() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/counts.txt");
+    let table = table();
+    if env::var_os("UPDATE").is_some() {
+        fs::write(&file, &table).unwrap();
+    }
+    let expected = fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        table == expected,
+        "if that is meant, write tests/counts.txt anew with `UPDATE=1 cargo test counts`\n\
+         expected:\n{expected}\nfound:\n{table}"
+    );
+}
+
+/// A host whose `lab0` has this many endpoints, and the namespace `one` more.
+fn with_endpoints(n: usize) -> Lab {
+    let lab = Lab::new();
+    let commands = "sed 's/^/netns add n/' | ip -batch -";
+    lab.sh(&format!("seq {n} | {commands}; ip netns add one")).ok();
+    lab.netcord("bridge lab0 --subnet 172.20.0.0/16").ok();
+    let all: Vec<_> = (1..=n).map(|i| format!("n{i}")).collect();
+    lab.netcord(&format!("attach lab0 {}", all.join(" "))).ok();
+    lab
+}
+
+/// Calls that a verb makes do not depend on who else is there. What it writes does: the record of
+/// the network is one file.
+#[test]
+fn an_attach_costs_the_same_however_many_there_are() {
+    let mut found = BTreeMap::new();
+    for n in [1, 50, 500] {
+        let lab = with_endpoints(n);
+        let mut attach = count(&lab, "attach lab0 one");
+        let each = attach.recorded / (n + 1);
+        assert!(each < 700, "{n} endpoints: {} bytes written, {each} each", attach.recorded);
+        attach.recorded = 0;
+        let mut detach = count(&lab, "detach lab0 one");
+        detach.recorded = 0;
+        found.insert(n, (attach, detach));
+    }
+    assert_eq!(found[&1], found[&50]);
+    assert_eq!(found[&1], found[&500]);
+}
+
+/// Many are taken away in one deletion and one write of the record; many are written down in one.
+#[test]
+fn many_endpoints_share_a_deletion_and_a_record() {
+    let lab = with_endpoints(50);
+    let all: Vec<_> = (1..=50).map(|i| format!("n{i}")).collect();
+    let before = lab.sh("cat /run/netcord/*/network-lab0.json | wc -c").ok();
+    let whole: usize = before.trim().parse().unwrap();
+    let detach = count(&lab, &format!("detach lab0 {}", all.join(" ")));
+    assert!(detach.recorded < whole / 10, "one write, of an empty network: {detach:?}");
+    let attach = count(&lab, &format!("attach lab0 {}", all.join(" ")));
+    assert!(attach.recorded <= whole + 100, "one write: {attach:?}");
+}
