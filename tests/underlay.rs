@@ -121,6 +121,21 @@ fn an_address_that_somebody_answers_for_is_not_given() {
 }
 
 #[test]
+fn a_link_without_addresses_can_be_taken_over_too() {
+    let lab = physical();
+    lab.netns(&["web"]);
+    lab.sh("ip -6 route del default; ip addr flush dev eth0 scope global; ip addr del fe80::1/64 dev eth0").ok();
+    let before = lab.snapshot();
+    lab.netcord("underlay mydr0 --parent eth0").ok();
+    lab.netcord("attach mydr0 web").fails(2, &["no subnet to choose an address from", "--ip"]);
+    lab.netcord("attach mydr0 web --ip 192.0.2.9/24 --gateway 192.0.2.254").ok();
+    lab.until_within("web", "ping -qc1 -W1 203.0.113.1");
+    lab.netcord("detach mydr0 web").ok();
+    lab.netcord("rm mydr0").ok();
+    before.assert_same(&lab.snapshot(), "given back");
+}
+
+#[test]
 fn bridged_frames_pass_where_the_policy_is_drop() {
     let lab = physical();
     lab.netns(&["web"]);

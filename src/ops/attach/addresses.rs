@@ -172,7 +172,7 @@ impl Chooser<'_> {
             }
             (None, Some(length))
                 if network.subnets.iter().all(|s| s.cidr.is_ipv4() != ip.is_ipv4())
-                    && network.foreign =>
+                    && !network.is_private() =>
             {
                 length
             }
