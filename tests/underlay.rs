@@ -225,7 +225,7 @@ fn a_killed_watchdog_is_replaced_by_the_next_command() {
 fn a_killed_run_is_undone_by_its_watchdog() {
     let lab = physical();
     let before = lab.snapshot();
-    // At the first request that makes a route: in the middle of everything.
+    // All has moved, and that it stays is about to be written down.
     let trace = "strace -qq -o /dev/null -e trace=rename -e inject=rename:signal=SIGKILL:when=2";
     lab.sh(&format!("{trace} {NETCORD} {UNDERLAY} || true")).ok();
     until_undone(&lab);
