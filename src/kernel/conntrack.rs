@@ -22,12 +22,10 @@ use netlink_packet_netfilter::{
 use nix::{
     errno::Errno,
     ifaddrs::getifaddrs,
-    sys::socket::{
-        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv,
-        send, socket,
-    },
+    sys::socket::{MsgFlags, SockProtocol, send},
 };
 
+use super::datagram;
 use crate::{model::Protocol, plan::Flows};
 
 /// More than the largest datagram of a dump, 32 KiB (`netlink_recvmsg`).
@@ -178,14 +176,7 @@ struct Table {
 
 impl Table {
     fn open(family: NetfilterProtoFamily) -> io::Result<Self> {
-        let socket = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkNetFilter,
-        )?;
-        // Connected to the kernel: nobody else's messages get in.
-        connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        let socket = datagram::open(SockProtocol::NetlinkNetFilter)?;
         Ok(Self { socket, family, sequence: 0, buffer: vec![0; BUFFER] })
     }
 
@@ -225,7 +216,7 @@ impl Table {
         self.send(message, flags)?;
         let mut is_whole = true;
         loop {
-            let length = self.receive()?;
+            let length = datagram::read(&self.socket, &mut self.buffer)?;
             let mut rest = &self.buffer[..length];
             while !rest.is_empty() {
                 let message = NetlinkMessage::<NetfilterMessage>::deserialize(rest)
@@ -267,18 +258,6 @@ impl Table {
         message.serialize(&mut bytes);
         send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
         Ok(())
-    }
-
-    fn receive(&mut self) -> io::Result<usize> {
-        loop {
-            // With this flag the length is the datagram's own, even if the buffer is shorter.
-            match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
-                Ok(length) if length > self.buffer.len() => return Err(Errno::EMSGSIZE.into()),
-                Ok(length) => return Ok(length),
-                Err(Errno::EINTR) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
     }
 }
 

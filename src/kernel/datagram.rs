@@ -39,7 +39,7 @@ pub(super) fn send_all(requests: &[(RouteNetlinkMessage, u16)]) -> Result<Vec<Op
         datagram.resize(start + message.buffer_len().next_multiple_of(4), 0);
         message.serialize(&mut datagram[start..]);
     }
-    let socket = open().context("cannot open a netlink socket")?;
+    let socket = open(SockProtocol::NetlinkRoute).context("cannot open a netlink socket")?;
     send(socket.as_raw_fd(), &datagram, MsgFlags::empty())
         .map_err(io::Error::from)
         .with_context(|| format!("cannot send {} changes at once", requests.len()))?;
@@ -52,25 +52,32 @@ pub(super) fn send_all(requests: &[(RouteNetlinkMessage, u16)]) -> Result<Vec<Op
     Ok(failures)
 }
 
-fn open() -> io::Result<OwnedFd> {
-    let socket = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
+/// Opens a netlink socket in the thread's namespace, connected to the kernel: nobody else's
+/// messages get in.
+pub(super) fn open(protocol: SockProtocol) -> io::Result<OwnedFd> {
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
     connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     Ok(socket)
+}
+
+/// Reads a datagram, and tells its length; fails if the buffer is too short for it.
+pub(super) fn read(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        // With this flag the length is the datagram's own, even if the buffer is shorter.
+        match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
+            Ok(length) if length > buffer.len() => return Err(Errno::EMSGSIZE.into()),
+            Ok(length) => return Ok(length),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
 }
 
 /// Reads answers until the last request's; tells of each failure.
 fn receive(socket: &OwnedFd, last: usize, mut failed: impl FnMut(usize, i32)) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
-        let length = match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            Err(Errno::EINTR) => continue,
-            length => length?,
-        };
+        let length = read(socket, &mut buffer)?;
         let mut rest = &buffer[..length];
         while !rest.is_empty() {
             let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)

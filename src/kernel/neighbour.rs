@@ -10,16 +10,22 @@ use anyhow::{Context, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
+    neighbour::{
+        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+    },
 };
 
 use super::{address::family, link, rtnl::Rtnl};
 use crate::model::{LinkName, Mac};
 
-struct Neighbour {
-    address: Option<IpAddr>,
-    mac: Option<Mac>,
-    state: NeighbourState,
+/// A neighbour, or what a forwarding table tells of one.
+pub(super) struct Neighbour {
+    pub(super) index: u32,
+    pub(super) address: Option<IpAddr>,
+    pub(super) mac: Option<Mac>,
+    pub(super) state: NeighbourState,
+    /// The host answers for it.
+    pub(super) proxy: bool,
 }
 
 /// Addresses that a bridge's neighbours and forwarding table tell of. Equivalent to
@@ -117,12 +123,13 @@ fn message(index: u32, address: IpAddr) -> NeighbourMessage {
     message
 }
 
-fn is_somebody(state: NeighbourState) -> bool {
+/// Whether anybody has been heard, or named, by that address.
+pub(super) fn is_somebody(state: NeighbourState) -> bool {
     use NeighbourState::{Delay, Permanent, Probe, Reachable, Stale};
     matches!(state, Reachable | Stale | Delay | Probe | Permanent)
 }
 
-async fn read(rtnl: &Rtnl, request: NeighbourMessage) -> Result<Vec<Neighbour>> {
+pub(super) async fn read(rtnl: &Rtnl, request: NeighbourMessage) -> Result<Vec<Neighbour>> {
     let replies = rtnl
         .dump(RouteNetlinkMessage::GetNeighbour(request))
         .await
@@ -132,7 +139,14 @@ async fn read(rtnl: &Rtnl, request: NeighbourMessage) -> Result<Vec<Neighbour>> 
 
 fn parse(reply: RouteNetlinkMessage) -> Option<Neighbour> {
     let RouteNetlinkMessage::NewNeighbour(message) = reply else { return None };
-    let mut found = Neighbour { address: None, mac: None, state: message.header.state };
+    let header = &message.header;
+    let mut found = Neighbour {
+        index: header.ifindex,
+        address: None,
+        mac: None,
+        state: header.state,
+        proxy: header.flags.contains(NeighbourFlags::Proxy),
+    };
     for attribute in message.attributes {
         match attribute {
             NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {

@@ -65,11 +65,20 @@ pub fn own() -> Result<(u32, u64)> {
 /// When a running process was started, in the kernel's ticks: a PID is used again, a PID with
 /// its start is not. `None` if there is none, or it has ended and nobody has asked how.
 pub fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may be anything; state is the 3rd field, the start the 22nd.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
+    let fields = stat(pid)?;
+    if matches!(fields.first()?.as_str(), "Z" | "X") { None } else { fields.get(19)?.parse().ok() }
+}
+
+/// The process that started this one, or has taken it over since.
+pub fn parent(pid: u32) -> Option<u32> {
+    stat(pid)?.get(1)?.parse().ok()
+}
+
+/// What `/proc/PID/stat` tells from the 3rd field on, the state: the name before it, in brackets,
+/// may be anything.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(text.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Sends SIGTERM to the process with this PID that was started then, and waits for its end.

@@ -11,7 +11,7 @@ use crate::{
     apply,
     kernel::{Netns, named},
     model::{Endpoint, Mode, NamedNetns, Network, NetworkRecord},
-    plan::{Change, Plan, Record, Resource, Scope, Step, name, reverse},
+    plan::{Plan, Record, Resource, Step, name, reverse},
     state::State,
 };
 
@@ -128,10 +128,11 @@ fn unused_names(state: &State) -> Vec<NamedNetns> {
 /// Records of foreign networks that nothing of ours is attached to.
 fn unused_foreign(state: &State) -> Plan {
     let unused = |r: &&NetworkRecord| r.network.foreign && r.endpoints.is_empty();
-    let forget = |r: &NetworkRecord| Step {
-        why: "nothing of ours is attached to it",
-        change: Change::Delete(Resource::Record(Record::Network(r.network.clone()))),
-        scope: Scope::Own,
+    let forget = |r: &NetworkRecord| {
+        Step::delete(
+            "nothing of ours is attached to it",
+            Resource::Record(Record::Network(r.network.clone())),
+        )
     };
     state.networks().values().filter(unused).map(forget).collect()
 }

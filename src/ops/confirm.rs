@@ -8,7 +8,7 @@ use crate::{
     cli,
     error::Error,
     model::{LinkName, Mode, Network},
-    plan::{Change, Plan, Record, Resource, Scope, Step},
+    plan::{Plan, Record, Resource, Step},
 };
 
 #[derive(Serialize)]
@@ -46,9 +46,5 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Confirm) -> Result<(
 
 /// The network stays as it is: the list by which it would be undone is no longer needed.
 pub(super) fn settled(network: &Network) -> Step {
-    Step {
-        why: "the network stays",
-        change: Change::Create(Resource::Record(Record::Network(network.with_moving(None)))),
-        scope: Scope::Own,
-    }
+    Step::create("the network stays", Resource::Record(Record::Network(network.with_moving(None))))
 }

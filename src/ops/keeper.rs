@@ -16,7 +16,7 @@ use crate::{
         process::{self, Ending},
     },
     model::{Endpoint, Keeper, Lease, LinkName, Mode, Network},
-    plan::{Change, Record, Resource, Scope, Step},
+    plan::{Record, Resource, Step},
     state::State,
 };
 
@@ -84,11 +84,10 @@ fn start(network: &LinkName, host_ifname: &LinkName) -> Result<Keeper> {
 pub(super) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
     let endpoint = Endpoint { ports: Vec::new(), ..endpoint.clone() };
     let record = Record::Endpoint { network: network.clone(), endpoint };
-    Step {
-        why: "write down until when the address is leased, and who renews it",
-        change: Change::Create(Resource::Record(record)),
-        scope: Scope::Own,
-    }
+    Step::create(
+        "write down until when the address is leased, and who renews it",
+        Resource::Record(record),
+    )
 }
 
 /// Ends the keeper of an endpoint that is gone, which gives the lease back; without one, that is

@@ -7,7 +7,7 @@ use super::{Changed, Host, clean, removal};
 use crate::{
     kernel::{LinkKind, Netns},
     model::NamedNetns,
-    plan::{self, Change, Plan, Resource, Scope, Step, Veth, reverse},
+    plan::{self, Plan, Resource, Step, Veth, reverse},
     state::State,
 };
 
@@ -72,11 +72,8 @@ async fn half_made_links(host: &Host<'_, '_>, state: &State) -> Result<Vec<(Stri
             mtu: link.mtu,
             up: true,
         };
-        let change = Change::Delete(Resource::Veth(veth));
-        found.push((
-            link.name,
-            Step { why: "a link that no record knows", change, scope: Scope::Own },
-        ));
+        let step = Step::delete("a link that no record knows", Resource::Veth(veth));
+        found.push((link.name, step));
     }
     Ok(found)
 }

@@ -122,22 +122,9 @@ async fn endpoint(network: &Network, port: &Link) -> Result<Option<Endpoint>> {
         let subnet = network.subnet_of(ip)?;
         IpNetwork::new(ip, subnet.cidr.prefix()).ok()
     });
-    let mut endpoint = Endpoint {
-        target: target.to_owned(),
-        netns: netns.clone(),
-        cookie: 0,
-        ifname: "eth0".parse()?,
-        host_ifname,
-        mac: derived.map(Mac::of).or(port.mac).unwrap_or(network.mac),
-        mtu: port.mtu,
-        addresses: lease.into_iter().collect(),
-        gateways: Vec::new(),
-        routes: Vec::new(),
-        replaced: Vec::new(),
-        raises_lo: false,
-        lease: None,
-        ports: Vec::new(),
-    };
+    let mac = derived.map(Mac::of).or(port.mac).unwrap_or(network.mac);
+    let mut endpoint = bare(&netns, "eth0".parse()?, host_ifname, mac, port.mtu);
+    endpoint.addresses.extend(lease);
     let Ok(Some(open)) = Netns::of_name(&netns) else { return Ok(Some(endpoint)) };
     let links = open.links().await?;
     let Some(inner) = links.values().find(|l| l.is_peer_of(port)) else {
@@ -163,28 +150,41 @@ pub(super) async fn inside(kernel: &Kernel, network: &Network) -> Result<Vec<End
         let is_it = |l: &&Link| l.is_macvlan_on(&parent) && l.alias.as_ref() == Some(&mark);
         for inner in links.values().filter(is_it) {
             let Ok(ifname) = inner.name.parse() else { continue };
-            let mut endpoint = Endpoint {
-                target: netns.to_string(),
-                netns: netns.clone(),
-                cookie: open.cookie(),
-                host_ifname: host_name(&network.name, open.cookie(), &ifname, 0),
-                ifname,
-                mac: inner.mac.unwrap_or(network.mac),
-                mtu: inner.mtu,
-                addresses: Vec::new(),
-                gateways: Vec::new(),
-                routes: Vec::new(),
-                replaced: Vec::new(),
-                raises_lo: false,
-                lease: None,
-                ports: Vec::new(),
-            };
+            let host_ifname = host_name(&network.name, open.cookie(), &ifname, 0);
+            let mac = inner.mac.unwrap_or(network.mac);
+            let mut endpoint = bare(&netns, ifname, host_ifname, mac, inner.mtu);
             look_inside(&mut endpoint, &open, inner).await?;
             found.push(endpoint);
         }
     }
     found.sort_by(|a, b| a.addresses.cmp(&b.addresses));
     Ok(found)
+}
+
+/// An endpoint of which no more is known than its link.
+fn bare(
+    netns: &NetnsName,
+    ifname: LinkName,
+    host_ifname: LinkName,
+    mac: Mac,
+    mtu: u32,
+) -> Endpoint {
+    Endpoint {
+        target: netns.to_string(),
+        netns: netns.clone(),
+        cookie: 0,
+        ifname,
+        host_ifname,
+        mac,
+        mtu,
+        addresses: Vec::new(),
+        gateways: Vec::new(),
+        routes: Vec::new(),
+        replaced: Vec::new(),
+        raises_lo: false,
+        lease: None,
+        ports: Vec::new(),
+    }
 }
 
 /// What the inner link of an endpoint tells of it.

@@ -67,11 +67,10 @@ fn endpoint(
     let mut plan =
         reverse(&wiring, |step| is_needed(step, after, network, Some(&endpoint.host_ifname)));
     if network.foreign && last_of_network {
-        plan.push(Step {
-            why: "nothing of ours is attached any more",
-            change: Change::Delete(Resource::Record(Record::Network(network.clone()))),
-            scope: Scope::Own,
-        });
+        plan.push(Step::delete(
+            "nothing of ours is attached any more",
+            Resource::Record(Record::Network(network.clone())),
+        ));
     }
     let name = state.names().iter().find(|n| n.name == endpoint.netns && !n.kept);
     if let (Some(name), true) = (name, alone) {

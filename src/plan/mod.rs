@@ -317,11 +317,13 @@ impl Record {
 }
 
 impl Step {
-    fn create(why: &'static str, resource: Resource) -> Self {
+    /// Makes something be there, for as long as what the plan is for.
+    pub fn create(why: &'static str, resource: Resource) -> Self {
         Self { why, change: Change::Create(resource), scope: Scope::Own }
     }
 
-    fn delete(why: &'static str, resource: Resource) -> Self {
+    /// Makes something be gone, for as long as what the plan is for.
+    pub fn delete(why: &'static str, resource: Resource) -> Self {
         Self { why, change: Change::Delete(resource), scope: Scope::Own }
     }
 

@@ -8,9 +8,7 @@ use nix::libc;
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo},
-    neighbour::{
-        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
-    },
+    neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
     route::{
         RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteProtocol,
         RouteType, RouteVia,
@@ -21,13 +19,12 @@ use rtnetlink::packet_route::{
 use super::super::{
     Link,
     address::{ip, is_errno},
+    neighbour::{self, is_somebody},
     rtnl::Rtnl,
 };
 use crate::{
     error::Error,
-    model::{
-        Belongings, Hop, HostAddress, HostRoute, Lifetime, LinkName, Mac, Neighbour, PolicyRule,
-    },
+    model::{Belongings, Hop, HostAddress, HostRoute, Lifetime, LinkName, Neighbour, PolicyRule},
 };
 
 /// The kernel counts a route's rest of life in hundredths of a second (`USER_HZ`).
@@ -388,42 +385,19 @@ async fn neighbours(rtnl: &Rtnl, link: &Link) -> Result<Vec<Neighbour>> {
             request.header.family = family;
             request.header.flags = flags;
             request.attributes.push(NeighbourAttribute::IfIndex(link.index));
-            let replies = rtnl.dump(RouteNetlinkMessage::GetNeighbour(request)).await;
-            let replies = replies.context("cannot read neighbours")?;
-            found.extend(replies.into_iter().filter_map(|reply| neighbour(link, &reply)));
+            let there = neighbour::read(rtnl, request).await?;
+            found.extend(there.iter().filter(|n| n.index == link.index).filter_map(neighbour));
         }
     }
     Ok(found)
 }
 
-fn neighbour(link: &Link, reply: &RouteNetlinkMessage) -> Option<Neighbour> {
-    use NeighbourState::{Delay, Permanent, Probe, Reachable, Stale};
-    let RouteNetlinkMessage::NewNeighbour(message) = reply else { return None };
-    let header = &message.header;
-    let (mut address, mut mac) = (None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
-                address = Some(IpAddr::from(*v4));
-            }
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
-                address = Some(IpAddr::from(*v6));
-            }
-            NeighbourAttribute::LinkLayerAddress(bytes) => {
-                mac = Mac::try_from(bytes.as_slice()).ok();
-            }
-            _ => {}
-        }
-    }
-    let proxy = header.flags.contains(NeighbourFlags::Proxy);
-    let is_known = matches!(header.state, Reachable | Stale | Delay | Probe | Permanent);
-    if header.ifindex != link.index || !(proxy || (is_known && mac.is_some())) {
-        return None;
-    }
-    Some(Neighbour {
-        address: address?,
-        mac: mac.filter(|_| !proxy),
-        permanent: proxy || header.state == Permanent,
+fn neighbour(there: &neighbour::Neighbour) -> Option<Neighbour> {
+    let is_known = is_somebody(there.state) && there.mac.is_some();
+    (there.proxy || is_known).then_some(Neighbour {
+        address: there.address?,
+        mac: there.mac.filter(|_| !there.proxy),
+        permanent: there.proxy || there.state == NeighbourState::Permanent,
     })
 }
 

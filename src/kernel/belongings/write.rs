@@ -106,23 +106,22 @@ fn describe(change: &Change) -> String {
 /// Sends all changes in one datagram, which the kernel works through before it returns; tells of
 /// each whether it changed anything.
 fn send_all(indexes: &Indexes, changes: &[&Change]) -> Result<Vec<io::Result<bool>>> {
-    let mut requests: Vec<(usize, RouteNetlinkMessage, u16)> = Vec::new();
-    for (i, change) in changes.iter().enumerate() {
-        let messages = messages(indexes, change);
-        requests.extend(messages.into_iter().map(|(message, flags)| (i, message, flags)));
-    }
-    let sent: Vec<_> = requests.iter().map(|(_, m, flags)| (m.clone(), *flags)).collect();
-    let mut answers: Vec<io::Result<bool>> = changes.iter().map(|_| Ok(true)).collect();
-    for ((i, message, _), failure) in requests.iter().zip(datagram::send_all(&sent)?) {
-        let Some(errno) = failure else { continue };
-        let answer = &mut answers[*i];
-        if is_so_already(message, errno) {
-            *answer = answer.as_ref().map_or_else(|_| Ok(false), |_| Ok(false));
-        } else {
-            *answer = Err(io::Error::from_raw_os_error(errno));
+    // A change may take more than one message.
+    let messages: Vec<_> = changes.iter().map(|change| messages(indexes, change)).collect();
+    let failures = datagram::send_all(&messages.concat())?;
+    let mut failures = failures.into_iter();
+    let answer = |messages: Vec<(RouteNetlinkMessage, u16)>| {
+        let mut answer = Ok(true);
+        for ((message, _), failure) in messages.iter().zip(failures.by_ref()) {
+            match failure {
+                None => {}
+                Some(errno) if is_so_already(message, errno) => answer = answer.map(|_| false),
+                Some(errno) => answer = Err(io::Error::from_raw_os_error(errno)),
+            }
         }
-    }
-    Ok(answers)
+        answer
+    };
+    Ok(messages.into_iter().map(answer).collect())
 }
 
 /// What is there cannot be made, and what is gone cannot be taken away.

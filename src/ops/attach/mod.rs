@@ -22,7 +22,7 @@ use crate::{
     error::Error,
     kernel::{Kernel, Link},
     model::{Endpoint, LinkName, Network, Target},
-    plan::{Change, Plan, Record, Resource, Scope, Step},
+    plan::{Change, Plan, Record, Resource, Step},
     state::State,
 };
 
@@ -177,9 +177,8 @@ async fn bridge(kernel: &Kernel, network: &Network) -> Result<Link> {
 
 /// A foreign network is on record as long as something of ours is attached to it.
 fn remember(network: &Network) -> Step {
-    Step {
-        why: "write down that something of ours is attached to this bridge",
-        change: Change::Create(Resource::Record(Record::Network(network.clone()))),
-        scope: Scope::Own,
-    }
+    Step::create(
+        "write down that something of ours is attached to this bridge",
+        Resource::Record(Record::Network(network.clone())),
+    )
 }

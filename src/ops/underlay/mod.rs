@@ -29,7 +29,7 @@ use crate::{
     error::{Error, Kind},
     kernel::{Kernel, Link, background, clock},
     model::{Belongings, LinkName, Mode, Moving, Network, Parent, Subnet},
-    plan::{self, Change, Plan, Record, Resource, Scope, Step, Underlay},
+    plan::{self, Plan, Record, Resource, Step, Underlay},
     state::State,
 };
 pub(super) use undo::{commands, overdue, removal, undo};
@@ -159,13 +159,10 @@ async fn settle(
 fn waiting(network: &Network, moving: &Moving, seconds: u32) -> Step {
     let deadline = clock::since_boot() + Duration::from_secs(seconds.into());
     let moving = Moving { deadline: Some(deadline.as_secs()), ..moving.clone() };
-    Step {
-        why: "the network stays if that is confirmed in time",
-        change: Change::Create(Resource::Record(Record::Network(
-            network.with_moving(Some(moving)),
-        ))),
-        scope: Scope::Own,
-    }
+    Step::create(
+        "the network stays if that is confirmed in time",
+        Resource::Record(Record::Network(network.with_moving(Some(moving)))),
+    )
 }
 
 /// What must be so when all has moved.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     cli,
     error::Error,
-    kernel::{Kernel, LinkKind},
+    kernel::{Kernel, LinkKind, process},
     model::Belongings,
     ops::{
         Host,
@@ -106,9 +106,7 @@ fn ssh_peer() -> Option<IpAddr> {
         if let Some(text) = text.split('\0').find_map(|line| line.strip_prefix(&prefix)) {
             return of_text(text);
         }
-        let status = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // After the name, which may hold anything, come the state and the parent.
-        pid = status.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()?;
+        pid = process::parent(pid)?;
     }
     None
 }
