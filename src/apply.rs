@@ -80,8 +80,10 @@ fn forgets(change: &Change) -> bool {
 enum Group<'a> {
     /// In one write of a network's file, or of that of names.
     Record(Option<&'a str>),
-    /// In one transaction of the firewall.
-    Firewall,
+    /// In one transaction.
+    Nftables,
+    /// In one restore.
+    Iptables,
     /// In one netlink message.
     Moved,
     /// In one netlink message.
@@ -91,7 +93,8 @@ enum Group<'a> {
 fn group(change: &Change) -> Option<Group<'_>> {
     match (change, change.resource()) {
         (_, Resource::Record(record)) => Some(Group::Record(record.file())),
-        (_, Resource::Chain(_) | Resource::Rule(_)) => Some(Group::Firewall),
+        (_, Resource::Nft(_)) => Some(Group::Nftables),
+        (_, Resource::Chain(_) | Resource::Rule(_)) => Some(Group::Iptables),
         (_, Resource::Moved(_)) => Some(Group::Moved),
         (Change::Delete(_), Resource::Veth(_)) => Some(Group::Cut),
         _ => None,
@@ -141,7 +144,7 @@ impl Run<'_> {
 
     async fn apply(&mut self, changes: &[&Change]) -> Result<Vec<Outcome>> {
         match changes.first().and_then(|c| group(c)) {
-            Some(Group::Firewall) => return self.apply_firewall(changes),
+            Some(Group::Nftables | Group::Iptables) => return self.apply_firewall(changes),
             Some(Group::Moved) => return self.kernel.apply_moved(changes).await,
             Some(Group::Cut) => return self.kernel.cut(changes).await,
             Some(Group::Record(_)) => {

@@ -55,6 +55,15 @@ pub struct Global {
     /// Print each step and its reason on stderr as it is done
     #[arg(long, global = true)]
     pub explain: bool,
+    /// Where rules go; a host that has some in the other gets them moved over
+    #[arg(
+        long,
+        global = true,
+        value_name = "FIREWALL",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub firewall: FirewallChoice,
     /// How to print results
     #[arg(
         long,
@@ -79,6 +88,17 @@ pub struct Global {
     /// Print each command on stderr as it is done
     #[arg(short, long, global = true)]
     pub verbose: bool,
+}
+
+/// Which of the kernel's firewalls to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FirewallChoice {
+    /// The one that this host's networks have; for the first one nftables, if the kernel has it
+    Auto,
+    /// A table of netcord's own, by netlink: no program is needed
+    Nftables,
+    /// Chains of netcord's own, by the program iptables
+    Iptables,
 }
 
 /// How to print results.

@@ -3,6 +3,7 @@
 //! The only code that writes to either. A reader that went away (a closed pipe) is no failure.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
     cmp::Ordering,
     env,
@@ -103,7 +104,11 @@ impl Output {
                 why = step.why;
                 lines.extend([String::new(), format!("# {why}")]);
             }
-            lines.push(if is_so(i) { format!("# already so: {command}") } else { command });
+            lines.push(if is_so(i) {
+                format!("# already so: {}", short(&command))
+            } else {
+                command
+            });
         }
         print(&(lines.join("\n") + "\n"))
     }
@@ -151,14 +156,25 @@ impl Output {
                 say(&format!("{}\n", self.paint.dim(&format!("# {}", step.why))));
             }
             let what = command.as_deref().unwrap_or("(in netcord's own record)");
-            let so = if changed { "" } else { "   # already so" };
-            say(&format!("{what}{}\n", self.paint.dim(so)));
+            if changed {
+                say(&format!("{what}\n"));
+            } else {
+                say(&format!("{}{}\n", short(what), self.paint.dim("   # already so")));
+            }
         } else if self.verbose
             && changed
             && let Some(command) = command
         {
             say(&format!("+ {command}\n"));
         }
+    }
+}
+
+/// The first line of a command: enough for one that has nothing to do.
+fn short(command: &str) -> Cow<'_, str> {
+    match command.split_once('\n') {
+        Some((first, _)) => format!("{first} ...").into(),
+        None => command.into(),
     }
 }
 

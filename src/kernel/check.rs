@@ -80,7 +80,9 @@ impl Kernel {
             Resource::Route { netns, route } => has_route(self.at(netns)?, route).await?,
             Resource::Sysctl { netns, key, value, .. } => self.sysctl_is(netns, key, value)?,
             Resource::FormerSysctl { netns, key, value } => self.sysctl_is(netns, key, value)?,
-            Resource::Chain(_) | Resource::Rule(_) => firewall::is_there(resource)?,
+            Resource::Chain(_) | Resource::Rule(_) | Resource::Nft(_) => {
+                firewall::is_there(resource)?
+            }
         })
     }
 

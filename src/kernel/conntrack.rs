@@ -4,34 +4,18 @@
 //! sending (every UDP one) stays where it was. So the rule changes first and the flush follows.
 //! A delete request without a tuple empties the whole table; none can be made here, see `Entry`.
 
-use std::{
-    io,
-    net::IpAddr,
-    os::fd::{AsRawFd, OwnedFd},
-};
+use std::{io, net::IpAddr};
 
 use anyhow::Context;
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, Nla,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, Nla};
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
     conntrack::{self, ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Tuple},
 };
-use nix::{
-    errno::Errno,
-    ifaddrs::getifaddrs,
-    sys::socket::{MsgFlags, SockProtocol, send},
-};
+use nix::{errno::Errno, ifaddrs::getifaddrs};
 
-use super::datagram;
+use super::nfnetlink::{Socket, is_absent};
 use crate::{model::Protocol, plan::Flows};
-
-/// More than the largest datagram of a dump, 32 KiB (`netlink_recvmsg`).
-const BUFFER: usize = 1 << 16;
-/// How often a dump is begun again when the table was resized under it.
-const ATTEMPTS: usize = 30;
 
 // <linux/netfilter/nfnetlink_conntrack.h>; the crate has no names for them.
 const CTA_ID: u16 = 12;
@@ -76,16 +60,6 @@ pub fn flush(flows: &Flows) -> anyhow::Result<usize> {
         deleted += usize::from(table.delete(entry).with_context(what)?);
     }
     Ok(deleted)
-}
-
-/// EPROTONOSUPPORT: no nfnetlink. EINVAL: nfnetlink knows no such subsystem (`nfnetlink_rcv_msg`),
-/// and no module brought it.
-fn is_absent(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(
-        errno,
-        Some(Errno::EPROTONOSUPPORT | Errno::EINVAL | Errno::ENOENT | Errno::EOPNOTSUPP)
-    )
 }
 
 fn local_addresses() -> anyhow::Result<Vec<IpAddr>> {
@@ -168,96 +142,38 @@ fn of_number(protocol: conntrack::Protocol) -> Option<Protocol> {
 
 /// One family's part of the table of the namespace that the thread is in.
 struct Table {
-    socket: OwnedFd,
+    socket: Socket,
     family: NetfilterProtoFamily,
-    sequence: u32,
-    buffer: Vec<u8>,
 }
 
 impl Table {
     fn open(family: NetfilterProtoFamily) -> io::Result<Self> {
-        let socket = datagram::open(SockProtocol::NetlinkNetFilter)?;
-        Ok(Self { socket, family, sequence: 0, buffer: vec![0; BUFFER] })
+        Ok(Self { socket: Socket::open()?, family })
     }
 
     /// The entries that are wanted.
     fn entries(&mut self, is_wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
-        for _ in 0..ATTEMPTS {
-            let mut entries = Vec::new();
-            let get = ConntrackMessage::Get(Vec::new());
-            let is_whole = self.request(get, NLM_F_DUMP, |attributes| {
-                entries.extend(Entry::of(attributes).filter(&is_wanted));
-            })?;
-            if is_whole {
-                return Ok(entries);
+        let get = self.message(ConntrackMessage::Get(Vec::new()));
+        self.socket.dump(&get, NLM_F_DUMP, |message| match message {
+            NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) => {
+                Entry::of(attributes).filter(&is_wanted)
             }
-        }
-        let why = format!("connection tracking changed during each of {ATTEMPTS} readings");
-        Err(io::Error::new(io::ErrorKind::Interrupted, why))
+            _ => None,
+        })
     }
 
     /// Deletes one entry; `false` if it was gone already.
     fn delete(&mut self, entry: Entry) -> io::Result<bool> {
-        match self.request(entry.into_delete(), NLM_F_ACK, |_| {}) {
+        let delete = self.message(entry.into_delete());
+        match self.socket.request(delete, NLM_F_ACK, |_| {}) {
             Ok(_) => Ok(true),
             Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(false),
             Err(e) => Err(e),
         }
     }
 
-    /// Sends a request and reads the answer to its end. Returns whether it is consistent.
-    fn request(
-        &mut self,
-        message: ConntrackMessage,
-        flags: u16,
-        mut each: impl FnMut(Vec<ConntrackAttribute>),
-    ) -> io::Result<bool> {
-        self.sequence += 1;
-        self.send(message, flags)?;
-        let mut is_whole = true;
-        loop {
-            let length = datagram::read(&self.socket, &mut self.buffer)?;
-            let mut rest = &self.buffer[..length];
-            while !rest.is_empty() {
-                let message = NetlinkMessage::<NetfilterMessage>::deserialize(rest)
-                    .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-                let (header, payload) = message.into_parts();
-                let length = (header.length as usize).next_multiple_of(4);
-                rest = rest.get(length..).unwrap_or_default();
-                if header.sequence_number != self.sequence {
-                    continue;
-                }
-                is_whole &= header.flags & NLM_F_DUMP_INTR == 0;
-                match payload {
-                    NetlinkPayload::InnerMessage(NetfilterMessage {
-                        inner: NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)),
-                        ..
-                    }) => each(attributes),
-                    NetlinkPayload::Error(error) if error.code.is_some() => {
-                        return Err(error.to_io());
-                    }
-                    NetlinkPayload::Done(done) if done.code < 0 => {
-                        return Err(io::Error::from_raw_os_error(-done.code));
-                    }
-                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(is_whole),
-                    NetlinkPayload::Overrun(_) => return Err(Errno::ENOBUFS.into()),
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    fn send(&self, message: ConntrackMessage, flags: u16) -> io::Result<()> {
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = self.sequence;
-        let message = NetfilterMessage::new(NetfilterHeader::new(self.family, 0, 0), message);
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
-        Ok(())
+    fn message(&self, message: ConntrackMessage) -> NetfilterMessage {
+        NetfilterMessage::new(NetfilterHeader::new(self.family, 0, 0), message)
     }
 }
 

@@ -16,6 +16,7 @@ mod macvlan;
 mod name;
 mod neighbour;
 mod netns;
+mod nfnetlink;
 pub mod ports;
 pub mod process;
 mod rtnl;
@@ -36,10 +37,11 @@ use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    model::{Belongings, LinkName, Mac, NetnsName, is_link_local},
+    model::{Belongings, Firewall, LinkName, Mac, NetnsName, is_link_local},
     plan::{Change, Moved, Place, Resource, Switch},
 };
 pub use address::{LinkAddress, TableRoute};
+pub use firewall::Published;
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
 pub use netns::{NETNS_DIR, Netns, named};
 use rtnl::Rtnl;
@@ -177,9 +179,11 @@ impl Kernel {
             Resource::FormerSysctl { netns, key, value } => {
                 return self.set_sysctl(netns, key, value);
             }
-            Resource::Record(_) | Resource::Chain(_) | Resource::Rule(_) | Resource::Flows(_) => {
-                false
-            }
+            Resource::Record(_)
+            | Resource::Chain(_)
+            | Resource::Rule(_)
+            | Resource::Nft(_)
+            | Resource::Flows(_) => false,
         };
         Ok(Outcome::of(changed, inverse))
     }
@@ -230,12 +234,14 @@ impl Kernel {
             | Resource::Announcement { .. }
             | Resource::Record(_)
             | Resource::Chain(_)
-            | Resource::Rule(_) => false,
+            | Resource::Rule(_)
+            | Resource::Nft(_) => false,
         };
         Ok(Outcome::of(changed, inverse))
     }
 
-    /// Makes neighbouring firewall changes so, in one transaction a family and table.
+    /// Makes neighbouring changes of one firewall so: in one transaction, or, of iptables, one a
+    /// family and table.
     /// `lock` is held until the last program has ended that changes rules.
     pub fn apply_firewall(&mut self, changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
         firewall::apply(changes, lock)
@@ -415,9 +421,24 @@ impl Kernel {
         entries.filter_map(|e| e.file_name().into_string().ok()?.parse().ok()).collect()
     }
 
-    /// The comments of netcord's rules in the kernel, if iptables is installed.
-    pub fn rule_comments(&self) -> Vec<String> {
-        firewall::comments()
+    /// The published ports that are in a firewall, as far as they can be read.
+    pub fn published(&self, firewall: Firewall) -> Vec<Published> {
+        firewall::published(firewall)
+    }
+
+    /// The networks that have chains in our table, as far as they can be read.
+    pub fn networks_with_rules(&self) -> Vec<LinkName> {
+        firewall::networks()
+    }
+
+    /// Whether something of netcord's is in a firewall, as far as that can be read.
+    pub fn stands(&self, firewall: Firewall) -> bool {
+        firewall::stands(firewall)
+    }
+
+    /// The firewall for a host that has none of netcord's yet: nftables, where the kernel has it.
+    pub fn firewall(&self) -> Firewall {
+        firewall::of_this_kernel()
     }
 
     /// Whether frames that only cross a bridge meet iptables or ip6tables on this host

@@ -3,6 +3,7 @@
 
 mod belongings;
 mod endpoint;
+mod firewall;
 mod lease;
 mod mac;
 mod name;
@@ -15,6 +16,7 @@ use std::fmt;
 
 pub use belongings::{Belongings, Hop, HostAddress, HostRoute, Lifetime, Neighbour, PolicyRule};
 pub use endpoint::{Endpoint, Route, client_mac, host_name, next_ifname};
+pub use firewall::Firewall;
 pub use lease::{Keeper, Lease};
 pub use mac::Mac;
 pub use name::{LinkName, NetnsName};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Belongings, Endpoint, LinkName, Mac, NetnsName, Subnet};
+use super::{Belongings, Endpoint, Firewall, LinkName, Mac, NetnsName, Subnet};
 
 /// How a network is wired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +130,9 @@ pub struct Network {
     /// Endpoints can send by no other MAC and address than their own.
     #[serde(default)]
     pub no_spoof: bool,
+    /// Where its rules are, and those of its published ports.
+    #[serde(default)]
+    pub firewall: Firewall,
     /// Of an underlay and of a macvlan network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,

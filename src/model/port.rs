@@ -105,6 +105,11 @@ impl PublishedPort {
             && self.host.overlaps(other.host)
     }
 
+    /// Whether it leads from the same ports to the same ones, whoever chose them.
+    pub fn is_as(&self, other: &Self) -> bool {
+        *self == Self { chosen: self.chosen, ..other.clone() }
+    }
+
     /// Whether the host's 127.0.0.1 leads to it too.
     pub fn reaches_loopback(&self) -> bool {
         self.host_ip.is_ipv4() && (self.host_ip.is_unspecified() || self.host_ip.is_loopback())

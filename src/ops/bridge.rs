@@ -6,7 +6,7 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, differences::Differences, subnets::Asked};
+use super::{Changed, Host, clean, differences::Differences, firewall, subnets::Asked};
 use crate::{
     cli,
     error::{Error, Kind},
@@ -106,6 +106,7 @@ async fn new_network(
         isolate: args.isolate,
         masquerade: !args.no_masquerade,
         no_spoof: args.no_spoof,
+        firewall: firewall::of_host(host, state),
         parent: None,
         labels: args.label.iter().cloned().collect(),
     })

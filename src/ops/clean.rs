@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
-use super::{Host, keeper, liveness, removal, underlay};
+use super::{Host, firewall, keeper, liveness, removal, underlay};
 use crate::{
     apply,
     kernel::{Netns, named},
@@ -21,6 +21,7 @@ const DEATH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Takes away what is dead; tells what it was. In a dry run nothing is done.
 pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<Vec<String>> {
+    firewall::settle(host, state).await?;
     let mut gone = Vec::new();
     if !host.dry_run {
         for network in underlay::overdue(state) {

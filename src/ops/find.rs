@@ -4,11 +4,11 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use anyhow::Result;
 
-use super::{Host, rebuild};
+use super::{Host, firewall, rebuild};
 use crate::{
     error::Error,
     kernel::{Kernel, Link, LinkKind},
-    model::{LinkName, Mac, Mode, Network, NetworkRecord, Subnet},
+    model::{Firewall, LinkName, Mac, Mode, Network, NetworkRecord, Subnet},
     state::State,
 };
 
@@ -26,7 +26,8 @@ pub(super) async fn network<'s>(
             rebuild::network(kernel, name, &link).await.map(Cow::Owned)
         }
         Some(link) if link.kind == LinkKind::Bridge => {
-            let network = foreign(kernel, name, &link).await?;
+            let firewall = firewall::of_networks(kernel, state);
+            let network = foreign(kernel, name, &link, firewall).await?;
             Ok(Cow::Owned(NetworkRecord { network, endpoints: Vec::new() }))
         }
         Some(link) if link.kind == LinkKind::Macvlan && link.is_ours() => {
@@ -63,7 +64,12 @@ pub(super) async fn no_network(kernel: &Kernel, state: &State, name: &str) -> an
 }
 
 /// A bridge that somebody else made, as it is: its addresses are its gateways.
-pub(super) async fn foreign(kernel: &Kernel, name: &LinkName, link: &Link) -> Result<Network> {
+pub(super) async fn foreign(
+    kernel: &Kernel,
+    name: &LinkName,
+    link: &Link,
+    firewall: Firewall,
+) -> Result<Network> {
     let addresses = kernel.addresses_of(link).await?;
     let first_of = |is_ipv4: bool| addresses.iter().find(|a| a.is_ipv4() == is_ipv4);
     let subnets = [first_of(true), first_of(false)];
@@ -78,6 +84,7 @@ pub(super) async fn foreign(kernel: &Kernel, name: &LinkName, link: &Link) -> Re
         isolate: false,
         masquerade: false,
         no_spoof: false,
+        firewall,
         parent: None,
         labels: BTreeMap::new(),
     })

@@ -15,7 +15,7 @@ use crate::{
     cli,
     error::Error,
     kernel::{Link, LinkKind},
-    model::{Mac, Macvlan, MacvlanMode, Mode, Network, NetworkRecord, Parent, Subnet},
+    model::{Firewall, Mac, Macvlan, MacvlanMode, Mode, Network, NetworkRecord, Parent, Subnet},
     plan,
     state::State,
 };
@@ -125,6 +125,7 @@ async fn new_network(
         isolate: false,
         masquerade: false,
         no_spoof: false,
+        firewall: Firewall::default(),
         parent: Some(Parent {
             link: args.parent.clone(),
             vlan,

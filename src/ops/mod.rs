@@ -3,6 +3,7 @@
 //!
 //! - `resolve`: a target as typed, found and opened
 //! - `find`: a network by name, ours or a foreign bridge
+//! - `firewall`: which of the kernel's firewalls, and what is missing there
 //! - `removal`: reverse plans, and what others still need
 //! - `clean`: what died since the last command
 //! - `differences`: what is there and not as was asked for
@@ -21,6 +22,7 @@ mod create;
 mod detach;
 mod differences;
 mod find;
+mod firewall;
 mod inspect;
 mod keep_lease;
 mod keeper;
@@ -51,7 +53,7 @@ use serde::Serialize;
 
 use crate::{
     apply::{self, Watch},
-    cli::{Cli, Verb},
+    cli::{Cli, FirewallChoice, Global, Verb},
     error::{self, Error, Kind},
     kernel::{Kernel, background},
     output::{Output, SCHEMA_VERSION},
@@ -74,13 +76,19 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
             if matches!(verb, Verb::KeepLease(_) | Verb::Watchdog(_)) {
                 background::detach()?;
             }
-            runtime()?.block_on(dispatch(verb, cli.global.dry_run, output, watch)).map(|()| 0)
+            runtime()?.block_on(dispatch(verb, &cli.global, output, watch)).map(|()| 0)
         }
     }
 }
 
-async fn dispatch(verb: Verb, dry_run: bool, output: Output, watch: &mut Watch<'_>) -> Result<()> {
-    let mut host = Host { kernel: Kernel::open()?, output, dry_run, watch };
+async fn dispatch(
+    verb: Verb,
+    global: &Global,
+    output: Output,
+    watch: &mut Watch<'_>,
+) -> Result<()> {
+    let Global { dry_run, firewall, .. } = *global;
+    let mut host = Host { kernel: Kernel::open()?, output, dry_run, firewall, watch };
     match verb {
         Verb::None(args) => none::run(&mut host, args).await,
         Verb::Host(args) => container::host(&host, &args.command.command),
@@ -111,6 +119,7 @@ struct Host<'w, 'f> {
     kernel: Kernel,
     output: Output,
     dry_run: bool,
+    firewall: FirewallChoice,
     watch: &'w mut Watch<'f>,
 }
 

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::{Changed, Host, clean, removal};
 use crate::{
-    kernel::{LinkKind, Netns},
-    model::NamedNetns,
+    kernel::{LinkKind, Netns, Published},
+    model::{Endpoint, Firewall, LinkName, NamedNetns, NetworkRecord},
     plan::{self, Plan, Resource, Step, Veth, reverse},
     state::State,
 };
@@ -28,9 +28,9 @@ pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
         pruned.push(format!("link {link}"));
         plan.push(step);
     }
-    let chains = removal::leftover_chains(&state);
-    if !host.kernel.rule_comments().is_empty() {
-        plan.extend(chains);
+    for (what, steps) in stale_rules(host, &state)? {
+        pruned.push(what);
+        plan.extend(steps);
     }
     if host.dry_run {
         return host.print(&plan).await;
@@ -38,6 +38,48 @@ pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
     host.carry_out(&plan, &mut state).await?;
     let now = Pruned { pruned: &pruned };
     host.output.result(&Changed::new(!pruned.is_empty(), now), &pruned)
+}
+
+/// Rules that nothing on record needs: what a firewall has that was left for the other, and
+/// published ports and networks that are gone.
+fn stale_rules(host: &Host<'_, '_>, state: &State) -> Result<Vec<(String, Plan)>> {
+    let mut found = Vec::new();
+    for firewall in Firewall::ALL {
+        let leftover = removal::leftover(state, firewall);
+        let is_needed = state.networks().values().any(|r| removal::needs(r, firewall, None));
+        if !is_needed {
+            if host.kernel.stands(firewall) {
+                found.push((format!("rules in {firewall}"), leftover));
+            }
+            continue;
+        }
+        for Published { owner, port } in host.kernel.published(firewall) {
+            let has_it = |(record, e): (&NetworkRecord, &Endpoint)| {
+                record.network.firewall == firewall
+                    && owner == plan::owner(&record.network.name, &e.netns)
+                    && e.ports.iter().any(|p| p.is_as(&port))
+            };
+            if !state.endpoints().any(has_it) {
+                let step = Step::delete(
+                    "a published port that no record knows",
+                    plan::port(firewall, &owner, &port),
+                );
+                found.push((format!("port {port} in {firewall}"), vec![step]));
+            }
+        }
+    }
+    let has_rules = |name: &LinkName| {
+        let record = state.networks().get(name);
+        record.is_some_and(|r| removal::needs(r, Firewall::Nftables, None))
+    };
+    for name in host.kernel.networks_with_rules() {
+        if !has_rules(&name)
+            && state.networks().values().any(|r| removal::needs(r, Firewall::Nftables, None))
+        {
+            found.push((format!("rules of {name} in nftables"), vec![plan::stale_network(name)]));
+        }
+    }
+    Ok(found)
 }
 
 /// Names of ours that have come to mean another namespace: a PID is used again.

@@ -14,7 +14,7 @@ use crate::{
         ports::{Free, ephemeral, is_free, owner},
     },
     model::{Endpoint, HostPorts, Mode, Network, PortRange, PortSpec, Protocol, PublishedPort},
-    plan::{self, Plan},
+    plan::{self, Plan, Resource, once},
     state::State,
 };
 
@@ -46,6 +46,13 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Publish) -> Result<(
         shown.extend(fresh.iter().cloned());
         endpoint.ports.extend(fresh);
     }
+    // Many are written down at once, and opened at once.
+    let mut plan = once(plan);
+    plan.sort_by_key(|step| match step.change.resource() {
+        Resource::Record(_) => 0,
+        Resource::Flows(_) => 2,
+        _ => 1,
+    });
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     warn_of_no_forwarding(host, &network, &shown)?;
     let lines: Vec<_> = shown.iter().map(ToString::to_string).collect();

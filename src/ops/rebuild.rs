@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::{Host, find, underlay};
+use super::{Host, find, firewall, underlay};
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns},
     model::{
-        Endpoint, LinkName, Mac, Mode, NetnsName, Network, NetworkRecord, PublishedPort, Subnet,
+        Endpoint, Firewall, LinkName, Mac, Mode, NetnsName, Network, NetworkRecord, Subnet,
         host_name,
     },
     plan::ALIAS_PREFIX,
@@ -62,18 +62,19 @@ pub(super) async fn network(
     name: &LinkName,
     bridge: &Link,
 ) -> Result<NetworkRecord> {
+    let firewall = firewall::of_marks(kernel);
     let network = if bridge.is_ours() {
-        own(kernel, name, bridge).await?
+        own(kernel, name, bridge, firewall).await?
     } else {
-        find::foreign(kernel, name, bridge).await?
+        find::foreign(kernel, name, bridge, firewall).await?
     };
-    let comments = kernel.rule_comments();
+    let published = kernel.published(firewall);
     let mut endpoints = Vec::new();
     for port in kernel.ports(bridge).await? {
         if let Some(mut endpoint) = endpoint(&network, &port).await? {
-            let prefix = format!("{ALIAS_PREFIX}{name}/{} publish ", endpoint.netns);
-            let published = comments.iter().filter_map(|c| c.strip_prefix(&prefix));
-            endpoint.ports = published.filter_map(|p| p.parse::<PublishedPort>().ok()).collect();
+            let owner = format!("{name}/{}", endpoint.netns);
+            let own = published.iter().filter(|p| p.owner == owner);
+            endpoint.ports = own.map(|p| p.port.clone()).collect();
             endpoints.push(endpoint);
         }
     }
@@ -81,7 +82,12 @@ pub(super) async fn network(
     Ok(NetworkRecord { network, endpoints })
 }
 
-async fn own(kernel: &Kernel, name: &LinkName, bridge: &Link) -> Result<Network> {
+async fn own(
+    kernel: &Kernel,
+    name: &LinkName,
+    bridge: &Link,
+    firewall: Firewall,
+) -> Result<Network> {
     let alias = bridge.alias.as_deref().unwrap_or_default();
     let is_set = |word: &str| alias.split(' ').skip(1).any(|w| w == word);
     let parent = alias.split(' ').find_map(|word| word.strip_prefix("parent="));
@@ -101,6 +107,7 @@ async fn own(kernel: &Kernel, name: &LinkName, bridge: &Link) -> Result<Network>
         isolate: is_set("isolate"),
         masquerade: !is_set("no-masquerade"),
         no_spoof: is_set("no-spoof"),
+        firewall,
         parent: None,
         labels: BTreeMap::new(),
     })

@@ -1,12 +1,12 @@
 //! Reverse plans: the same plans as were carried out, the other way round, less what others still
 //! need.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::{
     kernel::Kernel,
-    model::{Endpoint, LinkName, NetnsName, Network, NetworkRecord, PublishedPort},
-    plan::{self, Change, Family, Macvlan, Plan, Record, Resource, Scope, Step, reverse},
+    model::{Endpoint, Firewall, LinkName, NetnsName, Network, NetworkRecord, PublishedPort},
+    plan::{self, Change, Family, Macvlan, Plan, Record, Resource, Scope, Step, once, reverse},
     state::State,
 };
 
@@ -82,22 +82,25 @@ fn endpoint(
     plan
 }
 
-/// The plan that takes a published port back.
-pub(super) fn port(
+/// The plan that takes published ports of an endpoint back; records go last.
+pub(super) fn ports(
     state: &State,
     network: &Network,
     endpoint: &Endpoint,
-    port: &PublishedPort,
+    ports: &[PublishedPort],
 ) -> Plan {
     let mut after = state.networks().clone();
     if let Some(record) = after.get_mut(&network.name) {
         for e in record.endpoints.iter_mut().filter(|e| e.host_ifname == endpoint.host_ifname) {
-            e.ports.retain(|p| p != port);
+            e.ports.retain(|p| !ports.contains(p));
         }
     }
     // Hairpin goes off whether or not it was ever needed: then it is off already.
-    let plan = plan::publish(network, endpoint, port, true);
-    reverse(&plan, |step| is_needed(step, &after, network, Some(&endpoint.host_ifname)))
+    let plan = once(ports.iter().flat_map(|p| plan::publish(network, endpoint, p, true)).collect());
+    let mut plan =
+        reverse(&plan, |step| is_needed(step, &after, network, Some(&endpoint.host_ifname)));
+    plan.sort_by_key(|step| turn(&step.change));
+    plan
 }
 
 /// The plan that takes a network of ours away, that nothing is attached to.
@@ -117,13 +120,18 @@ pub(super) fn of(state: &State, network: &Network, plan: &Plan) -> Plan {
     })
 }
 
-/// The plan that takes our chains away where no network needs them.
-pub(super) fn leftover_chains(state: &State) -> Plan {
-    [Family::V4, Family::V6]
-        .into_iter()
-        .filter(|family| !state.networks().values().any(|r| needs_firewall(r, *family)))
-        .flat_map(|family| reverse(&plan::base(family), |_| false))
-        .collect()
+/// The plan that takes away what networks share in a firewall, where none needs it.
+pub(super) fn leftover(state: &State, firewall: Firewall) -> Plan {
+    let is_needed = |family| state.networks().values().any(|r| needs(r, firewall, family));
+    let families = [Family::V4, Family::V6].into_iter();
+    match firewall {
+        Firewall::Nftables if is_needed(None) => Plan::new(),
+        Firewall::Nftables => reverse(&plan::shared(firewall, Family::V4), |_| false),
+        Firewall::Iptables => families
+            .filter(|family| !is_needed(Some(*family)))
+            .flat_map(|family| reverse(&plan::shared(firewall, family), |_| false))
+            .collect(),
+    }
 }
 
 /// Whether what a step did is needed by what is there afterwards.
@@ -135,32 +143,42 @@ fn is_needed(
 ) -> bool {
     let endpoints = || after.get(&network.name).into_iter().flat_map(|r| &r.endpoints);
     let mut ports = endpoints().flat_map(|e| &e.ports);
-    let family = family(step.change.resource());
+    let resource = step.change.resource();
+    let family = family(resource);
     match step.scope {
         Scope::Own | Scope::Run => false,
         Scope::Host => true,
         Scope::EndpointPorts => {
             endpoints().any(|e| Some(&e.host_ifname) == host_ifname && !e.ports.is_empty())
         }
-        Scope::NetworkPorts => match family {
-            Some(family) => ports.any(|p| Family::of(p.host_ip) == family),
-            None => ports.any(PublishedPort::reaches_loopback),
-        },
-        Scope::Firewall => {
-            family.is_some_and(|family| after.values().any(|r| needs_firewall(r, family)))
+        Scope::NetworkPorts if matches!(resource, Resource::Sysctl { .. }) => {
+            ports.any(PublishedPort::reaches_loopback)
         }
+        Scope::NetworkPorts => ports.any(|p| is_of(family, p.host_ip)),
+        Scope::Firewall => resource
+            .firewall()
+            .is_some_and(|firewall| after.values().any(|r| needs(r, firewall, family))),
     }
 }
 
-fn needs_firewall(record: &NetworkRecord, family: Family) -> bool {
+/// Whether a network has rules in this firewall, of one IP version or of any.
+pub(super) fn needs(record: &NetworkRecord, firewall: Firewall, family: Option<Family>) -> bool {
+    record.network.firewall == firewall && needs_firewall(record, family)
+}
+
+/// Whether a network has rules, of one IP version or of any.
+pub(super) fn needs_firewall(record: &NetworkRecord, family: Option<Family>) -> bool {
     if record.network.parent.as_ref().is_some_and(|parent| parent.filtered) {
         true
     } else if record.network.is_private() {
-        record.network.subnets.iter().any(|s| Family::of(s.cidr.network()) == family)
+        record.network.subnets.iter().any(|s| is_of(family, s.cidr.network()))
     } else {
-        let mut ports = record.endpoints.iter().flat_map(|e| &e.ports);
-        ports.any(|p| Family::of(p.host_ip) == family)
+        record.endpoints.iter().flat_map(|e| &e.ports).any(|p| is_of(family, p.host_ip))
     }
+}
+
+fn is_of(family: Option<Family>, address: IpAddr) -> bool {
+    family.is_none_or(|family| Family::of(address) == family)
 }
 
 fn family(resource: &Resource) -> Option<Family> {

@@ -17,14 +17,13 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Unpublish) -> Result
     let (mut changed, mut gone, mut printed) = (false, Vec::new(), Plan::new());
     for (network, endpoint) in &endpoints {
         let meant = |p: &&PublishedPort| args.all || args.ports.iter().any(|s| is_meant(p, s));
-        for port in endpoint.ports.iter().filter(meant) {
-            let plan = removal::port(&state, network, endpoint, port);
-            gone.push(port.clone());
-            if host.dry_run {
-                printed.extend(plan);
-            } else {
-                changed |= host.carry_out(&plan, &mut state).await?.unwrap_or_default();
-            }
+        let ports: Vec<_> = endpoint.ports.iter().filter(meant).cloned().collect();
+        let plan = removal::ports(&state, network, endpoint, &ports);
+        gone.extend(ports);
+        if host.dry_run {
+            printed.extend(plan);
+        } else {
+            changed |= host.carry_out(&plan, &mut state).await?.unwrap_or_default();
         }
     }
     if host.dry_run {

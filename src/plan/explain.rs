@@ -108,6 +108,7 @@ pub fn command(step: &Step) -> Option<String> {
             }
             (false, _) => iptables(rule, "-D"),
         },
+        Resource::Nft(nft) => nft.command(create),
         Resource::Flows(flows) => self::flows(flows),
     })
 }

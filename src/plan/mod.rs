@@ -22,13 +22,15 @@ use std::{borrow::Cow, fmt::Debug, net::IpAddr};
 use ipnetwork::IpNetwork;
 
 use crate::model::{
-    Endpoint, LinkName, Mac, MacvlanMode, NamedNetns, NetnsName, Network, PublishedPort, Route,
-    Vlan,
+    Endpoint, Firewall, LinkName, Mac, MacvlanMode, NamedNetns, NetnsName, Network, PublishedPort,
+    Route, Vlan,
 };
 
 pub use endpoint::attach;
 pub use explain::{command, quote};
-pub use firewall::{Chain, Family, Rule, Table, base};
+pub use firewall::{
+    Chain, Family, Nft, Rule, Table, nftables as nft, owner, port, shared, stale_network,
+};
 pub use flows::Flows;
 pub use guard::{Guard, Instruction};
 pub use moved::Moved;
@@ -210,6 +212,8 @@ pub enum Resource {
     Chain(Chain),
     /// A rule of our own.
     Rule(Rule),
+    /// Something in our own table.
+    Nft(Nft),
     /// Flows that conntrack remembers; they are only ever deleted.
     Flows(Flows),
 }
@@ -333,6 +337,17 @@ impl Step {
     }
 }
 
+impl Resource {
+    /// The firewall that it is in, if it is in one.
+    pub fn firewall(&self) -> Option<Firewall> {
+        match self {
+            Self::Chain(_) | Self::Rule(_) => Some(Firewall::Iptables),
+            Self::Nft(_) => Some(Firewall::Nftables),
+            _ => None,
+        }
+    }
+}
+
 impl Change {
     /// What it is about.
     pub fn resource(&self) -> &Resource {
@@ -380,10 +395,34 @@ pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
     }
     let after_rules = reversed
         .iter()
-        .rposition(|s| matches!(s.change, Change::Delete(Resource::Rule(_))))
+        .rposition(|s| matches!(s.change, Change::Delete(Resource::Rule(_) | Resource::Nft(_))))
         .map_or(0, |i| i + 1);
     reversed.splice(after_rules..after_rules, flows);
     reversed
+}
+
+/// The same plan, each thing that several of its parts share made once.
+///
+/// Records and what is published are never shared.
+pub fn once(plan: Plan) -> Plan {
+    let is_shared = |resource: &Resource| {
+        !matches!(resource, Resource::Record(_) | Resource::Flows(_) | Resource::Nft(Nft::Ports(_)))
+    };
+    let mut shared: Vec<Change> = Vec::new();
+    let is_new = |step: &Step| {
+        if !is_shared(step.change.resource()) {
+            return true;
+        }
+        let is_new = !shared.contains(&step.change);
+        if is_new {
+            shared.push(step.change.clone());
+        }
+        is_new
+    };
+    let mut plan = plan;
+    let mut is_new = is_new;
+    plan.retain(|step| is_new(step));
+    plan
 }
 
 /// A link that a change makes, on the host or, as the peer of a veth, in a namespace.

@@ -36,11 +36,7 @@ fn bridge(network: &Network, ra_links: &[LinkName]) -> Plan {
         ),
     ];
     plan.extend(link_protections(network));
-    for subnet in &network.subnets {
-        let family = Family::of(subnet.cidr.network());
-        plan.extend(firewall::base(family));
-        plan.extend(firewall::network_rules(network, subnet));
-    }
+    plan.extend(firewall::network(network));
     for subnet in &network.subnets {
         if let Some(gateway) = subnet.gateway
             && let Ok(address) = ipnetwork::IpNetwork::new(gateway, subnet.cidr.prefix())

@@ -27,10 +27,7 @@ pub fn publish(
         if family == firewall::Family::V4 {
             plan.push(forwarding(family));
         }
-        plan.extend(firewall::base(family));
-        if let Some(subnet) = network.subnet_of(port.address) {
-            plan.extend(firewall::foreign_rules(network, subnet));
-        }
+        plan.extend(firewall::foreign(network, port));
     } else if port.reaches_loopback() {
         plan.push(
             Step::create(
@@ -56,7 +53,7 @@ pub fn publish(
     }
     plan.push(Step::create(
         "what comes for the host's port gets the endpoint's address instead",
-        Resource::Rule(firewall::dnat(network, endpoint, port)),
+        firewall::port(network.firewall, &firewall::owner(&network.name, &endpoint.netns), port),
     ));
     if port.protocol == Protocol::Udp {
         plan.push(Step::delete(

@@ -7,10 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::{
-    Family, Moved, Plan, Record, Resource, Scope, Step, Table, firewall, macvlan::vlan,
-    network::alias,
-};
+use super::{Moved, Plan, Record, Resource, Scope, Step, firewall, macvlan::vlan, network::alias};
 use crate::model::{Belongings, HostAddress, HostRoute, LinkName, Neighbour, Network};
 
 /// A network's bridge takes over a link of the host's, and what hangs on it.
@@ -108,10 +105,7 @@ fn bridge_like(underlay: &Underlay<'_>) -> Plan {
         ),
     ]);
     if network.parent.as_ref().is_some_and(|parent| parent.filtered) {
-        for family in [Family::V4, Family::V6] {
-            plan.extend(firewall::base_of(family, Table::Filter));
-            plan.extend(firewall::underlay_rules(network, family));
-        }
+        plan.extend(firewall::underlay(network));
     }
     let others = underlay.switches.iter().filter(|s| !(underlay.plug && s.name == ACCEPT_DAD));
     for Switch { family, name: key, value } in others {

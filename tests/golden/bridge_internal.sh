@@ -10,42 +10,94 @@ ip link set dev lab0 alias 'netcord:lab0 internal'
 # an IPv4 network needs no IPv6, and what is off cannot be attacked
 sysctl -qw net/ipv6/conf/lab0/disable_ipv6=1
 
-# chains of our own, after everybody else's rules
-iptables -w -t raw -S NETCORD-PREROUTING >/dev/null 2>&1 || iptables -w -t raw -N NETCORD-PREROUTING
-iptables -w -t filter -S NETCORD-FORWARD >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-FORWARD
-iptables -w -t filter -S NETCORD-ISOLATE >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-ISOLATE
-iptables -w -t nat -S NETCORD-DNAT >/dev/null 2>&1 || iptables -w -t nat -N NETCORD-DNAT
-iptables -w -t nat -S NETCORD-POSTROUTING >/dev/null 2>&1 || iptables -w -t nat -N NETCORD-POSTROUTING
-iptables -w -t raw -C PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING 2>/dev/null || iptables -w -t raw -A PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING
-iptables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || iptables -w -t filter -A NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
-iptables -w -t filter -C FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD 2>/dev/null || iptables -w -t filter -A FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
-iptables -w -t nat -C PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || iptables -w -t nat -A PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT
-iptables -w -t nat -C OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || iptables -w -t nat -A OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT
-iptables -w -t nat -C POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING 2>/dev/null || iptables -w -t nat -A POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING
+# a table of our own: nobody else's rules are touched
+nft list table inet netcord >/dev/null 2>&1 || nft -f - <<'EOF'
+table inet netcord {
+	set bridges {
+		type ifname
+	}
+	map filter {
+		type ifname : verdict
+	}
+	map nat {
+		type ifname : verdict
+	}
+	map ports4-at {
+		type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
+	}
+	map ports4 {
+		type inet_proto . inet_service : ipv4_addr . inet_service
+	}
+	map ranges4-at {
+		type ipv4_addr . inet_proto . inet_service : ipv4_addr
+		flags interval
+	}
+	map ranges4 {
+		type inet_proto . inet_service : ipv4_addr
+		flags interval
+	}
+	map ports6-at {
+		type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service
+	}
+	map ports6 {
+		type inet_proto . inet_service : ipv6_addr . inet_service
+	}
+	map ranges6-at {
+		type ipv6_addr . inet_proto . inet_service : ipv6_addr
+		flags interval
+	}
+	map ranges6 {
+		type inet_proto . inet_service : ipv6_addr
+		flags interval
+	}
+	chain published {
+		meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ports4-at comment "to the endpoint of a published port"
+		meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4 comment "to the endpoint of a published port"
+		meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ranges4-at comment "to the endpoint of a published port"
+		meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ranges4 comment "to the endpoint of a published port"
+		meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6-at comment "to the endpoint of a published port"
+		meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6 comment "to the endpoint of a published port"
+		meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ranges6-at comment "to the endpoint of a published port"
+		meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ranges6 comment "to the endpoint of a published port"
+	}
+	chain raw {
+		type filter hook prerouting priority -300; policy accept;
+		ip daddr 127.0.0.0/8 iifname @bridges drop comment "nobody reaches the host's own 127.0.0.1 from a bridge"
+	}
+	chain forward {
+		type filter hook forward priority 0; policy accept;
+		iifname vmap @filter comment "on with the chain of a bridge of ours"
+		oifname vmap @filter comment "on with the chain of a bridge of ours"
+	}
+	chain prerouting {
+		type nat hook prerouting priority -99; policy accept;
+		ip daddr 127.0.0.0/8 return comment "what comes in for 127.0.0.1 is for nobody"
+		fib daddr type local jump published comment "is it for a published port?"
+	}
+	chain output {
+		type nat hook output priority -99; policy accept;
+		fib daddr type local jump published comment "is it for a published port?"
+	}
+	chain postrouting {
+		type nat hook postrouting priority 101; policy accept;
+		iifname vmap @nat comment "on with the chain of a bridge of ours"
+		oifname vmap @nat comment "on with the chain of a bridge of ours"
+	}
+}
+EOF
 
-# nobody reaches an endpoint by routing to its address, past the host's ports
-iptables -w -t raw -A NETCORD-PREROUTING -d 172.20.0.0/16 ! -i lab0 -m comment --comment 'netcord:lab0 direct 172.20.0.0/16' -j DROP
-
-# nobody reaches the host's own 127.0.0.1 from the bridge
-iptables -w -t raw -A NETCORD-PREROUTING -d 127.0.0.0/8 -i lab0 -m comment --comment 'netcord:lab0 loopback 172.20.0.0/16' -j DROP
-
-# an internal network reaches nothing outside
-iptables -w -t filter -A NETCORD-ISOLATE -i lab0 ! -o lab0 -m comment --comment 'netcord:lab0 internal out 172.20.0.0/16' -j DROP
-
-# from outside come answers, and what is for a published port
-iptables -w -t filter -A NETCORD-ISOLATE ! -i lab0 -o lab0 -m comment --comment 'netcord:lab0 unpublished 172.20.0.0/16' -j DROP
-
-# what endpoints send may pass, also where the policy is DROP
-iptables -w -t filter -A NETCORD-FORWARD -i lab0 -m comment --comment 'netcord:lab0 out 172.20.0.0/16' -j ACCEPT
-
-# and so may the answers
-iptables -w -t filter -A NETCORD-FORWARD -o lab0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:lab0 in 172.20.0.0/16' -j ACCEPT
-
-# a neighbour that calls a published port must be answered by way of the host
-iptables -w -t nat -A NETCORD-POSTROUTING -s 172.20.0.0/16 -o lab0 -m conntrack --ctstate DNAT -m comment --comment 'netcord:lab0 hairpin 172.20.0.0/16' -j MASQUERADE
-
-# an endpoint cannot answer 127.0.0.1, only the host's address on the bridge
-iptables -w -t nat -A NETCORD-POSTROUTING -s 127.0.0.0/8 -o lab0 -m comment --comment 'netcord:lab0 from loopback 172.20.0.0/16' -j MASQUERADE
+# what may pass by the bridge, and with which address it leaves
+nft -f - <<'EOF'
+add chain inet netcord filter-lab0
+add rule inet netcord filter-lab0 iifname "lab0" oifname != "lab0" drop comment "an internal network reaches nothing outside"
+add rule inet netcord filter-lab0 iifname != "lab0" oifname "lab0" drop comment "and nothing outside reaches it"
+add chain inet netcord nat-lab0
+add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname "lab0" ct status dnat masquerade comment "a neighbour that calls a published port is answered by way of the host"
+add rule inet netcord nat-lab0 ip saddr 127.0.0.0/8 oifname "lab0" masquerade comment "an endpoint cannot answer 127.0.0.1, only the host's address on the bridge"
+add element inet netcord bridges { "lab0" }
+add element inet netcord filter { "lab0" : jump filter-lab0 }
+add element inet netcord nat { "lab0" : jump nat-lab0 }
+EOF
 
 # the bridge's address is the gateway of the subnet
 ip addr add 172.20.0.1/16 brd + dev lab0

@@ -2,7 +2,7 @@
 set -eu
 
 # what comes for the host's port gets the endpoint's address instead
-iptables -w -t nat -D NETCORD-DNAT -p tcp --dport 8080 -m comment --comment 'netcord:lab0/web publish 0.0.0.0:8080 -> 172.20.0.2:80/tcp' -j DNAT --to-destination 172.20.0.2:80
+nft delete element inet netcord ports4 '{ tcp . 8080 }'
 
 # packets from this host's 127.0.0.1 may be routed to the bridge
 sysctl -qw net/ipv4/conf/lab0/route_localnet=0

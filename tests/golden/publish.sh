@@ -8,4 +8,4 @@ sysctl -qw net/ipv4/conf/lab0/route_localnet=1
 ip link set dev HOSTLINK type bridge_slave hairpin on
 
 # what comes for the host's port gets the endpoint's address instead
-iptables -w -t nat -A NETCORD-DNAT -p tcp --dport 8080 -m comment --comment 'netcord:lab0/web publish 0.0.0.0:8080 -> 172.20.0.2:80/tcp' -j DNAT --to-destination 172.20.0.2:80
+nft add element inet netcord ports4 '{ tcp . 8080 comment "netcord:lab0/web" : 172.20.0.2 . 80 }'

@@ -8,7 +8,7 @@ sysctl -qw net/ipv4/conf/lab0/route_localnet=1
 ip link set dev HOSTLINK type bridge_slave hairpin on
 
 # what comes for the host's port gets the endpoint's address instead
-iptables -w -t nat -A NETCORD-DNAT -p udp --dport 5000:5004 -m comment --comment 'netcord:lab0/web publish 0.0.0.0:5000-5004 -> 172.20.0.2:6000-6004/udp' -j DNAT --to-destination 172.20.0.2:6000-6004/5000
+nft add element inet netcord ports4 '{ udp . 5000 comment "netcord:lab0/web 5000-5004" : 172.20.0.2 . 6000, udp . 5001 comment "netcord:lab0/web 5000-5004" : 172.20.0.2 . 6001, udp . 5002 comment "netcord:lab0/web 5000-5004" : 172.20.0.2 . 6002, udp . 5003 comment "netcord:lab0/web 5000-5004" : 172.20.0.2 . 6003, udp . 5004 comment "netcord:lab0/web 5000-5004" : 172.20.0.2 . 6004 }'
 
 # flows that conntrack remembers would go on as before
 for port in $(seq 5000 5004); do conntrack -D -f ipv4 -p udp --orig-port-dst "$port" 2>/dev/null || true; done

@@ -19,17 +19,59 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow};
 use iptables::IPTables;
 
-use super::Outcome;
+use super::{Outcome, Published, not_permitted};
 use crate::{
     error::{Error, Kind},
-    plan::{Change, Family, Resource, Rule, Table, quote},
+    plan::{ALIAS_PREFIX, Change, Family, Resource, Rule, Table, quote},
 };
 
 /// How long to wait for whoever else is changing rules.
 const LOCK_PATIENCE_SECONDS: &str = "30";
 
+/// Makes changes so, all or none.
+pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
+    let mut outcomes = vec![Outcome::AlreadySo; changes.len()];
+    for family in [Family::V4, Family::V6] {
+        let of_family: Vec<_> =
+            (0..changes.len()).filter(|i| family_of(changes[*i]) == Some(family)).collect();
+        if of_family.is_empty() {
+            continue;
+        }
+        let these: Vec<_> = of_family.iter().map(|i| changes[*i]).collect();
+        match apply_family(family, &these, lock) {
+            Ok(done) => {
+                for (i, outcome) in of_family.into_iter().zip(done) {
+                    outcomes[i] = outcome;
+                }
+            }
+            Err(error) => {
+                undo(&outcomes, lock);
+                return Err(error);
+            }
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Takes back what the other family got before this one failed, so that all of it or none is done.
+fn undo(outcomes: &[Outcome], lock: &File) {
+    let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
+    if let Some(family) = inverses.first().and_then(|c| family_of(c)) {
+        // The first error is the one that is told.
+        drop(apply_family(family, &inverses, lock));
+    }
+}
+
+fn family_of(change: &Change) -> Option<Family> {
+    match change.resource() {
+        Resource::Chain(chain) => Some(chain.family),
+        Resource::Rule(rule) => Some(rule.family),
+        _ => None,
+    }
+}
+
 /// Makes the changes of one family so, all or none.
-pub(super) fn apply(family: Family, changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
+fn apply_family(family: Family, changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::with_capacity(changes.len());
     if let Err(error) = attempt(family, changes, lock, &mut outcomes) {
         // Tables are committed one after another: some may be so all the same.
@@ -84,10 +126,23 @@ fn attempt(
     Ok(())
 }
 
-/// The comments of our rules in the table of published ports; none if it cannot be read.
-pub(super) fn comments(family: Family) -> Vec<String> {
+/// The published ports of one family; none if they cannot be read.
+pub(super) fn published(family: Family) -> Vec<Published> {
+    let of_comment = |(_, comment): (String, String)| {
+        let (owner, port) = comment.strip_prefix(ALIAS_PREFIX)?.split_once(" publish ")?;
+        Some(Published { owner: owner.to_owned(), port: port.parse().ok()? })
+    };
+    nat_table(family).rules.into_iter().filter_map(of_comment).collect()
+}
+
+/// Whether our chains of one family are there, as far as that can be read.
+pub(super) fn stands(family: Family) -> bool {
+    nat_table(family).chains.iter().any(|chain| chain.starts_with("NETCORD-"))
+}
+
+fn nat_table(family: Family) -> Present {
     let present = Programs::of(family).and_then(|programs| Present::read(&programs, Table::Nat));
-    present.unwrap_or_default().rules.into_iter().map(|(_, comment)| comment).collect()
+    present.unwrap_or_default()
 }
 
 /// Whether a chain or rule of ours is there.
@@ -253,7 +308,7 @@ impl Programs {
         let (cmd, restore) =
             places.into_iter().find(|(cmd, _)| Path::new(cmd).exists()).ok_or_else(|| {
                 Error::new(Kind::Missing, format!("{name} is not installed"))
-                    .hint("install the package `iptables`")
+                    .hint("install the package `iptables`, or use `netcord --firewall nftables`")
             })?;
         // All versions of this century's second decade can check and wait.
         let tables = IPTables { cmd, has_check: true, has_wait: true, is_numeric: false };
@@ -305,15 +360,13 @@ fn failure(told: &str, what: &str) -> anyhow::Error {
         }
         _ => Kind::Failed,
     };
-    let error = Error::new(kind, format!("{what}: {}", words.join(" ")));
+    let what = format!("{what}: {}", words.join(" "));
     match kind {
-        Kind::Permission => {
-            error.hint("run as root (or with CAP_NET_ADMIN); `netcord lab` needs neither")
-        }
-        Kind::Missing => error.hint(
+        Kind::Permission => not_permitted(&what),
+        Kind::Missing => Error::new(kind, what).hint(
             "load the kernel's netfilter modules: `modprobe -a nf_tables nft_compat xt_comment`",
         ),
-        _ => error,
+        _ => Error::new(kind, what),
     }
     .into()
 }

@@ -28,7 +28,7 @@ use crate::{
     cli,
     error::{Error, Kind},
     kernel::{Kernel, Link, background, clock},
-    model::{Belongings, LinkName, Mode, Moving, Network, Parent, Subnet},
+    model::{Belongings, Firewall, LinkName, Mode, Moving, Network, Parent, Subnet},
     plan::{self, Plan, Record, Resource, Step, Underlay},
     state::State,
 };
@@ -264,7 +264,7 @@ pub(super) async fn rebuilt(
 
 /// A network whose bridge looks like this link.
 async fn of_link(kernel: &Kernel, name: &LinkName, link: &Link, parent: Parent) -> Result<Network> {
-    let looks = find::foreign(kernel, name, link).await?;
+    let looks = find::foreign(kernel, name, link, Firewall::Iptables).await?;
     Ok(Network { mode: Mode::Underlay, foreign: false, parent: Some(parent), ..looks })
 }
 

@@ -1,4 +1,4 @@
-//! What may pass: chains and rules of our own, as data.
+//! Chains and rules of our own in the tables of iptables.
 //!
 //! Every rule carries a comment that says whose it is, and that identifies it: no other rule of
 //! netcord's in its chain has the same one, and the same comment means the same rule.
@@ -14,17 +14,10 @@
 
 use std::net::IpAddr;
 
-use super::{Plan, Resource, Scope, Step};
-use crate::model::{Endpoint, Network, PublishedPort, Subnet};
-
-/// An IP version, each with tables of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// iptables
-    V4,
-    /// ip6tables
-    V6,
-}
+use crate::{
+    model::{Network, PublishedPort, Subnet},
+    plan::{Family, Plan, Resource, Scope, Step},
+};
 
 /// A table, in the order in which they are changed: a restore is atomic for one table only, and
 /// what denies comes before what opens.
@@ -81,13 +74,6 @@ const OWN_CHAINS: [(Table, &str); 5] = [
     (Table::Nat, POSTROUTING),
 ];
 
-impl Family {
-    /// The family of an address.
-    pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-}
-
 impl Table {
     /// The name that `-t` takes.
     pub fn name(self) -> &'static str {
@@ -102,7 +88,7 @@ impl Table {
 /// Our chains and the jumps to them: shared by all networks of a family.
 ///
 /// Jumps are appended, never put in front of somebody else's.
-pub fn base(family: Family) -> Plan {
+pub(super) fn base(family: Family) -> Plan {
     let chain = |(table, name)| Resource::Chain(Chain { family, table, name });
     let jump = |table, from: &'static str, to: &'static str, matches: &str| {
         Resource::Rule(Rule {
@@ -138,8 +124,17 @@ pub fn base(family: Family) -> Plan {
         .collect()
 }
 
-/// What may pass to and from the endpoints of one subnet of a network of ours.
-pub(super) fn network_rules(network: &Network, subnet: &Subnet) -> Plan {
+/// What may pass to and from the endpoints of a network of ours.
+pub(super) fn network(network: &Network) -> Plan {
+    let of_subnet = |subnet: &Subnet| {
+        let mut plan = base(Family::of(subnet.cidr.network()));
+        plan.extend(subnet_rules(network, subnet));
+        plan
+    };
+    network.subnets.iter().flat_map(of_subnet).collect()
+}
+
+fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
     let (name, cidr) = (&network.name, &subnet.cidr);
     let rules = RuleMaker { network, subnet };
     let mut plan = Vec::new();
@@ -220,7 +215,14 @@ pub(super) fn network_rules(network: &Network, subnet: &Subnet) -> Plan {
 }
 
 /// What a published port needs on a bridge that is somebody else's: its owner lets nothing new in.
-pub(super) fn foreign_rules(network: &Network, subnet: &Subnet) -> Plan {
+pub(super) fn foreign(network: &Network, port: &PublishedPort) -> Plan {
+    let mut plan = base(Family::of(port.host_ip));
+    let subnet = network.subnet_of(port.address);
+    plan.extend(subnet.map(|subnet| foreign_rules(network, subnet)).into_iter().flatten());
+    plan
+}
+
+fn foreign_rules(network: &Network, subnet: &Subnet) -> Plan {
     let rules = RuleMaker { network, subnet };
     let mut plan = vec![rules.step(
         "what is for a published port may pass, also where the policy is DROP",
@@ -238,19 +240,22 @@ pub(super) fn foreign_rules(network: &Network, subnet: &Subnet) -> Plan {
     plan.into_iter().map(|step| step.until(Scope::NetworkPorts)).collect()
 }
 
-/// Those of one table only.
-pub(super) fn base_of(family: Family, table: Table) -> Plan {
-    let is_of_it = |step: &Step| match step.change.resource() {
-        Resource::Chain(chain) => chain.table == table,
-        Resource::Rule(rule) => rule.table == table,
+/// What an underlay network needs: frames that only cross its bridge pass.
+pub(super) fn underlay(network: &Network) -> Plan {
+    let is_of_filter = |step: &Step| match step.change.resource() {
+        Resource::Chain(chain) => chain.table == Table::Filter,
+        Resource::Rule(rule) => rule.table == Table::Filter,
         _ => false,
     };
-    base(family).into_iter().filter(is_of_it).collect()
+    let of_family = |family| {
+        let mut plan: Plan = base(family).into_iter().filter(is_of_filter).collect();
+        plan.push(bridged(network, family));
+        plan
+    };
+    [Family::V4, Family::V6].into_iter().flat_map(of_family).collect()
 }
 
-/// What an underlay network needs where bridged frames meet iptables: on the physical network
-/// nobody asks this host what may pass.
-pub(super) fn underlay_rules(network: &Network, family: Family) -> Plan {
+fn bridged(network: &Network, family: Family) -> Step {
     let name = &network.name;
     let rule = Rule {
         family,
@@ -260,10 +265,10 @@ pub(super) fn underlay_rules(network: &Network, family: Family) -> Plan {
         jump: words("ACCEPT"),
         comment: format!("netcord:{name} bridged"),
     };
-    vec![Step::create(
+    Step::create(
         "what only crosses the bridge may pass, also where the policy is DROP",
         Resource::Rule(rule),
-    )]
+    )
 }
 
 /// Where an answer would find a shorter way than by the host, and so miss its translation back.
@@ -287,7 +292,7 @@ fn answer_by_the_host(rules: &RuleMaker<'_>) -> Plan {
 }
 
 /// The rule that makes a published port.
-pub(super) fn dnat(network: &Network, endpoint: &Endpoint, port: &PublishedPort) -> Rule {
+pub(super) fn dnat(owner: &str, port: &PublishedPort) -> Rule {
     let mut matches = Vec::new();
     if !port.host_ip.is_unspecified() {
         matches.extend(["-d".into(), port.host_ip.to_string()]);
@@ -304,7 +309,7 @@ pub(super) fn dnat(network: &Network, endpoint: &Endpoint, port: &PublishedPort)
         chain: DNAT,
         matches,
         jump: vec!["DNAT".into(), "--to-destination".into(), destination(port)],
-        comment: format!("netcord:{}/{} publish {port}", network.name, endpoint.netns),
+        comment: format!("netcord:{owner} publish {port}"),
     }
 }
 

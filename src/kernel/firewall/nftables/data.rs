@@ -1,0 +1,119 @@
+//! Keys and values as the kernel compares them: fields one after the other, each filled up to four
+//! bytes.
+
+use std::net::IpAddr;
+
+use crate::{
+    model::{LinkName, PortRange, Protocol},
+    plan::{
+        Family,
+        nft::{Element, Field, Value},
+    },
+};
+
+/// IFNAMSIZ
+const LINK_NAME: usize = 16;
+
+/// A link's name, filled up with zeros.
+pub(super) fn link(name: &LinkName) -> Vec<u8> {
+    let mut bytes = name.as_str().as_bytes().to_vec();
+    bytes.resize(LINK_NAME, 0);
+    bytes
+}
+
+/// IANA's number of a transport protocol.
+pub(super) fn number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Sctp => 132,
+    }
+}
+
+fn protocol(number: u8) -> Option<Protocol> {
+    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| self::number(*p) == number)
+}
+
+/// What each field takes, in bytes.
+pub(super) fn field_lengths(fields: &[Field]) -> impl Iterator<Item = u32> {
+    fields.iter().map(|field| match field {
+        Field::Link => 16,
+        Field::Protocol => 1,
+        Field::Port => 2,
+        Field::Address(Family::V4) => 4,
+        Field::Address(Family::V6) => 16,
+    })
+}
+
+/// The number that `nft` reads a type by (`enum datatypes`); of several, six bits each.
+pub(super) fn type_number(fields: &[Field]) -> u32 {
+    fields.iter().fold(0, |number, field| {
+        let one = match field {
+            Field::Address(Family::V4) => 7,
+            Field::Address(Family::V6) => 8,
+            Field::Protocol => 12,
+            Field::Port => 13,
+            Field::Link => 41,
+        };
+        number << 6 | one
+    })
+}
+
+/// What all fields take, in bytes.
+pub(super) fn length(fields: &[Field]) -> u32 {
+    field_lengths(fields).map(|length| length.next_multiple_of(4)).sum()
+}
+
+/// The lower end of a key, and its upper end.
+pub(super) fn key(element: &Element) -> (Vec<u8>, Vec<u8>) {
+    (bytes(&element.key, |range| range.first), bytes(&element.key, |range| range.last))
+}
+
+/// What a key is mapped to.
+pub(super) fn values(values: &[Value]) -> Vec<u8> {
+    bytes(values, |range| range.first)
+}
+
+fn bytes(values: &[Value], port: impl Fn(&PortRange) -> u16) -> Vec<u8> {
+    let mut all = Vec::new();
+    for value in values {
+        match value {
+            Value::Link(name) => all.extend(link(name)),
+            Value::Protocol(protocol) => all.push(number(*protocol)),
+            Value::Ports(range) => all.extend(port(range).to_be_bytes()),
+            Value::Address(IpAddr::V4(v4)) => all.extend(v4.octets()),
+            Value::Address(IpAddr::V6(v6)) => all.extend(v6.octets()),
+        }
+        all.resize(all.len().next_multiple_of(4), 0);
+    }
+    all
+}
+
+/// Reads fields back; of an interval, its lower and its upper end.
+pub(super) fn read(fields: &[Field], low: &[u8], high: &[u8]) -> Option<Vec<Value>> {
+    let mut at = 0;
+    let mut values = Vec::new();
+    for (field, length) in fields.iter().zip(field_lengths(fields)) {
+        let length = length as usize;
+        let (low, high) = (low.get(at..at + length)?, high.get(at..at + length)?);
+        at = (at + length).next_multiple_of(4);
+        values.push(match field {
+            Field::Link => {
+                let name = low.split(|byte| *byte == 0).next()?;
+                Value::Link(std::str::from_utf8(name).ok()?.parse().ok()?)
+            }
+            Field::Protocol => Value::Protocol(protocol(low[0])?),
+            Field::Port => {
+                let port = |bytes: &[u8]| Some(u16::from_be_bytes(bytes.try_into().ok()?));
+                Value::Ports(PortRange { first: port(low)?, last: port(high)? })
+            }
+            Field::Address(Family::V4) => {
+                Value::Address(IpAddr::from(<[u8; 4]>::try_from(low).ok()?))
+            }
+            Field::Address(Family::V6) => {
+                Value::Address(IpAddr::from(<[u8; 16]>::try_from(low).ok()?))
+            }
+        });
+    }
+    Some(values)
+}

@@ -1,0 +1,227 @@
+//! Our own table, by netlink: all changes of a plan in one transaction, without a program.
+//!
+//! - `request`: what is in the table, as requests
+//! - `expression`: rules, as the kernel runs them
+//! - `data`: keys and values
+//! - `read`: what is there
+
+mod data;
+mod expression;
+mod read;
+mod request;
+
+use std::{collections::BTreeMap, io};
+
+use anyhow::Result;
+use netlink_packet_core::{NLM_F_ACK, NLM_F_EXCL};
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterProtoFamily,
+    nftables::{GenMessage, NfTablesMessage},
+    none::ControlMessage,
+};
+use nix::errno::Errno;
+
+use self::request::{Request, inet};
+use super::{Outcome, Published};
+use crate::{
+    error::{Error, Kind},
+    kernel::nfnetlink::{Socket, is_absent},
+    model::LinkName,
+    plan::{Change, Nft, Resource, Step, command},
+};
+
+/// NFNL_SUBSYS_NFTABLES
+const SUBSYSTEM: u16 = 10;
+
+/// Whether the kernel has it, as far as may be asked.
+pub(super) fn is_here() -> bool {
+    let get = || {
+        let message = NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() });
+        Socket::open()?.request(inet(message), 0, |_| {})
+    };
+    !get().is_err_and(|error| is_absent(&error))
+}
+
+/// Whether our table is there.
+pub(super) fn stands() -> Result<bool> {
+    let mut socket = open()?;
+    read::has_table(&mut socket)
+        .or_else(|e| if is_absent(&e) { Ok(false) } else { Err(e) })
+        .map_err(failed)
+}
+
+/// Whether something of our table is there.
+pub(super) fn is_there(nft: &Nft) -> Result<bool> {
+    read::is_there(&mut open()?, nft).map_err(failed)
+}
+
+/// All published ports that are in our table.
+pub(super) fn published() -> Result<Vec<Published>> {
+    read::published(&mut open()?).map_err(failed)
+}
+
+/// The networks that have chains in our table.
+pub(super) fn networks() -> Result<Vec<LinkName>> {
+    read::networks(&mut open()?).map_err(failed)
+}
+
+/// Makes changes so, all or none.
+pub(super) fn apply(changes: &[&Change]) -> Result<Vec<Outcome>> {
+    let mut socket = open()?;
+    let mut transaction = Transaction::of(changes);
+    loop {
+        let failures = transaction.commit(&mut socket).map_err(failed)?;
+        if failures.is_empty() {
+            return Ok(transaction.outcomes(changes));
+        }
+        transaction.amend(&mut socket, changes, failures)?;
+    }
+}
+
+fn open() -> Result<Socket> {
+    Socket::open().map_err(failed)
+}
+
+/// The requests of many changes.
+struct Transaction {
+    /// With the place of the change that it belongs to.
+    requests: Vec<(usize, Request)>,
+}
+
+impl Transaction {
+    fn of(changes: &[&Change]) -> Self {
+        let of_change = |(i, change): (usize, &&Change)| {
+            let requests = match change {
+                Change::Create(Resource::Nft(nft)) => request::create(nft),
+                Change::Delete(Resource::Nft(nft)) => request::delete(nft),
+                _ => Vec::new(),
+            };
+            requests.into_iter().map(move |request| (i, request))
+        };
+        Self { requests: changes.iter().enumerate().flat_map(of_change).collect() }
+    }
+
+    /// Sends all; tells which failed, and then nothing was done.
+    fn commit(&self, socket: &mut Socket) -> io::Result<BTreeMap<usize, Errno>> {
+        let Some(last) = self.requests.len().checked_sub(1) else { return Ok(BTreeMap::new()) };
+        let control = |message| {
+            let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, SUBSYSTEM);
+            (NetfilterMessage::new(header, message), 0)
+        };
+        let requests =
+            self.requests.iter().enumerate().map(|(i, (_, Request { message, flags }))| {
+                let ack = if i == last { NLM_F_ACK } else { 0 };
+                (inet(message.clone()), flags | ack)
+            });
+        let all = [control(ControlMessage::BatchBegin)]
+            .into_iter()
+            .chain(requests)
+            .chain([control(ControlMessage::BatchEnd)]);
+        let answers = socket.send_all(all, last + 1)?;
+        let failures = answers.into_iter().skip(1).enumerate();
+        Ok(failures.filter_map(|(i, failure)| Some((i, failure?))).collect())
+    }
+
+    /// Leaves out what is so already, and insists no more on being the first where it is not.
+    fn amend(
+        &mut self,
+        socket: &mut Socket,
+        changes: &[&Change],
+        failures: BTreeMap<usize, Errno>,
+    ) -> Result<()> {
+        let mut of_changes: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (at, errno) in failures {
+            let (change, Request { flags, .. }) = &self.requests[at];
+            let is_expected = match (changes[*change], errno) {
+                (Change::Create(_), Errno::EEXIST) => flags & NLM_F_EXCL != 0,
+                (Change::Delete(_), Errno::ENOENT) => true,
+                _ => false,
+            };
+            if !is_expected {
+                return Err(refused(changes[*change], errno));
+            }
+            of_changes.entry(*change).or_default().push(at);
+        }
+        let mut kept = Vec::new();
+        for (at, (change, mut request)) in
+            std::mem::take(&mut self.requests).into_iter().enumerate()
+        {
+            let Some(own) = of_changes.get(&change) else {
+                kept.push((change, request));
+                continue;
+            };
+            match changes[change] {
+                Change::Create(Resource::Nft(Nft::Ports(_))) => {
+                    if own.contains(&at) {
+                        request.flags &= !NLM_F_EXCL;
+                    }
+                    kept.push((change, request));
+                }
+                Change::Delete(_) if !own.contains(&at) => kept.push((change, request)),
+                _ => {}
+            }
+        }
+        self.requests = kept;
+        for change in of_changes.into_keys() {
+            if let Change::Create(Resource::Nft(Nft::Network(rules))) = changes[change]
+                && !read::has_network(socket, rules).map_err(failed)?
+            {
+                let anew = request::network(rules, true).into_iter().map(|r| (change, r));
+                self.requests.extend(anew);
+            }
+        }
+        Ok(())
+    }
+
+    /// A change was so already if nothing is left of it that would have made a difference.
+    fn outcomes(&self, changes: &[&Change]) -> Vec<Outcome> {
+        let mut outcomes = vec![Outcome::AlreadySo; changes.len()];
+        for (change, request) in &self.requests {
+            let is_a_look =
+                matches!(changes[*change], Change::Create(Resource::Nft(Nft::Ports(_))))
+                    && request.flags & NLM_F_EXCL == 0;
+            if !is_a_look {
+                outcomes[*change] = Outcome::Done(changes[*change].clone().reversed());
+            }
+        }
+        outcomes
+    }
+}
+
+/// Why the kernel refused a change.
+fn refused(change: &Change, errno: Errno) -> anyhow::Error {
+    let what = command_of(change);
+    match (change, errno) {
+        (Change::Create(Resource::Nft(Nft::Ports(_))), Errno::EEXIST) => {
+            Error::conflict(format!("in netcord's own table the port leads elsewhere: {what}"))
+                .hint("take away what no record knows: `netcord prune`")
+                .into()
+        }
+        (Change::Create(Resource::Nft(Nft::Table)), Errno::ENOENT) => absent(),
+        _ => failed(io::Error::from(errno)).context(format!("nftables refused {what}")),
+    }
+}
+
+/// The first line of the command that would do the same.
+fn command_of(change: &Change) -> String {
+    let step = Step { why: "", change: change.clone(), scope: crate::plan::Scope::Own };
+    let command = command(&step).unwrap_or_default();
+    format!("`{}`", command.lines().next().unwrap_or_default())
+}
+
+fn failed(error: io::Error) -> anyhow::Error {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EPERM) => super::not_permitted("the firewall cannot be changed").into(),
+        _ if is_absent(&error) => absent(),
+        _ => anyhow::Error::from(error).context("nftables does not answer"),
+    }
+}
+
+fn absent() -> anyhow::Error {
+    Error::new(Kind::Missing, "the kernel lacks nftables, or a part of it")
+        .hint(
+            "load it: `modprobe -a nf_tables nft_chain_nat nft_masq nft_nat nft_fib_inet nft_ct`; \
+             or use the other firewall: `netcord --firewall iptables`",
+        )
+        .into()
+}

@@ -1,0 +1,209 @@
+//! What of our table is in the kernel.
+
+use std::{io, net::IpAddr};
+
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_netfilter::{
+    NetfilterMessageInner,
+    nftables::{
+        DataAttribute, ListAttribute, NfTablesMessage, RuleMessage, SetElementAttribute,
+        SetElementList, SetElementMessage, TableAttribute, TableMessage, VerdictAttribute,
+    },
+};
+use nix::errno::Errno;
+
+use super::{
+    data,
+    request::{inet, key, list, of_chain, of_set, read_comment},
+};
+use crate::{
+    kernel::{firewall::Published, nfnetlink::Socket},
+    model::{LinkName, PortRange, PublishedPort},
+    plan::{
+        ALIAS_PREFIX,
+        nft::{
+            DataType, Element, ElementData, NAT, NetworkRules, Nft, PortElements, Set, TABLE,
+            Value, port_maps,
+        },
+    },
+};
+
+/// Whether something of our table is there.
+pub(super) fn is_there(socket: &mut Socket, nft: &Nft) -> io::Result<bool> {
+    match nft {
+        Nft::Table => has_table(socket),
+        Nft::Network(rules) => has_network(socket, rules),
+        Nft::Ports(PortElements { set, elements, .. }) => {
+            for element in elements {
+                if !has(socket, set, element)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+    }
+}
+
+/// Whether our table is there.
+pub(super) fn has_table(socket: &mut Socket) -> io::Result<bool> {
+    let attributes = vec![TableAttribute::Name(TABLE.to_owned())];
+    let get = inet(NfTablesMessage::GetTable(TableMessage { attributes }));
+    or_none(socket.request(get, 0, |_| {}).map(Some)).map(|found| found.is_some())
+}
+
+/// Whether the chains of a network are there, with as many rules as they are to have.
+pub(super) fn has_network(socket: &mut Socket, rules: &NetworkRules) -> io::Result<bool> {
+    for (_, chain) in rules.chains() {
+        let attributes = of_chain(&chain.name);
+        let get = inet(NfTablesMessage::GetRule(RuleMessage { attributes }));
+        let is_rule = |message| {
+            matches!(message, NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(_)))
+                .then_some(())
+        };
+        let found = or_none(socket.dump(&get, NLM_F_DUMP, is_rule).map(Some))?;
+        if found.map(|rules| rules.len()) != Some(chain.rules.len()) {
+            return Ok(false);
+        }
+    }
+    for (set, element) in rules.elements() {
+        if !has(socket, set, &element)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether an element is there, and mapped to the same.
+fn has(socket: &mut Socket, set: &Set, element: &Element) -> io::Result<bool> {
+    let get = inet(NfTablesMessage::GetSetElement(list(set, key(set, element))));
+    let mut same = false;
+    let found = socket.request(get, 0, |message| {
+        same |= elements(message).iter().any(|attributes| is_mapped_to(attributes, &element.data));
+    });
+    Ok(or_none(found.map(Some))?.is_some() && same)
+}
+
+fn is_mapped_to(attributes: &[SetElementAttribute], data: &ElementData) -> bool {
+    let found = attributes.iter().find_map(|attribute| match attribute {
+        SetElementAttribute::Data(data) => Some(data),
+        _ => None,
+    });
+    match (data, found) {
+        (ElementData::None, None) => true,
+        (ElementData::Values(values), Some(DataAttribute::Value(bytes))) => {
+            *bytes == data::values(values)
+        }
+        (ElementData::Jump(chain), Some(DataAttribute::Verdict(verdict))) => {
+            verdict.contains(&VerdictAttribute::Chain(chain.clone()))
+        }
+        _ => false,
+    }
+}
+
+/// The networks that have chains in our table.
+pub(super) fn networks(socket: &mut Socket) -> io::Result<Vec<LinkName>> {
+    let get = inet(NfTablesMessage::GetSetElement(of_set(&NAT)));
+    let found = or_none(socket.dump(&get, NLM_F_DUMP, |m| Some(elements(m))).map(Some))?;
+    let name = |attribute: &SetElementAttribute| {
+        let SetElementAttribute::Key(DataAttribute::Value(bytes)) = attribute else { return None };
+        match data::read(NAT.key, bytes, bytes)?.pop()? {
+            Value::Link(name) => Some(name),
+            _ => None,
+        }
+    };
+    Ok(found.unwrap_or_default().iter().flatten().flatten().filter_map(name).collect())
+}
+
+/// All published ports that are in our table.
+pub(super) fn published(socket: &mut Socket) -> io::Result<Vec<Published>> {
+    let mut all = Vec::new();
+    for map in port_maps() {
+        let get = inet(NfTablesMessage::GetSetElement(of_set(map)));
+        let found = or_none(socket.dump(&get, NLM_F_DUMP, |m| Some(elements(m))).map(Some))?;
+        // Without the table there are no maps at all.
+        let Some(found) = found else { return Ok(all) };
+        all.extend(found.iter().flatten().filter_map(|attributes| port(map, attributes)));
+    }
+    Ok(all)
+}
+
+fn port(map: &Set, attributes: &[SetElementAttribute]) -> Option<Published> {
+    let (mut low, mut high, mut to, mut comment) = (None, None, None, None);
+    for attribute in attributes {
+        match attribute {
+            SetElementAttribute::Key(DataAttribute::Value(bytes)) => low = Some(bytes.clone()),
+            SetElementAttribute::KeyEnd(ends) => {
+                high = ends.first().map(|end| {
+                    let mut bytes = vec![0; netlink_packet_core::Nla::value_len(end)];
+                    netlink_packet_core::Nla::emit_value(end, &mut bytes);
+                    bytes
+                });
+            }
+            SetElementAttribute::Data(DataAttribute::Value(bytes)) => to = Some(bytes.clone()),
+            SetElementAttribute::UserData(bytes) => comment = read_comment(bytes),
+            _ => {}
+        }
+    }
+    let (low, to, comment) = (low?, to?, comment?);
+    let DataType::Fields(fields) = &map.data else { return None };
+    let key = data::read(map.key, &low, high.as_ref().unwrap_or(&low))?;
+    let to = data::read(fields, &to, &to)?;
+    let owner = comment.strip_prefix(ALIAS_PREFIX)?;
+    let (owner, range) = owner.split_once(' ').unwrap_or((owner, ""));
+    let (host_ip, key) = match key.as_slice() {
+        [Value::Address(address), rest @ ..] => (Some(*address), rest),
+        rest => (None, rest),
+    };
+    let [Value::Protocol(protocol), Value::Ports(host)] = *key else { return None };
+    let (address, inside) = match *to.as_slice() {
+        [Value::Address(address), Value::Ports(inside)] => (address, inside),
+        [Value::Address(address)] => (address, host),
+        _ => return None,
+    };
+    let unspecified = match address {
+        IpAddr::V4(_) => IpAddr::from([0; 4]),
+        IpAddr::V6(_) => IpAddr::from([0; 16]),
+    };
+    let mut port = PublishedPort {
+        host_ip: host_ip.unwrap_or(unspecified),
+        host,
+        address,
+        container: inside,
+        protocol,
+        chosen: false,
+    };
+    if let Ok(range) = range.parse::<PortRange>() {
+        // Each of its ports is an element; the first one stands for all.
+        if range.first != host.first {
+            return None;
+        }
+        let last = inside.first.checked_add(range.last - range.first)?;
+        (port.host, port.container) = (range, PortRange { first: inside.first, last });
+    }
+    Some(Published { owner: owner.to_owned(), port })
+}
+
+fn elements(message: NetfilterMessageInner) -> Vec<Vec<SetElementAttribute>> {
+    let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(SetElementMessage {
+        attributes,
+    })) = message
+    else {
+        return Vec::new();
+    };
+    let lists = attributes.into_iter().filter_map(|attribute| match attribute {
+        SetElementList::Elements(elements) => Some(elements),
+        _ => None,
+    });
+    let of_list = |element| match element {
+        ListAttribute::Element(attributes) => Some(attributes),
+        _ => None,
+    };
+    lists.flatten().filter_map(of_list).collect()
+}
+
+fn or_none<T>(found: io::Result<Option<T>>) -> io::Result<Option<T>> {
+    match found {
+        Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(None),
+        found => found,
+    }
+}

@@ -1,0 +1,181 @@
+//! A netlink socket to the kernel's netfilter: connection tracking and `nf_tables`.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use netlink_packet_core::{
+    NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, SockProtocol, send, setsockopt, sockopt},
+};
+
+use super::datagram;
+
+/// More than the largest datagram of a dump, 32 KiB (`netlink_recvmsg`).
+const BUFFER: usize = 1 << 16;
+/// How often a dump is begun again when what it reads changed meanwhile.
+const ATTEMPTS: usize = 30;
+/// What a socket holds without being told otherwise is about 200 KiB.
+const LARGE: usize = 1 << 17;
+
+/// The namespace that the thread was in when it was opened.
+pub(super) struct Socket {
+    socket: OwnedFd,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Socket {
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = datagram::open(SockProtocol::NetlinkNetFilter)?;
+        Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER] })
+    }
+
+    /// Sends a request and reads the answer to its end; begins anew where what was read changed
+    /// meanwhile.
+    pub(super) fn dump<T>(
+        &mut self,
+        request: &NetfilterMessage,
+        flags: u16,
+        of: impl Fn(NetfilterMessageInner) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
+        for _ in 0..ATTEMPTS {
+            let mut found = Vec::new();
+            if self.request(request.clone(), flags, |message| found.extend(of(message)))? {
+                return Ok(found);
+            }
+        }
+        let why = format!("what is read changed during each of {ATTEMPTS} readings");
+        Err(io::Error::new(io::ErrorKind::Interrupted, why))
+    }
+
+    /// Sends a request and reads the answer to its end. Returns whether it is consistent.
+    pub(super) fn request(
+        &mut self,
+        message: NetfilterMessage,
+        flags: u16,
+        mut each: impl FnMut(NetfilterMessageInner),
+    ) -> io::Result<bool> {
+        let mut bytes = Vec::new();
+        let sequence = self.append(&mut bytes, message, flags);
+        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        let mut is_whole = true;
+        loop {
+            let mut end = false;
+            self.read(|header, payload| {
+                if header.sequence_number != sequence {
+                    return Ok(());
+                }
+                is_whole &= header.flags & NLM_F_DUMP_INTR == 0;
+                match payload {
+                    NetlinkPayload::InnerMessage(message) => each(message.inner),
+                    NetlinkPayload::Error(error) if error.code.is_some() => {
+                        return Err(error.to_io());
+                    }
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(io::Error::from_raw_os_error(-done.code));
+                    }
+                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => end = true,
+                    NetlinkPayload::Overrun(_) => return Err(Errno::ENOBUFS.into()),
+                    _ => {}
+                }
+                // An answer that is one message has no end of its own.
+                end |= header.flags & netlink_packet_core::NLM_F_MULTIPART == 0;
+                Ok(())
+            })?;
+            if end {
+                return Ok(is_whole);
+            }
+        }
+    }
+
+    /// Sends messages in one datagram, of which the last asks for an answer, and reads the answers
+    /// up to that one's; tells the errno of each that failed. The first one's failure is that of
+    /// all.
+    pub(super) fn send_all(
+        &mut self,
+        messages: impl IntoIterator<Item = (NetfilterMessage, u16)>,
+        last: usize,
+    ) -> io::Result<Vec<Option<Errno>>> {
+        let mut bytes = Vec::new();
+        let first = self.sequence + 1;
+        for (message, flags) in messages {
+            self.append(&mut bytes, message, flags);
+        }
+        let mut failures = vec![None; (self.sequence + 1 - first) as usize];
+        if bytes.len() > LARGE {
+            // Answers hold more than was asked, and each is counted with what it is wrapped in.
+            setsockopt(&self.socket, sockopt::SndBufForce, &(bytes.len() * 2))?;
+            setsockopt(&self.socket, sockopt::RcvBufForce, &(bytes.len() * 16))?;
+        }
+        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        loop {
+            let mut end = false;
+            self.read(|header, payload| {
+                let Some(at) = header.sequence_number.checked_sub(first) else { return Ok(()) };
+                let (at, NetlinkPayload::Error(error)) = (at as usize, payload) else {
+                    return Ok(());
+                };
+                if let Some(code) = error.code {
+                    if at == 0 {
+                        return Err(error.to_io());
+                    }
+                    if let Some(failure) = failures.get_mut(at) {
+                        *failure = Some(Errno::from_raw(-code.get()));
+                    }
+                }
+                end |= at == last;
+                Ok(())
+            })?;
+            if end {
+                return Ok(failures);
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &mut Vec<u8>, message: NetfilterMessage, flags: u16) -> u32 {
+        self.sequence += 1;
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        message.finalize();
+        let start = bytes.len();
+        bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
+        message.serialize(&mut bytes[start..]);
+        self.sequence
+    }
+
+    /// Reads a datagram, and tells of each message in it.
+    fn read(
+        &mut self,
+        mut each: impl FnMut(NetlinkHeader, NetlinkPayload<NetfilterMessage>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let length = datagram::read(&self.socket, &mut self.buffer)?;
+        let mut rest = &self.buffer[..length];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<NetfilterMessage>::deserialize(rest)
+                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+            let (header, payload) = message.into_parts();
+            let length = (header.length as usize).next_multiple_of(4);
+            rest = rest.get(length..).unwrap_or_default();
+            each(header, payload)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the kernel has no such thing. EPROTONOSUPPORT: no nfnetlink. EINVAL: nfnetlink knows no
+/// such subsystem (`nfnetlink_rcv_msg`), and no module brought it.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(Errno::EPROTONOSUPPORT | Errno::EINVAL | Errno::ENOENT | Errno::EOPNOTSUPP)
+    )
+}

@@ -1,0 +1,110 @@
+//! Which of the kernel's firewalls: what was asked for, else what the host's networks have. Rules
+//! are moved over where that changes, and made again where somebody flushed them.
+
+use anyhow::Result;
+
+use super::{Host, removal};
+use crate::{
+    cli::FirewallChoice,
+    kernel::Kernel,
+    model::{Firewall, Mode, Network, NetworkRecord},
+    plan::{self, Plan, Record, Resource, Step, once, reverse},
+    state::State,
+};
+
+/// The firewall for a new network.
+pub(super) fn of_host(host: &Host<'_, '_>, state: &State) -> Firewall {
+    asked(host.firewall).unwrap_or_else(|| of_networks(&host.kernel, state))
+}
+
+/// The firewall that the host's networks have; for the first one, what the kernel has.
+pub(super) fn of_networks(kernel: &Kernel, state: &State) -> Firewall {
+    let mut with_rules =
+        state.networks().values().map(|r| &r.network).filter(|n| may_have_rules(n));
+    with_rules.next().map_or_else(|| kernel.firewall(), |network| network.firewall)
+}
+
+/// The firewall that has rules of ours, where no record tells; if none has, what the kernel has.
+pub(super) fn of_marks(kernel: &Kernel) -> Firewall {
+    let stands = Firewall::ALL.into_iter().find(|firewall| kernel.stands(*firewall));
+    stands.unwrap_or_else(|| kernel.firewall())
+}
+
+fn asked(choice: FirewallChoice) -> Option<Firewall> {
+    match choice {
+        FirewallChoice::Auto => None,
+        FirewallChoice::Nftables => Some(Firewall::Nftables),
+        FirewallChoice::Iptables => Some(Firewall::Iptables),
+    }
+}
+
+fn may_have_rules(network: &Network) -> bool {
+    network.mode == Mode::Bridge
+}
+
+/// Moves the rules of all networks to the firewall that was asked for, and makes those again that
+/// are gone from our table.
+pub(super) async fn settle(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
+    if let Some(wanted) = asked(host.firewall) {
+        move_over(host, state, wanted).await?;
+    }
+    mend(host, state).await
+}
+
+async fn move_over(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> Result<()> {
+    let is_elsewhere = |r: &&NetworkRecord| may_have_rules(&r.network) && r.network.firewall != to;
+    let moved: Vec<_> = state.networks().values().filter(is_elsewhere).cloned().collect();
+    if moved.is_empty() {
+        return Ok(());
+    }
+    if host.dry_run {
+        host.output.note(&format!("rules of {} networks would move to {to} first", moved.len()));
+        return Ok(());
+    }
+    let mut plan = Plan::new();
+    let mut former = Plan::new();
+    for record in moved {
+        let network = Network { firewall: to, ..record.network.clone() };
+        plan.push(Step::create(
+            "write down where the rules are about to be",
+            Resource::Record(Record::Network(network.clone())),
+        ));
+        former.extend(rules(&record));
+        plan.extend(rules(&NetworkRecord { network, endpoints: record.endpoints }));
+    }
+    // Both hold for a moment: at none is less forbidden than before or after.
+    plan.extend(reverse(&once(former), |_| false));
+    host.carry_out(&once(plan), state).await?;
+    host.output.note(&format!("the rules of this host are in {to} now"));
+    Ok(())
+}
+
+/// Our table is gone if somebody flushed all tables: nothing in it says so, so it is looked for.
+async fn mend(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
+    let is_of_table = |r: &&NetworkRecord| {
+        r.network.firewall == Firewall::Nftables && removal::needs_firewall(r, None)
+    };
+    let with_rules: Vec<_> = state.networks().values().filter(is_of_table).collect();
+    if host.dry_run || with_rules.is_empty() || host.kernel.stands(Firewall::Nftables) {
+        return Ok(());
+    }
+    let plan = once(with_rules.into_iter().flat_map(rules).collect());
+    host.carry_out(&plan, state).await?;
+    host.output.warn("the table of netcord's rules was gone, and was made again");
+    Ok(())
+}
+
+/// What a network and its published ports have in their firewall.
+fn rules(record: &NetworkRecord) -> Plan {
+    let NetworkRecord { network, endpoints } = record;
+    let mut plan = Plan::new();
+    if network.is_private() {
+        plan.extend(plan::create(network, &[]));
+    }
+    for endpoint in endpoints {
+        let ports = endpoint.ports.iter();
+        plan.extend(ports.flat_map(|port| plan::publish(network, endpoint, port, false)));
+    }
+    plan.retain(|step| step.change.resource().firewall().is_some());
+    plan
+}

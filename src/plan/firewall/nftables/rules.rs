@@ -1,0 +1,152 @@
+//! What each network and each published port has in the table.
+
+use super::{
+    Element, ElementData, Match, NetworkRules, Nft, PortElements, Rule, Value, Verdict,
+    table::{LOOPBACK, Maps},
+};
+use crate::{
+    model::{LinkName, Network, PortRange, Protocol, PublishedPort, Subnet},
+    plan::{ALIAS_PREFIX, Family, Plan, Resource, Scope, Step},
+};
+
+/// What all networks share.
+pub(in crate::plan) fn shared() -> Plan {
+    let why = "a table of our own: nobody else's rules are touched";
+    vec![Step::create(why, Resource::Nft(Nft::Table)).until(Scope::Firewall)]
+}
+
+/// What may pass to and from the endpoints of a network of ours, and by what address.
+pub(in crate::plan) fn network(network: &Network) -> Plan {
+    let mut filter = Vec::new();
+    let bridge = &network.name;
+    let mut drop = |why, matches| filter.push(Rule { matches, verdict: Verdict::Drop, why });
+    if network.internal {
+        drop("an internal network reaches nothing outside", out_of(bridge));
+        drop("and nothing outside reaches it", into(bridge));
+    } else {
+        let mut unasked = into(bridge);
+        unasked.push(Match::Unasked);
+        drop("from outside come answers, and what is for a published port", unasked);
+    }
+    if network.isolate {
+        let mut across = vec![Match::In(bridge.clone(), true), Match::Out(bridge.clone(), true)];
+        across.push(Match::Translated(false));
+        drop("endpoints do not reach each other by way of the host, save published ports", across);
+    }
+    let nat = network.subnets.iter().flat_map(|subnet| translation(network, subnet)).collect();
+    let rules = NetworkRules { network: bridge.clone(), filter, nat };
+    let mut plan = shared();
+    plan.push(Step::create(
+        "what may pass by the bridge, and with which address it leaves",
+        Resource::Nft(Nft::Network(rules)),
+    ));
+    plan
+}
+
+/// What published ports need on a bridge that is somebody else's.
+pub(in crate::plan) fn foreign(network: &Network) -> Plan {
+    let answers = |subnet| answer_by_the_host(&network.name, subnet);
+    let nat = network.subnets.iter().flat_map(answers).collect();
+    let rules = NetworkRules { network: network.name.clone(), filter: Vec::new(), nat };
+    let why = "answers to published ports go by way of the host";
+    let step = Step::create(why, Resource::Nft(Nft::Network(rules))).until(Scope::NetworkPorts);
+    shared().into_iter().chain([step]).collect()
+}
+
+fn into(bridge: &LinkName) -> Vec<Match> {
+    vec![Match::In(bridge.clone(), false), Match::Out(bridge.clone(), true)]
+}
+
+fn out_of(bridge: &LinkName) -> Vec<Match> {
+    vec![Match::In(bridge.clone(), true), Match::Out(bridge.clone(), false)]
+}
+
+fn translation(network: &Network, subnet: &Subnet) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    if network.masquerade && !network.internal {
+        let leaving = || {
+            let from = Match::Source(subnet.cidr);
+            vec![from, Match::Out(network.name.clone(), false)]
+        };
+        // Never from a privileged port: services trust those (CVE-2010-2242).
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let mut matches = leaving();
+            matches.push(Match::Protocol(protocol));
+            rules.push(Rule {
+                matches,
+                verdict: Verdict::Masquerade { high_ports: true },
+                why: "what leaves by another link gets that link's address: so answers find back",
+            });
+        }
+        rules.push(Rule {
+            matches: leaving(),
+            verdict: Verdict::Masquerade { high_ports: false },
+            why: "and so does what has no ports",
+        });
+    }
+    rules.extend(answer_by_the_host(&network.name, subnet));
+    rules
+}
+
+/// Where an answer would find a shorter way than by the host, and so miss its translation back.
+fn answer_by_the_host(bridge: &LinkName, subnet: &Subnet) -> Vec<Rule> {
+    let to_bridge = Match::Out(bridge.clone(), true);
+    let mut rules = vec![Rule {
+        matches: vec![Match::Source(subnet.cidr), to_bridge, Match::Translated(true)],
+        verdict: Verdict::Masquerade { high_ports: false },
+        why: "a neighbour that calls a published port is answered by way of the host",
+    }];
+    if subnet.cidr.is_ipv4() {
+        rules.push(answers_to_loopback(bridge));
+    }
+    rules
+}
+
+fn answers_to_loopback(bridge: &LinkName) -> Rule {
+    Rule {
+        matches: vec![Match::Source(LOOPBACK), Match::Out(bridge.clone(), true)],
+        verdict: Verdict::Masquerade { high_ports: false },
+        why: "an endpoint cannot answer 127.0.0.1, only the host's address on the bridge",
+    }
+}
+
+/// The elements that make a published port. A range that keeps its numbers is one interval; of
+/// another, each port is an element: nftables shifts no ports.
+pub(in crate::plan) fn port(owner: &str, port: &PublishedPort) -> PortElements {
+    let maps = Maps::of(Family::of(port.host_ip));
+    let is_interval = port.host.count() > 1 && port.host == port.container;
+    let set = match (is_interval, port.host_ip.is_unspecified()) {
+        (false, false) => &maps.ports_at,
+        (false, true) => &maps.ports,
+        (true, false) => &maps.ranges_at,
+        (true, true) => &maps.ranges,
+    };
+    let address = Value::Address(port.address);
+    let element = |on_host: PortRange, data| {
+        let at = (!port.host_ip.is_unspecified()).then_some(Value::Address(port.host_ip));
+        let key = at.into_iter().chain([Value::Protocol(port.protocol), Value::Ports(on_host)]);
+        Element { key: key.collect(), data: ElementData::Values(data) }
+    };
+    let elements = if is_interval {
+        vec![element(port.host, vec![address])]
+    } else {
+        let pairs = port.host.ports().zip(port.container.ports());
+        let single = PortRange::single;
+        pairs
+            .map(|(outside, inside)| {
+                element(single(outside), vec![address.clone(), Value::Ports(single(inside))])
+            })
+            .collect()
+    };
+    let mut comment = format!("{ALIAS_PREFIX}{owner}");
+    if elements.len() > 1 {
+        comment = format!("{comment} {}", port.host);
+    }
+    PortElements { set, elements, comment }
+}
+
+/// The chains that a network may have: to delete them takes no more than their names.
+pub(in crate::plan) fn any_rules(network: LinkName) -> NetworkRules {
+    let rules = answers_to_loopback(&network);
+    NetworkRules { network, filter: vec![rules.clone()], nat: vec![rules] }
+}

@@ -1,0 +1,185 @@
+//! What all networks share: the maps, and the chains that look into them.
+
+use std::{borrow::Cow, net::Ipv4Addr};
+
+use ipnetwork::{IpNetwork, Ipv4Network};
+
+use super::{Chain, Field, Hook, Match, Point, Rule, Verdict};
+use crate::plan::Family;
+
+/// The table's name, of the family `inet`.
+pub const TABLE: &str = "netcord";
+
+/// A set, or a map.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Its name.
+    pub name: &'static str,
+    /// What is looked up.
+    pub key: &'static [Field],
+    /// What that is mapped to.
+    pub data: DataType,
+    /// Keys are intervals. They cost more to find and to change, the more there are.
+    pub interval: bool,
+}
+
+/// What a key is mapped to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum DataType {
+    /// Nothing: it is a set.
+    None,
+    /// What becomes of the packet.
+    Verdict,
+    /// Values.
+    Fields(&'static [Field]),
+}
+
+const V4: Field = Field::Address(Family::V4);
+const V6: Field = Field::Address(Family::V6);
+
+/// The bridges of our own networks.
+pub static BRIDGES: Set = links("bridges", DataType::None);
+/// What may pass by a bridge.
+pub static FILTER: Set = links("filter", DataType::Verdict);
+/// What is translated that passes by a bridge.
+pub static NAT: Set = links("nat", DataType::Verdict);
+
+const fn links(name: &'static str, data: DataType) -> Set {
+    Set { name, key: &[Field::Link], data, interval: false }
+}
+
+/// The maps of published ports of one IP version.
+#[derive(Debug)]
+pub(super) struct Maps {
+    /// Ports of one of the host's addresses.
+    pub(super) ports_at: Set,
+    /// Ports of all of the host's addresses.
+    pub(super) ports: Set,
+    /// Ranges that keep their numbers, of one of the host's addresses.
+    pub(super) ranges_at: Set,
+    /// Ranges that keep their numbers, of all of the host's addresses.
+    pub(super) ranges: Set,
+}
+
+const fn map(
+    name: &'static str,
+    key: &'static [Field],
+    data: &'static [Field],
+    interval: bool,
+) -> Set {
+    Set { name, key, data: DataType::Fields(data), interval }
+}
+
+static MAPS4: Maps = Maps {
+    ports_at: map("ports4-at", &[V4, Field::Protocol, Field::Port], &[V4, Field::Port], false),
+    ports: map("ports4", &[Field::Protocol, Field::Port], &[V4, Field::Port], false),
+    ranges_at: map("ranges4-at", &[V4, Field::Protocol, Field::Port], &[V4], true),
+    ranges: map("ranges4", &[Field::Protocol, Field::Port], &[V4], true),
+};
+
+static MAPS6: Maps = Maps {
+    ports_at: map("ports6-at", &[V6, Field::Protocol, Field::Port], &[V6, Field::Port], false),
+    ports: map("ports6", &[Field::Protocol, Field::Port], &[V6, Field::Port], false),
+    ranges_at: map("ranges6-at", &[V6, Field::Protocol, Field::Port], &[V6], true),
+    ranges: map("ranges6", &[Field::Protocol, Field::Port], &[V6], true),
+};
+
+impl Maps {
+    pub(super) fn of(family: Family) -> &'static Self {
+        match family {
+            Family::V4 => &MAPS4,
+            Family::V6 => &MAPS6,
+        }
+    }
+
+    /// In the order in which they are looked into.
+    fn all(&'static self) -> [&'static Set; 4] {
+        [&self.ports_at, &self.ports, &self.ranges_at, &self.ranges]
+    }
+}
+
+/// All sets and maps.
+pub fn sets() -> impl Iterator<Item = &'static Set> {
+    [&BRIDGES, &FILTER, &NAT].into_iter().chain(MAPS4.all()).chain(MAPS6.all())
+}
+
+/// The maps of published ports.
+pub fn port_maps() -> impl Iterator<Item = &'static Set> {
+    MAPS4.all().into_iter().chain(MAPS6.all())
+}
+
+// <linux/netfilter_ipv4.h>
+const RAW: i32 = -300;
+const DNAT: i32 = -100;
+const FILTERING: i32 = 0;
+const SNAT: i32 = 100;
+
+const PUBLISHED: &str = "published";
+
+/// The host's own, in which nobody else has a part.
+pub(super) const LOOPBACK: IpNetwork =
+    match Ipv4Network::new_checked(Ipv4Addr::new(127, 0, 0, 0), 8) {
+        Some(network) => IpNetwork::V4(network),
+        None => panic!("8 is a length"),
+    };
+
+/// The chains that packets come in by, and the one that looks for published ports. Chains that
+/// others lead to come first.
+pub fn chains() -> Vec<Chain> {
+    let base = |name, kind, point, priority, rules| Chain {
+        name: Cow::Borrowed(name),
+        hook: Some(Hook { kind, point, priority }),
+        rules,
+    };
+    vec![
+        Chain { name: Cow::Borrowed(PUBLISHED), hook: None, rules: published() },
+        base("raw", "filter", Point::Prerouting, RAW, vec![no_loopback_from_bridges()]),
+        base("forward", "filter", Point::Forward, FILTERING, by_link(&FILTER)),
+        // Ports of 127.0.0.1 are for this host alone, also where route_localnet is on.
+        base("prerouting", "nat", Point::Prerouting, DNAT + 1, vec![not_loopback(), to_host()]),
+        base("output", "nat", Point::Output, DNAT + 1, vec![to_host()]),
+        base("postrouting", "nat", Point::Postrouting, SNAT + 1, by_link(&NAT)),
+    ]
+}
+
+fn published() -> Vec<Rule> {
+    let look = |family, maps: &'static Maps| {
+        maps.all().map(|map| Rule {
+            matches: vec![Match::Family(family)],
+            verdict: Verdict::Translate(map),
+            why: "to the endpoint of a published port",
+        })
+    };
+    let (v4, v6) = (look(Family::V4, &MAPS4), look(Family::V6, &MAPS6));
+    v4.into_iter().chain(v6).collect()
+}
+
+fn by_link(map: &'static Set) -> Vec<Rule> {
+    let why = "on with the chain of a bridge of ours";
+    let by = |verdict| Rule { matches: Vec::new(), verdict, why };
+    vec![by(Verdict::ByIncomingLink(map)), by(Verdict::ByOutgoingLink(map))]
+}
+
+fn no_loopback_from_bridges() -> Rule {
+    Rule {
+        matches: vec![Match::Destination(LOOPBACK), Match::InOneOf(&BRIDGES)],
+        verdict: Verdict::Drop,
+        why: "nobody reaches the host's own 127.0.0.1 from a bridge",
+    }
+}
+
+fn not_loopback() -> Rule {
+    Rule {
+        matches: vec![Match::Destination(LOOPBACK)],
+        verdict: Verdict::Return,
+        why: "what comes in for 127.0.0.1 is for nobody",
+    }
+}
+
+fn to_host() -> Rule {
+    Rule {
+        matches: vec![Match::ToThisHost],
+        verdict: Verdict::Jump(PUBLISHED),
+        why: "is it for a published port?",
+    }
+}
