@@ -1,12 +1,12 @@
 //! What must not flow. Each test shows in passing that what it forbids would work otherwise, or
 //! that the same thing works where it is allowed.
 
-use crate::support::Lab;
+use crate::support::{FIREWALLS, Lab};
 
 /// A host with `web` (10.1.0.2, `fd00:1::2`) on lab0, serving port 80, and somebody outside who knows
 /// the way to it.
-fn host_with_a_neighbour_who_routes_to_endpoints(flags: &str) -> Lab {
-    let lab = Lab::new();
+fn host_with_a_neighbour_who_routes_to_endpoints(firewall: &'static str, flags: &str) -> Lab {
+    let lab = Lab::with_firewall(firewall);
     lab.neighbour("outside").netns(&["web"]);
     lab.netcord(&format!("bridge lab0 --subnet 10.1.0.0/24 --subnet fd00:1::/64 {flags}")).ok();
     lab.netcord("attach lab0 web").ok();
@@ -19,37 +19,42 @@ fn host_with_a_neighbour_who_routes_to_endpoints(flags: &str) -> Lab {
 
 #[test]
 fn a_neighbour_that_routes_to_an_endpoint_does_not_reach_it() {
-    let lab = host_with_a_neighbour_who_routes_to_endpoints("");
-    lab.netcord("publish web 8080:80 8080:80/udp").ok();
-    for how in ["tcp", "udp"] {
-        lab.reaches("outside", &format!("{how} 192.0.2.1:8080"), "web:80 from 192.0.2.2");
-        lab.reaches("outside", &format!("{how} [2001:db8::1]:8080"), "web:80 from 2001:db8::2");
-        for port in [80, 81] {
-            lab.does_not_reach("outside", &format!("{how} 10.1.0.2:{port}"));
-            lab.does_not_reach("outside", &format!("{how} [fd00:1::2]:{port}"));
+    for firewall in FIREWALLS {
+        let lab = host_with_a_neighbour_who_routes_to_endpoints(firewall, "");
+        lab.netcord("publish web 8080:80 8080:80/udp").ok();
+        for how in ["tcp", "udp"] {
+            lab.reaches("outside", &format!("{how} 192.0.2.1:8080"), "web:80 from 192.0.2.2");
+            lab.reaches("outside", &format!("{how} [2001:db8::1]:8080"), "web:80 from 2001:db8::2");
+            for port in [80, 81] {
+                lab.does_not_reach("outside", &format!("{how} 10.1.0.2:{port}"));
+                lab.does_not_reach("outside", &format!("{how} [fd00:1::2]:{port}"));
+            }
         }
     }
 }
 
 #[test]
 fn without_masquerade_only_answers_and_published_ports_come_in() {
-    let lab = host_with_a_neighbour_who_routes_to_endpoints("--no-masquerade");
-    lab.serve_ports("outside", &[80]);
-    lab.netcord("publish web 8080:80").ok();
-    lab.reaches("web", "tcp 192.0.2.2:80", "outside:80 from 10.1.0.2");
-    lab.reaches("outside", "tcp 192.0.2.1:8080", "web:80 from 192.0.2.2");
-    lab.does_not_reach("outside", "tcp 10.1.0.2:81");
-    lab.does_not_reach("outside", "udp [fd00:1::2]:81");
+    for firewall in FIREWALLS {
+        let lab = host_with_a_neighbour_who_routes_to_endpoints(firewall, "--no-masquerade");
+        lab.serve_ports("outside", &[80]);
+        lab.netcord("publish web 8080:80").ok();
+        lab.reaches("web", "tcp 192.0.2.2:80", "outside:80 from 10.1.0.2");
+        lab.reaches("outside", "tcp 192.0.2.1:8080", "web:80 from 192.0.2.2");
+        lab.does_not_reach("outside", "tcp 10.1.0.2:81");
+        lab.does_not_reach("outside", "udp [fd00:1::2]:81");
+    }
 }
 
 #[test]
 fn what_is_published_on_loopback_is_not_reached_from_outside() {
-    let lab = host_with_a_neighbour_who_routes_to_endpoints("");
-    lab.netcord("publish web 127.0.0.1:8080:80").ok();
-    lab.reaches("host", "tcp 127.0.0.1:8080", "web:80 from 10.1.0.1");
-    // The worst case: the admin lets 127.0.0.1 in by eth0, and the attacker sends it there.
-    lab.listen("host", &["127.0.0.1:7000"]);
-    lab.sh("echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet
+    for firewall in FIREWALLS {
+        let lab = host_with_a_neighbour_who_routes_to_endpoints(firewall, "");
+        lab.netcord("publish web 127.0.0.1:8080:80").ok();
+        lab.reaches("host", "tcp 127.0.0.1:8080", "web:80 from 10.1.0.1");
+        // The worst case: the admin lets 127.0.0.1 in by eth0, and the attacker sends it there.
+        lab.listen("host", &["127.0.0.1:7000"]);
+        lab.sh("echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet
             ip netns exec outside sh -euc '
                 echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
                 ip rule add pref 1 lookup local to 192.0.2.0/24
@@ -57,21 +62,23 @@ fn what_is_published_on_loopback_is_not_reached_from_outside() {
                 ip route add 127.0.0.1 via 192.0.2.1 dev wire src 192.0.2.2 table 100
                 ip rule add pref 3 lookup local
                 ip rule del pref 0'")
-        .ok();
-    lab.reaches("outside", "tcp 127.0.0.1:7000", "host:7000 from 192.0.2.2");
-    lab.does_not_reach("outside", "tcp 127.0.0.1:8080");
-    lab.does_not_reach("outside", "tcp 192.0.2.1:8080");
-    let all = lab.sh("cat /proc/sys/net/ipv4/conf/all/route_localnet").ok();
-    assert_eq!(all, "0");
+            .ok();
+        lab.reaches("outside", "tcp 127.0.0.1:7000", "host:7000 from 192.0.2.2");
+        lab.does_not_reach("outside", "tcp 127.0.0.1:8080");
+        lab.does_not_reach("outside", "tcp 192.0.2.1:8080");
+        let all = lab.sh("cat /proc/sys/net/ipv4/conf/all/route_localnet").ok();
+        assert_eq!(all, "0");
+    }
 }
 
 #[test]
 fn endpoints_do_not_reach_services_on_the_hosts_loopback() {
-    let lab = host_with_a_neighbour_who_routes_to_endpoints("");
-    lab.listen("host", &["127.0.0.1:7000", "10.1.0.1:7001"]);
-    lab.netcord("publish web 8080:80").ok();
-    assert_eq!(lab.sh("cat /proc/sys/net/ipv4/conf/lab0/route_localnet").ok(), "1");
-    lab.sh("ip netns exec web sh -euc '
+    for firewall in FIREWALLS {
+        let lab = host_with_a_neighbour_who_routes_to_endpoints(firewall, "");
+        lab.listen("host", &["127.0.0.1:7000", "10.1.0.1:7001"]);
+        lab.netcord("publish web 8080:80").ok();
+        assert_eq!(lab.sh("cat /proc/sys/net/ipv4/conf/lab0/route_localnet").ok(), "1");
+        lab.sh("ip netns exec web sh -euc '
                 echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
                 ip link set lo down
                 ip rule add pref 1 lookup local to 10.1.0.0/24
@@ -79,21 +86,27 @@ fn endpoints_do_not_reach_services_on_the_hosts_loopback() {
                 ip route add 127.0.0.1 via 10.1.0.1 dev eth0 src 10.1.0.2 table 100
                 ip rule add pref 3 lookup local
                 ip rule del pref 0'")
+            .ok();
+        lab.reaches("web", "tcp 10.1.0.1:7001", "host:7001 from 10.1.0.2");
+        lab.does_not_reach("web", "tcp 127.0.0.1:7000");
+        // It is our rule that keeps it off.
+        lab.sh(match firewall {
+            "iptables" => "iptables -t raw -F NETCORD-PREROUTING",
+            _ => "nft flush chain inet netcord raw",
+        })
         .ok();
-    lab.reaches("web", "tcp 10.1.0.1:7001", "host:7001 from 10.1.0.2");
-    lab.does_not_reach("web", "tcp 127.0.0.1:7000");
-    // It is our rule that keeps it off.
-    lab.sh("iptables -t raw -F NETCORD-PREROUTING").ok();
-    lab.reaches("web", "tcp 127.0.0.1:7000", "host:7000 from 10.1.0.2");
-    lab.netcord("unpublish web --all").ok();
-    assert_eq!(lab.sh("cat /proc/sys/net/ipv4/conf/lab0/route_localnet").ok(), "0");
+        lab.reaches("web", "tcp 127.0.0.1:7000", "host:7000 from 10.1.0.2");
+        lab.netcord("unpublish web --all").ok();
+        assert_eq!(lab.sh("cat /proc/sys/net/ipv4/conf/lab0/route_localnet").ok(), "0");
+    }
 }
 
 #[test]
 fn what_only_passes_through_to_the_same_port_is_not_taken() {
-    let lab = host_with_a_neighbour_who_routes_to_endpoints("");
-    lab.netns(&["beyond", "db"]);
-    lab.sh("ip link add eth1 type veth peer name wire netns beyond
+    for firewall in FIREWALLS {
+        let lab = host_with_a_neighbour_who_routes_to_endpoints(firewall, "");
+        lab.netns(&["beyond", "db"]);
+        lab.sh("ip link add eth1 type veth peer name wire netns beyond
             ip link set eth1 addrgenmode none; ip -n beyond link set wire addrgenmode none
             ip addr add 198.51.100.1/24 dev eth1; ip addr add 2001:db8:1::1/64 nodad dev eth1
             ip addr add fe80::1/64 nodad dev eth1; ip -n beyond addr add fe80::2/64 nodad dev wire
@@ -104,49 +117,64 @@ fn what_only_passes_through_to_the_same_port_is_not_taken() {
             ip -n beyond -6 route add default via 2001:db8:1::1
             ip -n outside route add 198.51.100.0/24 via 192.0.2.1
             ip -n outside -6 route add 2001:db8:1::/64 via 2001:db8::1")
-        .ok();
-    lab.netcord("attach lab0 db").ok();
-    lab.netcord("publish web 8080:80 8080:80/udp").ok();
-    lab.serve_ports("beyond", &[8080]);
-    lab.serve_ports("db", &[8080]);
-    for how in ["tcp", "udp"] {
-        lab.reaches("outside", &format!("{how} 192.0.2.1:8080"), "web:80 from 192.0.2.2");
-        lab.reaches("outside", &format!("{how} 198.51.100.2:8080"), "beyond:8080 from 192.0.2.2");
-        lab.reaches(
-            "outside",
-            &format!("{how} [2001:db8:1::2]:8080"),
-            "beyond:8080 from 2001:db8::2",
-        );
-        lab.reaches("web", &format!("{how} 198.51.100.2:8080"), "beyond:8080 from 198.51.100.1");
-        lab.reaches("web", &format!("{how} 10.1.0.3:8080"), "db:8080 from 10.1.0.2");
-        lab.reaches("host", &format!("{how} 198.51.100.2:8080"), "beyond:8080 from 198.51.100.1");
+            .ok();
+        lab.netcord("attach lab0 db").ok();
+        lab.netcord("publish web 8080:80 8080:80/udp").ok();
+        lab.serve_ports("beyond", &[8080]);
+        lab.serve_ports("db", &[8080]);
+        for how in ["tcp", "udp"] {
+            lab.reaches("outside", &format!("{how} 192.0.2.1:8080"), "web:80 from 192.0.2.2");
+            lab.reaches(
+                "outside",
+                &format!("{how} 198.51.100.2:8080"),
+                "beyond:8080 from 192.0.2.2",
+            );
+            lab.reaches(
+                "outside",
+                &format!("{how} [2001:db8:1::2]:8080"),
+                "beyond:8080 from 2001:db8::2",
+            );
+            lab.reaches(
+                "web",
+                &format!("{how} 198.51.100.2:8080"),
+                "beyond:8080 from 198.51.100.1",
+            );
+            lab.reaches("web", &format!("{how} 10.1.0.3:8080"), "db:8080 from 10.1.0.2");
+            lab.reaches(
+                "host",
+                &format!("{how} 198.51.100.2:8080"),
+                "beyond:8080 from 198.51.100.1",
+            );
+        }
     }
 }
 
 #[test]
 fn networks_do_not_reach_each_other_save_published_ports() {
-    let lab = host_with_a_neighbour_who_routes_to_endpoints("");
-    lab.netns(&["other"]).netcord("bridge lab1 --subnet 10.2.0.0/24 --subnet fd00:2::/64").ok();
-    lab.netcord("attach lab1 other").ok();
-    lab.netcord("publish web 8080:80").ok();
-    lab.reaches("other", "tcp 192.0.2.1:8080", "web:80 from 10.1.0.1");
-    for to in [
-        "tcp 10.1.0.2:80",
-        "udp 10.1.0.2:81",
-        "tcp [fd00:1::2]:80",
-        "ping 10.1.0.2",
-        "ping fd00:1::2",
-    ] {
-        lab.does_not_reach("other", to);
-        let answer = if to.starts_with("ping") { "" } else { "web" };
-        // From the host itself the same works.
-        assert!(lab.call("host", to, 5).unwrap().starts_with(answer));
+    for firewall in FIREWALLS {
+        let lab = host_with_a_neighbour_who_routes_to_endpoints(firewall, "");
+        lab.netns(&["other"]).netcord("bridge lab1 --subnet 10.2.0.0/24 --subnet fd00:2::/64").ok();
+        lab.netcord("attach lab1 other").ok();
+        lab.netcord("publish web 8080:80").ok();
+        lab.reaches("other", "tcp 192.0.2.1:8080", "web:80 from 10.1.0.1");
+        for to in [
+            "tcp 10.1.0.2:80",
+            "udp 10.1.0.2:81",
+            "tcp [fd00:1::2]:80",
+            "ping 10.1.0.2",
+            "ping fd00:1::2",
+        ] {
+            lab.does_not_reach("other", to);
+            let answer = if to.starts_with("ping") { "" } else { "web" };
+            // From the host itself the same works.
+            assert!(lab.call("host", to, 5).unwrap().starts_with(answer));
+        }
     }
 }
 
 #[test]
 fn jumps_of_ours_stand_behind_those_of_others() {
-    let lab = Lab::new();
+    let lab = Lab::with_firewall("iptables");
     lab.neighbour("outside").netns(&["web"]);
     lab.sh("for t in iptables ip6tables; do
                 $t -t nat -A PREROUTING -p tcp --dport 1 -j RETURN; $t -A FORWARD -p tcp --dport 1 -j RETURN
@@ -165,16 +193,18 @@ fn jumps_of_ours_stand_behind_those_of_others() {
 
 #[test]
 fn masquerade_gives_nobody_a_privileged_source_port() {
-    let lab = host_with_a_neighbour_who_routes_to_endpoints("");
-    lab.serve_ports("outside", &[80]);
-    for to in ["192.0.2.2", "[2001:db8::2]"] {
-        let tcp = lab
-            .within("web", &format!("curl -gsS --max-time 5 --local-port 600 http://{to}:80"))
-            .ok();
-        let udp = lab.send("web", 601, &format!("{to}:80"), 5).unwrap();
-        for answer in [tcp, udp] {
-            let (_, port) = answer.trim().rsplit_once(':').unwrap();
-            assert!(port.parse::<u16>().unwrap() >= 1024, "{answer}");
+    for firewall in FIREWALLS {
+        let lab = host_with_a_neighbour_who_routes_to_endpoints(firewall, "");
+        lab.serve_ports("outside", &[80]);
+        for to in ["192.0.2.2", "[2001:db8::2]"] {
+            let tcp = lab
+                .within("web", &format!("curl -gsS --max-time 5 --local-port 600 http://{to}:80"))
+                .ok();
+            let udp = lab.send("web", 601, &format!("{to}:80"), 5).unwrap();
+            for answer in [tcp, udp] {
+                let (_, port) = answer.trim().rsplit_once(':').unwrap();
+                assert!(port.parse::<u16>().unwrap() >= 1024, "{answer}");
+            }
         }
     }
 }

@@ -240,7 +240,7 @@ fn a_missing_iptables_is_named_and_nothing_changes() {
     lab.sh("for dir in /usr/sbin /usr/local/sbin; do
             [ ! -d $dir ] || mount -t tmpfs none $dir; done")
         .ok();
-    lab.netcord("bridge lab0").fails(6, &["iptables"]);
+    lab.netcord("--firewall iptables bridge lab0").fails(6, &["iptables", "--firewall nftables"]);
     lab.sh("umount /usr/local/sbin || true; umount /usr/sbin").ok();
     before.assert_same(&lab.snapshot(), "without iptables");
 }

@@ -13,7 +13,7 @@ const TRADES: [(&str, &[&str]); 12] = [
     ("rtnetlink::", &["kernel"]),
     ("netlink_packet_core::", &["kernel"]),
     ("netlink_packet_netfilter::", &["kernel"]),
-    ("iptables::", &["kernel"]),
+    ("IPTables", &["kernel"]),
     ("std::process::Command", &["kernel"]),
     ("clap::", &["cli", "main", "ops/packaging"]),
     ("comfy_table::", &["output"]),

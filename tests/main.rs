@@ -27,6 +27,7 @@ mod examples;
 /// The plan that is printed, word for word.
 mod explain;
 /// Bridges of others.
+mod firewall;
 mod foreign;
 /// Committed files that the program makes.
 mod generated;

@@ -193,7 +193,7 @@ fn programs_that_netcord_starts_get_no_file_of_its_own() {
     let held = lab.sh(&format!("{NETCORD} container web -- ls /proc/self/fd")).ok();
     assert_eq!(held, lab.sh("ls /proc/self/fd").ok(), "as without netcord");
     lab.sh(&format!(
-        "strace -f -y -e trace=execve,openat,socket,dup3,fcntl,pidfd_open -o /run/trace {NETCORD} bridge lab0
+        "strace -f -y -e trace=execve,openat,socket,dup3,fcntl,pidfd_open -o /run/trace {NETCORD} --firewall iptables bridge lab0
          strace -f -y -e trace=execve,openat,socket,dup3,fcntl,pidfd_open -o /run/trace2 {NETCORD} attach lab0 web -p 80:80"
     ))
     .ok();

@@ -15,7 +15,7 @@ use proptest::{
 };
 use serde_json::Value;
 
-use crate::support::{Lab, Run};
+use crate::support::{Lab, NETCORD, NFTABLES_PORTS, Run};
 
 const NETWORKS: [&str; 2] = ["lab0", "lab1"];
 const TARGETS: [&str; 4] = ["ns0", "ns1", "ns2", "ns3"];
@@ -334,11 +334,13 @@ echo "=rules"
 for save in iptables-save ip6tables-save; do
     $save | sed -n 's/.*--comment "\{0,1\}\(netcord:[^"]*\)"\{0,1\} -j.*/'$save' \1/p' | sort
 done
+nft list map inet netcord nat 2>/dev/null | grep -o '"[a-z0-9]*" : jump' | sed 's/"\(.*\)" : jump/nft netcord:\1/'
+ports | sed 's/^/nft netcord:/'
 "#;
 
 fn look(lab: &Lab) -> BTreeMap<String, String> {
-    let program = crate::support::NETCORD;
-    let looked = lab.sh(&format!("NETCORD={program}\n{LOOK}")).exits(0).stdout;
+    let ports = format!("ports() {{\n{NFTABLES_PORTS}}}");
+    let looked = lab.sh(&format!("NETCORD={NETCORD}\n{ports}\n{LOOK}")).exits(0).stdout;
     let parts = looked.split('=').filter_map(|part| part.split_once('\n'));
     parts.map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
 }
@@ -461,7 +463,7 @@ fn run_step(lab: &Lab, model: &Model, step: &Step) -> Result<Model, String> {
     let (mut after, code) = model.after(step.op);
     let mut allowed = vec![code];
     if let Some(tenths) = step.killed_after {
-        let command = killing(tenths, &format!("{} {}", crate::support::NETCORD, step.op.words()));
+        let command = killing(tenths, &format!("{} {}", NETCORD, step.op.words()));
         let killed = lab.sh(&command);
         // 124: it ended by itself in the moment in which it was to be killed.
         if ![137, 124, code].contains(&killed.code) {

@@ -1,25 +1,30 @@
 //! What flows: between endpoints, to the host, outside and back, and through published ports.
 
-use crate::support::Lab;
+use crate::support::{FIREWALLS, Lab};
 
 /// The host's other rules, and whether frames that only cross a bridge meet them.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
+    firewall: &'static str,
     policy: &'static str,
     bridged_frames_meet_iptables: bool,
 }
 
-const KINDS: [Kind; 4] = [
-    Kind { policy: "ACCEPT", bridged_frames_meet_iptables: false },
-    Kind { policy: "DROP", bridged_frames_meet_iptables: false },
-    Kind { policy: "ACCEPT", bridged_frames_meet_iptables: true },
-    Kind { policy: "DROP", bridged_frames_meet_iptables: true },
-];
+fn kinds() -> impl Iterator<Item = Kind> {
+    let policies = |firewall| ["ACCEPT", "DROP"].map(|policy| (firewall, policy));
+    FIREWALLS.into_iter().flat_map(policies).flat_map(|(firewall, policy)| {
+        [false, true].map(|bridged_frames_meet_iptables| Kind {
+            firewall,
+            policy,
+            bridged_frames_meet_iptables,
+        })
+    })
+}
 
 /// What a kind of host is asked to do in a test, and the policies are afterwards as before.
 fn on_every_kind_of_host(story: impl Fn(&Lab)) {
-    for kind in KINDS {
-        let lab = Lab::new();
+    for kind in kinds() {
+        let lab = Lab::with_firewall(kind.firewall);
         lab.neighbour("outside").netns(&["web", "db"]);
         let policy = kind.policy;
         lab.sh(&format!("iptables -P FORWARD {policy}; ip6tables -P FORWARD {policy}")).ok();
@@ -237,11 +242,9 @@ fn ranges_keep_their_order_and_one_of_a_range_is_the_first_free() {
     );
     // The kernel of a test need not have SCTP sockets: the rule has to do.
     lab.netcord("publish web 3868:3868/sctp").ok();
-    let rules = lab.sh("iptables -t nat -S NETCORD-DNAT").ok();
-    assert!(
-        rules.contains("-p sctp") && rules.contains("--to-destination 10.1.0.2:3868"),
-        "{rules}"
-    );
+    let rules = lab.rules_of_ports();
+    let rule = "lab0/web publish 0.0.0.0:3868 -> 10.1.0.2:3868/sctp";
+    assert!(rules.iter().any(|r| r == rule), "{rules:?}");
 }
 
 #[test]

@@ -39,19 +39,39 @@ fn every_command_a_second_and_a_tenth_time() {
 
 #[test]
 fn bridge_again_mends_what_was_changed_by_hand() {
-    let lab = Lab::new();
+    mended(
+        "iptables",
+        &[
+            "for t in raw filter nat; do iptables -t $t -F; ip6tables -t $t -F; done",
+            "for t in raw filter nat; do iptables -t $t -F; iptables -t $t -X; done",
+            "iptables -D FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD",
+        ],
+    );
+    mended(
+        "nftables",
+        &[
+            "nft flush ruleset",
+            "nft flush chain inet netcord filter-lab0",
+            "nft flush chain inet netcord nat-lab0",
+            "nft delete element inet netcord filter '{ \"lab0\" }'",
+            "nft 'delete element inet netcord nat { \"lab0\" }; flush chain inet netcord nat-lab0; \
+             delete chain inet netcord nat-lab0'",
+            "ip link set lab0 down",
+            "ip addr del 172.20.0.1/16 dev lab0",
+            "ip addr del fd00:1::1/64 dev lab0",
+            "ip link set lab0 alias ''",
+            "sysctl -qw net/ipv4/ip_forward=0",
+        ],
+    );
+}
+
+/// Each damage is mended by the same command again, once.
+#[track_caller]
+fn mended(firewall: &'static str, damages: &[&str]) {
+    let lab = Lab::with_firewall(firewall);
     lab.netcord("bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64").ok();
     let whole = lab.snapshot();
-    for damage in [
-        "for t in raw filter nat; do iptables -t $t -F; ip6tables -t $t -F; done",
-        "for t in raw filter nat; do iptables -t $t -F; iptables -t $t -X; done",
-        "iptables -D FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD",
-        "ip link set lab0 down",
-        "ip addr del 172.20.0.1/16 dev lab0",
-        "ip addr del fd00:1::1/64 dev lab0",
-        "ip link set lab0 alias ''",
-        "sysctl -qw net/ipv4/ip_forward=0",
-    ] {
+    for damage in damages {
         lab.sh(damage).ok();
         assert!(changed(&lab, "bridge lab0"), "`{damage}` is mended");
         whole.assert_same(&lab.snapshot(), damage);
@@ -68,7 +88,7 @@ fn attach_again_mends_what_was_changed_by_hand() {
     lab.netcord("attach lab0 web -p 8080:80").ok();
     let whole = lab.snapshot();
     for damage in [
-        "iptables -t nat -F NETCORD-DNAT",
+        "nft flush map inet netcord ports4",
         "ip -n web link set eth0 down",
         "ip -n web addr del 172.17.0.2/16 dev eth0",
         "ip -n web route del default",

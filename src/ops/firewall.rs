@@ -57,12 +57,7 @@ async fn move_over(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> 
     if moved.is_empty() {
         return Ok(());
     }
-    if host.dry_run {
-        host.output.note(&format!("rules of {} networks would move to {to} first", moved.len()));
-        return Ok(());
-    }
-    let mut plan = Plan::new();
-    let mut former = Plan::new();
+    let (mut plan, mut former) = (Plan::new(), Plan::new());
     for record in moved {
         let network = Network { firewall: to, ..record.network.clone() };
         plan.push(Step::create(
@@ -70,11 +65,22 @@ async fn move_over(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> 
             Resource::Record(Record::Network(network.clone())),
         ));
         former.extend(rules(&record));
-        plan.extend(rules(&NetworkRecord { network, endpoints: record.endpoints }));
+        let record = NetworkRecord { network, endpoints: record.endpoints };
+        plan.extend(rules(&record));
+        if host.dry_run {
+            // Without the lock nothing is written.
+            state.adopt(record)?;
+        }
     }
     // Both hold for a moment: at none is less forbidden than before or after.
     plan.extend(reverse(&once(former), |_| false));
-    host.carry_out(&once(plan), state).await?;
+    let plan = once(plan);
+    if host.dry_run {
+        host.print(&plan).await?;
+        host.printed = plan;
+        return Ok(());
+    }
+    host.carry_out(&plan, state).await?;
     host.output.note(&format!("the rules of this host are in {to} now"));
     Ok(())
 }

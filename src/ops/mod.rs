@@ -88,7 +88,8 @@ async fn dispatch(
     watch: &mut Watch<'_>,
 ) -> Result<()> {
     let Global { dry_run, firewall, .. } = *global;
-    let mut host = Host { kernel: Kernel::open()?, output, dry_run, firewall, watch };
+    let mut host =
+        Host { kernel: Kernel::open()?, output, dry_run, firewall, printed: Plan::new(), watch };
     match verb {
         Verb::None(args) => none::run(&mut host, args).await,
         Verb::Host(args) => container::host(&host, &args.command.command),
@@ -120,6 +121,8 @@ struct Host<'w, 'f> {
     output: Output,
     dry_run: bool,
     firewall: FirewallChoice,
+    /// In a dry run, what the script does before.
+    printed: Plan,
     watch: &'w mut Watch<'f>,
 }
 
@@ -171,7 +174,8 @@ impl Host<'_, '_> {
     async fn print(&self, plan: &Plan) -> Result<()> {
         let mut so = Vec::with_capacity(plan.len());
         for step in plan {
-            so.push(self.kernel.is_so(&step.change).await);
+            let is_printed = self.printed.iter().any(|before| before.change == step.change);
+            so.push(is_printed || self.kernel.is_so(&step.change).await);
         }
         self.output.script(plan, |i| so[i])
     }

@@ -44,6 +44,9 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for scenario in SCENARIOS {
         for (kind, test) in KINDS {
+            if kind == "helper" && !scenario.starts_a_program() {
+                continue;
+            }
             let name = format!("{kind}::{}", scenario.name);
             trials.push(Trial::test(name, move || {
                 test(scenario);

@@ -16,6 +16,9 @@ use super::{Run, Snapshot};
 /// The program under test.
 pub(crate) const NETCORD: &str = env!("CARGO_BIN_EXE_netcord");
 
+/// What netcord does is the same with either.
+pub(crate) const FIREWALLS: [&str; 2] = ["nftables", "iptables"];
+
 /// No wait of a test is longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -26,6 +29,8 @@ pub(crate) struct Lab {
     /// The host lives as long as this is open.
     _stdin: ChildStdin,
     pid: u32,
+    /// Which firewall netcord is told to use, if it is told.
+    firewall: Option<&'static str>,
     /// What `nsenter` has to be told besides the namespaces that every host has.
     enter: &'static [&'static str],
 }
@@ -34,6 +39,33 @@ pub(crate) struct Lab {
 const PREPARE: &str =
     "mount -t tmpfs tmpfs /run && mount -t sysfs sysfs /sys && mkdir -p /run/netns /run/lock &&
     ip link set lo up && echo ready && exec cat";
+
+/// In the comments of iptables.
+const IPTABLES_PORTS: &str = r#"
+for save in iptables-save ip6tables-save; do
+    $save 2>/dev/null | sed -n 's/.*--comment "\{0,1\}netcord:\([^" ]* publish [^"]*\)"\{0,1\} -j.*/\1/p'
+done
+"#;
+
+/// In the elements of our own table.
+pub(crate) const NFTABLES_PORTS: &str = r#"
+for family in 4 6; do
+    any=0.0.0.0
+    [ $family = 4 ] || any=[::]
+    for map in ports ranges; do
+        for at in '' -at; do
+            nft list map inet netcord $map$family$at 2>/dev/null
+        done
+    done | sed -E 's/.*elements = \{ //; s/[,}] *$//; s/^[ \t]*//' | sed -nE '
+        s/^(([0-9a-f.:]+) \. )?(tcp|udp|sctp) \. ([0-9-]+) comment "netcord:([^" ]+)( [0-9-]+)?" : ([0-9a-f.:]+)( \. ([0-9]+))?.*/\5 publish \2:\4 -> \7:\9\/\3/
+        t done
+        b
+        :done
+        s/ publish :/ publish '$any':/; s/:([0-9-]+) -> (.*):\//:\1 -> \2:\1\//
+        s/ -> ([0-9a-f]*:[0-9a-f:]*):([0-9-]+)\// -> [\1]:\2\//; s/ publish ([0-9a-f]*:[0-9a-f:]*):([0-9-]+) / publish [\1]:\2 /
+        p'
+done
+"#;
 
 impl Lab {
     /// Makes a fresh host.
@@ -69,7 +101,15 @@ impl Lab {
         assert_eq!(line, "ready\n", "namespaces can be made: see README, \"Tests\"");
         let children = format!("/proc/{0}/task/{0}/children", unshare.id());
         let pid = fs::read_to_string(children).unwrap().trim().parse().unwrap();
-        Self { unshare, _stdin: stdin, pid, enter }
+        Self { unshare, _stdin: stdin, pid, firewall: None, enter }
+    }
+
+    /// A fresh host where netcord is told to use this firewall.
+    #[track_caller]
+    pub(crate) fn with_firewall(firewall: &'static str) -> Self {
+        let mut lab = Self::new();
+        lab.firewall = Some(firewall);
+        lab
     }
 
     /// A command that runs on this host.
@@ -96,10 +136,19 @@ impl Lab {
         self.netcord_args(&words.split_whitespace().collect::<Vec<_>>())
     }
 
+    /// Runs netcord with these words, told to use this firewall.
+    #[track_caller]
+    pub(crate) fn netcord_on(&self, firewall: &str, words: &str) -> Run {
+        let mut command = self.command(NETCORD);
+        command.args(["--firewall", firewall]).args(words.split_whitespace());
+        Run::new(format!("netcord --firewall {firewall} {words}"), &command.output().unwrap())
+    }
+
     /// Runs netcord with these arguments.
     #[track_caller]
     pub(crate) fn netcord_args(&self, arguments: &[&str]) -> Run {
-        let output = self.command(NETCORD).args(arguments).output().unwrap();
+        let firewall = self.firewall.into_iter().flat_map(|f| ["--firewall", f]);
+        let output = self.command(NETCORD).args(firewall).args(arguments).output().unwrap();
         Run::new(format!("netcord {}", arguments.join(" ")), &output)
     }
 
@@ -199,6 +248,20 @@ impl Lab {
         while self.sh(condition).code != 0 {
             assert!(Instant::now() < end, "`{condition}` did not come true");
         }
+    }
+
+    /// The published ports that are in either firewall, in the words of their marks: whose, from
+    /// where and where to. One that is there twice is told twice.
+    #[track_caller]
+    pub(crate) fn rules_of_ports(&self) -> Vec<String> {
+        let mut rules: Vec<_> = self
+            .sh(&[IPTABLES_PORTS, NFTABLES_PORTS].concat())
+            .ok()
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        rules.sort();
+        rules
     }
 
     /// Everything of this host's network that netcord could change.

@@ -12,7 +12,7 @@ mod stream;
 mod talk;
 
 pub(crate) use engines::EngineHost;
-pub(crate) use lab::{Lab, NETCORD};
+pub(crate) use lab::{FIREWALLS, Lab, NETCORD, NFTABLES_PORTS};
 pub(crate) use run::Run;
 pub(crate) use scenario::{SCENARIOS, Scenario, Stage};
 pub(crate) use snapshot::Snapshot;

@@ -65,6 +65,16 @@ macro_rules! physical { () => { "ip netns add peer
 const PHYSICAL: &str = physical!();
 const UNDERLAY: &str = concat!(physical!(), "; netcord underlay mydr0 --parent eth0 --takeover");
 
+/// A bridge of somebody else's, and a namespace.
+macro_rules! docker0 {
+    () => {
+        "ip netns add web; ip link add docker0 address 02:42:00:00:00:01 type bridge
+     ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 addrgenmode none up"
+    };
+}
+const ON_DOCKER0: &str = concat!(docker0!(), "; netcord attach docker0 web");
+const ON_IPTABLES: &str = "ip netns add web; netcord --firewall iptables bridge lab0";
+
 /// Every verb that changes something, in every shape that makes another plan.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "bridge", setup: "", command: "bridge lab0", inverse: "rm lab0" },
@@ -144,8 +154,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "attach_foreign",
-        setup: "ip netns add web; ip link add docker0 address 02:42:00:00:00:01 type bridge
-                ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 addrgenmode none up",
+        setup: docker0!(),
         command: "attach docker0 web --ip 172.17.0.9/16 --gateway 172.17.0.1",
         inverse: "detach docker0 web",
     },
@@ -185,6 +194,51 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setup: UNDERLAY,
         command: "rm mydr0",
         inverse: "underlay mydr0 --parent eth0 --takeover",
+    },
+    Scenario {
+        name: "bridge_iptables",
+        setup: "",
+        command: "--firewall iptables bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64",
+        inverse: "rm lab0",
+    },
+    Scenario {
+        name: "bridge_internal_isolate_iptables",
+        setup: "",
+        command: "--firewall iptables bridge lab0 --subnet 172.20.0.0/16 --internal --isolate",
+        inverse: "rm lab0",
+    },
+    Scenario {
+        name: "attach_published_iptables",
+        setup: ON_IPTABLES,
+        command: "attach lab0 web -p 8080:80 -p 5353:53/udp",
+        inverse: "detach lab0 web",
+    },
+    Scenario {
+        name: "publish_iptables",
+        setup: concat!(
+            "ip netns add web; netcord --firewall iptables bridge lab0",
+            "; netcord attach lab0 web"
+        ),
+        command: "publish web 8080:80 5000-5004:6000-6004/udp",
+        inverse: "unpublish web --all",
+    },
+    Scenario {
+        name: "publish_foreign",
+        setup: ON_DOCKER0,
+        command: "publish web 8080:80",
+        inverse: "unpublish web --all",
+    },
+    Scenario {
+        name: "publish_foreign_iptables",
+        setup: concat!(docker0!(), "; netcord --firewall iptables attach docker0 web"),
+        command: "publish web 8080:80",
+        inverse: "unpublish web --all",
+    },
+    Scenario {
+        name: "rm_iptables",
+        setup: "netcord --firewall iptables bridge lab0",
+        command: "rm lab0",
+        inverse: "--firewall iptables bridge lab0",
     },
     Scenario { name: "none", setup: "", command: "none db", inverse: "rm db" },
     Scenario { name: "none_of_pid", setup: "", command: "none db --of PID", inverse: "rm db" },
@@ -227,6 +281,11 @@ impl Scenario {
     /// Whether it takes something away.
     pub(crate) fn is_removal(&self) -> bool {
         ["detach", "unpublish", "rm"].iter().any(|verb| self.command.starts_with(verb))
+    }
+
+    /// Whether netcord starts iptables for it.
+    pub(crate) fn starts_a_program(&self) -> bool {
+        [self.setup, self.command].iter().any(|words| words.contains("--firewall iptables"))
     }
 
     /// A fresh host with everything that the command needs.

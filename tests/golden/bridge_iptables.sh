@@ -1,0 +1,106 @@
+#!/bin/sh
+set -eu
+
+# a bridge is the switch that all endpoints plug into
+ip link add lab0 address 02:42:ac:14:00:01 mtu 1500 group 28259 type bridge stp_state 0 forward_delay 0
+
+# the alias says whose link it is
+ip link set dev lab0 alias netcord:lab0
+
+# a container must not announce itself as the host's router
+sysctl -qw net/ipv6/conf/lab0/accept_ra=0
+
+# nor redirect the host's packets
+sysctl -qw net/ipv6/conf/lab0/accept_redirects=0
+
+# the network has an IPv6 subnet
+sysctl -qw net/ipv6/conf/lab0/disable_ipv6=0
+
+# chains of our own, after everybody else's rules
+iptables -w -t raw -S NETCORD-PREROUTING >/dev/null 2>&1 || iptables -w -t raw -N NETCORD-PREROUTING
+iptables -w -t filter -S NETCORD-FORWARD >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-FORWARD
+iptables -w -t filter -S NETCORD-ISOLATE >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-ISOLATE
+iptables -w -t nat -S NETCORD-DNAT >/dev/null 2>&1 || iptables -w -t nat -N NETCORD-DNAT
+iptables -w -t nat -S NETCORD-POSTROUTING >/dev/null 2>&1 || iptables -w -t nat -N NETCORD-POSTROUTING
+iptables -w -t raw -C PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING 2>/dev/null || iptables -w -t raw -A PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING
+iptables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || iptables -w -t filter -A NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
+iptables -w -t filter -C FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD 2>/dev/null || iptables -w -t filter -A FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
+iptables -w -t nat -C PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || iptables -w -t nat -A PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT
+iptables -w -t nat -C OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || iptables -w -t nat -A OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT
+iptables -w -t nat -C POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING 2>/dev/null || iptables -w -t nat -A POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING
+
+# nobody reaches an endpoint by routing to its address, past the host's ports
+iptables -w -t raw -A NETCORD-PREROUTING -d 172.20.0.0/16 ! -i lab0 -m comment --comment 'netcord:lab0 direct 172.20.0.0/16' -j DROP
+
+# nobody reaches the host's own 127.0.0.1 from the bridge
+iptables -w -t raw -A NETCORD-PREROUTING -d 127.0.0.0/8 -i lab0 -m comment --comment 'netcord:lab0 loopback 172.20.0.0/16' -j DROP
+
+# from outside come answers, and what is for a published port
+iptables -w -t filter -A NETCORD-ISOLATE ! -i lab0 -o lab0 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:lab0 unpublished 172.20.0.0/16' -j DROP
+
+# what endpoints send may pass, also where the policy is DROP
+iptables -w -t filter -A NETCORD-FORWARD -i lab0 -m comment --comment 'netcord:lab0 out 172.20.0.0/16' -j ACCEPT
+
+# and so may the answers
+iptables -w -t filter -A NETCORD-FORWARD -o lab0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:lab0 in 172.20.0.0/16' -j ACCEPT
+
+# what leaves by another link gets that link's address, so that answers find back
+iptables -w -t nat -A NETCORD-POSTROUTING -s 172.20.0.0/16 ! -o lab0 -p tcp -m comment --comment 'netcord:lab0 masquerade tcp 172.20.0.0/16' -j MASQUERADE --to-ports 1024-65535
+iptables -w -t nat -A NETCORD-POSTROUTING -s 172.20.0.0/16 ! -o lab0 -p udp -m comment --comment 'netcord:lab0 masquerade udp 172.20.0.0/16' -j MASQUERADE --to-ports 1024-65535
+
+# and so does what has no ports
+iptables -w -t nat -A NETCORD-POSTROUTING -s 172.20.0.0/16 ! -o lab0 -m comment --comment 'netcord:lab0 masquerade 172.20.0.0/16' -j MASQUERADE
+
+# a neighbour that calls a published port must be answered by way of the host
+iptables -w -t nat -A NETCORD-POSTROUTING -s 172.20.0.0/16 -o lab0 -m conntrack --ctstate DNAT -m comment --comment 'netcord:lab0 hairpin 172.20.0.0/16' -j MASQUERADE
+
+# an endpoint cannot answer 127.0.0.1, only the host's address on the bridge
+iptables -w -t nat -A NETCORD-POSTROUTING -s 127.0.0.0/8 -o lab0 -m comment --comment 'netcord:lab0 from loopback 172.20.0.0/16' -j MASQUERADE
+
+# chains of our own, after everybody else's rules
+ip6tables -w -t raw -S NETCORD-PREROUTING >/dev/null 2>&1 || ip6tables -w -t raw -N NETCORD-PREROUTING
+ip6tables -w -t filter -S NETCORD-FORWARD >/dev/null 2>&1 || ip6tables -w -t filter -N NETCORD-FORWARD
+ip6tables -w -t filter -S NETCORD-ISOLATE >/dev/null 2>&1 || ip6tables -w -t filter -N NETCORD-ISOLATE
+ip6tables -w -t nat -S NETCORD-DNAT >/dev/null 2>&1 || ip6tables -w -t nat -N NETCORD-DNAT
+ip6tables -w -t nat -S NETCORD-POSTROUTING >/dev/null 2>&1 || ip6tables -w -t nat -N NETCORD-POSTROUTING
+ip6tables -w -t raw -C PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING 2>/dev/null || ip6tables -w -t raw -A PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING
+ip6tables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || ip6tables -w -t filter -A NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
+ip6tables -w -t filter -C FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD 2>/dev/null || ip6tables -w -t filter -A FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
+ip6tables -w -t nat -C PREROUTING -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || ip6tables -w -t nat -A PREROUTING -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT
+ip6tables -w -t nat -C OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || ip6tables -w -t nat -A OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT
+ip6tables -w -t nat -C POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING 2>/dev/null || ip6tables -w -t nat -A POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING
+
+# nobody reaches an endpoint by routing to its address, past the host's ports
+ip6tables -w -t raw -A NETCORD-PREROUTING -d fd00:1::/64 ! -i lab0 -m comment --comment 'netcord:lab0 direct fd00:1::/64' -j DROP
+
+# from outside come answers, and what is for a published port
+ip6tables -w -t filter -A NETCORD-ISOLATE ! -i lab0 -o lab0 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:lab0 unpublished fd00:1::/64' -j DROP
+
+# what endpoints send may pass, also where the policy is DROP
+ip6tables -w -t filter -A NETCORD-FORWARD -i lab0 -m comment --comment 'netcord:lab0 out fd00:1::/64' -j ACCEPT
+
+# and so may the answers
+ip6tables -w -t filter -A NETCORD-FORWARD -o lab0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:lab0 in fd00:1::/64' -j ACCEPT
+
+# what leaves by another link gets that link's address, so that answers find back
+ip6tables -w -t nat -A NETCORD-POSTROUTING -s fd00:1::/64 ! -o lab0 -p tcp -m comment --comment 'netcord:lab0 masquerade tcp fd00:1::/64' -j MASQUERADE --to-ports 1024-65535
+ip6tables -w -t nat -A NETCORD-POSTROUTING -s fd00:1::/64 ! -o lab0 -p udp -m comment --comment 'netcord:lab0 masquerade udp fd00:1::/64' -j MASQUERADE --to-ports 1024-65535
+
+# and so does what has no ports
+ip6tables -w -t nat -A NETCORD-POSTROUTING -s fd00:1::/64 ! -o lab0 -m comment --comment 'netcord:lab0 masquerade fd00:1::/64' -j MASQUERADE
+
+# a neighbour that calls a published port must be answered by way of the host
+ip6tables -w -t nat -A NETCORD-POSTROUTING -s fd00:1::/64 -o lab0 -m conntrack --ctstate DNAT -m comment --comment 'netcord:lab0 hairpin fd00:1::/64' -j MASQUERADE
+
+# the bridge's address is the gateway of the subnet
+ip addr add 172.20.0.1/16 brd + dev lab0
+ip addr add fd00:1::1/64 nodad dev lab0
+
+# the host passes packets on between the bridge and its other links
+sysctl -qw net/ipv4/ip_forward=1
+
+# the host passes IPv6 packets on
+sysctl -qw net/ipv6/conf/all/forwarding=1
+
+# a link carries nothing until it is up
+ip link set dev lab0 up
