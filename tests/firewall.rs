@@ -18,9 +18,12 @@ fn host(firewall: &'static str) -> Lab {
     lab
 }
 
-/// Without what is another on every host.
+/// Without what is another on every host: records, and links that netcord did not make.
 fn comparable(lab: &Lab) -> Snapshot {
-    lab.snapshot().mapped(crate::explain::without_hashes)
+    let is_own = |line: &str| {
+        line.starts_with("record ") || line.contains("eth0:") || line.contains("wire:")
+    };
+    lab.snapshot().without(is_own).mapped(crate::explain::without_hashes)
 }
 
 #[test]
@@ -71,10 +74,9 @@ fn rules_left_in_the_other_firewall_are_named_and_taken_away() {
     lab.sh("nft list ruleset >/run/whole; mkdir /run/kept; cp -r /run/netcord/. /run/kept").ok();
     lab.netcord_on("iptables", "bridge lab0").ok();
     lab.sh("cp -r /run/kept/. /run/netcord/; nft -f /run/whole").ok();
-    let pruned = lab.netcord("prune").ok();
-    assert_eq!(pruned, "rules in iptables");
+    assert_eq!(lab.sh(&format!("{NETCORD} prune")).ok(), "rules in iptables");
     before.assert_same(&lab.snapshot(), "without the leftovers");
-    assert_eq!(lab.netcord("prune").ok(), "");
+    assert_eq!(lab.sh(&format!("{NETCORD} prune")).ok(), "");
 }
 
 #[test]
@@ -99,7 +101,9 @@ fn what_no_record_knows_is_named_and_taken_away() {
 fn a_flushed_table_is_noticed_by_the_next_command_and_made_again() {
     let lab = host("nftables");
     let before = lab.snapshot();
-    for next in ["bridge lab1", "attach lab0 web", "publish db 6000-6004:5000-5004", "prune"] {
+    for next in
+        ["bridge lab1 --isolate", "attach lab0 web", "publish db 6000-6004:5000-5004", "prune"]
+    {
         lab.sh("nft flush ruleset").ok();
         let run = lab.netcord(next).exits(0);
         assert!(run.stderr.contains("was gone"), "{next}: {}", run.stderr);
@@ -113,10 +117,9 @@ fn no_other_program_is_needed() {
     let lab = Lab::new();
     lab.neighbour("outside").netns(&["web"]);
     lab.serve("web", 80);
+    // A link that forwards listens to more.
+    lab.sh("mkdir /run/empty; sysctl -qw net/ipv6/conf/all/forwarding=1").ok();
     let before = lab.snapshot();
-    lab.sh("mkdir /run/empty; for dir in /usr/sbin /usr/bin /usr/local/sbin /usr/local/bin; do
-                echo $dir; done >/run/dirs")
-        .ok();
     let alone = |words: &str| {
         lab.sh(&format!(
             "unshare --mount sh -euc '
@@ -167,14 +170,18 @@ fn ten_thousand_ports_are_published_at_once_and_one_more_costs_what_the_first_di
         );
         lab.sh(&traced).ok()
     };
+    // The first one is for the network, too.
+    lab.netcord("publish web 8079:79").ok();
     let first = sends("publish web 8080:80");
-    let taken = sends("unpublish web --all");
     let specs = "$(seq 10000 19999 | sed 's/.*/&:&/')";
-    assert_eq!(sends(&format!("publish web {specs}")), first, "one transaction");
-    assert_eq!(lab.rules_of_ports().len(), 10_000);
-    assert_eq!(sends("publish web 8080:80"), first, "the next one");
+    // A user's own host may not ask for more room than for 100 at once.
+    let [few, more]: [u32; 2] =
+        [&first, &sends(&format!("publish web {specs}"))].map(|n| n.parse().unwrap());
+    assert_eq!(more, few - 1 + 10_000 / 100, "as few transactions as there is room for");
+    assert_eq!(lab.rules_of_ports().len(), 10_002);
+    assert_eq!(sends("publish web 8081:81"), first, "the next one");
     lab.sh(&format!("{NETCORD} publish web {specs} >/dev/null")).ok();
-    assert_eq!(lab.rules_of_ports().len(), 10_001, "none is there twice");
-    assert_eq!(sends("unpublish web --all"), taken, "one transaction");
+    assert_eq!(lab.rules_of_ports().len(), 10_003, "none is there twice");
+    lab.netcord("unpublish web --all").ok();
     before.assert_same(&lab.snapshot(), "all of them taken back");
 }

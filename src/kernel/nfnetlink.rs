@@ -21,7 +21,7 @@ const BUFFER: usize = 1 << 16;
 /// How often a dump is begun again when what it reads changed meanwhile.
 const ATTEMPTS: usize = 30;
 /// What a socket holds without being told otherwise is about 200 KiB.
-const LARGE: usize = 1 << 17;
+const HELD: usize = 1 << 17;
 
 /// The namespace that the thread was in when it was opened.
 pub(super) struct Socket {
@@ -34,6 +34,15 @@ impl Socket {
     pub(super) fn open() -> io::Result<Self> {
         let socket = datagram::open(SockProtocol::NetlinkNetFilter)?;
         Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER] })
+    }
+
+    /// Makes room for a datagram of so many bytes, and for its answers; tells whether there is:
+    /// the machine's root alone may ask for more than everybody has.
+    pub(super) fn holds(&self, bytes: usize) -> bool {
+        // Answers hold more than was asked, and each is counted with what it is wrapped in.
+        bytes <= HELD
+            || setsockopt(&self.socket, sockopt::SndBufForce, &(bytes * 2)).is_ok()
+                && setsockopt(&self.socket, sockopt::RcvBufForce, &(bytes * 16)).is_ok()
     }
 
     /// Sends a request and reads the answer to its end; begins anew where what was read changed
@@ -108,11 +117,6 @@ impl Socket {
             self.append(&mut bytes, message, flags);
         }
         let mut failures = vec![None; (self.sequence + 1 - first) as usize];
-        if bytes.len() > LARGE {
-            // Answers hold more than was asked, and each is counted with what it is wrapped in.
-            setsockopt(&self.socket, sockopt::SndBufForce, &(bytes.len() * 2))?;
-            setsockopt(&self.socket, sockopt::RcvBufForce, &(bytes.len() * 16))?;
-        }
         send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
         loop {
             let mut end = false;

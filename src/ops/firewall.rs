@@ -55,13 +55,15 @@ async fn move_over(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> 
     let is_elsewhere = |r: &&NetworkRecord| may_have_rules(&r.network) && r.network.firewall != to;
     let moved: Vec<_> = state.networks().values().filter(is_elsewhere).cloned().collect();
     if moved.is_empty() {
-        return Ok(());
+        return leave_nothing(host, state, to).await;
     }
-    let (mut plan, mut former) = (Plan::new(), Plan::new());
+    // Both hold for a moment, so at none is less forbidden than before or after; and what is on
+    // record is there, whenever this ends.
+    let (mut plan, mut records, mut former) = (Plan::new(), Plan::new(), Plan::new());
     for record in moved {
         let network = Network { firewall: to, ..record.network.clone() };
-        plan.push(Step::create(
-            "write down where the rules are about to be",
+        records.push(Step::create(
+            "write down where the rules are",
             Resource::Record(Record::Network(network.clone())),
         ));
         former.extend(rules(&record));
@@ -72,7 +74,7 @@ async fn move_over(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> 
             state.adopt(record)?;
         }
     }
-    // Both hold for a moment: at none is less forbidden than before or after.
+    plan.extend(records);
     plan.extend(reverse(&once(former), |_| false));
     let plan = once(plan);
     if host.dry_run {
@@ -82,6 +84,17 @@ async fn move_over(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> 
     }
     host.carry_out(&plan, state).await?;
     host.output.note(&format!("the rules of this host are in {to} now"));
+    Ok(())
+}
+
+/// Takes away what a move left behind that did not come to its end.
+async fn leave_nothing(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> Result<()> {
+    for left in Firewall::ALL.into_iter().filter(|firewall| *firewall != to) {
+        let is_needed = state.networks().values().any(|r| removal::needs(r, left, None));
+        if !host.dry_run && !is_needed && host.kernel.stands(left) {
+            host.carry_out(&removal::leftover(state, left), state).await?;
+        }
+    }
     Ok(())
 }
 

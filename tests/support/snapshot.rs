@@ -26,7 +26,7 @@ look() {
     ip neigh show nud permanent | sort | scope neigh
     bridge fdb show 2>/dev/null | grep -E 'static|permanent' | grep -v '^33:33:ff' | sort | scope fdb
     # Elements of a map come in any order, rules in theirs. The tables of iptables come below.
-    nft list ruleset 2>/dev/null | sed -E 's/counter packets [0-9]+ bytes [0-9]+//' | awk '/^table/ { own = $2 == "inet" } own' | sed -E ':join /,$/ { N; s/,\n[ \t]*/, /; b join }' | awk '/elements = / { gsub(/.*= \{ | \}$/, ""); n = split($0, all, ", "); for (i = 1; i <= n; i++) print name, all[i]; next } /^\t(set|map|chain)/ { name = $1 " " $2 } NF { print name, ++line[name], $0 }' | sort | scope nft
+    nft list ruleset 2>/dev/null | sed -E 's/counter packets [0-9]+ bytes [0-9]+//' | awk '/^table/ { own = $2 == "inet" } own' | sed -E ':join /,$/ { N; s/,\n[ \t]*/, /; b join }' | awk '/elements = / { gsub(/.*= \{ | \}$/, ""); n = split($0, all, ", "); for (i = 1; i <= n; i++) print name, all[i]; next } /^\t(set|map|chain)/ { name = $1 " " $2 } /[^\t}]/ { print name, ++line[name], $0 }' | sort | scope nft
     for save in iptables-save ip6tables-save; do
         $save 2>/dev/null | sed -E 's/\[[0-9]+:[0-9]+\]//; /^#/d' | awk '/^\*/ { table = $0; next } /^COMMIT/ { next } /^:/ && / ACCEPT/ { next } { print table, $0 }' | scope $save
     done

@@ -30,6 +30,11 @@ use crate::{
     plan::{Change, Nft, Resource, Step, command},
 };
 
+/// More than a change takes, in bytes, unless it is a long range.
+const EACH: usize = 300;
+/// As many changes as any socket holds, with an answer to each.
+const FEW: usize = 100;
+
 /// NFNL_SUBSYS_NFTABLES
 const SUBSYSTEM: u16 = 10;
 
@@ -65,16 +70,37 @@ pub(super) fn networks() -> Result<Vec<LinkName>> {
     read::networks(&mut open()?).map_err(failed)
 }
 
-/// Makes changes so, all or none.
+/// Makes changes so, all or none: in one transaction, or, where a socket may not be made to hold it,
+/// in several.
 pub(super) fn apply(changes: &[&Change]) -> Result<Vec<Outcome>> {
     let mut socket = open()?;
+    let all = socket.holds(changes.len() * EACH);
+    let at_once = if all { changes.len() } else { FEW };
+    let mut outcomes = Vec::with_capacity(changes.len());
+    for part in changes.chunks(at_once.max(1)) {
+        match at_once_or_not(&mut socket, part) {
+            Ok(done) => outcomes.extend(done),
+            Err(error) => {
+                let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
+                for part in inverses.chunks(FEW) {
+                    // The first error is the one that is told.
+                    drop(at_once_or_not(&mut socket, part));
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(outcomes)
+}
+
+fn at_once_or_not(socket: &mut Socket, changes: &[&Change]) -> Result<Vec<Outcome>> {
     let mut transaction = Transaction::of(changes);
     loop {
-        let failures = transaction.commit(&mut socket).map_err(failed)?;
+        let failures = transaction.commit(socket).map_err(failed)?;
         if failures.is_empty() {
             return Ok(transaction.outcomes(changes));
         }
-        transaction.amend(&mut socket, changes, failures)?;
+        transaction.amend(socket, changes, failures)?;
     }
 }
 
@@ -211,6 +237,9 @@ fn command_of(change: &Change) -> String {
 
 fn failed(error: io::Error) -> anyhow::Error {
     match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMSGSIZE) => Error::new(Kind::Failed, "this is too much for one transaction")
+            .hint("publish a long range in parts, or from the port of the same number")
+            .into(),
         Some(Errno::EPERM) => super::not_permitted("the firewall cannot be changed").into(),
         _ if is_absent(&error) => absent(),
         _ => anyhow::Error::from(error).context("nftables does not answer"),
