@@ -21,6 +21,7 @@ mod create;
 mod detach;
 mod differences;
 mod find;
+mod graph;
 mod inspect;
 mod keep_lease;
 mod keeper;
@@ -99,6 +100,7 @@ async fn dispatch(verb: Verb, dry_run: bool, output: Output, watch: &mut Watch<'
         Verb::Ls(args) => ls::run(&host, args).await,
         Verb::Ps(args) => ps::run(&host, args).await,
         Verb::Inspect(args) => inspect::run(&host, args).await,
+        Verb::Graph(args) => graph::run(&host, args).await,
         Verb::Rm(args) => rm::run(&mut host, args).await,
         Verb::Prune => prune::run(&mut host).await,
         Verb::KeepLease(args) => keep_lease::run(&mut host, args).await,
