@@ -46,6 +46,8 @@ pub struct HostLink {
     pub gateways: Vec<IpAddr>,
     /// The link below it, or the other end of a veth pair, where that is the host's too.
     pub lower: Option<String>,
+    /// The link that it is a part of, such as a bond.
+    pub master: Option<String>,
     /// The other end of a veth pair, or links made on it, where these are in other namespaces.
     pub inside: Vec<Inside>,
 }

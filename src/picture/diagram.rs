@@ -90,6 +90,9 @@ impl Diagram {
             if let Some(lower) = &link.lower {
                 diagram.lower(&id, link, lower);
             }
+            if let Some(master) = &link.master {
+                diagram.between(&id, master, EdgeKind::On, "");
+            }
             for inside in &link.inside {
                 diagram.cable(&id, inside, "", EdgeKind::Cable);
             }

@@ -62,13 +62,18 @@ pub(super) fn properties(segment: &Segment) -> Vec<String> {
     found
 }
 
-/// `veth`, `vlan on eth0`; nothing for hardware.
+/// `veth`, `vlan on eth0`, `in bond0`; nothing for hardware.
 pub(super) fn kind(link: &HostLink) -> String {
-    match &link.lower {
-        Some(lower) if link.kind == "veth" => format!("veth to {}", plain(lower)),
-        Some(lower) => format!("{} on {}", plain(&link.kind), plain(lower)),
-        None => plain(&link.kind),
+    let mut words = vec![plain(&link.kind)];
+    if let Some(lower) = &link.lower {
+        let how = if link.kind == "veth" { "to" } else { "on" };
+        words.extend([how.to_owned(), plain(lower)]);
     }
+    if let Some(master) = &link.master {
+        words.extend(["in".to_owned(), plain(master)]);
+    }
+    words.retain(|word| !word.is_empty());
+    words.join(" ")
 }
 
 /// Who is in a namespace.
@@ -129,4 +134,29 @@ pub(super) fn summary(graph: &Graph) -> String {
         "The host {}. It has {segments} with {endpoints} and {published}.",
         forwarding(graph.forwarding)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_what_it_is_and_hangs_where_it_hangs() {
+        let link = |kind: &str, lower: Option<&str>, master: Option<&str>| HostLink {
+            kind: kind.into(),
+            lower: lower.map(Into::into),
+            master: master.map(Into::into),
+            ..HostLink::default()
+        };
+        assert_eq!(kind(&link("", None, None)), "");
+        assert_eq!(kind(&link("", None, Some("bond0"))), "in bond0");
+        assert_eq!(kind(&link("veth", Some("a"), None)), "veth to a");
+        assert_eq!(kind(&link("vlan", Some("eth0"), Some("bond0"))), "vlan on eth0 in bond0");
+    }
+
+    #[test]
+    fn what_would_steer_a_terminal_is_replaced() {
+        assert_eq!(plain("a\u{1b}[2J\n\u{202e}b"), "a\u{fffd}[2J\u{fffd}\u{fffd}b");
+        assert_eq!(plain("日本 é"), "日本 é");
+    }
 }

@@ -291,6 +291,7 @@ impl Seen {
             addresses,
             gateways: gateways(&self.routes, link),
             lower,
+            master: self.links.iter().find(|l| link.is_port_of(l)).map(|l| l.name.clone()),
             inside,
         })
     }
