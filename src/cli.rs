@@ -5,7 +5,10 @@
 
 use std::{ffi::OsString, net::IpAddr, path::PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use clap_complete::{ArgValueCompleter, Shell};
 use ipnetwork::IpNetwork;
 
@@ -70,7 +73,8 @@ pub struct Global {
         global = true,
         value_name = "FORMAT",
         default_value = "table",
-        hide_default_value = true
+        hide_default_value = true,
+        value_parser = among(&[Format::Table, Format::Json, Format::Jsonl])
     )]
     pub format: Format,
     /// When to use colour
@@ -110,6 +114,20 @@ pub enum Format {
     Json,
     /// One JSON object a line
     Jsonl,
+    /// A tree
+    Text,
+    /// For Graphviz
+    Dot,
+    /// For Markdown viewers
+    Mermaid,
+    /// A drawing, for browsers and documents
+    Svg,
+}
+
+/// A verb's choice of formats.
+fn among(formats: &[Format]) -> impl TypedValueParser<Value = Format> + use<> {
+    let names = formats.iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(names).try_map(|name| Format::from_str(&name, false))
 }
 
 /// When to use colour.
@@ -185,6 +203,11 @@ pub enum Verb {
     Ps(Ps),
     /// Show networks and targets as JSON
     Inspect(Inspect),
+    /// Draw the host's network as it is: bridges, ports, endpoints, addresses, published ports
+    #[command(
+        after_help = "It is the kernel that is shown, so also what others made: bridges, veths, containers. A network's\nlines are its endpoints: the host's link, whose namespace it leads into, the link there, addresses,\nMAC, gateway, published ports. A namespace is called by its name in /run/netns, its container, or a\nprocess in it. To look into namespaces takes root.\n\nExamples:\n  netcord graph\n  netcord graph lab0 web\n  netcord graph --format svg > host.svg\n  netcord graph --format dot | dot -Tpdf > host.pdf"
+    )]
+    Graph(Graph),
     /// Remove networks that nothing is attached to
     #[command(visible_alias = "remove")]
     Rm(Rm),
@@ -569,6 +592,23 @@ pub struct Inspect {
     /// Print the commands that would make it by hand
     #[arg(long)]
     pub commands: bool,
+}
+
+/// `graph`
+#[derive(Args, Debug)]
+pub struct Graph {
+    /// Only these networks and targets [default: everything on this host]
+    #[arg(value_name = "NETWORK|TARGET", add = ArgValueCompleter::new(complete::networks_and_targets))]
+    pub names: Vec<String>,
+    // The global flag with other values.
+    /// How to draw it
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        value_parser = among(&[Format::Text, Format::Dot, Format::Mermaid, Format::Svg, Format::Json])
+    )]
+    pub format: Format,
 }
 
 /// `rm`

@@ -15,5 +15,6 @@ pub mod kernel;
 pub mod model;
 pub mod ops;
 pub mod output;
+pub mod picture;
 pub mod plan;
 pub mod state;

@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::{
     cli::{Color, Format, Global},
     error::{self, Error, Kind},
+    picture::{Ink, Line},
     plan::{Plan, Step, command},
 };
 
@@ -34,7 +35,10 @@ pub struct Output {
     pub quiet: bool,
     explain: bool,
     verbose: bool,
+    /// Of stderr.
     paint: Paint,
+    /// Of stdout.
+    data_paint: Paint,
     /// The reason that was explained last: neighbouring steps share theirs.
     explained: Cell<&'static str>,
 }
@@ -47,7 +51,8 @@ impl Output {
             quiet: global.quiet,
             explain: global.explain,
             verbose: global.verbose,
-            paint: Paint::new(global.color),
+            paint: Paint::new(global.color, &io::stderr()),
+            data_paint: Paint::new(global.color, &io::stdout()),
             explained: Cell::new(""),
         }
     }
@@ -67,7 +72,7 @@ impl Output {
         match self.format {
             _ if self.quiet => Ok(()),
             Format::Json | Format::Jsonl => print(&format!("{}\n", serde_json::to_string(json)?)),
-            Format::Table => print(&text(lines.iter())),
+            _ => print(&text(lines.iter())),
         }
     }
 
@@ -85,13 +90,22 @@ impl Output {
                 let lines: Result<Vec<_>, _> = objects.map(serde_json::to_string).collect();
                 print(&lines?.into_iter().map(|l| l + "\n").collect::<String>())
             }
-            Format::Table => print(&table(header, rows)),
+            _ => print(&table(header, rows)),
         }
     }
 
     /// A JSON array for people and programs.
     pub fn inspect(&self, objects: &impl Serialize) -> Result<()> {
         print(&format!("{}\n", serde_json::to_string_pretty(objects)?))
+    }
+
+    /// A picture made of text.
+    pub fn styled(&self, lines: &[Line]) -> Result<()> {
+        let paint = self.data_paint;
+        let colored = lines
+            .iter()
+            .map(|line| line.0.iter().map(|(ink, text)| paint.ink(*ink, text)).collect::<String>());
+        print(&text(colored))
     }
 
     /// A plan as a `sh` script; steps that are so already are comments.
@@ -192,7 +206,7 @@ pub fn report(error: &anyhow::Error, color: Color) -> u8 {
     if is_closed_pipe(error) {
         return 0;
     }
-    let paint = Paint::new(color);
+    let paint = Paint::new(color, &io::stderr());
     say(&format!("{} {error:#}\n", paint.red("error:")));
     if let Some(hint) = error::hint(error) {
         say(&format!("\n{} {hint}\n", paint.cyan("hint:")));
@@ -274,14 +288,14 @@ pub fn natural_order(a: &str, b: &str) -> Ordering {
 struct Paint(bool);
 
 impl Paint {
-    fn new(color: Color) -> Self {
+    fn new(color: Color, to: &impl IsTerminal) -> Self {
         Self(match color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
                 let forbidden = env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
                     || env::var_os("TERM").is_some_and(|v| v == "dumb");
-                io::stderr().is_terminal() && !forbidden
+                to.is_terminal() && !forbidden
             }
         })
     }
@@ -308,6 +322,17 @@ impl Paint {
 
     fn dim(self, text: &str) -> String {
         self.with("2", text)
+    }
+
+    fn ink(self, ink: Ink, text: &str) -> String {
+        match ink {
+            Ink::Plain => text.to_owned(),
+            Ink::Faint => self.dim(text),
+            Ink::Name => self.with("1", text),
+            Ink::Address => self.with("36", text),
+            Ink::Open => self.with("32", text),
+            Ink::Bad => self.red(text),
+        }
     }
 }
 

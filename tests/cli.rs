@@ -230,6 +230,10 @@ fn without_privileges_the_error_names_them() {
     let before = lab.snapshot();
     lab.sh(&format!("setpriv --bounding-set=-all --inh-caps=-all {NETCORD} bridge lab0"))
         .fails(5, &["CAP_NET_ADMIN"]);
+    lab.netns(&["web"]);
+    lab.sh(&format!("unshare --user {NETCORD} container web"))
+        .fails(5, &["cannot enter /run/netns/web", "CAP_SYS_ADMIN"]);
+    lab.sh("ip netns del web").ok();
     before.assert_same(&lab.snapshot(), "after the refusal");
 }
 

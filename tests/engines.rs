@@ -55,6 +55,33 @@ fn the_walk_of_the_notes_by_pid_and_by_name() {
 }
 
 #[test]
+fn pictures_show_containers_by_their_names() {
+    let host = EngineHost::new();
+    host.start_podman();
+    host.run_docker("own", "");
+    host.run_docker("web", "--network=none");
+    host.run_podman("pod", "--network=none");
+    let (own, own_pid) = (host.docker_address("own"), host.docker_pid("own"));
+    // Wired by hand: nobody but podman knows whose namespace it is.
+    let pid = host.podman("inspect -f '{{.State.Pid}}' pod").ok();
+    host.sh(&format!(
+        "ip link add hand type veth peer name eth7 netns {pid}; ip link set hand master docker0 up"
+    ))
+    .ok();
+    host.netcord("attach docker0 web --ip 172.17.0.99").ok();
+    let picture = host.netcord("graph").ok();
+    let has = |words: &[&str]| picture.lines().any(|l| words.iter().all(|w| l.contains(w)));
+    assert!(has(&["docker0", "bridge (foreign)", "172.17.0.1/16"]), "{picture}");
+    assert!(has(&[" own ", "eth0", &own]), "{picture}");
+    assert!(has(&[" web ", "eth0", "172.17.0.99/16"]), "{picture}");
+    assert!(has(&["hand ", " pod ", "eth7"]), "{picture}");
+    // Without its engine it is a process.
+    host.crash_docker();
+    let picture = host.netcord("graph").ok();
+    assert!(picture.contains(&format!("sleep ({own_pid})")), "{picture}");
+}
+
+#[test]
 fn addresses_of_docker_are_never_given_out() {
     let host = EngineHost::new();
     let silent = ["one", "two", "three"].map(|name| {

@@ -31,6 +31,8 @@ mod firewall;
 mod foreign;
 /// Committed files that the program makes.
 mod generated;
+/// Pictures of a host.
+mod graph;
 /// Bad input.
 mod input;
 /// What the lab itself promises.

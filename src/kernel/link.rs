@@ -30,6 +30,8 @@ pub struct Link {
     pub name: String,
     /// What kind of link.
     pub kind: LinkKind,
+    /// The same in `ip link`'s word; empty for hardware.
+    pub kind_name: String,
     /// Up, as an administrator set it.
     pub up: bool,
     /// And the other end, or the wire, is there.
@@ -52,6 +54,8 @@ pub struct Link {
     /// Of a veth the other end, of a macvlan and of a VLAN the link below, by its index in its own
     /// namespace.
     pub(super) peer: Option<u32>,
+    /// The number of that namespace, if it is another (`IFLA_LINK_NETNSID`).
+    pub(super) peer_nsid: Option<i32>,
     /// Of a macvlan: which others it reaches.
     pub(super) macvlan_mode: Option<MacVlanMode>,
     /// Of a VLAN: its tag.
@@ -473,6 +477,7 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
     let mut link = Link {
         name: String::new(),
         kind: LinkKind::Other,
+        kind_name: String::new(),
         up: message.header.flags.contains(LinkFlags::Up),
         carrier: message.header.flags.contains(LinkFlags::LowerUp),
         mac: None,
@@ -484,6 +489,7 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
         forwards: false,
         index: message.header.index,
         peer: None,
+        peer_nsid: None,
         macvlan_mode: None,
         vlan_id: None,
         group: 0,
@@ -495,6 +501,7 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Controller(index) => link.master = Some(index),
             LinkAttribute::Link(index) => link.peer = Some(index),
+            LinkAttribute::LinkNetNsId(id) => link.peer_nsid = Some(id),
             LinkAttribute::Group(group) => link.group = group,
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::LinkInfo(infos) => parse_info(&mut link, infos),
@@ -507,10 +514,16 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
 fn parse_info(link: &mut Link, infos: Vec<LinkInfo>) {
     for info in infos {
         match info {
-            LinkInfo::Kind(InfoKind::Bridge) => link.kind = LinkKind::Bridge,
-            LinkInfo::Kind(InfoKind::Veth) => link.kind = LinkKind::Veth,
-            LinkInfo::Kind(InfoKind::MacVlan) => link.kind = LinkKind::Macvlan,
-            LinkInfo::Kind(InfoKind::Vlan) => link.kind = LinkKind::Vlan,
+            LinkInfo::Kind(kind) => {
+                link.kind_name = kind.to_string();
+                link.kind = match kind {
+                    InfoKind::Bridge => LinkKind::Bridge,
+                    InfoKind::Veth => LinkKind::Veth,
+                    InfoKind::MacVlan => LinkKind::Macvlan,
+                    InfoKind::Vlan => LinkKind::Vlan,
+                    _ => LinkKind::Other,
+                };
+            }
             LinkInfo::Data(InfoData::MacVlan(data)) => {
                 link.macvlan_mode = data.into_iter().find_map(|d| match d {
                     InfoMacVlan::Mode(mode) => Some(mode),

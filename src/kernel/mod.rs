@@ -17,6 +17,7 @@ mod name;
 mod neighbour;
 mod netns;
 mod nfnetlink;
+mod nsid;
 pub mod ports;
 pub mod process;
 mod rtnl;
@@ -415,6 +416,15 @@ impl Kernel {
         sysctl::read(key)
     }
 
+    /// How the links of the host and those of a namespace tell of each other. Links are read
+    /// first: it is then that the kernel numbers the namespaces that they lead into.
+    pub async fn between(&self, netns: &Netns) -> Result<Between> {
+        let host = netns::here().context("cannot open the host's namespace")?;
+        let there = nsid::of(&self.rtnl, netns.file()).await?;
+        let here = nsid::of(netns.rtnl(), &host).await?;
+        Ok(Between { there, here })
+    }
+
     /// The names in `/run/netns`.
     pub fn netns_names(&self) -> BTreeSet<NetnsName> {
         let entries = std::fs::read_dir(NETNS_DIR).into_iter().flatten().flatten();
@@ -466,9 +476,36 @@ impl Netns {
         Ok(global_addresses(&address::all(self.rtnl()).await?, link))
     }
 
+    /// The addresses of all its links.
+    pub async fn all_addresses(&self) -> Result<Vec<LinkAddress>> {
+        address::all(self.rtnl()).await
+    }
+
     /// The routes of its main table.
     pub async fn routes(&self) -> Result<Vec<TableRoute>> {
         address::routes(self.rtnl()).await
+    }
+}
+
+/// The numbers that the host and a namespace have for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Between {
+    /// The host's for the namespace.
+    pub there: Option<i32>,
+    here: Option<i32>,
+}
+
+impl Between {
+    /// Whether a link inside is the other end of this link of the host's.
+    pub fn is_pair(&self, host: &Link, inside: &Link) -> bool {
+        self.there.is_some()
+            && host.peer_nsid == self.there
+            && (host.peer, inside.peer) == (Some(inside.index), Some(host.index))
+    }
+
+    /// Whether a link inside is made on top of this link of the host's.
+    pub fn is_on(&self, inside: &Link, host: &Link) -> bool {
+        self.here.is_some() && inside.peer_nsid == self.here && inside.is_upper_of(host)
     }
 }
 
@@ -494,6 +531,12 @@ impl Link {
             && self.peer == Some(lower.index)
     }
 
+    /// The number of the namespace in which its other end, or the link below it, is; `None`: it
+    /// has none, or it is in the same one.
+    pub fn leads_into(&self) -> Option<i32> {
+        self.peer_nsid
+    }
+
     /// Whether a route leads by it.
     pub fn carries(&self, route: &TableRoute) -> bool {
         route.index == Some(self.index)
@@ -506,7 +549,7 @@ impl Link {
 }
 
 /// The addresses of a link that are more than link-local, IPv4 first.
-fn global_addresses(all: &[LinkAddress], link: &Link) -> Vec<IpNetwork> {
+pub fn global_addresses(all: &[LinkAddress], link: &Link) -> Vec<IpNetwork> {
     let mut found: Vec<_> = all
         .iter()
         .filter(|a| link.has(a))

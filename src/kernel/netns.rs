@@ -216,9 +216,14 @@ pub(super) fn cookie_here() -> io::Result<u64> {
     Ok(getsockopt(&any, NetnsCookie)?)
 }
 
+/// The thread's own namespace.
+pub(super) fn here() -> io::Result<OwnedFd> {
+    File::open("/proc/thread-self/ns/net").map(OwnedFd::from)
+}
+
 fn within<T>(file: &OwnedFd, f: impl FnOnce() -> T) -> io::Result<T> {
     /// Goes back however the closure ends. A thread that cannot go back must not go on.
-    struct Return(File);
+    struct Return(OwnedFd);
     impl Drop for Return {
         fn drop(&mut self) {
             if enter(&self.0).is_err() {
@@ -226,8 +231,10 @@ fn within<T>(file: &OwnedFd, f: impl FnOnce() -> T) -> io::Result<T> {
             }
         }
     }
-    let back = Return(File::open("/proc/thread-self/ns/net")?);
+    let back = here()?;
     enter(file)?;
+    // Only now is there a way to go back: who may not enter may not come back either.
+    let back = Return(back);
     let result = f();
     drop(back);
     Ok(result)

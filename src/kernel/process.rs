@@ -1,6 +1,9 @@
 //! Becoming another program, in a namespace; and processes of our own, told from others.
 
-use std::{ffi::OsString, fs, io, os::unix::process::CommandExt, time::Duration};
+use std::{
+    collections::BTreeMap, ffi::OsString, fs, io, os::unix::process::CommandExt, path::PathBuf,
+    time::Duration,
+};
 
 #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
 use std::process::Command;
@@ -67,6 +70,35 @@ pub fn own() -> Result<(u32, u64)> {
 pub fn started(pid: u32) -> Option<u64> {
     let fields = stat(pid)?;
     if matches!(fields.first()?.as_str(), "Z" | "X") { None } else { fields.get(19)?.parse().ok() }
+}
+
+/// A process of each network namespace but our own: the oldest that `/proc` shows.
+pub fn one_of_each_netns() -> Vec<u32> {
+    let netns = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let own = netns("self");
+    let mut found: BTreeMap<PathBuf, u32> = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+        let Some(inside) = netns(&format!("{pid}")).filter(|n| Some(n) != own.as_ref()) else {
+            continue;
+        };
+        found.entry(inside).and_modify(|least| *least = pid.min(*least)).or_insert(pid);
+    }
+    found.into_values().collect()
+}
+
+/// What a process calls itself (`comm`).
+pub fn name(pid: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|n| n.trim_end().to_owned())
+}
+
+/// The full ID of the container that a process is in, as its control group tells.
+pub fn container_id(pid: u32) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let mut words = groups.rsplit(|c: char| !c.is_ascii_alphanumeric());
+    let is_id = |w: &&str| w.len() == 64 && w.bytes().all(|b| b.is_ascii_hexdigit());
+    words.find(is_id).map(str::to_owned)
 }
 
 /// The process that started this one, or has taken it over since.

@@ -46,6 +46,20 @@ pub struct Endpoint {
     pub ports: Vec<PublishedPort>,
 }
 
+/// How an endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointState {
+    /// Both ends are up.
+    Up,
+    /// One end is down.
+    Down,
+    /// The link is gone, and its namespace with it.
+    Dead,
+    /// Its link is inside only, where we may not look.
+    Unknown,
+}
+
 /// A route inside a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {

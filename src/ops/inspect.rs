@@ -9,13 +9,13 @@ use super::{
     Host,
     detach::everywhere,
     find,
-    ps::{Seen, ShownLease, State as EndpointState, States},
+    ps::{Seen, ShownLease, States},
     underlay,
 };
 use crate::{
     cli,
     error::{Error, Kind},
-    model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Target},
+    model::{Endpoint, EndpointState, LinkName, Mode, NamedNetns, Network, NetworkRecord, Target},
     output::SCHEMA_VERSION,
     plan::{self, Plan},
     state::State,

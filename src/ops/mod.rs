@@ -23,6 +23,7 @@ mod detach;
 mod differences;
 mod find;
 mod firewall;
+mod graph;
 mod inspect;
 mod keep_lease;
 mod keeper;
@@ -108,6 +109,7 @@ async fn dispatch(
         Verb::Ls(args) => ls::run(&host, args).await,
         Verb::Ps(args) => ps::run(&host, args).await,
         Verb::Inspect(args) => inspect::run(&host, args).await,
+        Verb::Graph(args) => graph::run(&host, args).await,
         Verb::Rm(args) => rm::run(&mut host, args).await,
         Verb::Prune => prune::run(&mut host).await,
         Verb::KeepLease(args) => keep_lease::run(&mut host, args).await,

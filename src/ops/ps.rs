@@ -9,7 +9,9 @@ use super::{Host, find, keeper, liveness};
 use crate::{
     cli,
     kernel::Kernel,
-    model::{Endpoint, Keeper, Lease, LinkName, Mode, Network, NetworkRecord},
+    model::{
+        Endpoint, EndpointState as State, Keeper, Lease, LinkName, Mode, Network, NetworkRecord,
+    },
     output::{Row, SCHEMA_VERSION, natural_order},
 };
 
@@ -77,20 +79,6 @@ impl Seen {
         }
         Ok(Self::Inside(value))
     }
-}
-
-/// How an endpoint is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum State {
-    /// Both ends are up.
-    Up,
-    /// One end is down.
-    Down,
-    /// The link is gone, and its namespace with it.
-    Dead,
-    /// Its link is inside only, where we may not look.
-    Unknown,
 }
 
 /// The state of each endpoint, by its host end, or, where it has none, by the link inside.

@@ -1,0 +1,232 @@
+//! Nodes and edges, for those who lay them out by themselves.
+
+use std::collections::HashMap;
+
+use super::words;
+use crate::model::graph::{End, Graph, HostLink, Inside, Port, Segment};
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NodeKind {
+    /// A link of the host's.
+    Link,
+    /// A bridge, or a macvlan network.
+    Segment,
+    /// A bridge of somebody else's.
+    Foreign,
+    /// A published port.
+    Published,
+    /// A namespace.
+    Target,
+    /// The end of what can be told.
+    Beyond,
+}
+
+impl NodeKind {
+    /// Whether it is a part of the host.
+    pub(super) fn is_of_host(self) -> bool {
+        !matches!(self, Self::Target | Self::Beyond)
+    }
+}
+
+/// What an edge is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EdgeKind {
+    /// A cable.
+    Cable,
+    /// One that does not work.
+    Broken,
+    /// The one is made on the other.
+    On,
+    /// Packets get the other's address.
+    Masquerade,
+    /// Packets from outside come this way.
+    Published,
+}
+
+pub(super) struct Node {
+    pub(super) id: String,
+    pub(super) kind: NodeKind,
+    /// The first is its name.
+    pub(super) lines: Vec<String>,
+}
+
+pub(super) struct Edge {
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) kind: EdgeKind,
+    pub(super) label: String,
+}
+
+#[derive(Default)]
+pub(super) struct Diagram {
+    /// The host's name and lines.
+    pub(super) host: Vec<String>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) edges: Vec<Edge>,
+    /// Namespaces that have a node: where it is among them.
+    targets: HashMap<(Option<u64>, String), usize>,
+    /// Links of the host that have a node, or are a port of one.
+    links: HashMap<String, String>,
+}
+
+impl Diagram {
+    pub(super) fn of(graph: &Graph) -> Self {
+        let host = vec!["host".to_owned(), words::forwarding(graph.forwarding).to_owned()];
+        let mut diagram = Self { host, ..Self::default() };
+        for link in &graph.links {
+            let id = diagram.node(NodeKind::Link, link_lines(link));
+            diagram.links.insert(link.name.clone(), id);
+        }
+        for segment in &graph.segments {
+            let kind = if segment.foreign { NodeKind::Foreign } else { NodeKind::Segment };
+            let id = diagram.node(kind, segment_lines(segment));
+            diagram.links.insert(segment.name.clone(), id.clone());
+            let ports = segment.ports.iter().filter_map(|port| port.link.clone());
+            diagram.links.extend(ports.map(|port| (port, id.clone())));
+        }
+        for link in &graph.links {
+            let id = diagram.links[&link.name].clone();
+            if let Some(lower) = &link.lower {
+                diagram.lower(&id, link, lower);
+            }
+            if let Some(master) = &link.master {
+                diagram.between(&id, master, EdgeKind::On, "");
+            }
+            for inside in &link.inside {
+                diagram.cable(&id, inside, "", EdgeKind::Cable);
+            }
+        }
+        for segment in &graph.segments {
+            diagram.segment(segment);
+        }
+        diagram
+    }
+
+    /// What a link of the host's is on, or is wired to. A cable is drawn from one of its ends: from
+    /// the port, if one is.
+    fn lower(&mut self, id: &str, link: &HostLink, lower: &str) {
+        let is_port = self.links.get(lower).is_some_and(|id| id.starts_with('s'));
+        match link.kind.as_str() {
+            "veth" if is_port || link.name.as_str() > lower => {}
+            "veth" => self.between(id, lower, EdgeKind::Cable, ""),
+            _ => self.between(id, lower, EdgeKind::On, ""),
+        }
+    }
+
+    fn segment(&mut self, segment: &Segment) {
+        let id = self.links[&segment.name].clone();
+        if segment.macvlan.is_some()
+            && let Some(parent) = &segment.parent
+        {
+            self.between(&id, parent, EdgeKind::On, "");
+        }
+        for link in &segment.masquerade_by {
+            self.between(&id, link, EdgeKind::Masquerade, "masquerade");
+        }
+        for port in &segment.ports {
+            self.port(&id, port);
+        }
+    }
+
+    fn port(&mut self, segment: &str, port: &Port) {
+        let name = words::port_name(port).unwrap_or_default();
+        let (label, kind) = match words::trouble(port.state) {
+            Some(trouble) => (format!("{name} {trouble}").trim().to_owned(), EdgeKind::Broken),
+            None => (name, EdgeKind::Cable),
+        };
+        match &port.end {
+            End::Inside(inside) => self.cable(segment, inside, &label, kind),
+            End::Host { link } => {
+                // A cable between two bridges is a port of both, and drawn once.
+                let is_other_port = self.links.get(link).is_some_and(|id| id.starts_with('s'));
+                if !is_other_port || port.link.as_ref() < Some(link) {
+                    self.between(segment, link, kind, &label);
+                }
+            }
+            End::Wire { .. } => {
+                let beyond = words::beyond(&port.end).unwrap_or_default();
+                let to = self.node(NodeKind::Beyond, vec![beyond]);
+                self.edge(segment, &to, kind, label);
+            }
+        }
+    }
+
+    /// A cable into a namespace, and what is published of it.
+    fn cable(&mut self, from: &str, inside: &Inside, label: &str, kind: EdgeKind) {
+        let key = (inside.cookie, words::who(inside));
+        let at = if let Some(at) = self.targets.get(&key) {
+            *at
+        } else {
+            self.node(NodeKind::Target, vec![key.1.clone()]);
+            self.targets.insert(key, self.nodes.len() - 1);
+            self.nodes.len() - 1
+        };
+        self.nodes[at].lines.extend(inside_lines(inside));
+        let target = self.nodes[at].id.clone();
+        self.edge(from, &target, kind, label.to_owned());
+        for published in &inside.published {
+            let words = words::published(published);
+            let (host, there) = words.split_once(" -> ").unwrap_or((&words, ""));
+            let port = self.node(NodeKind::Published, vec![host.to_owned()]);
+            self.edge(&port, &target, EdgeKind::Published, there.to_owned());
+        }
+    }
+
+    /// An edge to a link of the host's, if it is in the picture.
+    fn between(&mut self, from: &str, link: &str, kind: EdgeKind, label: &str) {
+        if let Some(to) = self.links.get(link).cloned() {
+            self.edge(from, &to, kind, label.to_owned());
+        }
+    }
+
+    fn edge(&mut self, from: &str, to: &str, kind: EdgeKind, label: String) {
+        self.edges.push(Edge { from: from.to_owned(), to: to.to_owned(), kind, label });
+    }
+
+    fn node(&mut self, kind: NodeKind, lines: Vec<String>) -> String {
+        let letter = match kind {
+            NodeKind::Link => 'l',
+            NodeKind::Segment | NodeKind::Foreign => 's',
+            NodeKind::Published => 'p',
+            NodeKind::Target => 't',
+            NodeKind::Beyond => 'b',
+        };
+        let id = format!("{letter}{}", self.nodes.len());
+        self.nodes.push(Node { id: id.clone(), kind, lines });
+        id
+    }
+}
+
+fn link_lines(link: &HostLink) -> Vec<String> {
+    let down = if link.up { "" } else { "down" };
+    let about = [words::kind(link), down.to_owned()].join(" ").trim().to_owned();
+    let mut lines = vec![words::plain(&link.name)];
+    lines.extend((!about.is_empty()).then_some(about));
+    lines.extend(link.addresses.iter().map(ToString::to_string));
+    lines.extend(link.mac.map(|mac| mac.to_string()));
+    lines.extend(words::via(&link.gateways).map(|via| format!("default {via}")));
+    lines
+}
+
+fn segment_lines(segment: &Segment) -> Vec<String> {
+    let down = if segment.up { "" } else { " down" };
+    let mut lines = vec![words::plain(&segment.name), format!("{}{down}", words::mode(segment))];
+    lines.extend(segment.addresses.iter().map(ToString::to_string));
+    lines.extend(segment.mac.map(|mac| mac.to_string()));
+    lines.extend(words::via(&segment.gateways).map(|via| format!("default {via}")));
+    lines.extend(words::properties(segment));
+    lines
+}
+
+fn inside_lines(inside: &Inside) -> Vec<String> {
+    let mut first: Vec<_> = inside.link.iter().map(|link| words::plain(link)).collect();
+    let mut addresses = inside.addresses.iter().map(ToString::to_string);
+    first.extend(addresses.next());
+    let mut lines = vec![first.join(" ")];
+    lines.extend(addresses);
+    lines.extend(inside.mac.map(|mac| mac.to_string()));
+    lines.extend(words::via(&inside.gateways));
+    lines.retain(|line| !line.is_empty());
+    lines
+}

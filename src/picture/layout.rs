@@ -1,0 +1,400 @@
+//! What is where in a picture that is drawn here.
+//!
+//! On top is the host with its links and published ports. Below, one after the other, is a block for
+//! each segment: a bar, and its endpoints as cards in columns. Beside each column a rail leads down
+//! from the bar, and from rail to card a stub; so lines never cross a card, however many there are.
+//! From the host to a bar leads a lane, or from a link if the segment is on one.
+
+use unicode_width::UnicodeWidthStr;
+
+use super::words;
+use crate::model::graph::{Graph, HostLink, Inside, Port, Segment};
+
+/// Of a line of text. Wider than the letters of common monospaced fonts at [`FONT`].
+const CHAR: usize = 8;
+const LINE: usize = 18;
+/// Letters' height.
+pub(super) const FONT: usize = 13;
+/// Between a box and its text.
+const PAD: usize = 10;
+/// Between boxes.
+const GAP: usize = 14;
+/// Beside a column of cards, with the rail in it.
+const GUTTER: usize = 28;
+/// Between the lines that lead down to the bars.
+const LANE: usize = 10;
+/// Around all.
+const MARGIN: usize = 16;
+/// What columns are chosen for.
+const WIDTH: usize = 1200;
+const CARD_LEAST: usize = 180;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rect {
+    pub(super) x: usize,
+    pub(super) y: usize,
+    pub(super) width: usize,
+    pub(super) height: usize,
+}
+
+/// A box.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) rect: Rect,
+    pub(super) class: &'static str,
+}
+
+/// A line of text.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) rect: Rect,
+    pub(super) words: String,
+    pub(super) class: &'static str,
+}
+
+/// A line from point to point.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) points: Vec<(usize, usize)>,
+    pub(super) class: &'static str,
+}
+
+/// Everything, with its place.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) shapes: Vec<Shape>,
+    pub(super) wires: Vec<Wire>,
+    pub(super) texts: Vec<Text>,
+}
+
+/// Pieces of a line, each with its class.
+type Words = Vec<(&'static str, String)>;
+
+/// A box with lines of text.
+struct Card {
+    class: &'static str,
+    lines: Vec<Words>,
+}
+
+/// A segment with its endpoints, or a link of the host's with those that are on it.
+struct Block {
+    class: &'static str,
+    /// In the bar; flows.
+    head: Words,
+    /// The link of the host's from which the lane comes, if it is not the host itself.
+    from: Option<String>,
+    cards: Vec<(Card, &'static str)>,
+}
+
+impl Layout {
+    pub(super) fn of(graph: &Graph) -> Self {
+        let mut blocks: Vec<_> = graph.segments.iter().map(segment).collect();
+        blocks.extend(graph.links.iter().filter(|l| !l.inside.is_empty()).map(beyond));
+        let cards = || blocks.iter().flat_map(|b| &b.cards).map(|(card, _)| card);
+        let card_width = cards().map(Card::width).max().unwrap_or_default().max(CARD_LEAST);
+        let most = blocks.iter().map(|b| b.cards.len()).max().unwrap_or_default();
+        // Room for the bars' text, and for the host's.
+        let columns = (WIDTH / (card_width + GUTTER)).clamp(1, most.max(3));
+        let inner = columns * (card_width + GUTTER);
+        let left = MARGIN + (blocks.len() + 1) * LANE;
+        let mut layout = Self { width: left + inner + MARGIN, ..Self::default() };
+        let (bottom, chips) = layout.host(graph, &blocks);
+        let mut y = bottom + GAP;
+        // Links are left by lines of their own, one below the other.
+        let mut starts = Vec::new();
+        for (i, block) in blocks.iter().enumerate() {
+            let lane = left - (i + 1) * LANE;
+            starts.push(match block.from.as_ref().and_then(|n| chips.iter().find(|c| c.0 == *n)) {
+                Some((_, x, top)) => {
+                    y += LANE;
+                    vec![(*x, *top), (*x, y), (lane, y)]
+                }
+                None => vec![(lane, bottom)],
+            });
+        }
+        y += GAP;
+        for (i, (block, mut points)) in blocks.iter().zip(starts).enumerate() {
+            let bar = Rect { x: left, y, width: inner, height: 0 };
+            let bar = layout.card(block.class, &flowed(&block.head, inner - 2 * PAD), bar);
+            let lane = left - (i + 1) * LANE;
+            let middle = bar.y + bar.height / 2;
+            points.extend([(lane, middle), (bar.x, middle)]);
+            layout.wires.push(Wire { points, class: "wire" });
+            y = layout.columns(block, &bar, columns, card_width) + 2 * GAP;
+        }
+        layout.height = y - GAP + MARGIN;
+        layout
+    }
+
+    /// The host's box; returns where it ends, and where links can be left: their names, and the
+    /// middle of their lower edge.
+    fn host(&mut self, graph: &Graph, blocks: &[Block]) -> (usize, Vec<(String, usize, usize)>) {
+        let at = self.shapes.len();
+        let width = self.width - 2 * MARGIN;
+        let (x, right) = (MARGIN + PAD, MARGIN + width - PAD);
+        let mut y = MARGIN + PAD;
+        let title =
+            vec![("name", "host".to_owned()), ("text", words::forwarding(graph.forwarding).into())];
+        self.words(&title, x, y);
+        y += LINE;
+        let published = graph.insides().flat_map(|inside| {
+            inside.published.iter().map(|port| {
+                let words = words::published(port);
+                let (host, there) = words.split_once(" -> ").unwrap_or((&words, ""));
+                ("open", format!("{host} → {} {there}", words::who(inside)))
+            })
+        });
+        for line in flowed(&published.collect(), width - 2 * PAD) {
+            self.words(&line, x, y);
+            y += LINE;
+        }
+        y += PAD;
+        // Those that are left by a line are in the last row, so that it meets no other.
+        let is_left = |link: &&HostLink| blocks.iter().any(|b| b.from.as_ref() == Some(&link.name));
+        let (left, others): (Vec<_>, Vec<_>) = graph.links.iter().partition(is_left);
+        let mut chips: Vec<(String, usize, usize)> = Vec::new();
+        let (mut at_x, mut row) = (x, 0);
+        for link in others.into_iter().chain(left) {
+            let card = chip(link);
+            let chip_width = card.width();
+            if at_x > x && at_x + chip_width > right {
+                (at_x, y, row) = (x, y + row + GAP, 0);
+                chips.clear();
+            }
+            let rect = Rect { x: at_x, y, width: chip_width, height: 0 };
+            let rect = self.card(card.class, &card.lines, rect);
+            chips.push((link.name.clone(), at_x + chip_width / 2, y + rect.height));
+            at_x += chip_width + GAP;
+            row = row.max(rect.height);
+        }
+        let bottom = y + row + PAD;
+        // A link's name may be longer than all else.
+        let widest = self.shapes[at..].iter().map(|s| s.rect.x + s.rect.width).max();
+        let texts = self.texts.iter().map(|t| t.rect.x + t.rect.width).max();
+        self.width = self.width.max(widest.max(texts).unwrap_or_default() + PAD + MARGIN);
+        let width = self.width - 2 * MARGIN;
+        let rect = Rect { x: MARGIN, y: MARGIN, width, height: bottom - MARGIN };
+        self.shapes.insert(at, Shape { rect, class: "host" });
+        (bottom, chips)
+    }
+
+    /// The cards of a block, with rails and stubs; returns where the lowest ends.
+    fn columns(&mut self, block: &Block, bar: &Rect, columns: usize, width: usize) -> usize {
+        let mut y = bar.y + bar.height;
+        let mut rails: Vec<Option<usize>> = vec![None; columns];
+        for row in block.cards.chunks(columns) {
+            y += GAP;
+            for (column, (card, wire)) in row.iter().enumerate() {
+                let rail = bar.x + column * (width + GUTTER) + GUTTER / 2;
+                let x = rail + GUTTER / 2;
+                let rect = self.card(card.class, &card.lines, Rect { x, y, width, height: 0 });
+                let middle = rect.y + PAD + LINE / 2;
+                self.wires.push(Wire { points: vec![(rail, middle), (x, middle)], class: wire });
+                rails[column] = Some(middle);
+            }
+            y += row.iter().map(|(card, _)| card.height()).max().unwrap_or_default();
+        }
+        for (column, end) in rails.into_iter().enumerate() {
+            let rail = bar.x + column * (width + GUTTER) + GUTTER / 2;
+            let points = |end| vec![(rail, bar.y + bar.height), (rail, end)];
+            self.wires.extend(end.map(|end| Wire { points: points(end), class: "wire" }));
+        }
+        y
+    }
+
+    /// Puts a box with lines of text; returns its place, as high as it has become.
+    fn card(&mut self, class: &'static str, lines: &[Words], rect: Rect) -> Rect {
+        let rect = Rect { height: lines.len() * LINE + 2 * PAD, ..rect };
+        self.shapes.push(Shape { rect, class });
+        for (i, line) in lines.iter().enumerate() {
+            self.words(line, rect.x + PAD, rect.y + PAD + i * LINE);
+        }
+        rect
+    }
+
+    fn words(&mut self, line: &Words, mut x: usize, y: usize) {
+        for (class, words) in line {
+            let width = words.width() * CHAR;
+            let rect = Rect { x, y, width, height: LINE };
+            self.texts.push(Text { rect, words: words.clone(), class });
+            x += width + 2 * CHAR;
+        }
+    }
+}
+
+impl Card {
+    fn width(&self) -> usize {
+        self.lines.iter().map(|line| line_width(line)).max().unwrap_or_default() + 2 * PAD
+    }
+
+    fn height(&self) -> usize {
+        self.lines.len() * LINE + 2 * PAD
+    }
+}
+
+fn line_width(line: &[(&'static str, String)]) -> usize {
+    let letters: usize = line.iter().map(|(_, words)| words.width() + 2).sum();
+    letters.saturating_sub(2) * CHAR
+}
+
+/// Pieces side by side, in as many lines as it takes.
+fn flowed(pieces: &Words, width: usize) -> Vec<Words> {
+    let mut lines: Vec<Words> = Vec::new();
+    for piece in pieces {
+        match lines.last_mut() {
+            Some(line) if line_width(line) + (piece.1.width() + 2) * CHAR <= width => {
+                line.push(piece.clone());
+            }
+            _ => lines.push(vec![piece.clone()]),
+        }
+    }
+    lines
+}
+
+fn chip(link: &HostLink) -> Card {
+    let mut title = vec![("name", words::plain(&link.name))];
+    let kind = words::kind(link);
+    title.extend((!kind.is_empty()).then_some(("text", kind)));
+    title.extend((!link.up).then(|| ("bad", "down".to_owned())));
+    let mut lines = vec![title];
+    lines.extend(link.addresses.iter().map(|a| vec![("address", a.to_string())]));
+    lines.extend(link.mac.map(|mac| vec![("faint", mac.to_string())]));
+    lines.extend(link.gateways.iter().map(|g| vec![("text", format!("default via {g}"))]));
+    Card { class: "link", lines }
+}
+
+fn segment(segment: &Segment) -> Block {
+    let mut head = vec![("name", words::plain(&segment.name)), ("text", words::mode(segment))];
+    head.extend((!segment.up).then(|| ("bad", "down".to_owned())));
+    head.extend(segment.addresses.iter().map(|a| ("address", a.to_string())));
+    head.extend(segment.mac.map(|mac| ("faint", mac.to_string())));
+    head.extend(segment.gateways.iter().map(|g| ("text", format!("default via {g}"))));
+    head.extend(words::properties(segment).into_iter().map(|word| ("text", word)));
+    let from = segment.macvlan.and(segment.parent.clone());
+    let class = if segment.foreign { "foreign" } else { "segment" };
+    Block { class, head, from, cards: segment.ports.iter().map(port).collect() }
+}
+
+/// What is on a link, or at the other end of it, in other namespaces.
+fn beyond(link: &HostLink) -> Block {
+    let head = vec![("name", words::plain(&link.name)), ("text", words::kind(link))];
+    let cards = link
+        .inside
+        .iter()
+        .map(|inside| {
+            let lines = vec![vec![("name", words::who(inside))]];
+            (Card { class: "endpoint", lines: with_details(lines, None, inside) }, "wire")
+        })
+        .collect();
+    Block { class: "link", head, from: Some(link.name.clone()), cards }
+}
+
+fn port(port: &Port) -> (Card, &'static str) {
+    let name = words::port_name(port);
+    let trouble = words::trouble(port.state);
+    let wire = if trouble.is_some() { "broken" } else { "wire" };
+    let trouble = trouble.map(|word| ("bad", word.to_owned()));
+    let Some(inside) = port.inside() else {
+        let mut title = vec![("name", name.unwrap_or_default())];
+        title.extend(trouble);
+        let what = words::beyond(&port.end).unwrap_or_default();
+        return (Card { class: "beyond", lines: vec![title, vec![("text", what)]] }, wire);
+    };
+    let mut title = vec![("name", words::who(inside))];
+    title.extend(trouble);
+    let lines = with_details(vec![title], name, inside);
+    (Card { class: "endpoint", lines }, wire)
+}
+
+fn with_details(mut lines: Vec<Words>, port: Option<String>, inside: &Inside) -> Vec<Words> {
+    let link = inside.link.as_deref().map(words::plain);
+    let pair: Vec<_> = port.into_iter().chain(link).collect();
+    lines.extend((!pair.is_empty()).then(|| vec![("text", pair.join(" – "))]));
+    lines.extend(inside.addresses.iter().map(|a| vec![("address", a.to_string())]));
+    lines.extend(inside.mac.map(|mac| vec![("faint", mac.to_string())]));
+    lines.extend(inside.gateways.iter().map(|g| vec![("text", format!("via {g}"))]));
+    let published = inside.published.iter().map(words::published);
+    lines.extend(published.map(|words| vec![("open", words.replace("->", "→"))]));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::picture::sample;
+
+    fn overlap(a: &Rect, b: &Rect) -> bool {
+        a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
+    }
+
+    fn is_within(inner: &Rect, outer: &Rect) -> bool {
+        inner.x >= outer.x
+            && inner.y >= outer.y
+            && inner.x + inner.width <= outer.x + outer.width
+            && inner.y + inner.height <= outer.y + outer.height
+    }
+
+    fn graphs() -> Vec<Graph> {
+        let mut long = sample::of(2);
+        long.segments[0].ports.push(sample::port(&"x".repeat(63), 9));
+        long.links.push(sample::link(&"w".repeat(300)));
+        let mut graphs: Vec<_> = [0, 1, 3, 60, 200].into_iter().map(sample::of).collect();
+        graphs.extend([Graph::default(), sample::mixed(), sample::odd(), long]);
+        graphs
+    }
+
+    #[test]
+    fn nothing_lies_on_anything() {
+        for graph in graphs() {
+            let layout = Layout::of(&graph);
+            let all = Rect { x: 0, y: 0, width: layout.width, height: layout.height };
+            for (i, text) in layout.texts.iter().enumerate() {
+                assert!(is_within(&text.rect, &all), "{text:?} is in the picture");
+                for other in &layout.texts[i + 1..] {
+                    assert!(!overlap(&text.rect, &other.rect), "{text:?} and {other:?}");
+                }
+                // Of the boxes that it touches, it is in all.
+                for shape in layout.shapes.iter().filter(|s| overlap(&s.rect, &text.rect)) {
+                    assert!(is_within(&text.rect, &shape.rect), "{text:?} is in {shape:?}");
+                }
+            }
+            for (i, shape) in layout.shapes.iter().enumerate() {
+                assert!(is_within(&shape.rect, &all), "{shape:?} is in the picture");
+                for other in &layout.shapes[i + 1..] {
+                    let apart = !overlap(&shape.rect, &other.rect);
+                    assert!(apart || is_within(&other.rect, &shape.rect), "{shape:?}, {other:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_line_goes_through_a_text() {
+        for graph in graphs() {
+            let layout = Layout::of(&graph);
+            for wire in &layout.wires {
+                for ends in wire.points.windows(2) {
+                    let ((x1, y1), (x2, y2)) = (ends[0], ends[1]);
+                    assert!(x1 == x2 || y1 == y2, "{wire:?} is upright or level");
+                    let (x, y) = (x1.min(x2), y1.min(y2));
+                    let rect =
+                        Rect { x, y, width: x1.abs_diff(x2) + 1, height: y1.abs_diff(y2) + 1 };
+                    let text = layout.texts.iter().find(|text| overlap(&text.rect, &rect));
+                    assert!(text.is_none(), "{wire:?} goes through {text:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn everybody_is_in_the_picture() {
+        let layout = Layout::of(&sample::of(60));
+        for target in 0..60 {
+            let name = format!("web{target}");
+            assert!(layout.texts.iter().any(|text| text.words == name), "{name}");
+        }
+        assert!(layout.width <= WIDTH + 200, "{} is for a screen", layout.width);
+    }
+}

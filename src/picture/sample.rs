@@ -1,0 +1,121 @@
+//! Graphs for tests.
+
+use crate::model::{
+    EndpointState, Mac, MacvlanMode, Mode, PublishedPort,
+    graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
+};
+
+pub(crate) fn link(name: &str) -> HostLink {
+    HostLink {
+        name: name.into(),
+        up: true,
+        mac: Some(Mac::of([192, 0, 2, 1].into())),
+        addresses: vec!["192.0.2.1/24".parse().unwrap()],
+        gateways: vec!["192.0.2.2".parse().unwrap()],
+        ..HostLink::default()
+    }
+}
+
+pub(crate) fn segment(name: &str, endpoints: u8) -> Segment {
+    Segment {
+        name: name.into(),
+        mode: Mode::Bridge,
+        foreign: false,
+        up: true,
+        mac: Some(Mac::of([10, 7, 0, 1].into())),
+        addresses: vec!["10.7.0.1/24".parse().unwrap(), "fd00:7::1/64".parse().unwrap()],
+        gateways: vec![],
+        parent: None,
+        macvlan: None,
+        host_access: false,
+        internal: false,
+        isolate: false,
+        no_spoof: false,
+        masquerade: true,
+        masquerade_by: vec!["eth0".into()],
+        ports: (0..endpoints).map(|i| port(&format!("web{i}"), i + 2)).collect(),
+    }
+}
+
+pub(crate) fn port(target: &str, last: u8) -> Port {
+    Port {
+        link: Some(format!("nc{last:012x}")),
+        state: EndpointState::Up,
+        end: End::Inside(inside(target, last)),
+    }
+}
+
+pub(crate) fn inside(target: &str, last: u8) -> Inside {
+    let published: PublishedPort =
+        format!("0.0.0.0:8{last:03} -> 10.7.0.{last}:80/tcp").parse().unwrap();
+    Inside {
+        target: Some(target.into()),
+        cookie: Some(last.into()),
+        nsid: Some(last.into()),
+        attached: true,
+        link: Some("eth0".into()),
+        mac: Some(Mac::of([10, 7, 0, last].into())),
+        addresses: vec![
+            format!("10.7.0.{last}/24").parse().unwrap(),
+            format!("fd00:7::{last:x}/64").parse().unwrap(),
+        ],
+        gateways: vec!["10.7.0.1".parse().unwrap(), "fd00:7::1".parse().unwrap()],
+        // Not everybody publishes.
+        published: if last % 5 == 2 { vec![published] } else { vec![] },
+    }
+}
+
+pub(crate) fn host(links: Vec<HostLink>, segments: Vec<Segment>) -> Graph {
+    Graph { forwarding: Forwarding { ipv4: true, ipv6: false }, links, segments }
+}
+
+/// A host with a network of so many endpoints.
+pub(crate) fn of(endpoints: u8) -> Graph {
+    host(vec![link("eth0")], vec![segment("lab0", endpoints)])
+}
+
+/// All that there can be.
+pub(crate) fn mixed() -> Graph {
+    let nameless = Inside { nsid: Some(4), ..Inside::default() };
+    let mut routed = link("routed");
+    routed.inside = vec![inside("lone", 9), nameless.clone()];
+    let vlan =
+        HostLink { kind: "vlan".into(), lower: Some("eth0".into()), up: false, ..link("eth0.100") };
+    let mut foreign = segment("docker0", 1);
+    foreign.foreign = true;
+    foreign.masquerade = false;
+    let ends = [
+        End::Wire { link_kind: String::new() },
+        End::Host { link: "veth7".into() },
+        End::Inside(nameless),
+    ];
+    foreign.ports.extend(ends.into_iter().enumerate().map(|(i, end)| Port {
+        link: Some(format!("port{i}")),
+        state: EndpointState::Down,
+        end,
+    }));
+    let mut macvlan = segment("lan0", 4);
+    macvlan.mode = Mode::Macvlan;
+    macvlan.macvlan = Some(MacvlanMode::Bridge);
+    macvlan.parent = Some("eth0".into());
+    macvlan.masquerade = false;
+    for port in &mut macvlan.ports {
+        port.link = None;
+    }
+    macvlan.ports[3].state = EndpointState::Dead;
+    let empty = Segment { masquerade_by: vec![], ..segment("empty", 0) };
+    host(vec![link("eth0"), vlan, routed], vec![foreign, empty, segment("lab0", 7), macvlan])
+}
+
+/// Names that mean something to a renderer.
+pub(crate) fn odd() -> Graph {
+    let names = [r#"a"b"#, r"c\", "<i>&amp;", "\u{1b}[31m", "-->", "日本語", "\u{202e}x", "end"];
+    let mut graph = of(0);
+    for (name, last) in names.into_iter().zip(2..) {
+        let mut odd = port(name, last);
+        odd.link = Some(name.into());
+        graph.segments[0].ports.push(odd);
+        graph.links.push(link(name));
+    }
+    graph
+}

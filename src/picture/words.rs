@@ -1,0 +1,162 @@
+//! What pictures say of a thing, in words.
+
+use std::net::IpAddr;
+
+use crate::model::{
+    EndpointState, Mode, PublishedPort,
+    graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
+};
+
+/// A name that others gave, without what a terminal or an XML reader would take for more.
+pub(super) fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// What turns the direction of writing, or is no character at all.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+}
+
+pub(super) fn forwarding(forwarding: Forwarding) -> &'static str {
+    match (forwarding.ipv4, forwarding.ipv6) {
+        (true, true) => "forwards IPv4 and IPv6",
+        (true, false) => "forwards IPv4",
+        (false, true) => "forwards IPv6",
+        (false, false) => "does not forward",
+    }
+}
+
+/// `bridge`, `bridge (foreign)`, `macvlan (private) on eth0`
+pub(super) fn mode(segment: &Segment) -> String {
+    let mut words = segment.mode.as_str().to_owned();
+    if segment.foreign {
+        words.push_str(" (foreign)");
+    }
+    if let Some(mode) = segment.macvlan {
+        words = format!("{words} ({})", mode.as_str());
+    }
+    if let Some(parent) = &segment.parent {
+        words = format!("{words} on {}", plain(parent));
+    }
+    words
+}
+
+/// What is so of a segment and need not be.
+pub(super) fn properties(segment: &Segment) -> Vec<String> {
+    let mut found = Vec::new();
+    if segment.masquerade {
+        let by: Vec<_> = segment.masquerade_by.iter().map(|name| plain(name)).collect();
+        found.push(match by.as_slice() {
+            [] => "masquerade (no default route)".to_owned(),
+            by => format!("masquerade by {}", by.join(", ")),
+        });
+    }
+    let switches = [
+        (segment.internal, "internal"),
+        (segment.isolate, "isolated endpoints"),
+        (segment.no_spoof, "no spoofing"),
+        (segment.host_access, "host access"),
+        (segment.mode == Mode::Macvlan && !segment.host_access, "no host access"),
+    ];
+    found.extend(switches.into_iter().filter(|(on, _)| *on).map(|(_, word)| word.to_owned()));
+    found
+}
+
+/// `veth`, `vlan on eth0`, `in bond0`; nothing for hardware.
+pub(super) fn kind(link: &HostLink) -> String {
+    let mut words = vec![plain(&link.kind)];
+    if let Some(lower) = &link.lower {
+        let how = if link.kind == "veth" { "to" } else { "on" };
+        words.extend([how.to_owned(), plain(lower)]);
+    }
+    if let Some(master) = &link.master {
+        words.extend(["in".to_owned(), plain(master)]);
+    }
+    words.retain(|word| !word.is_empty());
+    words.join(" ")
+}
+
+/// Who is in a namespace.
+pub(super) fn who(inside: &Inside) -> String {
+    match (&inside.target, inside.nsid) {
+        (Some(target), _) => plain(target),
+        (None, Some(id)) => format!("no name (netns id {id})"),
+        (None, None) => "no name".into(),
+    }
+}
+
+/// The host's link that a port is.
+pub(super) fn port_name(port: &Port) -> Option<String> {
+    port.link.as_deref().map(plain)
+}
+
+/// What a port leads to that is no namespace.
+pub(super) fn beyond(end: &End) -> Option<String> {
+    match end {
+        End::Inside(_) => None,
+        End::Host { link } => Some(format!("{}, also the host's", plain(link))),
+        End::Wire { link_kind } if link_kind.is_empty() => Some("the wire".into()),
+        End::Wire { link_kind } => Some(plain(link_kind)),
+    }
+}
+
+/// `via A, B`
+pub(super) fn via(gateways: &[IpAddr]) -> Option<String> {
+    let gateways: Vec<_> = gateways.iter().map(ToString::to_string).collect();
+    (!gateways.is_empty()).then(|| format!("via {}", gateways.join(", ")))
+}
+
+/// `0.0.0.0:8080 -> 80/tcp`: what it leads to is the endpoint's own address.
+pub(super) fn published(port: &PublishedPort) -> String {
+    let text = port.to_string();
+    let host = text.split(" -> ").next().unwrap_or_default();
+    format!("{host} -> {}/{}", port.container, port.protocol)
+}
+
+/// How a port is, if it is not well.
+pub(super) fn trouble(state: EndpointState) -> Option<&'static str> {
+    match state {
+        EndpointState::Up => None,
+        EndpointState::Down => Some("down"),
+        EndpointState::Dead => Some("gone"),
+        EndpointState::Unknown => Some("unknown"),
+    }
+}
+
+/// The picture in a sentence, for those who cannot see it.
+pub(super) fn summary(graph: &Graph) -> String {
+    let count =
+        |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
+    let segments = count(graph.segments.len(), "network");
+    let endpoints = count(graph.insides().count(), "endpoint");
+    let published = count(graph.insides().map(|i| i.published.len()).sum(), "published port");
+    format!(
+        "The host {}. It has {segments} with {endpoints} and {published}.",
+        forwarding(graph.forwarding)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_what_it_is_and_hangs_where_it_hangs() {
+        let link = |kind: &str, lower: Option<&str>, master: Option<&str>| HostLink {
+            kind: kind.into(),
+            lower: lower.map(Into::into),
+            master: master.map(Into::into),
+            ..HostLink::default()
+        };
+        assert_eq!(kind(&link("", None, None)), "");
+        assert_eq!(kind(&link("", None, Some("bond0"))), "in bond0");
+        assert_eq!(kind(&link("veth", Some("a"), None)), "veth to a");
+        assert_eq!(kind(&link("vlan", Some("eth0"), Some("bond0"))), "vlan on eth0 in bond0");
+    }
+
+    #[test]
+    fn what_would_steer_a_terminal_is_replaced() {
+        assert_eq!(plain("a\u{1b}[2J\n\u{202e}b"), "a\u{fffd}[2J\u{fffd}\u{fffd}b");
+        assert_eq!(plain("日本 é"), "日本 é");
+    }
+}
