@@ -6,7 +6,7 @@ use std::{
 };
 
 use netlink_packet_core::{
-    NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
 use nix::{
@@ -25,15 +25,15 @@ const HELD: usize = 1 << 17;
 
 /// The namespace that the thread was in when it was opened.
 pub(super) struct Socket {
-    socket: OwnedFd,
+    file: OwnedFd,
     sequence: u32,
     buffer: Vec<u8>,
 }
 
 impl Socket {
     pub(super) fn open() -> io::Result<Self> {
-        let socket = datagram::open(SockProtocol::NetlinkNetFilter)?;
-        Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER] })
+        let file = datagram::open(SockProtocol::NetlinkNetFilter)?;
+        Ok(Self { file, sequence: 0, buffer: vec![0; BUFFER] })
     }
 
     /// Makes room for a datagram of so many bytes, and for its answers; tells whether there is:
@@ -41,8 +41,8 @@ impl Socket {
     pub(super) fn holds(&self, bytes: usize) -> bool {
         // Answers hold more than was asked, and each is counted with what it is wrapped in.
         bytes <= HELD
-            || setsockopt(&self.socket, sockopt::SndBufForce, &(bytes * 2)).is_ok()
-                && setsockopt(&self.socket, sockopt::RcvBufForce, &(bytes * 16)).is_ok()
+            || setsockopt(&self.file, sockopt::SndBufForce, &(bytes * 2)).is_ok()
+                && setsockopt(&self.file, sockopt::RcvBufForce, &(bytes * 16)).is_ok()
     }
 
     /// Sends a request and reads the answer to its end; begins anew where what was read changed
@@ -72,7 +72,7 @@ impl Socket {
     ) -> io::Result<bool> {
         let mut bytes = Vec::new();
         let sequence = self.append(&mut bytes, message, flags);
-        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        send(self.file.as_raw_fd(), &bytes, MsgFlags::empty())?;
         let mut is_whole = true;
         loop {
             let mut end = false;
@@ -94,7 +94,7 @@ impl Socket {
                     _ => {}
                 }
                 // An answer that is one message has no end of its own.
-                end |= header.flags & netlink_packet_core::NLM_F_MULTIPART == 0;
+                end |= header.flags & NLM_F_MULTIPART == 0;
                 Ok(())
             })?;
             if end {
@@ -117,7 +117,7 @@ impl Socket {
             self.append(&mut bytes, message, flags);
         }
         let mut failures = vec![None; (self.sequence + 1 - first) as usize];
-        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        send(self.file.as_raw_fd(), &bytes, MsgFlags::empty())?;
         loop {
             let mut end = false;
             self.read(|header, payload| {
@@ -160,7 +160,7 @@ impl Socket {
         &mut self,
         mut each: impl FnMut(NetlinkHeader, NetlinkPayload<NetfilterMessage>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let length = datagram::read(&self.socket, &mut self.buffer)?;
+        let length = datagram::read(&self.file, &mut self.buffer)?;
         let mut rest = &self.buffer[..length];
         while !rest.is_empty() {
             let message = NetlinkMessage::<NetfilterMessage>::deserialize(rest)

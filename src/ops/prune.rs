@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Changed, Host, clean, removal};
 use crate::{
     kernel::{LinkKind, Netns, Published},
-    model::{Endpoint, Firewall, LinkName, NamedNetns, NetworkRecord},
+    model::{Endpoint, Firewall, NamedNetns, NetworkRecord},
     plan::{self, Plan, Resource, Step, Veth, reverse},
     state::State,
 };
@@ -28,7 +28,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
         pruned.push(format!("link {link}"));
         plan.push(step);
     }
-    for (what, steps) in stale_rules(host, &state)? {
+    for (what, steps) in stale_rules(host, &state) {
         pruned.push(what);
         plan.extend(steps);
     }
@@ -42,7 +42,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
 
 /// Rules that nothing on record needs: what a firewall has that was left for the other, and
 /// published ports and networks that are gone.
-fn stale_rules(host: &Host<'_, '_>, state: &State) -> Result<Vec<(String, Plan)>> {
+fn stale_rules(host: &Host<'_, '_>, state: &State) -> Vec<(String, Plan)> {
     let mut found = Vec::new();
     for firewall in Firewall::ALL {
         let leftover = removal::leftover(state, firewall);
@@ -68,18 +68,16 @@ fn stale_rules(host: &Host<'_, '_>, state: &State) -> Result<Vec<(String, Plan)>
             }
         }
     }
-    let has_rules = |name: &LinkName| {
-        let record = state.networks().get(name);
-        record.is_some_and(|r| removal::needs(r, Firewall::Nftables, None))
-    };
-    for name in host.kernel.networks_with_rules() {
-        if !has_rules(&name)
-            && state.networks().values().any(|r| removal::needs(r, Firewall::Nftables, None))
-        {
-            found.push((format!("rules of {name} in nftables"), vec![plan::stale_network(name)]));
-        }
+    let with_rules = |r: &&NetworkRecord| removal::needs(r, Firewall::Nftables, None);
+    let known: Vec<_> =
+        state.networks().values().filter(with_rules).map(|r| &r.network.name).collect();
+    // Without any the table went as a whole.
+    let mut gone = host.kernel.networks_with_rules();
+    gone.retain(|name| !known.is_empty() && !known.contains(&name));
+    for name in gone {
+        found.push((format!("rules of {name} in nftables"), vec![plan::stale_network(name)]));
     }
-    Ok(found)
+    found
 }
 
 /// Names of ours that have come to mean another namespace: a PID is used again.

@@ -404,24 +404,18 @@ pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
 /// The same plan, each thing that several of its parts share made once.
 ///
 /// Records and what is published are never shared.
-pub fn once(plan: Plan) -> Plan {
-    let is_shared = |resource: &Resource| {
-        !matches!(resource, Resource::Record(_) | Resource::Flows(_) | Resource::Nft(Nft::Ports(_)))
+pub fn once(mut plan: Plan) -> Plan {
+    let is_of_one = |resource: &Resource| {
+        matches!(resource, Resource::Record(_) | Resource::Flows(_) | Resource::Nft(Nft::Ports(_)))
     };
     let mut shared: Vec<Change> = Vec::new();
-    let is_new = |step: &Step| {
-        if !is_shared(step.change.resource()) {
-            return true;
-        }
-        let is_new = !shared.contains(&step.change);
-        if is_new {
+    plan.retain(|step| {
+        let is_new = is_of_one(step.change.resource()) || !shared.contains(&step.change);
+        if is_new && !is_of_one(step.change.resource()) {
             shared.push(step.change.clone());
         }
         is_new
-    };
-    let mut plan = plan;
-    let mut is_new = is_new;
-    plan.retain(|step| is_new(step));
+    });
     plan
 }
 

@@ -37,11 +37,10 @@ fn protocol(number: u8) -> Option<Protocol> {
 /// What each field takes, in bytes.
 pub(super) fn field_lengths(fields: &[Field]) -> impl Iterator<Item = u32> {
     fields.iter().map(|field| match field {
-        Field::Link => 16,
+        Field::Link | Field::Address(Family::V6) => 16,
         Field::Protocol => 1,
         Field::Port => 2,
         Field::Address(Family::V4) => 4,
-        Field::Address(Family::V6) => 16,
     })
 }
 

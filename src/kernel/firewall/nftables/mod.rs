@@ -35,7 +35,7 @@ const EACH: usize = 300;
 /// As many changes as any socket holds, with an answer to each.
 const FEW: usize = 100;
 
-/// NFNL_SUBSYS_NFTABLES
+/// `NFNL_SUBSYS_NFTABLES`
 const SUBSYSTEM: u16 = 10;
 
 /// Whether the kernel has it, as far as may be asked.

@@ -2,7 +2,7 @@
 
 use std::{io, net::IpAddr};
 
-use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_core::{NLM_F_DUMP, Nla};
 use netlink_packet_netfilter::{
     NetfilterMessageInner,
     nftables::{
@@ -134,8 +134,8 @@ fn port(map: &Set, attributes: &[SetElementAttribute]) -> Option<Published> {
             SetElementAttribute::Key(DataAttribute::Value(bytes)) => low = Some(bytes.clone()),
             SetElementAttribute::KeyEnd(ends) => {
                 high = ends.first().map(|end| {
-                    let mut bytes = vec![0; netlink_packet_core::Nla::value_len(end)];
-                    netlink_packet_core::Nla::emit_value(end, &mut bytes);
+                    let mut bytes = vec![0; end.value_len()];
+                    end.emit_value(&mut bytes);
                     bytes
                 });
             }

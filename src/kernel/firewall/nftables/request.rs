@@ -1,6 +1,8 @@
 //! What is in our table as requests to the kernel (`<linux/netfilter/nf_tables.h>`).
 
-use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{
+    DefaultNla, Emitable, NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL,
+};
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterProtoFamily,
     nftables::{
@@ -31,7 +33,7 @@ const VALUE: u16 = 1;
 const LIST_ELEMENT: u16 = 1;
 const FIELD_LENGTH: u16 = 1;
 
-/// A request, and what its failure means.
+/// A request, with its flags.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) message: NfTablesMessage,
@@ -148,7 +150,6 @@ fn new_set(set: &Set, id: u32) -> NfTablesMessage {
 }
 
 fn nested(kind: u16, inner: &[DefaultNla]) -> DefaultNla {
-    use netlink_packet_core::Emitable;
     let mut bytes = vec![0; inner.buffer_len()];
     inner.emit(&mut bytes);
     DefaultNla::new(kind | NLA_F_NESTED, bytes)

@@ -134,12 +134,12 @@ impl Display for Value {
 impl Display for Set {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let name = self.name;
-        let key = dotted_by(self.key, Field::type_name);
+        let key = dotted_by(self.key, |field| field.type_name());
         match &self.data {
             DataType::None => writeln!(f, "\tset {name} {{\n\t\ttype {key}")?,
             DataType::Verdict => writeln!(f, "\tmap {name} {{\n\t\ttype {key} : verdict")?,
             DataType::Fields(data) => {
-                let data = dotted_by(data, Field::type_name);
+                let data = dotted_by(data, |field| field.type_name());
                 writeln!(f, "\tmap {name} {{\n\t\ttype {key} : {data}")?;
             }
         }
@@ -151,7 +151,7 @@ impl Display for Set {
 }
 
 impl Field {
-    fn type_name(&self) -> &'static str {
+    fn type_name(self) -> &'static str {
         match self {
             Self::Link => "ifname",
             Self::Protocol => "inet_proto",
@@ -162,7 +162,7 @@ impl Field {
     }
 
     /// Where a packet on its way to a published port has it.
-    fn of_packet(&self) -> &'static str {
+    fn of_packet(self) -> &'static str {
         match self {
             Self::Link => "iifname",
             Self::Protocol => "meta l4proto",
@@ -233,7 +233,7 @@ impl Display for Verdict {
             Self::ByIncomingLink(map) => write!(f, "iifname vmap @{}", map.name),
             Self::ByOutgoingLink(map) => write!(f, "oifname vmap @{}", map.name),
             Self::Translate(map) => {
-                let packet = dotted_by(map.key, Field::of_packet);
+                let packet = dotted_by(map.key, |field| field.of_packet());
                 let is_ipv4 = map.family() == Some(Family::V4);
                 write!(f, "dnat {} to {packet} map @{}", ip(is_ipv4), map.name)
             }
@@ -255,7 +255,7 @@ impl Set {
 }
 
 fn dotted(parts: &[impl Display]) -> String {
-    dotted_by(parts, |part| part.to_string())
+    dotted_by(parts, ToString::to_string)
 }
 
 fn dotted_by<T, S: Display>(parts: &[T], text: impl Fn(&T) -> S) -> String {
