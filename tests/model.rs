@@ -339,8 +339,8 @@ ports | sed 's/^/nft netcord:/'
 "#;
 
 fn look(lab: &Lab) -> BTreeMap<String, String> {
-    let ports = format!("ports() {{\n{NFTABLES_PORTS}}}");
-    let looked = lab.sh(&format!("NETCORD={NETCORD}\n{ports}\n{LOOK}")).exits(0).stdout;
+    let function = format!("ports() {{\n{NFTABLES_PORTS}}}");
+    let looked = lab.sh(&format!("NETCORD={NETCORD}\n{function}\n{LOOK}")).exits(0).stdout;
     let parts = looked.split('=').filter_map(|part| part.split_once('\n'));
     parts.map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
 }
