@@ -30,7 +30,8 @@ pub(crate) type Curve = (&'static str, Vec<(u16, f64)>);
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 340.0;
 const LEFT: f64 = 62.0;
-const RIGHT: f64 = 168.0;
+/// What a letter of a name takes, at the right.
+const LETTER: f64 = 6.6;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 52.0;
 /// Names at the ends of lines keep so far apart.
@@ -68,7 +69,7 @@ pub(crate) fn svg(panels: &[Panel]) -> String {
 
 fn draw(panel: &Panel, svg: &mut String) {
     let scale = Scale::of(panel);
-    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+    let (right, bottom) = (scale.right, HEIGHT - BOTTOM);
     _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"24\" font-weight=\"bold\">{}</text>", panel.title);
     for power in scale.bottom..=scale.top {
         let y = scale.y(10_f64.powi(power));
@@ -133,6 +134,8 @@ fn draw(panel: &Panel, svg: &mut String) {
 /// From values to places.
 struct Scale<'a> {
     axis: &'a Axis,
+    /// Where lines end and names begin.
+    right: f64,
     /// Powers of ten that everything is between.
     bottom: i32,
     top: i32,
@@ -143,7 +146,10 @@ impl<'a> Scale<'a> {
         let values = || panel.curves.iter().flat_map(|(_, points)| points).map(|(_, y)| *y);
         let lowest = values().fold(f64::MAX, f64::min);
         let highest = values().fold(f64::MIN_POSITIVE, f64::max);
-        let mut scale = Self { axis: &panel.x, bottom: 0, top: 1 };
+        let letters = panel.curves.iter().map(|(name, _)| name.len()).max();
+        let letters = f64::from(u8::try_from(letters.unwrap_or_default()).unwrap_or(u8::MAX));
+        let right = WIDTH - 24.0 - letters * LETTER;
+        let mut scale = Self { axis: &panel.x, right, bottom: 0, top: 1 };
         while 10_f64.powi(scale.bottom) > lowest {
             scale.bottom -= 1;
         }
@@ -164,7 +170,7 @@ impl<'a> Scale<'a> {
         };
         let [first, .., last] = self.axis.ticks[..] else { return LEFT };
         let share = (place(value) - place(first)) / (place(last) - place(first));
-        LEFT + share * (WIDTH - RIGHT - LEFT)
+        LEFT + share * (self.right - LEFT)
     }
 
     fn y(&self, value: f64) -> f64 {

@@ -8,7 +8,7 @@
 //! * [`turns`]: one endpoint more
 //! * [`growth`]: the N-th endpoint, the N-th published port
 //! * [`raw`]: attach as raw netlink, which nothing can be faster than
-//! * [`connect`]: TCP connections through a published port
+//! * [`connect`]: TCP connections from outside
 //! * [`host`], [`netns`]: a host for each contender, and the way in and out
 //! * [`measure`], [`process`]: the time of whole processes
 //! * [`verify`]: whether the work was done at all, so that nobody measures a failing program
@@ -48,7 +48,7 @@ use report::Results;
 /// Measure netcord, and others at the same work
 #[derive(Parser)]
 struct Args {
-    /// How often each operation is measured; the growths take a quarter of it at each size
+    /// How often each operation is measured; the growths take a third of it at each size
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..1000))]
     repeats: u16,
 
@@ -101,8 +101,7 @@ fn serve() -> Result<()> {
     // The floor is measured too: it is served before anything else is looked at.
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let served = Floor::serve(&words).or_else(|| connect::serve(&words));
-    served.unwrap_or_else(|| bench(&Args::parse()))
+    Floor::serve(&words).unwrap_or_else(|| bench(&Args::parse()))
 }
 
 fn bench(args: &Args) -> Result<()> {
@@ -123,7 +122,7 @@ fn bench(args: &Args) -> Result<()> {
 
 fn measure(args: &Args) -> Result<Results> {
     let repeats = if args.quick { 3 } else { args.repeats };
-    let growth_repeats = repeats.div_ceil(4).max(3);
+    let growth_repeats = repeats.div_ceil(3).max(3);
     let sizes = |all: [u16; 4]| if args.quick { all[..2].to_vec() } else { all.to_vec() };
     let wanted = |part| args.only.is_none_or(|only| only == part);
     let mut results = Results {
@@ -135,7 +134,7 @@ fn measure(args: &Args) -> Result<Results> {
     };
     if wanted(Part::Endpoint) {
         say("one endpoint ...")?;
-        results.turns = Some(one_endpoint(repeats, &mut results.missing)?);
+        results.turns = Some(one_endpoint(repeats)?);
     }
     if wanted(Part::Ports) {
         say("the N-th published port ...")?;
@@ -145,23 +144,25 @@ fn measure(args: &Args) -> Result<Results> {
     if wanted(Part::Endpoints) {
         say("the N-th endpoint ...")?;
         results.endpoints = Some(nth_endpoint(&sizes(ENDPOINTS), growth_repeats)?);
-        let why = "not measured, docker at the N-th endpoint: its endpoints are containers, and a \
-                   thousand of those measure other things";
+        let why = "the N-th endpoint, docker: not measured, as its endpoints are containers, and a \
+                   thousand of those measure other things.";
         results.missing.push(why.to_owned());
     }
     Ok(results)
 }
 
-fn one_endpoint(repeats: u16, missing: &mut Vec<String>) -> Result<turns::Turns> {
+fn one_endpoint(repeats: u16) -> Result<turns::Turns> {
     let (netcord, floor, script) = (Netcord::new(None)?, Floor::new()?, Script::new()?);
     let (cni, plain, netavark) = (Cni::new(true)?, Cni::new(false)?, Netavark::new()?);
     let mut contenders: Vec<&dyn Contender> =
         vec![&netcord, &floor, &script, &cni, &plain, &netavark];
-    let docker = if Docker::can_run()? { Some(Docker::new()?) } else { None };
-    match &docker {
-        Some(docker) => contenders.push(docker),
-        None => missing.push("not measured, docker: needs root".to_owned()),
+    if !Docker::can_run()? {
+        let mut turns = turns::all(&contenders, repeats)?;
+        turns.leave_out("docker", "needs root");
+        return Ok(turns);
     }
+    let docker = Docker::new()?;
+    contenders.push(&docker);
     turns::all(&contenders, repeats)
 }
 
@@ -184,11 +185,11 @@ fn nth_port(
         publishers.insert(1, iptables);
     }
     missing.push(
-        "not measured, netavark and docker at the N-th published port: neither publishes a port \
-         of an endpoint that is attached already"
+        "the N-th published port, netavark and docker: not measured, as neither publishes a port \
+         of an endpoint that is attached already."
             .to_owned(),
     );
-    growth::ports::measure(&publishers, sizes, repeats)
+    growth::ports::measure(&publishers, &Floor::new()?, sizes, repeats)
 }
 
 fn say(what: &str) -> Result<()> {

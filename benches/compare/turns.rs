@@ -3,7 +3,7 @@
 
 use std::{process::Command, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     connect,
@@ -35,6 +35,13 @@ pub(crate) struct Row {
 }
 
 impl Turns {
+    /// Notes that somebody did not take part, and why.
+    pub(crate) fn leave_out(&mut self, name: &'static str, why: &'static str) {
+        let row = |operation| Row { operation, name, is: "", times: Err(why) };
+        self.rows.extend(Operation::ALL.map(row));
+        self.rows.sort_by_key(|row| row.operation as usize);
+    }
+
     /// The times of an operation of a contender, if it has it.
     pub(crate) fn times(&self, operation: Operation, name: &str) -> Option<&Series> {
         self.rows
@@ -53,7 +60,7 @@ const PAIRS: [[Operation; 2]; 2] = [
 /// Endpoints that every network has from the beginning.
 const NEIGHBOURS: u16 = 1;
 
-/// Rehearses once with a look at the results, and measures.
+/// Rehearses once, and measures; looks at the results each time, outside the time.
 pub(crate) fn all(contenders: &[&dyn Contender], repeats: u16) -> Result<Turns> {
     let mut targets = Vec::new();
     for who in contenders {
@@ -87,13 +94,14 @@ fn turn(
     targets: &[Target],
     times: &mut [Vec<Duration>; Operation::ALL.len()],
 ) -> Result<()> {
-    for (pair, target) in PAIRS.iter().zip(targets) {
-        for &operation in pair {
-            if let Work::Is(_) = who.work(operation) {
-                let elapsed = who.host().within(|| time(|| who.perform(operation, target)))?;
-                times[operation as usize].push(elapsed);
-            }
-        }
+    for ([there, back], target) in PAIRS.into_iter().zip(targets) {
+        let Work::Is(_) = who.work(there) else { continue };
+        who.host().within(|| {
+            times[there as usize].push(time(|| who.perform(there, target))?);
+            look(who, there, target)?;
+            times[back as usize].push(time(|| who.perform(back, target))?);
+            verify::detached(target, usize::from(NEIGHBOURS))
+        })?;
     }
     Ok(())
 }
@@ -115,13 +123,19 @@ fn prepare(who: &dyn Contender, repeats: u16) -> Result<Vec<Target>> {
 
 fn rehearse(who: &dyn Contender, [there, back]: [Operation; 2], target: &Target) -> Result<()> {
     let Work::Is(_) = who.work(there) else { return Ok(()) };
-    let neighbours = usize::from(NEIGHBOURS);
+    ensure!(look(who, there, target).is_err(), "the look at the results sees what is not there");
     who.perform(there, target)?;
-    verify::attached(target, neighbours, who.ends_without_ipv6())
-        .with_context(|| format!("after {}", there.name()))?;
-    if there == Operation::AttachPublish {
-        connect::answers(target, PORT).context("the published port")?;
-    }
+    look(who, there, target).with_context(|| format!("after {}", there.name()))?;
     who.perform(back, target)?;
-    verify::detached(target, neighbours).with_context(|| format!("after {}", back.name()))
+    verify::detached(target, usize::from(NEIGHBOURS))
+        .with_context(|| format!("after {}", back.name()))
+}
+
+/// Fails unless the target is attached, and reached by its port where it has one.
+fn look(who: &dyn Contender, done: Operation, target: &Target) -> Result<()> {
+    verify::attached(target, usize::from(NEIGHBOURS), who.ends_without_ipv6())?;
+    if done == Operation::AttachPublish {
+        connect::latencies(target, Some(PORT), 1).context("the published port")?;
+    }
+    Ok(())
 }

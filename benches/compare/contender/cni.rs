@@ -93,7 +93,7 @@ impl Contender for Cni {
                 Work::Is("`bridge` ADD, then `portmap` ADD with its result, as a runtime does.")
             }
             (Operation::DetachPublished, true) => Work::Is("`portmap` DEL, then `bridge` DEL."),
-            (_, false) => Work::No("as above"),
+            (_, false) => Work::No("nothing new"),
         }
     }
 

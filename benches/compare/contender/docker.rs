@@ -74,7 +74,7 @@ impl Contender for Docker {
             ),
             Operation::Detach => Work::Is("`docker network disconnect lab0 CONTAINER`."),
             Operation::AttachPublish | Operation::DetachPublished => {
-                Work::No("docker publishes no port of a running container")
+                Work::No("never of a running one")
             }
         }
     }

@@ -65,9 +65,7 @@ impl Contender for Floor {
                 "one process with one message that deletes the host end, nearly all of it the \
                  kernel's own wait.",
             ),
-            Operation::AttachPublish | Operation::DetachPublished => {
-                Work::No("the floor is of links only")
-            }
+            Operation::AttachPublish | Operation::DetachPublished => Work::No("links only"),
         }
     }
 

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 
 use super::Line;
 use crate::{
-    connect::{self, Listener},
-    contender::{Operation, Publisher},
+    connect::latencies,
+    contender::{Contender, Operation, Publisher},
     host::Target,
     measure::time,
 };
@@ -37,11 +37,16 @@ struct Stand<'a> {
     who: &'a dyn Publisher,
     target: Target,
     crowd: Target,
-    listener: Listener,
 }
 
-/// Fills the hosts step by step, and publishes one more at each, in turns.
-pub(crate) fn measure(publishers: &[&dyn Publisher], sizes: &[u16], repeats: u16) -> Result<Ports> {
+/// Fills the hosts step by step, and publishes one more at each, in turns; `plain` is a host without
+/// any rule.
+pub(crate) fn measure(
+    publishers: &[&dyn Publisher],
+    plain: &dyn Contender,
+    sizes: &[u16],
+    repeats: u16,
+) -> Result<Ports> {
     let lines = || publishers.iter().map(|who| Line::new(who.publisher())).collect::<Vec<_>>();
     let mut all = Ports {
         sizes: sizes.to_vec(),
@@ -50,6 +55,11 @@ pub(crate) fn measure(publishers: &[&dyn Publisher], sizes: &[u16], repeats: u16
         is: publishers.iter().map(|who| (who.publisher(), who.publish_is())).collect(),
     };
     let mut direct = Line::new(DIRECT);
+    let straight_to = &plain.host().within(|| {
+        let targets = plain.targets(0, 1)?;
+        plain.perform(Operation::Attach, &targets[0])?;
+        Ok(targets)
+    })?[0];
     let stands: Vec<_> = publishers.iter().map(|who| prepare(*who)).collect::<Result<_>>()?;
     let mut there = FIRST_PORT;
     for &size in sizes {
@@ -69,9 +79,7 @@ pub(crate) fn measure(publishers: &[&dyn Publisher], sizes: &[u16], repeats: u16
                         .with_context(|| format!("{}, {size} ports", line.name))?;
                 }
             }
-            if let Some(Stand { who, target, .. }) = stands.last() {
-                straight.extend(who.host().within(|| connect::direct(target, CONNECTIONS))?);
-            }
+            straight.extend(plain.host().within(|| latencies(straight_to, None, CONNECTIONS))?);
         }
         for (place, (publish, connect)) in times.into_iter().enumerate() {
             all.connect[place].stopped.clone_from(&all.publish[place].stopped);
@@ -81,7 +89,6 @@ pub(crate) fn measure(publishers: &[&dyn Publisher], sizes: &[u16], repeats: u16
         direct.add(size, straight)?;
         there = port;
     }
-    drop(stands.into_iter().map(|stand| stand.listener).collect::<Vec<_>>());
     all.connect.push(direct);
     Ok(all)
 }
@@ -93,11 +100,10 @@ fn prepare(who: &dyn Publisher) -> Result<Stand<'_>> {
             .map_err(|_| anyhow::anyhow!("two targets expected"))?;
         who.crowd(std::slice::from_ref(&crowd))?;
         who.perform(Operation::Attach, &target)?;
-        let listener = Listener::start(&target)?;
         who.publish(&target, FIRST_PORT)?;
-        connect::latencies(FIRST_PORT, 1)?;
+        latencies(&target, Some(FIRST_PORT), 1)?;
         who.unpublish(&target, FIRST_PORT)?;
-        Ok(Stand { who, target, crowd, listener })
+        Ok(Stand { who, target, crowd })
     })
 }
 
@@ -118,7 +124,7 @@ fn turn(
 ) -> Result<()> {
     who.host().within(|| {
         publish.push(time(|| who.publish(target, port))?);
-        connect.extend(connect::latencies(port, CONNECTIONS)?);
+        connect.extend(latencies(target, Some(port), CONNECTIONS)?);
         who.unpublish(target, port)
     })
 }

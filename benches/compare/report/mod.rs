@@ -158,7 +158,10 @@ fn notes(results: &Results) -> Vec<String> {
     let mut notes = results.missing.clone();
     for line in results.ports.iter().flat_map(|ports| &ports.publish) {
         if let Some(why) = &line.stopped {
-            notes.push(format!("not measured, {}: {why}", line.name));
+            notes.push(format!(
+                "the N-th published port, {}: not measured further: {why}",
+                line.name
+            ));
         }
     }
     notes
