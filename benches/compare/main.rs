@@ -56,7 +56,7 @@ struct Args {
     #[arg(long, conflicts_with_all = ["write", "repeats"])]
     quick: bool,
 
-    /// Write the results to bench/
+    /// Write the results to bench/ and their sum to README.md
     #[arg(long, conflicts_with = "only")]
     write: bool,
 

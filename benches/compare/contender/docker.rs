@@ -2,9 +2,9 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{MetadataExt, symlink},
     path::{Path, PathBuf},
-    process::{self, Child, Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -49,7 +49,9 @@ impl Docker {
     /// Starts the daemon, and a container that sleeps, without a network.
     pub(crate) fn new() -> Result<Self> {
         let host = Host::fresh()?;
-        let cgroup = format!("netcord-bench-{}", process::id());
+        // Control groups are the machine's, where process IDs of here mean nothing.
+        let number = fs::metadata("/proc/self/ns/net")?.ino();
+        let cgroup = format!("netcord-bench-{number}");
         let daemon = host.within(|| start(&cgroup))?;
         let docker = Self { host, daemon, cgroup };
         docker.host.within(prepare)?;

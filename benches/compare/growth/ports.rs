@@ -55,11 +55,11 @@ pub(crate) fn measure(
         is: publishers.iter().map(|who| (who.publisher(), who.publish_is())).collect(),
     };
     let mut direct = Line::new(DIRECT);
-    let straight_to = &plain.host().within(|| {
-        let targets = plain.targets(0, 1)?;
-        plain.perform(Operation::Attach, &targets[0])?;
-        Ok(targets)
-    })?[0];
+    let straight_to = plain.host().within(|| {
+        let target = plain.targets(0, 1)?.remove(0);
+        plain.perform(Operation::Attach, &target)?;
+        Ok(target)
+    })?;
     let stands: Vec<_> = publishers.iter().map(|who| prepare(*who)).collect::<Result<_>>()?;
     let mut there = FIRST_PORT;
     for &size in sizes {
@@ -79,7 +79,7 @@ pub(crate) fn measure(
                         .with_context(|| format!("{}, {size} ports", line.name))?;
                 }
             }
-            straight.extend(plain.host().within(|| latencies(straight_to, None, CONNECTIONS))?);
+            straight.extend(plain.host().within(|| latencies(&straight_to, None, CONNECTIONS))?);
         }
         for (place, (publish, connect)) in times.into_iter().enumerate() {
             all.connect[place].stopped.clone_from(&all.publish[place].stopped);
@@ -96,8 +96,8 @@ pub(crate) fn measure(
 /// Attaches both targets and tries the first port.
 fn prepare(who: &dyn Publisher) -> Result<Stand<'_>> {
     who.host().within(|| {
-        let [crowd, target] = <[Target; 2]>::try_from(who.targets(0, 2)?)
-            .map_err(|_| anyhow::anyhow!("two targets expected"))?;
+        let crowd = who.targets(0, 1)?.remove(0);
+        let target = who.targets(1, 1)?.remove(0);
         who.crowd(std::slice::from_ref(&crowd))?;
         who.perform(Operation::Attach, &target)?;
         who.publish(&target, FIRST_PORT)?;

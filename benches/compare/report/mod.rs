@@ -2,10 +2,12 @@
 //!
 //! * [`aims`]: what is aimed at, met or not
 //! * [`machine`]: what it ran on
+//! * [`readme`]: the few figures that the README shows
 //! * [`tables`]: the tables
 
 mod aims;
 mod machine;
+mod readme;
 mod tables;
 
 use std::{fmt::Write as _, fs, path::Path};
@@ -52,7 +54,7 @@ pub(crate) fn text(results: &Results) -> String {
     text
 }
 
-/// Writes `bench/RESULTS.md` and the pictures.
+/// Writes `bench/RESULTS.md`, the pictures, and the figures of the README.
 pub(crate) fn write(results: &Results) -> Result<()> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench");
     fs::create_dir_all(&directory)?;
@@ -61,6 +63,9 @@ pub(crate) fn write(results: &Results) -> Result<()> {
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
     };
     put("RESULTS.md", markdown(results)?)?;
+    if let Some(turns) = &results.turns {
+        readme::write(turns)?;
+    }
     if let Some(endpoints) = &results.endpoints {
         put("endpoints.svg", chart::svg(&[of_endpoints(endpoints)]))?;
     }

@@ -1,30 +1,26 @@
 //! The program of this repository.
 
+mod repeat;
+
 use std::{
     env,
     ffi::OsString,
-    fs,
-    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 
 use super::{Contender, Operation, PORT, Publisher, TARGET_PORT, Work};
 use crate::{
     host::{Host, NETWORK, SUBNET, Target},
-    process::{run, run_with, words},
+    process::run,
 };
 
 /// Ports that one command publishes where a crowd of them is made.
 const CHUNK: usize = 200;
 /// Ports by commands are given up on after so long.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Where netcord keeps its records.
-const RECORDS: &str = "/run/netcord";
 
 /// netcord, with its own choice of firewall or with a given one.
 pub(crate) struct Netcord {
@@ -158,8 +154,8 @@ impl Publisher for Netcord {
         match ports {
             [first, more @ ..] if more.len() > CHUNK && self.uses_iptables()? => {
                 self.publish_all(target, &[*first])?;
-                repeat_rule(*first, more)?;
-                repeat_record(*first, more)
+                repeat::rule(*first, more)?;
+                repeat::record(*first, more)
             }
             _ => self.publish_all(target, ports),
         }
@@ -168,77 +164,4 @@ impl Publisher for Netcord {
 
 fn program() -> OsString {
     env::var_os("NETCORD_BENCH_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_netcord").into())
-}
-
-/// Makes the rules of more ports, after the model of one that netcord published.
-fn repeat_rule(model: u16, ports: &[u16]) -> Result<()> {
-    let model = model.to_string();
-    let there = words("iptables-save -t nat")?;
-    let rules: Vec<_> = there.lines().filter(|line| line.contains(&model)).collect();
-    ensure!(!rules.is_empty(), "netcord made no rule for port {model}");
-    let more: String = ports
-        .iter()
-        .flat_map(|port| rules.iter().map(|rule| rule.replace(&model, &port.to_string()) + "\n"))
-        .collect();
-    let restore = format!("*nat\n{more}COMMIT\n");
-    run_with(Command::new("iptables-restore").arg("--noflush"), &restore).map(drop)
-}
-
-/// Writes more ports into the record, after the model of one that netcord published.
-fn repeat_record(model: u16, ports: &[u16]) -> Result<()> {
-    let model = model.to_string();
-    let mut changed = false;
-    for file in records()? {
-        let text = fs::read_to_string(&file)?;
-        if !text.contains(&model) {
-            continue;
-        }
-        let mut record: Value = serde_json::from_str(&text)
-            .with_context(|| format!("{} is no JSON", file.display()))?;
-        changed |= repeat_element(&mut record, &model, ports)?;
-        fs::write(&file, serde_json::to_vec(&record)?)?;
-    }
-    ensure!(changed, "netcord has no record of port {model}");
-    Ok(())
-}
-
-/// Repeats the innermost element of an array that tells of the model.
-fn repeat_element(value: &mut Value, model: &str, ports: &[u16]) -> Result<bool> {
-    match value {
-        Value::Array(all) => {
-            for inner in all.iter_mut() {
-                if repeat_element(inner, model, ports)? {
-                    return Ok(true);
-                }
-            }
-            let Some(found) = all.iter().map(Value::to_string).find(|text| text.contains(model))
-            else {
-                return Ok(false);
-            };
-            for port in ports {
-                all.push(serde_json::from_str(&found.replace(model, &port.to_string()))?);
-            }
-            Ok(true)
-        }
-        Value::Object(fields) => {
-            for inner in fields.values_mut() {
-                if repeat_element(inner, model, ports)? {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        }
-        _ => Ok(false),
-    }
-}
-
-fn records() -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for host in fs::read_dir(RECORDS)? {
-        for file in fs::read_dir(host?.path())? {
-            files.push(file?.path());
-        }
-    }
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
-    Ok(files)
 }
