@@ -1,4 +1,4 @@
-//! The way into a throwaway host: fresh user, network and mount namespaces, also for root.
+//! The way into a throwaway host: fresh network and mount namespaces, and fresh users.
 
 use std::{fmt, fs, os::unix::process::CommandExt, path::Path, process::Command, str::FromStr};
 
@@ -37,11 +37,16 @@ impl FromStr for Namespaces {
     }
 }
 
-/// Becomes the same program with the same arguments in fresh namespaces; returns only if it fails.
-pub(crate) fn enter() -> Result<()> {
+/// What [`enter`] takes for a host with users of its own, which needs no root.
+pub(crate) const OWN_USERS: &[&str] = &["--user", "--map-root-user"];
+
+/// Becomes the same program with the same arguments in fresh namespaces: network, mounts, and what
+/// else `unshare` is told; returns only if it fails.
+pub(crate) fn enter(unshare: &[&str]) -> Result<()> {
     let outside = Namespaces::of_this_process()?;
     let error = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "--mount", "--"])
+        .args(unshare)
+        .args(["--net", "--mount", "--"])
         .arg(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
         .arg(format!("--outside={outside}"))

@@ -74,7 +74,7 @@ fn serve() -> Result<()> {
         return probe::echo();
     }
     let args = Args::parse();
-    let Some(outside) = &args.outside else { return throwaway::enter() };
+    let Some(outside) = &args.outside else { return throwaway::enter(throwaway::OWN_USERS) };
     throwaway::refuse_to_stay(outside)?;
     sh(SET_UP)?;
     let own = env::current_exe()?;

@@ -1,4 +1,4 @@
-//! The floor: what an attach costs if nothing is done but to ask the kernel for it.
+//! As little as the kernel lets anyone do for an attach: the floor, which nothing can be below.
 //!
 //! One process, blocking sockets, no runtime, no reads, no record. A veth made here and moved
 //! would take 15 ms more, so it is born in place: one message gives both ends all they can have
@@ -33,25 +33,25 @@ use rtnetlink::{
     sys::{Socket, protocols::NETLINK_ROUTE},
 };
 
-const HOST_END: &str = "floor0";
 const PEER: &str = "eth0";
 const LOOPBACK_INDEX: u32 = 1;
 const MTU: u32 = 1500;
 
-/// Attaches a namespace of `/run/netns` to a bridge: address as `IP/LEN`.
+/// Attaches a namespace of `/run/netns` to a bridge; this program is in that namespace then.
 ///
-/// Equivalent to `ip link add floor0 up master BRIDGE mtu 1500 address MAC type veth peer name
-/// eth0 netns NETNS mtu 1500 address MAC`, and, in NETNS, `ip link set lo up`, `ip link set eth0
+/// Equivalent to `ip link add v-TARGET up master BRIDGE mtu 1500 address MAC type veth peer name
+/// eth0 netns TARGET mtu 1500 address MAC`, and, in TARGET, `ip link set lo up`, `ip link set eth0
 /// up`, `ip addr add IP/LEN dev eth0`, `ip route add default via GATEWAY`.
 #[expect(clippy::disallowed_methods, reason = "the floor has nothing of netcord's own in it")]
-pub(crate) fn attach(bridge: &str, target: &str, address: &str, gateway: &str) -> Result<()> {
-    let (ip, length) = address.split_once('/').context("an address is IP/LEN")?;
-    let (ip, length): (Ipv4Addr, u8) = (ip.parse()?, length.parse()?);
-    let gateway: Ipv4Addr = gateway.parse()?;
-
+pub(crate) fn attach(
+    bridge: &str,
+    target: &str,
+    (ip, length): (Ipv4Addr, u8),
+    gateway: Ipv4Addr,
+) -> Result<()> {
     let netns = File::open(format!("/run/netns/{target}"))?;
     let host = Socket::new(NETLINK_ROUTE)?;
-    let veth = veth(if_nametoindex(bridge)?, netns.as_raw_fd(), ip);
+    let veth = veth(if_nametoindex(bridge)?, &host_end(target), netns.as_raw_fd(), ip);
     send(&host, [(veth, NLM_F_CREATE | NLM_F_EXCL)]).context("the veth")?;
 
     setns(&netns, CloneFlags::CLONE_NEWNET)?;
@@ -68,14 +68,18 @@ pub(crate) fn attach(bridge: &str, target: &str, address: &str, gateway: &str) -
 
 /// Detaches it: the peer goes with the host end.
 ///
-/// Equivalent to `ip link del floor0`.
-pub(crate) fn detach() -> Result<()> {
+/// Equivalent to `ip link del v-TARGET`.
+pub(crate) fn detach(target: &str) -> Result<()> {
     let mut link = LinkMessage::default();
-    link.attributes = vec![LinkAttribute::IfName(HOST_END.to_owned())];
+    link.attributes = vec![LinkAttribute::IfName(host_end(target))];
     send(&Socket::new(NETLINK_ROUTE)?, [(RouteNetlinkMessage::DelLink(link), 0)])
 }
 
-fn veth(bridge: u32, netns: RawFd, ip: Ipv4Addr) -> RouteNetlinkMessage {
+fn host_end(target: &str) -> String {
+    format!("v-{target}")
+}
+
+fn veth(bridge: u32, name: &str, netns: RawFd, ip: Ipv4Addr) -> RouteNetlinkMessage {
     let [a, b, c, d] = ip.octets();
     let mut peer = LinkMessage::default();
     peer.attributes = vec![
@@ -88,7 +92,7 @@ fn veth(bridge: u32, netns: RawFd, ip: Ipv4Addr) -> RouteNetlinkMessage {
     link.header.flags = LinkFlags::Up;
     link.header.change_mask = LinkFlags::Up;
     link.attributes = vec![
-        LinkAttribute::IfName(HOST_END.to_owned()),
+        LinkAttribute::IfName(name.to_owned()),
         LinkAttribute::Controller(bridge),
         LinkAttribute::Mtu(MTU),
         LinkAttribute::Address(vec![0xfe, 0x42, a, b, c, d]),

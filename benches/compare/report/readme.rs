@@ -1,0 +1,61 @@
+//! The few figures that the README shows, so that they are those of the last run.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use anyhow::{Context, Result};
+
+use crate::{contender::Operation, turns::Turns};
+
+/// What the figures are between.
+const BEGIN: &str = "<!-- written by ./x bench --write -->\n";
+const END: &str = "<!-- end -->\n";
+
+const OPERATIONS: [Operation; 3] = [Operation::Attach, Operation::AttachPublish, Operation::Detach];
+
+/// The contenders that the README names, with what they are to a reader who knows none.
+const WHO: [(&str, &str); 6] = [
+    ("netcord", "netcord"),
+    ("floor", "the kernel's floor (raw netlink)"),
+    ("script", "the manual steps as a script"),
+    ("CNI", "CNI `bridge` + `host-local`, `portmap`"),
+    ("netavark", "netavark (podman's)"),
+    ("docker", "`docker network connect`"),
+];
+
+/// Writes them into the README.
+pub(super) fn write(turns: &Turns) -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let text = fs::read_to_string(&file)?;
+    let (before, rest) = text.split_once(BEGIN).context("the README has no place for figures")?;
+    let (_, after) = rest.split_once(END).context("the README's place for figures has no end")?;
+    fs::write(&file, format!("{before}{BEGIN}{}{END}{after}", table(turns)))?;
+    Ok(())
+}
+
+/// Times of netcord, and how many times that the others take.
+fn table(turns: &Turns) -> String {
+    let mut table = "| |".to_owned();
+    for operation in OPERATIONS {
+        _ = write!(table, " {} |", operation.name());
+    }
+    table.push_str("\n| --- | --: | --: | --: |\n");
+    for (name, what) in WHO {
+        _ = write!(table, "| {what} |");
+        for operation in OPERATIONS {
+            _ = write!(table, " {} |", cell(turns, operation, name));
+        }
+        table.push('\n');
+    }
+    table
+}
+
+fn cell(turns: &Turns, operation: Operation, name: &str) -> String {
+    let (own, other) = (turns.times(operation, "netcord"), turns.times(operation, name));
+    match own.zip(other) {
+        Some((own, _)) if name == "netcord" => {
+            format!("{:.1} ms", own.median().as_secs_f64() * 1e3)
+        }
+        Some((own, other)) => format!("{:.1} x", other.ratio(own)),
+        None => "-".to_owned(),
+    }
+}
