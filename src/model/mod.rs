@@ -14,7 +14,7 @@ mod target;
 use std::fmt;
 
 pub use belongings::{Belongings, Hop, HostAddress, HostRoute, Lifetime, Neighbour, PolicyRule};
-pub use endpoint::{Endpoint, Route, client_mac, host_name, next_ifname};
+pub use endpoint::{Endpoint, Outline, Route, client_mac, host_name, next_ifname};
 pub use lease::{Keeper, Lease};
 pub use mac::Mac;
 pub use name::{LinkName, NetnsName};
