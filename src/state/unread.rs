@@ -150,7 +150,7 @@ mod tests {
 
     fn file(endpoints: &[Endpoint], tail: &str) -> Lines {
         let lines = endpoints.iter().map(|e| serde_json::to_string(e).unwrap() + "\n");
-        Lines::from_iter(["{}\n".to_owned()].into_iter().chain(lines).chain([tail.to_owned()]))
+        ["{}\n".to_owned()].into_iter().chain(lines).chain([tail.to_owned()]).collect()
     }
 
     #[test]
