@@ -33,8 +33,11 @@ impl Host<'_, '_> {
     /// Adds to the records what was not asked for.
     pub(super) async fn complete(&self, state: &mut State) -> Result<()> {
         if state.is_partial() {
+            let told = state.warnings().len();
             state.complete();
-            self.tell(state);
+            for warning in &state.warnings()[told..] {
+                self.output.warn(warning);
+            }
             self.rebuild(state).await?;
         }
         Ok(())

@@ -216,12 +216,14 @@ impl State {
         Ok(inverses)
     }
 
-    /// Whether a change needs nothing of what was not read: so it is with a new endpoint, and one
-    /// that was asked for.
+    /// Whether a change needs nothing of what was not read: so it is with a new endpoint, which is
+    /// one more line, and one that was asked for.
     fn is_of_what_was_read(&self, change: &Change) -> bool {
         let Resource::Record(record) = change.resource() else { return true };
         match (change, record) {
-            (Change::Create(_), Record::Endpoint { network, endpoint }) => {
+            (Change::Create(_), Record::Endpoint { network, endpoint })
+                if self.whole.contains(&self.network_path(network)) =>
+            {
                 self.others(network).all(|o| o.host_ifname != endpoint.host_ifname.as_str())
             }
             _ => record.network().is_none_or(|name| !self.unread.contains_key(name)),
