@@ -7,7 +7,7 @@ use clap_complete::CompletionCandidate;
 use crate::{
     engine,
     kernel::{Kernel, LinkKind},
-    state::State,
+    state::{State, Wanted},
 };
 
 /// Who waits at a prompt does not wait for an engine that is slow.
@@ -46,7 +46,7 @@ fn run<F: Future<Output = BTreeSet<String>>>(names: impl FnOnce() -> F) -> BTree
 
 async fn network_names() -> BTreeSet<String> {
     let Ok(kernel) = Kernel::open() else { return BTreeSet::new() };
-    let mut names: BTreeSet<String> = State::read(kernel.cookie())
+    let mut names: BTreeSet<String> = State::read(kernel.cookie(), Wanted::Of(&[]))
         .map(|state| state.networks().keys().map(ToString::to_string).collect())
         .unwrap_or_default();
     let links = kernel.links().await.unwrap_or_default();

@@ -23,9 +23,11 @@ struct Counts {
     opens: usize,
     /// Bytes written to records.
     recorded: usize,
+    /// Bytes read of records.
+    recalled: usize,
 }
 
-const CALLS: &str = "trace=sendto,sendmsg,execve,openat,write";
+const CALLS: &str = "trace=sendto,sendmsg,execve,openat,read,write";
 
 /// Where the dynamic linker and the C library look, and what they read.
 const LIBRARIES: [&str; 4] = ["/etc/ld.so", "/lib/", "/usr/lib", "/proc/self/maps"];
@@ -60,9 +62,10 @@ fn count(lab: &Lab, words: &str) -> Counts {
             "openat" if !LIBRARIES.iter().any(|l| arguments.contains(&format!("\"{l}"))) => {
                 counts.opens += 1;
             }
-            "write" if arguments.contains("/run/netcord/") => {
-                let written = arguments.rsplit_once("= ").and_then(|(_, n)| n.parse().ok());
-                counts.recorded += written.unwrap_or(0_usize);
+            "read" | "write" if arguments.contains("</run/netcord/") => {
+                let bytes = arguments.rsplit_once("= ").and_then(|(_, n)| n.parse().ok());
+                let sum = if name == "read" { &mut counts.recalled } else { &mut counts.recorded };
+                *sum += bytes.unwrap_or(0_usize);
             }
             _ => {}
         }
@@ -126,19 +129,30 @@ fn with_endpoints(n: usize) -> Lab {
     lab
 }
 
-/// Calls that a verb makes do not depend on who else is there. What it writes does: the record of
-/// the network is one file.
+/// The size of the record of `lab0`.
+fn size_of_record(lab: &Lab) -> usize {
+    lab.sh("cat /run/netcord/*/network-lab0.json | wc -c").ok().trim().parse().unwrap()
+}
+
+/// What an attach does and writes does not depend on who else is there: it adds a line to the
+/// record, and reads it once. A detach writes the record anew.
 #[test]
 fn an_attach_costs_the_same_however_many_there_are() {
     let mut found = BTreeMap::new();
     for n in [1, 50, 500] {
         let lab = with_endpoints(n);
+        let before = size_of_record(&lab);
         let mut attach = count(&lab, "attach lab0 one");
-        let each = attach.recorded / (n + 1);
-        assert!(each < 700, "{n} endpoints: {} bytes written, {each} each", attach.recorded);
-        attach.recorded = 0;
+        let after = size_of_record(&lab);
+        assert_eq!(attach.recorded, after - before, "{n} endpoints: one line");
+        assert_eq!(attach.recalled, before, "{n} endpoints: read once");
+        assert!(attach.recorded < 350, "{n} endpoints: {} bytes", attach.recorded);
+        // Addresses have more or fewer digits.
+        assert!(before < 300 + 350 * n, "{n} endpoints: {before} bytes");
+        (attach.recorded, attach.recalled) = (0, 0);
         let mut detach = count(&lab, "detach lab0 one");
-        detach.recorded = 0;
+        assert_eq!((detach.recorded, size_of_record(&lab)), (before, before), "{n} endpoints");
+        (detach.recorded, detach.recalled) = (0, 0);
         found.insert(n, (attach, detach));
     }
     assert_eq!(found[&1], found[&50]);
@@ -150,8 +164,7 @@ fn an_attach_costs_the_same_however_many_there_are() {
 fn many_endpoints_share_a_deletion_and_a_record() {
     let lab = with_endpoints(50);
     let all: Vec<_> = (1..=50).map(|i| format!("n{i}")).collect();
-    let before = lab.sh("cat /run/netcord/*/network-lab0.json | wc -c").ok();
-    let whole: usize = before.trim().parse().unwrap();
+    let whole = size_of_record(&lab);
     let detach = count(&lab, &format!("detach lab0 {}", all.join(" ")));
     assert!(detach.recorded < whole / 10, "one write, of an empty network: {detach:?}");
     let attach = count(&lab, &format!("attach lab0 {}", all.join(" ")));

@@ -83,6 +83,43 @@ fn broken_records_are_ignored_and_made_anew() {
 }
 
 #[test]
+fn a_line_that_a_kill_cut_short_never_was() {
+    let lab = Lab::new();
+    lab.netns(&["web", "db"]);
+    lab.netcord("bridge lab0").ok();
+    lab.netcord("attach lab0 web").ok();
+    lab.sh("printf '{\"target\":\"db\",\"netns\"' >> $(ls /run/netcord/*/network-lab0.json)").ok();
+    let listed = lab.netcord("ps").exits(0);
+    assert!(listed.stdout.contains("web") && !listed.stdout.contains("db"), "{}", listed.stdout);
+    assert_eq!(listed.stderr, "");
+    let run = lab.netcord("attach lab0 db").exits(0);
+    assert_eq!((run.stdout.trim(), run.stderr.as_str()), ("172.17.0.3", ""));
+    let ends = "grep -o '^{\"[a-z]*\"\\|}$' /run/netcord/*/network-lab0.json | paste -sd ' '";
+    let line = r#"{"target" }"#;
+    assert_eq!(lab.sh(ends).ok(), format!(r#"{{"schema" }} {line} {line}"#));
+}
+
+/// An attach reads of others only the beginning of their lines; whoever needs the rest says that it
+/// makes no sense, and makes the record anew.
+#[test]
+fn a_line_that_makes_no_sense_keeps_nobody_from_attaching() {
+    let lab = Lab::new();
+    lab.netns(&["web", "db", "app"]);
+    lab.netcord("bridge lab0").ok();
+    lab.netcord("attach lab0 web db").ok();
+    // A record that was made anew does not know who raised the loopback.
+    let snapshot = || lab.snapshot().without(|line| line.starts_with("in app"));
+    let whole = snapshot();
+    for damage in ["s/\"gateways\":/\"gate\":/", "s/\"cookie\":/\"cook\":/"] {
+        lab.sh(&format!("sed -i '2{damage}' $(ls /run/netcord/*/network-lab0.json)")).ok();
+        assert_eq!(lab.netcord("attach lab0 app").ok(), "172.17.0.4", "{damage}");
+        lab.netcord("detach lab0 app").ok();
+        assert_eq!(lab.netcord("attach lab0 web").exits(0).stderr, "", "{damage}: made anew");
+        whole.assert_same(&snapshot(), damage);
+    }
+}
+
+#[test]
 fn a_record_of_a_newer_netcord_or_of_absurd_size_is_refused() {
     let lab = Lab::new();
     lab.netcord("bridge lab0").ok();

@@ -396,6 +396,16 @@ pub(super) async fn set_alias(rtnl: &Rtnl, name: &LinkName, alias: &str) -> Resu
     set(rtnl, message).await.with_context(|| format!("cannot set the alias of `{name}`"))
 }
 
+/// The same, of a link that has none, as it was just made: it is not read. To read a new port lets
+/// the bridge learn at once that it has no carrier, for which it goes through all its ports.
+pub(super) async fn set_first_alias(rtnl: &Rtnl, name: &LinkName, alias: &str) -> Result<bool> {
+    let message = message([
+        LinkAttribute::IfName(name.to_string()),
+        LinkAttribute::IfAlias(alias.to_owned()),
+    ]);
+    set(rtnl, message).await.with_context(|| format!("cannot set the alias of `{name}`"))
+}
+
 /// Equivalent to `ip link set dev NAME type bridge_slave FLAG on|off`.
 pub(super) async fn set_port(
     rtnl: &Rtnl,

@@ -54,6 +54,8 @@ pub struct Kernel {
     rtnl: Rtnl,
     cookie: u64,
     targets: BTreeMap<NetnsName, Netns>,
+    /// The host's links that were made here: they are as they were made.
+    made: BTreeSet<LinkName>,
 }
 
 /// What applying a change came to.
@@ -89,7 +91,7 @@ impl Kernel {
         let cookie = netns::cookie_here().context(
             "cannot tell this network namespace from others: Linux 5.14 or newer is needed",
         )?;
-        Ok(Self { rtnl, cookie, targets: BTreeMap::new() })
+        Ok(Self { rtnl, cookie, targets: BTreeMap::new(), made: BTreeSet::new() })
     }
 
     /// Opens all sockets anew: one that failed to send once stays closed, and undoing needs it.
@@ -139,13 +141,20 @@ impl Kernel {
                 link::create_bridge(&self.rtnl, name, *mac, *mtu).await?
             }
             Resource::Veth(veth) => {
-                link::create_veth(&self.rtnl, self.known(&veth.netns)?, veth).await?
+                let is_new = link::create_veth(&self.rtnl, self.known(&veth.netns)?, veth).await?;
+                if is_new {
+                    self.made.insert(veth.host.clone());
+                }
+                is_new
             }
             Resource::Macvlan(macvlan) => {
                 let inside = macvlan.netns.as_ref().map(|name| self.known(name)).transpose()?;
                 macvlan::create(&self.rtnl, inside, macvlan).await?
             }
             Resource::Vlan { name, vlan } => macvlan::create_vlan(&self.rtnl, name, vlan).await?,
+            Resource::Alias { netns: None, link, alias } if self.made.remove(link) => {
+                link::set_first_alias(&self.rtnl, link, alias).await?
+            }
             Resource::Alias { netns, link, alias } => {
                 link::set_alias(self.at(netns)?, link, alias).await?
             }
@@ -324,15 +333,11 @@ impl Kernel {
     }
 
     /// Which of these links of the host are gone. Those that `/proc` does not tell of are looked
-    /// up: a directory's names cost a tenth of a dump of all links.
-    pub async fn gone<'n>(
-        &self,
-        names: impl IntoIterator<Item = &'n LinkName>,
-    ) -> Result<HashSet<&'n LinkName>> {
-        let there = sysctl::links()?;
+    /// up.
+    pub async fn gone<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<HashSet<&'n str>> {
         let mut gone = HashSet::new();
-        for name in names {
-            if !there.contains(name.as_str()) && self.link(name.as_str()).await?.is_none() {
+        for name in sysctl::missing_links(names)? {
+            if self.link(name).await?.is_none() {
                 gone.insert(name);
             }
         }

@@ -1,16 +1,25 @@
 //! Values below `/proc/sys/net`. That directory shows the namespace of the thread that looks, and
 //! it is the host's own procfs, whatever a container has mounted.
 
-use std::{collections::HashSet, fs, io, path::PathBuf};
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 
 use crate::plan::{ACCEPT_DAD, Switch};
 
+/// A value is told in one read, and fills a page at the most.
+const VALUE_MAX: usize = 4096;
+
 /// Reads a value; `None` if the kernel has no such thing (IPv6 may be absent).
 pub(super) fn read(key: &str) -> Result<Option<String>> {
-    match fs::read_to_string(path(key)) {
-        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+    match File::open(path(key)).and_then(|file| value_of(&file)) {
+        Ok(value) => Ok(Some(value)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).with_context(|| format!("cannot read sysctl {key}")),
     }
@@ -20,26 +29,49 @@ pub(super) fn read(key: &str) -> Result<Option<String>> {
 /// to `sysctl -w KEY=VALUE`.
 ///
 /// A value that is not there cannot be wrong: where the kernel has no IPv6, its switches are all
-/// off.
+/// off. The file is opened once: the way to it is past those of all namespaces, of the same name.
 pub(super) fn write(key: &str, value: &str) -> Result<Option<String>> {
-    match read(key)? {
-        Some(former) if former != value => {
-            fs::write(path(key), value)
-                .with_context(|| format!("cannot set sysctl {key} to {value}"))?;
-            Ok(Some(former))
-        }
-        _ => Ok(None),
+    let cannot = || format!("cannot set sysctl {key} to {value}");
+    let file = match File::options().read(true).write(true).open(path(key)) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // What may not be written may be so already.
+        Err(_) if read(key)?.is_none_or(|former| former == value) => return Ok(None),
+        Err(e) => return Err(e).with_context(cannot),
+    };
+    let former = value_of(&file).with_context(|| format!("cannot read sysctl {key}"))?;
+    if former == value {
+        return Ok(None);
     }
+    // From the beginning: the kernel takes no value behind another.
+    file.write_all_at(value.as_bytes(), 0).with_context(cannot)?;
+    Ok(Some(former))
 }
 
-/// The names of the links that have switches for IPv4: all but those that are too small for it.
-pub(super) fn links() -> Result<HashSet<String>> {
+fn value_of(file: &File) -> io::Result<String> {
+    let mut buffer = [0; VALUE_MAX];
+    let length = file.read_at(&mut buffer, 0)?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
+}
+
+/// Of these names of links those that the kernel does not tell among the links that have counters
+/// of IPv6, or, where it has no IPv6, switches of IPv4: all but those that are too small for it.
+///
+/// The names of a directory cost a tenth of a dump of all links; below `/proc/sys` ten times as
+/// much as here, as each gets an inode.
+pub(super) fn missing_links<'n>(names: impl Iterator<Item = &'n str>) -> Result<HashSet<&'n str>> {
     let cannot = "cannot read the names of links";
-    let mut names = HashSet::new();
-    for entry in fs::read_dir(path("net/ipv4/conf")).context(cannot)? {
-        names.extend(entry.context(cannot)?.file_name().into_string().ok());
+    let counters = Path::new("/proc/thread-self/net/dev_snmp6");
+    let entries = match fs::read_dir(counters) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => fs::read_dir(path("net/ipv4/conf")),
+        entries => entries,
+    };
+    let mut missing: HashSet<_> = names.collect();
+    for entry in entries.context(cannot)? {
+        let name = entry.context(cannot)?.file_name();
+        missing.remove(name.to_str().unwrap_or_default());
     }
-    Ok(names)
+    Ok(missing)
 }
 
 /// A link's switches that are not as a new link would have them, and [`ACCEPT_DAD`].

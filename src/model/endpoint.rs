@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{Lease, LinkName, Mac, NetnsName, PublishedPort, stable_hash};
 
 /// One target's attachment to one network.
+///
+/// The order of its fields is that of the records: what [`Outline`] has comes first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The target as users know it: a PID, a container's name, a namespace's name.
@@ -58,6 +60,37 @@ pub enum EndpointState {
     Dead,
     /// Its link is inside only, where we may not look.
     Unknown,
+}
+
+/// An endpoint as far as others have to know of it: who it is, and what it has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outline<'a> {
+    /// See [`Endpoint::target`].
+    pub target: &'a str,
+    /// See [`Endpoint::netns`].
+    pub netns: &'a str,
+    /// See [`Endpoint::cookie`].
+    pub cookie: u64,
+    /// See [`Endpoint::host_ifname`].
+    pub host_ifname: &'a str,
+    /// See [`Endpoint::mac`].
+    pub mac: Mac,
+    /// See [`Endpoint::addresses`].
+    pub addresses: &'a [IpNetwork],
+}
+
+impl<'a> Outline<'a> {
+    /// Of an endpoint that is known in full.
+    pub fn of(endpoint: &'a Endpoint) -> Self {
+        Self {
+            target: &endpoint.target,
+            netns: endpoint.netns.as_str(),
+            cookie: endpoint.cookie,
+            host_ifname: endpoint.host_ifname.as_str(),
+            mac: endpoint.mac,
+            addresses: &endpoint.addresses,
+        }
+    }
 }
 
 /// A route inside a target.

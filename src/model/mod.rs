@@ -16,7 +16,7 @@ mod target;
 use std::fmt;
 
 pub use belongings::{Belongings, Hop, HostAddress, HostRoute, Lifetime, Neighbour, PolicyRule};
-pub use endpoint::{Endpoint, EndpointState, Route, client_mac, host_name, next_ifname};
+pub use endpoint::{Endpoint, EndpointState, Outline, Route, client_mac, host_name, next_ifname};
 pub use firewall::Firewall;
 pub use lease::{Keeper, Lease};
 pub use mac::Mac;

@@ -1,7 +1,7 @@
 //! What died since the last command: endpoints whose namespace is gone, names that dangle. Every
 //! verb that changes something cleans up first, so death needs no verb of its own.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
@@ -10,7 +10,7 @@ use super::{Host, firewall, keeper, liveness, removal, underlay};
 use crate::{
     apply,
     kernel::{Netns, named},
-    model::{Endpoint, Mode, NamedNetns, Network, NetworkRecord},
+    model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Outline},
     plan::{Plan, Record, Resource, Step, name, reverse},
     state::State,
 };
@@ -23,6 +23,12 @@ const DEATH_INTERVAL: Duration = Duration::from_millis(10);
 pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<Vec<String>> {
     firewall::settle(host, state).await?;
     let mut gone = Vec::new();
+    if state.is_partial() {
+        if is_tidy(host, state).await? {
+            return Ok(gone);
+        }
+        host.complete(state).await?;
+    }
     if !host.dry_run {
         for network in underlay::overdue(state) {
             underlay::undo(host, state, &network).await?;
@@ -51,24 +57,37 @@ pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<V
     Ok(gone)
 }
 
+/// Whether nothing is dead, as far as outlines tell.
+async fn is_tidy(host: &Host<'_, '_>, state: &State) -> Result<bool> {
+    // These are looked at inside.
+    let has_macvlans = state.outlines().any(|(network, _)| network.mode == Mode::Macvlan);
+    Ok(!has_macvlans
+        && underlay::overdue(state).is_empty()
+        && unused_names(state).is_empty()
+        && unused_foreign(state).is_empty()
+        && gone(host, state).await?.is_empty())
+}
+
 /// Waits for the end of endpoints that are in the way although their namespace is gone: the kernel
 /// takes a dead namespace's links away a little later.
 pub(super) async fn dying(
     host: &mut Host<'_, '_>,
     state: &mut State,
-    is_in_the_way: impl Fn(&Endpoint) -> bool,
+    is_in_the_way: impl Fn(&Outline<'_>) -> bool,
 ) -> Result<()> {
-    let lives = |e: &Endpoint| {
-        Netns::of_name(&e.netns).is_ok_and(|there| there.is_some_and(|t| t.cookie() == e.cookie))
+    let lives = |e: &Outline<'_>| {
+        e.netns.parse().is_ok_and(|name| {
+            Netns::of_name(&name).is_ok_and(|there| there.is_some_and(|t| t.cookie() == e.cookie))
+        })
     };
     let dying: Vec<_> = state
-        .endpoints()
+        .outlines()
         .filter(|(_, e)| is_in_the_way(e) && !lives(e))
-        .map(|(_, e)| e.host_ifname.clone())
+        .map(|(_, e)| e.host_ifname.to_owned())
         .collect();
     let until = Instant::now() + DEATH_PATIENCE;
     for host_ifname in &dying {
-        while host.kernel.link(host_ifname.as_str()).await?.is_some() && Instant::now() < until {
+        while host.kernel.link(host_ifname).await?.is_some() && Instant::now() < until {
             sleep(DEATH_INTERVAL).await;
         }
     }
@@ -86,17 +105,23 @@ async fn bury(host: &mut Host<'_, '_>, state: &mut State, plan: &Plan) -> Result
     Ok(())
 }
 
+/// The host ends that are gone.
+async fn gone<'s>(host: &Host<'_, '_>, state: &'s State) -> Result<HashSet<&'s str>> {
+    let outside = state.outlines().filter(|(network, _)| network.mode != Mode::Macvlan);
+    let mut names = outside.map(|(_, outline)| outline.host_ifname).peekable();
+    if names.peek().is_none() {
+        return Ok(HashSet::new());
+    }
+    host.kernel.gone(names).await
+}
+
 /// Endpoints whose host end is gone: it falls with the namespace of its peer. Of a macvlan, which
 /// has none, what is inside tells; what cannot be looked at is not taken for dead.
 async fn dead_endpoints(
     host: &Host<'_, '_>,
     state: &State,
 ) -> Result<Vec<(Network, Vec<Endpoint>)>> {
-    if state.endpoints().next().is_none() {
-        return Ok(Vec::new());
-    }
-    let outside = state.endpoints().filter(|(record, _)| record.network.mode != Mode::Macvlan);
-    let gone = host.kernel.gone(outside.map(|(_, endpoint)| &endpoint.host_ifname)).await?;
+    let gone = gone(host, state).await?;
     let mut dead = Vec::new();
     for NetworkRecord { network, endpoints } in state.networks().values() {
         let mut of_network = Vec::new();
@@ -105,7 +130,7 @@ async fn dead_endpoints(
                 Mode::Macvlan => {
                     matches!(liveness::inner(&host.kernel, network, endpoint).await, Ok(None))
                 }
-                Mode::Bridge | Mode::Underlay => gone.contains(&endpoint.host_ifname),
+                Mode::Bridge | Mode::Underlay => gone.contains(endpoint.host_ifname.as_str()),
             };
             if is_dead {
                 of_network.push(endpoint.clone());
@@ -121,14 +146,18 @@ async fn dead_endpoints(
 /// Names of ours that no endpoint uses, and that lead nowhere or were made for one that a killed
 /// run did not come to make.
 fn unused_names(state: &State) -> Vec<NamedNetns> {
-    let used = |n: &NamedNetns| state.endpoints().any(|(_, e)| e.cookie == n.cookie);
-    let wanted = |n: &NamedNetns| used(n) || (n.kept && named(&n.name).exists());
+    if state.names().is_empty() {
+        return Vec::new();
+    }
+    let used: HashSet<_> = state.outlines().map(|(_, outline)| outline.cookie).collect();
+    let wanted = |n: &NamedNetns| used.contains(&n.cookie) || (n.kept && named(&n.name).exists());
     state.names().iter().filter(|n| !wanted(n)).cloned().collect()
 }
 
 /// Records of foreign networks that nothing of ours is attached to.
 fn unused_foreign(state: &State) -> Plan {
-    let unused = |r: &&NetworkRecord| r.network.foreign && r.endpoints.is_empty();
+    let is_used = |name: &LinkName| state.outlines().any(|(network, _)| network.name == *name);
+    let unused = |r: &&NetworkRecord| r.network.foreign && !is_used(&r.network.name);
     let forget = |r: &NetworkRecord| {
         Step::delete(
             "nothing of ours is attached to it",

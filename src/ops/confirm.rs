@@ -9,6 +9,7 @@ use crate::{
     error::Error,
     model::{LinkName, Mode, Network},
     plan::{Plan, Record, Resource, Step},
+    state::Wanted,
 };
 
 #[derive(Serialize)]
@@ -17,7 +18,7 @@ struct Confirmed {
 }
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Confirm) -> Result<()> {
-    let mut state = host.state()?;
+    let mut state = host.state(Wanted::All)?;
     // One whose time is over is undone, not confirmed.
     clean::dead(host, &mut state).await?;
     if let Some(name) = &args.name

@@ -53,10 +53,11 @@ pub(super) async fn settle(host: &mut Host<'_, '_>, state: &mut State) -> Result
 
 async fn move_over(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> Result<()> {
     let is_elsewhere = |r: &&NetworkRecord| may_have_rules(&r.network) && r.network.firewall != to;
-    let moved: Vec<_> = state.networks().values().filter(is_elsewhere).cloned().collect();
-    if moved.is_empty() {
+    if !state.networks().values().any(|r| is_elsewhere(&r)) {
         return leave_nothing(host, state, to).await;
     }
+    host.complete(state).await?;
+    let moved: Vec<_> = state.networks().values().filter(is_elsewhere).cloned().collect();
     // Both hold for a moment, so at none is less forbidden than before or after; and what is on
     // record is there, whenever this ends.
     let (mut plan, mut records, mut former) = (Plan::new(), Plan::new(), Plan::new());
@@ -100,14 +101,17 @@ async fn leave_nothing(host: &mut Host<'_, '_>, state: &mut State, to: Firewall)
 
 /// Our table is gone if somebody flushed all tables: nothing in it says so, so it is looked for.
 async fn mend(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
-    let is_of_table = |r: &&NetworkRecord| {
-        r.network.firewall == Firewall::Nftables && removal::needs_firewall(r, None)
-    };
-    let with_rules: Vec<_> = state.networks().values().filter(is_of_table).collect();
-    if host.dry_run || with_rules.is_empty() || host.kernel.stands(Firewall::Nftables) {
+    let may_be = |n: &Network| n.firewall == Firewall::Nftables && may_have_rules(n);
+    let none = !state.networks().values().any(|r| may_be(&r.network));
+    if host.dry_run || none || host.kernel.stands(Firewall::Nftables) {
         return Ok(());
     }
-    let plan = once(with_rules.into_iter().flat_map(rules).collect());
+    host.complete(state).await?;
+    let has_rules = |r: &&NetworkRecord| removal::needs(r, Firewall::Nftables, None);
+    let plan = once(state.networks().values().filter(has_rules).flat_map(rules).collect());
+    if plan.is_empty() {
+        return Ok(());
+    }
     host.carry_out(&plan, state).await?;
     host.output.warn("the table of netcord's rules was gone, and was made again");
     Ok(())

@@ -59,7 +59,7 @@ use crate::{
     kernel::{Kernel, background},
     output::{Output, SCHEMA_VERSION},
     plan::Plan,
-    state::State,
+    state::{State, Wanted},
 };
 
 /// Runs a command line; `watch` is told of every step before it is done. Returns the exit code.
@@ -130,16 +130,17 @@ struct Host<'w, 'f> {
 
 impl Host<'_, '_> {
     /// The records, for a verb that changes them. A dry run takes no lock and no privilege.
-    fn state(&self) -> Result<State> {
+    fn state(&self, wanted: Wanted<'_>) -> Result<State> {
         let cookie = self.kernel.cookie();
-        let state = if self.dry_run { State::read(cookie) } else { State::locked(cookie) }?;
+        let state =
+            if self.dry_run { State::read(cookie, wanted) } else { State::locked(cookie, wanted) }?;
         self.tell(&state);
         Ok(state)
     }
 
     /// The records, for a verb that only looks.
     fn look(&self) -> Result<State> {
-        let state = State::read(self.kernel.cookie())?;
+        let state = State::read(self.kernel.cookie(), Wanted::All)?;
         self.tell(&state);
         Ok(state)
     }

@@ -14,15 +14,33 @@ use crate::{
         host_name,
     },
     plan::ALIAS_PREFIX,
-    state::State,
+    state::{State, Wanted},
 };
 
 impl Host<'_, '_> {
     /// The records, with those that were lost made anew.
     pub(super) async fn state_with_rebuilt(&self) -> Result<State> {
-        let mut state = self.state()?;
+        self.state_of(Wanted::All).await
+    }
+
+    /// The same, of some endpoints; of the others as much as these have to know.
+    pub(super) async fn state_of(&self, wanted: Wanted<'_>) -> Result<State> {
+        let mut state = self.state(wanted)?;
         self.rebuild(&mut state).await?;
         Ok(state)
+    }
+
+    /// Adds to the records what was not asked for.
+    pub(super) async fn complete(&self, state: &mut State) -> Result<()> {
+        if state.is_partial() {
+            let told = state.warnings().len();
+            state.complete();
+            for warning in &state.warnings()[told..] {
+                self.output.warn(warning);
+            }
+            self.rebuild(state).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn rebuild(&self, state: &mut State) -> Result<()> {

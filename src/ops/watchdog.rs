@@ -11,7 +11,7 @@ use crate::{
     cli,
     kernel::{background, clock},
     model::{LinkName, Moving},
-    state::State,
+    state::{State, Wanted},
 };
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Watchdog) -> Result<()> {
@@ -48,7 +48,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// long that is: there is none.
 fn is_settled(host: &Host<'_, '_>, name: &LinkName) -> Result<bool> {
     let cookie = host.kernel.cookie();
-    let read = || State::read(cookie).map(|state| (moving(&state, name), state));
+    let read = || State::read(cookie, Wanted::All).map(|state| (moving(&state, name), state));
     let (deadline, state) = match read()? {
         (None, _) => return Ok(true),
         (Some(moving), state) => (moving.deadline.unwrap_or_default(), state),
@@ -61,7 +61,7 @@ fn moving(state: &State, name: &LinkName) -> Option<Moving> {
 }
 
 async fn undo(host: &mut Host<'_, '_>, name: &LinkName) -> Result<()> {
-    let mut state = host.state()?;
+    let mut state = host.state(Wanted::All)?;
     // By now it may be another one of the same name, which has its own watchdog.
     match underlay::overdue(&state).into_iter().find(|network| network.name == *name) {
         Some(network) => underlay::undo(host, &mut state, &network).await,

@@ -14,7 +14,9 @@ use crate::{
     cli, engine,
     error::Error,
     kernel::{Kernel, Link, Netns},
-    model::{Endpoint, LinkName, Mac, NetnsName, NetworkRecord, Target, host_name, next_ifname},
+    model::{
+        Endpoint, LinkName, Mac, NetnsName, NetworkRecord, Outline, Target, host_name, next_ifname,
+    },
     ops::{
         Host, keeper, publish,
         resolve::{Found, naming},
@@ -38,13 +40,13 @@ pub(super) struct Chooser<'a> {
     pub(super) taken: BTreeMap<IpAddr, String>,
     /// Addresses that the wire was asked about, and nobody answered for.
     pub(super) silent: BTreeSet<IpAddr>,
-    hairpin: bool,
 }
 
 impl<'a> Chooser<'a> {
     pub(super) async fn new(
         host: &Host<'_, '_>,
         args: &'a cli::Attach,
+        state: &State,
         record: &'a NetworkRecord,
         bridge: Link,
         leases: &'a Leases,
@@ -61,15 +63,15 @@ impl<'a> Chooser<'a> {
                 taken.insert(own.ip(), owner);
             }
         }
-        for endpoint in &record.endpoints {
-            taken.extend(addresses_of(endpoint));
+        let others = state.others(&record.network.name);
+        for outline in record.endpoints.iter().map(Outline::of).chain(others) {
+            taken.extend(addresses_of(outline));
         }
-        let hairpin = host.kernel.bridged_frames_meet_iptables()?;
         let (made, silent) = (Vec::new(), BTreeSet::new());
-        Ok(Self { args, record, made, bridge, leases, taken, silent, hairpin })
+        Ok(Self { args, record, made, bridge, leases, taken, silent })
     }
 
-    /// What is attached to the network, and what will be.
+    /// What is attached to the network, as far as it was asked for, and what will be.
     pub(super) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.record.endpoints.iter().chain(&self.made)
     }
@@ -102,11 +104,13 @@ impl<'a> Chooser<'a> {
             let ports = publish::choose(&host.kernel, state, &network, &endpoint, spec)?;
             endpoint.ports.extend(ports);
         }
-        self.taken.extend(addresses_of(&endpoint));
+        self.taken.extend(addresses_of(Outline::of(&endpoint)));
         self.made.push(endpoint.clone());
 
         let mut plan = named.map(|n| plan::name(&n)).unwrap_or_default();
-        plan.extend(plan::attach(&network, &endpoint, self.hairpin));
+        // It matters to published ports only.
+        let hairpin = !endpoint.ports.is_empty() && host.kernel.bridged_frames_meet_iptables()?;
+        plan.extend(plan::attach(&network, &endpoint, hairpin));
         Ok((endpoint, plan))
     }
 
@@ -207,6 +211,6 @@ pub(super) fn check_mac(record: &NetworkRecord, bridge: &Link, mac: Mac) -> Resu
     }
 }
 
-fn addresses_of(endpoint: &Endpoint) -> impl Iterator<Item = (IpAddr, String)> + '_ {
-    endpoint.addresses.iter().map(|a| (a.ip(), format!("`{}`", endpoint.target)))
+fn addresses_of(outline: Outline<'_>) -> impl Iterator<Item = (IpAddr, String)> {
+    outline.addresses.iter().map(move |a| (a.ip(), format!("`{}`", outline.target)))
 }

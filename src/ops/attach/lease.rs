@@ -73,8 +73,10 @@ impl Leases {
         let mut state = host.state_with_rebuilt().await?;
         clean::dead(host, &mut state).await?;
         let names: Vec<_> = targets.iter().map(|(_, f)| f.name.to_string()).collect();
-        clean::dying(host, &mut state, |e| names.contains(&e.target) || Some(e.mac) == args.mac)
-            .await?;
+        clean::dying(host, &mut state, |e| {
+            names.iter().any(|name| name == e.target) || Some(e.mac) == args.mac
+        })
+        .await?;
         Ok(find::network(&host.kernel, &state, &args.network).await?.into_owned())
     }
 

@@ -23,7 +23,7 @@ use crate::{
     kernel::{Kernel, Link},
     model::{Endpoint, LinkName, Network, Target},
     plan::{Change, Plan, Record, Resource, Step},
-    state::State,
+    state::{State, Wanted},
 };
 
 #[derive(Serialize)]
@@ -51,14 +51,18 @@ async fn attach(
     found: Vec<(&Target, Found)>,
     leases: &Leases,
 ) -> Result<()> {
-    let mut state = host.state_with_rebuilt().await?;
+    let cookies: Vec<_> = found.iter().map(|(_, f)| f.netns.cookie()).collect();
+    let mut state = host.state_of(wanted(args, &cookies)).await?;
     clean::dead(host, &mut state).await?;
     let names: Vec<_> = found.iter().map(|(_, f)| f.name.to_string()).collect();
     let wants = |ip| args.ip.iter().any(|a| a.ip == ip);
     clean::dying(host, &mut state, |e| {
-        names.contains(&e.target) || e.addresses.iter().any(|a| wants(a.ip()))
+        names.iter().any(|name| name == e.target) || e.addresses.iter().any(|a| wants(a.ip()))
     })
     .await?;
+    if !state.networks().get(&args.network).is_some_and(|r| r.network.is_private()) {
+        host.complete(&mut state).await?;
+    }
     let record = find::network(&host.kernel, &state, &args.network).await?;
     macvlan::check_flags(args, &record.network)?;
     let bridge = bridge(&host.kernel, &record.network).await?;
@@ -68,7 +72,7 @@ async fn attach(
     if !state.networks().contains_key(&args.network) {
         plan.push(remember(&record.network));
     }
-    let mut chooser = Chooser::new(host, args, &record, bridge, leases).await?;
+    let mut chooser = Chooser::new(host, args, &state, &record, bridge, leases).await?;
     let mut endpoints = Vec::new();
     for (target, found) in found {
         let (endpoint, steps) = chooser.endpoint(host, &state, target, found).await?;
@@ -112,6 +116,16 @@ async fn attach(
     let seen: Result<_> = endpoints.into_iter().map(|e| Seen::new(&network, e)).collect();
     let now = Attached { network: &args.network, endpoints: seen? };
     host.output.result(&Changed::new(changed, now), &lines)
+}
+
+/// Which endpoints have to be read: the targets' own, and all where more of the others counts than
+/// their addresses.
+fn wanted<'c>(args: &cli::Attach, cookies: &'c [u64]) -> Wanted<'c> {
+    if args.dhcp || args.mac.is_some() || !args.publish.is_empty() {
+        Wanted::All
+    } else {
+        Wanted::Of(cookies)
+    }
 }
 
 /// Sees to it that every lease is renewed.

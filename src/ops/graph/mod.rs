@@ -25,7 +25,7 @@ use crate::{
     },
     output::{SCHEMA_VERSION, natural_order},
     picture,
-    state::State,
+    state::{State, Wanted},
 };
 
 #[derive(Serialize)]
@@ -108,7 +108,7 @@ fn forget_detached(kernel: &Kernel, segments: &mut [Segment]) -> Result<()> {
     if !segments.iter().flat_map(|s| &s.ports).any(is_dead) {
         return Ok(());
     }
-    let now = State::read(kernel.cookie())?;
+    let now = State::read(kernel.cookie(), Wanted::All)?;
     let on_record: HashSet<_> = now
         .endpoints()
         .map(|(record, e)| (record.network.name.as_str(), Some(e.cookie), Some(e.ifname.as_str())))

@@ -1,0 +1,169 @@
+//! The form of a file of records: lines of JSON, a head and then an entry each. So one more entry
+//! is one more line, and who wants one entry need not understand the others.
+//!
+//! A line counts once its end is written. What is behind the last end was being written by a run
+//! that was killed, or is at this moment: it never was.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    ops::Range,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use serde::Serialize;
+
+/// No honest file is larger: it bounds what a broken one can cost.
+const SIZE_MAX: u64 = 16 << 20;
+
+/// The lines of a file.
+#[derive(Debug)]
+pub(super) struct Lines {
+    text: String,
+    /// Nothing was behind the last end of a line.
+    pub(super) is_whole: bool,
+}
+
+impl Lines {
+    /// Reads a file; `None` if there is none.
+    pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
+        let bytes = match fs::metadata(path).and_then(|m| {
+            if m.len() > SIZE_MAX {
+                Err(io::ErrorKind::FileTooLarge.into())
+            } else {
+                fs::read(path)
+            }
+        }) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        // What is no text is no JSON either, and is found out as such.
+        let text = String::from_utf8(bytes)
+            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+        Ok(Some(Self::of(text)))
+    }
+
+    fn of(mut text: String) -> Self {
+        let end = text.rfind('\n').map_or(0, |last| last + 1);
+        let is_whole = end == text.len() && end > 0;
+        text.truncate(end);
+        Self { text, is_whole }
+    }
+
+    /// The first line; empty if not even that was written.
+    pub(super) fn head(&self) -> &str {
+        self.text.lines().next().unwrap_or_default()
+    }
+
+    /// The lines behind the first.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &str> {
+        self.text.lines().skip(1)
+    }
+
+    /// The same, each with the place of its beginning.
+    pub(super) fn entries_with_places(&self) -> impl Iterator<Item = (usize, &str)> {
+        let mut next = 0;
+        let lines = self.text.split_inclusive('\n').map(move |line| {
+            next += line.len();
+            (next - line.len(), &line[..line.len() - 1])
+        });
+        lines.skip(1)
+    }
+
+    /// What is at a place.
+    pub(super) fn at(&self, place: &Range<usize>) -> &str {
+        &self.text[place.clone()]
+    }
+}
+
+/// Replaces a file in one step.
+pub(super) fn replace<T: Serialize>(
+    path: &Path,
+    head: &impl Serialize,
+    entries: &[T],
+) -> io::Result<()> {
+    let mut text = lines(&[head])?;
+    text.extend(lines(entries)?);
+    let new = path.with_extension("new");
+    let written = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)
+        .and_then(|mut file| file.write_all(&text))
+        .and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        // What cannot be written whole is not left in half.
+        drop(fs::remove_file(&new));
+    }
+    written
+}
+
+/// Adds entries to a file that is whole.
+pub(super) fn append(path: &Path, entries: &[impl Serialize]) -> io::Result<()> {
+    let text = lines(entries)?;
+    let mut file = File::options().append(true).open(path)?;
+    let before = file.metadata()?.len();
+    let written = file.write_all(&text);
+    if written.is_err() {
+        file.set_len(before)?;
+    }
+    written
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn lines(values: &[impl Serialize]) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    for value in values {
+        serde_json::to_writer(&mut text, value)?;
+        text.push(b'\n');
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+impl FromIterator<String> for Lines {
+    fn from_iter<I: IntoIterator<Item = String>>(lines: I) -> Self {
+        Self::of(lines.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(path: &Path) -> Vec<String> {
+        Lines::read(path).unwrap().unwrap().entries().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_line_counts_once_its_end_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.json");
+        assert!(Lines::read(&path).unwrap().is_none());
+        replace(&path, &"head", &["a"]).unwrap();
+        append(&path, &["b", "c"]).unwrap();
+        assert_eq!(entries(&path), ["\"a\"", "\"b\"", "\"c\""]);
+        let whole = fs::read(&path).unwrap();
+        let ends: Vec<_> =
+            whole.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i + 1).collect();
+        for length in 0..=whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let lines = Lines::read(&path).unwrap().unwrap();
+            let ended = ends.iter().filter(|end| **end <= length).count();
+            assert_eq!(lines.is_whole, ends.contains(&length), "{length}");
+            assert_eq!(lines.head(), if ended > 0 { "\"head\"" } else { "" }, "{length}");
+            assert_eq!(lines.entries().count(), ended.saturating_sub(1), "{length}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Endpoints on record that were not asked for: their lines, and of each as much as others have to
+//! know. To read a thousand in full takes longer than to make one more.
+
+use std::ops::Range;
+
+use ipnetwork::IpNetwork;
+
+use super::file::Lines;
+use crate::model::{Endpoint, Mac, Outline};
+
+/// The file of a network of which not all endpoints were asked for.
+#[derive(Debug)]
+pub(super) struct Unread {
+    file: Lines,
+    parts: Vec<Parts>,
+    asked_for: usize,
+}
+
+/// The parts of an outline; what is text is named by its place in the file.
+#[derive(Debug)]
+struct Parts {
+    target: Range<usize>,
+    netns: Range<usize>,
+    cookie: u64,
+    host_ifname: Range<usize>,
+    mac: Mac,
+    addresses: Vec<IpNetwork>,
+}
+
+impl Unread {
+    /// Reads the endpoints of these namespaces in full, and of the others the outlines. Gives the
+    /// file back where there are no others, or one that has to be read in full to be understood.
+    pub(super) fn new(file: Lines, cookies: &[u64]) -> Result<(Vec<Endpoint>, Self), Lines> {
+        match sorted(&file, cookies) {
+            Some((endpoints, parts)) if !parts.is_empty() => {
+                let asked_for = endpoints.len();
+                Ok((endpoints, Self { file, parts, asked_for }))
+            }
+            Some(_) | None => Err(file),
+        }
+    }
+
+    /// What others have to know of those that were not asked for.
+    pub(super) fn outlines(&self) -> impl Iterator<Item = Outline<'_>> {
+        self.parts.iter().map(|parts| Outline {
+            target: self.file.at(&parts.target),
+            netns: self.file.at(&parts.netns),
+            cookie: parts.cookie,
+            host_ifname: self.file.at(&parts.host_ifname),
+            mac: parts.mac,
+            addresses: &parts.addresses,
+        })
+    }
+
+    /// Reads all in full. `known` are those that were, as they are by now, and behind them those
+    /// that are new.
+    pub(super) fn read(&self, known: &mut Vec<Endpoint>) -> serde_json::Result<()> {
+        let mut all: Vec<Endpoint> =
+            self.file.entries().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let new = known.split_off(self.asked_for);
+        for endpoint in known.drain(..) {
+            if let Some(there) = all.iter_mut().find(|e| e.host_ifname == endpoint.host_ifname) {
+                *there = endpoint;
+            }
+        }
+        all.extend(new);
+        *known = all;
+        Ok(())
+    }
+}
+
+/// Endpoints of these namespaces, and of the others what makes an outline.
+fn sorted(file: &Lines, cookies: &[u64]) -> Option<(Vec<Endpoint>, Vec<Parts>)> {
+    let (mut endpoints, mut parts) = (Vec::new(), Vec::new());
+    for (start, entry) in file.entries_with_places() {
+        let one = Parts::of(entry, start)?;
+        if cookies.contains(&one.cookie) {
+            endpoints.push(serde_json::from_str(entry).ok()?);
+        } else {
+            parts.push(one);
+        }
+    }
+    Some((endpoints, parts))
+}
+
+impl Parts {
+    /// Reads the beginning of an endpoint's line, which is at this place of the file. `None` if it
+    /// is not written as [`Endpoint`] is.
+    fn of(line: &str, start: usize) -> Option<Self> {
+        let mut values = Values { line, at: 0 };
+        let target = values.next("{\"target\":\"", b'"')?;
+        let netns = values.next("\",\"netns\":\"", b'"')?;
+        let cookie = values.next("\",\"cookie\":", b',')?;
+        values.next(",\"ifname\":\"", b'"')?;
+        let host_ifname = values.next("\",\"host_ifname\":\"", b'"')?;
+        let mac = values.next("\",\"mac\":\"", b'"')?;
+        values.next("\",\"mtu\":", b',')?;
+        let addresses = values.next(",\"addresses\":[", b']')?;
+        let address = |quoted: &str| quoted.strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+        let addresses = match &line[addresses] {
+            "" => Vec::new(),
+            some => some.split(',').map(address).collect::<Option<_>>()?,
+        };
+        let in_file = |place: Range<usize>| start + place.start..start + place.end;
+        line.ends_with('}').then_some(Self {
+            cookie: line[cookie].parse().ok()?,
+            mac: line[mac].parse().ok()?,
+            target: in_file(target),
+            netns: in_file(netns),
+            host_ifname: in_file(host_ifname),
+            addresses,
+        })
+    }
+}
+
+/// Values of a line of JSON, one after another. It is gone through byte by byte: there may be a
+/// thousand lines.
+struct Values<'l> {
+    line: &'l str,
+    at: usize,
+}
+
+impl Values<'_> {
+    /// The place of the next value, which is between these; nothing in it may be escaped.
+    fn next(&mut self, before: &str, end: u8) -> Option<Range<usize>> {
+        let rest = self.line.as_bytes()[self.at..].strip_prefix(before.as_bytes())?;
+        let start = self.at + before.len();
+        let length = rest.iter().position(|b| *b == end || *b == b'\\')?;
+        self.at = start + length;
+        (rest[length] == end).then_some(start..self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(cookie: u64, addresses: &[&str]) -> Endpoint {
+        let mut endpoint: Endpoint = serde_json::from_str(
+            r#"{"target":"web","netns":"web","cookie":0,"ifname":"eth0","host_ifname":"nc0",
+            "mac":"02:42:ac:11:00:02","mtu":1500,"addresses":[],"gateways":["172.17.0.1"],
+            "routes":[],"replaced":[],"raises_lo":true}"#,
+        )
+        .unwrap();
+        endpoint.cookie = cookie;
+        endpoint.host_ifname = format!("nc{cookie}").parse().unwrap();
+        endpoint.addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        endpoint
+    }
+
+    fn file(endpoints: &[Endpoint], tail: &str) -> Lines {
+        let lines = endpoints.iter().map(|e| serde_json::to_string(e).unwrap() + "\n");
+        ["{}\n".to_owned()].into_iter().chain(lines).chain([tail.to_owned()]).collect()
+    }
+
+    #[test]
+    fn an_outline_is_what_the_whole_says() {
+        let all = [
+            endpoint(1, &["172.17.0.2/16"]),
+            endpoint(2, &[]),
+            endpoint(3, &["10.0.0.2/8", "fd00::2/64"]),
+            endpoint(4, &["10.0.0.3/8"]),
+        ];
+        let (mut endpoints, unread) = Unread::new(file(&all, ""), &[3]).unwrap();
+        assert_eq!(endpoints, all[2..3]);
+        let others: Vec<_> = [&all[0], &all[1], &all[3]].map(Outline::of).into();
+        assert_eq!(unread.outlines().collect::<Vec<_>>(), others);
+        endpoints[0].mtu = 1400;
+        endpoints.push(endpoint(5, &[]));
+        let now = endpoints.clone();
+        unread.read(&mut endpoints).unwrap();
+        let [one, two, _, four] = all;
+        let [changed, new] = now.try_into().unwrap();
+        assert_eq!(endpoints, [one, two, changed, four, new]);
+    }
+
+    #[test]
+    fn what_is_written_otherwise_is_read_in_full() {
+        let one = [endpoint(1, &["172.17.0.2/16"])];
+        assert!(Unread::new(file(&one, ""), &[]).is_ok());
+        assert!(Unread::new(file(&one, ""), &[1]).is_err());
+        let line = serde_json::to_string(&one[0]).unwrap();
+        for wrong in [
+            String::new(),
+            "{}".into(),
+            line[..line.len() - 1].into(),
+            line.replace("\"target\":", "\"target\": "),
+            line.replace("web", "w\\u0065b"),
+            line.replace("\"cookie\":1", "\"cookie\":-1"),
+            line.replace("172.17.0.2/16", "172.17.0.2/99"),
+        ] {
+            assert!(Unread::new(file(&one, &format!("{wrong}\n")), &[]).is_err(), "{wrong}");
+        }
+    }
+}
