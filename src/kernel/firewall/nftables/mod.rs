@@ -95,6 +95,12 @@ pub(super) fn apply(changes: &[&Change]) -> Result<Vec<Outcome>> {
 
 fn at_once_or_not(socket: &mut Socket, changes: &[&Change]) -> Result<Vec<Outcome>> {
     let mut transaction = Transaction::of(changes);
+    if changes.iter().any(|change| makes_table(change))
+        && read::has_table(socket).map_err(failed)?
+    {
+        // It takes many requests: not only to be told that it exists.
+        transaction.requests.retain(|(change, _)| !makes_table(changes[*change]));
+    }
     loop {
         let failures = transaction.commit(socket).map_err(failed)?;
         if failures.is_empty() {
@@ -102,6 +108,10 @@ fn at_once_or_not(socket: &mut Socket, changes: &[&Change]) -> Result<Vec<Outcom
         }
         transaction.amend(socket, changes, failures)?;
     }
+}
+
+fn makes_table(change: &Change) -> bool {
+    matches!(change, Change::Create(Resource::Nft(Nft::Table)))
 }
 
 fn open() -> Result<Socket> {
