@@ -80,6 +80,7 @@ impl Kernel {
             Resource::Route { netns, route } => has_route(self.at(netns)?, route).await?,
             Resource::Sysctl { netns, key, value, .. } => self.sysctl_is(netns, key, value)?,
             Resource::FormerSysctl { netns, key, value } => self.sysctl_is(netns, key, value)?,
+            Resource::Zone { link } => firewall::firewalld::trusts(link)?,
             Resource::Chain(_) | Resource::Rule(_) | Resource::Nft(_) => {
                 firewall::is_there(resource)?
             }

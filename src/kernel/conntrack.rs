@@ -154,7 +154,7 @@ impl Table {
     /// The entries that are wanted.
     fn entries(&mut self, is_wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
         let get = self.message(ConntrackMessage::Get(Vec::new()));
-        self.socket.dump(&get, NLM_F_DUMP, |message| match message {
+        self.socket.dump(&get, NLM_F_DUMP, |message| match message.inner {
             NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) => {
                 Entry::of(attributes).filter(&is_wanted)
             }

@@ -39,10 +39,10 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     model::{Belongings, Firewall, LinkName, Mac, NetnsName, is_link_local},
-    plan::{Change, Moved, Place, Resource, Switch},
+    plan::{Change, Family, Moved, Place, Resource, Switch},
 };
 pub use address::{LinkAddress, TableRoute};
-pub use firewall::Published;
+pub use firewall::{Obstacles, Published};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
 pub use netns::{NETNS_DIR, Netns, named};
 use rtnl::Rtnl;
@@ -189,6 +189,7 @@ impl Kernel {
             Resource::FormerSysctl { netns, key, value } => {
                 return self.set_sysctl(netns, key, value);
             }
+            Resource::Zone { link } => firewall::firewalld::trust(link)?,
             Resource::Record(_)
             | Resource::Chain(_)
             | Resource::Rule(_)
@@ -235,6 +236,7 @@ impl Kernel {
             Resource::Sysctl { netns, key, reset, value } => {
                 return self.set_sysctl(netns, key, reset.unwrap_or(value));
             }
+            Resource::Zone { link } => firewall::firewalld::forget(link)?,
             Resource::Flows(flows) => {
                 conntrack::flush(flows)?;
                 false
@@ -382,6 +384,12 @@ impl Kernel {
     /// Waits until a link carries, and its addresses answer.
     async fn ready(&self, link: &LinkName) -> Result<()> {
         belongings::ready(&self.rtnl, link).await
+    }
+
+    /// What firewalls of others drop of what the host forwards, of these families, where our own
+    /// rules are in this firewall.
+    pub fn obstacles(&self, firewall: Firewall, families: &[Family]) -> Result<Obstacles> {
+        firewall::obstacles(firewall, families)
     }
 
     /// The routes of the host's main table.

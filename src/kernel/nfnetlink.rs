@@ -8,7 +8,7 @@ use std::{
 use netlink_packet_core::{
     NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
+use netlink_packet_netfilter::NetfilterMessage;
 use nix::{
     errno::Errno,
     sys::socket::{MsgFlags, SockProtocol, send, setsockopt, sockopt},
@@ -51,7 +51,7 @@ impl Socket {
         &mut self,
         request: &NetfilterMessage,
         flags: u16,
-        of: impl Fn(NetfilterMessageInner) -> Option<T>,
+        of: impl Fn(NetfilterMessage) -> Option<T>,
     ) -> io::Result<Vec<T>> {
         for _ in 0..ATTEMPTS {
             let mut found = Vec::new();
@@ -68,7 +68,7 @@ impl Socket {
         &mut self,
         message: NetfilterMessage,
         flags: u16,
-        mut each: impl FnMut(NetfilterMessageInner),
+        mut each: impl FnMut(NetfilterMessage),
     ) -> io::Result<bool> {
         let mut bytes = Vec::new();
         let sequence = self.append(&mut bytes, message, flags);
@@ -82,7 +82,7 @@ impl Socket {
                 }
                 is_whole &= header.flags & NLM_F_DUMP_INTR == 0;
                 match payload {
-                    NetlinkPayload::InnerMessage(message) => each(message.inner),
+                    NetlinkPayload::InnerMessage(message) => each(message),
                     NetlinkPayload::Error(error) if error.code.is_some() => {
                         return Err(error.to_io());
                     }

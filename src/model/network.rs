@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Belongings, Endpoint, Firewall, LinkName, Mac, NetnsName, Subnet};
+use super::{Belongings, Endpoint, Firewall, Gate, LinkName, Mac, NetnsName, Subnet};
 
 /// How a network is wired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +133,9 @@ pub struct Network {
     /// Where its rules are, and those of its published ports.
     #[serde(default)]
     pub firewall: Firewall,
+    /// Where firewalls of others let its traffic through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Gate>,
     /// Of an underlay and of a macvlan network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
@@ -182,6 +185,12 @@ impl Network {
             parent.moving = moving.map(Box::new);
         }
         network
+    }
+
+    /// The same, with other gates.
+    #[must_use]
+    pub fn with_gates(&self, gates: Vec<Gate>) -> Self {
+        Self { gates, ..self.clone() }
     }
 
     /// Whether it has a subnet of this family.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, differences::Differences, firewall, subnets::Asked};
+use super::{Changed, Host, clean, differences::Differences, firewall, gates, subnets::Asked};
 use crate::{
     cli,
     error::{Error, Kind},
@@ -41,7 +41,8 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Bridge) -> Result<()
     } else {
         Vec::new()
     };
-    let plan = plan::create(&network, &ra_links);
+    let (network, mut plan) = gates::renewed(host, &network)?;
+    plan.extend(plan::create(&network, &ra_links));
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     let lines = [network.name.to_string()];
     host.output.result(&Changed::new(changed, Made { network: &network }), &lines)
@@ -107,6 +108,7 @@ async fn new_network(
         masquerade: !args.no_masquerade,
         no_spoof: args.no_spoof,
         firewall: firewall::of_host(host, state),
+        gates: Vec::new(),
         parent: None,
         labels: args.label.iter().cloned().collect(),
     })

@@ -85,6 +85,7 @@ pub(super) async fn foreign(
         masquerade: false,
         no_spoof: false,
         firewall,
+        gates: Vec::new(),
         parent: None,
         labels: BTreeMap::new(),
     })

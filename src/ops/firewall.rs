@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Host, removal};
+use super::{Host, gates, removal};
 use crate::{
     cli::FirewallChoice,
     kernel::Kernel,
@@ -63,6 +63,7 @@ async fn move_over(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> 
     let (mut plan, mut records, mut former) = (Plan::new(), Plan::new(), Plan::new());
     for record in moved {
         let network = Network { firewall: to, ..record.network.clone() };
+        let network = gates::of_now(host, &network)?;
         records.push(Step::create(
             "write down where the rules are",
             Resource::Record(Record::Network(network.clone())),
@@ -108,13 +109,25 @@ async fn mend(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
     }
     host.complete(state).await?;
     let has_rules = |r: &&NetworkRecord| removal::needs(r, Firewall::Nftables, None);
-    let plan = once(state.networks().values().filter(has_rules).flat_map(rules).collect());
+    let mut plan = Plan::new();
+    for record in state.networks().values().filter(has_rules) {
+        // Who flushes all tables flushes the gates of others', too.
+        let (network, closing) = gates::renewed(host, &record.network)?;
+        plan.extend(closing);
+        plan.push(gates::remember(&network));
+        plan.extend(rules(&NetworkRecord { network, endpoints: record.endpoints.clone() }));
+    }
     if plan.is_empty() {
         return Ok(());
     }
-    host.carry_out(&plan, state).await?;
+    host.carry_out(&once(plan), state).await?;
     host.output.warn("the table of netcord's rules was gone, and was made again");
     Ok(())
+}
+
+/// What a network of ours has in its firewall.
+pub(super) fn of_network(network: &Network) -> Plan {
+    rules(&NetworkRecord { network: network.clone(), endpoints: Vec::new() })
 }
 
 /// What a network and its published ports have in their firewall.

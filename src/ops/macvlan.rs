@@ -126,6 +126,7 @@ async fn new_network(
         masquerade: false,
         no_spoof: false,
         firewall: Firewall::default(),
+        gates: Vec::new(),
         parent: Some(Parent {
             link: args.parent.clone(),
             vlan,

@@ -4,6 +4,7 @@
 //! - `resolve`: a target as typed, found and opened
 //! - `find`: a network by name, ours or a foreign bridge
 //! - `firewall`: which of the kernel's firewalls, and what is missing there
+//! - `gates`: what firewalls of others drop
 //! - `removal`: reverse plans, and what others still need
 //! - `clean`: what died since the last command
 //! - `differences`: what is there and not as was asked for
@@ -23,6 +24,7 @@ mod detach;
 mod differences;
 mod find;
 mod firewall;
+mod gates;
 mod graph;
 mod inspect;
 mod keep_lease;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, resolve::resolve};
+use super::{Changed, Host, clean, firewall, gates, resolve::resolve};
 use crate::{
     cli,
     error::Error,
@@ -13,8 +13,10 @@ use crate::{
         Kernel,
         ports::{Free, ephemeral, is_free, owner},
     },
-    model::{Endpoint, HostPorts, Mode, Network, PortRange, PortSpec, Protocol, PublishedPort},
-    plan::{self, Plan, Resource, once},
+    model::{
+        Endpoint, Firewall, HostPorts, Mode, Network, PortRange, PortSpec, Protocol, PublishedPort,
+    },
+    plan::{self, Change, Resource, once},
     state::State,
 };
 
@@ -35,7 +37,16 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Publish) -> Result<(
     clean::dying(host, &mut state, |e| e.target == found.name.as_str()).await?;
     let (network, mut endpoint) = published_endpoint(&state, cookie, &args)?;
     let hairpin = host.kernel.bridged_frames_meet_iptables()?;
-    let (mut plan, mut shown) = (Plan::new(), Vec::new());
+    let (network, mut plan) = gates::renewed(host, &network)?;
+    plan.push(gates::remember(&network));
+    if network.firewall == Firewall::Iptables {
+        // Our own table is whole by now; of iptables' somebody may have flushed some.
+        plan.extend(firewall::of_network(&network));
+    }
+    if network.is_private() {
+        plan.extend(plan::open(&network));
+    }
+    let mut shown = Vec::new();
     for spec in &args.ports {
         let (there, fresh) = split(&host.kernel, &state, &network, &endpoint, spec)?;
         for port in there.iter().chain(&fresh) {
@@ -48,10 +59,12 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Publish) -> Result<(
     }
     // Many are written down at once, and opened at once.
     let mut plan = once(plan);
-    plan.sort_by_key(|step| match step.change.resource() {
-        Resource::Record(_) => 0,
-        Resource::Flows(_) => 2,
-        _ => 1,
+    plan.sort_by_key(|step| match &step.change {
+        // A gate that is needed no more goes while it is still on record.
+        Change::Delete(Resource::Rule(_)) => 0,
+        Change::Create(Resource::Record(_)) => 1,
+        Change::Delete(Resource::Flows(_)) => 3,
+        _ => 2,
     });
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     warn_of_no_forwarding(host, &network, &shown)?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::{Host, find, firewall, underlay};
+use super::{Host, find, firewall, gates, underlay};
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns},
     model::{
@@ -97,6 +97,8 @@ pub(super) async fn network(
         }
     }
     endpoints.sort_by(|a, b| a.addresses.cmp(&b.addresses));
+    let has_rules = network.is_private() || endpoints.iter().any(|e| !e.ports.is_empty());
+    let network = if has_rules { gates::rebuilt(kernel, &network) } else { network };
     Ok(NetworkRecord { network, endpoints })
 }
 
@@ -126,6 +128,7 @@ async fn own(
         masquerade: !is_set("no-masquerade"),
         no_spoof: is_set("no-spoof"),
         firewall,
+        gates: Vec::new(),
         parent: None,
         labels: BTreeMap::new(),
     })

@@ -64,8 +64,10 @@ fn endpoint(
         // Others live in the same namespace and use its lo.
         wiring.retain(|step| !is_of_lo(step.change.resource()));
     }
-    let mut plan =
-        reverse(&wiring, |step| is_needed(step, after, network, Some(&endpoint.host_ifname)));
+    let mut plan = last_jumps(state, network, after);
+    plan.extend(reverse(&wiring, |step| {
+        is_needed(step, after, network, Some(&endpoint.host_ifname))
+    }));
     if network.foreign && last_of_network {
         plan.push(Step::delete(
             "nothing of ours is attached any more",
@@ -95,17 +97,23 @@ pub(super) fn ports(
             e.ports.retain(|p| !ports.contains(p));
         }
     }
+    let mut plan = last_jumps(state, network, &after);
     // Hairpin goes off whether or not it was ever needed: then it is off already.
-    let plan = once(ports.iter().flat_map(|p| plan::publish(network, endpoint, p, true)).collect());
-    let mut plan =
-        reverse(&plan, |step| is_needed(step, &after, network, Some(&endpoint.host_ifname)));
+    let published = ports.iter().flat_map(|p| plan::publish(network, endpoint, p, true));
+    plan.extend(reverse(&once(published.collect()), |step| {
+        is_needed(step, &after, network, Some(&endpoint.host_ifname))
+    }));
     plan.sort_by_key(|step| turn(&step.change));
     plan
 }
 
 /// The plan that takes a network of ours away, that nothing is attached to.
 pub(super) fn network(state: &State, network: &Network) -> Plan {
-    of(state, network, &plan::create(network, &[]))
+    let mut after = state.networks().clone();
+    after.remove(&network.name);
+    let mut plan = last_jumps(state, network, &after);
+    plan.extend(of(state, network, &plan::create(network, &[])));
+    plan
 }
 
 /// The reverse of the plan that made a network.
@@ -120,6 +128,18 @@ pub(super) fn of(state: &State, network: &Network, plan: &Plan) -> Plan {
     })
 }
 
+/// The plan that takes the jumps to our chains away that only other networks have on record, where
+/// the chains are about to go: what is jumped to cannot be deleted.
+fn last_jumps(state: &State, network: &Network, after: &Records) -> Plan {
+    let others = state.networks().values().flat_map(|r| &r.network.gates);
+    let missing: Vec<_> = others.filter(|g| !network.gates.contains(g)).copied().collect();
+    let is_last = |step: &Step| {
+        let family = family(step.change.resource());
+        family.is_some() && !is_needed(step, after, network, None)
+    };
+    plan::close(network, &missing).into_iter().filter(is_last).collect()
+}
+
 /// The plan that takes away what networks share in a firewall, where none needs it.
 pub(super) fn leftover(state: &State, firewall: Firewall) -> Plan {
     let is_needed = |family| state.networks().values().any(|r| needs(r, firewall, family));
@@ -129,7 +149,10 @@ pub(super) fn leftover(state: &State, firewall: Firewall) -> Plan {
         Firewall::Nftables => reverse(&plan::shared(firewall, Family::V4), |_| false),
         Firewall::Iptables => families
             .filter(|family| !is_needed(Some(*family)))
-            .flat_map(|family| reverse(&plan::shared(firewall, family), |_| false))
+            .flat_map(|family| {
+                let shared = plan::shared(firewall, family).into_iter();
+                reverse(&shared.chain(plan::jumps(family)).collect::<Plan>(), |_| false)
+            })
             .collect(),
     }
 }

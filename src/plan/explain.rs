@@ -102,13 +102,18 @@ pub fn command(step: &Step) -> Option<String> {
             }
         }
         Resource::Rule(rule) => match (create, step.scope) {
-            (true, Scope::Own) => iptables(rule, "-A"),
+            (true, Scope::Own) => iptables(rule, &rule.addition()),
             (true, _) => {
-                format!("{} 2>/dev/null || {}", iptables(rule, "-C"), iptables(rule, "-A"))
+                let check = iptables(rule, &format!("-C {}", rule.chain));
+                format!("{check} 2>/dev/null || {}", iptables(rule, &rule.addition()))
             }
-            (false, _) => iptables(rule, "-D"),
+            (false, _) => iptables(rule, &format!("-D {}", rule.chain)),
         },
         Resource::Nft(nft) => nft.command(create),
+        Resource::Zone { link } => {
+            let verb = if create { "add" } else { "remove" };
+            format!("firewall-cmd --zone=trusted --{verb}-interface={link}")
+        }
         Resource::Flows(flows) => self::flows(flows),
     })
 }
@@ -227,8 +232,7 @@ fn program(family: Family) -> &'static str {
 }
 
 fn iptables(rule: &Rule, operation: &str) -> String {
-    let mut text =
-        format!("{} -w -t {} {operation} {}", program(rule.family), rule.table.name(), rule.chain);
+    let mut text = format!("{} -w -t {} {operation}", program(rule.family), rule.table.name());
     for word in rule.arguments() {
         text.push(' ');
         text.push_str(&quote(&word));
@@ -237,6 +241,14 @@ fn iptables(rule: &Rule, operation: &str) -> String {
 }
 
 impl Rule {
+    /// The operation that adds it, with where.
+    pub fn addition(&self) -> String {
+        match self.before {
+            Some(number) => format!("-I {} {number}", self.chain),
+            None => format!("-A {}", self.chain),
+        }
+    }
+
     /// The arguments after the chain's name, as `iptables` and `iptables-restore` take them.
     pub fn arguments(&self) -> impl Iterator<Item = String> {
         let comment = ["-m", "comment", "--comment", &self.comment, "-j"].map(str::to_owned);

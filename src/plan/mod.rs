@@ -9,6 +9,7 @@ mod endpoint;
 mod explain;
 mod firewall;
 mod flows;
+mod gate;
 mod guard;
 mod macvlan;
 mod moved;
@@ -32,6 +33,7 @@ pub use firewall::{
     Chain, Family, Nft, Rule, Table, nftables as nft, owner, port, shared, stale_network,
 };
 pub use flows::Flows;
+pub use gate::{close, jumps, open};
 pub use guard::{Guard, Instruction};
 pub use moved::Moved;
 pub use netns::{lo_up, name};
@@ -214,6 +216,11 @@ pub enum Resource {
     Rule(Rule),
     /// Something in our own table.
     Nft(Nft),
+    /// A link in firewalld's zone of whom it trusts, until it reads its files anew.
+    Zone {
+        /// The link, on the host.
+        link: LinkName,
+    },
     /// Flows that conntrack remembers; they are only ever deleted.
     Flows(Flows),
 }

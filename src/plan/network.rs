@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{ALIAS_PREFIX, Family, Plan, Record, Resource, Scope, Step, firewall, macvlan};
+use super::{ALIAS_PREFIX, Family, Plan, Record, Resource, Scope, Step, firewall, gate, macvlan};
 use crate::model::{LinkName, Mode, Network};
 
 /// Makes a bridge network, or a macvlan network.
@@ -60,6 +60,7 @@ fn bridge(network: &Network, ra_links: &[LinkName]) -> Plan {
         "a link carries nothing until it is up",
         Resource::Up { netns: None, link: name.clone() },
     ));
+    plan.extend(gate::open(network));
     plan
 }
 

@@ -1,6 +1,8 @@
 //! The plan of a published port.
 
-use super::{Flows, Plan, PortFlag, Record, Resource, Scope, Step, firewall, network::forwarding};
+use super::{
+    Flows, Plan, PortFlag, Record, Resource, Scope, Step, firewall, gate, network::forwarding,
+};
 use crate::model::{Endpoint, Network, Protocol, PublishedPort};
 
 /// Publishes a port of an endpoint on the host.
@@ -28,6 +30,7 @@ pub fn publish(
             plan.push(forwarding(family));
         }
         plan.extend(firewall::foreign(network, port));
+        plan.extend(gate::open(network));
     } else if port.reaches_loopback() {
         plan.push(
             Step::create(

@@ -97,6 +97,20 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "rm lab0",
     },
     Scenario {
+        name: "bridge_gates",
+        setup: "iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN
+                iptables -A FORWARD -j DOCKER-USER
+                for t in iptables ip6tables; do $t -A FORWARD -j REJECT; done",
+        command: "bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64",
+        inverse: "rm lab0",
+    },
+    Scenario {
+        name: "rm_gates",
+        setup: "iptables -A FORWARD -j REJECT; netcord bridge lab0",
+        command: "rm lab0",
+        inverse: "bridge lab0",
+    },
+    Scenario {
         name: "macvlan",
         setup: wired!(""),
         command: "macvlan lan0 --parent eth0",

@@ -145,6 +145,11 @@ fn nat_table(family: Family) -> Present {
     present.unwrap_or_default()
 }
 
+/// All of a table, as the commands that would make it.
+pub(super) fn list(family: Family, table: Table) -> Result<String> {
+    Programs::of(family)?.list(table)
+}
+
 /// Whether a chain or rule of ours is there.
 pub(super) fn is_there(family: Family, resource: &Resource) -> Result<bool> {
     let change = Change::Create(resource.clone());
@@ -186,14 +191,7 @@ struct Present {
 
 impl Present {
     fn read(programs: &Programs, table: Table) -> Result<Self> {
-        // `list_table` would take a failure for an empty table.
-        let output = programs.tables.execute(table.name(), "-S").map_err(|e| anyhow!("{e}"))?;
-        if !output.status.success() {
-            let told = String::from_utf8_lossy(&output.stderr);
-            return Err(failure(&told, &format!("cannot list table {}", table.name())));
-        }
-        let listed = String::from_utf8_lossy(&output.stdout);
-        Ok(Self::parse(listed.lines()))
+        Ok(Self::parse(programs.list(table)?.lines()))
     }
 
     fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
@@ -242,12 +240,16 @@ impl Present {
                 self.chains.remove(name).then(|| format!("-X {name}\n"))
             }
             Change::Create(Resource::Rule(rule)) => {
-                self.rules.insert(known(rule)).then(|| rule_line("-A", rule))
+                self.rules.insert(known(rule)).then(|| rule_line(&rule.addition(), rule))
             }
             Change::Delete(Resource::Rule(rule)) => {
                 let line = || {
                     let gone = self.emptied.contains(rule.chain);
-                    if gone { String::new() } else { rule_line("-D", rule) }
+                    if gone {
+                        String::new()
+                    } else {
+                        rule_line(&format!("-D {}", rule.chain), rule)
+                    }
                 };
                 self.rules.remove(&known(rule)).then(line)
             }
@@ -257,7 +259,7 @@ impl Present {
 }
 
 fn rule_line(operation: &str, rule: &Rule) -> String {
-    let mut line = format!("{operation} {}", rule.chain);
+    let mut line = operation.to_owned();
     for word in rule.arguments() {
         // iptables-restore reads double quotes only; names hold neither quotes nor backslashes.
         let word = if quote(&word) == word { word } else { format!("\"{word}\"") };
@@ -313,6 +315,17 @@ impl Programs {
         // All versions of this century's second decade can check and wait.
         let tables = IPTables { cmd, has_check: true, has_wait: true, is_numeric: false };
         Ok(Self { tables, restore })
+    }
+
+    /// All of a table, as commands.
+    fn list(&self, table: Table) -> Result<String> {
+        // `list_table` would take a failure for an empty table.
+        let output = self.tables.execute(table.name(), "-S").map_err(|e| anyhow!("{e}"))?;
+        if !output.status.success() {
+            let told = String::from_utf8_lossy(&output.stderr);
+            return Err(failure(&told, &format!("cannot list table {}", table.name())));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     fn restore(&self, script: &str, lock: &File) -> Result<()> {

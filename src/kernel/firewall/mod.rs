@@ -1,5 +1,8 @@
 //! The firewall: where rules of a plan become rules of the kernel.
 
+mod chains;
+pub(super) mod firewalld;
+mod forward;
 mod iptables;
 mod nftables;
 
@@ -13,6 +16,8 @@ use crate::{
     model::{Firewall, LinkName, PublishedPort},
     plan::{Chain, Change, Family, Resource, Rule},
 };
+pub use forward::Obstacles;
+pub(super) use forward::obstacles;
 
 /// A published port that is in a firewall.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::{chooser::Chooser, lease::Leases};
 use super::{
-    Changed, Host, clean, find, keeper,
+    Changed, Host, clean, find, gates, keeper,
     ps::Seen,
     removal,
     resolve::{Found, resolve},
@@ -63,15 +63,19 @@ async fn attach(
     if !state.networks().get(&args.network).is_some_and(|r| r.network.is_private()) {
         host.complete(&mut state).await?;
     }
-    let record = find::network(&host.kernel, &state, &args.network).await?;
+    let mut record = find::network(&host.kernel, &state, &args.network).await?.into_owned();
     macvlan::check_flags(args, &record.network)?;
     let bridge = bridge(&host.kernel, &record.network).await?;
 
-    let network = record.network.clone();
     let mut plan = Plan::new();
-    if !state.networks().contains_key(&args.network) {
+    let publishes = record.network.foreign && !args.publish.is_empty();
+    if publishes {
+        (record.network, plan) = gates::renewed(host, &record.network)?;
+    }
+    if publishes || !state.networks().contains_key(&args.network) {
         plan.push(remember(&record.network));
     }
+    let network = record.network.clone();
     let mut chooser = Chooser::new(host, args, &state, &record, bridge, leases).await?;
     let mut endpoints = Vec::new();
     for (target, found) in found {
@@ -81,9 +85,11 @@ async fn attach(
     }
     // A run that is killed half-way has written down all that it was about to make.
     plan.sort_by_key(|step| match &step.change {
-        Change::Create(Resource::Record(Record::Name(_))) => 0,
-        Change::Create(Resource::Record(Record::Network(_) | Record::Endpoint { .. })) => 1,
-        _ => 2,
+        // A gate that is needed no more goes while it is still on record.
+        Change::Delete(Resource::Rule(_)) => 0,
+        Change::Create(Resource::Record(Record::Name(_))) => 1,
+        Change::Create(Resource::Record(Record::Network(_) | Record::Endpoint { .. })) => 2,
+        _ => 3,
     });
     let there: Vec<_> = if args.dhcp || !network.has_range() {
         state.endpoints().map(|(_, e)| e.host_ifname.clone()).collect()

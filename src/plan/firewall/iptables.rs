@@ -42,15 +42,17 @@ pub struct Chain {
     pub name: &'static str,
 }
 
-/// A rule of our own, appended to its chain.
+/// A rule of our own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// Whose tables.
     pub family: Family,
     /// Which table.
     pub table: Table,
-    /// One of ours, or a built-in one for the jump to ours.
+    /// One of ours, or one of others for the jump to ours.
     pub chain: &'static str,
+    /// The number of the rule that it is put before; none: it is appended.
+    pub before: Option<u32>,
     /// The arguments that match.
     pub matches: Vec<String>,
     /// What becomes of a match: the arguments from `-j` on, without it.
@@ -95,6 +97,7 @@ pub(super) fn base(family: Family) -> Plan {
             family,
             table,
             chain: from,
+            before: None,
             matches: words(matches),
             jump: words(to),
             comment: format!("netcord: {from} to {to}"),
@@ -261,6 +264,7 @@ fn bridged(network: &Network, family: Family) -> Step {
         family,
         table: Table::Filter,
         chain: FORWARD,
+        before: None,
         matches: words(&format!("-i {name} -o {name}")),
         jump: words("ACCEPT"),
         comment: format!("netcord:{name} bridged"),
@@ -307,6 +311,7 @@ pub(super) fn dnat(owner: &str, port: &PublishedPort) -> Rule {
         family: Family::of(port.host_ip),
         table: Table::Nat,
         chain: DNAT,
+        before: None,
         matches,
         jump: vec!["DNAT".into(), "--to-destination".into(), destination(port)],
         comment: format!("netcord:{owner} publish {port}"),
@@ -350,6 +355,7 @@ impl RuleMaker<'_> {
                 family: Family::of(self.subnet.cidr.network()),
                 table,
                 chain,
+                before: None,
                 matches: words(matches),
                 jump: words(jump),
                 comment: format!("netcord:{} {what} {}", self.network.name, self.subnet.cidr),

@@ -4,7 +4,7 @@ use std::{io, net::IpAddr};
 
 use netlink_packet_core::{NLM_F_DUMP, Nla};
 use netlink_packet_netfilter::{
-    NetfilterMessageInner,
+    NetfilterMessage, NetfilterMessageInner,
     nftables::{
         DataAttribute, ListAttribute, NfTablesMessage, RuleMessage, SetElementAttribute,
         SetElementList, SetElementMessage, TableAttribute, TableMessage, VerdictAttribute,
@@ -56,8 +56,8 @@ pub(super) fn has_network(socket: &mut Socket, rules: &NetworkRules) -> io::Resu
     for (_, chain) in rules.chains() {
         let attributes = of_chain(&chain.name);
         let get = inet(NfTablesMessage::GetRule(RuleMessage { attributes }));
-        let is_rule = |message| {
-            matches!(message, NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(_)))
+        let is_rule = |message: NetfilterMessage| {
+            matches!(message.inner, NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(_)))
                 .then_some(())
         };
         let found = or_none(socket.dump(&get, NLM_F_DUMP, is_rule).map(Some))?;
@@ -183,10 +183,10 @@ fn port(map: &Set, attributes: &[SetElementAttribute]) -> Option<Published> {
     Some(Published { owner: owner.to_owned(), port })
 }
 
-fn elements(message: NetfilterMessageInner) -> Vec<Vec<SetElementAttribute>> {
+fn elements(message: NetfilterMessage) -> Vec<Vec<SetElementAttribute>> {
     let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(SetElementMessage {
         attributes,
-    })) = message
+    })) = message.inner
     else {
         return Vec::new();
     };

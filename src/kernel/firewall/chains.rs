@@ -1,0 +1,81 @@
+//! The chains of `nf_tables`, whoever made them: one dump, no program.
+
+use std::io;
+
+use anyhow::{Context, Result};
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+    nftables::{ChainAttribute, ChainMessage, Hook, HookNumber, InetHookNumber, NfTablesMessage},
+};
+
+use crate::kernel::nfnetlink::{Socket, is_absent};
+
+/// `NF_DROP` (`linux/netfilter.h`).
+const DROP: u32 = 0;
+
+/// A chain.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Chain {
+    /// As `nft` calls it.
+    pub(super) family: &'static str,
+    pub(super) table: String,
+    pub(super) name: String,
+    /// It is where forwarded packets come by, and drops what none of its rules accepts.
+    pub(super) drops_forwarded: bool,
+    /// How many rules it has, and how many lead to it.
+    pub(super) uses: u32,
+}
+
+impl Chain {
+    /// Whether it is this one.
+    pub(super) fn is(&self, family: &str, table: &str, name: &str) -> bool {
+        (self.family, self.table.as_str(), self.name.as_str()) == (family, table, name)
+    }
+}
+
+/// All chains of families that forward; none where `nf_tables` is not there, or not to be looked
+/// at: a dry run has no privileges.
+///
+/// Equivalent to `nft list chains`.
+pub(super) fn all() -> Result<Vec<Chain>> {
+    match dump() {
+        Err(e) if is_absent(&e) || e.kind() == io::ErrorKind::PermissionDenied => Ok(Vec::new()),
+        chains => chains.context("cannot list nftables' chains"),
+    }
+}
+
+fn dump() -> io::Result<Vec<Chain>> {
+    let get = NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() });
+    let every_family = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0);
+    Socket::open()?.dump(&NetfilterMessage::new(every_family, get), NLM_F_DUMP, chain)
+}
+
+fn chain(message: NetfilterMessage) -> Option<Chain> {
+    let family = match message.header.family {
+        NetfilterProtoFamily::Inet => "inet",
+        NetfilterProtoFamily::IPv4 => "ip",
+        NetfilterProtoFamily::IPv6 => "ip6",
+        NetfilterProtoFamily::Bridge => "bridge",
+        _ => return None,
+    };
+    let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(message)) = message.inner else {
+        return None;
+    };
+    let mut chain = Chain { family, ..Chain::default() };
+    let (mut forwards, mut drops, mut filters) = (false, false, false);
+    let forward = Hook::Number(HookNumber::Inet(InetHookNumber::Forward));
+    for attribute in message.attributes {
+        match attribute {
+            ChainAttribute::Table(table) => chain.table = table,
+            ChainAttribute::Name(name) => chain.name = name,
+            ChainAttribute::Hook(hook) => forwards = hook.contains(&forward),
+            ChainAttribute::Policy(policy) => drops = policy == DROP,
+            ChainAttribute::Type(kind) => filters = kind == "filter",
+            ChainAttribute::Use(uses) => chain.uses = uses,
+            _ => {}
+        }
+    }
+    chain.drops_forwarded = forwards && drops && filters;
+    Some(chain)
+}

@@ -1,0 +1,262 @@
+//! What firewalls of others drop of what the host forwards, and where they take an accept.
+//!
+//! A base chain's accept says nothing to the next one, and a drop is final: a chain of our own
+//! cannot undo it. One dump of the chains of `nf_tables` tells whether there is anything to look at; the
+//! rules of iptables are listed only where its chain FORWARD has some.
+
+use std::{collections::BTreeMap, fs};
+
+use anyhow::Result;
+
+use super::{
+    chains::{self, Chain},
+    iptables,
+};
+use crate::{
+    model::{Firewall, Gate, GatePlace},
+    plan::{Family, Table},
+};
+
+/// What stands in the way of what is forwarded.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Obstacles {
+    /// Where an accept goes.
+    pub gates: Vec<Gate>,
+    /// Chains whose policy is to drop, and whose owner leaves no place for others: `TABLE CHAIN`.
+    pub others: Vec<String>,
+}
+
+/// The comment of the jump to our rules where nothing is in the way.
+const OWN_JUMP: &str = "\"netcord: FORWARD to NETCORD-FORWARD\"";
+
+/// Looks what is in the way of these families, where our own rules are in this firewall.
+pub(in crate::kernel) fn obstacles(firewall: Firewall, families: &[Family]) -> Result<Obstacles> {
+    let chains = chains::all()?;
+    let mut found = Obstacles::default();
+    for family in families {
+        if !meets_iptables(*family, &chains) {
+            continue;
+        }
+        // Rules that iptables cannot list were not made by it.
+        let listed = iptables::list(*family, Table::Filter);
+        let listed = listed.unwrap_or_default();
+        found.gates.extend(gate(firewall, *family, &Listing::parse(&listed)));
+    }
+    if chains.iter().any(|c| c.is("inet", "firewalld", "filter_FORWARD")) {
+        found.gates.push(GatePlace::FirewalldZone.before(None));
+    }
+    let drops = chains.iter().filter(|c| c.drops_forwarded && !is_known(c));
+    found.others.extend(drops.map(|c| format!("{} {} {}", c.family, c.table, c.name)));
+    Ok(found)
+}
+
+/// Those of iptables' are looked at rule by rule.
+fn is_known(chain: &Chain) -> bool {
+    chain.is("ip", "filter", "FORWARD") || chain.is("ip6", "filter", "FORWARD")
+}
+
+/// Whether iptables' chain FORWARD of this family is more than an empty one that lets by.
+fn meets_iptables(family: Family, chains: &[Chain]) -> bool {
+    let (name, legacy) = match family {
+        Family::V4 => ("ip", "/proc/net/ip_tables_names"),
+        Family::V6 => ("ip6", "/proc/net/ip6_tables_names"),
+    };
+    chains.iter().any(|c| c.is(name, "filter", "FORWARD") && (c.drops_forwarded || c.uses > 0))
+        || fs::read_to_string(legacy).is_ok_and(|tables| tables.lines().any(|t| t == "filter"))
+}
+
+/// The gate of iptables' table `filter`, if it needs one.
+fn gate(firewall: Firewall, family: Family, listing: &Listing<'_>) -> Option<Gate> {
+    let ipv6 = family == Family::V6;
+    let wall = listing.wall("FORWARD", DEPTH);
+    let in_front = |is_it: &dyn Fn(&str) -> bool| {
+        let is_in_front = |number| wall.is_none_or(|wall| number < wall);
+        listing.numbered("FORWARD").any(|(number, rule)| is_in_front(number) && is_it(rule))
+    };
+    let is_open = match firewall {
+        // Our chain is met behind all rules, and accepts before the policy drops.
+        Firewall::Iptables => wall.is_none() || in_front(&|rule| rule.contains(OWN_JUMP)),
+        Firewall::Nftables => wall.is_none() && !listing.drops,
+    };
+    if is_open {
+        return None;
+    }
+    Some(if in_front(&|rule| leads_to(rule, "DOCKER-USER")) {
+        GatePlace::DockerUser { ipv6 }.before(listing.end("DOCKER-USER"))
+    } else {
+        GatePlace::Forward { ipv6 }.before(wall)
+    })
+}
+
+/// More jumps than this in a row are taken for letting by.
+const DEPTH: u32 = 8;
+
+/// The rules of a table, by chain.
+#[derive(Debug, Default)]
+struct Listing<'a> {
+    /// The policy of FORWARD.
+    drops: bool,
+    rules: BTreeMap<&'a str, Vec<&'a str>>,
+}
+
+impl<'a> Listing<'a> {
+    /// Reads what `iptables -S` lists.
+    fn parse(text: &'a str) -> Self {
+        let mut listing = Self::default();
+        for line in text.lines() {
+            let mut words = line.splitn(3, ' ');
+            match (words.next(), words.next(), words.next()) {
+                (Some("-P"), Some("FORWARD"), policy) => listing.drops = policy == Some("DROP"),
+                (Some("-A"), Some(chain), Some(rule)) => {
+                    listing.rules.entry(chain).or_default().push(rule);
+                }
+                _ => {}
+            }
+        }
+        listing
+    }
+
+    fn numbered(&self, chain: &str) -> impl Iterator<Item = (u32, &'a str)> {
+        (1..).zip(self.rules.get(chain).into_iter().flatten().copied())
+    }
+
+    /// The number of the first rule of a chain that drops everything that comes to it.
+    fn wall(&self, chain: &str, depth: u32) -> Option<u32> {
+        for (number, rule) in self.numbered(chain) {
+            match of_everything(rule) {
+                Some(Verdict::Drop) => return Some(number),
+                Some(Verdict::LetBy) => return None,
+                Some(Verdict::Chain(next)) if depth > 0 => {
+                    if self.wall(next, depth - 1).is_some() {
+                        return Some(number);
+                    }
+                }
+                Some(Verdict::Chain(_)) | None => {}
+            }
+        }
+        None
+    }
+
+    /// The number of the first rule of a chain behind which no other is met.
+    fn end(&self, chain: &str) -> Option<u32> {
+        let ends = |rule: &str| matches!(of_everything(rule), Some(Verdict::Drop | Verdict::LetBy));
+        self.numbered(chain).find(|(_, rule)| ends(rule)).map(|(number, _)| number)
+    }
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict<'a> {
+    Drop,
+    LetBy,
+    /// Another chain says; or it is a target that only looks.
+    Chain(&'a str),
+}
+
+/// What a rule says of every packet; none if it is for some only.
+fn of_everything(rule: &str) -> Option<Verdict<'_>> {
+    let said = match rule.strip_prefix("-m comment --comment ") {
+        Some(rest) => match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split_once("\" ")?.1,
+            None => rest.split_once(' ')?.1,
+        },
+        None => rule,
+    };
+    let mut words = said.split(' ');
+    match (words.next(), words.next()?) {
+        (Some("-j"), "DROP" | "REJECT") => Some(Verdict::Drop),
+        (Some("-j"), "ACCEPT" | "RETURN") => Some(Verdict::LetBy),
+        (Some("-j" | "-g"), chain) => Some(Verdict::Chain(chain)),
+        _ => None,
+    }
+}
+
+fn leads_to(rule: &str, chain: &str) -> bool {
+    of_everything(rule) == Some(Verdict::Chain(chain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(firewall: Firewall, listing: &str) -> Option<Gate> {
+        gate(firewall, Family::V4, &Listing::parse(listing))
+    }
+
+    #[track_caller]
+    fn assert_gate(listing: &str, place: GatePlace, before: Option<u32>) {
+        for firewall in Firewall::ALL {
+            let gate = found(firewall, listing).expect("a gate is needed");
+            assert_eq!((gate.place, gate.before), (place, before), "{listing}");
+        }
+    }
+
+    const FORWARD: GatePlace = GatePlace::Forward { ipv6: false };
+    const DOCKER_USER: GatePlace = GatePlace::DockerUser { ipv6: false };
+
+    #[test]
+    fn a_policy_and_what_is_for_some_only_leave_our_own_jump_in_reach() {
+        for listing in [
+            "",
+            "-P FORWARD DROP",
+            "-P FORWARD DROP\n-A FORWARD -j DOCKER-USER\n-A DOCKER-USER -j RETURN",
+            "-A FORWARD -s 192.0.2.0/24 -j DROP",
+            "-A FORWARD -j LOG --log-prefix x",
+            "-A FORWARD -j ACCEPT\n-A FORWARD -j DROP",
+            "-A FORWARD -j mine\n-A mine -p tcp -j DROP\n-A mine -j RETURN\n-A mine -j DROP",
+            "-A FORWARD -j a\n-A a -j a",
+        ] {
+            assert_eq!(found(Firewall::Iptables, listing), None, "{listing}");
+        }
+    }
+
+    #[test]
+    fn a_table_of_our_own_needs_a_gate_where_a_policy_drops() {
+        let gate = |listing| found(Firewall::Nftables, listing).map(|g| (g.place, g.before));
+        assert_eq!(gate("-P FORWARD ACCEPT\n-A FORWARD -s 192.0.2.0/24 -j DROP"), None);
+        assert_eq!(gate("-P FORWARD DROP\n-A FORWARD -i lo -j ACCEPT"), Some((FORWARD, None)));
+        let docker = "-P FORWARD DROP\n-A FORWARD -j DOCKER-USER\n-A DOCKER-USER -j RETURN";
+        assert_eq!(gate(docker), Some((DOCKER_USER, Some(1))));
+    }
+
+    #[test]
+    fn a_rule_that_drops_everything_is_met_in_whatever_chain_it_is() {
+        let last = "-A FORWARD -i lo -j ACCEPT\n-A FORWARD -j REJECT --reject-with x";
+        assert_gate(last, FORWARD, Some(2));
+        let commented = "-A FORWARD -m comment --comment \"so it is\" -j DROP";
+        assert_gate(commented, FORWARD, Some(1));
+        let of_ufw = "-A FORWARD -j ufw-before-forward\n-A FORWARD -j ufw-reject-forward\n\
+                      -A ufw-before-forward -p icmp -j ACCEPT\n-A ufw-reject-forward -j REJECT";
+        assert_gate(of_ufw, FORWARD, Some(2));
+        let gone_to = "-A FORWARD -j zones\n-A zones -g public\n-A public -j DROP";
+        assert_gate(gone_to, FORWARD, Some(1));
+    }
+
+    #[test]
+    fn docker_leaves_a_place_before_its_own_last_word() {
+        let rules = "-A FORWARD -j DOCKER-USER\n-A FORWARD -j DROP\n";
+        assert_gate(rules, DOCKER_USER, None);
+        let with_return =
+            format!("{rules}-A DOCKER-USER -s 192.0.2.9/32 -j DROP\n-A DOCKER-USER -j RETURN");
+        assert_gate(&with_return, DOCKER_USER, Some(2));
+        let behind = "-A FORWARD -j DROP\n-A FORWARD -j DOCKER-USER";
+        assert_gate(behind, FORWARD, Some(1));
+    }
+
+    #[test]
+    fn what_is_in_reach_needs_no_gate_and_a_gate_that_is_there_stays() {
+        let jump =
+            |comment: &str| format!("-A FORWARD -m comment --comment {comment} -j NETCORD-FORWARD");
+        let own = format!("{}\n-A FORWARD -j DROP", jump(OWN_JUMP));
+        assert_eq!(found(Firewall::Iptables, &own), None);
+        let rule = crate::plan::jumps(Family::V4).pop().unwrap().change.resource().clone();
+        let crate::plan::Resource::Rule(rule) = rule else { panic!("{rule:?}") };
+        let opened = format!(
+            "{}\n-A FORWARD -j DROP\n{}",
+            jump(&format!("\"{}\"", rule.comment)),
+            jump(OWN_JUMP)
+        );
+        let gate = found(Firewall::Iptables, &opened).unwrap();
+        assert_eq!((gate.place, gate.before), (FORWARD, Some(2)));
+    }
+}

@@ -1,0 +1,47 @@
+//! Where somebody else's firewall lets through what a network's endpoints send and get.
+
+use serde::{Deserialize, Serialize};
+
+/// A place in the firewall of somebody else that what is forwarded has to pass: what is dropped
+/// there stays dropped, whatever chains of our own accept.
+#[derive(Clone, Copy, Debug, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    /// Which one.
+    #[serde(flatten)]
+    pub place: GatePlace,
+    /// The number of the rule that has to stay behind an accept; none: it is the last.
+    #[serde(skip)]
+    pub before: Option<u32>,
+}
+
+/// Which gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "gate", rename_all = "kebab-case")]
+pub enum GatePlace {
+    /// docker's chain for the rules of the host's owner, ahead of docker's own.
+    DockerUser {
+        /// That of ip6tables.
+        ipv6: bool,
+    },
+    /// iptables' own chain.
+    Forward {
+        /// That of ip6tables.
+        ipv6: bool,
+    },
+    /// firewalld's zone of whom it trusts.
+    FirewalldZone,
+}
+
+/// The same wherever it is in its chain: rules of others come and go.
+impl PartialEq for Gate {
+    fn eq(&self, other: &Self) -> bool {
+        self.place == other.place
+    }
+}
+
+impl GatePlace {
+    /// The place of a gate, before this rule.
+    pub fn before(self, before: Option<u32>) -> Gate {
+        Gate { place: self, before }
+    }
+}

@@ -1,0 +1,99 @@
+//! The gates of a network: accepts where firewalls of others would drop what is forwarded.
+//!
+//! They come last and go first: nothing is let by before what must not pass is dropped. What is in
+//! our own table drops whatever others accept. Where our rules are iptables', an accept of others'
+//! chains would end ours too: there a jump leads to our chain, which drops first and then accepts.
+
+use super::{Family, Plan, Resource, Rule, Scope, Step, Table, reverse};
+use crate::model::{Firewall, Gate, GatePlace, Network};
+
+/// Opens the gates of a network.
+pub fn open(network: &Network) -> Plan {
+    network.gates.iter().flat_map(|gate| steps(network, gate)).collect()
+}
+
+/// Closes gates that a network had.
+pub fn close(network: &Network, gates: &[Gate]) -> Plan {
+    reverse(&open(&network.with_gates(gates.to_vec())), |_| false)
+}
+
+/// Whatever jumps to our chains of a family can be in chains of others.
+pub fn jumps(family: Family) -> Plan {
+    let ipv6 = family == Family::V6;
+    let places = [GatePlace::DockerUser { ipv6 }, GatePlace::Forward { ipv6 }];
+    places.into_iter().filter_map(|place| Door::of(&place.before(None))).map(jump).collect()
+}
+
+fn steps(network: &Network, gate: &Gate) -> Plan {
+    match (Door::of(gate), network.firewall) {
+        (Some(door), Firewall::Iptables) => vec![jump(door)],
+        (Some(door), Firewall::Nftables) => accepts(network, door),
+        (None, _) => vec![Step::create(
+            "firewalld rejects what comes from a link that it is not told to trust",
+            Resource::Zone { link: network.name.clone() },
+        )],
+    }
+}
+
+/// A place in a chain of others.
+#[derive(Clone, Copy)]
+struct Door {
+    family: Family,
+    chain: &'static str,
+    before: Option<u32>,
+}
+
+impl Door {
+    fn of(gate: &Gate) -> Option<Self> {
+        let (chain, ipv6) = match gate.place {
+            GatePlace::DockerUser { ipv6 } => ("DOCKER-USER", ipv6),
+            GatePlace::Forward { ipv6 } => ("FORWARD", ipv6),
+            GatePlace::FirewalldZone => return None,
+        };
+        let family = if ipv6 { Family::V6 } else { Family::V4 };
+        Some(Self { family, chain, before: gate.before })
+    }
+
+    fn rule(self, matches: &str, jump: &str, comment: String) -> Resource {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        Resource::Rule(Rule {
+            family: self.family,
+            table: Table::Filter,
+            chain: self.chain,
+            before: self.before,
+            matches: words(matches),
+            jump: words(jump),
+            comment,
+        })
+    }
+}
+
+fn jump(door: Door) -> Step {
+    let comment = format!("netcord: {} to NETCORD-FORWARD, before the rest is dropped", door.chain);
+    let rule = door.rule("", "NETCORD-FORWARD", comment);
+    Step::create("ahead of what others drop at the end of their rules", rule).until(Scope::Firewall)
+}
+
+fn accepts(network: &Network, door: Door) -> Plan {
+    const ASKED_FOR: &str = "-m conntrack --ctstate RELATED,ESTABLISHED,DNAT";
+    let name = &network.name;
+    let accept = |why, what: &str, matches: String| {
+        Step::create(why, door.rule(&matches, "ACCEPT", format!("netcord:{name} {what}")))
+    };
+    if network.internal {
+        let why = "what only crosses the bridge passes others' rules too";
+        return vec![accept(why, "bridged", format!("-i {name} -o {name}"))];
+    }
+    let into = format!("-o {name} {ASKED_FOR}");
+    if network.is_private() {
+        let out =
+            "what endpoints send passes others' rules too: they drop what none of them accepts";
+        let answers = "and so do the answers, and what is for a published port";
+        return vec![accept(out, "out", format!("-i {name}")), accept(answers, "in", into)];
+    }
+    let ports = "what is for a published port passes others' rules: they drop what none accepts";
+    let answers = "and so do the answers";
+    [accept(ports, "in", into), accept(answers, "out", format!("-i {name} {ASKED_FOR}"))]
+        .map(|step| step.until(Scope::NetworkPorts))
+        .into()
+}
