@@ -283,6 +283,37 @@ fn a_network_of_ours_beside_dockers() {
     assert_eq!(again, web);
     host.netcord("publish web 8080:80").ok();
     holds();
+    // Where docker wants it, and gone with the network.
+    let in_dockers_chain = || host.sh("iptables -S DOCKER-USER").ok().matches("netcord").count();
+    assert_eq!(in_dockers_chain(), 2);
+    host.netcord("detach lab0 web").ok();
+    host.netcord("rm lab0").ok();
+    assert_eq!(in_dockers_chain(), 0);
+}
+
+#[test]
+fn a_network_of_ours_beside_podmans() {
+    let host = EngineHost::without_engines();
+    host.neighbour("outside").netns(&["web"]);
+    host.start_podman();
+    host.run_podman("own", "--network=podman -p 8081:80");
+    host.podman("exec own sh -c 'echo own >/www/index.html && httpd -p 80 -h /www'").ok();
+    host.serve("web", 80);
+    host.serve("outside", 90);
+    let before = settled(&host);
+    host.netcord("bridge lab0").ok();
+    let web = host.netcord("attach lab0 web -p 8080:80").ok();
+    let pid = host.podman("inspect -f '{{.State.Pid}}' own").ok().parse().unwrap();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:8080").ok(), "web");
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:8081").ok(), "own");
+    assert_eq!(host.fetch("web", "http://192.0.2.1:8081").ok(), "own");
+    assert_eq!(host.fetch("web", "http://192.0.2.2:90").ok(), "outside");
+    assert_eq!(host.fetch_as(pid, "http://192.0.2.1:8080").ok(), "web");
+    assert_eq!(host.fetch_as(pid, "http://192.0.2.2:90").ok(), "outside");
+    assert_ne!(host.fetch_as(pid, &format!("http://{web}")).code, 0, "unpublished");
+    host.netcord("detach lab0 web").ok();
+    host.netcord("rm lab0").ok();
+    before.assert_same(&host.snapshot(), "after rm");
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod support;
 mod attacks;
 /// The contract with users and scripts.
 mod cli;
+/// Firewalls of others.
+mod coexist;
 /// Many at once.
 mod concurrency;
 /// What each verb costs.

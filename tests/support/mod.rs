@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 mod engines;
+mod firewalls;
 pub(crate) mod frames;
 mod lab;
 mod run;
