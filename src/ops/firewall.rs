@@ -121,6 +121,7 @@ async fn mend(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
         return Ok(());
     }
     host.carry_out(&once(plan), state).await?;
+    host.mended = true;
     host.output.warn("the table of netcord's rules was gone, and was made again");
     Ok(())
 }

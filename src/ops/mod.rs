@@ -91,8 +91,15 @@ async fn dispatch(
     watch: &mut Watch<'_>,
 ) -> Result<()> {
     let Global { dry_run, firewall, .. } = *global;
-    let mut host =
-        Host { kernel: Kernel::open()?, output, dry_run, firewall, printed: Plan::new(), watch };
+    let mut host = Host {
+        kernel: Kernel::open()?,
+        output,
+        dry_run,
+        firewall,
+        printed: Plan::new(),
+        mended: false,
+        watch,
+    };
     match verb {
         Verb::None(args) => none::run(&mut host, args).await,
         Verb::Host(args) => container::host(&host, &args.command.command),
@@ -127,6 +134,8 @@ struct Host<'w, 'f> {
     firewall: FirewallChoice,
     /// In a dry run, what the script does before.
     printed: Plan,
+    /// Something was mended before the verb's own plan.
+    mended: bool,
     watch: &'w mut Watch<'f>,
 }
 
@@ -169,7 +178,7 @@ impl Host<'_, '_> {
             &mut |step, changed| output.step(step, changed),
         )
         .await?;
-        Ok(Some(changed))
+        Ok(Some(changed | std::mem::take(&mut self.mended)))
     }
 }
 

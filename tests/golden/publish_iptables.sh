@@ -1,6 +1,47 @@
 #!/bin/sh
 set -eu
 
+# chains of our own, after everybody else's rules
+# already so: iptables -w -t raw -S NETCORD-PREROUTING >/dev/null 2>&1 || iptables -w -t raw -N NETCORD-PREROUTING
+# already so: iptables -w -t filter -S NETCORD-FORWARD >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-FORWARD
+# already so: iptables -w -t filter -S NETCORD-ISOLATE >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-ISOLATE
+# already so: iptables -w -t nat -S NETCORD-DNAT >/dev/null 2>&1 || iptables -w -t nat -N NETCORD-DNAT
+# already so: iptables -w -t nat -S NETCORD-POSTROUTING >/dev/null 2>&1 || iptables -w -t nat -N NETCORD-POSTROUTING
+# already so: iptables -w -t raw -C PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING 2>/dev/null || iptables -w -t raw -A PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING
+# already so: iptables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || iptables -w -t filter -A NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
+# already so: iptables -w -t filter -C FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD 2>/dev/null || iptables -w -t filter -A FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
+# already so: iptables -w -t nat -C PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || iptables -w -t nat -A PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT
+# already so: iptables -w -t nat -C OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || iptables -w -t nat -A OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT
+# already so: iptables -w -t nat -C POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING 2>/dev/null || iptables -w -t nat -A POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING
+
+# nobody reaches an endpoint by routing to its address, past the host's ports
+# already so: iptables -w -t raw -A NETCORD-PREROUTING -d 172.17.0.0/16 ! -i lab0 -m comment --comment 'netcord:lab0 direct 172.17.0.0/16' -j DROP
+
+# nobody reaches the host's own 127.0.0.1 from the bridge
+# already so: iptables -w -t raw -A NETCORD-PREROUTING -d 127.0.0.0/8 -i lab0 -m comment --comment 'netcord:lab0 loopback 172.17.0.0/16' -j DROP
+
+# from outside come answers, and what is for a published port
+# already so: iptables -w -t filter -A NETCORD-ISOLATE ! -i lab0 -o lab0 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:lab0 unpublished 172.17.0.0/16' -j DROP
+
+# what endpoints send may pass, also where the policy is DROP
+# already so: iptables -w -t filter -A NETCORD-FORWARD -i lab0 -m comment --comment 'netcord:lab0 out 172.17.0.0/16' -j ACCEPT
+
+# and so may the answers
+# already so: iptables -w -t filter -A NETCORD-FORWARD -o lab0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:lab0 in 172.17.0.0/16' -j ACCEPT
+
+# what leaves by another link gets that link's address, so that answers find back
+# already so: iptables -w -t nat -A NETCORD-POSTROUTING -s 172.17.0.0/16 ! -o lab0 -p tcp -m comment --comment 'netcord:lab0 masquerade tcp 172.17.0.0/16' -j MASQUERADE --to-ports 1024-65535
+# already so: iptables -w -t nat -A NETCORD-POSTROUTING -s 172.17.0.0/16 ! -o lab0 -p udp -m comment --comment 'netcord:lab0 masquerade udp 172.17.0.0/16' -j MASQUERADE --to-ports 1024-65535
+
+# and so does what has no ports
+# already so: iptables -w -t nat -A NETCORD-POSTROUTING -s 172.17.0.0/16 ! -o lab0 -m comment --comment 'netcord:lab0 masquerade 172.17.0.0/16' -j MASQUERADE
+
+# a neighbour that calls a published port must be answered by way of the host
+# already so: iptables -w -t nat -A NETCORD-POSTROUTING -s 172.17.0.0/16 -o lab0 -m conntrack --ctstate DNAT -m comment --comment 'netcord:lab0 hairpin 172.17.0.0/16' -j MASQUERADE
+
+# an endpoint cannot answer 127.0.0.1, only the host's address on the bridge
+# already so: iptables -w -t nat -A NETCORD-POSTROUTING -s 127.0.0.0/8 -o lab0 -m comment --comment 'netcord:lab0 from loopback 172.17.0.0/16' -j MASQUERADE
+
 # packets from this host's 127.0.0.1 may be routed to the bridge
 sysctl -qw net/ipv4/conf/lab0/route_localnet=1
 

@@ -1,8 +1,8 @@
 //! What firewalls of others drop of what the host forwards, and where they take an accept.
 //!
 //! A base chain's accept says nothing to the next one, and a drop is final: a chain of our own
-//! cannot undo it. One dump of the chains of `nf_tables` tells whether there is anything to look at; the
-//! rules of iptables are listed only where its chain FORWARD has some.
+//! cannot undo it. One dump of the chains of `nf_tables` tells whether there is anything to look at;
+//! the rules of iptables are listed only where its chain FORWARD has some.
 
 use std::{collections::BTreeMap, fs};
 
@@ -33,35 +33,45 @@ const OWN_JUMP: &str = "\"netcord: FORWARD to NETCORD-FORWARD\"";
 pub(in crate::kernel) fn obstacles(firewall: Firewall, families: &[Family]) -> Result<Obstacles> {
     let chains = chains::all()?;
     let mut found = Obstacles::default();
+    let mut listed = Vec::new();
     for family in families {
-        if !meets_iptables(*family, &chains) {
-            continue;
+        // A table that iptables cannot list was not made by it.
+        if meets_iptables(*family, &chains)
+            && let Ok(text) = iptables::list(*family, Table::Filter)
+        {
+            listed.push(nft_name(*family));
+            found.gates.extend(gate(firewall, *family, &Listing::parse(&text)));
         }
-        // Rules that iptables cannot list were not made by it.
-        let listed = iptables::list(*family, Table::Filter);
-        let listed = listed.unwrap_or_default();
-        found.gates.extend(gate(firewall, *family, &Listing::parse(&listed)));
     }
     if chains.iter().any(|c| c.is("inet", "firewalld", "filter_FORWARD")) {
         found.gates.push(GatePlace::FirewalldZone.before(None));
     }
-    let drops = chains.iter().filter(|c| c.drops_forwarded && !is_known(c));
-    found.others.extend(drops.map(|c| format!("{} {} {}", c.family, c.table, c.name)));
+    let families = families.iter().map(|family| nft_name(*family));
+    let concerned: Vec<_> = families.chain(["inet"]).collect();
+    let is_listed = |c: &Chain| listed.iter().any(|family| c.is(family, "filter", "FORWARD"));
+    let others = chains
+        .iter()
+        .filter(|c| c.drops_forwarded && concerned.contains(&c.family) && !is_listed(c));
+    found.others.extend(others.map(|c| format!("{} {} {}", c.family, c.table, c.name)));
     Ok(found)
 }
 
-/// Those of iptables' are looked at rule by rule.
-fn is_known(chain: &Chain) -> bool {
-    chain.is("ip", "filter", "FORWARD") || chain.is("ip6", "filter", "FORWARD")
+/// A family as `nft` calls it.
+fn nft_name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
 }
 
 /// Whether iptables' chain FORWARD of this family is more than an empty one that lets by.
 fn meets_iptables(family: Family, chains: &[Chain]) -> bool {
-    let (name, legacy) = match family {
-        Family::V4 => ("ip", "/proc/net/ip_tables_names"),
-        Family::V6 => ("ip6", "/proc/net/ip6_tables_names"),
+    let legacy = match family {
+        Family::V4 => "/proc/net/ip_tables_names",
+        Family::V6 => "/proc/net/ip6_tables_names",
     };
-    chains.iter().any(|c| c.is(name, "filter", "FORWARD") && (c.drops_forwarded || c.uses > 0))
+    let is_it = |c: &Chain| c.is(nft_name(family), "filter", "FORWARD");
+    chains.iter().any(|c| is_it(c) && (c.drops_forwarded || c.uses > 0))
         || fs::read_to_string(legacy).is_ok_and(|tables| tables.lines().any(|t| t == "filter"))
 }
 
