@@ -4,92 +4,33 @@ set -eu
 # the host passes packets on between the bridge and its other links
 sysctl -qw net/ipv4/ip_forward=1
 
-# a table of our own: nobody else's rules are touched
-nft list table inet netcord >/dev/null 2>&1 || nft -f - <<'EOF'
-table inet netcord {
-	set bridges {
-		type ifname
-	}
-	map filter {
-		type ifname : verdict
-	}
-	map nat {
-		type ifname : verdict
-	}
-	map ports4-at {
-		type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
-	}
-	map ports4 {
-		type inet_proto . inet_service : ipv4_addr . inet_service
-	}
-	map ranges4-at {
-		type ipv4_addr . inet_proto . inet_service : ipv4_addr
-		flags interval
-	}
-	map ranges4 {
-		type inet_proto . inet_service : ipv4_addr
-		flags interval
-	}
-	map ports6-at {
-		type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service
-	}
-	map ports6 {
-		type inet_proto . inet_service : ipv6_addr . inet_service
-	}
-	map ranges6-at {
-		type ipv6_addr . inet_proto . inet_service : ipv6_addr
-		flags interval
-	}
-	map ranges6 {
-		type inet_proto . inet_service : ipv6_addr
-		flags interval
-	}
-	chain published {
-		meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ports4-at comment "to the endpoint of a published port"
-		meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4 comment "to the endpoint of a published port"
-		meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ranges4-at comment "to the endpoint of a published port"
-		meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ranges4 comment "to the endpoint of a published port"
-		meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6-at comment "to the endpoint of a published port"
-		meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6 comment "to the endpoint of a published port"
-		meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ranges6-at comment "to the endpoint of a published port"
-		meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ranges6 comment "to the endpoint of a published port"
-	}
-	chain raw {
-		type filter hook prerouting priority -300; policy accept;
-		ip daddr 127.0.0.0/8 iifname @bridges drop comment "nobody reaches the host's own 127.0.0.1 from a bridge"
-	}
-	chain forward {
-		type filter hook forward priority 0; policy accept;
-		iifname vmap @filter comment "on with the chain of a bridge of ours"
-		oifname vmap @filter comment "on with the chain of a bridge of ours"
-	}
-	chain prerouting {
-		type nat hook prerouting priority -99; policy accept;
-		ip daddr 127.0.0.0/8 return comment "what comes in for 127.0.0.1 is for nobody"
-		fib daddr type local jump published comment "is it for a published port?"
-	}
-	chain output {
-		type nat hook output priority -99; policy accept;
-		fib daddr type local jump published comment "is it for a published port?"
-	}
-	chain postrouting {
-		type nat hook postrouting priority 101; policy accept;
-		iifname vmap @nat comment "on with the chain of a bridge of ours"
-		oifname vmap @nat comment "on with the chain of a bridge of ours"
-	}
-}
-EOF
+# chains of our own, after everybody else's rules
+iptables -w -t raw -S NETCORD-PREROUTING >/dev/null 2>&1 || iptables -w -t raw -N NETCORD-PREROUTING
+iptables -w -t filter -S NETCORD-FORWARD >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-FORWARD
+iptables -w -t filter -S NETCORD-ISOLATE >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-ISOLATE
+iptables -w -t nat -S NETCORD-DNAT >/dev/null 2>&1 || iptables -w -t nat -N NETCORD-DNAT
+iptables -w -t nat -S NETCORD-POSTROUTING >/dev/null 2>&1 || iptables -w -t nat -N NETCORD-POSTROUTING
+iptables -w -t raw -C PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING 2>/dev/null || iptables -w -t raw -A PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING
+iptables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || iptables -w -t filter -A NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
+iptables -w -t filter -C FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD 2>/dev/null || iptables -w -t filter -A FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
+iptables -w -t nat -C PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || iptables -w -t nat -A PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT
+iptables -w -t nat -C OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || iptables -w -t nat -A OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT
+iptables -w -t nat -C POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING 2>/dev/null || iptables -w -t nat -A POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING
 
-# answers to published ports go by way of the host
-nft -f - <<'EOF'
-add chain inet netcord nat-docker0
-add rule inet netcord nat-docker0 ip saddr 172.17.0.0/16 oifname "docker0" ct status dnat masquerade comment "a neighbour that calls a published port is answered by way of the host"
-add rule inet netcord nat-docker0 ip saddr 127.0.0.0/8 oifname "docker0" masquerade comment "an endpoint cannot answer 127.0.0.1, only the host's address on the bridge"
-add element inet netcord nat { "docker0" : jump nat-docker0 }
-EOF
+# what is for a published port may pass, also where the policy is DROP
+iptables -w -t filter -C NETCORD-FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:docker0 in 172.17.0.0/16' -j ACCEPT 2>/dev/null || iptables -w -t filter -A NETCORD-FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:docker0 in 172.17.0.0/16' -j ACCEPT
+
+# and so may the answers
+iptables -w -t filter -C NETCORD-FORWARD -i docker0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:docker0 out 172.17.0.0/16' -j ACCEPT 2>/dev/null || iptables -w -t filter -A NETCORD-FORWARD -i docker0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:docker0 out 172.17.0.0/16' -j ACCEPT
+
+# a neighbour that calls a published port must be answered by way of the host
+iptables -w -t nat -C NETCORD-POSTROUTING -s 172.17.0.0/16 -o docker0 -m conntrack --ctstate DNAT -m comment --comment 'netcord:docker0 hairpin 172.17.0.0/16' -j MASQUERADE 2>/dev/null || iptables -w -t nat -A NETCORD-POSTROUTING -s 172.17.0.0/16 -o docker0 -m conntrack --ctstate DNAT -m comment --comment 'netcord:docker0 hairpin 172.17.0.0/16' -j MASQUERADE
+
+# an endpoint cannot answer 127.0.0.1, only the host's address on the bridge
+iptables -w -t nat -C NETCORD-POSTROUTING -s 127.0.0.0/8 -o docker0 -m comment --comment 'netcord:docker0 from loopback 172.17.0.0/16' -j MASQUERADE 2>/dev/null || iptables -w -t nat -A NETCORD-POSTROUTING -s 127.0.0.0/8 -o docker0 -m comment --comment 'netcord:docker0 from loopback 172.17.0.0/16' -j MASQUERADE
 
 # with br_netfilter, who calls its own published port is answered by its own port
 ip link set dev HOSTLINK type bridge_slave hairpin on
 
 # what comes for the host's port gets the endpoint's address instead
-nft add element inet netcord ports4 '{ tcp . 8080 comment "netcord:docker0/web" : 172.17.0.2 . 80 }'
+iptables -w -t nat -A NETCORD-DNAT -p tcp --dport 8080 -m comment --comment 'netcord:docker0/web publish 0.0.0.0:8080 -> 172.17.0.2:80/tcp' -j DNAT --to-destination 172.17.0.2:80

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::{chooser::Chooser, lease::Leases};
 use super::{
-    Changed, Host, clean, find, gates, keeper,
+    Changed, Host, clean, find, firewall, gates, keeper,
     ps::Seen,
     removal,
     resolve::{Found, resolve},
@@ -64,6 +64,9 @@ async fn attach(
         host.complete(&mut state).await?;
     }
     let mut record = find::network(&host.kernel, &state, &args.network).await?.into_owned();
+    if record.network.foreign && !state.networks().contains_key(&args.network) {
+        record.network.firewall = firewall::of_host(host, &state);
+    }
     macvlan::check_flags(args, &record.network)?;
     let bridge = bridge(&host.kernel, &record.network).await?;
 
