@@ -4,6 +4,7 @@
 [ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
 . "$(dirname "$0")/show"
 
+# shellcheck disable=SC2016 # the dollar is awk's
 heard() { netcord container "$1" -- awk '/eth0:/ { print $3 }' /proc/net/dev; }
 
 for name in alice bob carol; do run netcord none "$name"; done
