@@ -45,12 +45,22 @@ pub(super) struct Segment {
     pub(super) lost: Vec<Lost>,
 }
 
-/// A rule that is gone.
+/// A rule that is gone, or more than one.
 pub(super) struct Lost {
-    /// It is one of those that translate source addresses.
-    pub(super) is_masquerade: bool,
-    /// The first line of the command that would make it.
-    pub(super) command: String,
+    pub(super) kind: LostKind,
+    /// How one would ask for it, or make it.
+    pub(super) words: String,
+}
+
+/// What is gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LostKind {
+    /// All of our table.
+    Table,
+    /// What translates source addresses.
+    Masquerade,
+    /// Anything else.
+    Other,
 }
 
 /// One attachment: its two ends, as far as they are there.
@@ -255,15 +265,26 @@ fn wanted(network: &Network) -> Vec<Resource> {
 
 impl Lost {
     fn of(resource: Resource) -> Self {
-        let is_masquerade = match &resource {
-            Resource::Nft(Nft::Network(rules)) => rules.filter.is_empty(),
-            Resource::Rule(rule) => rule.jump.first().is_some_and(|j| j == "MASQUERADE"),
-            _ => false,
+        let kind = match &resource {
+            Resource::Nft(Nft::Table) => LostKind::Table,
+            Resource::Nft(Nft::Network(rules)) if rules.filter.is_empty() => LostKind::Masquerade,
+            Resource::Rule(rule) if rule.jump.first().is_some_and(|j| j == "MASQUERADE") => {
+                LostKind::Masquerade
+            }
+            _ => LostKind::Other,
         };
-        let step = plan::Step::create("", resource);
-        let command = plan::command(&step).unwrap_or_default();
-        let first = command.lines().next().unwrap_or_default();
-        Self { is_masquerade, command: first.to_owned() }
+        let words = match &resource {
+            Resource::Nft(Nft::Table) => format!("table inet {}", plan::nft::TABLE),
+            Resource::Nft(Nft::Network(rules)) => {
+                let chain = |(_, chain): (_, plan::nft::Chain)| {
+                    let (name, rules) = (chain.name, chain.rules.len());
+                    format!("chain inet {} {name} with its {rules} rules", plan::nft::TABLE)
+                };
+                rules.chains().map(chain).collect::<Vec<_>>().join(", ")
+            }
+            _ => plan::command(&plan::Step::create("", resource)).unwrap_or_default(),
+        };
+        Self { kind, words }
     }
 }
 
