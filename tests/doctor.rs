@@ -420,6 +420,20 @@ fn published_ports_that_another_rule_takes() {
         );
         names(&lab, "port-shadowed", &docker, &[&format!("-A DOCKER {rule}")]);
     }
+    let lab = networked(prepared(Lab::with_firewall("nftables")));
+    lab.serve("web", 80);
+    let chain = "nft add table ip corp
+        nft 'add chain ip corp in { type nat hook prerouting priority dstnat; }'
+        nft 'add chain ip corp out { type nat hook output priority -100; }'
+        nft 'add rule ip corp out tcp dport 8080 dnat to 10.1.0.3:80'
+        nft 'add rule ip corp in udp dport 8080 dnat to 10.1.0.3:80'
+        nft 'add rule ip corp in tcp dport 8081 dnat to 10.1.0.3:80'";
+    lab.sh(chain).ok();
+    for rule in ["tcp dport 8080 dnat to 10.1.0.3:80", "tcp dport 8000-9000 redirect to :81"] {
+        let shadow = format!("nft 'add rule ip corp in {rule}'");
+        names(&lab, "port-shadowed", &shadow, &["rule ip corp in handle "]);
+        assert_eq!(lab.fetch("outside", "http://192.0.2.1:8080").ok(), "web");
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ use crate::{
     plan::{Change, Family, Moved, Place, Resource, Switch, Table},
 };
 pub use address::{LinkAddress, TableRoute};
-pub use firewall::{Dropping, Obstacles, Published};
+pub use firewall::{Dropping, Obstacles, Published, Translation};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
 pub use netns::{NETNS_DIR, Netns, named};
 use rtnl::Rtnl;
@@ -481,6 +481,11 @@ impl Kernel {
     /// of iptables.
     pub fn dropping(&self) -> Result<Vec<Dropping>> {
         firewall::dropping()
+    }
+
+    /// The rules of others in nftables that lead a port of the host's elsewhere.
+    pub fn translations(&self) -> Result<Vec<Translation>> {
+        firewall::translations()
     }
 
     /// Whether the owner of such a chain was told of a link.

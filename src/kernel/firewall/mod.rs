@@ -6,6 +6,7 @@ pub(super) mod firewalld;
 mod forward;
 mod iptables;
 mod nftables;
+mod translations;
 
 use std::fs::{self, File};
 
@@ -21,6 +22,8 @@ pub use drops::Dropping;
 pub(super) use drops::{dropping, lets_by};
 pub use forward::Obstacles;
 pub(super) use forward::obstacles;
+pub use translations::Translation;
+pub(super) use translations::all as translations;
 
 /// A published port that is in a firewall.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,10 @@ use super::{
     seen::{End, Seen},
 };
 use crate::{
-    kernel::ports::{Listener, listeners},
+    kernel::{
+        Published, Translation,
+        ports::{Listener, listeners},
+    },
     model::{Endpoint, Finding, Network, PortRange, PublishedPort},
     plan::{self, Family, quote},
 };
@@ -33,9 +36,8 @@ pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
     for (end, network, endpoint, port) in all(seen) {
         let owner = plan::owner(&network.name, &endpoint.netns);
         let rules = seen.rules.published.get(&network.firewall);
-        let is_there = |rules: &Vec<crate::kernel::Published>| {
-            rules.iter().any(|p| p.owner == owner && p.port.is_as(port))
-        };
+        let is_there =
+            |rules: &Vec<Published>| rules.iter().any(|p| p.owner == owner && p.port.is_as(port));
         if !rules.is_some_and(is_there) {
             let what = format!("no rule leads port {} to it", port.host);
             let target = quote(endpoint.netns.as_str());
@@ -56,26 +58,42 @@ pub(super) fn shadowed(seen: &Seen<'_>) -> Vec<Finding> {
         let family = Family::of(port.host_ip);
         let listing = seen.rules.nat.get(&family).map_or("", String::as_str);
         for rule in translations(listing).filter(|rule| takes(rule, port)) {
-            let what = format!("another rule takes port {} first", port.host);
             let program = if family == Family::V4 { "iptables" } else { "ip6tables" };
-            let target = quote(endpoint.netns.as_str());
-            // docker's rules are docker's: they come back.
             let command = if rule.starts_with("-A DOCKER ") {
-                format!(
-                    "netcord unpublish {target} {} && netcord publish {target} {}/{}",
-                    typed(port),
-                    port.container,
-                    port.protocol
-                )
+                elsewhere(endpoint, port)
             } else {
                 format!("{program} -t nat -D {}", rule.trim_start_matches("-A "))
             };
-            found.push(
-                Finding::error(seen.place(end), what).shown_by(rule.to_owned()).mended_by(command),
-            );
+            found.push(taken(seen, end, port).shown_by(rule.to_owned()).mended_by(command));
+        }
+        let takes = |t: &&Translation| t.takes(family, port.protocol, port.host);
+        for rule in seen.rules.translations.iter().filter(takes) {
+            let Translation { family, table, chain, handle, .. } = rule;
+            let path = format!("{family} {table} {chain} handle {handle}");
+            let command = if table.starts_with("docker-") {
+                elsewhere(endpoint, port)
+            } else {
+                format!("nft delete rule {path}")
+            };
+            found.push(taken(seen, end, port).shown_by(format!("rule {path}")).mended_by(command));
         }
     }
     found
+}
+
+fn taken(seen: &Seen<'_>, end: &End, port: &PublishedPort) -> Finding {
+    Finding::error(seen.place(end), format!("another rule takes port {} first", port.host))
+}
+
+/// Publishes it on a port that is free. docker's rules are docker's: they would come back.
+fn elsewhere(endpoint: &Endpoint, port: &PublishedPort) -> String {
+    let target = quote(endpoint.netns.as_str());
+    format!(
+        "netcord unpublish {target} {} && netcord publish {target} {}/{}",
+        typed(port),
+        port.container,
+        port.protocol
+    )
 }
 
 /// The rules of iptables, but ours, that lead what comes in for the host elsewhere.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::inside::{self, Inside};
 use crate::{
     error::Kind,
-    kernel::{Dropping, Kernel, Link, LinkAddress, Published, TableRoute},
+    kernel::{Dropping, Kernel, Link, LinkAddress, Published, TableRoute, Translation},
     model::{Endpoint, Firewall, LinkName, Mode, NamedNetns, Network, NetworkRecord},
     ops::{Host, find, resolve::resolve},
     plan::{self, Change, Family, Resource, Table, nft::Nft},
@@ -88,6 +88,8 @@ pub(super) struct Rules {
     pub(super) nat: HashMap<Family, String>,
     /// Chains of others that drop.
     pub(super) dropping: Vec<Dropping>,
+    /// Rules of others, but of iptables, that lead ports elsewhere.
+    pub(super) translations: Vec<Translation>,
     /// The published ports that have rules.
     pub(super) published: HashMap<Firewall, Vec<Published>>,
     /// Whether they could be read.
@@ -223,6 +225,18 @@ fn rules(kernel: &Kernel, records: &[NetworkRecord]) -> Result<Rules> {
     for record in records.iter().filter(|r| r.endpoints.iter().any(|e| !e.ports.is_empty())) {
         let firewall = record.network.firewall;
         rules.published.entry(firewall).or_insert_with(|| kernel.published(firewall));
+    }
+    if !rules.published.is_empty() {
+        let is_listed = |t: &Translation| {
+            let family = match t.family {
+                "ip" => Family::V4,
+                "ip6" => Family::V6,
+                _ => return false,
+            };
+            t.table == Table::Nat.name() && rules.nat.get(&family).is_some_and(|l| !l.is_empty())
+        };
+        let translations = kernel.translations()?.into_iter().filter(|t| !is_listed(t));
+        rules.translations = translations.collect();
     }
     Ok(rules)
 }
