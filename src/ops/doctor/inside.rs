@@ -29,7 +29,8 @@ pub(super) struct Inside {
     pub(super) links: Vec<Link>,
     pub(super) addresses: Vec<LinkAddress>,
     pub(super) routes: Vec<TableRoute>,
-    /// Links whose reverse path filter is strict, with the sysctl that makes it so.
+    /// Links with published ports whose reverse path filter is strict, with the sysctl that makes it
+    /// so.
     pub(super) strict: Vec<(String, String)>,
     pub(super) resolver: Option<Resolver>,
     /// How the host's links and those inside tell of each other.
@@ -42,8 +43,8 @@ pub(super) struct Inside {
 pub(super) struct Resolver {
     pub(super) file: String,
     pub(super) servers: Vec<IpAddr>,
-    /// Somebody inside answers on its loopback.
-    pub(super) answers: bool,
+    /// They are all of a loopback, and nobody inside answers on its own.
+    pub(super) asks_nobody: bool,
     /// The name in `/run/netns` that gives it a file of its own, if it has one.
     pub(super) own: Option<String>,
 }
@@ -110,7 +111,14 @@ impl Reading<'_> {
         }
         let target = self.on_record.iter().find(|(_, e)| e.cookie == netns.cookie());
         let target = target.filter(|_| !asked).map_or(name, |(_, e)| e.target.clone());
-        let strict = links.iter().filter_map(|l| Some((l.name.clone(), strict(netns, l)?)));
+        let has_ports =
+            |(_, e): &&(&Network, &Endpoint)| e.cookie == netns.cookie() && !e.ports.is_empty();
+        let of_ports = self
+            .on_record
+            .iter()
+            .filter(has_ports)
+            .flat_map(|(_, e)| links.iter().filter(|link| link.name == e.ifname.as_str()));
+        let strict = of_ports.filter_map(|l| Some((l.name.clone(), strict(netns, l)?)));
         Some(Inside {
             target,
             cookie: netns.cookie(),
@@ -264,12 +272,13 @@ impl How {
             }
             _ => (resolver::HOSTS.to_owned(), None),
         };
-        Some(Resolver {
-            servers: resolver::nameservers(&file),
-            file,
-            answers: netns.answers_on_loopback(53).unwrap_or(true),
-            own,
-        })
+        let servers = resolver::nameservers(&file);
+        let is_own = |server: &IpAddr| server.is_loopback();
+        // The kernel walks all of its sockets for each that asks.
+        let asks_nobody = !servers.is_empty()
+            && servers.iter().all(is_own)
+            && !netns.answers_on_loopback(53).unwrap_or(true);
+        Some(Resolver { file, servers, asks_nobody, own })
     }
 }
 

@@ -120,9 +120,7 @@ pub(super) fn resolvers(seen: &Seen<'_>) -> Vec<Finding> {
     for (end, inside, _) in seen.entered() {
         let Some(resolver) = &inside.resolver else { continue };
         let is_internal = seen.segment_of(end).is_some_and(|s| s.network().internal);
-        let is_loopback = !resolver.servers.is_empty()
-            && resolver.servers.iter().all(std::net::IpAddr::is_loopback);
-        if is_internal || !is_loopback || resolver.answers {
+        if is_internal || !resolver.asks_nobody {
             continue;
         }
         let what = "programs in it find no names: they ask its own loopback, where nobody answers";
