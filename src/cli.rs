@@ -208,6 +208,11 @@ pub enum Verb {
         after_help = "It is the kernel that is shown, so also what others made: bridges, veths, containers. A network's\nlines are its endpoints: the host's link, whose namespace it leads into, the link there, addresses,\nMAC, gateway, published ports. A namespace is called by its name in /run/netns, its container, or a\nprocess in it. To look into namespaces takes root.\n\nExamples:\n  netcord graph\n  netcord graph lab0 web\n  netcord graph --format svg > host.svg\n  netcord graph --format dot | dot -Tpdf > host.pdf"
     )]
     Graph(Graph),
+    /// Say why packets do not flow, and what mends it
+    #[command(
+        after_help = "Looks at the host, its networks and all that is attached, or at what concerns one of them: links and\ntheir carrier, addresses, routes, MTUs, MACs, forwarding, firewalls (also of others), reverse path\nfilters, published ports, names, resolvers, connection tracking, who else manages the links. A TARGET\nthat netcord did not attach and a bridge that others made will do too. Nothing is changed.\n\nEach finding has its evidence, in the kernel's words, and the command that mends it, for you to judge\nand to copy. On a healthy host nothing is printed; -v says what was looked at. What could not be\nlooked at, for lack of a privilege, is said.\n\nExit codes: 0 nothing found; 1 something found.\n\nExamples:\n  netcord doctor\n  netcord doctor web\n  netcord doctor docker0\n  netcord doctor --format json | jq -r '.findings[].command'"
+    )]
+    Doctor(Doctor),
     /// Remove networks that nothing is attached to
     #[command(visible_alias = "remove")]
     Rm(Rm),
@@ -609,6 +614,14 @@ pub struct Graph {
         value_parser = among(&[Format::Text, Format::Dot, Format::Mermaid, Format::Svg, Format::Json])
     )]
     pub format: Format,
+}
+
+/// `doctor`
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// Only what concerns this network or target [default: everything on this host]
+    #[arg(value_name = "TARGET|NETWORK", add = ArgValueCompleter::new(complete::networks_and_targets))]
+    pub name: Option<String>,
 }
 
 /// `rm`

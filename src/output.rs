@@ -134,6 +134,13 @@ impl Output {
         }
     }
 
+    /// Something for whoever asked for more words.
+    pub fn verbose(&self, text: &str) {
+        if self.verbose {
+            self.note(text);
+        }
+    }
+
     /// Whether somebody reads along, who could be cut off.
     pub fn is_on_terminal(&self) -> bool {
         io::stdin().is_terminal()

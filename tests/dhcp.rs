@@ -250,8 +250,13 @@ fn a_keeper_that_was_killed_is_seen_and_replaced() {
     assert_eq!(shown(&lab, &["lease", "keeper", "running"]), false);
     let row = lab.netcord("ps").ok();
     assert!(row.contains(&format!("{address}/24 (dhcp, not renewed)")), "{row}");
+    let diagnosis = lab.netcord("doctor web").exits(1).stdout;
+    assert!(diagnosis.contains("[lease-not-renewed]"), "{diagnosis}");
+    assert!(diagnosis.contains(&format!("    no process {first}\n")), "{diagnosis}");
+    assert!(diagnosis.ends_with("    $ netcord attach br0 web --dhcp\n"), "{diagnosis}");
 
     assert_eq!(lab.netcord("attach br0 web --dhcp").ok(), address);
+    assert_eq!(lab.netcord("doctor web").ok(), "");
     let second = keeper(&lab);
     assert_ne!(first, second);
     assert_eq!(shown(&lab, &["lease", "keeper", "running"]), true);

@@ -39,10 +39,10 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     model::{Belongings, Firewall, LinkName, Mac, NetnsName, is_link_local},
-    plan::{Change, Family, Moved, Place, Resource, Switch},
+    plan::{Change, Family, Moved, Place, Resource, Switch, Table},
 };
 pub use address::{LinkAddress, TableRoute};
-pub use firewall::{Obstacles, Published};
+pub use firewall::{Dropping, Obstacles, Published, Translation};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
 pub use netns::{NETNS_DIR, Netns, named};
 use rtnl::Rtnl;
@@ -464,6 +464,35 @@ impl Kernel {
         firewall::of_this_kernel()
     }
 
+    /// Whether the firewall's rules can be read at all: that takes a privilege.
+    ///
+    /// # Errors
+    /// If they cannot.
+    pub fn check_rules_readable(&self) -> Result<()> {
+        firewall::check_readable()
+    }
+
+    /// All of a table of iptables', as the commands that would make it; none where there is none.
+    pub fn iptables(&self, family: Family, table: Table) -> Result<String> {
+        firewall::listing(family, table)
+    }
+
+    /// The chains of nftables where what is forwarded is dropped unless a rule accepts it, but those
+    /// of iptables.
+    pub fn dropping(&self) -> Result<Vec<Dropping>> {
+        firewall::dropping()
+    }
+
+    /// The rules of others in nftables that lead a port of the host's elsewhere.
+    pub fn translations(&self) -> Result<Vec<Translation>> {
+        firewall::translations()
+    }
+
+    /// Whether the owner of such a chain was told of a link.
+    pub fn lets_by(&self, chain: &Dropping, link: &str) -> Result<bool> {
+        firewall::lets_by(chain, link)
+    }
+
     /// Whether frames that only cross a bridge meet iptables or ip6tables on this host
     /// (`br_netfilter`).
     pub fn bridged_frames_meet_iptables(&self) -> Result<bool> {
@@ -492,6 +521,16 @@ impl Netns {
     /// The addresses of all its links.
     pub async fn all_addresses(&self) -> Result<Vec<LinkAddress>> {
         address::all(self.rtnl()).await
+    }
+
+    /// A value below its `/proc/sys/net`.
+    pub fn sysctl(&self, key: &str) -> Result<Option<String>> {
+        self.within(|| sysctl::read(key))?
+    }
+
+    /// Whether something in it listens to a port of its own loopback.
+    pub fn answers_on_loopback(&self, port: u16) -> Result<bool> {
+        Ok(self.within(|| ports::answers_on_loopback(port))?)
     }
 
     /// The routes of its main table.

@@ -110,6 +110,36 @@ pub fn owner(host_ip: IpAddr, port: u16, protocol: Protocol) -> Option<String> {
     process_of(&sockets.iter().map(|s| s.inode).collect::<Vec<_>>())
 }
 
+/// A socket that waits for callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where: an address, or all.
+    pub address: SocketAddr,
+    /// Whose, `nginx (pid 1310)`, if it can be told.
+    pub process: Option<String>,
+}
+
+/// Who of the host listens to one of these ports.
+///
+/// Equivalent to `ss -lnp 'sport >= FIRST and sport <= LAST'`.
+pub fn listeners(host_ip: IpAddr, ports: PortRange, protocol: Protocol) -> Vec<Listener> {
+    let mut found = sockets(protocol);
+    found.retain(|s| {
+        s.listens && ports.overlaps(PortRange::single(s.port)) && s.has(host_ip, s.port)
+    });
+    let listener = |s: &Socket| Listener {
+        address: SocketAddr::new(s.address, s.port),
+        process: process_of(&[s.inode]),
+    };
+    found.iter().map(listener).collect()
+}
+
+/// Whether a port of the thread's own loopback is listened to.
+pub(super) fn answers_on_loopback(port: u16) -> bool {
+    let answers = |s: &Socket| s.listens && s.has(Ipv4Addr::LOCALHOST.into(), port);
+    [Protocol::Udp, Protocol::Tcp].into_iter().flat_map(sockets).any(|s| answers(&s))
+}
+
 /// A socket as /proc shows it.
 #[derive(Debug, PartialEq, Eq)]
 struct Socket {

@@ -101,6 +101,12 @@ pub fn container_id(pid: u32) -> Option<String> {
     words.find(is_id).map(str::to_owned)
 }
 
+/// Whether a process sees the files that we see.
+pub fn shares_files(pid: u32) -> bool {
+    let mounts = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    mounts("self").is_some_and(|own| mounts(&pid.to_string()) == Some(own))
+}
+
 /// The process that started this one, or has taken it over since.
 pub fn parent(pid: u32) -> Option<u32> {
     stat(pid)?.get(1)?.parse().ok()

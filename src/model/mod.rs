@@ -3,6 +3,7 @@
 
 mod belongings;
 mod endpoint;
+mod finding;
 mod firewall;
 mod gate;
 pub mod graph;
@@ -18,6 +19,7 @@ use std::fmt;
 
 pub use belongings::{Belongings, Hop, HostAddress, HostRoute, Lifetime, Neighbour, PolicyRule};
 pub use endpoint::{Endpoint, EndpointState, Outline, Route, client_mac, host_name, next_ifname};
+pub use finding::{Finding, Severity};
 pub use firewall::Firewall;
 pub use gate::{Gate, GatePlace};
 pub use lease::{Keeper, Lease};

@@ -6,7 +6,9 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, differences::Differences, firewall, gates, subnets::Asked};
+use super::{
+    Changed, Host, clean, differences::Differences, firewall, gates, resolver, subnets::Asked,
+};
 use crate::{
     cli,
     error::{Error, Kind},
@@ -141,7 +143,7 @@ impl Used {
             networks: networks.collect(),
             addresses: kernel.addresses().await?.into_iter().map(|a| a.address).collect(),
             routes: kernel.routes().await?,
-            nameservers: nameservers(),
+            nameservers: resolver::nameservers(resolver::HOSTS),
         })
     }
 
@@ -188,14 +190,6 @@ impl Used {
                 .iter()
                 .all(|r| r.destination.prefix() <= 1 || !overlap(r.destination, cidr))
     }
-}
-
-fn nameservers() -> Vec<IpAddr> {
-    let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    text.lines()
-        .filter_map(|line| line.trim().strip_prefix("nameserver"))
-        .filter_map(|server| server.trim().parse().ok())
-        .collect()
 }
 
 async fn default_mtu(kernel: &Kernel) -> Result<u32> {

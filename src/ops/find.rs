@@ -1,6 +1,9 @@
 //! A network by its name: one of ours, or a bridge of somebody else's.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use anyhow::Result;
 
@@ -42,6 +45,26 @@ pub(super) async fn network<'s>(
         }
         None => Err(no_network(kernel, state, name.as_str()).await),
     }
+}
+
+/// The records, with those that were lost as far as the kernel's marks tell.
+pub(super) async fn all(
+    kernel: &Kernel,
+    state: &State,
+    links: &[Link],
+) -> HashMap<String, NetworkRecord> {
+    let mut records: HashMap<_, _> =
+        state.networks().iter().map(|(name, record)| (name.to_string(), record.clone())).collect();
+    for bridge in links.iter().filter(|l| l.kind == LinkKind::Bridge && l.is_ours()) {
+        if let Ok(name) = bridge.name.parse::<LinkName>()
+            && !records.contains_key(&bridge.name)
+            // It may be gone by now.
+            && let Ok(record) = network(kernel, state, &name).await
+        {
+            records.insert(bridge.name.clone(), record.into_owned());
+        }
+    }
+    records
 }
 
 /// Tells early, before targets are looked for, of a network that is not there.

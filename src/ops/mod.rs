@@ -5,6 +5,8 @@
 //! - `find`: a network by name, ours or a foreign bridge
 //! - `firewall`: which of the kernel's firewalls, and what is missing there
 //! - `gates`: what firewalls of others drop
+//! - `namespaces`: what has a network namespace on this machine
+//! - `managers`: who else manages a link
 //! - `removal`: reverse plans, and what others still need
 //! - `clean`: what died since the last command
 //! - `differences`: what is there and not as was asked for
@@ -22,6 +24,7 @@ mod container;
 mod create;
 mod detach;
 mod differences;
+mod doctor;
 mod find;
 mod firewall;
 mod gates;
@@ -33,6 +36,8 @@ mod lab;
 mod liveness;
 mod ls;
 mod macvlan;
+mod managers;
+mod namespaces;
 mod none;
 mod packaging;
 mod parent;
@@ -43,6 +48,7 @@ mod publish;
 mod rebuild;
 mod removal;
 mod resolve;
+mod resolver;
 mod rm;
 mod subnets;
 mod underlay;
@@ -79,7 +85,7 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
             if matches!(verb, Verb::KeepLease(_) | Verb::Watchdog(_)) {
                 background::detach()?;
             }
-            runtime()?.block_on(dispatch(verb, &cli.global, output, watch)).map(|()| 0)
+            runtime()?.block_on(dispatch(verb, &cli.global, output, watch))
         }
     }
 }
@@ -89,7 +95,7 @@ async fn dispatch(
     global: &Global,
     output: Output,
     watch: &mut Watch<'_>,
-) -> Result<()> {
+) -> Result<u8> {
     let Global { dry_run, firewall, .. } = *global;
     let mut host = Host {
         kernel: Kernel::open()?,
@@ -119,11 +125,14 @@ async fn dispatch(
         Verb::Ps(args) => ps::run(&host, args).await,
         Verb::Inspect(args) => inspect::run(&host, args).await,
         Verb::Graph(args) => graph::run(&host, args).await,
+        // It alone says "no" without having failed.
+        Verb::Doctor(args) => return doctor::run(&host, args).await,
         Verb::Rm(args) => rm::run(&mut host, args).await,
         Verb::Prune => prune::run(&mut host).await,
         Verb::KeepLease(args) => keep_lease::run(&mut host, args).await,
         Verb::Lab(_) | Verb::Completions(_) | Verb::Man(_) => Ok(()),
     }
+    .map(|()| 0)
 }
 
 /// The host that a verb works on.

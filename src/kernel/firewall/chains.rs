@@ -23,6 +23,8 @@ pub(super) struct Chain {
     pub(super) name: String,
     /// It is where forwarded packets come by, and drops what none of its rules accepts.
     pub(super) drops_forwarded: bool,
+    /// It is where packets come by that the host itself sends.
+    pub(super) is_output: bool,
     /// How many rules it has, and how many lead to it.
     pub(super) uses: u32,
 }
@@ -51,25 +53,34 @@ fn dump() -> io::Result<Vec<Chain>> {
     Socket::open()?.dump(&NetfilterMessage::new(every_family, get), NLM_F_DUMP, chain)
 }
 
+/// The family of what a message tells of, as `nft` calls it; none of those that forward nothing.
+pub(super) fn family(message: &NetfilterMessage) -> Option<&'static str> {
+    match message.header.family {
+        NetfilterProtoFamily::Inet => Some("inet"),
+        NetfilterProtoFamily::IPv4 => Some("ip"),
+        NetfilterProtoFamily::IPv6 => Some("ip6"),
+        NetfilterProtoFamily::Bridge => Some("bridge"),
+        _ => None,
+    }
+}
+
 fn chain(message: NetfilterMessage) -> Option<Chain> {
-    let family = match message.header.family {
-        NetfilterProtoFamily::Inet => "inet",
-        NetfilterProtoFamily::IPv4 => "ip",
-        NetfilterProtoFamily::IPv6 => "ip6",
-        NetfilterProtoFamily::Bridge => "bridge",
-        _ => return None,
-    };
+    let family = family(&message)?;
     let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(message)) = message.inner else {
         return None;
     };
     let mut chain = Chain { family, ..Chain::default() };
     let (mut forwards, mut drops, mut filters) = (false, false, false);
-    let forward = Hook::Number(HookNumber::Inet(InetHookNumber::Forward));
+    let at = |number| Hook::Number(HookNumber::Inet(number));
+    let (forward, output) = (at(InetHookNumber::Forward), at(InetHookNumber::LocalOut));
     for attribute in message.attributes {
         match attribute {
             ChainAttribute::Table(table) => chain.table = table,
             ChainAttribute::Name(name) => chain.name = name,
-            ChainAttribute::Hook(hook) => forwards = hook.contains(&forward),
+            ChainAttribute::Hook(hook) => {
+                forwards = hook.contains(&forward);
+                chain.is_output = hook.contains(&output);
+            }
             ChainAttribute::Policy(policy) => drops = policy == DROP,
             ChainAttribute::Type(kind) => filters = kind == "filter",
             ChainAttribute::Use(uses) => chain.uses = uses,

@@ -1,12 +1,14 @@
 //! The firewall: where rules of a plan become rules of the kernel.
 
 mod chains;
+mod drops;
 pub(super) mod firewalld;
 mod forward;
 mod iptables;
 mod nftables;
+mod translations;
 
-use std::fs::File;
+use std::fs::{self, File};
 
 use anyhow::Result;
 
@@ -14,10 +16,14 @@ use super::Outcome;
 use crate::{
     error::{Error, Kind},
     model::{Firewall, LinkName, PublishedPort},
-    plan::{Chain, Change, Family, Resource, Rule},
+    plan::{Chain, Change, Family, Nft, Resource, Rule, Table},
 };
+pub use drops::Dropping;
+pub(super) use drops::{dropping, lets_by};
 pub use forward::Obstacles;
 pub(super) use forward::obstacles;
+pub use translations::Translation;
+pub(super) use translations::all as translations;
 
 /// A published port that is in a firewall.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +52,40 @@ pub(super) fn is_there(resource: &Resource) -> Result<bool> {
         Resource::Nft(nft) => nftables::is_there(nft),
         _ => Ok(false),
     }
+}
+
+/// Whether rules can be read at all: that takes a privilege.
+///
+/// # Errors
+/// If they cannot.
+pub(super) fn check_readable() -> Result<()> {
+    match nftables::is_there(&Nft::Table) {
+        Err(error) if Kind::of(&error) == Kind::Permission => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// All of a table of iptables', as the commands that would make it; none where there is no such
+/// table, or no iptables to list it: then it was not made by that.
+pub(super) fn listing(family: Family, table: Table) -> Result<String> {
+    if !has_iptables(family, table)? {
+        return Ok(String::new());
+    }
+    match iptables::list(family, table) {
+        Err(error) if Kind::of(&error) == Kind::Permission => Err(error),
+        listed => Ok(listed.unwrap_or_default()),
+    }
+}
+
+/// Whether the kernel has a table of iptables', of either make.
+fn has_iptables(family: Family, table: Table) -> Result<bool> {
+    let (name, legacy) = match family {
+        Family::V4 => ("ip", "/proc/thread-self/net/ip_tables_names"),
+        Family::V6 => ("ip6", "/proc/thread-self/net/ip6_tables_names"),
+    };
+    let is_it = |c: &chains::Chain| c.family == name && c.table == table.name();
+    Ok(chains::all()?.iter().any(is_it)
+        || fs::read_to_string(legacy).is_ok_and(|tables| tables.lines().any(|t| t == table.name())))
 }
 
 /// The published ports that are in a firewall, as far as they can be read.

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Result;
 
+use crate::ops::namespaces::{self, Handle};
 use crate::{
     engine::{self, Answer},
     error::Kind,
@@ -74,30 +75,22 @@ pub(super) async fn read<'r>(
             .collect(),
         insides: Insides { found: HashMap::new(), refused: 0 },
     };
-    let mut seen = vec![kernel.cookie()];
-    let mut names: Vec<_> = kernel.netns_names().into_iter().collect();
-    names.sort_by(|a, b| natural_order(a.as_str(), b.as_str()));
-    for name in names {
-        let Some(netns) = reading.opened(Netns::of_name(&name)) else { continue };
-        if seen.contains(&netns.cookie()) {
-            continue;
-        }
-        seen.push(netns.cookie());
-        let target = target_of(netns.cookie()).unwrap_or_else(|| name.to_string());
-        reading.enter(&netns, async || target.clone()).await;
-    }
     let until = Instant::now() + PATIENCE;
-    for pid in process::one_of_each_netns() {
-        let Some(netns) = reading.opened(Netns::of_process(pid).map(Some)) else { continue };
-        if seen.contains(&netns.cookie()) {
-            continue;
-        }
-        seen.push(netns.cookie());
+    for found in namespaces::all(kernel) {
+        let (handle, netns) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                let is_refused = Kind::of(&error) == Kind::Permission;
+                reading.insides.refused += usize::from(is_refused);
+                continue;
+            }
+        };
         let target = target_of(netns.cookie());
         reading
-            .enter(&netns, async || match &target {
-                Some(target) => target.clone(),
-                None => process_name(pid, netns.cookie(), until).await,
+            .enter(&netns, async || match (&target, &handle) {
+                (Some(target), _) => target.clone(),
+                (None, Handle::Name(name)) => name.to_string(),
+                (None, Handle::Process(pid)) => process_name(*pid, netns.cookie(), until).await,
             })
             .await;
     }
@@ -112,16 +105,6 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn opened(&mut self, netns: Result<Option<Netns>>) -> Option<Netns> {
-        match netns {
-            Ok(netns) => netns,
-            Err(error) => {
-                self.insides.refused += usize::from(Kind::of(&error) == Kind::Permission);
-                None
-            }
-        }
-    }
-
     /// Notes what the host's links lead to in a namespace; `target` is asked for its name where they
     /// do.
     async fn enter(&mut self, netns: &Netns, target: impl AsyncFn() -> String) {

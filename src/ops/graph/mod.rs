@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     kernel::{Kernel, Link, LinkAddress, LinkKind, TableRoute, global_addresses},
     model::{
-        Endpoint, EndpointState, LinkName, Mode, Network, NetworkRecord,
+        Endpoint, EndpointState, Mode, Network, NetworkRecord,
         graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
     },
     output::{SCHEMA_VERSION, natural_order},
@@ -72,7 +72,7 @@ async fn read(host: &Host<'_, '_>) -> Result<Graph> {
     let state = host.look()?;
     let mut links: Vec<_> = kernel.links().await?.into_values().collect();
     links.sort_by(|a, b| natural_order(&a.name, &b.name));
-    let records = records(kernel, &state, &links).await;
+    let records = find::all(kernel, &state, &links).await;
     let (addresses, routes) = (kernel.addresses().await?, kernel.routes().await?);
     let seen = Seen { links, addresses, routes, records };
     let mut insides = inside::read(kernel, &seen.links, seen.endpoints()).await?;
@@ -123,22 +123,6 @@ fn forget_detached(kernel: &Kernel, segments: &mut [Segment]) -> Result<()> {
         });
     }
     Ok(())
-}
-
-/// The records, with those that were lost as far as the kernel's marks tell.
-async fn records(kernel: &Kernel, state: &State, links: &[Link]) -> HashMap<String, NetworkRecord> {
-    let mut records: HashMap<_, _> =
-        state.networks().iter().map(|(name, record)| (name.to_string(), record.clone())).collect();
-    for bridge in links.iter().filter(|l| l.kind == LinkKind::Bridge && l.is_ours()) {
-        if let Ok(name) = bridge.name.parse::<LinkName>()
-            && !records.contains_key(&bridge.name)
-            // It may be gone by now.
-            && let Ok(record) = find::network(kernel, state, &name).await
-        {
-            records.insert(bridge.name.clone(), record.into_owned());
-        }
-    }
-    records
 }
 
 impl Seen {

@@ -2,17 +2,16 @@
 
 use std::{fs, path::Path};
 
-use crate::{cli, output::Output};
+use crate::{cli, ops::managers, output::Output};
 
 /// Says who manages the link: it does not know of the move, and a restart makes it again from its
 /// own files.
 pub(super) fn warn(output: &Output, args: &cli::Underlay) {
     let (parent, bridge) = (args.parent.as_str(), args.name.as_str());
-    let Some(index) = read(format!("/sys/class/net/{parent}/ifindex")) else { return };
     let netplan = netplan(parent);
     let found = [
-        network_manager(index.trim(), parent, bridge),
-        networkd(index.trim(), netplan, parent, bridge),
+        network_manager(parent, bridge),
+        networkd(netplan, parent, bridge),
         ifupdown(parent, bridge),
         dhcp_client(parent, bridge),
     ];
@@ -21,9 +20,8 @@ pub(super) fn warn(output: &Output, args: &cli::Underlay) {
     }
 }
 
-fn network_manager(index: &str, parent: &str, bridge: &str) -> Option<String> {
-    let device = read(format!("/run/NetworkManager/devices/{index}"))?;
-    device.lines().any(|line| line == "managed=true").then(|| {
+fn network_manager(parent: &str, bridge: &str) -> Option<String> {
+    managers::network_manager(parent).map(|_| {
         format!(
             "NetworkManager manages `{parent}`: it may configure it again when its lease or its \
              connection changes, and does not make the bridge after a restart; for now: \
@@ -34,12 +32,8 @@ fn network_manager(index: &str, parent: &str, bridge: &str) -> Option<String> {
     })
 }
 
-fn networkd(index: &str, netplan: Option<String>, parent: &str, bridge: &str) -> Option<String> {
-    let link = read(format!("/run/systemd/netif/links/{index}"))?;
-    let says = |key: &str| link.lines().find_map(|line| line.strip_prefix(key).map(str::to_owned));
-    if says("ADMIN_STATE=").is_none_or(|state| state == "unmanaged") {
-        return None;
-    }
+fn networkd(netplan: Option<String>, parent: &str, bridge: &str) -> Option<String> {
+    let link = managers::networkd(parent)?;
     let will = format!(
         "manages `{parent}`: when it restarts or reloads it puts the addresses back on the link, \
          and removes routes that it did not make"
@@ -53,7 +47,7 @@ fn networkd(index: &str, netplan: Option<String>, parent: &str, bridge: &str) ->
         None => format!(
             "systemd-networkd {will}; for good: a {bridge}.netdev of `Kind=bridge`, \
              `Bridge={bridge}` in {}, and the addresses in a {bridge}.network",
-            says("NETWORK_FILE=").unwrap_or_else(|| format!("the .network file of {parent}"))
+            link.network_file.unwrap_or_else(|| format!("the .network file of {parent}"))
         ),
     })
 }

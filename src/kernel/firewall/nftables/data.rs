@@ -22,7 +22,7 @@ pub(super) fn link(name: &LinkName) -> Vec<u8> {
 }
 
 /// IANA's number of a transport protocol.
-pub(super) fn number(protocol: Protocol) -> u8 {
+pub(in crate::kernel::firewall) fn number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,

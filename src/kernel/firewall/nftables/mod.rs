@@ -21,6 +21,7 @@ use netlink_packet_netfilter::{
 };
 use nix::errno::Errno;
 
+pub(super) use self::data::number as protocol_number;
 use self::request::{Request, inet};
 use super::{Outcome, Published};
 use crate::{

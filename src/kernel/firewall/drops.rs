@@ -1,0 +1,118 @@
+//! Chains of others where what is forwarded is dropped unless they are told to accept it.
+//!
+//! Of iptables the rules are listed; of other tables only the kernel's own form of them is at hand.
+
+use std::io;
+
+use anyhow::{Context, Result};
+use netlink_packet_core::{NLM_F_DUMP, NetlinkSerializable};
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+    nftables::{
+        NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetElementList,
+        SetElementMessage, SetMessage,
+    },
+};
+
+use super::chains::{self, Chain};
+use crate::{kernel::nfnetlink::Socket, plan::Family};
+
+/// A chain where what is forwarded is dropped unless a rule accepts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropping {
+    /// As `nft` calls it.
+    pub family: &'static str,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub chain: String,
+    /// It is firewalld's.
+    pub is_firewalld: bool,
+}
+
+impl Dropping {
+    /// Whether packets of this IP version come by.
+    pub fn meets(&self, family: Family) -> bool {
+        match self.family {
+            "ip" => family == Family::V4,
+            "ip6" => family == Family::V6,
+            _ => true,
+        }
+    }
+
+    /// Whether it is met by frames that cross a bridge, and by nothing else.
+    pub fn is_of_bridges(&self) -> bool {
+        self.family == "bridge"
+    }
+}
+
+/// Reads them all, but those of iptables.
+pub(in crate::kernel) fn dropping() -> Result<Vec<Dropping>> {
+    let found = chains::all()?.into_iter().filter_map(|chain| {
+        // Its policy is to accept, and its last rule rejects.
+        let is_firewalld = chain.is("inet", "firewalld", "filter_FORWARD");
+        let is_iptables =
+            chain.is("ip", "filter", "FORWARD") || chain.is("ip6", "filter", "FORWARD");
+        let Chain { family, table, name, drops_forwarded, .. } = chain;
+        let drops = is_firewalld || (drops_forwarded && !is_iptables);
+        drops.then_some(Dropping { family, table, chain: name, is_firewalld })
+    });
+    Ok(found.collect())
+}
+
+/// Whether a rule, or an element of a set, of the chain's table speaks of a link by its name: then
+/// its owner was told of it.
+pub(in crate::kernel) fn lets_by(chain: &Dropping, link: &str) -> Result<bool> {
+    speaks_of(chain, link).with_context(|| format!("cannot list nftables' table `{}`", chain.table))
+}
+
+fn speaks_of(chain: &Dropping, link: &str) -> io::Result<bool> {
+    let family = match chain.family {
+        "inet" => NetfilterProtoFamily::Inet,
+        "ip" => NetfilterProtoFamily::IPv4,
+        "ip6" => NetfilterProtoFamily::IPv6,
+        _ => NetfilterProtoFamily::Bridge,
+    };
+    let mut socket = Socket::open()?;
+    let get = |message| NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message);
+    let table = || chain.table.clone();
+    // As the kernel compares it: with the zero at its end.
+    let name = [link.as_bytes(), &[0]].concat();
+    let speaks = |message: &NetfilterMessage| {
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        bytes.windows(name.len()).any(|part| part == name)
+    };
+
+    let rules = RuleMessage { attributes: vec![RuleAttribute::Table(table())] };
+    let rule = |mut message: NetfilterMessage| {
+        if let NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(rule)) = &mut message.inner
+        {
+            // Not what its comment says.
+            rule.attributes.retain(|a| matches!(a, RuleAttribute::Expressions(_)));
+        }
+        speaks(&message).then_some(())
+    };
+    if !socket.dump(&get(NfTablesMessage::GetRule(rules)), NLM_F_DUMP, rule)?.is_empty() {
+        return Ok(true);
+    }
+    let sets = SetMessage { attributes: vec![SetAttribute::Table(table())] };
+    let set = |message: NetfilterMessage| {
+        let NetfilterMessageInner::NfTables(NfTablesMessage::NewSet(set)) = message.inner else {
+            return None;
+        };
+        set.attributes.into_iter().find_map(|attribute| match attribute {
+            SetAttribute::Name(name) => Some(name),
+            _ => None,
+        })
+    };
+    for set in socket.dump(&get(NfTablesMessage::GetSet(sets)), NLM_F_DUMP, set)? {
+        let attributes = vec![SetElementList::Table(table()), SetElementList::Set(set)];
+        let elements = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
+        let element = |message: NetfilterMessage| speaks(&message).then_some(());
+        if !socket.dump(&get(elements), NLM_F_DUMP, element)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

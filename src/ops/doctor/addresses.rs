@@ -1,0 +1,289 @@
+//! Addresses and routes: whether they are there, and lead where they should.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::{
+    again,
+    inside::Inside,
+    seen::{End, Seen, Segment},
+};
+use crate::{
+    kernel::{Link, LinkKind, global_addresses},
+    model::{Finding, overlap},
+};
+
+/// Addresses that a network and its endpoints were given, and have no more. A link that is down
+/// loses those of IPv6.
+pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for segment in seen.segments.iter().filter(|s| s.network().is_private()) {
+        let Some(bridge) = segment.bridge.as_ref().filter(|bridge| bridge.up) else { continue };
+        let there = global_addresses(&seen.addresses, bridge);
+        let gateways = segment.network().subnets.iter().filter_map(|subnet| subnet.gateway);
+        for gateway in gateways.filter(|g| !there.iter().any(|a| a.ip() == *g)) {
+            let name = segment.name();
+            let what = format!("`{name}` does not have the gateway's address {gateway}");
+            found.push(
+                Finding::error(name, what)
+                    .shown_by(format!("addresses of {name}: {}", listed(&there)))
+                    .mended_by(again::bridge(segment.network())),
+            );
+        }
+    }
+    for (end, inside, link) in seen.entered() {
+        let Some(endpoint) = end.endpoint.as_ref().filter(|_| link.up) else { continue };
+        let there = inside.addresses_of(link);
+        for address in endpoint.addresses.iter().filter(|a| !there.contains(a)) {
+            let what = format!("`{}` does not have its address {address}", link.name);
+            found.push(
+                Finding::error(seen.place(end), what)
+                    .shown_by(format!("addresses of {}: {}", link.name, listed(&there)))
+                    .mended_by(format!("{} addr add {address} dev {}", inside.ip, link.name)),
+            );
+        }
+    }
+    found
+}
+
+fn listed<T: ToString>(all: &[T]) -> String {
+    if all.is_empty() {
+        return "none".to_owned();
+    }
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Addresses that two have, and subnets that the host reaches elsewhere.
+pub(super) fn clashes(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for segment in &seen.segments {
+        found.extend(of_segment(seen, segment));
+        if let Some(bridge) = &segment.bridge
+            && segment.network().is_private()
+        {
+            found.extend(elsewhere(seen, segment, bridge));
+        }
+    }
+    found
+}
+
+/// Whoever has an address of a network, with the command that takes it away; the bridge first, then
+/// those whose it is by the record.
+fn owners<'s>(
+    seen: &'s Seen<'_>,
+    segment: &'s Segment,
+) -> BTreeMap<IpAddr, Vec<(String, Option<String>)>> {
+    let mut owners: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for address in segment.bridge.iter().flat_map(|b| global_addresses(&seen.addresses, b)) {
+        let who = (format!("{address} dev {}", segment.name()), None);
+        owners.entry(address.ip()).or_default().push(who);
+    }
+    let mut ends: Vec<_> = seen.ends_on(segment).collect();
+    let is_own = |end: &End, ip: IpAddr| {
+        end.endpoint.as_ref().is_some_and(|e| e.addresses.iter().any(|a| a.ip() == ip))
+    };
+    ends.sort_by_key(|end| end.endpoint.is_none());
+    for by_record in [true, false] {
+        for end in &ends {
+            let Some(inner) = &end.inner else { continue };
+            let inside = &seen.insides[inner.inside];
+            for address in inside.addresses_of(&inner.link) {
+                if is_own(end, address.ip()) == by_record {
+                    let (target, link) = (&inside.target, &inner.link.name);
+                    let command = format!("{} addr del {address} dev {link}", inside.ip);
+                    let who = (format!("{address} dev {link} in {target}"), Some(command));
+                    owners.entry(address.ip()).or_default().push(who);
+                }
+            }
+        }
+    }
+    owners
+}
+
+fn of_segment<'s>(seen: &'s Seen<'_>, segment: &'s Segment) -> impl Iterator<Item = Finding> + 's {
+    owners(seen, segment).into_iter().filter(|(_, who)| who.len() > 1).map(|(ip, who)| {
+        let what = format!("two have the address {ip}: who is reached is left to chance");
+        let last = who.last().and_then(|(_, command)| command.clone());
+        let finding = who
+            .into_iter()
+            .fold(Finding::error(segment.name(), what), |f, (words, _)| f.shown_by(words));
+        match last {
+            Some(command) => finding.mended_by(command),
+            None => finding,
+        }
+    })
+}
+
+/// Other links of the host by which a part of the subnet is reached.
+fn elsewhere(seen: &Seen<'_>, segment: &Segment, bridge: &Link) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let name = segment.name();
+    for subnet in &segment.network().subnets {
+        let others = seen.links.iter().filter(|link| link.name != bridge.name);
+        for other in others.clone() {
+            let addresses = global_addresses(&seen.addresses, other);
+            for address in addresses.into_iter().filter(|a| overlap(*a, subnet.cidr)) {
+                let is_way_out = [true, false]
+                    .into_iter()
+                    .any(|v4| seen.default_route(v4).is_some_and(|route| other.carries(route)));
+                // Who takes an address from the way out may cut himself off.
+                let command = if is_way_out || other.kind == LinkKind::Other {
+                    again::elsewhere(&segment.record)
+                } else {
+                    format!("ip addr del {address} dev {}", other.name)
+                };
+                let what = format!(
+                    "the subnet {} is that of `{}` too: packets go to the one or the other",
+                    subnet.cidr, other.name
+                );
+                found.push(
+                    Finding::error(name, what)
+                        .shown_by(format!("{address} dev {}", other.name))
+                        .mended_by(command),
+                );
+            }
+        }
+        for other in others {
+            let has_address = global_addresses(&seen.addresses, other);
+            let is_more_specific = |r: &&crate::kernel::TableRoute| {
+                other.carries(r)
+                    && r.destination.prefix() >= subnet.cidr.prefix()
+                    && overlap(r.destination, subnet.cidr)
+                    && !has_address.iter().any(|a| overlap(*a, r.destination))
+            };
+            for route in seen.routes.iter().filter(is_more_specific) {
+                let via = route.gateway.map(|g| format!(" via {g}")).unwrap_or_default();
+                let words = format!("{}{via} dev {}", route.destination, other.name);
+                let what = format!("a route leads packets for the network to `{}`", other.name);
+                found.push(
+                    Finding::error(name, what)
+                        .shown_by(words.clone())
+                        .mended_by(format!("ip route del {words}")),
+                );
+            }
+        }
+    }
+    found
+}
+
+/// Default routes that are not there, or lead to nobody.
+pub(super) fn default_route(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (end, inside, link) in seen.entered() {
+        for is_ipv4 in [true, false] {
+            found.extend(default_of(seen, end, inside, link, is_ipv4));
+        }
+    }
+    found
+}
+
+fn default_of(
+    seen: &Seen<'_>,
+    end: &End,
+    inside: &Inside,
+    link: &Link,
+    is_ipv4: bool,
+) -> Option<Finding> {
+    // What is down has no routes.
+    let segment = seen.segment_of(end).filter(|_| link.up)?;
+    let wanted = wanted_gateway(seen, end, inside, link, segment, is_ipv4);
+    let version = if is_ipv4 { "IPv4" } else { "IPv6" };
+    let place = seen.place(end);
+    let command = |gateway: IpAddr| {
+        format!("{} route replace default via {gateway} dev {}", inside.ip, link.name)
+    };
+    let Some(route) = inside.default_route(is_ipv4) else {
+        let gateway = wanted?;
+        let what = format!("it has no default route of {version}: it reaches its own network only");
+        let mut routes: Vec<_> = inside
+            .routes
+            .iter()
+            .filter(|r| r.destination.is_ipv4() == is_ipv4)
+            .map(|r| r.destination.to_string())
+            .collect();
+        routes.sort();
+        return Some(
+            Finding::error(place, what)
+                .shown_by(format!("routes inside: {}", listed(&routes)))
+                .mended_by(command(gateway)),
+        );
+    };
+    let gateway = route.gateway.filter(|_| link.carries(route))?;
+    if wanted == Some(gateway) || !is_known_whole(seen, segment) {
+        return None;
+    }
+    let is_in_subnet = |s: &crate::model::Subnet| s.contains(gateway);
+    if !segment.network().subnets.iter().any(is_in_subnet)
+        || owners(seen, segment).contains_key(&gateway)
+    {
+        return None;
+    }
+    let what = format!("its default route of {version} leads to {gateway}, which nobody has");
+    let finding =
+        Finding::error(place, what).shown_by(format!("default via {gateway} dev {}", link.name));
+    Some(match wanted {
+        Some(wanted) => finding.mended_by(command(wanted)),
+        None => finding,
+    })
+}
+
+/// The gateway by which an attachment should reach the outside.
+fn wanted_gateway(
+    seen: &Seen<'_>,
+    end: &End,
+    inside: &Inside,
+    link: &Link,
+    segment: &Segment,
+    is_ipv4: bool,
+) -> Option<IpAddr> {
+    if let Some(endpoint) = &end.endpoint {
+        return endpoint.gateways.iter().copied().find(|g| g.is_ipv4() == is_ipv4);
+    }
+    // Whoever made it did not say: the bridge's own address, where it has one.
+    let bridge = segment.bridge.as_ref()?;
+    let own = inside.addresses_of(link).into_iter().find(|a| a.is_ipv4() == is_ipv4)?;
+    let gateways = global_addresses(&seen.addresses, bridge).into_iter().map(|a| a.ip());
+    gateways.filter(|_| !segment.network().internal).find(|gateway| own.contains(*gateway))
+}
+
+/// Whether all that is on a bridge was seen: none of its ports leads out to a wire.
+fn is_known_whole(seen: &Seen<'_>, segment: &Segment) -> bool {
+    let Some(bridge) = &segment.bridge else { return false };
+    let is_seen = |port: &Link| {
+        seen.ends_on(segment)
+            .any(|e| e.inner.is_some() && e.outer.as_ref().is_some_and(|o| o.name == port.name))
+    };
+    seen.links.iter().filter(|link| link.is_port_of(bridge)).all(is_seen)
+}
+
+/// Targets that take packets from outside for forged, as the answer would go another way.
+pub(super) fn reverse_path(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (end, inside, link) in seen.entered() {
+        let has_ports = end
+            .endpoint
+            .as_ref()
+            .is_some_and(|e| e.ports.iter().any(|port| port.host_ip.is_ipv4()));
+        let Some((_, key)) = inside.strict.iter().find(|(name, _)| *name == link.name) else {
+            continue;
+        };
+        let Some(other) = inside.default_route(true).and_then(|r| inside.link_of(r)) else {
+            continue;
+        };
+        if !has_ports || other.name == link.name {
+            continue;
+        }
+        let what = format!(
+            "what comes from outside for its published ports is dropped: it comes by `{}`, and the \
+             answer would go by `{}`",
+            link.name, other.name
+        );
+        let loose = format!("net.ipv4.conf.{}.rp_filter=2", link.name);
+        found.push(
+            Finding::error(seen.place(end), what)
+                .shown_by(format!("{key} = 1"))
+                .shown_by(format!("default dev {}", other.name))
+                .mended_by(format!("{} sysctl -w {loose}", inside.enter)),
+        );
+    }
+    found
+}

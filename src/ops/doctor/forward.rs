@@ -1,0 +1,230 @@
+//! What drops packets that the host passes on: forwarding that is off, firewalls of others.
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+
+use super::{
+    again,
+    fate::{Packet, Rules},
+    seen::{FAMILIES, Seen, Segment},
+};
+use crate::{kernel::Dropping, model::Finding, plan::Family};
+
+/// The kernel's own switch.
+pub(super) fn forwarding(seen: &Seen<'_>) -> Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    for family in FAMILIES {
+        let (key, words) = match family {
+            Family::V4 => ("net.ipv4.ip_forward", "IPv4"),
+            Family::V6 => ("net.ipv6.conf.all.forwarding", "IPv6"),
+        };
+        let needs = |s: &&Segment| s.is_routed() && s.families().contains(&family);
+        let names: Vec<_> = seen.segments.iter().filter(needs).map(Segment::name).collect();
+        if names.is_empty() || seen.kernel.sysctl(&key.replace('.', "/"))?.as_deref() != Some("0") {
+            continue;
+        }
+        let what = format!(
+            "the host passes no {words} on between its links: {} reaches nothing outside",
+            names.join(", ")
+        );
+        found.push(
+            Finding::error("host", what)
+                .shown_by(format!("{key} = 0"))
+                .mended_by(format!("sysctl -w {key}=1")),
+        );
+    }
+    Ok(found)
+}
+
+/// Chains of others that drop what a network's endpoints send, or the answers.
+pub(super) fn drops(seen: &Seen<'_>) -> Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    for segment in seen.segments.iter().filter(|s| s.is_routed() && s.bridge.is_some()) {
+        for subnet in &segment.network().subnets {
+            let family = Family::of(subnet.cidr.network());
+            let name = segment.name();
+            let out = Packet {
+                from: Some(name),
+                to: None,
+                state: "NEW",
+                source: Some(subnet.cidr),
+                destination: None,
+            };
+            let back = Packet {
+                from: None,
+                to: Some(name),
+                state: "ESTABLISHED",
+                source: None,
+                destination: Some(subnet.cidr),
+            };
+            let wall = Wall::of(seen, family, &[out, back]);
+            found.extend(wall.map(|wall| {
+                let what = format!("{} drops what `{name}` sends to other links", wall.owner);
+                let command = if segment.network().is_private() {
+                    again::bridge(segment.network())
+                } else {
+                    wall.accept_all(name)
+                };
+                Finding::error(name, what).shown_by(wall.rule).mended_by(command)
+            }));
+            for chain in seen.rules.dropping.iter().filter(|c| c.meets(family)) {
+                if !chain.is_of_bridges() && !seen.kernel.lets_by(chain, name)? {
+                    let what = format!("{} drops what `{name}` sends to other links", owner(chain));
+                    found.push(of_nftables(chain, segment, what));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Frames that only cross a bridge meet the firewall too, and are dropped there.
+pub(super) fn bridged(seen: &Seen<'_>) -> Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    for segment in &seen.segments {
+        // Of a network that is routed too, the same chains drop more than that.
+        if segment.bridge.is_none() || segment.is_routed() || segment.network().isolate {
+            continue;
+        }
+        let name = segment.name();
+        for family in FAMILIES {
+            let switch = match family {
+                Family::V4 => "net.bridge.bridge-nf-call-iptables",
+                Family::V6 => "net.bridge.bridge-nf-call-ip6tables",
+            };
+            let value = seen.kernel.sysctl(&switch.replace('.', "/"))?;
+            if value.is_none_or(|value| value == "0") {
+                continue;
+            }
+            let subnet = |s: &&IpNetwork| Family::of(s.network()) == family;
+            let subnets: Vec<_> = segment.network().subnets.iter().map(|s| s.cidr).collect();
+            let subnet = subnets.iter().find(subnet).copied();
+            if subnet.is_none() && segment.network().is_private() {
+                continue;
+            }
+            let across = Packet {
+                from: Some(name),
+                to: Some(name),
+                state: "NEW",
+                source: subnet,
+                destination: subnet,
+            };
+            let what = |owner: &str| {
+                format!(
+                    "{owner} drops what only crosses `{name}`: its endpoints do not reach each other"
+                )
+            };
+            if let Some(wall) = Wall::of(seen, family, &[across]) {
+                let command = if segment.network().is_private() {
+                    again::bridge(segment.network())
+                } else {
+                    wall.accept(&format!("-i {name} -o {name}"))
+                };
+                found.push(
+                    Finding::error(name, what(wall.owner))
+                        .shown_by(format!("{switch} = 1"))
+                        .shown_by(wall.rule)
+                        .mended_by(command),
+                );
+            }
+            for chain in seen.rules.dropping.iter().filter(|c| c.meets(family)) {
+                if !chain.is_of_bridges() && !seen.kernel.lets_by(chain, name)? {
+                    found.push(
+                        of_nftables(chain, segment, what(&owner(chain)))
+                            .shown_by(format!("{switch} = 1")),
+                    );
+                }
+            }
+        }
+    }
+    for segment in seen.segments.iter().filter(|s| s.bridge.is_some() && !s.network().isolate) {
+        let name = segment.name();
+        for chain in seen.rules.dropping.iter().filter(|c| c.is_of_bridges()) {
+            if !seen.kernel.lets_by(chain, name)? {
+                let what = format!("{} drops what crosses `{name}`", owner(chain));
+                let path = format!("{} {} {}", chain.family, chain.table, chain.chain);
+                found.push(
+                    Finding::error(name, what)
+                        .shown_by(format!("chain {path} {{ policy drop; }}"))
+                        .mended_by(format!("nft insert rule {path} meta ibrname {name} accept")),
+                );
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What of iptables stands in the way.
+struct Wall {
+    owner: &'static str,
+    /// The rule or policy.
+    rule: String,
+    program: &'static str,
+    /// Where a rule of the administrator's goes.
+    chain: &'static str,
+    is_ufw: bool,
+}
+
+impl Wall {
+    /// The first that drops all of one of these kinds of packets.
+    fn of(seen: &Seen<'_>, family: Family, packets: &[Packet<'_>]) -> Option<Self> {
+        let rules = Rules::parse(seen.rules.filter.get(&family)?);
+        let rule = packets.iter().find_map(|packet| rules.dropped_by(*packet))?;
+        let program = match family {
+            Family::V4 => "iptables",
+            Family::V6 => "ip6tables",
+        };
+        let has_docker = rules.has_chain("DOCKER-USER");
+        let is_ufw = rule.contains("ufw") || (!has_docker && rules.has_chain("ufw"));
+        let owner = match (is_ufw, has_docker) {
+            (true, _) => "ufw",
+            (false, true) => "docker's firewall",
+            (false, false) => "somebody's firewall",
+        };
+        let chain = if has_docker { "DOCKER-USER" } else { "FORWARD" };
+        Some(Self { owner, rule: rule.to_owned(), program, chain, is_ufw })
+    }
+
+    fn accept(&self, matches: &str) -> String {
+        format!("{} -I {} {matches} -j ACCEPT", self.program, self.chain)
+    }
+
+    fn accept_all(&self, name: &str) -> String {
+        if self.is_ufw {
+            return format!("ufw route allow in on {name} && ufw route allow out on {name}");
+        }
+        let back = format!("-o {name} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT");
+        format!("{} && {}", self.accept(&format!("-i {name}")), self.accept(&back))
+    }
+}
+
+fn owner(chain: &Dropping) -> String {
+    if chain.is_firewalld {
+        return "firewalld".to_owned();
+    }
+    format!("nftables' table `{} {}`", chain.family, chain.table)
+}
+
+fn of_nftables(chain: &Dropping, segment: &Segment, what: String) -> Finding {
+    let name = segment.name();
+    let path = format!("{} {} {}", chain.family, chain.table, chain.chain);
+    if chain.is_firewalld {
+        let command = if segment.network().is_private() {
+            again::bridge(segment.network())
+        } else {
+            format!("firewall-cmd --zone=trusted --change-interface={name}")
+        };
+        return Finding::error(name, what)
+            .shown_by(format!("chain {path}: no zone has `{name}`"))
+            .mended_by(command);
+    }
+    let insert = |matches: &str| format!("nft insert rule {path} {matches} accept");
+    let command = [
+        insert(&format!("iifname {name}")),
+        insert(&format!("oifname {name} ct state established,related")),
+        insert(&format!("oifname {name} ct status dnat")),
+    ];
+    Finding::error(name, what)
+        .shown_by(format!("chain {path} {{ policy drop; }}, and no rule names `{name}`"))
+        .mended_by(command.join(" && "))
+}

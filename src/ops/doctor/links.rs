@@ -1,0 +1,238 @@
+//! Links: whether they are there, up, with a wire, in their bridge; who else manages them.
+
+use super::{
+    again,
+    seen::{Seen, Segment},
+};
+use crate::{
+    kernel::{BRIDGE_PORTS_MAX, Link, LinkKind},
+    model::{Finding, Mode},
+    ops::managers,
+};
+
+/// How `ip link` shows a link, as far as it matters here.
+fn words(link: &Link) -> String {
+    let state = match (link.up, link.carrier) {
+        (false, _) => "state DOWN",
+        (true, false) => "<NO-CARRIER,UP>",
+        (true, true) => "<UP,LOWER_UP>",
+    };
+    format!("{}: {state} mtu {}", link.name, link.mtu)
+}
+
+/// Bridges that are on record and not there.
+pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
+    let is_gone = |s: &&Segment| s.network().mode != Mode::Macvlan && s.bridge.is_none();
+    let of = |segment: &Segment| {
+        let name = segment.name();
+        let finding = Finding::error(name, format!("the bridge `{name}` is gone"))
+            .shown_by(format!("Device \"{name}\" does not exist."));
+        if !segment.network().is_private() {
+            return finding;
+        }
+        let mut commands = vec![again::bridge(segment.network())];
+        let ports = seen.ends_on(segment).filter_map(|end| end.outer.as_ref());
+        commands.extend(ports.map(|port| format!("ip link set {} master {name}", port.name)));
+        finding.mended_by(commands.join(" && "))
+    };
+    seen.segments.iter().filter(is_gone).map(of).collect()
+}
+
+/// Links that an administrator's command, or nobody's, would set up.
+pub(super) fn down(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut check = |place: &str, link: &Link, command: String| {
+        if !link.up {
+            let what = format!("`{}` is down, and carries nothing", link.name);
+            found.push(Finding::error(place, what).shown_by(words(link)).mended_by(command));
+        }
+    };
+    let up = |ip: &str, link: &Link| format!("{ip} link set {} up", link.name);
+    for segment in &seen.segments {
+        if let Some(bridge) = &segment.bridge {
+            // What hung on it may have gone as it went down.
+            let command = if segment.network().is_private() {
+                again::bridge(segment.network())
+            } else {
+                up("ip", bridge)
+            };
+            check(segment.name(), bridge, command);
+        }
+        if let Some(parent) = segment.parent().and_then(|parent| seen.link(parent)) {
+            check(segment.name(), parent, up("ip", parent));
+        }
+    }
+    for end in seen.examined() {
+        let place = seen.place(end);
+        if let Some(outer) = &end.outer {
+            check(&place, outer, up("ip", outer));
+        }
+        if let Some(inner) = &end.inner {
+            let command = match end.network.as_ref().zip(end.endpoint.as_ref()) {
+                Some((network, endpoint)) => again::endpoint(network, endpoint),
+                None => up(&seen.insides[inner.inside].ip, &inner.link),
+            };
+            check(&place, &inner.link, command);
+        }
+    }
+    found
+}
+
+/// Links to the outside whose other end is not there.
+pub(super) fn carrier(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    for segment in &seen.segments {
+        let mut ways = Vec::new();
+        ways.extend(segment.parent().and_then(|parent| seen.link(parent)));
+        if segment.is_routed() {
+            for is_ipv4 in [true, false] {
+                let route = seen.default_route(is_ipv4);
+                let is_it = |link: &&Link| route.is_some_and(|route| link.carries(route));
+                ways.extend(seen.links.iter().filter(is_it));
+            }
+        }
+        for link in ways.into_iter().filter(|l| l.up && !l.carrier && l.kind != LinkKind::Bridge) {
+            let what = format!(
+                "`{}`, by which the outside is reached, is up and has no carrier: no cable, or the \
+                 other end is down",
+                link.name
+            );
+            let finding = Finding::error("host", what).shown_by(words(link));
+            if !found.contains(&finding) {
+                found.push(finding);
+            }
+        }
+    }
+    found
+}
+
+/// Ports that were taken out of their bridge.
+pub(super) fn in_bridge(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for end in seen.examined().filter(|end| end.endpoint.is_some()) {
+        let (Some(segment), Some(outer)) = (seen.segment_of(end), &end.outer) else { continue };
+        let Some(bridge) = &segment.bridge else { continue };
+        if outer.is_port_of(bridge) {
+            continue;
+        }
+        let master = seen.links.iter().find(|link| outer.is_port_of(link));
+        let shown = match master {
+            Some(other) => format!("{}: master {}", outer.name, other.name),
+            None => format!("{}: no master", outer.name),
+        };
+        let what = format!("`{}` is no port of `{}`", outer.name, bridge.name);
+        found.push(
+            Finding::error(seen.place(end), what)
+                .shown_by(shown)
+                .mended_by(format!("ip link set {} master {}", outer.name, bridge.name)),
+        );
+    }
+    found
+}
+
+/// Bridges that take no more ports.
+pub(super) fn full(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for segment in &seen.segments {
+        let Some(bridge) = &segment.bridge else { continue };
+        let ports = seen.links.iter().filter(|link| link.is_port_of(bridge)).count();
+        if ports >= BRIDGE_PORTS_MAX {
+            let name = segment.name();
+            let what = format!("`{name}` is full: nothing more can be attached to it");
+            found.push(
+                Finding::warning(name, what)
+                    .shown_by(format!("{ports} ports; a Linux bridge takes {BRIDGE_PORTS_MAX}"))
+                    .mended_by(format!("netcord bridge {}", beside(name))),
+            );
+        }
+    }
+    found
+}
+
+/// A name for one more network.
+fn beside(name: &str) -> String {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number: u32 = name[stem.len()..].parse().unwrap_or(1);
+    format!("{stem}{}", number.saturating_add(1))
+}
+
+/// Namespaces whose own loopback is down.
+pub(super) fn loopback(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    for (_, inside, _) in seen.entered() {
+        let lo = inside.links.iter().find(|link| link.name == "lo");
+        if let Some(lo) = lo.filter(|lo| !lo.up) {
+            let what = "`lo` is down: programs inside do not reach their own 127.0.0.1";
+            let finding = Finding::warning(&inside.target, what)
+                .shown_by(words(lo))
+                .mended_by(format!("{} link set lo up", inside.ip));
+            if !found.contains(&finding) {
+                found.push(finding);
+            }
+        }
+    }
+    found
+}
+
+/// Targets that were asked for and have no link to anybody.
+pub(super) fn attached(seen: &Seen<'_>) -> Vec<Finding> {
+    let asked = seen.insides.iter().filter(|i| i.asked && i.links.iter().all(|l| l.name == "lo"));
+    let found = asked.map(|inside| {
+        let bridges = seen.links.iter().filter(|l| l.kind == LinkKind::Bridge && l.is_ours());
+        let mut names: Vec<_> = bridges.map(|bridge| bridge.name.as_str()).collect();
+        names.sort_unstable();
+        let attach = |network: &str| format!("netcord attach {network} {}", inside.target);
+        let command = match names.first() {
+            Some(network) => attach(network),
+            None => format!("netcord bridge lab0 && {}", attach("lab0")),
+        };
+        let links: Vec<_> = inside.links.iter().map(|link| link.name.as_str()).collect();
+        Finding::error(&inside.target, "it is attached to nothing")
+            .shown_by(format!("links inside: {}", links.join(", ")))
+            .mended_by(command)
+    });
+    found.collect()
+}
+
+/// Links of a network that another program configures as it thinks fit.
+pub(super) fn managed(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut links: Vec<(String, &str)> = Vec::new();
+    for segment in seen.segments.iter().filter(|s| !s.network().foreign) {
+        let name = segment.name();
+        links.extend(segment.bridge.iter().map(|l| (name.to_owned(), l.name.as_str())));
+        if segment.network().mode == Mode::Underlay {
+            links.extend(segment.parent().map(|parent| (name.to_owned(), parent)));
+        }
+    }
+    for end in seen.examined().filter(|end| end.endpoint.is_some()) {
+        links.extend(end.outer.iter().map(|l| (seen.place(end), l.name.as_str())));
+    }
+    let mut found = Vec::new();
+    for (place, link) in links {
+        let what = |who: &str| {
+            format!(
+                "{who} manages `{link}`: it may give it addresses, set it down or take it out of its bridge"
+            )
+        };
+        if let Some(file) = managers::network_manager(link) {
+            found.push(
+                Finding::warning(&place, what("NetworkManager"))
+                    .shown_by(format!("{file}: managed=true"))
+                    .mended_by(format!("nmcli device set {link} managed no")),
+            );
+        }
+        if let Some(managers::Networkd { file, state, network_file }) = managers::networkd(link) {
+            let by = network_file.map(|file| format!(", by {file}")).unwrap_or_default();
+            let unit = format!("/etc/systemd/network/00-netcord-{link}.network");
+            found.push(
+                Finding::warning(&place, what("systemd-networkd"))
+                    .shown_by(format!("{file}: ADMIN_STATE={state}{by}"))
+                    .mended_by(format!(
+                        "printf '[Match]\\nName={link}\\n[Link]\\nUnmanaged=yes\\n' > {unit} && \
+                         networkctl reload"
+                    )),
+            );
+        }
+    }
+    found
+}

@@ -1,0 +1,203 @@
+//! `doctor`: why packets do not flow. Everything is read once; each check is a function of that, and
+//! what it finds has its evidence and the command that mends it.
+//!
+//! - `seen`, `inside`: what is looked at
+//! - `links`, `addresses`, `wire`, `forward`, `rules`, `ports`, `names`, `host`: the checks
+//! - `fate`: what becomes of a packet in listed rules
+//! - `again`: the commands that make a network again
+
+mod addresses;
+mod again;
+mod fate;
+mod forward;
+mod host;
+mod inside;
+mod links;
+mod names;
+mod ports;
+mod rules;
+mod seen;
+mod wire;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use self::seen::Seen;
+use super::Host;
+use crate::{
+    cli::{self, Format},
+    error::{Error, Kind},
+    model::{Finding, Severity},
+    output::SCHEMA_VERSION,
+    picture::{Ink, Line},
+};
+
+/// A check: the code of what it finds, which never changes, and how it finds it.
+struct Check {
+    id: &'static str,
+    look: Look,
+}
+
+enum Look {
+    /// All of it was read.
+    At(fn(&Seen<'_>) -> Vec<Finding>),
+    /// It reads more.
+    Into(fn(&Seen<'_>) -> Result<Vec<Finding>>),
+}
+
+const fn at(id: &'static str, look: fn(&Seen<'_>) -> Vec<Finding>) -> Check {
+    Check { id, look: Look::At(look) }
+}
+
+const fn into(id: &'static str, look: fn(&Seen<'_>) -> Result<Vec<Finding>>) -> Check {
+    Check { id, look: Look::Into(look) }
+}
+
+/// All of them, from the wire up.
+const CHECKS: [Check; 28] = [
+    at("bridge-missing", links::missing),
+    at("link-down", links::down),
+    at("no-carrier", links::carrier),
+    at("not-in-bridge", links::in_bridge),
+    at("bridge-full", links::full),
+    at("not-attached", links::attached),
+    at("loopback-down", links::loopback),
+    at("managed-elsewhere", links::managed),
+    at("mac-duplicate", wire::duplicate_macs),
+    at("mac-changed", wire::changed_macs),
+    at("mtu-mismatch", wire::mtus),
+    at("address-missing", addresses::missing),
+    at("address-clash", addresses::clashes),
+    at("default-route", addresses::default_route),
+    at("rp-filter", addresses::reverse_path),
+    into("forwarding-off", forward::forwarding),
+    into("forward-drop", forward::drops),
+    into("bridge-netfilter", forward::bridged),
+    at("masquerade-missing", rules::masquerade),
+    at("rules-missing", rules::rules),
+    into("conntrack-full", host::conntrack),
+    at("port-missing", ports::missing),
+    at("port-shadowed", ports::shadowed),
+    at("port-listener", ports::listened_to),
+    at("name-dangling", names::dangling),
+    at("endpoint-dead", names::dead),
+    at("lease-not-renewed", names::leases),
+    at("resolver-loopback", names::resolvers),
+];
+
+/// A finding, with the code of its check.
+#[derive(Serialize)]
+struct Found {
+    id: &'static str,
+    #[serde(flatten)]
+    finding: Finding,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema_version: u32,
+    findings: &'a [Found],
+    checked: Vec<&'static str>,
+    unchecked: &'a [String],
+}
+
+/// Returns the exit code: 1 if anything was found.
+pub(super) async fn run(host: &Host<'_, '_>, args: cli::Doctor) -> Result<u8> {
+    if let Some(name) = &args.name
+        && name == "host"
+    {
+        return Err(Error::usage("`host` is no target here")
+            .hint("`netcord doctor` alone looks at the host and all that is on it")
+            .into());
+    }
+    let mut seen = seen::read(host, args.name.as_deref()).await?;
+    let mut found: Vec<Found> = Vec::new();
+    let mut checked = Vec::new();
+    for check in &CHECKS {
+        let findings = match check.look {
+            Look::At(look) => Ok(look(&seen)),
+            Look::Into(look) => look(&seen),
+        };
+        match findings {
+            Ok(findings) => {
+                checked.push(check.id);
+                for finding in findings {
+                    add(&mut found, check.id, finding);
+                }
+            }
+            Err(error) if Kind::of(&error) == Kind::Permission => {
+                seen.unchecked.push(format!("{}: {error:#}", check.id));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    found.sort_by_key(|found| found.finding.severity);
+    let output = &host.output;
+    for unchecked in &seen.unchecked {
+        output.warn(&format!("not looked at: {unchecked}"));
+    }
+    match output.format {
+        Format::Json => output.result(
+            &Report {
+                schema_version: SCHEMA_VERSION,
+                findings: &found,
+                checked,
+                unchecked: &seen.unchecked,
+            },
+            &[],
+        )?,
+        Format::Jsonl => {
+            for found in &found {
+                output.result(found, &[])?;
+            }
+        }
+        _ => {
+            output.verbose(&format!("checked: {}", checked.join(", ")));
+            if !output.quiet {
+                output.styled(&text(&found))?;
+            }
+        }
+    }
+    Ok(u8::from(!found.is_empty()))
+}
+
+/// What is one trouble is told once, with the evidence of both.
+fn add(found: &mut Vec<Found>, id: &'static str, finding: Finding) {
+    match found.iter_mut().find(|there| there.id == id && there.finding.is_as(&finding)) {
+        Some(there) => {
+            for evidence in finding.evidence {
+                if !there.finding.evidence.contains(&evidence) {
+                    there.finding.evidence.push(evidence);
+                }
+            }
+        }
+        None => found.push(Found { id, finding }),
+    }
+}
+
+fn text(found: &[Found]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for Found { id, finding } in found {
+        if !lines.is_empty() {
+            lines.push(Line::default());
+        }
+        let ink = match finding.severity {
+            Severity::Error => Ink::Bad,
+            Severity::Warning => Ink::Address,
+        };
+        lines.push(Line(vec![
+            (ink, finding.severity.as_str().to_owned()),
+            (Ink::Plain, ": ".to_owned()),
+            (Ink::Name, finding.place.clone()),
+            (Ink::Plain, format!(": {}  ", finding.what)),
+            (Ink::Faint, format!("[{id}]")),
+        ]));
+        for evidence in &finding.evidence {
+            lines.push(Line(vec![(Ink::Faint, format!("    {evidence}"))]));
+        }
+        if let Some(command) = &finding.command {
+            lines.push(Line(vec![(Ink::Plain, "    $ ".to_owned()), (Ink::Open, command.clone())]));
+        }
+    }
+    lines
+}

@@ -1,0 +1,160 @@
+//! Names that lead nowhere, and what is dead or forgotten behind them.
+
+use std::fs;
+
+use super::{
+    inside::Inside,
+    seen::{End, Seen},
+};
+use crate::{
+    kernel::{NETNS_DIR, Netns, named},
+    model::{Finding, Mode, NamedNetns, NetnsName},
+    ops::{keeper, resolver},
+    plan::quote,
+};
+
+/// Names in `/run/netns` that stand for no namespace, or for another than they did.
+pub(super) fn dangling(seen: &Seen<'_>) -> Vec<Finding> {
+    let Some(ours) = &seen.names else { return Vec::new() };
+    let mut found = Vec::new();
+    for name in seen.kernel.netns_names() {
+        let own = ours.iter().find(|own| own.name == name);
+        let what = match (Netns::of_name(&name), own) {
+            (Ok(None), _) => "the name stands for no namespace any more",
+            (Ok(Some(there)), Some(own)) if there.cookie() != own.cookie => {
+                "the name has come to stand for another namespace"
+            }
+            _ => continue,
+        };
+        found.push(
+            Finding::warning(name.as_str(), what)
+                .shown_by(shown(&name))
+                .mended_by(tidied(&name, own)),
+        );
+    }
+    found
+}
+
+fn shown(name: &NetnsName) -> String {
+    let file = format!("{NETNS_DIR}/{name}");
+    match fs::read_link(named(name)) {
+        Ok(target) => format!("{file} -> {}", target.display()),
+        Err(_) => format!("{file}: nothing is mounted on it"),
+    }
+}
+
+fn tidied(name: &NetnsName, own: Option<&NamedNetns>) -> String {
+    match own {
+        Some(_) => "netcord prune".to_owned(),
+        None => format!("rm {}", quote(&format!("{NETNS_DIR}/{name}"))),
+    }
+}
+
+/// Endpoints on record whose link is gone.
+pub(super) fn dead(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for end in seen.examined() {
+        let (Some(endpoint), Some(segment)) = (&end.endpoint, seen.segment_of(end)) else {
+            continue;
+        };
+        let (is_gone, link) = match segment.network().mode {
+            Mode::Macvlan => (is_gone_inside(seen, end), &endpoint.ifname),
+            Mode::Bridge | Mode::Underlay => (end.outer.is_none(), &endpoint.host_ifname),
+        };
+        if is_gone {
+            found.push(
+                Finding::warning(
+                    seen.place(end),
+                    "it is dead: its link is gone, and its namespace with it",
+                )
+                .shown_by(format!("Device \"{link}\" does not exist."))
+                .mended_by("netcord prune"),
+            );
+        }
+    }
+    found
+}
+
+/// Where namespaces may not be entered nothing is known.
+fn is_gone_inside(seen: &Seen<'_>, end: &End) -> bool {
+    end.inner.is_none() && seen.unchecked.is_empty()
+}
+
+/// Leases that nobody renews.
+pub(super) fn leases(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for end in seen.examined().filter(|end| end.inner.is_some()) {
+        let Some(endpoint) = &end.endpoint else { continue };
+        let Some(lease) = &endpoint.lease else { continue };
+        if lease.keeper.is_some_and(keeper::runs) {
+            continue;
+        }
+        let shown = match lease.keeper {
+            Some(keeper) => format!("no process {}", keeper.pid),
+            None => "no keeper on record".to_owned(),
+        };
+        let network = end.network.as_ref().map(ToString::to_string).unwrap_or_default();
+        let target = quote(endpoint.netns.as_str());
+        found.push(
+            Finding::warning(
+                seen.place(end),
+                "nobody renews its lease: its address will be somebody else's",
+            )
+            .shown_by(shown)
+            .mended_by(format!("netcord attach {network} {target} --dhcp")),
+        );
+    }
+    found
+}
+
+/// Files with the servers that a resolver of the host's own asks.
+const UPSTREAM: [&str; 3] = [
+    "/run/systemd/resolve/resolv.conf",
+    "/run/NetworkManager/no-stub-resolv.conf",
+    "/run/dnsmasq/resolv.conf",
+];
+
+/// Targets whose programs ask for names on a loopback where nobody answers: the host's is another.
+pub(super) fn resolvers(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    for (end, inside, _) in seen.entered() {
+        let Some(resolver) = &inside.resolver else { continue };
+        let is_internal = seen.segment_of(end).is_some_and(|s| s.network().internal);
+        if is_internal || !resolver.asks_nobody {
+            continue;
+        }
+        let what = "programs in it find no names: they ask its own loopback, where nobody answers";
+        let servers: Vec<_> =
+            resolver.servers.iter().map(|server| format!("nameserver {server}")).collect();
+        let mut finding = Finding::warning(&inside.target, what).shown_by(format!(
+            "{}: {}",
+            resolver.file,
+            servers.join(", ")
+        ));
+        finding.command = Some(own_resolver(inside, resolver.own.as_deref()));
+        if !found.contains(&finding) {
+            found.push(finding);
+        }
+    }
+    found
+}
+
+/// What gives a namespace a resolver that it reaches.
+fn own_resolver(inside: &Inside, name: Option<&str>) -> String {
+    let reached =
+        |file: &&&str| resolver::nameservers(file).iter().any(|server| !server.is_loopback());
+    let content = match UPSTREAM.iter().find(reached) {
+        Some(file) => format!("cat {file}"),
+        None => "echo nameserver 9.9.9.9".to_owned(),
+    };
+    if let Some(name) = name {
+        let dir = quote(&format!("/etc/netns/{name}"));
+        return format!("mkdir -p {dir} && {content} > {dir}/resolv.conf");
+    }
+    // It shares the host's file: only a mount of its own gives it another.
+    let script = format!(
+        "{content} > /run/resolv.conf.netcord && mount --bind /run/resolv.conf.netcord \
+         /etc/resolv.conf && exec sh"
+    );
+    format!("{} unshare --mount sh -c {}", inside.enter, quote(&script))
+}

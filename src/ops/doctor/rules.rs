@@ -1,0 +1,40 @@
+//! netcord's own rules: what of them is gone.
+
+use super::{
+    again,
+    seen::{Lost, LostKind, Seen, Segment},
+};
+use crate::model::Finding;
+
+/// Whether what translates source addresses is there.
+pub(super) fn masquerade(seen: &Seen<'_>) -> Vec<Finding> {
+    let gone = |lost: &&Lost| lost.kind == LostKind::Masquerade;
+    let found = seen.segments.iter().filter(|s| !has_no_table(s)).filter_map(|segment| {
+        let what = "the rules that translate source addresses are gone: no answer from outside \
+                    finds back";
+        of(segment, what, segment.lost.iter().filter(gone))
+    });
+    found.collect()
+}
+
+/// Whether everything else is.
+pub(super) fn rules(seen: &Seen<'_>) -> Vec<Finding> {
+    let found = seen.segments.iter().filter_map(|segment| {
+        let what = "rules of the network are gone: what must not pass does, or what must does not";
+        let gone = |lost: &&Lost| lost.kind != LostKind::Masquerade;
+        of(segment, what, segment.lost.iter().filter(gone))
+    });
+    found.collect()
+}
+
+/// Without the table there is nothing in it either.
+fn has_no_table(segment: &Segment) -> bool {
+    segment.lost.iter().any(|lost| lost.kind == LostKind::Table)
+}
+
+fn of<'l>(segment: &Segment, what: &str, lost: impl Iterator<Item = &'l Lost>) -> Option<Finding> {
+    let finding = Finding::error(segment.name(), what).mended_by(again::bridge(segment.network()));
+    let finding =
+        lost.fold(finding, |found, lost| found.shown_by(format!("not there: {}", lost.words)));
+    (!finding.evidence.is_empty()).then_some(finding)
+}
