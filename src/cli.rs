@@ -187,6 +187,11 @@ pub enum Verb {
     /// Detach targets from a network
     #[command(visible_alias = "disconnect")]
     Detach(Detach),
+    /// Wait until a target's network can be used
+    #[command(
+        after_help = "Each condition includes those before it, of one and the same link:\n  up       a link besides lo is up\n  carrier  and the other end is there\n  addr     and it has an address that can be used\n  route    and a default route leads by it\n\nThe target need not be there yet. Printed are the link's addresses, or its name if it has none\nyet. Exit code 7 says that it did not come in time.\n\nExamples:\n  netcord wait web && curl http://$(netcord wait web)\n  netcord wait 1310 --for route --timeout 5\n  netcord wait host --for route"
+    )]
+    Wait(Wait),
     /// Publish ports of a target on the host
     #[command(
         after_help = "PORT is [HOSTIP:][HOSTPORT[-END]:]PORT[-END][/tcp|udp|sctp], as of `docker run -p`.\n\nExamples:\n  netcord publish web 8080:80\n  netcord publish web 127.0.0.1:5353:53/udp 9000-9010:9000-9010"
@@ -482,6 +487,17 @@ pub struct Attach {
     /// Whom to attach
     #[arg(value_name = "TARGET", required = true, add = ArgValueCompleter::new(complete::targets))]
     pub targets: Vec<Target>,
+    /// How they are attached
+    #[command(flatten)]
+    pub wiring: Wiring,
+    /// Wait for the targets to appear, this long at most
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
+    pub wait: Option<u64>,
+}
+
+/// How an endpoint is wired.
+#[derive(Args, Debug)]
+pub struct Wiring {
     /// An address; one of each family at most [default: the lowest free one]
     #[arg(long, value_name = "IP[/LEN]")]
     pub ip: Vec<Address>,
@@ -512,9 +528,6 @@ pub struct Attach {
     /// The target's name in /run/netns [default: the PID, or the container's name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<NetnsName>,
-    /// Wait for the targets to appear, this long at most
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
-    pub wait: Option<u64>,
 }
 
 /// `detach`
@@ -529,6 +542,33 @@ pub struct Detach {
     /// Only the endpoint with this inner link
     #[arg(long, value_name = "NAME")]
     pub ifname: Option<LinkName>,
+}
+
+/// `wait`
+#[derive(Args, Debug)]
+pub struct Wait {
+    /// Whose network; `host` is this host's own
+    #[arg(add = ArgValueCompleter::new(complete::targets))]
+    pub target: Target,
+    /// For what
+    #[arg(long = "for", value_name = "CONDITION", default_value = "addr")]
+    pub condition: Condition,
+    /// How long at most; 0 looks once
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(..=31_536_000))]
+    pub timeout: u64,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Condition {
+    /// A link besides lo is up
+    Up,
+    /// And its other end, or its wire, is there
+    Carrier,
+    /// And it has an address that can be used
+    Addr,
+    /// And a default route leads by it
+    Route,
 }
 
 /// `publish`

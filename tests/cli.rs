@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::{Lab, NETCORD, Run};
 
-const VERBS: [(&str, &[&str]); 19] = [
+const VERBS: [(&str, &[&str]); 20] = [
     ("none", &["--of"]),
     ("host", &["CMD"]),
     ("container", &["CMD"]),
@@ -52,6 +52,7 @@ const VERBS: [(&str, &[&str]); 19] = [
         ],
     ),
     ("detach", &["--ifname"]),
+    ("wait", &["--for", "--timeout", "carrier"]),
     ("publish", &["HOSTIP"]),
     ("unpublish", &["--all"]),
     ("port", &["PROTO"]),

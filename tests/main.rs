@@ -57,6 +57,8 @@ mod traffic;
 mod twice;
 /// The host's own link in a bridge.
 mod underlay;
+/// Until it can be used.
+mod wait;
 /// Who else is on the wire.
 mod wire;
 

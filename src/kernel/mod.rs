@@ -46,7 +46,7 @@ pub use firewall::Published;
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
 pub use netns::{NETNS_DIR, Netns, named};
 use rtnl::Rtnl;
-pub use watch::LinkWatch;
+pub use watch::{LinkWatch, NetnsWatch};
 
 /// The kernel of this host: the namespace that netcord was started in, and those of its targets.
 #[derive(Debug)]

@@ -45,6 +45,7 @@ mod rm;
 mod subnets;
 mod underlay;
 mod unpublish;
+mod wait;
 mod watchdog;
 
 use std::ffi::OsString;
@@ -103,6 +104,7 @@ async fn dispatch(
         Verb::Create(args) => create::run(&mut host, args).await,
         Verb::Attach(args) => attach::run(&mut host, args).await,
         Verb::Detach(args) => detach::run(&mut host, args).await,
+        Verb::Wait(args) => wait::run(&host, args).await,
         Verb::Publish(args) => publish::run(&mut host, args).await,
         Verb::Unpublish(args) => unpublish::run(&mut host, args).await,
         Verb::Port(args) => port::run(&host, args).await,

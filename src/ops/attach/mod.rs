@@ -54,7 +54,7 @@ async fn attach(
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     let names: Vec<_> = found.iter().map(|(_, f)| f.name.to_string()).collect();
-    let wants = |ip| args.ip.iter().any(|a| a.ip == ip);
+    let wants = |ip| args.wiring.ip.iter().any(|a| a.ip == ip);
     clean::dying(host, &mut state, |e| {
         names.contains(&e.target) || e.addresses.iter().any(|a| wants(a.ip()))
     })
@@ -81,13 +81,13 @@ async fn attach(
         Change::Create(Resource::Record(Record::Network(_) | Record::Endpoint { .. })) => 1,
         _ => 2,
     });
-    let there: Vec<_> = if args.dhcp || !network.has_range() {
+    let there: Vec<_> = if args.wiring.dhcp || !network.has_range() {
         state.endpoints().map(|(_, e)| e.host_ifname.clone()).collect()
     } else {
         Vec::new()
     };
     let is_new = endpoints.iter().any(|e| !there.contains(&e.host_ifname));
-    if is_new && !network.has_range() && args.ip.is_empty() && !args.dhcp {
+    if is_new && !network.has_range() && args.wiring.ip.is_empty() && !args.wiring.dhcp {
         host.output.warn(&format!(
             "nobody answers for the address, but who runs the network of `{}` may give it to \
              another: make the network with `--ip-range`, or attach with `--ip` or `--dhcp`",
@@ -95,7 +95,7 @@ async fn attach(
         ));
     }
     let Some(mut changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
-    if args.dhcp {
+    if args.wiring.dhcp {
         let kept = keep(host, &mut state, &network, &mut endpoints).await;
         if kept.is_err() {
             endpoints.retain(|e| !there.contains(&e.host_ifname));
@@ -130,11 +130,11 @@ async fn keep(
 
 fn check_flags(args: &cli::Attach) -> Result<()> {
     let one_only = [
-        ("--ip", !args.ip.is_empty()),
-        ("--mac", args.mac.is_some()),
-        ("--host-ifname", args.host_ifname.is_some()),
-        ("--name", args.name.is_some()),
-        ("--publish", !args.publish.is_empty()),
+        ("--ip", !args.wiring.ip.is_empty()),
+        ("--mac", args.wiring.mac.is_some()),
+        ("--host-ifname", args.wiring.host_ifname.is_some()),
+        ("--name", args.wiring.name.is_some()),
+        ("--publish", !args.wiring.publish.is_empty()),
     ];
     if args.targets.len() > 1
         && let Some((flag, _)) = one_only.into_iter().find(|(_, given)| *given)
@@ -142,20 +142,23 @@ fn check_flags(args: &cli::Attach) -> Result<()> {
         let message = format!("{flag} is for one target, and {} are given", args.targets.len());
         return Err(Error::usage(message).hint("attach them one by one").into());
     }
-    if args.dhcp && args.ip.iter().any(|a| a.ip.is_ipv4()) {
+    if args.wiring.dhcp && args.wiring.ip.iter().any(|a| a.ip.is_ipv4()) {
         return Err(Error::usage("--ip: with --dhcp the IPv4 address is the server's to give")
             .hint("give an IPv6 address, or leave out one of them")
             .into());
     }
     let twice = |is_ipv4: &dyn Fn(bool) -> usize| is_ipv4(true) > 1 || is_ipv4(false) > 1;
-    if twice(&|v4| args.ip.iter().filter(|a| a.ip.is_ipv4() == v4).count()) {
+    if twice(&|v4| args.wiring.ip.iter().filter(|a| a.ip.is_ipv4() == v4).count()) {
         return Err(Error::usage("--ip: an endpoint has one address of each family at most").into());
     }
     let gateways = || {
-        args.gateway.iter().filter_map(|g| if let Gateway::Ip(ip) = g { Some(ip) } else { None })
+        args.wiring
+            .gateway
+            .iter()
+            .filter_map(|g| if let Gateway::Ip(ip) = g { Some(ip) } else { None })
     };
     if twice(&|v4| gateways().filter(|g| g.is_ipv4() == v4).count())
-        || (args.gateway.contains(&Gateway::None) && args.gateway.len() > 1)
+        || (args.wiring.gateway.contains(&Gateway::None) && args.wiring.gateway.len() > 1)
     {
         return Err(Error::usage("--gateway: one of each family at most, or `none`").into());
     }
