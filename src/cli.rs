@@ -156,6 +156,11 @@ pub enum Verb {
         after_help = "Examples:\n  netcord container web\n  netcord container 1310 -- ip addr"
     )]
     Container(Container),
+    /// Run a command in a namespace of its own, attached to a network
+    #[command(
+        after_help = "It is `docker run` for a command of this host, with its files and its users. The namespace is\nattached before the command starts, signals and the exit code are the command's own, and all is\nremoved when it ends, also when netcord is killed. What it leaves running in the background stays,\nwithout a network.\n\nNETWORK is a network's name, none (nothing but lo), host (the host's own namespace), or\ncontainer:TARGET (that of a target).\n\nExamples:\n  netcord run -- ip addr\n  netcord run --network lab0 -p 8080:80 -- python3 -m http.server 80\n  netcord run --network lab0 --ip 10.7.0.9 --name web -- sh\n  netcord run --network container:web -- ss -tlnp"
+    )]
+    Run(Run),
     /// Ensure a bridge network
     #[command(
         after_help = "Examples:\n  netcord bridge lab0\n  netcord bridge lab0 --subnet 10.9.0.0/24 --ipv6\n  netcord bridge back --internal"
@@ -233,6 +238,9 @@ pub enum Verb {
     /// Undo an underlay network unless it is confirmed: not for people
     #[command(hide = true)]
     Watchdog(Watchdog),
+    /// Clear up after a run that was killed: not for people
+    #[command(hide = true)]
+    Attendant(Attendant),
     /// Renew an endpoint's lease: not for people
     #[command(hide = true)]
     KeepLease(KeepLease),
@@ -277,6 +285,47 @@ pub struct Container {
     /// A command
     #[command(flatten)]
     pub command: CommandLine,
+}
+
+/// `run`
+#[derive(Args, Debug)]
+pub struct Run {
+    /// What the command is attached to
+    #[arg(long, visible_alias = "net", value_name = "NETWORK", default_value = "none", add = ArgValueCompleter::new(complete::networks))]
+    pub network: RunNetwork,
+    /// How it is attached
+    #[command(flatten)]
+    pub wiring: Wiring,
+    /// Become the command once told to: not for people
+    #[arg(long, hide = true)]
+    pub gate: Option<i32>,
+    /// The command, and its arguments
+    #[arg(last = true, required = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+/// What a command that is run is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunNetwork {
+    /// Nothing: a namespace with a running lo.
+    None,
+    /// The host's own namespace.
+    Host,
+    /// The namespace of a target.
+    Container(Target),
+    /// A network, by an endpoint of its own.
+    Network(LinkName),
+}
+
+/// `attendant`
+#[derive(Args, Debug)]
+pub struct Attendant {
+    /// The command's process
+    pub pid: u32,
+    /// When it was started
+    pub started: u64,
+    /// Its namespace
+    pub cookie: u64,
 }
 
 /// `bridge`
@@ -746,8 +795,8 @@ mod values {
 
     use ipnetwork::IpNetwork;
 
-    use super::{Address, Cidr, Gateway, InnerPort, RouteSpec};
-    use crate::model::{PortRange, PortSpec};
+    use super::{Address, Cidr, Gateway, InnerPort, RouteSpec, RunNetwork};
+    use crate::model::{Invalid, PortRange, PortSpec};
 
     impl FromStr for Cidr {
         type Err = String;
@@ -793,6 +842,21 @@ mod values {
         }
     }
 
+    impl FromStr for RunNetwork {
+        type Err = Invalid;
+
+        fn from_str(text: &str) -> Result<Self, Invalid> {
+            match text {
+                "none" => Ok(Self::None),
+                "host" => Ok(Self::Host),
+                text => match text.strip_prefix("container:") {
+                    Some(target) => target.parse().map(Self::Container),
+                    None => text.parse().map(Self::Network),
+                },
+            }
+        }
+    }
+
     impl FromStr for RouteSpec {
         type Err = String;
 
@@ -828,7 +892,7 @@ mod values {
         type Err = String;
 
         fn from_str(text: &str) -> Result<Self, String> {
-            let spec: PortSpec = text.parse().map_err(|e: crate::model::Invalid| e.message)?;
+            let spec: PortSpec = text.parse().map_err(|e: Invalid| e.message)?;
             if text.contains(':') || spec.container.count() != 1 {
                 return Err("one port of the target is wanted, as in 80/tcp".into());
             }

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::{Lab, NETCORD, Run};
 
-const VERBS: [(&str, &[&str]); 20] = [
+const VERBS: [(&str, &[&str]); 21] = [
     ("none", &["--of"]),
     ("host", &["CMD"]),
     ("container", &["CMD"]),
@@ -52,6 +52,7 @@ const VERBS: [(&str, &[&str]); 20] = [
         ],
     ),
     ("detach", &["--ifname"]),
+    ("run", &["--network", "--publish", "--name", "container:TARGET"]),
     ("wait", &["--for", "--timeout", "carrier"]),
     ("publish", &["HOSTIP"]),
     ("unpublish", &["--all"]),

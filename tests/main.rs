@@ -47,6 +47,8 @@ mod macvlan;
 mod malice;
 /// Random sequences of verbs against a model.
 mod model;
+/// A command that is attached, and nothing left of it.
+mod run;
 /// What is printed does the same as what is done.
 mod same_as_shell;
 /// Who speaks in another's name.

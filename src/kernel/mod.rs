@@ -5,6 +5,7 @@ mod address;
 pub mod background;
 mod belongings;
 mod check;
+pub mod child;
 pub mod clock;
 pub mod conntrack;
 mod datagram;

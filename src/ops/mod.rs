@@ -14,6 +14,7 @@
 //! - `rebuild`: records from the kernel's marks, when the files are lost
 
 mod attach;
+mod attendant;
 mod bridge;
 mod clean;
 mod confirm;
@@ -42,6 +43,7 @@ mod rebuild;
 mod removal;
 mod resolve;
 mod rm;
+mod run;
 mod subnets;
 mod underlay;
 mod unpublish;
@@ -55,9 +57,9 @@ use serde::Serialize;
 
 use crate::{
     apply::{self, Watch},
-    cli::{Cli, FirewallChoice, Global, Verb},
+    cli::{self, Cli, FirewallChoice, Global, Verb},
     error::{self, Error, Kind},
-    kernel::{Kernel, background},
+    kernel::{Kernel, background, child},
     output::{Output, SCHEMA_VERSION},
     plan::Plan,
     state::State,
@@ -69,16 +71,20 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     let output = Output::new(&cli.global);
     match cli.verb {
+        // It becomes another program, and needs nothing of this one.
+        Verb::Run(cli::Run { gate: Some(gate), command, .. }) => {
+            Err(child::at_gate(gate, &command))
+        }
         Verb::Lab(args) if args.first_process => runtime()?.block_on(lab::first_process(&args)),
         // A new user namespace is for programs of one thread only.
         Verb::Lab(args) => lab::start(&args),
         Verb::Completions(args) => packaging::completions(&args, &output).map(|()| 0),
         Verb::Man(args) => packaging::man(&args, &output).map(|()| 0),
         verb => {
-            if matches!(verb, Verb::KeepLease(_) | Verb::Watchdog(_)) {
+            if matches!(verb, Verb::KeepLease(_) | Verb::Watchdog(_) | Verb::Attendant(_)) {
                 background::detach()?;
             }
-            runtime()?.block_on(dispatch(verb, &cli.global, output, watch)).map(|()| 0)
+            runtime()?.block_on(dispatch(verb, &cli.global, output, watch))
         }
     }
 }
@@ -88,7 +94,7 @@ async fn dispatch(
     global: &Global,
     output: Output,
     watch: &mut Watch<'_>,
-) -> Result<()> {
+) -> Result<u8> {
     let Global { dry_run, firewall, .. } = *global;
     let mut host =
         Host { kernel: Kernel::open()?, output, dry_run, firewall, printed: Plan::new(), watch };
@@ -115,8 +121,11 @@ async fn dispatch(
         Verb::Rm(args) => rm::run(&mut host, args).await,
         Verb::Prune => prune::run(&mut host).await,
         Verb::KeepLease(args) => keep_lease::run(&mut host, args).await,
+        Verb::Attendant(args) => attendant::run(&mut host, args).await,
+        Verb::Run(args) => return run::run(&mut host, args).await,
         Verb::Lab(_) | Verb::Completions(_) | Verb::Man(_) => Ok(()),
     }
+    .map(|()| 0)
 }
 
 /// The host that a verb works on.
@@ -207,6 +216,9 @@ fn before_command<T>(result: Result<T>, command: &[OsString]) -> Result<T> {
         return result;
     }
     result.map_err(|error| {
+        if matches!(Kind::of(&error), Kind::Interrupted | Kind::Terminated) {
+            return error;
+        }
         let mut own = Error::new(Kind::CommandSetup, format!("{error:#}"));
         own.hint = error::hint(&error);
         own.into()

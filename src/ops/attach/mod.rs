@@ -33,14 +33,27 @@ struct Attached<'a> {
 }
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Attach) -> Result<()> {
-    check_flags(&args)?;
+    let Some((network, endpoints, changed)) = wire(host, &args).await? else { return Ok(()) };
+    let lines: Vec<_> =
+        endpoints.iter().flat_map(|e| &e.addresses).map(|a| a.ip().to_string()).collect();
+    let seen: Result<_> = endpoints.into_iter().map(|e| Seen::new(&network, e)).collect();
+    let now = Attached { network: &args.network, endpoints: seen? };
+    host.output.result(&Changed::new(changed, now), &lines)
+}
+
+/// What is attached now, and whether anything changed.
+type Wired = (Network, Vec<Endpoint>, bool);
+
+/// Attaches targets, without a word; `None`: it was a dry run.
+pub(super) async fn wire(host: &mut Host<'_, '_>, args: &cli::Attach) -> Result<Option<Wired>> {
+    check_flags(args)?;
     find::check_name(host, &args.network).await?;
     let mut found = Vec::new();
     for target in &args.targets {
         found.push((target, resolve(&host.kernel, &host.output, target, args.wait).await?));
     }
-    let mut leases = Leases::acquire(host, &args, &found).await?;
-    let result = attach(host, &args, found, &leases).await;
+    let mut leases = Leases::acquire(host, args, &found).await?;
+    let result = attach(host, args, found, &leases).await;
     leases.release_unused(host).await?;
     result
 }
@@ -50,7 +63,7 @@ async fn attach(
     args: &cli::Attach,
     found: Vec<(&Target, Found)>,
     leases: &Leases,
-) -> Result<()> {
+) -> Result<Option<Wired>> {
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     let names: Vec<_> = found.iter().map(|(_, f)| f.name.to_string()).collect();
@@ -94,7 +107,7 @@ async fn attach(
             network.name
         ));
     }
-    let Some(mut changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    let Some(mut changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     if args.wiring.dhcp {
         let kept = keep(host, &mut state, &network, &mut endpoints).await;
         if kept.is_err() {
@@ -107,11 +120,7 @@ async fn attach(
         }
         changed |= kept?;
     }
-    let lines: Vec<_> =
-        endpoints.iter().flat_map(|e| &e.addresses).map(|a| a.ip().to_string()).collect();
-    let seen: Result<_> = endpoints.into_iter().map(|e| Seen::new(&network, e)).collect();
-    let now = Attached { network: &args.network, endpoints: seen? };
-    host.output.result(&Changed::new(changed, now), &lines)
+    Ok(Some((network, endpoints, changed)))
 }
 
 /// Sees to it that every lease is renewed.

@@ -8,7 +8,7 @@ use super::parent_of;
 use crate::{
     kernel::{Link, clock},
     model::{Belongings, LinkName, Network},
-    ops::{Host, detach, keeper, removal},
+    ops::{Host, detach, removal},
     plan::{self, Moved, Plan, Resource, Underlay},
     state::State,
 };
@@ -33,14 +33,7 @@ pub(in crate::ops) async fn undo(
 ) -> Result<()> {
     let record = state.networks().get(&network.name);
     let endpoints = record.map(|record| record.endpoints.clone()).unwrap_or_default();
-    for endpoint in &endpoints {
-        detach::open(host, endpoint);
-    }
-    let plan = removal::endpoints(&host.kernel, state, network, &endpoints);
-    host.carry_out(&plan, state).await?;
-    for endpoint in &endpoints {
-        keeper::end(host, network, endpoint).await?;
-    }
+    detach::away(host, state, network, &endpoints).await?;
     let plan = removal(host, state, network).await?;
     host.carry_out(&plan, state).await?;
     Ok(())
