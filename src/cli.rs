@@ -223,6 +223,11 @@ pub enum Verb {
     Rm(Rm),
     /// Remove what is dead: stale names, leases, rules, half-made links
     Prune,
+    /// Remove everything that netcord made on this host, and nothing else
+    #[command(
+        after_help = "Endpoints, networks, names, published ports, rules in both firewalls, records; also what carries\nnetcord's mark and is on no record. An underlay network gives its parent back what it had.\nNamespaces and bridges of others stay, and so do processes: what is in a namespace that `none`\nmade keeps it, without a name.\n\nExamples:\n  netcord --dry-run reset\n  netcord reset"
+    )]
+    Reset,
     /// Open a throwaway host: a shell, or a command, where everything works without root
     #[command(
         after_help = "Inside are fresh user, mount, PID and network namespaces and a private /run. All of it is gone at exit.\n\nExamples:\n  netcord lab\n  netcord lab -- sh examples/null-mode.sh"

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::{Lab, NETCORD, Run};
 
-const VERBS: [(&str, &[&str]); 21] = [
+const VERBS: [(&str, &[&str]); 22] = [
     ("none", &["--of"]),
     ("host", &["CMD"]),
     ("container", &["CMD"]),
@@ -62,6 +62,7 @@ const VERBS: [(&str, &[&str]); 21] = [
     ("inspect", &["--commands"]),
     ("rm", &["NETWORK"]),
     ("prune", &["--dry-run"]),
+    ("reset", &["--dry-run"]),
     ("lab", &["CMD"]),
     ("completions", &["SHELL"]),
     ("man", &["--dir"]),

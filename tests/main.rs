@@ -47,6 +47,8 @@ mod macvlan;
 mod malice;
 /// Random sequences of verbs against a model.
 mod model;
+/// Nothing of ours is left.
+mod reset;
 /// A command that is attached, and nothing left of it.
 mod run;
 /// What is printed does the same as what is done.

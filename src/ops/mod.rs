@@ -41,6 +41,7 @@ mod ps;
 mod publish;
 mod rebuild;
 mod removal;
+mod reset;
 mod resolve;
 mod rm;
 mod run;
@@ -120,6 +121,7 @@ async fn dispatch(
         Verb::Graph(args) => graph::run(&host, args).await,
         Verb::Rm(args) => rm::run(&mut host, args).await,
         Verb::Prune => prune::run(&mut host).await,
+        Verb::Reset => reset::run(&mut host).await,
         Verb::KeepLease(args) => keep_lease::run(&mut host, args).await,
         Verb::Attendant(args) => attendant::run(&mut host, args).await,
         Verb::Run(args) => return run::run(&mut host, args).await,

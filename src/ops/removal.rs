@@ -10,7 +10,8 @@ use crate::{
     state::State,
 };
 
-type Records = BTreeMap<LinkName, NetworkRecord>;
+/// What is on record, by network.
+pub(super) type Records = BTreeMap<LinkName, NetworkRecord>;
 
 /// The plan that takes endpoints of a network away, and what was only there for them: their names,
 /// and the record of a foreign network.
@@ -24,7 +25,18 @@ pub(super) fn endpoints(
 ) -> Plan {
     let mut after = state.networks().clone();
     let plans = endpoints.iter().map(|e| endpoint(kernel, state, network, e, &mut after));
-    let mut plan: Plan = plans.flatten().collect();
+    in_turn(plans.flatten().collect())
+}
+
+/// The plan that takes all endpoints of all networks away; `after` is what is on record, and loses
+/// them.
+pub(super) fn all_endpoints(kernel: &Kernel, state: &State, after: &mut Records) -> Plan {
+    let all = state.endpoints();
+    let plans = all.map(|(record, e)| endpoint(kernel, state, &record.network, e, after));
+    in_turn(plans.flatten().collect())
+}
+
+fn in_turn(mut plan: Plan) -> Plan {
     plan.sort_by_key(|step| turn(&step.change));
     plan
 }
@@ -104,13 +116,13 @@ pub(super) fn ports(
 }
 
 /// The plan that takes a network of ours away, that nothing is attached to.
-pub(super) fn network(state: &State, network: &Network) -> Plan {
-    of(state, network, &plan::create(network, &[]))
+pub(super) fn network(records: &Records, network: &Network) -> Plan {
+    of(records, network, &plan::create(network, &[]))
 }
 
 /// The reverse of the plan that made a network.
-pub(super) fn of(state: &State, network: &Network, plan: &Plan) -> Plan {
-    let mut after = state.networks().clone();
+pub(super) fn of(records: &Records, network: &Network, plan: &Plan) -> Plan {
+    let mut after = records.clone();
     after.remove(&network.name);
     let parent = network.parent.as_ref().map(|p| &p.link);
     let shared = after.values().any(|r| r.network.parent.as_ref().map(|p| &p.link) == parent);
@@ -121,8 +133,8 @@ pub(super) fn of(state: &State, network: &Network, plan: &Plan) -> Plan {
 }
 
 /// The plan that takes away what networks share in a firewall, where none needs it.
-pub(super) fn leftover(state: &State, firewall: Firewall) -> Plan {
-    let is_needed = |family| state.networks().values().any(|r| needs(r, firewall, family));
+pub(super) fn leftover(records: &Records, firewall: Firewall) -> Plan {
+    let is_needed = |family| records.values().any(|r| needs(r, firewall, family));
     let families = [Family::V4, Family::V6].into_iter();
     match firewall {
         Firewall::Nftables if is_needed(None) => Plan::new(),

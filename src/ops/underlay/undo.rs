@@ -8,7 +8,10 @@ use super::parent_of;
 use crate::{
     kernel::{Link, clock},
     model::{Belongings, LinkName, Network},
-    ops::{Host, detach, removal},
+    ops::{
+        Host, detach,
+        removal::{self, Records},
+    },
     plan::{self, Moved, Plan, Resource, Underlay},
     state::State,
 };
@@ -34,7 +37,7 @@ pub(in crate::ops) async fn undo(
     let record = state.networks().get(&network.name);
     let endpoints = record.map(|record| record.endpoints.clone()).unwrap_or_default();
     detach::away(host, state, network, &endpoints).await?;
-    let plan = removal(host, state, network).await?;
+    let plan = removal(host, state.networks(), network).await?;
     host.carry_out(&plan, state).await?;
     Ok(())
 }
@@ -42,7 +45,7 @@ pub(in crate::ops) async fn undo(
 /// The plan that takes the network away, which nothing is attached to.
 pub(in crate::ops) async fn removal(
     host: &Host<'_, '_>,
-    state: &State,
+    records: &Records,
     network: &Network,
 ) -> Result<Plan> {
     let parent = parent_of(network)?;
@@ -65,7 +68,7 @@ pub(in crate::ops) async fn removal(
         // A link that was pulled out has nothing to be given back.
         plan.retain(|step| !concerns_parent(step.change.resource(), parent));
     }
-    let mut plan = removal::of(state, network, &plan);
+    let mut plan = removal::of(records, network, &plan);
     if network.moving().is_some() {
         // A run that did not come to its end may have left it.
         plan.insert(0, plan::without_carrier(network));
