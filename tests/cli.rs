@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::{Lab, NETCORD, Run};
 
-const VERBS: [(&str, &[&str]); 22] = [
+const VERBS: [(&str, &[&str]); 23] = [
     ("none", &["--of"]),
     ("host", &["CMD"]),
     ("container", &["CMD"]),
@@ -62,6 +62,7 @@ const VERBS: [(&str, &[&str]); 22] = [
     ("inspect", &["--commands"]),
     ("rm", &["NETWORK"]),
     ("prune", &["--dry-run"]),
+    ("export", &["script"]),
     ("reset", &["--dry-run"]),
     ("lab", &["CMD"]),
     ("completions", &["SHELL"]),

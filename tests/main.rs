@@ -26,6 +26,8 @@ mod engines;
 mod examples;
 /// The plan that is printed, word for word.
 mod explain;
+/// A host as commands.
+mod export;
 /// Bridges of others.
 mod firewall;
 mod foreign;

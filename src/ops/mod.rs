@@ -22,6 +22,7 @@ mod container;
 mod create;
 mod detach;
 mod differences;
+mod export;
 mod find;
 mod firewall;
 mod graph;
@@ -121,6 +122,7 @@ async fn dispatch(
         Verb::Graph(args) => graph::run(&host, args).await,
         Verb::Rm(args) => rm::run(&mut host, args).await,
         Verb::Prune => prune::run(&mut host).await,
+        Verb::Export => export::run(&host).await,
         Verb::Reset => reset::run(&mut host).await,
         Verb::KeepLease(args) => keep_lease::run(&mut host, args).await,
         Verb::Attendant(args) => attendant::run(&mut host, args).await,
