@@ -218,6 +218,11 @@ pub enum Verb {
         after_help = "It is the kernel that is shown, so also what others made: bridges, veths, containers. A network's\nlines are its endpoints: the host's link, whose namespace it leads into, the link there, addresses,\nMAC, gateway, published ports. A namespace is called by its name in /run/netns, its container, or a\nprocess in it. To look into namespaces takes root.\n\nExamples:\n  netcord graph\n  netcord graph lab0 web\n  netcord graph --format svg > host.svg\n  netcord graph --format dot | dot -Tpdf > host.pdf"
     )]
     Graph(Graph),
+    /// Make it again what the records say, after a flush, a reload or a hand-made change
+    #[command(
+        after_help = "Networks, endpoints, names, published ports and their rules are made again where they are missing\nor another. What is dead stays so: that is for `prune`.\n\nExamples:\n  netcord repair --check\n  iptables -F; netcord repair"
+    )]
+    Repair(Repair),
     /// Print this host as a script of netcord commands
     #[command(
         after_help = "Networks, names, endpoints and published ports are made again as they are, each with the addresses,\nMACs and ports that it has. A container is named as its engine does. A process is another after a\nreboot, so what is attached by PID is printed as a comment.\n\nExamples:\n  netcord export > /etc/netcord.sh\n  sh /etc/netcord.sh"
@@ -716,6 +721,14 @@ pub struct Rm {
     /// Networks, or namespaces that `none` made
     #[arg(value_name = "NETWORK", required = true, add = ArgValueCompleter::new(complete::networks))]
     pub names: Vec<NetnsName>,
+}
+
+/// `repair`
+#[derive(Args, Debug)]
+pub struct Repair {
+    /// Only tell what is not so, a line each, and change nothing; exit code 1 if there is any
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `lab`

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::{Lab, NETCORD, Run};
 
-const VERBS: [(&str, &[&str]); 23] = [
+const VERBS: [(&str, &[&str]); 24] = [
     ("none", &["--of"]),
     ("host", &["CMD"]),
     ("container", &["CMD"]),
@@ -63,6 +63,7 @@ const VERBS: [(&str, &[&str]); 23] = [
     ("rm", &["NETWORK"]),
     ("prune", &["--dry-run"]),
     ("export", &["script"]),
+    ("repair", &["--check"]),
     ("reset", &["--dry-run"]),
     ("lab", &["CMD"]),
     ("completions", &["SHELL"]),

@@ -49,6 +49,8 @@ mod macvlan;
 mod malice;
 /// Random sequences of verbs against a model.
 mod model;
+/// Made again what the records say.
+mod repair;
 /// Nothing of ours is left.
 mod reset;
 /// A command that is attached, and nothing left of it.

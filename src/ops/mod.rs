@@ -42,6 +42,7 @@ mod ps;
 mod publish;
 mod rebuild;
 mod removal;
+mod repair;
 mod reset;
 mod resolve;
 mod rm;
@@ -126,6 +127,7 @@ async fn dispatch(
         Verb::Reset => reset::run(&mut host).await,
         Verb::KeepLease(args) => keep_lease::run(&mut host, args).await,
         Verb::Attendant(args) => attendant::run(&mut host, args).await,
+        Verb::Repair(args) => return repair::run(&mut host, args).await,
         Verb::Run(args) => return run::run(&mut host, args).await,
         Verb::Lab(_) | Verb::Completions(_) | Verb::Man(_) => Ok(()),
     }

@@ -76,6 +76,19 @@ pub(in crate::ops) async fn removal(
     Ok(plan)
 }
 
+/// What the network is besides what was moved.
+pub(in crate::ops) fn unmoved(network: &Network) -> Result<Plan> {
+    let mut plan = plan::underlay(&Underlay {
+        network,
+        parent: parent_of(network)?,
+        belongings: &Belongings::default(),
+        switches: &[],
+        plug: false,
+    });
+    plan.retain(|step| !is_of_the_move(step.change.resource()));
+    Ok(plan)
+}
+
 /// The plan that would make the network out of a link that has what its bridge has now.
 pub(in crate::ops) async fn commands(host: &Host<'_, '_>, network: &Network) -> Result<Plan> {
     let parent = parent_of(network)?;
