@@ -156,6 +156,11 @@ pub enum Verb {
         after_help = "Examples:\n  netcord container web\n  netcord container 1310 -- ip addr"
     )]
     Container(Container),
+    /// Run a command in a namespace of its own, attached to a network
+    #[command(
+        after_help = "It is `docker run` for a command of this host, with its files and its users. The namespace is\nattached before the command starts, signals and the exit code are the command's own, and all is\nremoved when it ends, also when netcord is killed. What it leaves running in the background stays,\nwithout a network.\n\nNETWORK is a network's name, none (nothing but lo), host (the host's own namespace), or\ncontainer:TARGET (that of a target).\n\nExamples:\n  netcord run -- ip addr\n  netcord run --network lab0 -p 8080:80 -- python3 -m http.server 80\n  netcord run --network lab0 --ip 10.7.0.9 --name web -- sh\n  netcord run --network container:web -- ss -tlnp"
+    )]
+    Run(Run),
     /// Ensure a bridge network
     #[command(
         after_help = "Examples:\n  netcord bridge lab0\n  netcord bridge lab0 --subnet 10.9.0.0/24 --ipv6\n  netcord bridge back --internal"
@@ -187,6 +192,11 @@ pub enum Verb {
     /// Detach targets from a network
     #[command(visible_alias = "disconnect")]
     Detach(Detach),
+    /// Wait until a target's network can be used
+    #[command(
+        after_help = "Each condition includes those before it, of one and the same link:\n  up       a link besides lo is up\n  carrier  and the other end is there\n  addr     and it has an address that can be used\n  route    and a default route leads by it\n\nThe target need not be there yet. Printed are the link's addresses, or its name if it has none\nyet. Exit code 7 says that it did not come in time.\n\nExamples:\n  netcord wait web && curl http://$(netcord wait web)\n  netcord wait 1310 --for route --timeout 5\n  netcord wait host --for route"
+    )]
+    Wait(Wait),
     /// Publish ports of a target on the host
     #[command(
         after_help = "PORT is [HOSTIP:][HOSTPORT[-END]:]PORT[-END][/tcp|udp|sctp], as of `docker run -p`.\n\nExamples:\n  netcord publish web 8080:80\n  netcord publish web 127.0.0.1:5353:53/udp 9000-9010:9000-9010"
@@ -213,11 +223,26 @@ pub enum Verb {
         after_help = "Looks at the host, its networks and all that is attached, or at what concerns one of them: links and\ntheir carrier, addresses, routes, MTUs, MACs, forwarding, firewalls (also of others), reverse path\nfilters, published ports, names, resolvers, connection tracking, who else manages the links. A TARGET\nthat netcord did not attach and a bridge that others made will do too. Nothing is changed.\n\nEach finding has its evidence, in the kernel's words, and the command that mends it, for you to judge\nand to copy. On a healthy host nothing is printed; -v says what was looked at. What could not be\nlooked at, for lack of a privilege, is said.\n\nExit codes: 0 nothing found; 1 something found.\n\nExamples:\n  netcord doctor\n  netcord doctor web\n  netcord doctor docker0\n  netcord doctor --format json | jq -r '.findings[].command'"
     )]
     Doctor(Doctor),
+    /// Make it again what the records say, after a flush, a reload or a hand-made change
+    #[command(
+        after_help = "Networks, endpoints, names, published ports and their rules are made again where they are missing\nor another. What is dead stays so: that is for `prune`.\n\nExamples:\n  netcord repair --check\n  iptables -F; netcord repair"
+    )]
+    Repair(Repair),
+    /// Print this host as a script of netcord commands
+    #[command(
+        after_help = "Networks, names, endpoints and published ports are made again as they are, each with the addresses,\nMACs and ports that it has. A container is named as its engine does. A process is another after a\nreboot, so what is attached by PID is printed as a comment.\n\nExamples:\n  netcord export > /etc/netcord.sh\n  sh /etc/netcord.sh"
+    )]
+    Export,
     /// Remove networks that nothing is attached to
     #[command(visible_alias = "remove")]
     Rm(Rm),
     /// Remove what is dead: stale names, leases, rules, half-made links
     Prune,
+    /// Remove everything that netcord made on this host, and nothing else
+    #[command(
+        after_help = "Endpoints, networks, names, published ports, rules in both firewalls, records; also what carries\nnetcord's mark and is on no record. An underlay network gives its parent back what it had.\nNamespaces and bridges of others stay, and so do processes: what is in a namespace that `none`\nmade keeps it, without a name.\n\nExamples:\n  netcord --dry-run reset\n  netcord reset"
+    )]
+    Reset,
     /// Open a throwaway host: a shell, or a command, where everything works without root
     #[command(
         after_help = "Inside are fresh user, mount, PID and network namespaces and a private /run. All of it is gone at exit.\n\nExamples:\n  netcord lab\n  netcord lab -- sh examples/null-mode.sh"
@@ -233,6 +258,9 @@ pub enum Verb {
     /// Undo an underlay network unless it is confirmed: not for people
     #[command(hide = true)]
     Watchdog(Watchdog),
+    /// Clear up after a run that was killed: not for people
+    #[command(hide = true)]
+    Attendant(Attendant),
     /// Renew an endpoint's lease: not for people
     #[command(hide = true)]
     KeepLease(KeepLease),
@@ -277,6 +305,47 @@ pub struct Container {
     /// A command
     #[command(flatten)]
     pub command: CommandLine,
+}
+
+/// `run`
+#[derive(Args, Debug)]
+pub struct Run {
+    /// What the command is attached to
+    #[arg(long, visible_alias = "net", value_name = "NETWORK", default_value = "none", add = ArgValueCompleter::new(complete::networks))]
+    pub network: RunNetwork,
+    /// How it is attached
+    #[command(flatten)]
+    pub wiring: Wiring,
+    /// Become the command once told to: not for people
+    #[arg(long, hide = true)]
+    pub gate: Option<i32>,
+    /// The command, and its arguments
+    #[arg(last = true, required = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+/// What a command that is run is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunNetwork {
+    /// Nothing: a namespace with a running lo.
+    None,
+    /// The host's own namespace.
+    Host,
+    /// The namespace of a target.
+    Container(Target),
+    /// A network, by an endpoint of its own.
+    Network(LinkName),
+}
+
+/// `attendant`
+#[derive(Args, Debug)]
+pub struct Attendant {
+    /// The command's process
+    pub pid: u32,
+    /// When it was started
+    pub started: u64,
+    /// Its namespace
+    pub cookie: u64,
 }
 
 /// `bridge`
@@ -487,6 +556,17 @@ pub struct Attach {
     /// Whom to attach
     #[arg(value_name = "TARGET", required = true, add = ArgValueCompleter::new(complete::targets))]
     pub targets: Vec<Target>,
+    /// How they are attached
+    #[command(flatten)]
+    pub wiring: Wiring,
+    /// Wait for the targets to appear, this long at most
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
+    pub wait: Option<u64>,
+}
+
+/// How an endpoint is wired.
+#[derive(Args, Debug)]
+pub struct Wiring {
     /// An address; one of each family at most [default: the lowest free one]
     #[arg(long, value_name = "IP[/LEN]")]
     pub ip: Vec<Address>,
@@ -517,9 +597,6 @@ pub struct Attach {
     /// The target's name in /run/netns [default: the PID, or the container's name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<NetnsName>,
-    /// Wait for the targets to appear, this long at most
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
-    pub wait: Option<u64>,
 }
 
 /// `detach`
@@ -534,6 +611,33 @@ pub struct Detach {
     /// Only the endpoint with this inner link
     #[arg(long, value_name = "NAME")]
     pub ifname: Option<LinkName>,
+}
+
+/// `wait`
+#[derive(Args, Debug)]
+pub struct Wait {
+    /// Whose network; `host` is this host's own
+    #[arg(add = ArgValueCompleter::new(complete::targets))]
+    pub target: Target,
+    /// For what
+    #[arg(long = "for", value_name = "CONDITION", default_value = "addr")]
+    pub condition: Condition,
+    /// How long at most; 0 looks once
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(..=31_536_000))]
+    pub timeout: u64,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Condition {
+    /// A link besides lo is up
+    Up,
+    /// And its other end, or its wire, is there
+    Carrier,
+    /// And it has an address that can be used
+    Addr,
+    /// And a default route leads by it
+    Route,
 }
 
 /// `publish`
@@ -632,6 +736,14 @@ pub struct Rm {
     pub names: Vec<NetnsName>,
 }
 
+/// `repair`
+#[derive(Args, Debug)]
+pub struct Repair {
+    /// Only tell what is not so, a line each, and change nothing; exit code 1 if there is any
+    #[arg(long)]
+    pub check: bool,
+}
+
 /// `lab`
 #[derive(Args, Debug)]
 pub struct Lab {
@@ -719,8 +831,8 @@ mod values {
 
     use ipnetwork::IpNetwork;
 
-    use super::{Address, Cidr, Gateway, InnerPort, RouteSpec};
-    use crate::model::{PortRange, PortSpec};
+    use super::{Address, Cidr, Gateway, InnerPort, RouteSpec, RunNetwork};
+    use crate::model::{Invalid, PortRange, PortSpec};
 
     impl FromStr for Cidr {
         type Err = String;
@@ -766,6 +878,21 @@ mod values {
         }
     }
 
+    impl FromStr for RunNetwork {
+        type Err = Invalid;
+
+        fn from_str(text: &str) -> Result<Self, Invalid> {
+            match text {
+                "none" => Ok(Self::None),
+                "host" => Ok(Self::Host),
+                text => match text.strip_prefix("container:") {
+                    Some(target) => target.parse().map(Self::Container),
+                    None => text.parse().map(Self::Network),
+                },
+            }
+        }
+    }
+
     impl FromStr for RouteSpec {
         type Err = String;
 
@@ -801,7 +928,7 @@ mod values {
         type Err = String;
 
         fn from_str(text: &str) -> Result<Self, String> {
-            let spec: PortSpec = text.parse().map_err(|e: crate::model::Invalid| e.message)?;
+            let spec: PortSpec = text.parse().map_err(|e: Invalid| e.message)?;
             if text.contains(':') || spec.container.count() != 1 {
                 return Err("one port of the target is wanted, as in 80/tcp".into());
             }

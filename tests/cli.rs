@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::{Lab, NETCORD, Run};
 
-const VERBS: [(&str, &[&str]); 19] = [
+const VERBS: [(&str, &[&str]); 24] = [
     ("none", &["--of"]),
     ("host", &["CMD"]),
     ("container", &["CMD"]),
@@ -52,6 +52,8 @@ const VERBS: [(&str, &[&str]); 19] = [
         ],
     ),
     ("detach", &["--ifname"]),
+    ("run", &["--network", "--publish", "--name", "container:TARGET"]),
+    ("wait", &["--for", "--timeout", "carrier"]),
     ("publish", &["HOSTIP"]),
     ("unpublish", &["--all"]),
     ("port", &["PROTO"]),
@@ -60,6 +62,9 @@ const VERBS: [(&str, &[&str]); 19] = [
     ("inspect", &["--commands"]),
     ("rm", &["NETWORK"]),
     ("prune", &["--dry-run"]),
+    ("export", &["script"]),
+    ("repair", &["--check"]),
+    ("reset", &["--dry-run"]),
     ("lab", &["CMD"]),
     ("completions", &["SHELL"]),
     ("man", &["--dir"]),

@@ -30,6 +30,8 @@ mod engines;
 mod examples;
 /// The plan that is printed, word for word.
 mod explain;
+/// A host as commands.
+mod export;
 /// Bridges of others.
 mod firewall;
 mod foreign;
@@ -51,6 +53,12 @@ mod macvlan;
 mod malice;
 /// Random sequences of verbs against a model.
 mod model;
+/// Made again what the records say.
+mod repair;
+/// Nothing of ours is left.
+mod reset;
+/// A command that is attached, and nothing left of it.
+mod run;
 /// What is printed does the same as what is done.
 mod same_as_shell;
 /// Who speaks in another's name.
@@ -61,6 +69,8 @@ mod traffic;
 mod twice;
 /// The host's own link in a bridge.
 mod underlay;
+/// Until it can be used.
+mod wait;
 /// Who else is on the wire.
 mod wire;
 

@@ -29,6 +29,8 @@ use crate::{
 pub struct LinkAddress {
     /// The address with its subnet's length.
     pub address: IpNetwork,
+    /// It can be used: nobody is being asked, nor has answered, whether it is another's.
+    pub usable: bool,
     pub(super) index: u32,
 }
 
@@ -81,7 +83,12 @@ pub(super) async fn all(rtnl: &Rtnl) -> Result<Vec<LinkAddress>> {
                 _ => found,
             })?;
             let address = IpNetwork::new(ip, message.header.prefix_len).ok()?;
-            Some(LinkAddress { address, index: message.header.index })
+            let doubtful = AddressFlags::Tentative | AddressFlags::Dadfailed;
+            let usable = !message
+                .attributes
+                .iter()
+                .any(|a| matches!(a, AddressAttribute::Flags(flags) if flags.intersects(doubtful)));
+            Some(LinkAddress { address, usable, index: message.header.index })
         })
         .collect())
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     model::Route,
-    plan::{Change, Moved, Place, PortFlag, Resource},
+    plan::{Change, Moved, Place, PortFlag, Resource, Veth},
 };
 
 impl Kernel {
@@ -22,6 +22,19 @@ impl Kernel {
             Change::Delete(Resource::Flows(_) | Resource::Moved(_) | Resource::Carrier(_)) => false,
             Change::Delete(resource) => !self.is_there(resource).await.unwrap_or(true),
         }
+    }
+
+    /// Whether a veth pair is as it was made: its host end a port of its bridge, its peer inside.
+    pub async fn is_laid(&self, veth: &Veth) -> Result<bool> {
+        let bridge = link::get(&self.rtnl, veth.bridge.as_str()).await?;
+        let host = link::get(&self.rtnl, veth.host.as_str()).await?;
+        let inside = link::get(self.at(&Some(veth.netns.clone()))?, veth.peer.as_str()).await?;
+        let (Some(bridge), Some(host), Some(peer)) = (bridge, host, inside) else {
+            return Ok(false);
+        };
+        Ok(host.is_port_of(&bridge)
+            && (host.mac, host.mtu) == (Some(veth.host_mac), veth.mtu)
+            && (peer.mac, peer.mtu) == (Some(veth.mac), veth.mtu))
     }
 
     async fn is_there(&self, resource: &Resource) -> Result<bool> {

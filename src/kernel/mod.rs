@@ -5,6 +5,7 @@ mod address;
 pub mod background;
 mod belongings;
 mod check;
+pub mod child;
 pub mod clock;
 pub mod conntrack;
 mod datagram;
@@ -46,7 +47,7 @@ pub use firewall::{Dropping, Obstacles, Published, Translation};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
 pub use netns::{NETNS_DIR, Netns, named};
 use rtnl::Rtnl;
-pub use watch::LinkWatch;
+pub use watch::{LinkWatch, NetnsWatch};
 
 /// The kernel of this host: the namespace that netcord was started in, and those of its targets.
 #[derive(Debug)]

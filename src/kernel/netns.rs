@@ -27,6 +27,8 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
+use tokio::io::{Interest, unix::AsyncFd};
+
 use super::rtnl::Rtnl;
 use crate::{error::Error, model::NetnsName};
 
@@ -123,6 +125,11 @@ impl Netns {
         })
     }
 
+    /// Opens the namespace that this program is in.
+    pub fn own() -> Result<Self> {
+        Self::of_file(here().context("cannot open the host's namespace")?)
+    }
+
     /// Opens what a name in `/run/netns` stands for; `None` if nothing has that name, the name
     /// dangles, or it is a file that a killed run came to mount nothing on.
     pub fn of_name(name: &NetnsName) -> Result<Option<Self>> {
@@ -178,6 +185,19 @@ impl Netns {
     /// The process that it was opened by.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(|(pid, _)| *pid)
+    }
+
+    /// Returns when the process that it was opened by has ended; never, if it was opened by
+    /// another way.
+    #[expect(deprecated, reason = "its successor is unsafe; the descriptor outlives its use here")]
+    pub async fn end(&self) -> io::Result<()> {
+        match &self.process {
+            Some((_, process)) => {
+                let process = AsyncFd::with_interest(process.as_fd(), Interest::READABLE)?;
+                process.readable().await.map(drop)
+            }
+            None => std::future::pending().await,
+        }
     }
 
     /// Runs a closure in the namespace. It must not wait for other tasks: they would run in it too.

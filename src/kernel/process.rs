@@ -1,12 +1,16 @@
 //! Becoming another program, in a namespace; and processes of our own, told from others.
 
 use std::{
-    collections::BTreeMap, ffi::OsString, fs, io, os::unix::process::CommandExt, path::PathBuf,
+    collections::BTreeMap,
+    ffi::OsString,
+    fs, io,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::PathBuf,
     time::Duration,
 };
 
 #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result};
 use rustix::{
@@ -46,6 +50,13 @@ pub(super) fn cannot_run(program: &OsString, error: &io::Error) -> Error {
         ),
         _ => Error::new(Kind::CommandNotExecutable, format!("cannot run `{program}`: {error}")),
     }
+}
+
+/// A program's exit code, as a shell tells it: 128 and the signal's number, if it ended by one.
+#[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+pub(super) fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
+    u8::try_from(code).unwrap_or(u8::MAX)
 }
 
 /// What came of asking a process to end.
@@ -121,6 +132,15 @@ fn stat(pid: u32) -> Option<Vec<String>> {
 
 /// Sends SIGTERM to the process with this PID that was started then, and waits for its end.
 pub fn end(pid: u32, start: u64, patience: Duration) -> io::Result<Ending> {
+    end_by(Signal::TERM, pid, start, patience)
+}
+
+/// As [`end`], with SIGKILL.
+pub fn kill(pid: u32, start: u64, patience: Duration) -> io::Result<Ending> {
+    end_by(Signal::KILL, pid, start, patience)
+}
+
+fn end_by(signal: Signal, pid: u32, start: u64, patience: Duration) -> io::Result<Ending> {
     let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Ok(Ending::NotThere);
     };
@@ -129,7 +149,7 @@ pub fn end(pid: u32, start: u64, patience: Duration) -> io::Result<Ending> {
     if started(pid) != Some(start) {
         return Ok(Ending::NotThere);
     }
-    match pidfd_send_signal(&process, Signal::TERM) {
+    match pidfd_send_signal(&process, signal) {
         Err(Errno::SRCH) => return Ok(Ending::NotThere),
         sent => sent?,
     }

@@ -1,10 +1,10 @@
 //! A throwaway host: fresh user, mount, PID and network namespaces, private `/run`. All that is
 //! done in it is gone when its first process ends, and none of it needs root.
 
-use std::{env, ffi::OsString, fs, io, os::unix::process::ExitStatusExt};
+use std::{env, ffi::OsString, fs, io};
 
 #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use nix::{
@@ -18,7 +18,11 @@ use nix::{
     unistd::{Pid, getegid, geteuid},
 };
 
-use super::{link, process::cannot_run, rtnl::Rtnl};
+use super::{
+    link,
+    process::{cannot_run, exit_code},
+    rtnl::Rtnl,
+};
 use crate::error::{Error, Kind};
 
 /// Set inside, so that a script can tell.
@@ -91,11 +95,6 @@ async fn prepare() -> Result<()> {
     // and nothing here needs it.
     drop(mount_at("sysfs", "/sys"));
     link::set_up(&Rtnl::open()?, "lo", true).await.map(drop)
-}
-
-fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
-    u8::try_from(code).unwrap_or(u8::MAX)
 }
 
 /// Names the switch that keeps user namespaces from those who are not root.

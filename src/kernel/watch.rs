@@ -1,4 +1,4 @@
-//! Waiting for the end of a link.
+//! Waiting for what the kernel tells of: the end of a link, or any change of a namespace.
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, channel::mpsc::UnboundedReceiver};
@@ -7,12 +7,14 @@ use rtnetlink::{
     MulticastGroup, new_multicast_connection, packet_route::RouteNetlinkMessage, sys::SocketAddr,
 };
 
-use super::{Kernel, Link};
+use super::{Kernel, Link, Netns};
+
+type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
 
 /// Hears of every change of this host's links.
 #[derive(Debug)]
 pub struct LinkWatch {
-    messages: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
+    messages: Messages,
 }
 
 impl LinkWatch {
@@ -50,5 +52,28 @@ impl LinkWatch {
                 _ => {}
             }
         }
+    }
+}
+
+/// Hears of every change of a namespace's links, addresses and routes.
+#[derive(Debug)]
+pub struct NetnsWatch {
+    messages: Messages,
+}
+
+impl NetnsWatch {
+    /// Begins to listen. Equivalent to `ip -n NAME monitor link address route`.
+    pub fn new(netns: &Netns) -> Result<Self> {
+        use MulticastGroup as G;
+        let groups = [G::Link, G::Ipv4Ifaddr, G::Ipv6Ifaddr, G::Ipv4Route, G::Ipv6Route];
+        let opened = netns.within(|| new_multicast_connection(&groups)).and_then(|opened| opened);
+        let (connection, _, messages) = opened.context("cannot listen to what happens inside")?;
+        drop(tokio::spawn(connection));
+        Ok(Self { messages })
+    }
+
+    /// Returns when something has changed, or news were lost.
+    pub async fn change(&mut self) -> Result<()> {
+        self.messages.next().await.context("the netlink socket closed").map(drop)
     }
 }

@@ -38,13 +38,8 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Bridge) -> Result<()
         }
         None => new_network(host, &state, &args, wanted).await?,
     };
-    let ra_links = if network.has_ipv6() && !network.internal {
-        router_advertised_links(&host.kernel).await?
-    } else {
-        Vec::new()
-    };
     let (network, mut plan) = gates::renewed(host, &network)?;
-    plan.extend(plan::create(&network, &ra_links));
+    plan.extend(plan::create(&network, &routed_links(&host.kernel, &network).await?));
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     let lines = [network.name.to_string()];
     host.output.result(&Changed::new(changed, Made { network: &network }), &lines)
@@ -199,6 +194,15 @@ async fn default_mtu(kernel: &Kernel) -> Result<u32> {
         Some(route) => kernel.link_of(route).await?.map_or(MTU, |link| link.mtu),
         None => MTU,
     })
+}
+
+/// Links of the host that must go on listening to their router when this network makes it forward.
+pub(super) async fn routed_links(kernel: &Kernel, network: &Network) -> Result<Vec<LinkName>> {
+    if network.has_ipv6() && !network.internal {
+        router_advertised_links(kernel).await
+    } else {
+        Ok(Vec::new())
+    }
 }
 
 /// Links of the host whose default route came by router advertisement.

@@ -33,18 +33,32 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Detach) -> Result<()
         gone.extend(endpoints.into_iter().cloned());
     }
     let network = record.network.clone();
-    for endpoint in &gone {
-        open(host, endpoint);
-    }
-    let plan = removal::endpoints(&host.kernel, &state, &network, &gone);
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
-    for endpoint in &gone {
-        keeper::end(host, &network, endpoint).await?;
-    }
+    let Some(changed) = away(host, &mut state, &network, &gone).await? else { return Ok(()) };
     super::clean::dead(host, &mut state).await?;
     let detached = gone.iter().map(|e| e.target.as_str()).collect();
     let now = Detached { network: &args.network, detached };
     host.output.result(&Changed::new(changed, now), &[])
+}
+
+/// Takes endpoints of a network away, and gives back what they leased; tells whether anything
+/// changed. `None`: it was a dry run.
+pub(super) async fn away(
+    host: &mut Host<'_, '_>,
+    state: &mut State,
+    network: &Network,
+    endpoints: &[Endpoint],
+) -> Result<Option<bool>> {
+    for endpoint in endpoints {
+        open(host, endpoint);
+    }
+    let plan = removal::endpoints(&host.kernel, state, network, endpoints);
+    let changed = host.carry_out(&plan, state).await?;
+    if changed.is_some() {
+        for endpoint in endpoints {
+            keeper::end(host, network, endpoint).await?;
+        }
+    }
+    Ok(changed)
 }
 
 /// Whose endpoints are meant: by the namespace, or by the name of what is dead.

@@ -94,7 +94,7 @@ async fn leave_nothing(host: &mut Host<'_, '_>, state: &mut State, to: Firewall)
     for left in Firewall::ALL.into_iter().filter(|firewall| *firewall != to) {
         let is_needed = state.networks().values().any(|r| removal::needs(r, left, None));
         if !host.dry_run && !is_needed && host.kernel.stands(left) {
-            host.carry_out(&removal::leftover(state, left), state).await?;
+            host.carry_out(&removal::leftover(state.networks(), left), state).await?;
         }
     }
     Ok(())

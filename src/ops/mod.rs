@@ -17,6 +17,7 @@
 //! - `rebuild`: records from the kernel's marks, when the files are lost
 
 mod attach;
+mod attendant;
 mod bridge;
 mod clean;
 mod confirm;
@@ -25,6 +26,7 @@ mod create;
 mod detach;
 mod differences;
 mod doctor;
+mod export;
 mod find;
 mod firewall;
 mod gates;
@@ -47,12 +49,16 @@ mod ps;
 mod publish;
 mod rebuild;
 mod removal;
+mod repair;
+mod reset;
 mod resolve;
 mod resolver;
 mod rm;
+mod run;
 mod subnets;
 mod underlay;
 mod unpublish;
+mod wait;
 mod watchdog;
 
 use std::ffi::OsString;
@@ -62,9 +68,9 @@ use serde::Serialize;
 
 use crate::{
     apply::{self, Watch},
-    cli::{Cli, FirewallChoice, Global, Verb},
+    cli::{self, Cli, FirewallChoice, Global, Verb},
     error::{self, Error, Kind},
-    kernel::{Kernel, background},
+    kernel::{Kernel, background, child},
     output::{Output, SCHEMA_VERSION},
     plan::Plan,
     state::{State, Wanted},
@@ -76,13 +82,17 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     let output = Output::new(&cli.global);
     match cli.verb {
+        // It becomes another program, and needs nothing of this one.
+        Verb::Run(cli::Run { gate: Some(gate), command, .. }) => {
+            Err(child::at_gate(gate, &command))
+        }
         Verb::Lab(args) if args.first_process => runtime()?.block_on(lab::first_process(&args)),
         // A new user namespace is for programs of one thread only.
         Verb::Lab(args) => lab::start(&args),
         Verb::Completions(args) => packaging::completions(&args, &output).map(|()| 0),
         Verb::Man(args) => packaging::man(&args, &output).map(|()| 0),
         verb => {
-            if matches!(verb, Verb::KeepLease(_) | Verb::Watchdog(_)) {
+            if matches!(verb, Verb::KeepLease(_) | Verb::Watchdog(_) | Verb::Attendant(_)) {
                 background::detach()?;
             }
             runtime()?.block_on(dispatch(verb, &cli.global, output, watch))
@@ -118,6 +128,7 @@ async fn dispatch(
         Verb::Create(args) => create::run(&mut host, args).await,
         Verb::Attach(args) => attach::run(&mut host, args).await,
         Verb::Detach(args) => detach::run(&mut host, args).await,
+        Verb::Wait(args) => wait::run(&host, args).await,
         Verb::Publish(args) => publish::run(&mut host, args).await,
         Verb::Unpublish(args) => unpublish::run(&mut host, args).await,
         Verb::Port(args) => port::run(&host, args).await,
@@ -129,7 +140,12 @@ async fn dispatch(
         Verb::Doctor(args) => return doctor::run(&host, args).await,
         Verb::Rm(args) => rm::run(&mut host, args).await,
         Verb::Prune => prune::run(&mut host).await,
+        Verb::Export => export::run(&host).await,
+        Verb::Reset => reset::run(&mut host).await,
         Verb::KeepLease(args) => keep_lease::run(&mut host, args).await,
+        Verb::Attendant(args) => attendant::run(&mut host, args).await,
+        Verb::Repair(args) => return repair::run(&mut host, args).await,
+        Verb::Run(args) => return run::run(&mut host, args).await,
         Verb::Lab(_) | Verb::Completions(_) | Verb::Man(_) => Ok(()),
     }
     .map(|()| 0)
@@ -226,6 +242,9 @@ fn before_command<T>(result: Result<T>, command: &[OsString]) -> Result<T> {
         return result;
     }
     result.map_err(|error| {
+        if matches!(Kind::of(&error), Kind::Interrupted | Kind::Terminated) {
+            return error;
+        }
         let mut own = Error::new(Kind::CommandSetup, format!("{error:#}"));
         own.hint = error::hint(&error);
         own.into()

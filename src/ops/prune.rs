@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Changed, Host, clean, removal};
 use crate::{
-    kernel::{LinkKind, Netns, Published},
+    kernel::{Kernel, Link, LinkKind, Netns, Published},
     model::{Endpoint, Firewall, NamedNetns, NetworkRecord},
     plan::{self, Plan, Resource, Step, Veth, reverse},
     state::State,
@@ -45,7 +45,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
 fn stale_rules(host: &Host<'_, '_>, state: &State) -> Vec<(String, Plan)> {
     let mut found = Vec::new();
     for firewall in Firewall::ALL {
-        let leftover = removal::leftover(state, firewall);
+        let leftover = removal::leftover(state.networks(), firewall);
         let is_needed = state.networks().values().any(|r| removal::needs(r, firewall, None));
         if !is_needed {
             if host.kernel.stands(firewall) {
@@ -94,10 +94,19 @@ fn strangers(state: &State) -> impl Iterator<Item = (String, Plan)> + '_ {
 
 /// Host ends with our mark that no record knows, even after records were made anew.
 async fn half_made_links(host: &Host<'_, '_>, state: &State) -> Result<Vec<(String, Step)>> {
+    let is_known =
+        |link: &Link| state.endpoints().any(|(_, e)| e.host_ifname.as_str() == link.name);
+    unknown_links(&host.kernel, |link| link.kind == LinkKind::Veth && !is_known(link)).await
+}
+
+/// Links with our mark for which this is so, and how they are deleted.
+pub(super) async fn unknown_links(
+    kernel: &Kernel,
+    is_unknown: impl Fn(&Link) -> bool,
+) -> Result<Vec<(String, Step)>> {
     let mut found = Vec::new();
-    for link in host.kernel.links().await?.into_values() {
-        let known = state.endpoints().any(|(_, e)| e.host_ifname.as_str() == link.name);
-        if link.kind != LinkKind::Veth || !link.is_ours() || known {
+    for link in kernel.links().await?.into_values() {
+        if !link.is_ours() || !is_unknown(&link) {
             continue;
         }
         let (Ok(name), Some(mac)) = (link.name.parse(), link.mac) else { continue };

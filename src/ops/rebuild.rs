@@ -45,13 +45,13 @@ impl Host<'_, '_> {
 
     pub(super) async fn rebuild(&self, state: &mut State) -> Result<()> {
         if state.networks().is_empty() || !state.warnings().is_empty() {
-            rebuild_all(&self.kernel, state).await?;
+            all(&self.kernel, state).await?;
         }
         Ok(())
     }
 }
 
-async fn rebuild_all(kernel: &Kernel, state: &mut State) -> Result<()> {
+pub(super) async fn all(kernel: &Kernel, state: &mut State) -> Result<()> {
     let links = kernel.links().await?;
     let masters = |link: &Link| links.values().find(|bridge| link.is_port_of(bridge)).cloned();
     let mut bridges: BTreeMap<String, Link> = BTreeMap::new();

@@ -10,7 +10,8 @@ use crate::{
     state::State,
 };
 
-type Records = BTreeMap<LinkName, NetworkRecord>;
+/// What is on record, by network.
+pub(super) type Records = BTreeMap<LinkName, NetworkRecord>;
 
 /// The plan that takes endpoints of a network away, and what was only there for them: their names,
 /// and the record of a foreign network.
@@ -24,7 +25,18 @@ pub(super) fn endpoints(
 ) -> Plan {
     let mut after = state.networks().clone();
     let plans = endpoints.iter().map(|e| endpoint(kernel, state, network, e, &mut after));
-    let mut plan: Plan = plans.flatten().collect();
+    in_turn(plans.flatten().collect())
+}
+
+/// The plan that takes all endpoints of all networks away; `after` is what is on record, and loses
+/// them.
+pub(super) fn all_endpoints(kernel: &Kernel, state: &State, after: &mut Records) -> Plan {
+    let all = state.endpoints();
+    let plans = all.map(|(record, e)| endpoint(kernel, state, &record.network, e, after));
+    in_turn(plans.flatten().collect())
+}
+
+fn in_turn(mut plan: Plan) -> Plan {
     plan.sort_by_key(|step| turn(&step.change));
     plan
 }
@@ -64,7 +76,7 @@ fn endpoint(
         // Others live in the same namespace and use its lo.
         wiring.retain(|step| !is_of_lo(step.change.resource()));
     }
-    let mut plan = last_jumps(state, network, after);
+    let mut plan = last_jumps(state.networks(), network, after);
     plan.extend(reverse(&wiring, |step| {
         is_needed(step, after, network, Some(&endpoint.host_ifname))
     }));
@@ -97,7 +109,7 @@ pub(super) fn ports(
             e.ports.retain(|p| !ports.contains(p));
         }
     }
-    let mut plan = last_jumps(state, network, &after);
+    let mut plan = last_jumps(state.networks(), network, &after);
     // Hairpin goes off whether or not it was ever needed: then it is off already.
     let published = ports.iter().flat_map(|p| plan::publish(network, endpoint, p, true));
     plan.extend(reverse(&once(published.collect()), |step| {
@@ -108,17 +120,17 @@ pub(super) fn ports(
 }
 
 /// The plan that takes a network of ours away, that nothing is attached to.
-pub(super) fn network(state: &State, network: &Network) -> Plan {
-    let mut after = state.networks().clone();
+pub(super) fn network(records: &Records, network: &Network) -> Plan {
+    let mut after = records.clone();
     after.remove(&network.name);
-    let mut plan = last_jumps(state, network, &after);
-    plan.extend(of(state, network, &plan::create(network, &[])));
+    let mut plan = last_jumps(records, network, &after);
+    plan.extend(of(records, network, &plan::create(network, &[])));
     plan
 }
 
 /// The reverse of the plan that made a network.
-pub(super) fn of(state: &State, network: &Network, plan: &Plan) -> Plan {
-    let mut after = state.networks().clone();
+pub(super) fn of(records: &Records, network: &Network, plan: &Plan) -> Plan {
+    let mut after = records.clone();
     after.remove(&network.name);
     let parent = network.parent.as_ref().map(|p| &p.link);
     let shared = after.values().any(|r| r.network.parent.as_ref().map(|p| &p.link) == parent);
@@ -130,8 +142,8 @@ pub(super) fn of(state: &State, network: &Network, plan: &Plan) -> Plan {
 
 /// The plan that takes the jumps to our chains away that only other networks have on record, where
 /// the chains are about to go: what is jumped to cannot be deleted.
-fn last_jumps(state: &State, network: &Network, after: &Records) -> Plan {
-    let others = state.networks().values().flat_map(|r| &r.network.gates);
+fn last_jumps(records: &Records, network: &Network, after: &Records) -> Plan {
+    let others = records.values().flat_map(|r| &r.network.gates);
     let missing: Vec<_> = others.filter(|g| !network.gates.contains(g)).copied().collect();
     let is_last = |step: &Step| {
         let family = family(step.change.resource());
@@ -141,8 +153,8 @@ fn last_jumps(state: &State, network: &Network, after: &Records) -> Plan {
 }
 
 /// The plan that takes away what networks share in a firewall, where none needs it.
-pub(super) fn leftover(state: &State, firewall: Firewall) -> Plan {
-    let is_needed = |family| state.networks().values().any(|r| needs(r, firewall, family));
+pub(super) fn leftover(records: &Records, firewall: Firewall) -> Plan {
+    let is_needed = |family| records.values().any(|r| needs(r, firewall, family));
     let families = [Family::V4, Family::V6].into_iter();
     match firewall {
         Firewall::Nftables if is_needed(None) => Plan::new(),

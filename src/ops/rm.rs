@@ -85,7 +85,7 @@ async fn removal_plan(host: &Host<'_, '_>, state: &State, name: &NetnsName) -> R
         return Err(Error::conflict(message).hint(hint).into());
     }
     match record.network.mode {
-        Mode::Underlay => underlay::removal(host, state, &record.network).await,
-        _ => Ok(removal::network(state, &record.network)),
+        Mode::Underlay => underlay::removal(host, state.networks(), &record.network).await,
+        _ => Ok(removal::network(state.networks(), &record.network)),
     }
 }

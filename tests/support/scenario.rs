@@ -276,6 +276,18 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "publish web 8080:80",
     },
     Scenario {
+        name: "reset",
+        setup: "netcord bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64",
+        command: "reset",
+        inverse: "bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64",
+    },
+    Scenario {
+        name: "reset_attached",
+        setup: ON_DOCKER0,
+        command: "reset",
+        inverse: "attach docker0 web",
+    },
+    Scenario {
         name: "rm",
         setup: "netcord bridge lab0",
         command: "rm lab0",
@@ -294,7 +306,7 @@ pub(crate) struct Stage {
 impl Scenario {
     /// Whether it takes something away.
     pub(crate) fn is_removal(&self) -> bool {
-        ["detach", "unpublish", "rm"].iter().any(|verb| self.command.starts_with(verb))
+        ["detach", "unpublish", "rm", "reset"].iter().any(|verb| self.command.starts_with(verb))
     }
 
     /// Whether netcord starts iptables for it.

@@ -33,7 +33,8 @@ impl Chooser<'_> {
         if let Some(leased) = leased {
             addresses.push(self.leased(leased)?);
         }
-        let asked = self.args.ip.iter().map(|a| self.asked_for(a)).collect::<Result<Vec<_>>>()?;
+        let asked =
+            self.args.wiring.ip.iter().map(|a| self.asked_for(a)).collect::<Result<Vec<_>>>()?;
         let network = &self.record.network;
         // Who says an address, and has not said which others are ours to give, means that one only.
         let has_said = !asked.is_empty() || !addresses.is_empty();

@@ -85,11 +85,11 @@ impl<'a> Chooser<'a> {
     ) -> Result<(Endpoint, Plan)> {
         let cookie = found.netns.cookie();
         let is_it = |e: &&Endpoint| {
-            e.cookie == cookie && self.args.ifname.as_ref().is_none_or(|i| *i == e.ifname)
+            e.cookie == cookie && self.args.wiring.ifname.as_ref().is_none_or(|i| *i == e.ifname)
         };
         let existing = self.endpoints().find(is_it).cloned();
         // What is attached already keeps the name that it was attached by.
-        let wanted = existing.as_ref().map(|e| &e.netns).or(self.args.name.as_ref());
+        let wanted = existing.as_ref().map(|e| &e.netns).or(self.args.wiring.name.as_ref());
         let (name, named) = naming(state, &found, wanted, false)?;
         let mut endpoint = match existing {
             Some(existing) => {
@@ -100,7 +100,7 @@ impl<'a> Chooser<'a> {
         };
         host.kernel.know(name, found.netns);
         let network = self.record.network.clone();
-        for spec in &self.args.publish {
+        for spec in &self.args.wiring.publish {
             let ports = publish::choose(&host.kernel, state, &network, &endpoint, spec)?;
             endpoint.ports.extend(ports);
         }
@@ -125,7 +125,7 @@ impl<'a> Chooser<'a> {
         self.check_room()?;
         let links = netns.links().await?;
         let names: BTreeSet<_> = links.values().map(|l| l.name.clone()).collect();
-        let ifname = match &args.ifname {
+        let ifname = match &args.wiring.ifname {
             Some(wanted) if names.contains(wanted.as_str()) => {
                 let message = format!("`{name}` already has a link `{wanted}`");
                 return Err(Error::conflict(message)
@@ -138,7 +138,7 @@ impl<'a> Chooser<'a> {
         let asked = self.leases.of(args, cookie)?;
         let leased = asked.map(|(_, leased)| leased);
         let addresses = self.addresses(kernel, leased)?;
-        let wanted = args.mac.or(asked.map(|(mac, _)| mac));
+        let wanted = args.wiring.mac.or(asked.map(|(mac, _)| mac));
         let mac = match (self.mac_of_parent(), wanted, addresses.first()) {
             (Some(only), ..) => only,
             (None, Some(mac), _) => check_mac(self.record, &self.bridge, mac)?,
@@ -179,7 +179,7 @@ impl<'a> Chooser<'a> {
         cookie: u64,
         ifname: &LinkName,
     ) -> Result<LinkName> {
-        if let Some(wanted) = &self.args.host_ifname {
+        if let Some(wanted) = &self.args.wiring.host_ifname {
             if kernel.link(wanted.as_str()).await?.is_some() {
                 return Err(
                     Error::conflict(format!("the host already has a link `{wanted}`")).into()

@@ -36,7 +36,7 @@ impl Leases {
         targets: &[(&Target, Found)],
     ) -> Result<Self> {
         let mut leases = Self::default();
-        if !args.dhcp {
+        if !args.wiring.dhcp {
             return Ok(leases);
         }
         if host.dry_run {
@@ -74,7 +74,7 @@ impl Leases {
         clean::dead(host, &mut state).await?;
         let names: Vec<_> = targets.iter().map(|(_, f)| f.name.to_string()).collect();
         clean::dying(host, &mut state, |e| {
-            names.iter().any(|name| name == e.target) || Some(e.mac) == args.mac
+            names.iter().any(|name| name == e.target) || Some(e.mac) == args.wiring.mac
         })
         .await?;
         Ok(find::network(&host.kernel, &state, &args.network).await?.into_owned())
@@ -84,7 +84,7 @@ impl Leases {
     pub(super) fn of(&self, args: &cli::Attach, cookie: u64) -> Result<Option<(Mac, &Leased)>> {
         let found = self.got.iter().find(|(of, ..)| *of == cookie);
         let found = found.map(|(_, mac, leased)| (*mac, leased));
-        if args.dhcp && found.is_none() {
+        if args.wiring.dhcp && found.is_none() {
             let message = "the target was detached while it was being attached";
             return Err(Error::conflict(message).hint("try again").into());
         }
@@ -121,12 +121,13 @@ async fn mac(
     found: &Found,
 ) -> Result<Option<Mac>> {
     let cookie = found.netns.cookie();
-    let is_it =
-        |e: &Endpoint| e.cookie == cookie && args.ifname.as_ref().is_none_or(|i| *i == e.ifname);
+    let is_it = |e: &Endpoint| {
+        e.cookie == cookie && args.wiring.ifname.as_ref().is_none_or(|i| *i == e.ifname)
+    };
     if record.endpoints.iter().any(is_it) {
         return Ok(None);
     }
-    if let Some(mac) = args.mac {
+    if let Some(mac) = args.wiring.mac {
         return check_mac(record, bridge, mac).map(Some);
     }
     if record.network.macvlan().is_some_and(|(_, w)| w.mode == MacvlanMode::Passthru) {
@@ -134,7 +135,7 @@ async fn mac(
         return Ok(bridge.mac);
     }
     let taken = found.netns.links().await?.into_values().map(|l| l.name).collect();
-    let ifname = args.ifname.clone().unwrap_or_else(|| next_ifname(&taken));
+    let ifname = args.wiring.ifname.clone().unwrap_or_else(|| next_ifname(&taken));
     Ok(Some(client_mac(&args.network, cookie, &ifname)))
 }
 

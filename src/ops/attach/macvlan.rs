@@ -14,11 +14,11 @@ use crate::{
 pub(super) fn check_flags(args: &cli::Attach, network: &Network) -> Result<()> {
     let Some((parent, wiring)) = network.macvlan() else { return Ok(()) };
     let name = &network.name;
-    if args.host_ifname.is_some() {
+    if args.wiring.host_ifname.is_some() {
         let message = format!("--host-ifname: network `{name}` is a macvlan, there is no host end");
         return Err(Error::usage(message).hint("name the link inside with `--ifname`").into());
     }
-    if args.mac.is_some() && wiring.mode == MacvlanMode::Passthru {
+    if args.wiring.mac.is_some() && wiring.mode == MacvlanMode::Passthru {
         return Err(Error::usage(format!(
             "--mac: in mode passthru the MAC is that of `{}` itself",
             parent.link
@@ -65,9 +65,9 @@ impl Chooser<'_> {
     pub(super) fn mtu(&self) -> Result<u32> {
         let network = &self.record.network;
         let Some((parent, _)) = network.macvlan() else {
-            return Ok(self.args.mtu.unwrap_or(self.bridge.mtu));
+            return Ok(self.args.wiring.mtu.unwrap_or(self.bridge.mtu));
         };
-        match self.args.mtu {
+        match self.args.wiring.mtu {
             Some(mtu) if mtu > self.bridge.mtu => Err(Error::usage(format!(
                 "MTU {mtu} is more than that of `{}`, {}",
                 parent.link, self.bridge.mtu

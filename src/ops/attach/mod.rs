@@ -33,14 +33,27 @@ struct Attached<'a> {
 }
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Attach) -> Result<()> {
-    check_flags(&args)?;
+    let Some((network, endpoints, changed)) = wire(host, &args).await? else { return Ok(()) };
+    let lines: Vec<_> =
+        endpoints.iter().flat_map(|e| &e.addresses).map(|a| a.ip().to_string()).collect();
+    let seen: Result<_> = endpoints.into_iter().map(|e| Seen::new(&network, e)).collect();
+    let now = Attached { network: &args.network, endpoints: seen? };
+    host.output.result(&Changed::new(changed, now), &lines)
+}
+
+/// What is attached now, and whether anything changed.
+type Wired = (Network, Vec<Endpoint>, bool);
+
+/// Attaches targets, without a word; `None`: it was a dry run.
+pub(super) async fn wire(host: &mut Host<'_, '_>, args: &cli::Attach) -> Result<Option<Wired>> {
+    check_flags(args)?;
     find::check_name(host, &args.network).await?;
     let mut found = Vec::new();
     for target in &args.targets {
         found.push((target, resolve(&host.kernel, &host.output, target, args.wait).await?));
     }
-    let mut leases = Leases::acquire(host, &args, &found).await?;
-    let result = attach(host, &args, found, &leases).await;
+    let mut leases = Leases::acquire(host, args, &found).await?;
+    let result = attach(host, args, found, &leases).await;
     leases.release_unused(host).await?;
     result
 }
@@ -50,12 +63,12 @@ async fn attach(
     args: &cli::Attach,
     found: Vec<(&Target, Found)>,
     leases: &Leases,
-) -> Result<()> {
+) -> Result<Option<Wired>> {
     let cookies: Vec<_> = found.iter().map(|(_, f)| f.netns.cookie()).collect();
     let mut state = host.state_of(wanted(args, &cookies)).await?;
     clean::dead(host, &mut state).await?;
     let names: Vec<_> = found.iter().map(|(_, f)| f.name.to_string()).collect();
-    let wants = |ip| args.ip.iter().any(|a| a.ip == ip);
+    let wants = |ip| args.wiring.ip.iter().any(|a| a.ip == ip);
     clean::dying(host, &mut state, |e| {
         names.iter().any(|name| name == e.target) || e.addresses.iter().any(|a| wants(a.ip()))
     })
@@ -71,7 +84,7 @@ async fn attach(
     let bridge = bridge(&host.kernel, &record.network).await?;
 
     let mut plan = Plan::new();
-    let publishes = record.network.foreign && !args.publish.is_empty();
+    let publishes = record.network.foreign && !args.wiring.publish.is_empty();
     if publishes {
         (record.network, plan) = gates::renewed(host, &record.network)?;
     }
@@ -94,21 +107,21 @@ async fn attach(
         Change::Create(Resource::Record(Record::Network(_) | Record::Endpoint { .. })) => 2,
         _ => 3,
     });
-    let there: Vec<_> = if args.dhcp || !network.has_range() {
+    let there: Vec<_> = if args.wiring.dhcp || !network.has_range() {
         state.endpoints().map(|(_, e)| e.host_ifname.clone()).collect()
     } else {
         Vec::new()
     };
     let is_new = endpoints.iter().any(|e| !there.contains(&e.host_ifname));
-    if is_new && !network.has_range() && args.ip.is_empty() && !args.dhcp {
+    if is_new && !network.has_range() && args.wiring.ip.is_empty() && !args.wiring.dhcp {
         host.output.warn(&format!(
             "nobody answers for the address, but who runs the network of `{}` may give it to \
              another: make the network with `--ip-range`, or attach with `--ip` or `--dhcp`",
             network.name
         ));
     }
-    let Some(mut changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
-    if args.dhcp {
+    let Some(mut changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
+    if args.wiring.dhcp {
         let kept = keep(host, &mut state, &network, &mut endpoints).await;
         if kept.is_err() {
             endpoints.retain(|e| !there.contains(&e.host_ifname));
@@ -120,17 +133,13 @@ async fn attach(
         }
         changed |= kept?;
     }
-    let lines: Vec<_> =
-        endpoints.iter().flat_map(|e| &e.addresses).map(|a| a.ip().to_string()).collect();
-    let seen: Result<_> = endpoints.into_iter().map(|e| Seen::new(&network, e)).collect();
-    let now = Attached { network: &args.network, endpoints: seen? };
-    host.output.result(&Changed::new(changed, now), &lines)
+    Ok(Some((network, endpoints, changed)))
 }
 
 /// Which endpoints have to be read: the targets' own, and all where more of the others counts than
 /// their addresses.
 fn wanted<'c>(args: &cli::Attach, cookies: &'c [u64]) -> Wanted<'c> {
-    if args.dhcp || args.mac.is_some() || !args.publish.is_empty() {
+    if args.wiring.dhcp || args.wiring.mac.is_some() || !args.wiring.publish.is_empty() {
         Wanted::All
     } else {
         Wanted::Of(cookies)
@@ -153,11 +162,11 @@ async fn keep(
 
 fn check_flags(args: &cli::Attach) -> Result<()> {
     let one_only = [
-        ("--ip", !args.ip.is_empty()),
-        ("--mac", args.mac.is_some()),
-        ("--host-ifname", args.host_ifname.is_some()),
-        ("--name", args.name.is_some()),
-        ("--publish", !args.publish.is_empty()),
+        ("--ip", !args.wiring.ip.is_empty()),
+        ("--mac", args.wiring.mac.is_some()),
+        ("--host-ifname", args.wiring.host_ifname.is_some()),
+        ("--name", args.wiring.name.is_some()),
+        ("--publish", !args.wiring.publish.is_empty()),
     ];
     if args.targets.len() > 1
         && let Some((flag, _)) = one_only.into_iter().find(|(_, given)| *given)
@@ -165,20 +174,23 @@ fn check_flags(args: &cli::Attach) -> Result<()> {
         let message = format!("{flag} is for one target, and {} are given", args.targets.len());
         return Err(Error::usage(message).hint("attach them one by one").into());
     }
-    if args.dhcp && args.ip.iter().any(|a| a.ip.is_ipv4()) {
+    if args.wiring.dhcp && args.wiring.ip.iter().any(|a| a.ip.is_ipv4()) {
         return Err(Error::usage("--ip: with --dhcp the IPv4 address is the server's to give")
             .hint("give an IPv6 address, or leave out one of them")
             .into());
     }
     let twice = |is_ipv4: &dyn Fn(bool) -> usize| is_ipv4(true) > 1 || is_ipv4(false) > 1;
-    if twice(&|v4| args.ip.iter().filter(|a| a.ip.is_ipv4() == v4).count()) {
+    if twice(&|v4| args.wiring.ip.iter().filter(|a| a.ip.is_ipv4() == v4).count()) {
         return Err(Error::usage("--ip: an endpoint has one address of each family at most").into());
     }
     let gateways = || {
-        args.gateway.iter().filter_map(|g| if let Gateway::Ip(ip) = g { Some(ip) } else { None })
+        args.wiring
+            .gateway
+            .iter()
+            .filter_map(|g| if let Gateway::Ip(ip) = g { Some(ip) } else { None })
     };
     if twice(&|v4| gateways().filter(|g| g.is_ipv4() == v4).count())
-        || (args.gateway.contains(&Gateway::None) && args.gateway.len() > 1)
+        || (args.wiring.gateway.contains(&Gateway::None) && args.wiring.gateway.len() > 1)
     {
         return Err(Error::usage("--gateway: one of each family at most, or `none`").into());
     }

@@ -23,11 +23,12 @@ impl Chooser<'_> {
     ) -> Result<(Vec<IpAddr>, Vec<Route>)> {
         let asked: Vec<IpAddr> = self
             .args
+            .wiring
             .gateway
             .iter()
             .filter_map(|g| if let Gateway::Ip(ip) = g { Some(*ip) } else { None })
             .collect();
-        if self.args.gateway.contains(&Gateway::None) {
+        if self.args.wiring.gateway.contains(&Gateway::None) {
             return Ok((Vec::new(), Vec::new()));
         }
         let links = netns.links().await?;
@@ -87,7 +88,7 @@ impl Chooser<'_> {
 
     pub(super) fn routes(&self, ifname: &LinkName, addresses: &[IpNetwork]) -> Result<Vec<Route>> {
         let mut routes = Vec::new();
-        for cli::RouteSpec { destination, gateway } in &self.args.route {
+        for cli::RouteSpec { destination, gateway } in &self.args.wiring.route {
             if let Some(gateway) = gateway {
                 Self::check_gateway(*gateway, addresses)?;
             }

@@ -18,7 +18,7 @@ impl Chooser<'_> {
         let mut differences = Differences::default();
         let mut compare =
             |what: &str, wanted: String, found: String| differences.compare(what, wanted, found);
-        for asked in &args.ip {
+        for asked in &args.wiring.ip {
             let found = there.addresses.iter().find(|a| a.is_ipv4() == asked.ip.is_ipv4());
             let wanted = match asked.length {
                 Some(length) => format!("{}/{length}", asked.ip),
@@ -31,7 +31,7 @@ impl Chooser<'_> {
             };
             compare("address", wanted, found);
         }
-        for gateway in &args.gateway {
+        for gateway in &args.wiring.gateway {
             match gateway {
                 Gateway::None => {
                     let found = there.gateways.first().map_or("none".into(), ToString::to_string);
@@ -47,19 +47,19 @@ impl Chooser<'_> {
                 }
             }
         }
-        if let Some(mac) = args.mac {
+        if let Some(mac) = args.wiring.mac {
             compare("MAC", mac.to_string(), there.mac.to_string());
         }
-        if let Some(mtu) = args.mtu {
+        if let Some(mtu) = args.wiring.mtu {
             compare("MTU", mtu.to_string(), there.mtu.to_string());
         }
-        if let Some(name) = &args.host_ifname {
+        if let Some(name) = &args.wiring.host_ifname {
             compare("host link", name.to_string(), there.host_ifname.to_string());
         }
-        if let Some(name) = &args.name {
+        if let Some(name) = &args.wiring.name {
             compare("name", name.to_string(), there.netns.to_string());
         }
-        for route in &args.route {
+        for route in &args.wiring.route {
             let found = there.routes.iter().find(|r| r.destination == route.destination);
             let shown = |gateway: Option<IpAddr>| {
                 gateway.map_or("on the link".into(), |g| format!("by {g}"))
@@ -67,7 +67,7 @@ impl Chooser<'_> {
             let found = found.map_or("missing".into(), |r| shown(r.gateway));
             compare(&format!("route to {}", route.destination), shown(route.gateway), found);
         }
-        if args.dhcp {
+        if args.wiring.dhcp {
             let found = if there.lease.is_some() { "leased" } else { "given by hand" };
             compare("address", "leased".into(), found.into());
         }

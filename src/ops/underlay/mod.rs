@@ -32,7 +32,7 @@ use crate::{
     plan::{self, Plan, Record, Resource, Step, Underlay},
     state::State,
 };
-pub(super) use undo::{commands, overdue, removal, undo};
+pub(super) use undo::{commands, overdue, removal, undo, unmoved};
 
 /// How many gateways are asked whether they answer: more, and it is no host but a router.
 const GATEWAYS: usize = 8;

@@ -8,7 +8,10 @@ use super::parent_of;
 use crate::{
     kernel::{Link, clock},
     model::{Belongings, LinkName, Network},
-    ops::{Host, detach, keeper, removal},
+    ops::{
+        Host, detach,
+        removal::{self, Records},
+    },
     plan::{self, Moved, Plan, Resource, Underlay},
     state::State,
 };
@@ -33,15 +36,8 @@ pub(in crate::ops) async fn undo(
 ) -> Result<()> {
     let record = state.networks().get(&network.name);
     let endpoints = record.map(|record| record.endpoints.clone()).unwrap_or_default();
-    for endpoint in &endpoints {
-        detach::open(host, endpoint);
-    }
-    let plan = removal::endpoints(&host.kernel, state, network, &endpoints);
-    host.carry_out(&plan, state).await?;
-    for endpoint in &endpoints {
-        keeper::end(host, network, endpoint).await?;
-    }
-    let plan = removal(host, state, network).await?;
+    detach::away(host, state, network, &endpoints).await?;
+    let plan = removal(host, state.networks(), network).await?;
     host.carry_out(&plan, state).await?;
     Ok(())
 }
@@ -49,7 +45,7 @@ pub(in crate::ops) async fn undo(
 /// The plan that takes the network away, which nothing is attached to.
 pub(in crate::ops) async fn removal(
     host: &Host<'_, '_>,
-    state: &State,
+    records: &Records,
     network: &Network,
 ) -> Result<Plan> {
     let parent = parent_of(network)?;
@@ -72,11 +68,24 @@ pub(in crate::ops) async fn removal(
         // A link that was pulled out has nothing to be given back.
         plan.retain(|step| !concerns_parent(step.change.resource(), parent));
     }
-    let mut plan = removal::of(state, network, &plan);
+    let mut plan = removal::of(records, network, &plan);
     if network.moving().is_some() {
         // A run that did not come to its end may have left it.
         plan.insert(0, plan::without_carrier(network));
     }
+    Ok(plan)
+}
+
+/// What the network is besides what was moved.
+pub(in crate::ops) fn unmoved(network: &Network) -> Result<Plan> {
+    let mut plan = plan::underlay(&Underlay {
+        network,
+        parent: parent_of(network)?,
+        belongings: &Belongings::default(),
+        switches: &[],
+        plug: false,
+    });
+    plan.retain(|step| !is_of_the_move(step.change.resource()));
     Ok(plan)
 }
 

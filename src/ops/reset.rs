@@ -1,0 +1,150 @@
+//! `reset`: everything that netcord made on this host, and nothing else: what is on record, and
+//! what carries our mark and is on none.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::{
+    Changed, Host, clean, detach, keeper, prune, rebuild,
+    removal::{self, Records},
+    underlay,
+};
+use crate::{
+    kernel::{Kernel, LinkKind, Netns},
+    model::{Endpoint, Firewall, MacvlanMode, Mode, Network},
+    plan::{self, Change, Macvlan, Plan, Resource, Step, reverse},
+    state::{State, Wanted},
+};
+
+#[derive(Serialize)]
+struct Removed<'a> {
+    removed: &'a [String],
+}
+
+pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
+    let mut state = host.state(Wanted::All)?;
+    rebuild::all(&host.kernel, &mut state).await?;
+    let mut removed = clean::dead(host, &mut state).await?;
+    let endpoints: Vec<(Network, Endpoint)> =
+        state.endpoints().map(|(r, e)| (r.network.clone(), e.clone())).collect();
+    for (_, endpoint) in &endpoints {
+        detach::open(host, endpoint);
+    }
+    let mut plan = recorded(host, &state, &mut removed).await?;
+    for (what, step) in unrecorded(host, &state, &plan).await? {
+        removed.push(what);
+        plan.push(step);
+    }
+    for firewall in Firewall::ALL.into_iter().filter(|f| host.kernel.stands(*f)) {
+        let rest = removal::leftover(&Records::new(), firewall);
+        let missing: Plan = rest.into_iter().filter(|step| !plan.contains(step)).collect();
+        plan.extend(missing);
+    }
+    let Some(mut changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    for (network, endpoint) in &endpoints {
+        keeper::end(host, network, endpoint).await?;
+    }
+    for file in files(&state)? {
+        fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+        removed.push(format!("record {}", file.display()));
+    }
+    changed |= !removed.is_empty();
+    host.output.result(&Changed::new(changed, Removed { removed: &removed }), &removed)
+}
+
+/// What is on record: endpoints first, all at once, then networks, then names.
+async fn recorded(host: &Host<'_, '_>, state: &State, removed: &mut Vec<String>) -> Result<Plan> {
+    let mut after = state.networks().clone();
+    let mut plan = removal::all_endpoints(&host.kernel, state, &mut after);
+    let all = state.endpoints();
+    removed.extend(all.map(|(r, e)| format!("endpoint {}/{}", r.network.name, e.target)));
+    for network in state.networks().values().map(|record| &record.network) {
+        if network.foreign {
+            // Its record went with the last endpoint.
+            after.remove(&network.name);
+            continue;
+        }
+        plan.extend(match network.mode {
+            Mode::Underlay => underlay::removal(host, &after, network).await?,
+            Mode::Bridge | Mode::Macvlan => removal::network(&after, network),
+        });
+        after.remove(&network.name);
+        removed.push(format!("network {}", network.name));
+    }
+    for named in state.names().iter().filter(|named| named.kept) {
+        plan.extend(removal::outside(reverse(&plan::name(named), |_| false)));
+        removed.push(format!("name {}", named.name));
+    }
+    Ok(plan)
+}
+
+/// Links with our mark that nothing on record tells of.
+async fn unrecorded(
+    host: &mut Host<'_, '_>,
+    state: &State,
+    plan: &[Step],
+) -> Result<Vec<(String, Step)>> {
+    let falling: BTreeSet<_> = plan.iter().filter_map(|step| falling(&step.change)).collect();
+    let is_known = |name: &str| falling.contains(name);
+    let mut found = prune::unknown_links(&host.kernel, |link| !is_known(&link.name)).await?;
+    found.extend(macvlans_inside(&mut host.kernel, state).await?);
+    Ok(found.into_iter().map(|(link, step)| (format!("link {link}"), step)).collect())
+}
+
+/// The link of the host that a change deletes.
+fn falling(change: &Change) -> Option<&str> {
+    match change {
+        Change::Delete(Resource::Bridge { name, .. } | Resource::Vlan { name, .. }) => {
+            Some(name.as_str())
+        }
+        Change::Delete(Resource::Veth(veth)) => Some(veth.host.as_str()),
+        Change::Delete(Resource::Carrier(carrier)) => Some(carrier.port.as_str()),
+        Change::Delete(Resource::Macvlan(macvlan)) if macvlan.netns.is_none() => {
+            Some(macvlan.name.as_str())
+        }
+        _ => None,
+    }
+}
+
+/// Endpoints of macvlan networks whose record was lost, where a name leads to them: they have no
+/// mark on the host.
+async fn macvlans_inside(kernel: &mut Kernel, state: &State) -> Result<Vec<(String, Step)>> {
+    let parents = kernel.links().await?;
+    let mut found = Vec::new();
+    for name in kernel.netns_names() {
+        // What cannot be entered was not made by us either, or is about to be gone.
+        let Ok(Some(netns)) = Netns::of_name(&name) else { continue };
+        let is_known = |link: &str| {
+            let mut own = state.endpoints().filter(|(_, e)| e.cookie == netns.cookie());
+            own.any(|(_, e)| e.ifname.as_str() == link)
+        };
+        let links = netns.links().await?.into_values();
+        let ours = links.filter(|l| l.kind == LinkKind::Macvlan && l.is_ours());
+        for link in ours.filter(|link| !is_known(&link.name)) {
+            let parent = parents.values().find(|parent| link.is_macvlan_on(parent));
+            let (Some(parent), Some(mac)) = (parent, link.mac) else { continue };
+            let macvlan = Macvlan {
+                netns: Some(name.clone()),
+                name: link.name.parse()?,
+                parent: parent.name.parse()?,
+                mac,
+                mtu: link.mtu,
+                mode: MacvlanMode::Bridge,
+            };
+            let step = Step::delete("a link that no record knows", Resource::Macvlan(macvlan));
+            found.push((format!("{} in {name}", link.name), step));
+        }
+        kernel.know(name, netns);
+    }
+    Ok(found)
+}
+
+/// Records that could not be read, which the plan knows nothing of.
+fn files(state: &State) -> Result<Vec<PathBuf>> {
+    let dir = state.dir();
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let paths = entries.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
+    Ok(paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "json")).collect())
+}

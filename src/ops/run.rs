@@ -1,0 +1,175 @@
+//! `run`: a command in a namespace of its own, and nothing of it when it has ended.
+
+use std::ffi::OsString;
+
+use anyhow::{Context, Result};
+
+use super::{Host, attach, before_command, clean, detach, find, removal, resolve};
+use crate::{
+    cli::{self, RunNetwork},
+    error::{Error, Kind},
+    kernel::{Netns, background, child::Child, process::become_program},
+    model::{Endpoint, LinkName, Network, Target},
+    plan::{self, Plan, reverse},
+    state::Wanted,
+};
+
+pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Run) -> Result<u8> {
+    let cli::Run { network, wiring, command, .. } = args;
+    let network = match before_command(place(host, network, &wiring).await, &command)? {
+        Place::Own(network) => network,
+        Place::Host => return Err(become_program(None, &command)),
+        Place::Of(netns) => return Err(become_program(Some(&netns), &command)),
+    };
+    let attended = before_command(start(host, network, wiring, &command).await, &command)?;
+    let Attended { mut child, cookie, _leash } = attended;
+    let code = child.wait()?;
+    if let Err(error) = clear_at_last(host, cookie).await {
+        // The attendant tries again.
+        host.output.warn(&format!("what the command was attached to is still there: {error:#}"));
+    }
+    Ok(code)
+}
+
+/// Where a command runs.
+enum Place {
+    /// In a namespace of its own, attached to this network.
+    Own(Option<LinkName>),
+    /// In that of a target.
+    Of(Netns),
+    Host,
+}
+
+async fn place(host: &Host<'_, '_>, network: RunNetwork, wiring: &cli::Wiring) -> Result<Place> {
+    if host.dry_run {
+        return Err(Error::usage("a command is run, or it is not: `run` has no dry run")
+            .hint("see what it would be attached by: `netcord --dry-run attach NETWORK TARGET`")
+            .into());
+    }
+    let is_named = wiring.name.is_some();
+    Ok(match network {
+        RunNetwork::Network(network) => {
+            find::check_name(host, &network).await?;
+            Place::Own(Some(network))
+        }
+        RunNetwork::None => {
+            check_unwired(wiring, "none")?;
+            Place::Own(None)
+        }
+        RunNetwork::Host | RunNetwork::Container(_) if is_named => {
+            return Err(Error::usage("--name: the namespace is another's to name").into());
+        }
+        RunNetwork::Host | RunNetwork::Container(Target::Host) => {
+            check_unwired(wiring, "host")?;
+            Place::Host
+        }
+        RunNetwork::Container(target) => {
+            check_unwired(wiring, "container:TARGET")?;
+            Place::Of(resolve::resolve(&host.kernel, &host.output, &target, None).await?.netns)
+        }
+    })
+}
+
+/// What says how an endpoint is wired makes no sense where there is none.
+fn check_unwired(wiring: &cli::Wiring, mode: &str) -> Result<()> {
+    let flags = [
+        ("--ip", !wiring.ip.is_empty()),
+        ("--dhcp", wiring.dhcp),
+        ("--gateway", !wiring.gateway.is_empty()),
+        ("--mac", wiring.mac.is_some()),
+        ("--ifname", wiring.ifname.is_some()),
+        ("--host-ifname", wiring.host_ifname.is_some()),
+        ("--mtu", wiring.mtu.is_some()),
+        ("--route", !wiring.route.is_empty()),
+        ("--publish", !wiring.publish.is_empty()),
+    ];
+    match flags.into_iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((flag, _)) => {
+            Err(Error::usage(format!("{flag} is of an endpoint, and --network {mode} makes none"))
+                .hint("say which network: --network NETWORK")
+                .into())
+        }
+    }
+}
+
+/// A command that runs, and what looks after it.
+struct Attended {
+    child: Child,
+    cookie: u64,
+    /// Who holds the other end clears up when this is dropped, however that comes.
+    _leash: background::Leash,
+}
+
+async fn start(
+    host: &mut Host<'_, '_>,
+    network: Option<LinkName>,
+    wiring: cli::Wiring,
+    command: &[OsString],
+) -> Result<Attended> {
+    let mut child = Child::start(&["run", "--gate"], command)?;
+    let (pid, started) = child.process();
+    let cookie = Netns::of_process(pid)?.cookie();
+    let arguments = ["attendant".into(), pid.to_string(), started.to_string(), cookie.to_string()];
+    let leash = background::start_on_leash(&arguments.map(OsString::from))
+        .context("cannot look after the command")?;
+    let wired = match network {
+        Some(network) => {
+            let (targets, wait) = (vec![Target::Pid(pid)], None);
+            let args = cli::Attach { network, targets, wiring, wait };
+            attach::wire(host, &args).await.map(drop)
+        }
+        None => name(host, pid, &wiring).await,
+    };
+    if let Err(error) = wired {
+        child.end()?;
+        return Err(error);
+    }
+    child.go()?;
+    Ok(Attended { child, cookie, _leash: leash })
+}
+
+/// Names a namespace that is attached to nothing, and gives it a running `lo`.
+async fn name(host: &mut Host<'_, '_>, pid: u32, wiring: &cli::Wiring) -> Result<()> {
+    let target = Target::Pid(pid);
+    let found = resolve::resolve(&host.kernel, &host.output, &target, None).await?;
+    let mut state = host.state_with_rebuilt().await?;
+    clean::dead(host, &mut state).await?;
+    let (name, naming) = resolve::naming(&state, &found, wiring.name.as_ref(), true)?;
+    let mut plan = naming.map(|named| plan::name(&named)).unwrap_or_default();
+    plan.extend(plan::lo_up(&Some(name.clone())));
+    host.kernel.know(name, found.netns);
+    host.carry_out(&plan, &mut state).await.map(drop)
+}
+
+/// Clears up, whoever wants to end it: who waits for that waits for its end.
+async fn clear_at_last(host: &mut Host<'_, '_>, cookie: u64) -> Result<()> {
+    loop {
+        match clear(host, cookie).await {
+            Err(error) if matches!(Kind::of(&error), Kind::Interrupted | Kind::Terminated) => {}
+            cleared => return cleared,
+        }
+    }
+}
+
+/// Takes away all that a namespace was attached by, and its names.
+pub(super) async fn clear(host: &mut Host<'_, '_>, cookie: u64) -> Result<()> {
+    let mut state = host.state(Wanted::All)?;
+    let of_it = |e: &&Endpoint| e.cookie == cookie;
+    let attached: Vec<(Network, Vec<Endpoint>)> = state
+        .networks()
+        .values()
+        .map(|r| (r.network.clone(), r.endpoints.iter().filter(of_it).cloned().collect()))
+        .collect();
+    for named in state.names().to_vec() {
+        // Its process has ended, and nothing has to be done inside.
+        host.kernel.forget(&named.name);
+    }
+    for (network, endpoints) in attached.iter().filter(|(_, endpoints)| !endpoints.is_empty()) {
+        detach::away(host, &mut state, network, endpoints).await?;
+    }
+    let names = state.names().iter().filter(|named| named.cookie == cookie);
+    let plan: Plan =
+        names.flat_map(|n| removal::outside(reverse(&plan::name(n), |_| false))).collect();
+    host.carry_out(&plan, &mut state).await.map(drop)
+}

@@ -1,0 +1,130 @@
+//! `repair`: each damage is told of and mended, and only that.
+
+use crate::support::{FIREWALLS, Lab, NETCORD, Snapshot};
+
+/// A host with a bit of everything.
+fn whole(firewall: &'static str) -> Lab {
+    let lab = Lab::with_firewall(firewall);
+    lab.neighbour("outside").netns(&["web", "db"]);
+    let pid = lab.null_mode_process();
+    lab.sh(&format!(
+        "netcord() {{ {NETCORD} --firewall {firewall} \"$@\"; }}
+         netcord bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 --no-spoof
+         netcord bridge lab1 --subnet 172.21.0.0/16 --isolate
+         netcord macvlan lan0 --parent eth0 --host-access; netcord none made
+         netcord attach lab0 web -p 8080:80 -p 5353:53/udp --host-ifname webport
+         netcord attach lab1 web --gateway 172.21.0.1; netcord attach lab0 {pid} --name named
+         netcord attach lab1 made; netcord attach lan0 db --ip 192.0.2.9"
+    ))
+    .ok();
+    lab
+}
+
+/// A cable that is laid anew is the last of the host's links, and so are its filters.
+fn look(lab: &Lab) -> Snapshot {
+    lab.snapshot().mapped(str::to_owned)
+}
+
+/// What can be done to it with either firewall.
+const DAMAGES: [&str; 20] = [
+    "ip link set lab0 down",
+    "ip addr del 172.20.0.1/16 dev lab0",
+    "ip addr del fd00:1::1/64 dev lab0",
+    "ip link set lab0 alias ''",
+    "sysctl -qw net/ipv4/ip_forward=0",
+    "sysctl -qw net/ipv6/conf/lab0/accept_ra=1",
+    "ip -n web link set eth0 down",
+    "ip -n web addr del 172.20.0.2/16 dev eth0",
+    "ip -n web route del default via 172.21.0.1",
+    "ip -n web link set lo down",
+    "ip link set webport alias ''",
+    "ip link set webport nomaster",
+    "ip link set webport mtu 1400",
+    "ip link del webport",
+    "tc qdisc del dev webport clsact",
+    "rm /run/netns/named",
+    "ip -n made link set lo down",
+    "ip -n db addr del 192.0.2.9/24 dev eth0",
+    "ip link set lan0 down",
+    "bridge link set dev $(ip -o link show master lab1 | sed 's/^[0-9]*: //; s/@.*//; q') isolated off",
+];
+
+const OF_NFTABLES: [&str; 5] = [
+    "nft flush ruleset",
+    "nft flush chain inet netcord filter-lab0",
+    "nft flush chain inet netcord nat-lab1",
+    "nft delete element inet netcord filter '{ \"lab0\" }'",
+    "nft flush map inet netcord ports4",
+];
+
+const OF_IPTABLES: [&str; 3] = [
+    "for t in raw filter nat; do iptables -t $t -F; ip6tables -t $t -F; done",
+    "for t in raw filter nat; do iptables -t $t -F; iptables -t $t -X; done",
+    "iptables -D FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD",
+];
+
+#[test]
+fn every_damage_is_told_of_and_mended_once() {
+    for firewall in FIREWALLS {
+        let lab = whole(firewall);
+        let before = look(&lab);
+        assert_eq!(lab.netcord("repair --check").ok(), "", "nothing has drifted");
+        assert_eq!(lab.netcord("repair").ok(), "");
+        before.assert_same(&look(&lab), "nothing was repaired");
+        let own: &[&str] = if firewall == "nftables" { &OF_NFTABLES } else { &OF_IPTABLES };
+        for damage in DAMAGES.iter().chain(own) {
+            lab.sh(damage).ok();
+            let damaged = look(&lab);
+            let told = lab.netcord("repair --check").exits(1);
+            assert!(told.stdout.lines().count() > 0, "{damage} is told of");
+            damaged.assert_same(&look(&lab), "a check changes nothing");
+            let repaired = lab.netcord("repair").ok();
+            assert_eq!(told.stdout.trim_end(), repaired, "{damage}");
+            before.assert_same(&look(&lab), damage);
+            assert_eq!(lab.netcord("repair --check").ok(), "", "{damage}");
+        }
+    }
+}
+
+#[test]
+fn all_damages_at_once_are_mended_at_once() {
+    for firewall in FIREWALLS {
+        let lab = whole(firewall);
+        let before = look(&lab);
+        let own: &[&str] = if firewall == "nftables" { &OF_NFTABLES[..1] } else { &OF_IPTABLES };
+        for damage in DAMAGES.iter().chain(own) {
+            // One may stand in the way of another.
+            lab.sh(&format!("({damage}) || true")).ok();
+        }
+        lab.netcord("repair").ok();
+        before.assert_same(&look(&lab), firewall);
+    }
+}
+
+#[test]
+fn a_check_names_what_is_missing_and_how_it_is_made() {
+    let lab = whole("nftables");
+    lab.sh("ip -n web link set eth0 down; ip addr del 172.20.0.1/16 dev lab0").ok();
+    let told = lab.netcord("repair --check").exits(1).stdout;
+    assert!(
+        told.contains("network lab0: ") && told.contains("ip addr add 172.20.0.1/16"),
+        "{told}"
+    );
+    assert!(told.contains("endpoint lab0/web: "), "{told}");
+    let json: serde_json::Value =
+        serde_json::from_str(&lab.netcord("--format json repair --check").exits(1).stdout).unwrap();
+    assert!(json["drift"].as_array().unwrap().iter().any(|d| d["of"] == "network lab0"), "{json}");
+}
+
+#[test]
+fn the_dead_are_left_to_prune() {
+    let lab = Lab::new();
+    lab.netcord("bridge lab0").ok();
+    let pid = lab.null_mode_process();
+    lab.netcord(&format!("attach lab0 {pid}")).ok();
+    lab.sh(&format!("kill -9 {pid}")).ok();
+    lab.until("! ip -br link | grep -q ^nc");
+    assert_eq!(lab.netcord("repair --check").ok(), "");
+    assert_eq!(lab.netcord("repair").ok(), "");
+    assert_eq!(lab.netcord("ps -q").ok(), "");
+}
