@@ -245,7 +245,7 @@ pub enum Verb {
     Reset,
     /// Open a throwaway host: a shell, or a command, where everything works without root
     #[command(
-        after_help = "Inside are fresh user, mount, PID and network namespaces and a private /run. All of it is gone at exit.\n\nExamples:\n  netcord lab\n  netcord lab -- sh examples/null-mode.sh"
+        after_help = "Inside are fresh user, mount, PID and network namespaces and a private /run. All of it is gone at exit.\nThe shell has a home of its own, so it neither reads nor writes your files there, and its prompt says\non which host one is.\n\nWith --hosts, network `wire` (10.0.0.0/24) connects the lab, which has 10.0.0.1, and host1, host2 and so\non, which have the next addresses. Each has its own links, addresses, routes, firewall and networks of\nnetcord's; names in /run/netns they share.\n\nExamples:\n  netcord lab\n  netcord lab --hosts 3\n  netcord container host2 -- bash\n  netcord lab -- sh examples/null-mode.sh"
     )]
     Lab(Lab),
     /// Print a shell's completion script
@@ -747,6 +747,9 @@ pub struct Repair {
 /// `lab`
 #[derive(Args, Debug)]
 pub struct Lab {
+    /// Have this many other hosts, host1 and so on, on one wire
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=250))]
+    pub hosts: Option<u8>,
     /// Become the first process: not for people
     #[arg(long, hide = true)]
     pub first_process: bool,
@@ -777,6 +780,13 @@ pub struct KeepLease {
     pub network: LinkName,
     /// The endpoint's outer link
     pub host_ifname: LinkName,
+}
+
+impl Cli {
+    /// A command line of these words, with netcord's name left out.
+    pub fn of(words: &[&str]) -> Result<Self, clap::Error> {
+        Self::try_parse_from(["netcord"].iter().chain(words))
+    }
 }
 
 /// The command, for completions and manual pages.

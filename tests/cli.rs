@@ -65,7 +65,7 @@ const VERBS: [(&str, &[&str]); 24] = [
     ("export", &["script"]),
     ("repair", &["--check"]),
     ("reset", &["--dry-run"]),
-    ("lab", &["CMD"]),
+    ("lab", &["CMD", "--hosts"]),
     ("completions", &["SHELL"]),
     ("man", &["--dir"]),
 ];

@@ -50,7 +50,6 @@ const PASSED_ON: [Signal; 7] = [
 /// becomes the command. So there is a process that the namespace can be named by before anything of
 /// the command has run.
 #[derive(Debug)]
-#[expect(clippy::disallowed_types, reason = "kernel runs programs")]
 pub struct Child {
     process: Process,
     gate: File,

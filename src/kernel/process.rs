@@ -53,7 +53,6 @@ pub(super) fn cannot_run(program: &OsString, error: &io::Error) -> Error {
 }
 
 /// A program's exit code, as a shell tells it: 128 and the signal's number, if it ended by one.
-#[expect(clippy::disallowed_types, reason = "kernel runs programs")]
 pub(super) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
     u8::try_from(code).unwrap_or(u8::MAX)

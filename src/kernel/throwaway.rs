@@ -25,8 +25,36 @@ use super::{
 };
 use crate::error::{Error, Kind};
 
+/// As a shell's words: it is asked anew for each prompt, as one may have entered another host.
+macro_rules! where_one_is {
+    () => {
+        r#"$(host=$(ip netns identify $$ 2>/dev/null); echo "${host:-lab}")"#
+    };
+}
+
 /// Set inside, so that a script can tell.
 const MARK: &str = "NETCORD_LAB";
+
+/// The shell's home.
+const HOME: &str = "/run/home";
+
+/// What shells read when they start: the prompt is the name of the host one is on.
+const START_FILES: [(&str, &str); 3] = [
+    (".bashrc", concat!("PS1='", where_one_is!(), r" \w # '", "\n")),
+    (".zshrc", concat!("setopt PROMPT_SUBST\nPS1='", where_one_is!(), " %~ # '\n")),
+    (".shrc", concat!("PS1='", where_one_is!(), " # '\n")),
+];
+
+/// What would lead a shell to files of the user's.
+const POINTERS_HOME: [&str; 7] = [
+    "HISTFILE",
+    "BASH_ENV",
+    "ZDOTDIR",
+    "PROMPT_COMMAND",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+];
 
 /// Runs this program again as the first process of a throwaway host, with these arguments; returns
 /// its exit code.
@@ -54,16 +82,24 @@ pub fn start(arguments: &[OsString]) -> Result<u8> {
     Ok(exit_code(first.wait()?))
 }
 
-/// The first process of a throwaway host: prepares it, runs the command, and looks after what the
-/// command leaves behind. Everything ends with it.
-pub async fn first_process(command: &[OsString]) -> Result<u8> {
+/// Prepares a throwaway host as its first process. Everything ends with it.
+pub async fn become_first_process() -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)?;
-    prepare().await.context("cannot prepare the throwaway host")?;
+    prepare().await.context("cannot prepare the throwaway host")
+}
+
+/// Runs the command, or else a shell, and looks after what it leaves behind.
+pub fn first_process(command: &[OsString]) -> Result<u8> {
     let shell = [env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into())];
     let (program, arguments) =
         command.split_first().or_else(|| shell.split_first()).context("no command to run")?;
     #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
-    let started = Command::new(program).args(arguments).env(MARK, "1").spawn();
+    let mut program_in_lab = Command::new(program);
+    program_in_lab.args(arguments).env(MARK, "1");
+    if command.is_empty() {
+        at_home(&mut program_in_lab).context("cannot make a home for the shell")?;
+    }
+    let started = program_in_lab.spawn();
     let child = started.map_err(|e| cannot_run(program, &e))?;
     let child = Pid::from_raw(child.id().cast_signed());
     loop {
@@ -79,6 +115,21 @@ pub async fn first_process(command: &[OsString]) -> Result<u8> {
             Err(e) => return Err(io::Error::from(e).into()),
         }
     }
+}
+
+/// Gives a shell a home of its own: what it reads there says where one is, and what it writes is
+/// gone at exit.
+#[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+fn at_home(shell: &mut Command) -> io::Result<()> {
+    fs::create_dir_all(HOME)?;
+    for (file, text) in START_FILES {
+        fs::write(format!("{HOME}/{file}"), text)?;
+    }
+    shell.env("HOME", HOME).env("ENV", format!("{HOME}/.shrc"));
+    for pointer in POINTERS_HOME {
+        shell.env_remove(pointer);
+    }
+    Ok(())
 }
 
 async fn prepare() -> Result<()> {

@@ -36,7 +36,7 @@ pub(super) async fn run(host: &Host<'_, '_>) -> Result<()> {
         match &named.source {
             Source::Made => say(&words.line()),
             Source::Link(_) => match Who::is(&state, &named.name, named.cookie).await {
-                Who::Named(target) => say(&words.flag("--of", target).line()),
+                Who::Named(target) => say(&words.flag("--of", &target).line()),
                 Who::Process(pid) => {
                     say(&unknown(&named.name, &pid));
                     say(&format!("# {}", words.flag("--of", PID).line()));
@@ -110,13 +110,13 @@ impl Words {
         Self(["netcord"].into_iter().chain(words).map(str::to_owned).collect())
     }
 
-    fn flag(mut self, name: &str, value: impl ToString) -> Self {
+    fn flag<T: ToString + ?Sized>(mut self, name: &str, value: &T) -> Self {
         self.0.extend([name.to_owned(), value.to_string()]);
         self
     }
 
     fn flags<T: ToString>(self, name: &str, values: impl IntoIterator<Item = T>) -> Self {
-        values.into_iter().fold(self, |words, value| words.flag(name, value))
+        values.into_iter().fold(self, |words, value| words.flag(name, &value))
     }
 
     fn switch(mut self, name: &str, is_on: bool) -> Self {
@@ -151,7 +151,7 @@ impl Words {
             Mode::Underlay => words,
             Mode::Bridge | Mode::Macvlan => words
                 .flags("--subnet", network.subnets.iter().map(|s| s.cidr))
-                .flag("--mtu", network.mtu),
+                .flag("--mtu", &network.mtu),
         };
         let of = |part: fn(&Subnet) -> Option<String>| network.subnets.iter().filter_map(part);
         let labels = network.labels.iter().map(|(key, value)| format!("{key}={value}"));
@@ -167,9 +167,10 @@ impl Words {
 
     fn of_endpoint(network: &Network, endpoint: &Endpoint, target: &str) -> Self {
         let firewall = network.firewall.to_string();
-        let words = match network.foreign {
-            true => Self::new(["--firewall", &firewall, "attach", network.name.as_str(), target]),
-            false => Self::new(["attach", network.name.as_str(), target]),
+        let words = if network.foreign {
+            Self::new(["--firewall", &firewall, "attach", network.name.as_str(), target])
+        } else {
+            Self::new(["attach", network.name.as_str(), target])
         };
         let leased = endpoint.lease.is_some();
         let given = endpoint.addresses.iter().filter(|a| !(leased && a.is_ipv4()));

@@ -86,7 +86,9 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
         Verb::Run(cli::Run { gate: Some(gate), command, .. }) => {
             Err(child::at_gate(gate, &command))
         }
-        Verb::Lab(args) if args.first_process => runtime()?.block_on(lab::first_process(&args)),
+        Verb::Lab(args) if args.first_process => {
+            runtime()?.block_on(lab::first_process(&args, watch))
+        }
         // A new user namespace is for programs of one thread only.
         Verb::Lab(args) => lab::start(&args),
         Verb::Completions(args) => packaging::completions(&args, &output).map(|()| 0),
