@@ -135,6 +135,11 @@ impl Netns {
         }
     }
 
+    /// Opens the thread's own.
+    pub fn own() -> Result<Self> {
+        Self::of_file(here().context("cannot open the host's namespace")?)
+    }
+
     /// Makes a namespace that lives as long as this value, or as a name that is given to it.
     pub fn anonymous() -> Result<Self> {
         // A thread of its own: this one stays where it is.

@@ -10,8 +10,10 @@ mod mac;
 mod name;
 mod network;
 mod port;
+pub mod ruleset;
 mod subnet;
 mod target;
+pub mod way;
 
 use std::fmt;
 

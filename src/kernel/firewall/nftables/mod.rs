@@ -4,8 +4,11 @@
 //! - `expression`: rules, as the kernel runs them
 //! - `data`: keys and values
 //! - `read`: what is there
+//! - `dump`: everybody's tables, for who follows a packet
+
 
 mod data;
+mod dump;
 mod expression;
 mod read;
 mod request;
@@ -22,11 +25,12 @@ use netlink_packet_netfilter::{
 use nix::errno::Errno;
 
 use self::request::{Request, inet};
+
 use super::{Outcome, Published};
 use crate::{
     error::{Error, Kind},
     kernel::nfnetlink::{Socket, is_absent},
-    model::LinkName,
+    model::{LinkName, ruleset::Ruleset},
     plan::{Change, Nft, Resource, Step, command},
 };
 
@@ -68,6 +72,12 @@ pub(super) fn published() -> Result<Vec<Published>> {
 /// The networks that have chains in our table.
 pub(super) fn networks() -> Result<Vec<LinkName>> {
     read::networks(&mut open()?).map_err(failed)
+}
+
+/// All tables, of everybody; none where the kernel has no nftables.
+pub(super) fn ruleset() -> Result<Ruleset> {
+    let read = || dump::all(&mut Socket::open()?);
+    read().or_else(|e| if is_absent(&e) { Ok(Ruleset::default()) } else { Err(failed(e)) })
 }
 
 /// Makes changes so, all or none: in one transaction, or, where a socket may not be made to hold it,
