@@ -43,6 +43,7 @@ mod removal;
 mod resolve;
 mod rm;
 mod subnets;
+mod trace;
 mod underlay;
 mod unpublish;
 mod watchdog;
@@ -77,7 +78,7 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
             if matches!(verb, Verb::KeepLease(_) | Verb::Watchdog(_)) {
                 background::detach()?;
             }
-            runtime()?.block_on(dispatch(verb, &cli.global, output, watch)).map(|()| 0)
+            runtime()?.block_on(dispatch(verb, &cli.global, output, watch))
         }
     }
 }
@@ -87,11 +88,11 @@ async fn dispatch(
     global: &Global,
     output: Output,
     watch: &mut Watch<'_>,
-) -> Result<()> {
+) -> Result<u8> {
     let Global { dry_run, firewall, .. } = *global;
     let mut host =
         Host { kernel: Kernel::open()?, output, dry_run, firewall, printed: Plan::new(), watch };
-    match verb {
+    let done = match verb {
         Verb::None(args) => none::run(&mut host, args).await,
         Verb::Host(args) => container::host(&host, &args.command.command),
         Verb::Container(args) => container::run(&mut host, args).await,
@@ -110,11 +111,14 @@ async fn dispatch(
         Verb::Ps(args) => ps::run(&host, args).await,
         Verb::Inspect(args) => inspect::run(&host, args).await,
         Verb::Graph(args) => graph::run(&host, args).await,
+        // Its answer may be "no".
+        Verb::Trace(args) => return trace::run(&host, args).await,
         Verb::Rm(args) => rm::run(&mut host, args).await,
         Verb::Prune => prune::run(&mut host).await,
         Verb::KeepLease(args) => keep_lease::run(&mut host, args).await,
         Verb::Lab(_) | Verb::Completions(_) | Verb::Man(_) => Ok(()),
-    }
+    };
+    done.map(|()| 0)
 }
 
 /// The host that a verb works on.

@@ -354,6 +354,8 @@ pub struct Surroundings<'a> {
     /// The address that what leaves by the outgoing link gets, or what comes by the incoming one is
     /// redirected to.
     pub own: Option<IpAddr>,
+    /// Where its flow goes to was settled before, in this namespace: as it was sent.
+    pub settled: bool,
 }
 
 impl Hook {

@@ -58,7 +58,7 @@ impl Ruleset {
         let already = translated(packet);
         for (base, chain) in self.bases(hook, packet) {
             // A packet is translated once, by the first that says how.
-            if base.translates && !already && translated(packet) {
+            if base.translates && (around.settled || !already && translated(packet)) {
                 continue;
             }
             let tracked =

@@ -13,6 +13,7 @@ use std::{
 use anyhow::Result;
 use serde::Serialize;
 
+pub(super) use self::inside::process_name;
 use self::inside::Insides;
 use super::{Host, find};
 use crate::{
