@@ -19,6 +19,7 @@ mod netns;
 mod nfnetlink;
 mod nsid;
 pub mod ports;
+pub mod probe;
 pub mod process;
 pub mod route;
 mod rtnl;
@@ -39,11 +40,11 @@ use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    model::{Belongings, Firewall, LinkName, Mac, NetnsName, Protocol, is_link_local, ruleset::Ruleset},
+    model::{Belongings, Firewall, LinkName, Mac, NetnsName, Protocol, is_link_local, ruleset::{Packet, Ruleset}},
     plan::{Change, Moved, Place, Resource, Switch},
 };
 pub use address::{LinkAddress, TableRoute};
-pub use firewall::Published;
+pub use firewall::{Event, Follower, Published};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
 pub use netns::{NETNS_DIR, Netns, named};
 use rtnl::Rtnl;
@@ -511,6 +512,16 @@ impl Netns {
     /// All rules of nftables in it, of everybody.
     pub fn ruleset(&self) -> Result<Ruleset> {
         self.within(firewall::ruleset)?
+    }
+
+    /// Begins to follow a flow in it.
+    pub fn follow(&self, packet: &Packet) -> Result<Follower> {
+        self.within(|| firewall::follow(packet))?
+    }
+
+    /// Sends the first packet of a flow from a socket in it.
+    pub fn probe(&self, packet: &Packet) -> Result<probe::Probe> {
+        self.within(|| probe::Probe::send(packet))?
     }
 
     /// A value below `/proc/sys`, in it.

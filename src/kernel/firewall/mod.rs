@@ -7,10 +7,15 @@ use std::fs::{self, File};
 
 use anyhow::Result;
 
+pub use nftables::{Event, Follower};
+
 use super::Outcome;
 use crate::{
     error::{Error, Kind},
-    model::{Firewall, LinkName, PublishedPort, ruleset::Ruleset},
+    model::{
+        Firewall, LinkName, PublishedPort,
+        ruleset::{Packet, Ruleset},
+    },
     plan::{Chain, Change, Family, Resource, Rule},
 };
 
@@ -61,6 +66,11 @@ pub(super) fn networks() -> Vec<LinkName> {
 /// All tables of nftables in the thread's namespace, of everybody.
 pub(super) fn ruleset() -> Result<Ruleset> {
     nftables::ruleset()
+}
+
+/// Begins to follow a flow in the thread's namespace.
+pub(super) fn follow(packet: &Packet) -> Result<Follower> {
+    nftables::follow(packet)
 }
 
 /// The tables of iptables' former kind (`iptables-legacy`) that are in use in the thread's

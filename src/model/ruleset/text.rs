@@ -93,6 +93,8 @@ fn one<'s>(
                 (true, _) => Some(format!("{key} vmap {content}")),
                 (false, Some(at)) => {
                     let name = format!("{key} map {content}");
+                    // What was looked up is overwritten by what was found.
+                    held.clear();
                     held.insert(*at, Held { name, form: Form::Bytes, mask: None, wide: 4 });
                     None
                 }
@@ -234,7 +236,13 @@ fn xt_match(name: &str, revision: u32, info: &[u8]) -> String {
         // `xt_conntrack_mtinfo3`
         ("conntrack", 2 | 3) if half(146) == 1 => {
             let not = if half(148) & 1 == 0 { "" } else { "! " };
-            format!("{not}--ctstate {}", states(half(150)))
+            let mut words = vec![states(half(150) & 0b1111)];
+            let more = [(6, "snat"), (7, "dnat"), (8, "untracked")];
+            words.extend(
+                more.iter().filter(|(bit, _)| half(150) & (1 << bit) != 0).map(|(_, n)| (*n).into()),
+            );
+            words.retain(|word: &String| !word.is_empty());
+            format!("{not}--ctstate {}", words.join(","))
         }
         _ => format!("-m {name}"),
     }

@@ -49,6 +49,10 @@ pub(super) struct Walked {
     pub(super) entries: Vec<(usize, Packet)>,
     /// The rules' points that it passed.
     pub(super) passed: Vec<(usize, Hook)>,
+    /// The packet as it was at its end.
+    pub(super) packet: Packet,
+    /// It came from outside.
+    pub(super) comes_in: bool,
 }
 
 /// How a packet begins its way.
@@ -72,6 +76,7 @@ pub(super) async fn walk(world: &mut World, packet: Packet, start: Start) -> Res
         mac: None,
         next,
         settled: false,
+        comes_in: matches!(start, Start::Link(_)),
     };
     let mut at = match start {
         Start::Socket(place) => At::Sent { place },
@@ -110,12 +115,15 @@ struct Walk<'w> {
     next: IpAddr,
     /// It comes back to where it was sent.
     settled: bool,
+    /// It came from outside.
+    comes_in: bool,
 }
 
 impl Walk<'_> {
     fn ended(self, verdict: Verdict) -> Walked {
         let way = Way { hops: self.hops, verdict };
-        Walked { way, entries: self.entries, passed: self.passed }
+        let (entries, passed, packet) = (self.entries, self.passed, self.packet);
+        Walked { way, entries, passed, packet, comes_in: self.comes_in }
     }
 
     fn name(&self, place: usize) -> &str {

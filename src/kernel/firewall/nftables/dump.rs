@@ -17,7 +17,7 @@ use netlink_packet_netfilter::{
     },
 };
 
-use super::{read, request::read_comment};
+use super::{NLA_TYPE_MASK, read, request::read_comment};
 use crate::{
     kernel::nfnetlink::{Socket, is_absent},
     model::ruleset::{
@@ -32,8 +32,6 @@ const ACCEPT: u32 = 1;
 /// Registers of 16 bytes have the numbers 1 to 4, those of 4 bytes 8 to 23; the first 16 bytes are
 /// the verdict's (`nft_parse_register`).
 const SMALL: u32 = 8;
-/// An attribute's number without its flags (`<linux/netlink.h>`).
-const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// Reads everything. Equivalent to `nft -a list ruleset`.
 pub(super) fn all(socket: &mut Socket) -> io::Result<Ruleset> {
