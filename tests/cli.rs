@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::{Lab, NETCORD, Run};
 
-const VERBS: [(&str, &[&str]); 19] = [
+const VERBS: [(&str, &[&str]); 20] = [
     ("none", &["--of"]),
     ("host", &["CMD"]),
     ("container", &["CMD"]),
@@ -58,6 +58,7 @@ const VERBS: [(&str, &[&str]); 19] = [
     ("ls", &["--filter"]),
     ("ps", &["NETWORK"]),
     ("inspect", &["--commands"]),
+    ("trace", &["FROM", "TO[:PORT[/PROTO]]", "--live", "--wait", "--timeout"]),
     ("rm", &["NETWORK"]),
     ("prune", &["--dry-run"]),
     ("lab", &["CMD"]),

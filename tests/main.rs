@@ -51,6 +51,8 @@ mod model;
 mod same_as_shell;
 /// Who speaks in another's name.
 mod spoof;
+/// The way of a packet.
+mod trace;
 /// What flows.
 mod traffic;
 /// Doing it again is success.

@@ -40,7 +40,10 @@ use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    model::{Belongings, Firewall, LinkName, Mac, NetnsName, Protocol, is_link_local, ruleset::{Packet, Ruleset}},
+    model::{
+        Belongings, Firewall, LinkName, Mac, NetnsName, Protocol, is_link_local,
+        ruleset::{Packet, Ruleset},
+    },
     plan::{Change, Moved, Place, Resource, Switch},
 };
 pub use address::{LinkAddress, TableRoute};

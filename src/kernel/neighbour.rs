@@ -75,10 +75,13 @@ pub(super) async fn port_of(rtnl: &Rtnl, bridge: u32, mac: Mac) -> Result<Option
     forwarding.attributes.push(NeighbourAttribute::Controller(bridge));
     let found = read(rtnl, forwarding).await?.into_iter();
     // A port's own address is the bridge's too: what is for it goes no further.
-    Ok(found.filter(|n| n.mac == Some(mac)).map(|n| match n.state {
-        NeighbourState::Permanent => bridge,
-        _ => n.index,
-    }).next())
+    Ok(found
+        .filter(|n| n.mac == Some(mac))
+        .map(|n| match n.state {
+            NeighbourState::Permanent => bridge,
+            _ => n.index,
+        })
+        .next())
 }
 
 /// Makes a neighbour known for good; `false` if it was. Equivalent to

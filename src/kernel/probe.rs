@@ -96,7 +96,8 @@ impl Probe {
             return Ok(of_errno(Errno::from_raw(error)));
         }
         if self.protocol == TCP {
-            let is_there = nix::sys::socket::getpeername::<SockaddrStorage>(self.socket.as_raw_fd());
+            let is_there =
+                nix::sys::socket::getpeername::<SockaddrStorage>(self.socket.as_raw_fd());
             return Ok(if is_there.is_ok() { Answer::Taken } else { Answer::None });
         }
         let mut buffer = [0; 256];

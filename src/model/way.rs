@@ -104,9 +104,10 @@ pub struct Way {
 impl Way {
     /// The rules of which it is not known whether they are for the packet.
     pub fn doubts(&self) -> impl Iterator<Item = (&Hop, &Met)> {
-        self.hops.iter().flat_map(|hop| hop.rules.iter().map(move |met| (hop, met))).filter(
-            |(_, met)| !met.certain,
-        )
+        self.hops
+            .iter()
+            .flat_map(|hop| hop.rules.iter().map(move |met| (hop, met)))
+            .filter(|(_, met)| !met.certain)
     }
 }
 

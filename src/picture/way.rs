@@ -37,7 +37,12 @@ pub fn draw(way: &Way) -> Vec<Line> {
         }
     }
     for (hop, met) in way.doubts() {
-        let text = format!("not known: whether this is for it, at {} of {}: {}", hop.stage, hop.place, rule(met));
+        let text = format!(
+            "not known: whether this is for it, at {} of {}: {}",
+            hop.stage,
+            hop.place,
+            rule(met)
+        );
         append(&mut lines, Vec::new(), GAP, Ink::Plain, &text);
     }
     let ink = if way.verdict.outcome.is_good() { Ink::Open } else { Ink::Bad };
@@ -50,7 +55,8 @@ pub fn rule(met: &Met) -> String {
     let comment = met.comment.as_ref().map(|text| format!(" # {text}")).unwrap_or_default();
     let is_said = met.rule.ends_with(&met.effect);
     let effect = if is_said { String::new() } else { format!(" => {}", met.effect) };
-    format!("{} {}: {}{effect}{comment}", met.table, met.chain, met.rule).replace(char::is_control, "?")
+    format!("{} {}: {}{effect}{comment}", met.table, met.chain, met.rule)
+        .replace(char::is_control, "?")
 }
 
 /// Adds a text behind the start of a line; what does not fit goes on below, so far from the left.

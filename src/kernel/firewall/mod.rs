@@ -77,7 +77,10 @@ pub(super) fn follow(packet: &Packet) -> Result<Follower> {
 /// namespace.
 pub(super) fn legacy_tables() -> Vec<String> {
     let read = |file| fs::read_to_string(file).unwrap_or_default();
-    let both = [read("/proc/thread-self/net/ip_tables_names"), read("/proc/thread-self/net/ip6_tables_names")];
+    let both = [
+        read("/proc/thread-self/net/ip_tables_names"),
+        read("/proc/thread-self/net/ip6_tables_names"),
+    ];
     both.concat().lines().map(str::to_owned).collect()
 }
 

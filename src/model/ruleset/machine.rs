@@ -125,7 +125,9 @@ impl Machine<'_> {
                 return is.turned(*not);
             }
             Expression::Decide(verdict) => to.effect = Effect::Decide(verdict.clone()),
-            Expression::Translate(translation) => to.effect = self.translate(*translation, registers),
+            Expression::Translate(translation) => {
+                to.effect = self.translate(*translation, registers)
+            }
             Expression::NoTrack => to.effect = Effect::NoTrack,
             Expression::XtMatch(name, revision, info) => {
                 return xtables::matches(self, name, *revision, info);

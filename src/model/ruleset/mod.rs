@@ -20,7 +20,7 @@ pub use walk::{Ending, Met};
 /// All tables of one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
-    /// In the order in which they were made.
+    /// As the kernel lists them.
     pub chains: Vec<Chain>,
     /// By their table and name.
     pub sets: HashMap<(Table, String), Set>,
@@ -69,6 +69,8 @@ pub struct Chain {
     pub table: Table,
     /// Its name.
     pub name: String,
+    /// The kernel's numbers of its table and of itself: the later it was made, the higher.
+    pub age: (u64, u64),
     /// Where it gets packets from; `None`: from other chains.
     pub base: Option<Base>,
     /// In their order.

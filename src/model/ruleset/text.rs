@@ -2,9 +2,7 @@
 
 use std::{collections::HashMap, fmt::Write as _, net::IpAddr};
 
-use super::{
-    Comparison, Data, Expression, Field, Header, Rule, Set, Translation, walk::word,
-};
+use super::{Comparison, Data, Expression, Field, Header, Rule, Set, Translation, walk::word};
 
 /// What a register holds, in words, and how its bytes are read.
 #[derive(Clone)]
@@ -229,9 +227,8 @@ fn translated(translation: Translation, held: &HashMap<usize, Held>) -> String {
 }
 
 fn xt_match(name: &str, revision: u32, info: &[u8]) -> String {
-    let half = |at: usize| {
-        info.get(at..at + 2).map_or(0, |b| u32::from(u16::from_ne_bytes([b[0], b[1]])))
-    };
+    let half =
+        |at: usize| info.get(at..at + 2).map_or(0, |b| u32::from(u16::from_ne_bytes([b[0], b[1]])));
     match (name, revision) {
         // `xt_conntrack_mtinfo3`
         ("conntrack", 2 | 3) if half(146) == 1 => {
@@ -239,7 +236,9 @@ fn xt_match(name: &str, revision: u32, info: &[u8]) -> String {
             let mut words = vec![states(half(150) & 0b1111)];
             let more = [(6, "snat"), (7, "dnat"), (8, "untracked")];
             words.extend(
-                more.iter().filter(|(bit, _)| half(150) & (1 << bit) != 0).map(|(_, n)| (*n).into()),
+                more.iter()
+                    .filter(|(bit, _)| half(150) & (1 << bit) != 0)
+                    .map(|(_, n)| (*n).into()),
             );
             words.retain(|word: &String| !word.is_empty());
             format!("{not}--ctstate {}", words.join(","))

@@ -1,5 +1,7 @@
 //! Which chains a packet meets at a point of its way, in the kernel's order, and what they do.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 
 use super::{
@@ -90,13 +92,14 @@ impl Ruleset {
             .filter(|chain| is_of(chain.table.family))
             .filter_map(|chain| Some((chain.base.filter(|base| base.hook == hook)?, chain)))
             .collect();
-        found.sort_by_key(|(base, _)| {
+        found.sort_by_key(|(base, chain)| {
             let place = match (base.translates, hook) {
                 (true, Hook::Prerouting | Hook::Output) => TRANSLATE_DESTINATION,
                 (true, _) => TRANSLATE_SOURCE,
                 (false, _) => base.priority,
             };
-            (place, base.priority)
+            // Of those with the same priority, the newest comes first (`nf_hook_entries_grow`).
+            (place, base.priority, Reverse(chain.age))
         });
         found
     }

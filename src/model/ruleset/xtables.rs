@@ -109,12 +109,13 @@ pub(super) fn target(machine: &Machine<'_>, name: &str, revision: u32, info: &[u
 /// `nf_nat_range`, `nf_nat_range2`, and IPv4's own from before them.
 fn translate(machine: &Machine<'_>, name: &str, revision: u32, info: &[u8]) -> Option<Effect> {
     let is_old = revision == 0;
-    let (flags, address, port, base) =
-        if is_old { (4, 8, 16, None) } else { (0, 4, 36, Some(40)) };
+    let (flags, address, port, base) = if is_old { (4, 8, 16, None) } else { (0, 4, 36, Some(40)) };
     let flags = word(info, flags)?;
     let address = match machine.packet.source {
         _ if flags & ADDRESSES == 0 => None,
-        IpAddr::V4(_) => Some(IpAddr::from(<[u8; 4]>::try_from(info.get(address..address + 4)?).ok()?)),
+        IpAddr::V4(_) => {
+            Some(IpAddr::from(<[u8; 4]>::try_from(info.get(address..address + 4)?).ok()?))
+        }
         IpAddr::V6(_) => {
             Some(IpAddr::from(<[u8; 16]>::try_from(info.get(address..address + 16)?).ok()?))
         }
@@ -124,7 +125,9 @@ fn translate(machine: &Machine<'_>, name: &str, revision: u32, info: &[u8]) -> O
     } else {
         let first = big(info, port)?;
         match base.filter(|_| revision == 2 && flags & SHIFTED_PORTS != 0) {
-            Some(base) => Some(machine.packet.port.wrapping_sub(big(info, base)?).wrapping_add(first)),
+            Some(base) => {
+                Some(machine.packet.port.wrapping_sub(big(info, base)?).wrapping_add(first))
+            }
             None => Some(first),
         }
     };

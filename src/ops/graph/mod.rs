@@ -13,8 +13,8 @@ use std::{
 use anyhow::Result;
 use serde::Serialize;
 
-pub(super) use self::inside::process_name;
 use self::inside::Insides;
+pub(super) use self::inside::process_name;
 use super::{Host, find};
 use crate::{
     cli::{self, Format},

@@ -58,9 +58,12 @@ pub(super) async fn follow(world: &World, walked: &Walked, args: &cli::Trace) ->
     let (probe, protocol) = match first {
         Some((place, packet)) if !args.wait => {
             if walked.comes_in {
-                return Err(Error::usage(format!("nothing can be sent from {}: it is not here", args.from))
-                    .hint("wait for a packet of theirs: `--wait`")
-                    .into());
+                return Err(Error::usage(format!(
+                    "nothing can be sent from {}: it is not here",
+                    args.from
+                ))
+                .hint("wait for a packet of theirs: `--wait`")
+                .into());
             }
             (Some(world.places[*place].netns.probe(packet)?), packet.protocol)
         }
@@ -101,7 +104,11 @@ pub(super) async fn follow(world: &World, walked: &Walked, args: &cli::Trace) ->
         sleep(INTERVAL).await;
     };
     if seen.is_empty() && args.wait {
-        return Err(Error::new(Kind::Timeout, format!("no such packet came in {patience} seconds")).into());
+        return Err(Error::new(
+            Kind::Timeout,
+            format!("no such packet came in {patience} seconds"),
+        )
+        .into());
     }
     Ok(told(world, walked, seen, answer, probe.is_some()))
 }
@@ -193,7 +200,9 @@ fn told(world: &World, walked: &Walked, seen: Vec<Seen>, answer: Answer, sent: b
                 verdict_of_rule(&name(at.place), stage(at.hook), at.rules.last().cloned());
             let same = |met: &Met| {
                 let rule = verdict.rule.as_ref();
-                rule.is_some_and(|r| (&r.table, &r.chain, r.handle) == (&met.table, &met.chain, met.handle))
+                rule.is_some_and(|r| {
+                    (&r.table, &r.chain, r.handle) == (&met.table, &met.chain, met.handle)
+                })
             };
             if expected.rule.as_ref().is_some_and(same) { expected.clone() } else { verdict }
         }
@@ -220,16 +229,12 @@ fn told(world: &World, walked: &Walked, seen: Vec<Seen>, answer: Answer, sent: b
 
 fn arrived(expected: &Verdict, outcome: Outcome, why: &str) -> Verdict {
     let place = expected.place.clone();
-    let text = format!("{}: {why}", if outcome == Outcome::Arrives { "arrives" } else { "refused" });
+    let text =
+        format!("{}: {why}", if outcome == Outcome::Arrives { "arrives" } else { "refused" });
     Verdict { outcome, place, stage: Stage::Socket, rule: None, text }
 }
 
-fn lost(
-    name: &impl Fn(usize) -> String,
-    seen: &[Seen],
-    expected: &Verdict,
-    why: &str,
-) -> Verdict {
+fn lost(name: &impl Fn(usize) -> String, seen: &[Seen], expected: &Verdict, why: &str) -> Verdict {
     let last = seen.last();
     let place = last.map_or(expected.place.clone(), |last| name(last.place));
     let stage = last.map_or(expected.stage, |last| stage(last.hook));

@@ -164,17 +164,13 @@ async fn party(host: &Host<'_, '_>, world: &mut World, party: &Party) -> Result<
 /// The address that a sender would best use: of a subnet that both are in, else the first one,
 /// IPv4 before IPv6.
 fn best(addresses: &[IpNetwork], sender: &[IpNetwork], is_same: bool) -> Option<IpAddr> {
-    let mut usable: Vec<_> = addresses
-        .iter()
-        .filter(|a| !is_link_local(a.ip()) && !a.ip().is_loopback())
-        .collect();
+    let mut usable: Vec<_> =
+        addresses.iter().filter(|a| !is_link_local(a.ip()) && !a.ip().is_loopback()).collect();
     usable.sort_by_key(|a| a.is_ipv6());
-    let has_family = |a: &IpNetwork| {
-        sender.iter().any(|s| s.is_ipv4() == a.is_ipv4() && !s.ip().is_loopback())
-    };
-    let near = usable.iter().find(|a| {
-        sender.iter().any(|s| !s.ip().is_loopback() && a.contains(s.ip()))
-    });
+    let has_family =
+        |a: &IpNetwork| sender.iter().any(|s| s.is_ipv4() == a.is_ipv4() && !s.ip().is_loopback());
+    let near =
+        usable.iter().find(|a| sender.iter().any(|s| !s.ip().is_loopback() && a.contains(s.ip())));
     let loopback = || addresses.iter().find(|a| is_same && a.ip().is_loopback());
     near.or_else(|| usable.iter().find(|a| has_family(a)))
         .or_else(|| usable.first())

@@ -215,7 +215,9 @@ impl Walk<'_> {
                     None => format!("{from} -> {to} by {link}"),
                 }
             }
-            Route::Here { .. } | Route::None(_) => format!("{from} -> {to} is for {}", self.name(place)),
+            Route::Here { .. } | Route::None(_) => {
+                format!("{from} -> {to} is for {}", self.name(place))
+            }
         };
         self.hop(place, Stage::Route, text);
     }
@@ -278,7 +280,9 @@ impl Walk<'_> {
             }
             LinkKind::Veth => {
                 let Some((there, peer)) = self.world.peer(place, link).await? else {
-                    return Ok(self.leaves(place, format!("by {name}, whose other end is not seen")));
+                    return Ok(
+                        self.leaves(place, format!("by {name}, whose other end is not seen"))
+                    );
                 };
                 let (what, who) = (self.link_name(there, peer), self.name(there));
                 let text = match there == place {
@@ -327,7 +331,9 @@ impl Walk<'_> {
             return Ok(self.dies(place, Stage::Neighbour, why));
         }
         match self.link(there, parent).cloned() {
-            Some(below) if below.kind == LinkKind::Veth => Ok(At::Wire { place: there, link: below, next }),
+            Some(below) if below.kind == LinkKind::Veth => {
+                Ok(At::Wire { place: there, link: below, next })
+            }
             _ => Ok(self.leaves(there, format!("by {parent_name} for {next}"))),
         }
     }
@@ -458,7 +464,7 @@ impl Walk<'_> {
         let bridge = Some(bridge);
         self.rules(place, Hook::Prerouting, bridge, None)
             .or_else(|| self.rules(place, Hook::Forward, bridge, bridge))
-            .or_else(|| self.rules(place, Hook::Postrouting, bridge, bridge))
+            .or_else(|| self.rules(place, Hook::Postrouting, None, bridge))
     }
 
     async fn comes(&mut self, place: usize, link: u32, looped: bool) -> Result<At> {
@@ -477,13 +483,16 @@ impl Walk<'_> {
         let way = self.world.places[place].netns.way(to, Some(from), Some(link)).await?;
         let name = self.link_name(place, link);
         let passes_on = self.passes_on(place, &name)?;
-        let switch = if to.is_ipv4() { "net.ipv4.ip_forward" } else { "net.ipv6.conf.all.forwarding" };
+        let switch =
+            if to.is_ipv4() { "net.ipv4.ip_forward" } else { "net.ipv6.conf.all.forwarding" };
         let why = match &way {
             Route::Here { .. } => {
                 self.routed(place, &way);
                 return Ok(At::Here { place, link });
             }
-            Route::None(Refusal::OtherLink) => {
+            Route::None(Refusal::Martian | Refusal::OtherLink)
+                if self.fails_reverse_path(place, link).await? =>
+            {
                 format!("rp_filter: answers to {from} would not leave by {name}")
             }
             Route::None(Refusal::Unreachable) if !passes_on => {
@@ -497,10 +506,30 @@ impl Walk<'_> {
                 if let Some(end) = self.rules(place, Hook::Forward, Some(link), Some(out)) {
                     return Ok(end);
                 }
-                return Ok(self.onward(place, Some(link), way));
+                // What turns round in its own bridge is bridged, and that tells less.
+                let turns = out == link && self.meets_iptables(place)?;
+                return Ok(self.onward(place, (!turns).then_some(link), way));
             }
         };
         Ok(self.dies(place, Stage::Route, why))
+    }
+
+    /// Whether it is dropped for where it comes from (`rp_filter`). Newer kernels have one word for
+    /// all that is wrong with an address.
+    async fn fails_reverse_path(&self, place: usize, link: u32) -> Result<bool> {
+        let netns = &self.world.places[place].netns;
+        let name = self.link_name(place, link);
+        let mut strictness = 0;
+        for conf in ["all", &name] {
+            let value = netns.sysctl(&format!("net/ipv4/conf/{conf}/rp_filter"))?;
+            strictness = strictness.max(value.and_then(|v| v.parse().ok()).unwrap_or(0));
+        }
+        Ok(match (strictness, netns.way(self.packet.source, None, None).await?) {
+            (0, _) | (_, Route::Here { .. }) => false,
+            (_, Route::None(_)) => true,
+            // 1: by this link; 2: by any.
+            (strictness, Route::By { index, .. }) => strictness == 1 && index != link,
+        })
     }
 
     fn passes_on(&self, place: usize, link: &str) -> Result<bool> {

@@ -13,7 +13,7 @@ use netlink_packet_netfilter::{
         Expressions, Hook as HookAttribute, Immediate, ListAttribute, Lookup, Meta, MetaKey,
         NfTablesMessage, Operator, Payload, Register, RuleAttribute, RuleMessage, SetAttribute,
         SetDescription, SetElementAttribute, SetElementFlags, SetElementList, SetElementMessage,
-        SetFlags, SetMessage, Verdict as Code, VerdictAttribute,
+        SetFlags, SetMessage, TableAttribute, TableMessage, Verdict as Code, VerdictAttribute,
     },
 };
 
@@ -55,6 +55,14 @@ fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Res
     if chains.is_empty() {
         return Ok(());
     }
+    let tables = get(NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() }));
+    let tables: HashMap<String, u64> = socket
+        .dump(&tables, NLM_F_DUMP, |message| match message {
+            NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(m)) => handle_of_table(m),
+            _ => None,
+        })?
+        .into_iter()
+        .collect();
     let rules = get(NfTablesMessage::GetRule(RuleMessage { attributes: Vec::new() }));
     let mut rules_of: HashMap<(String, String), Vec<Rule>> = HashMap::new();
     let rules = socket.dump(&rules, NLM_F_DUMP, |message| match message {
@@ -68,6 +76,7 @@ fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Res
     into.chains.extend(chains);
     for chain in &mut into.chains[first..] {
         let place = (chain.table.name.clone(), chain.name.clone());
+        chain.age.0 = tables.get(&place.0).copied().unwrap_or_default();
         chain.rules = rules_of.remove(&place).unwrap_or_default();
     }
     let used: HashSet<_> = into.chains[first..]
@@ -103,13 +112,26 @@ fn number(family: Family) -> NetfilterProtoFamily {
     }
 }
 
+fn handle_of_table(message: TableMessage) -> Option<(String, u64)> {
+    let (mut name, mut handle) = (None, None);
+    for attribute in message.attributes {
+        match attribute {
+            TableAttribute::Name(text) => name = Some(text),
+            TableAttribute::Handle(number) => handle = Some(number),
+            _ => {}
+        }
+    }
+    Some((name?, handle?))
+}
+
 fn chain(family: Family, message: ChainMessage) -> Option<Chain> {
     let (mut table, mut name, mut hook, mut priority) = (None, None, None, 0);
-    let (mut translates, mut drops) = (false, false);
+    let (mut translates, mut drops, mut handle) = (false, false, 0);
     for attribute in message.attributes {
         match attribute {
             ChainAttribute::Table(text) => table = Some(text),
             ChainAttribute::Name(text) => name = Some(text),
+            ChainAttribute::Handle(number) => handle = number,
             ChainAttribute::Type(kind) => translates = kind == "nat",
             ChainAttribute::Policy(policy) => drops = policy == DROP,
             ChainAttribute::Hook(attributes) => {
@@ -125,7 +147,8 @@ fn chain(family: Family, message: ChainMessage) -> Option<Chain> {
         }
     }
     let base = hook.map(|hook| Base { hook, priority, translates, drops });
-    Some(Chain { table: Table { family, name: table? }, name: name?, base, rules: Vec::new() })
+    let table = Table { family, name: table? };
+    Some(Chain { table, name: name?, age: (0, handle), base, rules: Vec::new() })
 }
 
 /// A rule, with its table and chain.
@@ -138,7 +161,9 @@ fn rule(message: RuleMessage) -> Option<((String, String), Rule)> {
             RuleAttribute::Chain(text) => chain = Some(text),
             RuleAttribute::Handle(number) => handle = Some(number),
             RuleAttribute::UserData(bytes) => comment = read_comment(&bytes),
-            RuleAttribute::Expressions(list) => expressions.extend(list.into_iter().filter_map(one)),
+            RuleAttribute::Expressions(list) => {
+                expressions.extend(list.into_iter().filter_map(one))
+            }
             _ => {}
         }
     }
@@ -171,7 +196,9 @@ fn one(element: ListAttribute<ExpressionAttribute>) -> Option<Expression> {
 /// An expression that has none, or whose parameters do not matter here.
 fn without_parameters(name: String) -> Expression {
     match name.as_str() {
-        "counter" | "log" | "last" | "objref" | "flow_offload" | "ct_set" => Expression::Aside(name),
+        "counter" | "log" | "last" | "objref" | "flow_offload" | "ct_set" => {
+            Expression::Aside(name)
+        }
         "notrack" => Expression::NoTrack,
         "masq" => Expression::Translate(Translation::Masquerade),
         "reject" => Expression::Decide(Verdict::Reject),

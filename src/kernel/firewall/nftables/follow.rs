@@ -27,7 +27,9 @@ use nix::{
 
 use super::{
     NLA_TYPE_MASK, commit,
-    expression::{FIRST, NETWORK_HEADER, TRANSPORT_HEADER, compare, immediate_value, meta, payload},
+    expression::{
+        FIRST, NETWORK_HEADER, TRANSPORT_HEADER, compare, immediate_value, meta, payload,
+    },
     read,
     request::inet,
 };
