@@ -267,10 +267,11 @@ fn other_links_than_veths_are_followed() {
     ends(&lab, "m1 m2", "arrives", "m2", "socket", "answers echoes");
     ends(&lab, "m1 outside", "arrives", "outside", "socket", "answers echoes");
     ends(&lab, "m1 192.0.2.1", "dies", "m1", "neighbour", "eth0 itself");
-    lab.sh(
-        "ip link add link eth0 name gone type vlan id 5; ip link set gone up; ip route add 198.51.100.0/24 dev gone",
-    )
-    .ok();
+    // A namespace that nobody can find.
+    lab.sh("ip netns add far; ip link add gone type veth peer name there netns far
+            ip link set gone up; ip -n far link set there up; ip route add 198.51.100.0/24 dev gone
+            touch /run/hidden; mount --bind /run/netns/far /run/hidden; ip netns del far")
+        .ok();
     ends(&lab, "web 198.51.100.9:53/udp", "leaves", "host", "link", "by gone");
 }
 
