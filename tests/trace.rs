@@ -249,11 +249,13 @@ fn somebody_elses_packet_is_waited_for() {
 fn nothing_stays_of_one_that_is_killed() {
     for signal in ["INT", "TERM", "KILL"] {
         let lab = host("nftables");
-        lab.start(&format!("exec {NETCORD} trace --live --wait outside host:8080"));
+        let mut waiting =
+            lab.start(&format!("exec {NETCORD} trace --live --wait outside host:8080"));
         lab.until("nft list tables | grep -q netcord-trace");
         lab.sh(&format!("kill -{signal} $(pidof -x netcord)")).ok();
         lab.until("! nft list tables | grep -q netcord-trace");
         lab.until("! ip netns exec outside nft list tables | grep -q netcord-trace");
+        assert!(!waiting.wait().unwrap().success(), "{signal}");
     }
 }
 

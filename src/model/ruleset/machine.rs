@@ -126,7 +126,7 @@ impl Machine<'_> {
             }
             Expression::Decide(verdict) => to.effect = Effect::Decide(verdict.clone()),
             Expression::Translate(translation) => {
-                to.effect = self.translate(*translation, registers)
+                to.effect = self.translate(*translation, registers);
             }
             Expression::NoTrack => to.effect = Effect::NoTrack,
             Expression::XtMatch(name, revision, info) => {

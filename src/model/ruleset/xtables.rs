@@ -40,10 +40,8 @@ fn conntrack(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
     let mut is = true;
     if what & BY_STATE != 0 {
         // The kernel's bits are the same but for what is not tracked.
-        let state = match machine.packet.untracked {
-            true => STATE_UNTRACKED,
-            false => machine.state(),
-        };
+        let untracked = machine.packet.untracked;
+        let state = if untracked { STATE_UNTRACKED } else { machine.state() };
         let bit = |is: bool, bit| if is { bit } else { 0 };
         let state = state
             | bit(machine.packet.source_translated, STATE_SOURCE_TRANSLATED)

@@ -45,11 +45,11 @@ struct Seen {
 
 /// Sends the packet, or waits for it, and tells its way.
 pub(super) async fn follow(world: &World, walked: &Walked, args: &cli::Trace) -> Result<Way> {
-    let mut followed: Vec<(usize, Follower, Vec<Event>)> = Vec::new();
+    let mut listening: Vec<(usize, Follower, Vec<Event>)> = Vec::new();
     for (place, packet) in &walked.entries {
-        if !followed.iter().any(|(there, ..)| there == place) {
+        if !listening.iter().any(|(there, ..)| there == place) {
             let follower = world.places[*place].netns.follow(packet)?;
-            followed.push((*place, follower, Vec::new()));
+            listening.push((*place, follower, Vec::new()));
         }
     }
     let patience = args.timeout.unwrap_or(if args.wait { WAIT } else { PATIENCE });
@@ -79,10 +79,10 @@ pub(super) async fn follow(world: &World, walked: &Walked, args: &cli::Trace) ->
         {
             answer = probe.answer()?;
         }
-        for (_, follower, events) in &mut followed {
+        for (_, follower, events) in &mut listening {
             events.extend(follower.events()?);
         }
-        let seen = seen(world, walked, &followed);
+        let seen = seen(world, walked, &listening);
         let is_dropped = seen.iter().any(|seen| seen.dropped);
         if is_dropped || answer != Answer::None || Instant::now() >= until {
             break seen;
@@ -110,7 +110,7 @@ pub(super) async fn follow(world: &World, walked: &Walked, args: &cli::Trace) ->
         )
         .into());
     }
-    Ok(told(world, walked, seen, answer, probe.is_some()))
+    Ok(told(world, walked, &seen, answer, probe.is_some()))
 }
 
 /// The points that it came out of.
@@ -190,10 +190,10 @@ fn met(ruleset: &Ruleset, event: &Event) -> Option<Met> {
 
 /// The way as it was seen: what rules do is the kernel's word, what is between them is as it was
 /// worked out.
-fn told(world: &World, walked: &Walked, seen: Vec<Seen>, answer: Answer, sent: bool) -> Way {
+fn told(world: &World, walked: &Walked, seen: &[Seen], answer: Answer, sent: bool) -> Way {
     let name = |place: usize| world.places[place].name.clone();
     let expected = &walked.way.verdict;
-    let as_expected = passed(&seen).eq(walked.passed.iter().copied());
+    let as_expected = passed(seen).eq(walked.passed.iter().copied());
     let verdict = match seen.iter().find(|seen| seen.dropped) {
         Some(at) => {
             let verdict =
@@ -216,15 +216,15 @@ fn told(world: &World, walked: &Walked, seen: Vec<Seen>, answer: Answer, sent: b
                 let is_answered = sent && walked.packet.protocol != UDP;
                 match outcome {
                     Outcome::Arrives if is_answered => {
-                        lost(&name, &seen, expected, "it got there, and no answer came back")
+                        lost(&name, seen, expected, "it got there, and no answer came back")
                     }
                     _ => expected.clone(),
                 }
             }
-            (Answer::None | Answer::Failed(_), _) => lost(&name, &seen, expected, "not seen again"),
+            (Answer::None | Answer::Failed(_), _) => lost(&name, seen, expected, "not seen again"),
         },
     };
-    Way { hops: hops(world, walked, &seen, as_expected), verdict }
+    Way { hops: hops(world, walked, seen, as_expected), verdict }
 }
 
 fn arrived(expected: &Verdict, outcome: Outcome, why: &str) -> Verdict {
@@ -253,7 +253,7 @@ fn hops(world: &World, walked: &Walked, seen: &[Seen], as_expected: bool) -> Vec
         what: what.to_owned(),
         rules: seen.rules.clone(),
     };
-    let word = |seen: &Seen| if seen.dropped { "dropped" } else { "passes" };
+    let result = |seen: &Seen| if seen.dropped { "dropped" } else { "passes" };
     let is_of_rules = |hop: &Hop| {
         [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting]
             .iter()
@@ -273,17 +273,17 @@ fn hops(world: &World, walked: &Walked, seen: &[Seen], as_expected: bool) -> Vec
         }
         let Some(at) = left.next() else { break };
         if (&world.places[at.place].name, stage(at.hook)) != (&hop.place, hop.stage) {
-            hops.push(hop_of(at, word(at)));
+            hops.push(hop_of(at, result(at)));
             break;
         }
         let is_same = at.dropped == (hop.what == "dropped" || hop.what == "rejected");
-        hops.push(hop_of(at, if is_same { &hop.what } else { word(at) }));
+        hops.push(hop_of(at, if is_same { &hop.what } else { result(at) }));
         if at.dropped || !at.passed {
             break;
         }
     }
     if !as_expected {
-        hops.extend(left.filter(|s| !s.rules.is_empty()).map(|s| hop_of(s, word(s))));
+        hops.extend(left.filter(|s| !s.rules.is_empty()).map(|s| hop_of(s, result(s))));
     }
     hops
 }

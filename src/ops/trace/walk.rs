@@ -193,7 +193,7 @@ impl Walk<'_> {
             return Ok(end);
         }
         if self.packet.destination == to {
-            return Ok(self.onward(place, None, way));
+            return Ok(self.onward(place, None, &way));
         }
         let (to, from) = (self.packet.destination, Some(self.packet.source));
         let way = self.world.places[place].netns.way(to, from, None).await?;
@@ -201,7 +201,7 @@ impl Walk<'_> {
             return Ok(self.dies(place, Stage::Route, format!("{to}: {}", refusal(why))));
         }
         self.routed(place, &way);
-        Ok(self.onward(place, None, way))
+        Ok(self.onward(place, None, &way))
     }
 
     /// Tells of a routing decision.
@@ -222,11 +222,11 @@ impl Walk<'_> {
         self.hop(place, Stage::Route, text);
     }
 
-    fn onward(&mut self, place: usize, came: Option<u32>, way: Route) -> At {
+    fn onward(&mut self, place: usize, came: Option<u32>, way: &Route) -> At {
         match way {
             Route::By { index, gateway, .. } => {
                 let next = gateway.unwrap_or(self.packet.destination);
-                At::Out { place, came, link: index, next }
+                At::Out { place, came, link: *index, next }
             }
             Route::Here { .. } | Route::None(_) => {
                 let (link, next) = (self.loopback(place), self.packet.destination);
@@ -285,9 +285,10 @@ impl Walk<'_> {
                     );
                 };
                 let (what, who) = (self.link_name(there, peer), self.name(there));
-                let text = match there == place {
-                    true => format!("{name} -> {what}"),
-                    false => format!("{name} -> {what} of {who}"),
+                let text = if there == place {
+                    format!("{name} -> {what}")
+                } else {
+                    format!("{name} -> {what} of {who}")
                 };
                 self.hop(place, Stage::Link, text);
                 if there != place {
@@ -399,7 +400,11 @@ impl Walk<'_> {
         let how = if is_known { "" } else { ", by asking all ports" };
         let text = format!("{name}: from {by} to port {}{how}", egress.name);
         if came.as_ref().is_some_and(|came| came.isolated && egress.isolated) {
-            let why = format!("{name}: ports {} and {} are isolated", text_of(&came), egress.name);
+            let why = format!(
+                "{name}: ports {} and {} are isolated",
+                text_of(came.as_ref()),
+                egress.name
+            );
             return Ok(self.dies(place, Stage::Bridge, why));
         }
         self.hop(place, Stage::Bridge, text);
@@ -508,7 +513,7 @@ impl Walk<'_> {
                 }
                 // What turns round in its own bridge is bridged, and that tells less.
                 let turns = out == link && self.meets_iptables(place)?;
-                return Ok(self.onward(place, (!turns).then_some(link), way));
+                return Ok(self.onward(place, (!turns).then_some(link), &way));
             }
         };
         Ok(self.dies(place, Stage::Route, why))
@@ -630,8 +635,8 @@ fn own_address(place: &super::world::Place, link: u32, to: IpAddr) -> Option<IpA
     near.or_else(|| of_family().next()).map(|address| address.ip())
 }
 
-fn text_of(link: &Option<Link>) -> &str {
-    link.as_ref().map_or("", |link| link.name.as_str())
+fn text_of(link: Option<&Link>) -> &str {
+    link.map_or("", |link| link.name.as_str())
 }
 
 /// The point of the way where rules of a hook are met.

@@ -162,7 +162,7 @@ fn rule(message: RuleMessage) -> Option<((String, String), Rule)> {
             RuleAttribute::Handle(number) => handle = Some(number),
             RuleAttribute::UserData(bytes) => comment = read_comment(&bytes),
             RuleAttribute::Expressions(list) => {
-                expressions.extend(list.into_iter().filter_map(one))
+                expressions.extend(list.into_iter().filter_map(one));
             }
             _ => {}
         }
