@@ -222,3 +222,69 @@ pub(super) fn word(verdict: &Verdict) -> String {
         Verdict::Goto(chain) => format!("goto {chain}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ruleset::{Comparison, Expression, Field, Header};
+
+    fn chain(name: &str, age: u64, rules: Vec<Vec<Expression>>) -> Chain {
+        let rule = |expressions| Rule { handle: 1, expressions, comment: None };
+        Chain {
+            table: Table { family: Family::Inet, name: "t".into() },
+            name: name.into(),
+            age: (age, 0),
+            base: Some(Base { hook: Hook::Forward, priority: 0, translates: false, drops: false }),
+            rules: rules.into_iter().map(rule).collect(),
+        }
+    }
+
+    fn is(header: Header, offset: usize, byte: u8) -> [Expression; 2] {
+        let load = Expression::Load(Field::Header(header, offset, 1), 16);
+        [load, Expression::Compare(16, Comparison::Equal, vec![byte])]
+    }
+
+    fn meet(chains: Vec<Chain>) -> (Vec<Met>, Ending) {
+        let ruleset = Ruleset { chains, ..Ruleset::default() };
+        let mut packet = Packet {
+            source: [10, 0, 0, 1].into(),
+            destination: [10, 0, 0, 2].into(),
+            protocol: 6,
+            source_port: None,
+            port: 80,
+            mark: 0,
+            destination_translated: false,
+            source_translated: false,
+            untracked: false,
+        };
+        let around =
+            Surroundings { incoming: None, outgoing: None, local: &[], own: None, settled: false };
+        ruleset.meet(Hook::Forward, &mut packet, &around)
+    }
+
+    fn dropping(parts: [Expression; 2]) -> Vec<Expression> {
+        parts.into_iter().chain([Expression::Decide(Verdict::Drop)]).collect()
+    }
+
+    #[test]
+    fn what_is_not_known_does_not_decide_and_is_told() {
+        // The time to live, and the source port.
+        for unknown in [is(Header::Network, 8, 64), is(Header::Transport, 0, 1)] {
+            let (met, ending) = meet(vec![chain("c", 1, vec![dropping(unknown)])]);
+            assert_eq!(ending, Ending::Passes);
+            assert!(met.len() == 1 && !met[0].certain, "{met:?}");
+        }
+        let other = is(Header::Transport, 3, 81);
+        assert_eq!(meet(vec![chain("c", 1, vec![dropping(other)])]), (vec![], Ending::Passes));
+        let this = is(Header::Transport, 3, 80);
+        let (met, ending) = meet(vec![chain("c", 1, vec![dropping(this)])]);
+        assert_eq!((ending, met[0].certain), (Ending::Dropped, true));
+    }
+
+    #[test]
+    fn of_one_priority_the_newest_comes_first() {
+        let drop = || vec![vec![Expression::Decide(Verdict::Drop)]];
+        let (met, _) = meet(vec![chain("old", 1, drop()), chain("new", 2, drop())]);
+        assert_eq!(met[0].chain, "new");
+    }
+}
