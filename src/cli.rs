@@ -14,7 +14,10 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     complete,
-    model::{self, LinkName, Mac, NetnsName, PortSpec, Protocol, Target},
+    model::{
+        self, LinkName, Mac, NetnsName, PortSpec, Protocol, Target,
+        way::{Goal, Party},
+    },
 };
 
 /// Wire anything that has a Linux network namespace
@@ -233,6 +236,11 @@ pub enum Verb {
         after_help = "Networks, names, endpoints and published ports are made again as they are, each with the addresses,\nMACs and ports that it has. A container is named as its engine does. A process is another after a\nreboot, so what is attached by PID is printed as a comment.\n\nExamples:\n  netcord export > /etc/netcord.sh\n  sh /etc/netcord.sh"
     )]
     Export,
+    /// Tell the way of a packet, hop by hop, with the rules it meets and where it would die
+    #[command(
+        after_help = "FROM and TO are targets, `host`, or addresses. From an address that is nobody's on this host, the\npacket comes in by the link that leads there. Without a port it is an ICMP echo.\n\nThe way is worked out from the kernel's own answers: routes as looked up inside the namespaces,\nneighbours, forwarding tables, the rules of nftables, and of iptables where it is iptables-nft. It is\nthe way of the first packet of a new flow, and nothing is sent. A rule that this cannot judge is told.\n\nWith --live a real one is sent, or waited for, and the kernel's own trace of it is shown: what\n`iptables -j TRACE` writes to a log that no namespace has. Only this flow is traced. The table that\ndoes it is gone when netcord is, however it ends.\n\nIt exits 0 if the packet arrives or leaves the machine, and 1 if it does not.\n\nExamples:\n  netcord trace web db\n  netcord trace web 192.0.2.9:53/udp\n  netcord trace 192.0.2.9 host:8080\n  netcord trace --live web db:5432\n  netcord trace --live --wait 192.0.2.9 host:8080"
+    )]
+    Trace(Trace),
     /// Remove networks that nothing is attached to
     #[command(visible_alias = "remove")]
     Rm(Rm),
@@ -726,6 +734,26 @@ pub struct Doctor {
     /// Only what concerns this network or target [default: everything on this host]
     #[arg(value_name = "TARGET|NETWORK", add = ArgValueCompleter::new(complete::networks_and_targets))]
     pub name: Option<String>,
+}
+
+/// `trace`
+#[derive(Args, Debug)]
+pub struct Trace {
+    /// Who sends it
+    #[arg(value_name = "FROM", add = ArgValueCompleter::new(complete::targets))]
+    pub from: Party,
+    /// For whom it is
+    #[arg(value_name = "TO[:PORT[/PROTO]]", add = ArgValueCompleter::new(complete::targets))]
+    pub to: Goal,
+    /// Follow a real packet, which is sent from FROM
+    #[arg(long)]
+    pub live: bool,
+    /// Wait for somebody else's packet instead of sending one
+    #[arg(long, requires = "live")]
+    pub wait: bool,
+    /// How long to wait for it, or for its answer [default: 3, or 60 with --wait]
+    #[arg(long, value_name = "SECONDS", requires = "live", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: Option<u64>,
 }
 
 /// `rm`

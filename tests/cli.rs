@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::{Lab, NETCORD, Run};
 
-const VERBS: [(&str, &[&str]); 24] = [
+const VERBS: [(&str, &[&str]); 25] = [
     ("none", &["--of"]),
     ("host", &["CMD"]),
     ("container", &["CMD"]),
@@ -60,6 +60,7 @@ const VERBS: [(&str, &[&str]); 24] = [
     ("ls", &["--filter"]),
     ("ps", &["NETWORK"]),
     ("inspect", &["--commands"]),
+    ("trace", &["FROM", "TO[:PORT[/PROTO]]", "--live", "--wait", "--timeout"]),
     ("rm", &["NETWORK"]),
     ("prune", &["--dry-run"]),
     ("export", &["script"]),

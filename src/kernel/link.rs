@@ -84,6 +84,11 @@ impl Link {
         self.up && self.carrier
     }
 
+    /// Of a macvlan: whether it reaches others on the same link.
+    pub fn reaches_siblings(&self) -> bool {
+        self.macvlan_mode == Some(MacVlanMode::Bridge)
+    }
+
     /// Whether it carries netcord's mark.
     pub fn is_ours(&self) -> bool {
         self.group == LINK_GROUP || self.alias.as_ref().is_some_and(|a| a.starts_with(ALIAS_PREFIX))

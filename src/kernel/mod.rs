@@ -20,7 +20,9 @@ mod netns;
 mod nfnetlink;
 mod nsid;
 pub mod ports;
+pub mod probe;
 pub mod process;
+pub mod route;
 mod rtnl;
 pub mod signal;
 mod sysctl;
@@ -39,11 +41,14 @@ use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    model::{Belongings, Firewall, LinkName, Mac, NetnsName, is_link_local},
+    model::{
+        Belongings, Firewall, LinkName, Mac, NetnsName, Protocol, is_link_local,
+        ruleset::{Packet, Ruleset},
+    },
     plan::{Change, Family, Moved, Place, Resource, Switch, Table},
 };
 pub use address::{LinkAddress, TableRoute};
-pub use firewall::{Dropping, Obstacles, Published, Translation};
+pub use firewall::{Dropping, Event, Follower, Obstacles, Published, Translation};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
 pub use netns::{NETNS_DIR, Netns, named};
 use rtnl::Rtnl;
@@ -538,6 +543,57 @@ impl Netns {
     pub async fn routes(&self) -> Result<Vec<TableRoute>> {
         address::routes(self.rtnl()).await
     }
+
+    /// The way that a packet would take: one of its own, or one that comes by a link.
+    pub async fn way(
+        &self,
+        to: IpAddr,
+        from: Option<IpAddr>,
+        incoming: Option<u32>,
+    ) -> Result<route::Way> {
+        route::lookup(self.rtnl(), to, from, incoming).await
+    }
+
+    /// The MAC that it knows for an address on a link.
+    pub async fn mac_of(&self, link: &Link, address: IpAddr) -> Result<Option<Mac>> {
+        neighbour::mac_of(self.rtnl(), link.index, address).await
+    }
+
+    /// The port, by its number, by which a bridge of it sends what is for a MAC; the bridge's own
+    /// number where it is for itself; `None` where nobody knows, and it is sent by all.
+    pub async fn port_of(&self, bridge: &Link, mac: Mac) -> Result<Option<u32>> {
+        neighbour::port_of(self.rtnl(), bridge.index, mac).await
+    }
+
+    /// All rules of nftables in it, of everybody.
+    pub fn ruleset(&self) -> Result<Ruleset> {
+        self.within(firewall::ruleset)?
+    }
+
+    /// Begins to follow a flow in it.
+    pub fn follow(&self, packet: &Packet) -> Result<Follower> {
+        self.within(|| firewall::follow(packet))?
+    }
+
+    /// Sends the first packet of a flow from a socket in it.
+    pub fn probe(&self, packet: &Packet) -> Result<probe::Probe> {
+        self.within(|| probe::Probe::send(packet))?
+    }
+
+    /// Who listens at a port in it; an empty name if that cannot be told.
+    pub fn listener(&self, at: IpAddr, port: u16, protocol: Protocol) -> Result<Option<String>> {
+        Ok(self.within(|| ports::listener(at, port, protocol))?)
+    }
+
+    /// The tables of iptables' former kind that are in use in it: nftables knows nothing of them.
+    pub fn legacy_tables(&self) -> Result<Vec<String>> {
+        Ok(self.within(firewall::legacy_tables)?)
+    }
+
+    /// Whether this is the namespace that another one's links call by this number.
+    pub async fn is_numbered(&self, number: i32, by: &Self) -> Result<bool> {
+        Ok(nsid::of(by.rtnl(), self.file()).await? == Some(number))
+    }
 }
 
 /// The numbers that the host and a namespace have for each other.
@@ -588,6 +644,21 @@ impl Link {
     /// has none, or it is in the same one.
     pub fn leads_into(&self) -> Option<i32> {
         self.peer_nsid
+    }
+
+    /// Its number in its namespace.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// The number of its other end, or of the link below it, in the namespace where that is.
+    pub fn other(&self) -> Option<u32> {
+        self.peer
+    }
+
+    /// Whether frames pass, of a bridge's port.
+    pub fn forwards(&self) -> bool {
+        self.forwards
     }
 
     /// Whether a route leads by it.

@@ -61,6 +61,29 @@ pub(super) async fn heard(rtnl: &Rtnl, bridge: u32) -> Result<BTreeMap<IpAddr, S
     Ok(heard)
 }
 
+/// The MAC that is known for an address on a link, if any.
+pub(super) async fn mac_of(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<Option<Mac>> {
+    let there = of_link(rtnl, index, address).await?;
+    Ok(there.filter(|n| is_somebody(n.state)).and_then(|n| n.mac))
+}
+
+/// The port by which a bridge sends what is for a MAC; the bridge's own number: it is its own.
+/// Equivalent to `bridge fdb get MAC br BRIDGE`.
+pub(super) async fn port_of(rtnl: &Rtnl, bridge: u32, mac: Mac) -> Result<Option<u32>> {
+    let mut forwarding = NeighbourMessage::default();
+    forwarding.header.family = AddressFamily::Bridge;
+    forwarding.attributes.push(NeighbourAttribute::Controller(bridge));
+    let found = read(rtnl, forwarding).await?.into_iter();
+    // A port's own address is the bridge's too: what is for it goes no further.
+    Ok(found
+        .filter(|n| n.mac == Some(mac))
+        .map(|n| match n.state {
+            NeighbourState::Permanent => bridge,
+            _ => n.index,
+        })
+        .next())
+}
+
 /// Makes a neighbour known for good; `false` if it was. Equivalent to
 /// `ip neigh replace ADDRESS lladdr MAC dev LINK nud permanent`: what was learned gives way.
 pub(super) async fn create(

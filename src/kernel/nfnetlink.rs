@@ -24,6 +24,7 @@ const ATTEMPTS: usize = 30;
 const HELD: usize = 1 << 17;
 
 /// The namespace that the thread was in when it was opened.
+#[derive(Debug)]
 pub(super) struct Socket {
     file: OwnedFd,
     sequence: u32,

@@ -140,6 +140,15 @@ pub(super) fn answers_on_loopback(port: u16) -> bool {
     [Protocol::Udp, Protocol::Tcp].into_iter().flat_map(sockets).any(|s| answers(&s))
 }
 
+/// Who takes what comes for a port of an address: its name, or nothing if that cannot be told;
+/// `None`: nobody does. Equivalent to `ss -lnp 'sport = PORT'`.
+pub(super) fn listener(at: IpAddr, port: u16, protocol: Protocol) -> Option<String> {
+    let mut sockets = sockets(protocol);
+    sockets.retain(|s| s.listens && s.has(at, port));
+    let inodes: Vec<_> = sockets.iter().map(|s| s.inode).collect();
+    (!inodes.is_empty()).then(|| process_of(&inodes).unwrap_or_default())
+}
+
 /// A socket as /proc shows it.
 #[derive(Debug, PartialEq, Eq)]
 struct Socket {

@@ -220,7 +220,7 @@ fn neighbour_solicitation(own: Mac, target: Ipv6Addr) -> Vec<u8> {
 }
 
 /// The Internet checksum (RFC 1071) of an even number of bytes.
-fn checksum(bytes: &[u8]) -> u16 {
+pub(super) fn checksum(bytes: &[u8]) -> u16 {
     let sum = bytes.chunks_exact(2).fold(0_u16, |sum, pair| {
         let (sum, carry) = sum.overflowing_add(u16::from_be_bytes([pair[0], pair[1]]));
         sum + u16::from(carry)

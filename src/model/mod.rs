@@ -12,8 +12,10 @@ mod mac;
 mod name;
 mod network;
 mod port;
+pub mod ruleset;
 mod subnet;
 mod target;
+pub mod way;
 
 use std::fmt;
 

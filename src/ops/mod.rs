@@ -56,6 +56,7 @@ mod resolver;
 mod rm;
 mod run;
 mod subnets;
+mod trace;
 mod underlay;
 mod unpublish;
 mod wait;
@@ -118,7 +119,7 @@ async fn dispatch(
         mended: false,
         watch,
     };
-    match verb {
+    let done = match verb {
         Verb::None(args) => none::run(&mut host, args).await,
         Verb::Host(args) => container::host(&host, &args.command.command),
         Verb::Container(args) => container::run(&mut host, args).await,
@@ -138,8 +139,9 @@ async fn dispatch(
         Verb::Ps(args) => ps::run(&host, args).await,
         Verb::Inspect(args) => inspect::run(&host, args).await,
         Verb::Graph(args) => graph::run(&host, args).await,
-        // It alone says "no" without having failed.
+        // Those that are asked may say "no" without having failed.
         Verb::Doctor(args) => return doctor::run(&host, args).await,
+        Verb::Trace(args) => return trace::run(&host, args).await,
         Verb::Rm(args) => rm::run(&mut host, args).await,
         Verb::Prune => prune::run(&mut host).await,
         Verb::Export => export::run(&host).await,
@@ -149,8 +151,8 @@ async fn dispatch(
         Verb::Repair(args) => return repair::run(&mut host, args).await,
         Verb::Run(args) => return run::run(&mut host, args).await,
         Verb::Lab(_) | Verb::Completions(_) | Verb::Man(_) => Ok(()),
-    }
-    .map(|()| 0)
+    };
+    done.map(|()| 0)
 }
 
 /// The host that a verb works on.

@@ -3,6 +3,7 @@
 //! - `text`: a tree for a terminal
 //! - `dot`, `mermaid`: for those who draw them, of the nodes and edges of `diagram`
 //! - `svg`: drawn here; `layout` says what is where
+//! - `way`: the way of a packet, as lines
 //! - `words`: what all of them say of a thing
 
 mod diagram;
@@ -13,6 +14,7 @@ pub mod mermaid;
 pub(crate) mod sample;
 pub mod svg;
 pub mod text;
+pub mod way;
 mod words;
 
 /// A line of text, in pieces of one ink each.

@@ -12,10 +12,15 @@ use std::fs::{self, File};
 
 use anyhow::Result;
 
+pub use nftables::{Event, Follower};
+
 use super::Outcome;
 use crate::{
     error::{Error, Kind},
-    model::{Firewall, LinkName, PublishedPort},
+    model::{
+        Firewall, LinkName, PublishedPort,
+        ruleset::{Packet, Ruleset},
+    },
     plan::{Chain, Change, Family, Nft, Resource, Rule, Table},
 };
 pub use drops::Dropping;
@@ -101,6 +106,27 @@ pub(super) fn published(firewall: Firewall) -> Vec<Published> {
 /// The networks that have chains in our table, as far as they can be read.
 pub(super) fn networks() -> Vec<LinkName> {
     nftables::networks().unwrap_or_default()
+}
+
+/// All tables of nftables in the thread's namespace, of everybody.
+pub(super) fn ruleset() -> Result<Ruleset> {
+    nftables::ruleset()
+}
+
+/// Begins to follow a flow in the thread's namespace.
+pub(super) fn follow(packet: &Packet) -> Result<Follower> {
+    nftables::follow(packet)
+}
+
+/// The tables of iptables' former kind (`iptables-legacy`) that are in use in the thread's
+/// namespace.
+pub(super) fn legacy_tables() -> Vec<String> {
+    let read = |file| fs::read_to_string(file).unwrap_or_default();
+    let both = [
+        read("/proc/thread-self/net/ip_tables_names"),
+        read("/proc/thread-self/net/ip6_tables_names"),
+    ];
+    both.concat().lines().map(str::to_owned).collect()
 }
 
 /// Whether something of ours is in a firewall, as far as that can be read.

@@ -156,7 +156,7 @@ fn known(inside: Inside, endpoint: Option<&Endpoint>) -> Inside {
 
 /// What to call a namespace by a process in it: its container's name, if an engine knows it, or the
 /// process's.
-async fn process_name(pid: u32, cookie: u64, until: Instant) -> String {
+pub(in crate::ops) async fn process_name(pid: u32, cookie: u64, until: Instant) -> String {
     if let Some(id) = process::container_id(pid) {
         let patience = until.saturating_duration_since(Instant::now());
         for (_, answer) in engine::find_anywhere(&id, patience).await {

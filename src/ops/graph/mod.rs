@@ -14,6 +14,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use self::inside::Insides;
+pub(super) use self::inside::process_name;
 use super::{Host, find};
 use crate::{
     cli::{self, Format},

@@ -17,8 +17,8 @@ use crate::plan::{
 const IPV4: u8 = 2;
 const IPV6: u8 = 10;
 // NFT_PAYLOAD_*_HEADER
-const NETWORK_HEADER: u32 = 1;
-const TRANSPORT_HEADER: u32 = 2;
+pub(super) const NETWORK_HEADER: u32 = 1;
+pub(super) const TRANSPORT_HEADER: u32 = 2;
 // NFT_CT_*
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
@@ -35,7 +35,7 @@ const PORTS_ARE_SAID: u32 = 2;
 const DROP: u32 = 0;
 
 /// The first of the registers of four bytes each.
-const FIRST: u32 = 8;
+pub(super) const FIRST: u32 = 8;
 
 type Attribute = ListAttribute<ExpressionAttribute>;
 
@@ -171,11 +171,11 @@ fn tracked(key: u32, bits: u32, is_set: bool) -> Vec<Expressions> {
     ]
 }
 
-fn meta(key: MetaKey, register: u32) -> Expressions {
+pub(super) fn meta(key: MetaKey, register: u32) -> Expressions {
     Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(register.into())])
 }
 
-fn payload(base: u32, offset: u32, length: u32, register: u32) -> Expressions {
+pub(super) fn payload(base: u32, offset: u32, length: u32, register: u32) -> Expressions {
     Expressions::Payload(vec![
         Payload::DestinationRegister(register.into()),
         Payload::Base(base),
@@ -195,7 +195,7 @@ fn masked(mask: Vec<u8>) -> Expressions {
     ])
 }
 
-fn compare(operator: Operator, value: Vec<u8>) -> Expressions {
+pub(super) fn compare(operator: Operator, value: Vec<u8>) -> Expressions {
     Expressions::Cmp(vec![
         Cmp::SourceRegister(FIRST.into()),
         Cmp::Op(operator),
@@ -222,6 +222,11 @@ fn immediate(register: u32, data: Vec<DataAttribute>) -> Expressions {
     Expressions::Immediate(
         [Immediate::DestinationRegister(register.into())].into_iter().chain(data).collect(),
     )
+}
+
+/// Loads a value.
+pub(super) fn immediate_value(register: u32, value: Vec<u8>) -> Expressions {
+    immediate(register, vec![DataAttribute::Value(value)])
 }
 
 /// An expression that the crate has no names for: its attributes are numbers.

@@ -4,9 +4,13 @@
 //! - `expression`: rules, as the kernel runs them
 //! - `data`: keys and values
 //! - `read`: what is there
+//! - `dump`: everybody's tables
+//! - `follow`: a packet, as the kernel tells of it
 
 mod data;
+mod dump;
 mod expression;
+mod follow;
 mod read;
 mod request;
 
@@ -23,11 +27,16 @@ use nix::errno::Errno;
 
 pub(super) use self::data::number as protocol_number;
 use self::request::{Request, inet};
+pub use follow::{Event, Follower};
+
 use super::{Outcome, Published};
 use crate::{
     error::{Error, Kind},
     kernel::nfnetlink::{Socket, is_absent},
-    model::LinkName,
+    model::{
+        LinkName,
+        ruleset::{Packet, Ruleset},
+    },
     plan::{Change, Nft, Resource, Step, command},
 };
 
@@ -38,6 +47,8 @@ const FEW: usize = 100;
 
 /// `NFNL_SUBSYS_NFTABLES`
 const SUBSYSTEM: u16 = 10;
+/// An attribute's number without its flags (`<linux/netlink.h>`).
+const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// Whether the kernel has it, as far as may be asked.
 pub(super) fn is_here() -> bool {
@@ -69,6 +80,22 @@ pub(super) fn published() -> Result<Vec<Published>> {
 /// The networks that have chains in our table.
 pub(super) fn networks() -> Result<Vec<LinkName>> {
     read::networks(&mut open()?).map_err(failed)
+}
+
+/// All tables, of everybody; none where the kernel has no nftables.
+pub(super) fn ruleset() -> Result<Ruleset> {
+    let read = || dump::all(&mut Socket::open()?);
+    read().or_else(|e| if is_absent(&e) { Ok(Ruleset::default()) } else { Err(failed(e)) })
+}
+
+/// Begins to follow a flow in the thread's namespace.
+pub(super) fn follow(packet: &Packet) -> Result<Follower> {
+    Follower::begin(packet).map_err(|e| match e.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EEXIST) => Error::conflict("somebody follows a packet here already")
+            .hint("wait for the other `netcord trace --live` to end")
+            .into(),
+        _ => failed(e),
+    })
 }
 
 /// Makes changes so, all or none: in one transaction, or, where a socket may not be made to hold it,
@@ -140,23 +167,13 @@ impl Transaction {
 
     /// Sends all; tells which failed, and then nothing was done.
     fn commit(&self, socket: &mut Socket) -> io::Result<BTreeMap<usize, Errno>> {
-        let Some(last) = self.requests.len().checked_sub(1) else { return Ok(BTreeMap::new()) };
-        let control = |message| {
-            let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, SUBSYSTEM);
-            (NetfilterMessage::new(header, message), 0)
-        };
+        let last = self.requests.len().saturating_sub(1);
         let requests =
             self.requests.iter().enumerate().map(|(i, (_, Request { message, flags }))| {
                 let ack = if i == last { NLM_F_ACK } else { 0 };
                 (inet(message.clone()), flags | ack)
             });
-        let all = [control(ControlMessage::BatchBegin)]
-            .into_iter()
-            .chain(requests)
-            .chain([control(ControlMessage::BatchEnd)]);
-        let answers = socket.send_all(all, last + 1)?;
-        let failures = answers.into_iter().skip(1).enumerate();
-        Ok(failures.filter_map(|(i, failure)| Some((i, failure?))).collect())
+        commit(socket, requests.collect())
     }
 
     /// Leaves out what is so already, and insists no more on being the first where it is not.
@@ -223,6 +240,29 @@ impl Transaction {
         }
         outcomes
     }
+}
+
+/// Sends requests as one transaction, of which the last asks for an answer; tells which failed, and
+/// then nothing was done.
+fn commit(
+    socket: &mut Socket,
+    requests: Vec<(NetfilterMessage, u16)>,
+) -> io::Result<BTreeMap<usize, Errno>> {
+    if requests.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let control = |message| {
+        let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, SUBSYSTEM);
+        (NetfilterMessage::new(header, message), 0)
+    };
+    let last = requests.len();
+    let all = [control(ControlMessage::BatchBegin)]
+        .into_iter()
+        .chain(requests)
+        .chain([control(ControlMessage::BatchEnd)]);
+    let answers = socket.send_all(all, last)?;
+    let failures = answers.into_iter().skip(1).enumerate();
+    Ok(failures.filter_map(|(i, failure)| Some((i, failure?))).collect())
 }
 
 /// Why the kernel refused a change.

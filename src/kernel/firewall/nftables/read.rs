@@ -2,7 +2,7 @@
 
 use std::{io, net::IpAddr};
 
-use netlink_packet_core::{NLM_F_DUMP, Nla};
+use netlink_packet_core::{DefaultNla, NLM_F_DUMP, Nla};
 use netlink_packet_netfilter::{
     NetfilterMessage, NetfilterMessageInner,
     nftables::{
@@ -133,11 +133,7 @@ fn port(map: &Set, attributes: &[SetElementAttribute]) -> Option<Published> {
         match attribute {
             SetElementAttribute::Key(DataAttribute::Value(bytes)) => low = Some(bytes.clone()),
             SetElementAttribute::KeyEnd(ends) => {
-                high = ends.first().map(|end| {
-                    let mut bytes = vec![0; end.value_len()];
-                    end.emit_value(&mut bytes);
-                    bytes
-                });
+                high = ends.first().map(bytes);
             }
             SetElementAttribute::Data(DataAttribute::Value(bytes)) => to = Some(bytes.clone()),
             SetElementAttribute::UserData(bytes) => comment = read_comment(bytes),
@@ -183,7 +179,8 @@ fn port(map: &Set, attributes: &[SetElementAttribute]) -> Option<Published> {
     Some(Published { owner: owner.to_owned(), port })
 }
 
-fn elements(message: NetfilterMessage) -> Vec<Vec<SetElementAttribute>> {
+/// The elements that a message of the kernel tells of.
+pub(super) fn elements(message: NetfilterMessage) -> Vec<Vec<SetElementAttribute>> {
     let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(SetElementMessage {
         attributes,
     })) = message.inner
@@ -199,6 +196,13 @@ fn elements(message: NetfilterMessage) -> Vec<Vec<SetElementAttribute>> {
         _ => None,
     };
     lists.flatten().filter_map(of_list).collect()
+}
+
+/// What is in an attribute.
+pub(super) fn bytes(attribute: &DefaultNla) -> Vec<u8> {
+    let mut bytes = vec![0; attribute.value_len()];
+    attribute.emit_value(&mut bytes);
+    bytes
 }
 
 fn or_none<T>(found: io::Result<Option<T>>) -> io::Result<Option<T>> {

@@ -1,0 +1,478 @@
+//! All tables of the thread's namespace, whoever made them, as values of the model.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+};
+
+use netlink_packet_core::{DefaultNla, NLM_F_DUMP, Nla};
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+    nftables::{
+        Bitwise, ChainAttribute, ChainMessage, Cmp, DataAttribute, ExpressionAttribute,
+        Expressions, Hook as HookAttribute, Immediate, ListAttribute, Lookup, Meta, MetaKey,
+        NfTablesMessage, Operator, Payload, Register, RuleAttribute, RuleMessage, SetAttribute,
+        SetDescription, SetElementAttribute, SetElementFlags, SetElementList, SetElementMessage,
+        SetFlags, SetMessage, TableAttribute, TableMessage, Verdict as Code, VerdictAttribute,
+    },
+};
+
+use super::{NLA_TYPE_MASK, read, request::read_comment};
+use crate::{
+    kernel::nfnetlink::{Socket, is_absent},
+    model::ruleset::{
+        Base, Chain, Comparison, Data, Element, Expression, Family, Field, Header, Hook, Rule,
+        Ruleset, Set, Table, Translation, Verdict,
+    },
+};
+
+// NF_DROP, NF_ACCEPT
+const DROP: u32 = 0;
+const ACCEPT: u32 = 1;
+/// Registers of 16 bytes have the numbers 1 to 4, those of 4 bytes 8 to 23; the first 16 bytes are
+/// the verdict's (`nft_parse_register`).
+const SMALL: u32 = 8;
+
+/// Reads everything. Equivalent to `nft -a list ruleset`.
+pub(super) fn all(socket: &mut Socket) -> io::Result<Ruleset> {
+    let mut ruleset = Ruleset::default();
+    for family in [Family::Inet, Family::Ip, Family::Ip6] {
+        match of_family(socket, family, &mut ruleset) {
+            Err(e) if is_absent(&e) => {}
+            read => read?,
+        }
+    }
+    Ok(ruleset)
+}
+
+fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Result<()> {
+    let get = |message| NetfilterMessage::new(NetfilterHeader::new(number(family), 0, 0), message);
+    let chains = get(NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() }));
+    let chains = socket.dump(&chains, NLM_F_DUMP, |message| match message.inner {
+        NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(m)) => chain(family, m),
+        _ => None,
+    })?;
+    if chains.is_empty() {
+        return Ok(());
+    }
+    let tables = get(NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() }));
+    let tables: HashMap<String, u64> = socket
+        .dump(&tables, NLM_F_DUMP, |message| match message.inner {
+            NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(m)) => handle_of_table(m),
+            _ => None,
+        })?
+        .into_iter()
+        .collect();
+    let rules = get(NfTablesMessage::GetRule(RuleMessage { attributes: Vec::new() }));
+    let mut rules_of: HashMap<(String, String), Vec<Rule>> = HashMap::new();
+    let rules = socket.dump(&rules, NLM_F_DUMP, |message| match message.inner {
+        NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(m)) => rule(m),
+        _ => None,
+    })?;
+    for (place, rule) in rules {
+        rules_of.entry(place).or_default().push(rule);
+    }
+    let first = into.chains.len();
+    into.chains.extend(chains);
+    for chain in &mut into.chains[first..] {
+        let place = (chain.table.name.clone(), chain.name.clone());
+        chain.age.0 = tables.get(&place.0).copied().unwrap_or_default();
+        chain.rules = rules_of.remove(&place).unwrap_or_default();
+    }
+    let used: HashSet<_> = into.chains[first..]
+        .iter()
+        .flat_map(|chain| chain.rules.iter().flat_map(|rule| &rule.expressions))
+        .filter_map(|expression| match expression {
+            Expression::Lookup { set, .. } => Some(set.clone()),
+            _ => None,
+        })
+        .collect();
+    let sets = get(NfTablesMessage::GetSet(SetMessage { attributes: Vec::new() }));
+    let sets = socket.dump(&sets, NLM_F_DUMP, |message| match message.inner {
+        NetfilterMessageInner::NfTables(NfTablesMessage::NewSet(m)) => set(m),
+        _ => None,
+    })?;
+    // Large lists that no rule looks into are left alone.
+    for (table, name, mut set) in sets.into_iter().filter(|(_, name, _)| used.contains(name)) {
+        let attributes =
+            vec![SetElementList::Table(table.clone()), SetElementList::Set(name.clone())];
+        let elements = get(NfTablesMessage::GetSetElement(SetElementMessage { attributes }));
+        let found = socket.dump(&elements, NLM_F_DUMP, |m| Some(read::elements(m)))?;
+        set.elements = found.into_iter().flatten().map(element).collect();
+        into.sets.insert((Table { family, name: table }, name), set);
+    }
+    Ok(())
+}
+
+fn number(family: Family) -> NetfilterProtoFamily {
+    match family {
+        Family::Inet => NetfilterProtoFamily::Inet,
+        Family::Ip => NetfilterProtoFamily::IPv4,
+        Family::Ip6 => NetfilterProtoFamily::IPv6,
+    }
+}
+
+fn handle_of_table(message: TableMessage) -> Option<(String, u64)> {
+    let (mut name, mut handle) = (None, None);
+    for attribute in message.attributes {
+        match attribute {
+            TableAttribute::Name(text) => name = Some(text),
+            TableAttribute::Handle(number) => handle = Some(number),
+            _ => {}
+        }
+    }
+    Some((name?, handle?))
+}
+
+fn chain(family: Family, message: ChainMessage) -> Option<Chain> {
+    let (mut table, mut name, mut hook, mut priority) = (None, None, None, 0);
+    let (mut translates, mut drops, mut handle) = (false, false, 0);
+    for attribute in message.attributes {
+        match attribute {
+            ChainAttribute::Table(text) => table = Some(text),
+            ChainAttribute::Name(text) => name = Some(text),
+            ChainAttribute::Handle(number) => handle = number,
+            ChainAttribute::Type(kind) => translates = kind == "nat",
+            ChainAttribute::Policy(policy) => drops = policy == DROP,
+            ChainAttribute::Hook(attributes) => {
+                for attribute in attributes {
+                    match attribute {
+                        HookAttribute::Number(number) => hook = Hook::of_number(number.into()),
+                        HookAttribute::Priority(number) => priority = number.cast_signed(),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let base = hook.map(|hook| Base { hook, priority, translates, drops });
+    let table = Table { family, name: table? };
+    Some(Chain { table, name: name?, age: (0, handle), base, rules: Vec::new() })
+}
+
+/// A rule, with its table and chain.
+fn rule(message: RuleMessage) -> Option<((String, String), Rule)> {
+    let (mut table, mut chain, mut handle, mut comment) = (None, None, None, None);
+    let mut expressions = Vec::new();
+    for attribute in message.attributes {
+        match attribute {
+            RuleAttribute::Table(text) => table = Some(text),
+            RuleAttribute::Chain(text) => chain = Some(text),
+            RuleAttribute::Handle(number) => handle = Some(number),
+            RuleAttribute::UserData(bytes) => comment = read_comment(&bytes),
+            RuleAttribute::Expressions(list) => {
+                expressions.extend(list.into_iter().filter_map(one));
+            }
+            _ => {}
+        }
+    }
+    let of_xtables = expressions.iter().find_map(|expression| match expression {
+        Expression::XtMatch(name, _, info) if name == "comment" => {
+            let text = info.split(|byte| *byte == 0).next()?;
+            Some(String::from_utf8_lossy(text).into_owned())
+        }
+        _ => None,
+    });
+    let comment = comment.or(of_xtables);
+    Some(((table?, chain?), Rule { handle: handle?, expressions, comment }))
+}
+
+fn one(element: ListAttribute<ExpressionAttribute>) -> Option<Expression> {
+    let ListAttribute::Element(attributes) = element else { return None };
+    let mut name = String::new();
+    for attribute in attributes {
+        match attribute {
+            ExpressionAttribute::Name(text) => name = text,
+            ExpressionAttribute::Data(data) => {
+                return Some(expression(data).unwrap_or(Expression::Unknown(name)));
+            }
+            _ => {}
+        }
+    }
+    Some(without_parameters(name))
+}
+
+/// An expression that has none, or whose parameters do not matter here.
+fn without_parameters(name: String) -> Expression {
+    match name.as_str() {
+        "counter" | "log" | "last" | "objref" | "flow_offload" | "ct_set" => {
+            Expression::Aside(name)
+        }
+        "notrack" => Expression::NoTrack,
+        "masq" => Expression::Translate(Translation::Masquerade),
+        "reject" => Expression::Decide(Verdict::Reject),
+        _ => Expression::Unknown(name),
+    }
+}
+
+fn expression(data: Expressions) -> Option<Expression> {
+    match data {
+        Expressions::Meta(attributes) => meta(attributes),
+        Expressions::Payload(attributes) => payload(attributes),
+        Expressions::Cmp(attributes) => compare(attributes),
+        Expressions::Bitwise(attributes) => bitwise(attributes),
+        Expressions::Immediate(attributes) => immediate(attributes),
+        Expressions::Lookup(attributes) => lookup(attributes),
+        Expressions::Other { expression_type, attributes } => other(expression_type, &attributes),
+        _ => None,
+    }
+}
+
+fn meta(attributes: Vec<Meta>) -> Option<Expression> {
+    let (mut key, mut to, mut from) = (None, None, None);
+    for attribute in attributes {
+        match attribute {
+            Meta::Key(found) => key = Some(found),
+            Meta::DestinationRegister(register) => to = Some(at(register)),
+            Meta::SourceRegister(register) => from = Some(at(register)),
+            _ => {}
+        }
+    }
+    let key = key?;
+    if let Some(from) = from {
+        return Some(match key {
+            MetaKey::Mark => Expression::SetMark(from),
+            _ => Expression::Aside("meta set".to_owned()),
+        });
+    }
+    let field = match key {
+        MetaKey::Iifname => Field::InName,
+        MetaKey::Oifname => Field::OutName,
+        MetaKey::Iif => Field::InIndex,
+        MetaKey::Oif => Field::OutIndex,
+        MetaKey::Nfproto => Field::Version,
+        MetaKey::L4Proto => Field::Protocol,
+        MetaKey::Mark => Field::Mark,
+        other => Field::Unknown(format!("meta {other:?}").to_lowercase()),
+    };
+    Some(Expression::Load(field, to?))
+}
+
+fn payload(attributes: Vec<Payload>) -> Option<Expression> {
+    let (mut base, mut offset, mut length, mut to) = (None, None, None, None);
+    for attribute in attributes {
+        match attribute {
+            Payload::Base(number) => base = Some(number),
+            Payload::Offset(number) => offset = usize::try_from(number).ok(),
+            Payload::Len(number) => length = usize::try_from(number).ok(),
+            Payload::DestinationRegister(register) => to = Some(at(register)),
+            _ => {}
+        }
+    }
+    let (offset, length) = (offset?, length?);
+    // NFT_PAYLOAD_*_HEADER
+    let field = match base? {
+        0 => Field::Header(Header::Link, offset, length),
+        1 => Field::Header(Header::Network, offset, length),
+        2 => Field::Header(Header::Transport, offset, length),
+        _ => Field::Unknown("payload".to_owned()),
+    };
+    Some(Expression::Load(field, to?))
+}
+
+fn compare(attributes: Vec<Cmp>) -> Option<Expression> {
+    let (mut from, mut how, mut bytes) = (None, None, None);
+    for attribute in attributes {
+        match attribute {
+            Cmp::SourceRegister(register) => from = Some(at(register)),
+            Cmp::Op(operator) => {
+                how = Some(match operator {
+                    Operator::Equal => Comparison::Equal,
+                    Operator::NotEqual => Comparison::NotEqual,
+                    Operator::LessThan => Comparison::Less,
+                    Operator::LessThanEqual => Comparison::LessOrEqual,
+                    Operator::GreaterThan => Comparison::Greater,
+                    Operator::GreatherThanEqual => Comparison::GreaterOrEqual,
+                    _ => return None,
+                });
+            }
+            Cmp::Data(DataAttribute::Value(value)) => bytes = Some(value),
+            _ => {}
+        }
+    }
+    Some(Expression::Compare(from?, how?, bytes?))
+}
+
+fn bitwise(attributes: Vec<Bitwise>) -> Option<Expression> {
+    let (mut from, mut to, mut kept, mut turned) = (None, None, None, None);
+    for attribute in attributes {
+        match attribute {
+            Bitwise::SourceRegister(register) => from = Some(at(register)),
+            Bitwise::DestinationRegister(register) => to = Some(at(register)),
+            Bitwise::Mask(DataAttribute::Value(value)) => kept = Some(value),
+            Bitwise::Xor(DataAttribute::Value(value)) => turned = Some(value),
+            // Anything but the mask and the turn is a shift.
+            Bitwise::Op(operation) if operation != 0 => return None,
+            _ => {}
+        }
+    }
+    Some(Expression::Bitwise { source: from?, destination: to?, mask: kept?, xor: turned? })
+}
+
+fn immediate(attributes: Vec<Immediate>) -> Option<Expression> {
+    let (mut to, mut data) = (None, None);
+    for attribute in attributes {
+        match attribute {
+            Immediate::DestinationRegister(register) => to = Some(register),
+            Immediate::Data(found) => data = Some(found),
+            _ => {}
+        }
+    }
+    match data? {
+        DataAttribute::Verdict(attributes) => verdict(&attributes).map(Expression::Decide),
+        DataAttribute::Value(bytes) => Some(Expression::Immediate(bytes, at(to?))),
+        _ => None,
+    }
+}
+
+fn verdict(attributes: &[VerdictAttribute]) -> Option<Verdict> {
+    let chain = attributes.iter().find_map(|attribute| match attribute {
+        VerdictAttribute::Chain(chain) => Some(chain.clone()),
+        _ => None,
+    });
+    let code = attributes.iter().find_map(|attribute| match attribute {
+        VerdictAttribute::Code(code) => Some(*code),
+        _ => None,
+    });
+    match code? {
+        Code::Continue | Code::Break => Some(Verdict::Continue),
+        Code::Jump => chain.map(Verdict::Jump),
+        Code::Goto => chain.map(Verdict::Goto),
+        Code::Return => Some(Verdict::Return),
+        Code::Other(DROP) => Some(Verdict::Drop),
+        Code::Other(ACCEPT) => Some(Verdict::Accept),
+        _ => None,
+    }
+}
+
+fn lookup(attributes: Vec<Lookup>) -> Option<Expression> {
+    let (mut set, mut from, mut to, mut not, mut decides) = (None, None, None, false, false);
+    for attribute in attributes {
+        match attribute {
+            Lookup::Set(name) => set = Some(name),
+            Lookup::SourceRegister(register) => from = Some(at(register)),
+            Lookup::DestinationRegister(Register::Verdict) => decides = true,
+            Lookup::DestinationRegister(register) => to = Some(at(register)),
+            // NFT_LOOKUP_F_INV
+            Lookup::Flags(flags) => not = flags & 1 != 0,
+            _ => {}
+        }
+    }
+    Some(Expression::Lookup { set: set?, register: from?, destination: to, not, decides })
+}
+
+/// Expressions that the crate has no names for: their attributes are numbers.
+fn other(name: String, attributes: &[DefaultNla]) -> Option<Expression> {
+    let bytes = |kind: u16| {
+        attributes.iter().find(|nla| nla.kind() & NLA_TYPE_MASK == kind).map(read::bytes)
+    };
+    let number = |kind| Some(u32::from_be_bytes(bytes(kind)?.try_into().ok()?));
+    let register = |kind| number(kind).map(|number| at(number.into()));
+    match name.as_str() {
+        // NFTA_CT_DREG, KEY, SREG
+        "ct" if number(4).is_some() => Some(Expression::Aside("ct set".to_owned())),
+        "ct" => {
+            let field = match (number(2)?, number(3)) {
+                (0, None) => Field::State,
+                (1, None) => Field::Direction,
+                (2, None) => Field::Status,
+                (3, None) => Field::ConnectionMark,
+                (key, _) => Field::Unknown(format!("ct {key}")),
+            };
+            Some(Expression::Load(field, register(1)?))
+        }
+        // NFTA_FIB_DREG, RESULT, FLAGS: of the source 1, of the destination 2
+        "fib" => {
+            let field = match (number(2)?, number(3)?) {
+                (3, 1) => Field::SourceType,
+                (3, 2) => Field::DestinationType,
+                _ => Field::Unknown("fib".to_owned()),
+            };
+            Some(Expression::Load(field, register(1)?))
+        }
+        // NFTA_NAT_TYPE, REG_ADDR_MIN, REG_PROTO_MIN
+        "nat" => {
+            let (address, port) = (register(3), register(5));
+            Some(Expression::Translate(match number(1)? {
+                0 => Translation::Source { address, port },
+                _ => Translation::Destination { address, port },
+            }))
+        }
+        "redir" => Some(Expression::Translate(Translation::Redirect { port: register(1) })),
+        // NFTA_RANGE_SREG, OP, FROM_DATA, TO_DATA; each datum is nested
+        "range" => {
+            let inner = |kind| bytes(kind).and_then(|b| b.get(4..).map(<[u8]>::to_vec));
+            let (from, to) = (inner(3)?, inner(4)?);
+            Some(Expression::Range { register: register(1)?, not: number(2)? == 1, from, to })
+        }
+        // NFTA_MATCH_NAME, REV, INFO, and the same of a target
+        "match" | "target" => {
+            let (text, revision, info) = (bytes(1)?, number(2)?, bytes(3)?);
+            let text = String::from_utf8(text).ok()?.trim_end_matches('\0').to_owned();
+            Some(match name.as_str() {
+                "match" => Expression::XtMatch(text, revision, info),
+                _ => Expression::XtTarget(text, revision, info),
+            })
+        }
+        _ => Some(without_parameters(name)),
+    }
+}
+
+fn at(register: Register) -> usize {
+    let number = u32::from(register);
+    let byte = if number >= SMALL { (number - SMALL) * 4 + 16 } else { number * 16 };
+    usize::try_from(byte).unwrap_or(usize::MAX)
+}
+
+/// A set without its elements, with its table and name.
+fn set(message: SetMessage) -> Option<(String, String, Set)> {
+    let (mut table, mut name, mut set) = (None, None, Set::default());
+    for attribute in message.attributes {
+        match attribute {
+            SetAttribute::Table(text) => table = Some(text),
+            SetAttribute::Name(text) => name = Some(text),
+            SetAttribute::Flags(flags) => {
+                set.interval = flags.contains(SetFlags::Interval);
+                set.anonymous = flags.contains(SetFlags::Anonymous);
+            }
+            SetAttribute::Description(parts) => {
+                for part in parts {
+                    if let SetDescription::Concat(fields) = part {
+                        set.fields = fields.iter().filter_map(field_length).collect();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some((table?, name?, set))
+}
+
+/// `NFTA_LIST_ELEM` with a `NFTA_SET_FIELD_LEN` in it.
+fn field_length(nla: &DefaultNla) -> Option<usize> {
+    let bytes = read::bytes(nla);
+    let length = u32::from_be_bytes(bytes.get(4..8)?.try_into().ok()?);
+    usize::try_from(length).ok()
+}
+
+fn element(attributes: Vec<SetElementAttribute>) -> Element {
+    let mut element = Element { key: None, key_end: None, ends: false, data: Data::None };
+    for attribute in attributes {
+        match attribute {
+            SetElementAttribute::Key(DataAttribute::Value(bytes)) => element.key = Some(bytes),
+            SetElementAttribute::KeyEnd(ends) => element.key_end = ends.first().map(read::bytes),
+            SetElementAttribute::Flags(flags) => {
+                element.ends = flags.contains(SetElementFlags::IntervalEnd);
+            }
+            SetElementAttribute::Data(DataAttribute::Value(bytes)) => {
+                element.data = Data::Value(bytes);
+            }
+            SetElementAttribute::Data(DataAttribute::Verdict(attributes)) => {
+                element.data = verdict(&attributes).map_or(Data::None, Data::Verdict);
+            }
+            _ => {}
+        }
+    }
+    element
+}

@@ -1,0 +1,254 @@
+//! Follows packets through all rules of a namespace: the kernel tells of each rule that a packet
+//! with the mark for it meets (`nft monitor trace`). Which packets are marked, a table of our own
+//! says. It belongs to a socket, and is gone with it however we end (`NFT_TABLE_F_OWNER`).
+
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+};
+
+use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Nla};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_netfilter::{
+    NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+    nftables::{
+        ChainAttribute, ChainMessage, Expressions, Hook as HookAttribute, HookNumber,
+        InetHookNumber, Meta, MetaKey, NfTablesMessage, Operator, RuleAttribute, RuleMessage,
+        TableAttribute, TableFlags, TableMessage,
+    },
+};
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+    },
+};
+
+use super::{
+    NLA_TYPE_MASK, commit,
+    expression::{
+        FIRST, NETWORK_HEADER, TRANSPORT_HEADER, compare, immediate_value, meta, payload,
+    },
+    read,
+    request::inet,
+};
+use crate::{
+    kernel::nfnetlink::Socket,
+    model::ruleset::{Family, Hook, Packet, Table},
+};
+
+/// Its table.
+const TABLE: &str = "netcord-trace";
+/// Before everything else, also before fragments are put together (`NF_IP_PRI_CONNTRACK_DEFRAG`).
+const FIRST_OF_ALL: i32 = -450;
+/// `1 << (NFNLGRP_NFTRACE - 1)`
+const TRACES: u32 = 1 << 8;
+/// A trace has no more than the headers of its packet in it.
+const BUFFER: usize = 1 << 14;
+
+// NFTA_TRACE_*
+const TRACE_TABLE: u16 = 1;
+const TRACE_CHAIN: u16 = 2;
+const TRACE_HANDLE: u16 = 3;
+const TRACE_TYPE: u16 = 4;
+const TRACE_VERDICT: u16 = 5;
+const TRACE_POLICY: u16 = 16;
+// NFT_TRACETYPE_*
+const BY_POLICY: u32 = 1;
+const BY_RULE: u32 = 3;
+
+/// What the kernel tells of a packet that is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It comes to the rules of a point.
+    Comes(Hook),
+    /// It has passed all of them.
+    Passed(Hook),
+    /// A rule, or a policy, is for it.
+    Meets {
+        /// In which table.
+        table: Table,
+        /// In which chain.
+        chain: String,
+        /// Which rule; `None`: the policy.
+        handle: Option<u64>,
+        /// It is dropped there.
+        drops: bool,
+    },
+}
+
+/// Follows one flow in one namespace for as long as it lives.
+#[derive(Debug)]
+pub struct Follower {
+    events: OwnedFd,
+    _owner: Socket,
+}
+
+impl Follower {
+    /// Begins, in the thread's namespace.
+    pub(super) fn begin(packet: &Packet) -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let protocol = SockProtocol::NetlinkNetFilter;
+        let events = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
+        bind(events.as_raw_fd(), &NetlinkAddr::new(0, TRACES))?;
+        let mut owner = Socket::open()?;
+        let failures = commit(&mut owner, requests(packet))?;
+        match failures.into_values().next() {
+            Some(errno) => Err(errno.into()),
+            None => Ok(Self { events, _owner: owner }),
+        }
+    }
+
+    /// What was told since the last time.
+    pub fn events(&self) -> io::Result<Vec<Event>> {
+        let mut buffer = vec![0; BUFFER];
+        let mut events = Vec::new();
+        loop {
+            match recv(self.events.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Ok(length) => events.extend(parse(&buffer[..length])),
+                Err(Errno::EAGAIN) => return Ok(events),
+                // More than there was room for was told: the rest is as good.
+                Err(Errno::EINTR | Errno::ENOBUFS) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Follower {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
+    }
+}
+
+const HOOKS: [(Hook, InetHookNumber, &str); 5] = [
+    (Hook::Prerouting, InetHookNumber::PreRouting, "prerouting"),
+    (Hook::Input, InetHookNumber::LocalIn, "input"),
+    (Hook::Forward, InetHookNumber::Forward, "forward"),
+    (Hook::Output, InetHookNumber::LocalOut, "output"),
+    (Hook::Postrouting, InetHookNumber::PostRouting, "postrouting"),
+];
+
+fn requests(packet: &Packet) -> Vec<(NetfilterMessage, u16)> {
+    let table = TableMessage {
+        attributes: vec![
+            TableAttribute::Name(TABLE.to_owned()),
+            TableAttribute::Flags(TableFlags::Owner),
+        ],
+    };
+    let make = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
+    let mut all = vec![(inet(NfTablesMessage::NewTable(table)), make)];
+    for (hook, number, name) in HOOKS {
+        all.push((chain(format!("passed-{name}"), number, i32::MAX), make));
+        if matches!(hook, Hook::Prerouting | Hook::Output) {
+            all.push((chain(format!("comes-{name}"), number, FIRST_OF_ALL), make));
+            let rule = RuleMessage {
+                attributes: vec![
+                    RuleAttribute::Table(TABLE.to_owned()),
+                    RuleAttribute::Chain(format!("comes-{name}")),
+                    RuleAttribute::Expressions(flow(packet).into_iter().map(Into::into).collect()),
+                ],
+            };
+            let flags = NLM_F_CREATE | NLM_F_APPEND | NLM_F_ACK;
+            all.push((inet(NfTablesMessage::NewRule(rule)), flags));
+        }
+    }
+    all
+}
+
+fn chain(name: String, hook: InetHookNumber, priority: i32) -> NetfilterMessage {
+    inet(NfTablesMessage::NewChain(ChainMessage {
+        attributes: vec![
+            ChainAttribute::Table(TABLE.to_owned()),
+            ChainAttribute::Name(name),
+            ChainAttribute::Hook(vec![
+                HookAttribute::Number(HookNumber::Inet(hook)),
+                HookAttribute::Priority(priority.cast_unsigned()),
+            ]),
+            ChainAttribute::Type("filter".to_owned()),
+        ],
+    }))
+}
+
+/// `ip saddr .. ip daddr .. meta l4proto .. th dport .. meta nftrace set 1`
+fn flow(packet: &Packet) -> Vec<Expressions> {
+    let (version, from, length) = match packet.source {
+        IpAddr::V4(_) => (2, 12, 4),
+        IpAddr::V6(_) => (10, 8, 16),
+    };
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let is = |bytes| compare(Operator::Equal, bytes);
+    let mut all = vec![
+        meta(MetaKey::Nfproto, FIRST),
+        is(vec![version]),
+        payload(NETWORK_HEADER, from, length, FIRST),
+        is(octets(packet.source)),
+        payload(NETWORK_HEADER, from + length, length, FIRST),
+        is(octets(packet.destination)),
+        meta(MetaKey::L4Proto, FIRST),
+        is(vec![packet.protocol]),
+    ];
+    match packet.protocol {
+        // Echo requests, not what answers them.
+        1 => all.extend([payload(TRANSPORT_HEADER, 0, 1, FIRST), is(vec![8])]),
+        58 => all.extend([payload(TRANSPORT_HEADER, 0, 1, FIRST), is(vec![128])]),
+        _ => {
+            let port = packet.port.to_be_bytes().to_vec();
+            all.extend([payload(TRANSPORT_HEADER, 2, 2, FIRST), is(port)]);
+        }
+    }
+    all.push(immediate_value(FIRST, vec![1]));
+    all.push(Expressions::Meta(vec![
+        Meta::Key(MetaKey::NftraceBit),
+        Meta::SourceRegister(FIRST.into()),
+    ]));
+    all
+}
+
+fn parse(datagram: &[u8]) -> Option<Event> {
+    let message = NetlinkMessage::<NetfilterMessage>::deserialize(datagram).ok()?;
+    let NetlinkPayload::InnerMessage(message) = message.payload else { return None };
+    let family = match message.header.family {
+        NetfilterProtoFamily::Inet => Family::Inet,
+        NetfilterProtoFamily::IPv4 => Family::Ip,
+        NetfilterProtoFamily::IPv6 => Family::Ip6,
+        _ => return None,
+    };
+    let NetfilterMessageInner::NfTables(NfTablesMessage::Trace(attributes)) = message.inner else {
+        return None;
+    };
+    let bytes = |kind: u16| find(&attributes, kind);
+    let text = |kind| Some(String::from_utf8(bytes(kind)?).ok()?.trim_end_matches('\0').to_owned());
+    let number = |kind| Some(u32::from_be_bytes(bytes(kind)?.try_into().ok()?));
+    let (table, chain) = (text(TRACE_TABLE)?, text(TRACE_CHAIN)?);
+    let kind = number(TRACE_TYPE)?;
+    let handle = bytes(TRACE_HANDLE).and_then(|b| Some(u64::from_be_bytes(b.try_into().ok()?)));
+    // Of a rule without a handle no more is told than that a chain begins.
+    if kind == BY_RULE && handle.is_none() {
+        return None;
+    }
+    if table == TABLE {
+        let (what, name) = chain.split_once('-')?;
+        let hook = HOOKS.iter().find(|(_, _, hook)| *hook == name)?.0;
+        return match (what, kind) {
+            ("passed", BY_POLICY) => Some(Event::Passed(hook)),
+            ("comes", BY_RULE) => Some(Event::Comes(hook)),
+            _ => None,
+        };
+    }
+    let drops = match kind {
+        BY_POLICY => number(TRACE_POLICY) == Some(0),
+        // NFTA_VERDICT_CODE is the first of what is nested: 4 bytes behind its header.
+        BY_RULE => bytes(TRACE_VERDICT)?.get(4..8) == Some(&[0; 4]),
+        _ => return None,
+    };
+    Some(Event::Meets { table: Table { family, name: table }, chain, handle, drops })
+}
+
+fn find(attributes: &[DefaultNla], kind: u16) -> Option<Vec<u8>> {
+    attributes.iter().find(|nla| nla.kind() & NLA_TYPE_MASK == kind).map(read::bytes)
+}

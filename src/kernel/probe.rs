@@ -1,0 +1,155 @@
+//! The first packet of a flow, sent from an ordinary socket, and what comes back.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect,
+        getsockopt, recv, send, socket, sockopt,
+    },
+};
+
+use crate::{error::Error, model::ruleset::Packet};
+
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+
+/// A packet that was sent.
+#[derive(Debug)]
+pub struct Probe {
+    socket: OwnedFd,
+    protocol: u8,
+    /// What sending came to, if that was the end of it.
+    failed: Option<Errno>,
+}
+
+/// What came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing yet.
+    None,
+    /// Somebody takes it.
+    Taken,
+    /// Nobody listens.
+    Refused,
+    /// It cannot get there.
+    Failed(Errno),
+}
+
+impl Probe {
+    /// Sends it in the thread's namespace.
+    pub(super) fn send(packet: &Packet) -> Result<Self> {
+        let family = match packet.destination {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
+        let (kind, number) = match packet.protocol {
+            TCP => (SockType::Stream, SockProtocol::Tcp),
+            UDP => (SockType::Datagram, SockProtocol::Udp),
+            ICMP => (SockType::Raw, SockProtocol::Icmp),
+            ICMPV6 => (SockType::Raw, SockProtocol::IcmpV6),
+            _ => {
+                return Err(Error::usage("only TCP, UDP and ICMP echoes can be sent")
+                    .hint("let another program send it, and wait for it: `--wait`")
+                    .into());
+            }
+        };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(family, kind, flags, number)
+            .map_err(io::Error::from)
+            .context("cannot open a socket to send the packet")?;
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(packet.source, 0)))
+            .map_err(io::Error::from)
+            .with_context(|| format!("cannot send from {}", packet.source))?;
+        let to = SockaddrStorage::from(SocketAddr::new(packet.destination, packet.port));
+        let sent = connect(socket.as_raw_fd(), &to).and_then(|()| {
+            let message = match packet.protocol {
+                TCP => return Ok(0),
+                UDP => Vec::new(),
+                protocol => echo(protocol),
+            };
+            send(socket.as_raw_fd(), &message, MsgFlags::empty())
+        });
+        let failed = match sent {
+            Ok(_) | Err(Errno::EINPROGRESS) => None,
+            // A rule's drop of what this host sends is told as if there were no right to.
+            Err(errno) => Some(errno),
+        };
+        Ok(Self { socket, protocol: packet.protocol, failed })
+    }
+
+    /// What has come back by now.
+    pub fn answer(&self) -> Result<Answer> {
+        if let Some(errno) = self.failed {
+            return Ok(of_errno(errno));
+        }
+        let error = getsockopt(&self.socket, sockopt::SocketError).map_err(io::Error::from)?;
+        if error != 0 {
+            return Ok(of_errno(Errno::from_raw(error)));
+        }
+        if self.protocol == TCP {
+            let is_there =
+                nix::sys::socket::getpeername::<SockaddrStorage>(self.socket.as_raw_fd());
+            return Ok(if is_there.is_ok() { Answer::Taken } else { Answer::None });
+        }
+        let mut buffer = [0; 256];
+        loop {
+            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Ok(length) if self.is_answer(&buffer[..length]) => return Ok(Answer::Taken),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(Answer::None),
+                Err(errno) => return Ok(of_errno(errno)),
+            }
+        }
+    }
+
+    /// Of a raw socket all ICMP of the other side is heard; IPv4's with its header.
+    fn is_answer(&self, bytes: &[u8]) -> bool {
+        let message = match self.protocol {
+            ICMP => bytes.get(usize::from(bytes.first().map_or(0, |b| b & 0xf)) * 4..),
+            ICMPV6 => Some(bytes),
+            _ => return true,
+        };
+        let kind = if self.protocol == ICMP { 0 } else { 129 };
+        message.is_some_and(|m| m.first() == Some(&kind) && m.get(4..6) == Some(&own_number()[..]))
+    }
+}
+
+impl AsFd for Probe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn of_errno(errno: Errno) -> Answer {
+    match errno {
+        Errno::ECONNREFUSED => Answer::Refused,
+        errno => Answer::Failed(errno),
+    }
+}
+
+/// By which our echoes are told from others'.
+fn own_number() -> [u8; 2] {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    [high, low]
+}
+
+/// An echo request (RFC 792, RFC 4443). Of IPv6's the kernel makes the checksum.
+fn echo(protocol: u8) -> Vec<u8> {
+    let kind = if protocol == ICMP { 8 } else { 128 };
+    let [high, low] = own_number();
+    let mut message = vec![kind, 0, 0, 0, high, low, 0, 1];
+    if protocol == ICMP {
+        let sum = super::wire::checksum(&message);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+    message
+}

@@ -1,0 +1,289 @@
+//! The way of a real packet: the kernel tells of each rule that it meets, in each namespace that it
+//! is expected to come into.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio::time::sleep;
+
+use super::{
+    verdict_of_rule,
+    walk::{Walked, stage},
+    world::World,
+};
+use crate::{
+    cli,
+    error::{Error, Kind},
+    kernel::{Event, Follower, probe::Answer},
+    model::{
+        ruleset::{Hook, Met, Ruleset},
+        way::{Hop, Outcome, Stage, Verdict, Way},
+    },
+};
+
+/// How often is looked whether something has happened.
+const INTERVAL: Duration = Duration::from_millis(5);
+/// How long it is waited for what should not happen any more.
+const GRACE: Duration = Duration::from_millis(300);
+/// How long an answer may take, in seconds.
+const PATIENCE: u64 = 3;
+/// How long somebody else's packet may take, in seconds.
+const WAIT: u64 = 60;
+
+const UDP: u8 = 17;
+
+/// What was seen of the packet at one point of the rules.
+struct Seen {
+    place: usize,
+    hook: Hook,
+    rules: Vec<Met>,
+    /// It came out again.
+    passed: bool,
+    /// The last rule dropped it.
+    dropped: bool,
+}
+
+/// Sends the packet, or waits for it, and tells its way.
+pub(super) async fn follow(world: &World, walked: &Walked, args: &cli::Trace) -> Result<Way> {
+    let mut listening: Vec<(usize, Follower, Vec<Event>)> = Vec::new();
+    for (place, packet) in &walked.entries {
+        if !listening.iter().any(|(there, ..)| there == place) {
+            let follower = world.places[*place].netns.follow(packet)?;
+            listening.push((*place, follower, Vec::new()));
+        }
+    }
+    let patience = args.timeout.unwrap_or(if args.wait { WAIT } else { PATIENCE });
+    let until = Instant::now() + Duration::from_secs(patience);
+    let first = walked.entries.first();
+    let (probe, protocol) = match first {
+        Some((place, packet)) if !args.wait => {
+            if walked.comes_in {
+                return Err(Error::usage(format!(
+                    "nothing can be sent from {}: it is not here",
+                    args.from
+                ))
+                .hint("wait for a packet of theirs: `--wait`")
+                .into());
+            }
+            (Some(world.places[*place].netns.probe(packet)?), packet.protocol)
+        }
+        Some((_, packet)) => (None, packet.protocol),
+        // Without a route there is nothing to follow.
+        None => return Ok(walked.way.clone()),
+    };
+    let mut answer = Answer::None;
+    let mut quiet_since: Option<Instant> = None;
+    let seen = loop {
+        if let Some(probe) = &probe
+            && answer == Answer::None
+        {
+            answer = probe.answer()?;
+        }
+        for (_, follower, events) in &mut listening {
+            events.extend(follower.events()?);
+        }
+        let seen = seen(world, walked, &listening);
+        let is_dropped = seen.iter().any(|seen| seen.dropped);
+        if is_dropped || answer != Answer::None || Instant::now() >= until {
+            break seen;
+        }
+        // What has come as far as it was expected to is given a moment to come further.
+        let is_there = passed(&seen).eq(walked.passed.iter().copied());
+        let waits_for_answer = walked.way.verdict.outcome != Outcome::Dies
+            && walked.way.verdict.outcome != Outcome::Leaves
+            && probe.is_some()
+            && protocol != UDP;
+        if is_there && !waits_for_answer {
+            let since = *quiet_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= GRACE && !seen.is_empty() {
+                break seen;
+            }
+        } else {
+            quiet_since = None;
+        }
+        sleep(INTERVAL).await;
+    };
+    if seen.is_empty() && args.wait {
+        return Err(Error::new(
+            Kind::Timeout,
+            format!("no such packet came in {patience} seconds"),
+        )
+        .into());
+    }
+    Ok(told(world, walked, &seen, answer, probe.is_some()))
+}
+
+/// The points that it came out of.
+fn passed(seen: &[Seen]) -> impl Iterator<Item = (usize, Hook)> + '_ {
+    seen.iter().filter(|seen| seen.passed).map(|seen| (seen.place, seen.hook))
+}
+
+/// What was told of the first packet, point by point, in the order of its way.
+fn seen(world: &World, walked: &Walked, followed: &[(usize, Follower, Vec<Event>)]) -> Vec<Seen> {
+    let mut all: Vec<Seen> = Vec::new();
+    for (place, _, events) in followed {
+        let ruleset = &world.places[*place].ruleset;
+        let mut here: Vec<Seen> = Vec::new();
+        let mut came: Vec<Hook> = Vec::new();
+        for event in events {
+            let hook = match event {
+                Event::Comes(hook) if came.contains(hook) => break,
+                Event::Comes(hook) => {
+                    came.push(*hook);
+                    *hook
+                }
+                Event::Passed(hook) => *hook,
+                Event::Meets { table, chain, .. } => {
+                    let base = ruleset.chain(table, chain).and_then(|chain| chain.base);
+                    let last = here.last().map(|seen| seen.hook);
+                    let Some(hook) = base.map(|base| base.hook).or(last) else { continue };
+                    hook
+                }
+            };
+            let is_new = here.last().is_none_or(|last| last.hook != hook || last.passed);
+            if is_new {
+                let place = *place;
+                here.push(Seen { place, hook, rules: Vec::new(), passed: false, dropped: false });
+            }
+            let Some(last) = here.last_mut() else { continue };
+            match event {
+                Event::Comes(_) => {}
+                Event::Passed(_) => last.passed = true,
+                Event::Meets { drops, .. } => {
+                    last.rules.extend(met(ruleset, event));
+                    last.dropped |= drops;
+                }
+            }
+        }
+        all.extend(here);
+    }
+    // A point that was met twice in one place is in the order of the places already.
+    let order = |place: usize| walked.entries.iter().position(|(entry, _)| *entry == place);
+    all.sort_by_key(|seen| order(seen.place));
+    all
+}
+
+/// The rule of an event; a policy that lets it pass is none.
+fn met(ruleset: &Ruleset, event: &Event) -> Option<Met> {
+    let Event::Meets { table, chain, handle, drops } = event else { return None };
+    let found = ruleset.chain(table, chain);
+    let rule = handle.and_then(|handle| found?.rules.iter().find(|rule| rule.handle == handle));
+    if handle.is_none() && !drops {
+        return None;
+    }
+    let text = match (rule, handle) {
+        (Some(rule), _) => found.map(|chain| chain.text(rule, ruleset)).unwrap_or_default(),
+        (None, Some(handle)) => format!("handle {handle}"),
+        (None, None) => "policy drop".to_owned(),
+    };
+    let effect = if *drops { "drop" } else { "" };
+    Some(Met {
+        table: table.clone(),
+        chain: chain.clone(),
+        handle: *handle,
+        rule: text,
+        comment: rule.and_then(|rule| rule.comment.clone()),
+        effect: effect.to_owned(),
+        certain: true,
+    })
+}
+
+/// The way as it was seen: what rules do is the kernel's word, what is between them is as it was
+/// worked out.
+fn told(world: &World, walked: &Walked, seen: &[Seen], answer: Answer, sent: bool) -> Way {
+    let name = |place: usize| world.places[place].name.clone();
+    let expected = &walked.way.verdict;
+    let as_expected = passed(seen).eq(walked.passed.iter().copied());
+    let verdict = match seen.iter().find(|seen| seen.dropped) {
+        Some(at) => {
+            let verdict =
+                verdict_of_rule(&name(at.place), stage(at.hook), at.rules.last().cloned());
+            let same = |met: &Met| {
+                let rule = verdict.rule.as_ref();
+                rule.is_some_and(|r| {
+                    (&r.table, &r.chain, r.handle) == (&met.table, &met.chain, met.handle)
+                })
+            };
+            if expected.rule.as_ref().is_some_and(same) { expected.clone() } else { verdict }
+        }
+        None => match (answer, expected.outcome) {
+            (Answer::Taken, Outcome::Arrives | Outcome::Leaves)
+            | (Answer::Refused, Outcome::Refused) => expected.clone(),
+            (Answer::Taken, _) => arrived(expected, Outcome::Arrives, "somebody answers"),
+            (Answer::Refused, _) => arrived(expected, Outcome::Refused, "it is refused"),
+            // An answer is not all that can be missing: what was seen decides.
+            (Answer::None | Answer::Failed(_), outcome) if as_expected => {
+                let is_answered = sent && walked.packet.protocol != UDP;
+                match outcome {
+                    Outcome::Arrives if is_answered => {
+                        lost(&name, seen, expected, "it got there, and no answer came back")
+                    }
+                    _ => expected.clone(),
+                }
+            }
+            (Answer::None | Answer::Failed(_), _) => lost(&name, seen, expected, "not seen again"),
+        },
+    };
+    Way { hops: hops(world, walked, seen, as_expected), verdict }
+}
+
+fn arrived(expected: &Verdict, outcome: Outcome, why: &str) -> Verdict {
+    let place = expected.place.clone();
+    let text =
+        format!("{}: {why}", if outcome == Outcome::Arrives { "arrives" } else { "refused" });
+    Verdict { outcome, place, stage: Stage::Socket, rule: None, text }
+}
+
+fn lost(name: &impl Fn(usize) -> String, seen: &[Seen], expected: &Verdict, why: &str) -> Verdict {
+    let last = seen.last();
+    let place = last.map_or(expected.place.clone(), |last| name(last.place));
+    let stage = last.map_or(expected.stage, |last| stage(last.hook));
+    let text = format!("dies after {stage} of {place}: {why}");
+    Verdict { outcome: Outcome::Dies, place, stage, rule: None, text }
+}
+
+/// What was worked out, with the rules that were seen instead of those that were expected, as far
+/// as the packet came.
+fn hops(world: &World, walked: &Walked, seen: &[Seen], as_expected: bool) -> Vec<Hop> {
+    let mut hops = Vec::new();
+    let mut left = seen.iter().peekable();
+    let hop_of = |seen: &Seen, what: &str| Hop {
+        place: world.places[seen.place].name.clone(),
+        stage: stage(seen.hook),
+        what: what.to_owned(),
+        rules: seen.rules.clone(),
+    };
+    let result = |seen: &Seen| if seen.dropped { "dropped" } else { "passes" };
+    let is_of_rules = |hop: &Hop| {
+        [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting]
+            .iter()
+            .any(|hook| stage(*hook) == hop.stage)
+    };
+    for hop in &walked.way.hops {
+        if !is_of_rules(hop) {
+            hops.push(hop.clone());
+            continue;
+        }
+        // Points without a rule say nothing, expected or seen.
+        while left.peek().is_some_and(|s| {
+            let at = (&world.places[s.place].name, stage(s.hook));
+            at != (&hop.place, hop.stage) && s.rules.is_empty() && s.passed
+        }) {
+            left.next();
+        }
+        let Some(at) = left.next() else { break };
+        if (&world.places[at.place].name, stage(at.hook)) != (&hop.place, hop.stage) {
+            hops.push(hop_of(at, result(at)));
+            break;
+        }
+        let is_same = at.dropped == (hop.what == "dropped" || hop.what == "rejected");
+        hops.push(hop_of(at, if is_same { &hop.what } else { result(at) }));
+        if at.dropped || !at.passed {
+            break;
+        }
+    }
+    if !as_expected {
+        hops.extend(left.filter(|s| !s.rules.is_empty()).map(|s| hop_of(s, result(s))));
+    }
+    hops
+}

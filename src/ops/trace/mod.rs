@@ -1,0 +1,190 @@
+//! `trace`: the way of a packet through namespaces, bridges and firewalls.
+//!
+//! - `world`: the namespaces that it can get to
+//! - `walk`: its way, worked out
+//! - `live`: the way of a real one
+
+mod live;
+mod walk;
+mod world;
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+use serde::Serialize;
+
+use self::{
+    walk::{Start, Walked, walk},
+    world::{HOST, World},
+};
+use super::{Host, resolve::resolve};
+use crate::{
+    cli,
+    error::Error,
+    kernel::route::Way as Route,
+    model::{
+        Protocol, Target, is_link_local,
+        ruleset::{Met, Packet},
+        way::{Goal, Outcome, Party, Stage, Verdict, Way},
+    },
+    output::SCHEMA_VERSION,
+    picture,
+};
+
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    schema_version: u32,
+    from: String,
+    to: String,
+    live: bool,
+    #[serde(flatten)]
+    way: &'a Way,
+}
+
+/// Returns the exit code: whether the packet gets there.
+pub(super) async fn run(host: &Host<'_, '_>, args: cli::Trace) -> Result<u8> {
+    let mut world = World::open(&host.kernel, &host.look()?).await?;
+    let (packet, start) = beginning(host, &mut world, &args.from, &args.to).await?;
+    let walked = walk(&mut world, packet, start).await?;
+    for place in places(&walked) {
+        let place = &world.places[place];
+        let legacy = place.netns.legacy_tables()?;
+        if !legacy.is_empty() {
+            let tables = legacy.join(", ");
+            host.output.warn(&format!(
+                "{}: iptables-legacy has rules too ({tables}): they are not followed",
+                place.name
+            ));
+        }
+    }
+    let way = if args.live { live::follow(&world, &walked, &args).await? } else { walked.way };
+    let (from, to) = (args.from.to_string(), args.to.to_string());
+    let shown = Shown { schema_version: SCHEMA_VERSION, from, to, live: args.live, way: &way };
+    match host.output.format {
+        _ if host.output.quiet => {}
+        cli::Format::Json | cli::Format::Jsonl => host.output.result(&shown, &[])?,
+        _ => host.output.styled(&picture::way::draw(&way))?,
+    }
+    Ok(u8::from(!way.verdict.outcome.is_good()))
+}
+
+/// The places that a packet comes into, each once.
+fn places(walked: &Walked) -> Vec<usize> {
+    let mut places: Vec<_> = walked.entries.iter().map(|(place, _)| *place).collect();
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+/// The packet as it is sent, and where.
+async fn beginning(
+    host: &Host<'_, '_>,
+    world: &mut World,
+    from: &Party,
+    to: &Goal,
+) -> Result<(Packet, Start)> {
+    let sender = party(host, world, from).await?;
+    let receiver = party(host, world, &to.party).await?;
+    let own = match sender {
+        Who::Place(place) => world.places[place].addresses.iter().map(|a| a.address).collect(),
+        Who::Address(address) => vec![IpNetwork::from(address)],
+    };
+    let destination = match receiver {
+        Who::Address(address) => address,
+        Who::Place(place) => {
+            let addresses: Vec<_> =
+                world.places[place].addresses.iter().map(|a| a.address).collect();
+            let is_same = matches!(sender, Who::Place(same) if same == place);
+            best(&addresses, &own, is_same).ok_or_else(|| {
+                Error::not_found(format!("`{}` has no address", to.party))
+                    .hint("attach it to a network: `netcord attach NETWORK TARGET`")
+            })?
+        }
+    };
+    let (source, start) = match sender {
+        Who::Place(place) => (unspecified(destination), Start::Socket(place)),
+        Who::Address(address) if address.is_ipv4() != destination.is_ipv4() => {
+            let message = format!("{address} and {destination} are not of the same IP version");
+            return Err(Error::usage(message).into());
+        }
+        Who::Address(address) if world.places[HOST].local.contains(&address) => {
+            (address, Start::Socket(HOST))
+        }
+        Who::Address(address) => match world.places[HOST].netns.way(address, None, None).await? {
+            Route::By { index, .. } => (address, Start::Link(index)),
+            Route::Here { .. } => (address, Start::Socket(HOST)),
+            Route::None(_) => {
+                let message = format!("no link of the host's leads to {address}");
+                return Err(Error::not_found(message).into());
+            }
+        },
+    };
+    let protocol = match to.port {
+        Some((_, Protocol::Tcp)) => 6,
+        Some((_, Protocol::Udp)) => 17,
+        Some((_, Protocol::Sctp)) => 132,
+        None if destination.is_ipv4() => ICMP,
+        None => ICMPV6,
+    };
+    let packet = Packet {
+        source,
+        destination,
+        protocol,
+        source_port: None,
+        port: to.port.map_or(0, |(port, _)| port),
+        mark: 0,
+        destination_translated: false,
+        source_translated: false,
+        untracked: false,
+    };
+    Ok((packet, start))
+}
+
+/// Who a party is.
+#[derive(Clone, Copy)]
+enum Who {
+    Place(usize),
+    Address(IpAddr),
+}
+
+async fn party(host: &Host<'_, '_>, world: &mut World, party: &Party) -> Result<Who> {
+    let target = match party {
+        Party::Address(address) => return Ok(Who::Address(*address)),
+        Party::Target(Target::Host) => return Ok(Who::Place(HOST)),
+        Party::Target(target) => target,
+    };
+    let found = resolve(&host.kernel, &host.output, target, None).await?;
+    world.add(found.name.as_str(), found.netns).await.map(Who::Place)
+}
+
+/// The address that a sender would best use: of a subnet that both are in, else the first one,
+/// IPv4 before IPv6.
+fn best(addresses: &[IpNetwork], sender: &[IpNetwork], is_same: bool) -> Option<IpAddr> {
+    let mut usable: Vec<_> =
+        addresses.iter().filter(|a| !is_link_local(a.ip()) && !a.ip().is_loopback()).collect();
+    usable.sort_by_key(|a| a.is_ipv6());
+    let has_family =
+        |a: &IpNetwork| sender.iter().any(|s| s.is_ipv4() == a.is_ipv4() && !s.ip().is_loopback());
+    let near =
+        usable.iter().find(|a| sender.iter().any(|s| !s.ip().is_loopback() && a.contains(s.ip())));
+    let loopback = || addresses.iter().find(|a| is_same && a.ip().is_loopback());
+    near.or_else(|| usable.iter().find(|a| has_family(a)))
+        .or_else(|| usable.first())
+        .map(|a| a.ip())
+        .or_else(|| loopback().map(IpNetwork::ip))
+}
+
+fn unspecified(of: IpAddr) -> IpAddr {
+    if of.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) }
+}
+
+/// A rule dropped it.
+fn verdict_of_rule(place: &str, stage: Stage, rule: Option<Met>) -> Verdict {
+    let why = rule.as_ref().map(picture::way::rule).unwrap_or_default();
+    let text = format!("dies at {stage} of {place}: {why}");
+    Verdict { outcome: Outcome::Dies, place: place.to_owned(), stage, rule, text }
+}

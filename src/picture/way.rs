@@ -1,0 +1,84 @@
+//! The way of a packet as lines for a terminal of 80 columns: where, at which point, what happens,
+//! and below it the rules that are met there.
+
+use unicode_width::UnicodeWidthStr;
+
+use super::{Ink, Line};
+use crate::model::{
+    ruleset::Met,
+    way::{Outcome, Stage, Way},
+};
+
+/// A terminal's columns.
+const WIDTH: usize = 80;
+const GAP: usize = 2;
+
+/// The lines, the verdict last.
+pub fn draw(way: &Way) -> Vec<Line> {
+    let of_places = way.hops.iter().map(|hop| hop.place.width()).max().unwrap_or_default() + GAP;
+    let of_stages = Stage::Postrouting.name().width() + GAP;
+    let mut lines = Vec::new();
+    let mut before = "";
+    for hop in &way.hops {
+        let place = if hop.place == before { "" } else { &hop.place };
+        before = &hop.place;
+        let is_end = way.verdict.outcome == Outcome::Dies
+            && (&hop.place, hop.stage) == (&way.verdict.place, way.verdict.stage);
+        let start = [
+            (Ink::Name, padded(place, of_places)),
+            (Ink::Faint, padded(hop.stage.name(), of_stages)),
+        ];
+        let ink = if is_end { Ink::Bad } else { Ink::Plain };
+        append(&mut lines, start.to_vec(), of_places + of_stages, ink, &hop.what);
+        for met in &hop.rules {
+            let indent = of_places + GAP;
+            let start = vec![(Ink::Plain, " ".repeat(indent))];
+            append(&mut lines, start, indent + GAP, Ink::Faint, &rule(met));
+        }
+    }
+    for (hop, met) in way.doubts() {
+        let text = format!(
+            "not known: whether this is for it, at {} of {}: {}",
+            hop.stage,
+            hop.place,
+            rule(met)
+        );
+        append(&mut lines, Vec::new(), GAP, Ink::Plain, &text);
+    }
+    let ink = if way.verdict.outcome.is_good() { Ink::Open } else { Ink::Bad };
+    append(&mut lines, Vec::new(), GAP, ink, &way.verdict.text);
+    lines
+}
+
+/// A rule where it stands, with what somebody wrote on it.
+pub fn rule(met: &Met) -> String {
+    let comment = met.comment.as_ref().map(|text| format!(" # {text}")).unwrap_or_default();
+    let is_said = met.rule.ends_with(&met.effect);
+    let effect = if is_said { String::new() } else { format!(" => {}", met.effect) };
+    format!("{} {}: {}{effect}{comment}", met.table, met.chain, met.rule)
+        .replace(char::is_control, "?")
+}
+
+/// Adds a text behind the start of a line; what does not fit goes on below, so far from the left.
+fn append(lines: &mut Vec<Line>, start: Vec<(Ink, String)>, indent: usize, ink: Ink, text: &str) {
+    let mut used: usize = start.iter().map(|(_, piece)| piece.width()).sum();
+    let (mut line, mut rest) = (Line(start), String::new());
+    for word in text.split(' ') {
+        let gap = usize::from(!rest.is_empty());
+        if !rest.is_empty() && used + rest.width() + gap + word.width() > WIDTH {
+            line.0.push((ink, std::mem::take(&mut rest)));
+            lines.push(std::mem::take(&mut line));
+            line.0.push((Ink::Plain, " ".repeat(indent)));
+            used = indent;
+        } else if gap > 0 {
+            rest.push(' ');
+        }
+        rest.push_str(word);
+    }
+    line.0.push((ink, rest));
+    lines.push(line);
+}
+
+fn padded(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
+}
