@@ -1,6 +1,10 @@
 //! The contract with users and scripts: exit codes, what stdout carries, JSON, help, errors.
 
-use std::process::Stdio;
+use std::{
+    os::unix::net::UnixListener,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use crate::support::{Lab, NETCORD, Run};
 
@@ -280,18 +284,45 @@ fn a_refused_lab_names_the_switch() {
     lab.netcord("lab -- true").fails(5, &["user.max_user_namespaces is 0", "hint: "]);
 }
 
+/// What bash runs after Tab, at this word of a command line.
+fn completion(index: usize, words: &str) -> String {
+    format!(
+        "_CLAP_IFS=' ' _CLAP_COMPLETE_INDEX={index} _CLAP_COMPLETE_COMP_TYPE=9 \
+         _CLAP_COMPLETE_SPACE=true COMPLETE=bash {NETCORD} -- netcord {words}"
+    )
+}
+
 #[test]
 fn a_shell_completes_networks_and_targets() {
     let lab = Lab::new();
     lab.netns(&["web", "db"]).netcord("bridge lab0").ok();
-    let complete = |index: usize, words: &str| {
-        lab.sh(&format!(
-            "_CLAP_IFS=' ' _CLAP_COMPLETE_INDEX={index} _CLAP_COMPLETE_COMP_TYPE=9 \
-             _CLAP_COMPLETE_SPACE=true COMPLETE=bash {NETCORD} -- netcord {words}"
-        ))
-        .ok()
-    };
+    let complete = |index, words| lab.sh(&completion(index, words)).ok();
     assert_eq!(complete(2, "attach l"), "lab0");
     let targets = complete(3, "attach lab0 ''");
     assert!(targets.contains("web") && targets.contains("db"), "{targets}");
+}
+
+#[test]
+fn a_shell_completes_at_once_on_a_full_host_with_an_engine_that_hangs() {
+    let lab = Lab::new();
+    let names: Vec<_> = (0..300).map(|n| format!("web{n}")).collect();
+    lab.netns(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    lab.netcord("bridge lab0 --subnet 10.7.0.0/22").ok();
+    lab.netcord(&format!("attach lab0 {}", names.join(" "))).ok();
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("docker.sock");
+    // Connections are made, and nobody ever accepts.
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let engine = format!("DOCKER_HOST=unix://{}", socket.display());
+    for (index, words) in [(2, "attach l"), (3, "detach lab0 web29"), (2, "inspect ''")] {
+        let asked = format!("export {engine}; {}", completion(index, words));
+        // The fastest: others use this machine, too.
+        let timed = (0..20).map(|_| {
+            let start = Instant::now();
+            assert!(!lab.sh(&asked).ok().is_empty(), "{words}");
+            start.elapsed()
+        });
+        let fastest = timed.min().unwrap();
+        assert!(fastest < Duration::from_millis(50), "`{words}` took {fastest:?}");
+    }
 }
