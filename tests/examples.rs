@@ -10,7 +10,9 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 fn the_examples_do_what_they_say() {
     let lab = Lab::new();
     let bin = NETCORD.rsplit_once('/').unwrap().0;
-    for entry in std::fs::read_dir(format!("{ROOT}/examples")).unwrap() {
+    let scripts = ["examples", "examples/break-it"]
+        .map(|directory| std::fs::read_dir(format!("{ROOT}/{directory}")).unwrap());
+    for entry in scripts.into_iter().flatten() {
         let script = entry.unwrap().path();
         // The one with docker is for a host that has it.
         if script.extension().is_some_and(|e| e == "sh") && !script.ends_with("docker-none.sh") {

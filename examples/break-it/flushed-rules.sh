@@ -1,0 +1,12 @@
+#!/bin/sh
+# Somebody flushed the rules: nobody outside knows the way back to addresses of a bridge.
+. "$(dirname "$0")/lab"
+
+run netcord publish blue 8080:80
+iptables -t nat -F
+nft flush ruleset
+say 'Red reaches the host, and the world does not know where to answer.'
+reaches red 192.0.2.1
+misses red 192.0.2.2
+solve rules-missing port-missing
+reaches red 192.0.2.2
