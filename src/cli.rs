@@ -37,15 +37,15 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-A TARGET is a process ID (1310, pid:1310), a name in /run/netns (web, netns:web), a container of an
-engine that answers (web, docker:web, podman:web), or a namespace file (/proc/1310/ns/net,
+A TARGET is a process ID (1310, pid:1310), a name in /run/netns (web, netns:web), a container of an \
+engine that answers (web, docker:web, podman:web), or a namespace file (/proc/1310/ns/net, \
 path:FILE).
 
-Exit codes: 0 done, or so already; 1 failed; 2 usage; 3 not found; 4 conflict; 5 permission;
-6 kernel feature or helper program missing; 7 timeout; 8 could not roll back whole; of `-- CMD`
+Exit codes: 0 done, or so already; 1 failed; 2 usage; 3 not found; 4 conflict; 5 permission; \
+6 kernel feature or helper program missing; 7 timeout; 8 could not roll back whole; of `-- CMD` \
 CMD's own, or 125, 126, 127 as docker's; 130 and 143 interrupted, after rolling back.
 
-Environment: DOCKER_HOST and CONTAINER_HOST (unix:// only) say where docker and podman listen;
+Environment: DOCKER_HOST and CONTAINER_HOST (unix:// only) say where docker and podman listen; \
 NO_COLOR turns colour off; NETCORD_STATE_DIR is where records are kept, if not in /run/netcord.
 
 Files: /run/netcord/BOOT-HOST/ has the records of a host, /run/netns the names of namespaces.";
@@ -161,7 +161,7 @@ pub enum Verb {
     Container(Container),
     /// Run a command in a namespace of its own, attached to a network
     #[command(
-        after_help = "It is `docker run` for a command of this host, with its files and its users. The namespace is\nattached before the command starts, signals and the exit code are the command's own, and all is\nremoved when it ends, also when netcord is killed. What it leaves running in the background stays,\nwithout a network.\n\nNETWORK is a network's name, none (nothing but lo), host (the host's own namespace), or\ncontainer:TARGET (that of a target).\n\nExamples:\n  netcord run -- ip addr\n  netcord run --network lab0 -p 8080:80 -- python3 -m http.server 80\n  netcord run --network lab0 --ip 10.7.0.9 --name web -- sh\n  netcord run --network container:web -- ss -tlnp"
+        after_help = "It is `docker run` for a command of this host, with its files and its users. The namespace is attached before the command starts, signals and the exit code are the command's own, and all is removed when it ends, also when netcord is killed. What it leaves running in the background stays, without a network.\n\nNETWORK is a network's name, none (nothing but lo), host (the host's own namespace), or container:TARGET (that of a target).\n\nExamples:\n  netcord run -- ip addr\n  netcord run --network lab0 -p 8080:80 -- python3 -m http.server 80\n  netcord run --network lab0 --ip 10.7.0.9 --name web -- sh\n  netcord run --network container:web -- ss -tlnp"
     )]
     Run(Run),
     /// Ensure a bridge network
@@ -171,14 +171,14 @@ pub enum Verb {
     Bridge(Bridge),
     /// Ensure a bridge that takes over a link of the host's: endpoints in the physical network
     #[command(
-        after_help = "The link's addresses, routes, policy rules and neighbours move to the bridge, and back with `rm`.\nOn a terminal, or with --confirm, the move is undone unless `netcord confirm` comes in time.\n\nExamples:\n  netcord underlay mydr0 --parent eth0 --ip-range 192.168.1.64/27 --takeover\n  netcord confirm mydr0\n  netcord attach mydr0 web"
+        after_help = "The link's addresses, routes, policy rules and neighbours move to the bridge, and back with `rm`. On a terminal, or with --confirm, the move is undone unless `netcord confirm` comes in time.\n\nExamples:\n  netcord underlay mydr0 --parent eth0 --ip-range 192.168.1.64/27 --takeover\n  netcord confirm mydr0\n  netcord attach mydr0 web"
     )]
     Underlay(Underlay),
     /// Keep an underlay network that would be undone otherwise
     Confirm(Confirm),
     /// Ensure a network in the physical one: endpoints are links on a link of the host's
     #[command(
-        after_help = "Without --subnet, subnets and gateways are the parent's own. Which addresses\nare yours to give, --ip-range says; the wire is asked before one is given. The host and the endpoints reach each other with --host-access only.\n\nExamples:\n  netcord macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27\n  netcord macvlan lan0 --parent eth0 --host-access\n  netcord macvlan dmz0 --parent eth0.100 --subnet 10.9.0.0/24 --gateway 10.9.0.254"
+        after_help = "Without --subnet, subnets and gateways are the parent's own. Which addresses are yours to give, --ip-range says; the wire is asked before one is given. The host and the endpoints reach each other with --host-access only.\n\nExamples:\n  netcord macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27\n  netcord macvlan lan0 --parent eth0 --host-access\n  netcord macvlan dmz0 --parent eth0.100 --subnet 10.9.0.0/24 --gateway 10.9.0.254"
     )]
     Macvlan(Macvlan),
     /// Ensure a network, in docker's words
@@ -197,7 +197,7 @@ pub enum Verb {
     Detach(Detach),
     /// Wait until a target's network can be used
     #[command(
-        after_help = "Each condition includes those before it, of one and the same link:\n  up       a link besides lo is up\n  carrier  and the other end is there\n  addr     and it has an address that can be used\n  route    and a default route leads by it\n\nThe target need not be there yet. Printed are the link's addresses, or its name if it has none\nyet. Exit code 7 says that it did not come in time.\n\nExamples:\n  netcord wait web && curl http://$(netcord wait web)\n  netcord wait 1310 --for route --timeout 5\n  netcord wait host --for route"
+        after_help = "Each condition includes those before it, of one and the same link:\n  up       a link besides lo is up\n  carrier  and the other end is there\n  addr     and it has an address that can be used\n  route    and a default route leads by it\n\nThe target need not be there yet. Printed are the link's addresses, or its name if it has none yet. Exit code 7 says that it did not come in time.\n\nExamples:\n  netcord wait web && curl http://$(netcord wait web)\n  netcord wait 1310 --for route --timeout 5\n  netcord wait host --for route"
     )]
     Wait(Wait),
     /// Publish ports of a target on the host
@@ -218,27 +218,27 @@ pub enum Verb {
     Inspect(Inspect),
     /// Draw the host's network as it is: bridges, ports, endpoints, addresses, published ports
     #[command(
-        after_help = "It is the kernel that is shown, so also what others made: bridges, veths, containers. A network's\nlines are its endpoints: the host's link, whose namespace it leads into, the link there, addresses,\nMAC, gateway, published ports. A namespace is called by its name in /run/netns, its container, or a\nprocess in it. To look into namespaces takes root.\n\nExamples:\n  netcord graph\n  netcord graph lab0 web\n  netcord graph --format svg > host.svg\n  netcord graph --format dot | dot -Tpdf > host.pdf"
+        after_help = "It is the kernel that is shown, so also what others made: bridges, veths, containers. A network's lines are its endpoints: the host's link, whose namespace it leads into, the link there, addresses, MAC, gateway, published ports. A namespace is called by its name in /run/netns, its container, or a process in it. To look into namespaces takes root.\n\nExamples:\n  netcord graph\n  netcord graph lab0 web\n  netcord graph --format svg > host.svg\n  netcord graph --format dot | dot -Tpdf > host.pdf"
     )]
     Graph(Graph),
     /// Say why packets do not flow, and what mends it
     #[command(
-        after_help = "Looks at the host, its networks and all that is attached, or at what concerns one of them: links and\ntheir carrier, addresses, routes, MTUs, MACs, forwarding, firewalls (also of others), reverse path\nfilters, published ports, names, resolvers, connection tracking, who else manages the links. A TARGET\nthat netcord did not attach and a bridge that others made will do too. Nothing is changed.\n\nEach finding has its evidence, in the kernel's words, and the command that mends it, for you to judge\nand to copy. On a healthy host nothing is printed; -v says what was looked at. What could not be\nlooked at, for lack of a privilege, is said.\n\nExit codes: 0 nothing found; 1 something found.\n\nExamples:\n  netcord doctor\n  netcord doctor web\n  netcord doctor docker0\n  netcord doctor --format json | jq -r '.findings[].command'"
+        after_help = "Looks at the host, its networks and all that is attached, or at what concerns one of them: links and their carrier, addresses, routes, MTUs, MACs, forwarding, firewalls (also of others), reverse path filters, published ports, names, resolvers, connection tracking, who else manages the links. A TARGET that netcord did not attach and a bridge that others made will do too. Nothing is changed.\n\nEach finding has its evidence, in the kernel's words, and the command that mends it, for you to judge and to copy. On a healthy host nothing is printed; -v says what was looked at. What could not be looked at, for lack of a privilege, is said.\n\nExit codes: 0 nothing found; 1 something found.\n\nExamples:\n  netcord doctor\n  netcord doctor web\n  netcord doctor docker0\n  netcord doctor --format json | jq -r '.findings[].command'"
     )]
     Doctor(Doctor),
     /// Make it again what the records say, after a flush, a reload or a hand-made change
     #[command(
-        after_help = "Networks, endpoints, names, published ports and their rules are made again where they are missing\nor another. What is dead stays so: that is for `prune`.\n\nExamples:\n  netcord repair --check\n  iptables -F; netcord repair"
+        after_help = "Networks, endpoints, names, published ports and their rules are made again where they are missing or another. What is dead stays so: that is for `prune`.\n\nExamples:\n  netcord repair --check\n  iptables -F; netcord repair"
     )]
     Repair(Repair),
     /// Print this host as a script of netcord commands
     #[command(
-        after_help = "Networks, names, endpoints and published ports are made again as they are, each with the addresses,\nMACs and ports that it has. A container is named as its engine does. A process is another after a\nreboot, so what is attached by PID is printed as a comment.\n\nExamples:\n  netcord export > /etc/netcord.sh\n  sh /etc/netcord.sh"
+        after_help = "Networks, names, endpoints and published ports are made again as they are, each with the addresses, MACs and ports that it has. A container is named as its engine does. A process is another after a reboot, so what is attached by PID is printed as a comment.\n\nExamples:\n  netcord export > /etc/netcord.sh\n  sh /etc/netcord.sh"
     )]
     Export,
     /// Tell the way of a packet, hop by hop, with the rules it meets and where it would die
     #[command(
-        after_help = "FROM and TO are targets, `host`, or addresses. From an address that is nobody's on this host, the\npacket comes in by the link that leads there. Without a port it is an ICMP echo.\n\nThe way is worked out from the kernel's own answers: routes as looked up inside the namespaces,\nneighbours, forwarding tables, the rules of nftables, and of iptables where it is iptables-nft. It is\nthe way of the first packet of a new flow, and nothing is sent. A rule that this cannot judge is told.\n\nWith --live a real one is sent, or waited for, and the kernel's own trace of it is shown: what\n`iptables -j TRACE` writes to a log that no namespace has. Only this flow is traced. The table that\ndoes it is gone when netcord is, however it ends.\n\nIt exits 0 if the packet arrives or leaves the machine, and 1 if it does not.\n\nExamples:\n  netcord trace web db\n  netcord trace web 192.0.2.9:53/udp\n  netcord trace 192.0.2.9 host:8080\n  netcord trace --live web db:5432\n  netcord trace --live --wait 192.0.2.9 host:8080"
+        after_help = "FROM and TO are targets, `host`, or addresses. From an address that is nobody's on this host, the packet comes in by the link that leads there. Without a port it is an ICMP echo.\n\nThe way is worked out from the kernel's own answers: routes as looked up inside the namespaces, neighbours, forwarding tables, the rules of nftables, and of iptables where it is iptables-nft. It is the way of the first packet of a new flow, and nothing is sent. A rule that this cannot judge is told.\n\nWith --live a real one is sent, or waited for, and the kernel's own trace of it is shown: what `iptables -j TRACE` writes to a log that no namespace has. Only this flow is traced. The table that does it is gone when netcord is, however it ends.\n\nIt exits 0 if the packet arrives or leaves the machine, and 1 if it does not.\n\nExamples:\n  netcord trace web db\n  netcord trace web 192.0.2.9:53/udp\n  netcord trace 192.0.2.9 host:8080\n  netcord trace --live web db:5432\n  netcord trace --live --wait 192.0.2.9 host:8080"
     )]
     Trace(Trace),
     /// Remove networks that nothing is attached to
@@ -248,12 +248,12 @@ pub enum Verb {
     Prune,
     /// Remove everything that netcord made on this host, and nothing else
     #[command(
-        after_help = "Endpoints, networks, names, published ports, rules in both firewalls, records; also what carries\nnetcord's mark and is on no record. An underlay network gives its parent back what it had.\nNamespaces and bridges of others stay, and so do processes: what is in a namespace that `none`\nmade keeps it, without a name.\n\nExamples:\n  netcord --dry-run reset\n  netcord reset"
+        after_help = "Endpoints, networks, names, published ports, rules in both firewalls, records; also what carries netcord's mark and is on no record. An underlay network gives its parent back what it had. Namespaces and bridges of others stay, and so do processes: what is in a namespace that `none` made keeps it, without a name.\n\nExamples:\n  netcord --dry-run reset\n  netcord reset"
     )]
     Reset,
     /// Open a throwaway host: a shell, or a command, where everything works without root
     #[command(
-        after_help = "Inside are fresh user, mount, PID and network namespaces and a private /run. All of it is gone at exit.\nThe shell has a home of its own, so it neither reads nor writes your files there, and its prompt says\non which host one is.\n\nWith --hosts, network `wire` (10.0.0.0/24) connects the lab, which has 10.0.0.1, and host1, host2 and so\non, which have the next addresses. Each has its own links, addresses, routes, firewall and networks of\nnetcord's; names in /run/netns they share.\n\nExamples:\n  netcord lab\n  netcord lab --hosts 3\n  netcord container host2 -- bash\n  netcord lab -- sh examples/null-mode.sh"
+        after_help = "Inside are fresh user, mount, PID and network namespaces and a private /run. All of it is gone at exit. The shell has a home of its own, so it neither reads nor writes your files there, and its prompt says on which host one is.\n\nWith --hosts, network `wire` (10.0.0.0/24) connects the lab, which has 10.0.0.1, and host1, host2 and so on, which have the next addresses. Each has its own links, addresses, routes, firewall and networks of netcord's; names in /run/netns they share.\n\nExamples:\n  netcord lab\n  netcord lab --hosts 3\n  netcord container host2 -- bash\n  netcord lab -- sh examples/null-mode.sh"
     )]
     Lab(Lab),
     /// Print a shell's completion script
