@@ -22,21 +22,35 @@ fn the_examples_do_what_they_say() {
 }
 
 #[test]
-fn every_command_of_the_readme_is_one() {
-    let text = std::fs::read_to_string(format!("{ROOT}/README.md")).unwrap();
-    let blocks = text.split("```").skip(1).step_by(2).flat_map(str::lines);
+fn every_command_of_the_documents_is_one() {
+    let documents = std::fs::read_dir(format!("{ROOT}/docs")).unwrap();
+    let documents = documents.map(|entry| entry.unwrap().path());
     let mut count = 0;
-    for line in blocks {
-        let line = line.split(" # ").next().unwrap().trim_start_matches(['#', '$', ' ']);
-        let line = line.strip_prefix("address=$(").map_or(line, |l| l.trim_end_matches(')'));
-        let words: Vec<_> = line.split_whitespace().collect();
-        if words.first() != Some(&"netcord") {
+    for document in documents.chain([format!("{ROOT}/README.md").into()]) {
+        if document.is_dir() {
             continue;
         }
-        count += 1;
-        if let Err(error) = netcord::cli::Cli::try_parse_from(&words) {
-            panic!("README: `{line}`: {error}");
+        let text = std::fs::read_to_string(&document).unwrap();
+        for line in text.split("```").skip(1).step_by(2).flat_map(str::lines) {
+            let Some(words) = command(line) else { continue };
+            count += 1;
+            if let Err(error) = netcord::cli::Cli::try_parse_from(words) {
+                panic!("{}: `{line}`: {error}", document.display());
+            }
         }
     }
-    assert!(count > 10, "the README shows {count} commands");
+    assert!(count > 40, "the documents show {count} commands");
+}
+
+/// The words of a line that runs netcord, after a prompt or not, without what the shell does.
+fn command(line: &str) -> Option<Vec<&str>> {
+    let line = line.trim_start();
+    let line = ["$ ", "# ", "lab /# ", "host2 /# ", "address=$("]
+        .iter()
+        .find_map(|prompt| line.strip_prefix(prompt))
+        .unwrap_or(line);
+    let end = [" # ", " | ", " > ", " &"].iter().filter_map(|end| line.find(end)).min();
+    let line = line[..end.unwrap_or(line.len())].trim_end_matches(')');
+    let words: Vec<_> = line.split_whitespace().collect();
+    (words.first() == Some(&"netcord")).then_some(words)
 }
