@@ -56,6 +56,24 @@ fn the_documents_show_what_the_program_prints() {
     assert_eq!(shown, scenes, "each scene is shown in a document");
 }
 
+/// What a reader takes for a session was one. The first block needs docker; the example of the same
+/// name as its job, `docker-none.sh`, is played with a real one.
+#[test]
+fn every_session_of_the_readme_is_played() {
+    let readme = include_str!("../README.md");
+    let parts: Vec<_> = readme.split("```").collect();
+    for pair in parts.chunks_exact(2) {
+        let (before, block) = (pair[0], pair[1]);
+        let is_command = |line: &&str| line.starts_with("$ ") || line.starts_with("# ");
+        let (commands, output): (Vec<_>, Vec<_>) =
+            block.lines().skip(1).map(str::trim_start).partition(is_command);
+        let is_session = commands.iter().any(|line| line[2..].starts_with("netcord "));
+        let is_played = before.trim_end().lines().last().is_some_and(|l| l.starts_with(MARK));
+        let is_docker = commands.iter().any(|line| line.starts_with("# docker "));
+        assert!(!is_session || output.is_empty() || is_played || is_docker, "not played:{block}");
+    }
+}
+
 /// What was to be seen.
 struct Tour {
     /// What was on the terminal, by the name of the scene, with its colours.
@@ -186,8 +204,11 @@ fn picture(text: &str) -> String {
         .palette(Palette::from(palette.map(Into::into)))
         .fg_color((0xe6, 0xed, 0xf3).into())
         .bg_color((0x16, 0x1b, 0x22).into())
-        .min_width_px(0)
-        .render_svg(wrap(text).trim_end());
+        // What that many columns need at the size of its font.
+        .min_width_px((COLUMNS * 84).div_ceil(10))
+        .render_svg(wrap(text).trim_end())
+        // Browsers do not apply `opacity` to a part of a text.
+        .replacen(".dimmed { opacity: 0.4; }", ".dimmed { fill-opacity: 0.65; }", 1);
     // Without it a picture that is shown smaller is cut off.
     let size = |name: &str| {
         let value = svg.split_once(&format!("{name}=\"")).unwrap().1;
