@@ -164,7 +164,9 @@ impl LinkNames {
                         self.0.push(hash.to_owned());
                         self.0.len() - 1
                     });
-                    made += &format!("{:0DIGITS$x}{rest}", index + 1);
+                    let number = format!("{:0DIGITS$x}", index + 1);
+                    made += &number;
+                    made += rest;
                 }
                 _ => made += part,
             }
