@@ -295,3 +295,11 @@ fn a_shell_completes_networks_and_targets() {
     let targets = complete(3, "attach lab0 ''");
     assert!(targets.contains("web") && targets.contains("db"), "{targets}");
 }
+
+#[test]
+fn a_mistyped_verb_is_answered_with_verbs_for_people() {
+    let lab = Lab::new();
+    let run = lab.netcord("atach lab0 web");
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("'attach'") && !run.stderr.contains("watchdog"), "{}", run.stderr);
+}
