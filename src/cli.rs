@@ -8,6 +8,7 @@ use std::{ffi::OsString, net::IpAddr, path::PathBuf};
 use clap::{
     Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint,
     builder::{PossibleValuesParser, TypedValueParser},
+    error::{ContextKind, ContextValue},
 };
 use clap_complete::{ArgValueCompleter, Shell};
 use ipnetwork::IpNetwork;
@@ -815,6 +816,24 @@ impl Cli {
     pub fn of(words: &[&str]) -> Result<Self, clap::Error> {
         Self::try_parse_from(["netcord"].iter().chain(words))
     }
+}
+
+/// The command line that netcord was called with; help and errors end the program.
+pub fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| without_hidden(error).exit())
+}
+
+/// clap suggests every verb that looks like the word; those that are not for people are left out.
+fn without_hidden(mut error: clap::Error) -> clap::Error {
+    let similar = error.remove(ContextKind::SuggestedSubcommand);
+    if let Some(ContextValue::Strings(mut names)) = similar {
+        let command = command();
+        names.retain(|name| command.find_subcommand(name).is_none_or(|verb| !verb.is_hide_set()));
+        if !names.is_empty() {
+            error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(names));
+        }
+    }
+    error
 }
 
 /// The command, for completions and manual pages.

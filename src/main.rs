@@ -2,14 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap_complete::CompleteEnv;
 use netcord::{cli, ops, output};
 
 fn main() -> ExitCode {
     // A shell that completes a command line asks by an environment variable.
     CompleteEnv::with_factory(cli::command).complete();
-    let cli = cli::Cli::parse();
+    let cli = cli::parse();
     let color = cli.global.color;
     match ops::run(cli, &mut |_, _| Ok(())) {
         Ok(code) => ExitCode::from(code),

@@ -326,3 +326,11 @@ fn a_shell_completes_at_once_on_a_full_host_with_an_engine_that_hangs() {
         assert!(fastest < Duration::from_millis(50), "`{words}` took {fastest:?}");
     }
 }
+
+#[test]
+fn a_mistyped_verb_is_answered_with_verbs_for_people() {
+    let lab = Lab::new();
+    let run = lab.netcord("atach lab0 web");
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("'attach'") && !run.stderr.contains("watchdog"), "{}", run.stderr);
+}

@@ -49,8 +49,8 @@ fn command(line: &str) -> Option<Vec<&str>> {
         .iter()
         .find_map(|prompt| line.strip_prefix(prompt))
         .unwrap_or(line);
-    let end = [" # ", " | ", " > ", " &"].iter().filter_map(|end| line.find(end)).min();
-    let line = line[..end.unwrap_or(line.len())].trim_end_matches(')');
-    let words: Vec<_> = line.split_whitespace().collect();
+    let ends = |word: &str| ["#", "&", "&&", "|"].contains(&word) || word.starts_with('>');
+    let words = line.trim_end_matches(')').split_whitespace();
+    let words: Vec<_> = words.take_while(|word| !ends(word)).collect();
     (words.first() == Some(&"netcord")).then_some(words)
 }

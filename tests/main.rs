@@ -63,6 +63,8 @@ mod run;
 mod same_as_shell;
 /// Who speaks in another's name.
 mod spoof;
+/// The sessions that the documents show.
+mod tour;
 /// The way of a packet.
 mod trace;
 /// What flows.

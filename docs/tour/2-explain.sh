@@ -1,0 +1,3 @@
+# The steps, as they are done, and why.
+netcord none db
+netcord --explain attach lab0 db

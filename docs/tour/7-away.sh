@@ -1,0 +1,3 @@
+# All of it away, and nothing else.
+netcord reset
+netcord graph
