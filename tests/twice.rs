@@ -99,3 +99,33 @@ fn attach_again_mends_what_was_changed_by_hand() {
         whole.assert_same(&lab.snapshot(), damage);
     }
 }
+
+/// The MTU of a link of the host.
+#[track_caller]
+fn mtu(lab: &Lab, link: &str) -> String {
+    lab.sh(&format!("cat /sys/class/net/{link}/mtu")).ok()
+}
+
+#[test]
+fn a_bridge_keeps_its_mtu_whatever_its_ports_have() {
+    for own in ["1500", "1400", "65535"] {
+        let lab = Lab::new();
+        lab.netns(&["web"]);
+        lab.netcord(&format!("bridge lab0 --mtu {own}")).ok();
+        lab.netcord("attach lab0 web --mtu 1300").ok();
+        for step in ["", "detach lab0 web", "attach lab0 web --mtu 1290"] {
+            if !step.is_empty() {
+                lab.netcord(step).ok();
+            }
+            assert_eq!(mtu(&lab, "lab0"), own, "after `{step}`");
+            assert!(!changed(&lab, "bridge lab0"), "after `{step}`");
+            assert_eq!(lab.netcord("repair --check").ok(), "");
+            let found = lab.netcord("doctor lab0").stdout;
+            assert!(!found.contains("mtu-mismatch"), "{found}");
+        }
+        lab.sh("ip link set lab0 mtu 1350").ok();
+        assert!(changed(&lab, "bridge lab0"), "its MTU is given back");
+        assert_eq!(mtu(&lab, "lab0"), own);
+        assert!(!changed(&lab, "bridge lab0"));
+    }
+}

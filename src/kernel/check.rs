@@ -51,10 +51,11 @@ impl Kernel {
             }
             Resource::Flows(_) | Resource::Ready { .. } | Resource::Moved(_) => false,
             Resource::Name(named) => Netns::of_name(&named.name)?.is_some(),
-            Resource::Bridge { name, mac, mtu } => {
-                link::get(&self.rtnl, name.as_str()).await?.is_some_and(|l| {
-                    l.kind == LinkKind::Bridge && (l.mac, l.mtu) == (Some(*mac), *mtu)
-                })
+            Resource::Bridge { name, mac, .. } => link::get(&self.rtnl, name.as_str())
+                .await?
+                .is_some_and(|l| l.kind == LinkKind::Bridge && l.mac == Some(*mac)),
+            Resource::Mtu { link, mtu } => {
+                link::get(&self.rtnl, link.as_str()).await?.is_some_and(|l| l.mtu == *mtu)
             }
             Resource::Veth(veth) => link::get(&self.rtnl, veth.host.as_str()).await?.is_some(),
             Resource::Macvlan(macvlan) => {

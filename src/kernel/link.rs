@@ -177,10 +177,10 @@ pub(super) async fn create_bridge(
         Ok(()) => Ok(true),
         Err(e) if e.raw_os_error() == Some(libc::EEXIST) => match get(rtnl, name.as_str()).await? {
             Some(link) if link.kind == LinkKind::Bridge && link.is_ours() => {
-                if (link.mac, link.mtu) == (Some(mac), mtu) {
+                if link.mac == Some(mac) {
                     return Ok(false);
                 }
-                Err(Error::conflict(format!("bridge `{name}` exists, with another MAC or MTU"))
+                Err(Error::conflict(format!("bridge `{name}` exists, with another MAC"))
                     .hint(format!(
                         "compare with `ip link show {name}`, or `netcord rm {name}` first"
                     ))
@@ -388,6 +388,18 @@ pub(super) async fn set_up(rtnl: &Rtnl, name: &str, up: bool) -> Result<bool> {
             }
         }
     }
+}
+
+/// Returns the former one; `None` if it was so. Equivalent to `ip link set dev NAME mtu MTU`.
+pub(super) async fn set_mtu(rtnl: &Rtnl, name: &LinkName, mtu: u32) -> Result<Option<u32>> {
+    let link = require(rtnl, name.as_str()).await?;
+    if link.mtu == mtu {
+        return Ok(None);
+    }
+    let mut message = message([LinkAttribute::Mtu(mtu)]);
+    message.header.index = link.index;
+    set(rtnl, message).await.with_context(|| format!("cannot set the MTU of `{name}`"))?;
+    Ok(Some(link.mtu))
 }
 
 /// Equivalent to `ip link set dev NAME alias ALIAS`.

@@ -146,6 +146,12 @@ impl Kernel {
             Resource::Bridge { name, mac, mtu } => {
                 link::create_bridge(&self.rtnl, name, *mac, *mtu).await?
             }
+            Resource::Mtu { link, mtu } => {
+                let former = link::set_mtu(&self.rtnl, link, *mtu).await?;
+                return Ok(former.map_or(Outcome::AlreadySo, |mtu| {
+                    Outcome::Done(Change::Create(Resource::Mtu { link: link.clone(), mtu }))
+                }));
+            }
             Resource::Veth(veth) => {
                 let is_new = link::create_veth(&self.rtnl, self.known(&veth.netns)?, veth).await?;
                 if is_new {
@@ -247,7 +253,8 @@ impl Kernel {
                 conntrack::flush(flows)?;
                 false
             }
-            Resource::FormerSysctl { .. }
+            Resource::Mtu { .. }
+            | Resource::FormerSysctl { .. }
             | Resource::Ready { .. }
             | Resource::Announcement { .. }
             | Resource::Record(_)

@@ -94,6 +94,13 @@ pub enum Resource {
         name: LinkName,
         /// Fixed at creation.
         mac: Mac,
+        /// At its birth, bytes.
+        mtu: u32,
+    },
+    /// The MTU of a bridge, for good: one that was never set is that of the smallest port.
+    Mtu {
+        /// The bridge.
+        link: LinkName,
         /// Bytes.
         mtu: u32,
     },
@@ -445,7 +452,8 @@ fn made_link(change: &Change) -> Option<[(Place, &LinkName); 2]> {
 fn falls_with(resource: &Resource, made: &[(Place, &LinkName); 2]) -> bool {
     let on = |place: &Place, link: &str| made.iter().any(|(p, l)| p == place && l.as_str() == link);
     match resource {
-        Resource::Port { link, .. }
+        Resource::Mtu { link, .. }
+        | Resource::Port { link, .. }
         | Resource::Ready { link }
         | Resource::Ingress { link }
         | Resource::Guard { link, .. } => on(&None, link.as_str()),
