@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, bridge, clean, detach, keeper, underlay};
+use super::{Changed, Host, bridge, clean, detach, keeper, succession, underlay};
 use crate::{
     cli,
     kernel::{Kernel, LinkKind, Netns},
-    model::{Endpoint, Mode, NamedNetns, Network, NetworkRecord, Route, Source},
+    model::{Endpoint, Mode, NamedNetns, Network, NetworkRecord, Source},
     output::SCHEMA_VERSION,
     plan::{self, Change, Plan, Resource, Step, command, once},
     state::State,
@@ -130,7 +130,7 @@ async fn of_endpoint(
     hairpin: bool,
 ) -> Result<Plan> {
     let mut plan = plan::attach(network, endpoint, hairpin);
-    plan.retain(|step| !gave_way(state, endpoint, &step.change));
+    plan.retain(|s| succession::successor(state.endpoints(), endpoint, &s.change).is_none());
     let veth = plan.iter().find_map(|step| match &step.change {
         Change::Create(Resource::Veth(veth)) => Some(veth.clone()),
         _ => None,
@@ -143,18 +143,6 @@ async fn of_endpoint(
         plan.insert(0, Step::delete("the cable is not as it was laid", Resource::Veth(veth)));
     }
     Ok(plan)
-}
-
-/// A default route for which another endpoint's took its place.
-fn gave_way(state: &State, endpoint: &Endpoint, change: &Change) -> bool {
-    let Change::Create(Resource::Route { route, .. }) = change else { return false };
-    let mut others = state.endpoints().filter(|(_, e)| e.cookie == endpoint.cookie);
-    others.any(|(_, other)| {
-        let is_it = |r: &Route| {
-            (r.destination, r.gateway, &r.link) == (route.destination, route.gateway, &route.link)
-        };
-        other.replaced.iter().any(is_it)
-    })
 }
 
 /// What is not so, each thing once.
