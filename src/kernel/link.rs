@@ -61,6 +61,10 @@ pub struct Link {
     /// Of a VLAN: its tag.
     pub(super) vlan_id: Option<u16>,
     pub(super) group: u32,
+    /// Of a bridge: it speaks the spanning tree protocol.
+    pub(super) stp: bool,
+    /// Of a bridge: how long a new port only listens.
+    pub(super) forward_delay: u32,
 }
 
 /// What kind of link.
@@ -484,7 +488,7 @@ pub(super) async fn create(rtnl: &Rtnl, message: LinkMessage) -> io::Result<()> 
     rtnl.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
 }
 
-async fn set(rtnl: &Rtnl, message: LinkMessage) -> io::Result<bool> {
+pub(super) async fn set(rtnl: &Rtnl, message: LinkMessage) -> io::Result<bool> {
     rtnl.change(RouteNetlinkMessage::NewLink(message), 0).await.map(|()| true)
 }
 
@@ -520,6 +524,8 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
         macvlan_mode: None,
         vlan_id: None,
         group: 0,
+        stp: false,
+        forward_delay: 0,
     };
     for attribute in message.attributes {
         match attribute {
@@ -550,6 +556,15 @@ fn parse_info(link: &mut Link, infos: Vec<LinkInfo>) {
                     InfoKind::Vlan => LinkKind::Vlan,
                     _ => LinkKind::Other,
                 };
+            }
+            LinkInfo::Data(InfoData::Bridge(data)) => {
+                for attribute in data {
+                    match attribute {
+                        InfoBridge::StpState(state) => link.stp = state != BridgeStpState::Disabled,
+                        InfoBridge::ForwardDelay(delay) => link.forward_delay = delay,
+                        _ => {}
+                    }
+                }
             }
             LinkInfo::Data(InfoData::MacVlan(data)) => {
                 link.macvlan_mode = data.into_iter().find_map(|d| match d {

@@ -16,6 +16,7 @@ mod moved;
 mod netns;
 mod network;
 mod publish;
+mod shape;
 mod underlay;
 
 use std::{borrow::Cow, fmt::Debug, net::IpAddr};
@@ -39,6 +40,7 @@ pub use moved::Moved;
 pub use netns::{lo_up, name};
 pub use network::create;
 pub use publish::publish;
+pub use shape::{Shape, ShapeOf};
 pub use underlay::{ACCEPT_DAD, Carrier, Switch, Underlay, underlay, without_carrier};
 
 /// Steps, in the order in which they are done.
@@ -104,6 +106,8 @@ pub enum Resource {
         /// Bytes.
         mtu: u32,
     },
+    /// What a link of ours that is there was born with.
+    Shape(Shape),
     /// A veth pair, born in place.
     Veth(Veth),
     /// A macvlan, born in place.

@@ -20,6 +20,7 @@ use crate::{
     },
     ops::{
         Host, keeper, publish,
+        repair::reshape,
         resolve::{Found, naming},
         succession,
     },
@@ -114,6 +115,7 @@ impl<'a> Chooser<'a> {
         let hairpin = !endpoint.ports.is_empty() && host.kernel.bridged_frames_meet_iptables()?;
         let mut wiring = plan::attach(&network, &endpoint, hairpin);
         wiring.retain(|step| !self.gave_way(host, state, &endpoint, &step.change));
+        reshape(&host.kernel, &mut wiring).await?;
         plan.extend(wiring);
         Ok((endpoint, plan))
     }
