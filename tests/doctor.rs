@@ -473,9 +473,27 @@ fn an_endpoint_that_died() {
 #[test]
 fn a_resolver_on_a_loopback_where_nobody_answers() {
     let lab = host();
-    let loopback = "echo nameserver 127.0.0.53 >/etc/resolv.conf";
-    names(&lab, "resolver-loopback", loopback, &["/etc/resolv.conf: nameserver 127.0.0.53"]);
-    assert_eq!(lab.sh("ip netns exec web cat /etc/resolv.conf").ok(), "nameserver 9.9.9.9");
+    is_silent(&lab, "");
+    lab.sh("echo nameserver 127.0.0.53 >/etc/resolv.conf").ok();
+    // The host names no other server, and netcord does not choose somebody's.
+    let evidence = ["/etc/resolv.conf: nameserver 127.0.0.53"];
+    let commands = finds(&lab, "", "resolver-loopback", &evidence);
+    for command in &commands {
+        assert!(lab.sh(command).exits(2).stderr.contains("SERVER: set it to"), "{command}");
+        lab.sh(&format!("SERVER=192.0.2.7\n{command}")).ok();
+    }
+    assert_eq!(lab.sh("ip netns exec web cat /etc/resolv.conf").ok(), "nameserver 192.0.2.7");
+    is_silent(&lab, "");
+    // Of a process that has no name in /run/netns.
+    let pid = lab.null_mode_process();
+    lab.netcord(&format!("attach lab0 {pid}")).ok();
+    let commands = finds(&lab, "", "resolver-loopback", &evidence);
+    assert!(lab.sh(&commands[0]).exits(2).stderr.contains("SERVER: set it to"), "{commands:?}");
+    lab.sh(&format!("SERVER=192.0.2.8\n{} </dev/null", commands[0])).ok();
+    assert_eq!(lab.sh("cat /run/resolv.conf.netcord").ok(), "nameserver 192.0.2.8");
+    lab.sh(&format!("kill -9 {pid}")).ok();
+    lab.until("[ $(ip -o link show master lab0 | wc -l) = 2 ]");
+    lab.netcord("prune").ok();
     lab.sh("rm -r /etc/netns; mkdir -p /run/systemd/resolve
             echo nameserver 192.0.2.2 >/run/systemd/resolve/resolv.conf")
         .ok();

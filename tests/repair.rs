@@ -20,25 +20,47 @@ fn whole(firewall: &'static str) -> Lab {
     lab
 }
 
-/// A cable that is laid anew is the last of the host's links, and so are its filters.
+/// A cable that is laid anew is the last of the host's links, and so are its filters. Which groups
+/// of IPv6's a link listens to is the kernel's own.
 fn look(lab: &Lab) -> Snapshot {
-    lab.snapshot().mapped(str::to_owned)
+    lab.snapshot().mapped(str::to_owned).without(|line| line.starts_with("fdb 33:33:"))
 }
 
 /// What can be done to it with either firewall.
-const DAMAGES: [&str; 20] = [
+const DAMAGES: &[&str] = &[
     "ip link set lab0 down",
     "ip addr del 172.20.0.1/16 dev lab0",
     "ip addr del fd00:1::1/64 dev lab0",
     "ip link set lab0 alias ''",
+    "ip link set lab0 address 02:00:00:00:00:99",
+    "ip link set lab0 mtu 1400",
+    "ip link set lab0 group 0",
+    "ip link set lab0 type bridge stp_state 1",
+    "ip link set lab0 type bridge forward_delay 500",
+    "ip link set lab0 address 02:00:00:00:00:99 group 7 mtu 1300 type bridge stp_state 1 forward_delay 400",
     "sysctl -qw net/ipv4/ip_forward=0",
     "sysctl -qw net/ipv6/conf/lab0/accept_ra=1",
+    "sysctl -qw net/ipv6/conf/lab0/accept_redirects=1",
+    "sysctl -qw net/ipv6/conf/lab1/disable_ipv6=0",
+    "sysctl -qw net/ipv6/conf/webport/disable_ipv6=0",
+    "sysctl -qw net/ipv6/conf/all/forwarding=0",
+    "ip netns exec web sysctl -qw net/ipv6/conf/eth0/accept_ra=1",
+    "ip netns exec web sysctl -qw net/ipv6/conf/eth1/disable_ipv6=0",
+    "ip -n web link set eth0 mtu 1400",
+    "ip -n web link set eth0 address 02:00:00:00:00:99",
+    "ip -n web link set eth0 down; ip -n web link set eth0 name other",
+    "ip -n web addr del 127.0.0.1/8 dev lo",
+    "ip -n web -6 addr del fd00:1::2/64 dev eth0",
     "ip -n web link set eth0 down",
     "ip -n web addr del 172.20.0.2/16 dev eth0",
     "ip -n web route del default via 172.21.0.1",
     "ip -n web link set lo down",
     "ip link set webport alias ''",
     "ip link set webport nomaster",
+    "ip link set webport down",
+    "ip link set webport group 0",
+    "ip link set webport address 02:00:00:00:00:99",
+    "tc filter del dev webport ingress",
     "ip link set webport mtu 1400",
     "ip link del webport",
     "tc qdisc del dev webport clsact",
@@ -46,6 +68,20 @@ const DAMAGES: [&str; 20] = [
     "ip -n made link set lo down",
     "ip -n db addr del 192.0.2.9/24 dev eth0",
     "ip link set lan0 down",
+    "ip link set lan0 alias ''",
+    "ip link set lan0 address 02:00:00:00:00:99",
+    "ip link set lan0 mtu 1400 group 0",
+    "ip link set lan0 type macvlan mode private",
+    "sysctl -qw net/ipv4/conf/lan0/arp_ignore=0",
+    "sysctl -qw net/ipv6/conf/lan0/accept_ra=1",
+    "ip route del 192.0.2.9 dev lan0",
+    "ip neigh del 192.0.2.9 dev lan0",
+    "ip -n db link set eth0 address 02:00:00:00:00:99",
+    "ip -n db link set eth0 mtu 1400",
+    "ip -n db link set eth0 group 0",
+    "ip -n db link set eth0 alias ''",
+    "ip -n db link set eth0 type macvlan mode vepa",
+    "ip -n db neigh del 192.0.2.1 dev eth0",
     "bridge link set dev $(ip -o link show master lab1 | sed 's/^[0-9]*: //; s/@.*//; q') isolated off",
 ];
 
@@ -65,24 +101,31 @@ const OF_IPTABLES: [&str; 3] = [
 
 #[test]
 fn every_damage_is_told_of_and_mended_once() {
-    for firewall in FIREWALLS {
-        let lab = whole(firewall);
-        let before = look(&lab);
-        assert_eq!(lab.netcord("repair --check").ok(), "", "nothing has drifted");
-        assert_eq!(lab.netcord("repair").ok(), "");
-        before.assert_same(&look(&lab), "nothing was repaired");
-        let own: &[&str] = if firewall == "nftables" { &OF_NFTABLES } else { &OF_IPTABLES };
-        for damage in DAMAGES.iter().chain(own) {
-            lab.sh(damage).ok();
-            let damaged = look(&lab);
-            let told = lab.netcord("repair --check").exits(1);
-            assert!(told.stdout.lines().count() > 0, "{damage} is told of");
-            damaged.assert_same(&look(&lab), "a check changes nothing");
-            let repaired = lab.netcord("repair").ok();
-            assert_eq!(told.stdout.trim_end(), repaired, "{damage}");
-            before.assert_same(&look(&lab), damage);
-            assert_eq!(lab.netcord("repair --check").ok(), "", "{damage}");
-        }
+    // Links are the same with either firewall. Each host has some of the damages.
+    let (some, others) = DAMAGES.split_at(DAMAGES.len() / 2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| each_is_mended_once("nftables", &[some, &OF_NFTABLES].concat()));
+        scope.spawn(|| each_is_mended_once("iptables", &[others, &OF_IPTABLES].concat()));
+    });
+}
+
+fn each_is_mended_once(firewall: &'static str, damages: &[&str]) {
+    let lab = whole(firewall);
+    let before = look(&lab);
+    assert_eq!(lab.netcord("repair --check").ok(), "", "nothing has drifted");
+    assert_eq!(lab.netcord("repair").ok(), "");
+    before.assert_same(&look(&lab), "nothing was repaired");
+    for damage in damages {
+        lab.sh(damage).ok();
+        let damaged = look(&lab);
+        let told = lab.netcord("repair --check");
+        assert!(!told.stdout.is_empty(), "`{damage}` is told of: {}", told.stderr);
+        let told = told.exits(1);
+        damaged.assert_same(&look(&lab), "a check changes nothing");
+        let repaired = lab.netcord("repair").ok();
+        assert_eq!(told.stdout.trim_end(), repaired, "{damage}");
+        before.assert_same(&look(&lab), damage);
+        assert_eq!(lab.netcord("repair --check").ok(), "", "{damage}");
     }
 }
 

@@ -3,11 +3,11 @@
 use anyhow::Result;
 
 use super::{
-    Kernel, LinkKind, Netns, address, firewall, guard, link, neighbour, rtnl::Rtnl, sysctl,
+    Kernel, LinkKind, Netns, address, firewall, guard, link, neighbour, rtnl::Rtnl, shape, sysctl,
 };
 use crate::{
     model::Route,
-    plan::{Change, Moved, Place, PortFlag, Resource, Veth},
+    plan::{Change, LINK_GROUP, Moved, Place, PortFlag, Resource, Shape, Veth},
 };
 
 impl Kernel {
@@ -33,8 +33,17 @@ impl Kernel {
             return Ok(false);
         };
         Ok(host.is_port_of(&bridge)
+            && host.group == LINK_GROUP
             && (host.mac, host.mtu) == (Some(veth.host_mac), veth.mtu)
             && (peer.mac, peer.mtu) == (Some(veth.mac), veth.mtu))
+    }
+
+    /// What a link of ours was born with, where it is there and was changed since: what to give it
+    /// back, one after the other.
+    pub async fn lost_shape(&self, made: &Resource) -> Result<Vec<Shape>> {
+        let Some(wanted) = Shape::of(made) else { return Ok(Vec::new()) };
+        let there = shape::read(self.at(&wanted.netns)?, &wanted).await?;
+        Ok(there.map(|there| wanted.back_from(&there)).unwrap_or_default())
     }
 
     async fn is_there(&self, resource: &Resource) -> Result<bool> {
@@ -51,10 +60,14 @@ impl Kernel {
             }
             Resource::Flows(_) | Resource::Ready { .. } | Resource::Moved(_) => false,
             Resource::Name(named) => Netns::of_name(&named.name)?.is_some(),
-            Resource::Bridge { name, mac, mtu } => {
-                link::get(&self.rtnl, name.as_str()).await?.is_some_and(|l| {
-                    l.kind == LinkKind::Bridge && (l.mac, l.mtu) == (Some(*mac), *mtu)
-                })
+            Resource::Bridge { name, mac, .. } => link::get(&self.rtnl, name.as_str())
+                .await?
+                .is_some_and(|l| l.kind == LinkKind::Bridge && l.mac == Some(*mac)),
+            Resource::Shape(wanted) => {
+                shape::read(self.at(&wanted.netns)?, wanted).await?.as_ref() == Some(wanted)
+            }
+            Resource::Mtu { link, mtu } => {
+                link::get(&self.rtnl, link.as_str()).await?.is_some_and(|l| l.mtu == *mtu)
             }
             Resource::Veth(veth) => link::get(&self.rtnl, veth.host.as_str()).await?.is_some(),
             Resource::Macvlan(macvlan) => {

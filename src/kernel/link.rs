@@ -61,6 +61,10 @@ pub struct Link {
     /// Of a VLAN: its tag.
     pub(super) vlan_id: Option<u16>,
     pub(super) group: u32,
+    /// Of a bridge: it speaks the spanning tree protocol.
+    pub(super) stp: bool,
+    /// Of a bridge: how long a new port only listens.
+    pub(super) forward_delay: u32,
 }
 
 /// What kind of link.
@@ -177,10 +181,10 @@ pub(super) async fn create_bridge(
         Ok(()) => Ok(true),
         Err(e) if e.raw_os_error() == Some(libc::EEXIST) => match get(rtnl, name.as_str()).await? {
             Some(link) if link.kind == LinkKind::Bridge && link.is_ours() => {
-                if (link.mac, link.mtu) == (Some(mac), mtu) {
+                if link.mac == Some(mac) {
                     return Ok(false);
                 }
-                Err(Error::conflict(format!("bridge `{name}` exists, with another MAC or MTU"))
+                Err(Error::conflict(format!("bridge `{name}` exists, with another MAC"))
                     .hint(format!(
                         "compare with `ip link show {name}`, or `netcord rm {name}` first"
                     ))
@@ -390,6 +394,18 @@ pub(super) async fn set_up(rtnl: &Rtnl, name: &str, up: bool) -> Result<bool> {
     }
 }
 
+/// Returns the former one; `None` if it was so. Equivalent to `ip link set dev NAME mtu MTU`.
+pub(super) async fn set_mtu(rtnl: &Rtnl, name: &LinkName, mtu: u32) -> Result<Option<u32>> {
+    let link = require(rtnl, name.as_str()).await?;
+    if link.mtu == mtu {
+        return Ok(None);
+    }
+    let mut message = message([LinkAttribute::Mtu(mtu)]);
+    message.header.index = link.index;
+    set(rtnl, message).await.with_context(|| format!("cannot set the MTU of `{name}`"))?;
+    Ok(Some(link.mtu))
+}
+
 /// Equivalent to `ip link set dev NAME alias ALIAS`.
 pub(super) async fn set_alias(rtnl: &Rtnl, name: &LinkName, alias: &str) -> Result<bool> {
     let link = require(rtnl, name.as_str()).await?;
@@ -472,7 +488,7 @@ pub(super) async fn create(rtnl: &Rtnl, message: LinkMessage) -> io::Result<()> 
     rtnl.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
 }
 
-async fn set(rtnl: &Rtnl, message: LinkMessage) -> io::Result<bool> {
+pub(super) async fn set(rtnl: &Rtnl, message: LinkMessage) -> io::Result<bool> {
     rtnl.change(RouteNetlinkMessage::NewLink(message), 0).await.map(|()| true)
 }
 
@@ -508,6 +524,8 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
         macvlan_mode: None,
         vlan_id: None,
         group: 0,
+        stp: false,
+        forward_delay: 0,
     };
     for attribute in message.attributes {
         match attribute {
@@ -538,6 +556,15 @@ fn parse_info(link: &mut Link, infos: Vec<LinkInfo>) {
                     InfoKind::Vlan => LinkKind::Vlan,
                     _ => LinkKind::Other,
                 };
+            }
+            LinkInfo::Data(InfoData::Bridge(data)) => {
+                for attribute in data {
+                    match attribute {
+                        InfoBridge::StpState(state) => link.stp = state != BridgeStpState::Disabled,
+                        InfoBridge::ForwardDelay(delay) => link.forward_delay = delay,
+                        _ => {}
+                    }
+                }
             }
             LinkInfo::Data(InfoData::MacVlan(data)) => {
                 link.macvlan_mode = data.into_iter().find_map(|d| match d {

@@ -146,7 +146,7 @@ pub(super) async fn create_vlan(rtnl: &Rtnl, name: &LinkName, vlan: &Vlan) -> Re
     }
 }
 
-fn mode(mode: MacvlanMode) -> MacVlanMode {
+pub(super) fn mode(mode: MacvlanMode) -> MacVlanMode {
     match mode {
         MacvlanMode::Bridge => MacVlanMode::Bridge,
         MacvlanMode::Private => MacVlanMode::Private,

@@ -24,6 +24,7 @@ pub mod probe;
 pub mod process;
 pub mod route;
 mod rtnl;
+mod shape;
 pub mod signal;
 mod sysctl;
 pub mod throwaway;
@@ -146,6 +147,18 @@ impl Kernel {
             Resource::Bridge { name, mac, mtu } => {
                 link::create_bridge(&self.rtnl, name, *mac, *mtu).await?
             }
+            Resource::Shape(wanted) => {
+                let former = shape::create(self.at(&wanted.netns)?, wanted).await?;
+                return Ok(former.map_or(Outcome::AlreadySo, |former| {
+                    Outcome::Done(Change::Create(Resource::Shape(former)))
+                }));
+            }
+            Resource::Mtu { link, mtu } => {
+                let former = link::set_mtu(&self.rtnl, link, *mtu).await?;
+                return Ok(former.map_or(Outcome::AlreadySo, |mtu| {
+                    Outcome::Done(Change::Create(Resource::Mtu { link: link.clone(), mtu }))
+                }));
+            }
             Resource::Veth(veth) => {
                 let is_new = link::create_veth(&self.rtnl, self.known(&veth.netns)?, veth).await?;
                 if is_new {
@@ -247,7 +260,9 @@ impl Kernel {
                 conntrack::flush(flows)?;
                 false
             }
-            Resource::FormerSysctl { .. }
+            Resource::Shape(_)
+            | Resource::Mtu { .. }
+            | Resource::FormerSysctl { .. }
             | Resource::Ready { .. }
             | Resource::Announcement { .. }
             | Resource::Record(_)

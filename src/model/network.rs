@@ -74,6 +74,9 @@ pub enum MacvlanMode {
 }
 
 impl MacvlanMode {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Bridge, Self::Private, Self::Vepa, Self::Passthru];
+
     /// The word for it, `ip link`'s and docker's.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -7,7 +7,8 @@ use ipnetwork::IpNetwork;
 use serde::Serialize;
 
 use super::{
-    Changed, Host, clean, differences::Differences, firewall, gates, resolver, subnets::Asked,
+    Changed, Host, clean, differences::Differences, firewall, gates, repair::reshape, resolver,
+    subnets::Asked,
 };
 use crate::{
     cli,
@@ -40,6 +41,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Bridge) -> Result<()
     };
     let (network, mut plan) = gates::renewed(host, &network)?;
     plan.extend(plan::create(&network, &routed_links(&host.kernel, &network).await?));
+    reshape(&host.kernel, &mut plan).await?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     let lines = [network.name.to_string()];
     host.output.result(&Changed::new(changed, Made { network: &network }), &lines)

@@ -40,7 +40,7 @@ pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<V
         }
     }
     for (network, endpoints) in dead_endpoints(host, state).await? {
-        let plan = removal::endpoints(&host.kernel, state, &network, &endpoints);
+        let plan = removal::endpoints(&host.kernel, state, &network, &endpoints).await?;
         bury(host, state, &plan).await?;
         for endpoint in endpoints {
             if !host.dry_run {

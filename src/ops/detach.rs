@@ -51,7 +51,7 @@ pub(super) async fn away(
     for endpoint in endpoints {
         open(host, endpoint);
     }
-    let plan = removal::endpoints(&host.kernel, state, network, endpoints);
+    let plan = removal::endpoints(&host.kernel, state, network, endpoints).await?;
     let changed = host.carry_out(&plan, state).await?;
     if changed.is_some() {
         for endpoint in endpoints {

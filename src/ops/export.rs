@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 
-use super::Host;
+use super::{Host, succession};
 use crate::{
     engine::{self, Answer, Container},
     kernel::process::container_id,
@@ -45,8 +45,7 @@ pub(super) async fn run(host: &Host<'_, '_>) -> Result<()> {
         }
     }
     let mut endpoints: Vec<_> = state.endpoints().collect();
-    // A default route gives way to one that comes later.
-    endpoints.sort_by_key(|(_, endpoint)| !endpoint.replaced.is_empty());
+    succession::in_turn(&mut endpoints, |(_, endpoint)| endpoint);
     for (record, endpoint) in endpoints {
         let (network, name) = (&record.network, &endpoint.netns);
         match Who::is(&state, name, endpoint.cookie).await {

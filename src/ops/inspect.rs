@@ -10,7 +10,7 @@ use super::{
     detach::everywhere,
     find,
     ps::{Seen, ShownLease, States},
-    underlay,
+    succession, underlay,
 };
 use crate::{
     cli,
@@ -70,11 +70,7 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Inspect) -> Result<()> {
         subjects.extend(state.networks().values().cloned().map(Subject::Network));
     }
     if args.commands {
-        let hairpin = host.kernel.bridged_frames_meet_iptables()?;
-        let mut plan = Plan::new();
-        for subject in &subjects {
-            plan.extend(plan_of(host, &state, subject, hairpin).await?);
-        }
+        let plan = commands(host, &state, &subjects).await?;
         host.output.script(&plan, |_| false)?;
     } else {
         let states = States::read(&host.kernel).await?;
@@ -141,30 +137,28 @@ async fn shown(states: &States<'_>, network: &Network, mut endpoint: Endpoint) -
     })
 }
 
-async fn plan_of(
-    host: &Host<'_, '_>,
-    state: &State,
-    subject: &Subject,
-    hairpin: bool,
-) -> Result<Plan> {
-    let attached = |network: &Network, endpoint: &Endpoint| {
+/// Networks first, then who is attached to them.
+async fn commands(host: &Host<'_, '_>, state: &State, subjects: &[Subject]) -> Result<Plan> {
+    let hairpin = host.kernel.bridged_frames_meet_iptables()?;
+    let (mut plan, mut attached) = (Plan::new(), Vec::new());
+    for subject in subjects {
+        match subject {
+            Subject::Network(NetworkRecord { network, endpoints }) => {
+                plan.extend(match network.mode {
+                    Mode::Underlay => underlay::commands(host, network).await?,
+                    _ if network.foreign => Plan::new(),
+                    _ => plan::create(network, &[]),
+                });
+                attached.extend(endpoints.iter().map(|e| (network, e)));
+            }
+            Subject::Target(_, endpoints) => attached.extend(endpoints.iter().map(|(n, e)| (n, e))),
+        }
+    }
+    succession::in_turn(&mut attached, |(_, endpoint)| endpoint);
+    for (network, endpoint) in attached {
         let is_it = |n: &&NamedNetns| n.cookie == endpoint.cookie;
-        let mut plan = state.names().iter().find(is_it).map(plan::name).unwrap_or_default();
+        plan.extend(state.names().iter().find(is_it).map(plan::name).unwrap_or_default());
         plan.extend(plan::attach(network, endpoint, hairpin));
-        plan
-    };
-    Ok(match subject {
-        Subject::Network(NetworkRecord { network, endpoints }) => {
-            let mut plan = match network.mode {
-                Mode::Underlay => underlay::commands(host, network).await?,
-                _ if network.foreign => Plan::new(),
-                _ => plan::create(network, &[]),
-            };
-            plan.extend(endpoints.iter().flat_map(|e| attached(network, e)));
-            plan
-        }
-        Subject::Target(_, endpoints) => {
-            endpoints.iter().flat_map(|(n, e)| attached(n, e)).collect()
-        }
-    })
+    }
+    Ok(plan)
 }

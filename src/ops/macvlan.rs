@@ -9,6 +9,7 @@ use super::{
     differences::Differences,
     parent::{self, Found},
     rebuild,
+    repair::reshape,
     subnets::Asked,
 };
 use crate::{
@@ -49,7 +50,8 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<(
         }
         network
     };
-    let plan = plan::create(&network, &[]);
+    let mut plan = plan::create(&network, &[]);
+    reshape(&host.kernel, &mut plan).await?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     tell(host, &network, mode);
     let lines = [network.name.to_string()];

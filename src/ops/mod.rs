@@ -8,6 +8,7 @@
 //! - `namespaces`: what has a network namespace on this machine
 //! - `managers`: who else manages a link
 //! - `removal`: reverse plans, and what others still need
+//! - `succession`: default routes that took the place of others
 //! - `clean`: what died since the last command
 //! - `differences`: what is there and not as was asked for
 //! - `subnets`: subnets as typed, and as they are there
@@ -56,6 +57,7 @@ mod resolver;
 mod rm;
 mod run;
 mod subnets;
+mod succession;
 mod trace;
 mod underlay;
 mod unpublish;

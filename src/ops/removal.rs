@@ -3,6 +3,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use anyhow::Result;
+
+use super::succession;
 use crate::{
     kernel::Kernel,
     model::{Endpoint, Firewall, LinkName, NetnsName, Network, NetworkRecord, PublishedPort},
@@ -17,35 +20,40 @@ pub(super) type Records = BTreeMap<LinkName, NetworkRecord>;
 /// and the record of a foreign network.
 ///
 /// What happens inside a namespace that is gone or closed to us has happened already.
-pub(super) fn endpoints(
+pub(super) async fn endpoints(
     kernel: &Kernel,
     state: &State,
     network: &Network,
     endpoints: &[Endpoint],
-) -> Plan {
+) -> Result<Plan> {
     let mut after = state.networks().clone();
     let plans = endpoints.iter().map(|e| endpoint(kernel, state, network, e, &mut after));
-    in_turn(plans.flatten().collect())
+    in_turn(kernel, plans.flatten().collect()).await
 }
 
 /// The plan that takes all endpoints of all networks away; `after` is what is on record, and loses
 /// them.
-pub(super) fn all_endpoints(kernel: &Kernel, state: &State, after: &mut Records) -> Plan {
+pub(super) async fn all_endpoints(
+    kernel: &Kernel,
+    state: &State,
+    after: &mut Records,
+) -> Result<Plan> {
     let all = state.endpoints();
     let plans = all.map(|(record, e)| endpoint(kernel, state, &record.network, e, after));
-    in_turn(plans.flatten().collect())
+    in_turn(kernel, plans.flatten().collect()).await
 }
 
-fn in_turn(mut plan: Plan) -> Plan {
+async fn in_turn(kernel: &Kernel, mut plan: Plan) -> Result<Plan> {
+    succession::can_return(kernel, &mut plan).await?;
     plan.sort_by_key(|step| turn(&step.change));
-    plan
+    Ok(plan)
 }
 
 /// Links fall together, and so do records, which are the last to go. What comes before the links
 /// closes ports and tidies up inside.
 fn turn(change: &Change) -> u8 {
     match change {
-        Change::Delete(Resource::Record(_)) => 3,
+        Change::Create(Resource::Record(_)) | Change::Delete(Resource::Record(_)) => 3,
         Change::Delete(Resource::Name(_)) => 2,
         Change::Delete(Resource::Veth(_)) => 1,
         _ => 0,
@@ -60,23 +68,27 @@ fn endpoint(
     endpoint: &Endpoint,
     after: &mut Records,
 ) -> Plan {
+    let mut endpoint = endpoint.clone();
     let mut last_of_network = false;
     if let Some(record) = after.get_mut(&network.name) {
         let is_it = |e: &Endpoint| e.host_ifname == endpoint.host_ifname;
         if let Some(at) = record.endpoints.iter().position(is_it) {
-            record.endpoints.swap_remove(at);
+            // One that went before it may have left it something.
+            endpoint.replaced = record.endpoints.swap_remove(at).replaced;
         }
         last_of_network = record.endpoints.is_empty();
     }
     let mut others = after.values().flat_map(|r| &r.endpoints);
     let alone = !others.any(|e| e.cookie == endpoint.cookie);
 
-    let mut wiring = plan::attach(network, endpoint, false);
+    let (replaced, mut plan) = succession::inherited(after, &endpoint);
+    endpoint.replaced = replaced;
+    let mut wiring = plan::attach(network, &endpoint, false);
     if !alone {
         // Others live in the same namespace and use its lo.
         wiring.retain(|step| !is_of_lo(step.change.resource()));
     }
-    let mut plan = last_jumps(state.networks(), network, after);
+    plan.extend(last_jumps(state.networks(), network, after));
     plan.extend(reverse(&wiring, |step| {
         is_needed(step, after, network, Some(&endpoint.host_ifname))
     }));

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, bridge, clean, detach, keeper, underlay};
+use super::{Changed, Host, bridge, clean, detach, keeper, succession, underlay};
 use crate::{
     cli,
-    kernel::{Kernel, LinkKind, Netns},
-    model::{Endpoint, Mode, NamedNetns, Network, NetworkRecord, Route, Source},
+    kernel::{Kernel, Netns},
+    model::{Endpoint, Mode, NamedNetns, Network, NetworkRecord, Source},
     output::SCHEMA_VERSION,
     plan::{self, Change, Plan, Resource, Step, command, once},
     state::State,
@@ -114,11 +114,7 @@ async fn of_network(host: &Host<'_, '_>, network: &Network) -> Result<Plan> {
         Mode::Macvlan => plan::create(network, &[]),
         Mode::Bridge => plan::create(network, &bridge::routed_links(&host.kernel, network).await?),
     };
-    // The kernel itself lowers the MTU of a bridge to that of its smallest port.
-    let there = host.kernel.link(network.name.as_str()).await?;
-    if there.is_some_and(|link| link.kind == LinkKind::Bridge && link.is_ours()) {
-        plan.retain(|step| !matches!(step.change.resource(), Resource::Bridge { .. }));
-    }
+    reshape(&host.kernel, &mut plan).await?;
     Ok(plan)
 }
 
@@ -130,7 +126,7 @@ async fn of_endpoint(
     hairpin: bool,
 ) -> Result<Plan> {
     let mut plan = plan::attach(network, endpoint, hairpin);
-    plan.retain(|step| !gave_way(state, endpoint, &step.change));
+    plan.retain(|s| succession::successor(state.endpoints(), endpoint, &s.change).is_none());
     let veth = plan.iter().find_map(|step| match &step.change {
         Change::Create(Resource::Veth(veth)) => Some(veth.clone()),
         _ => None,
@@ -142,19 +138,23 @@ async fn of_endpoint(
         // It was unplugged, or an end was changed: it is cut, and laid anew.
         plan.insert(0, Step::delete("the cable is not as it was laid", Resource::Veth(veth)));
     }
+    reshape(kernel, &mut plan).await?;
     Ok(plan)
 }
 
-/// A default route for which another endpoint's took its place.
-fn gave_way(state: &State, endpoint: &Endpoint, change: &Change) -> bool {
-    let Change::Create(Resource::Route { route, .. }) = change else { return false };
-    let mut others = state.endpoints().filter(|(_, e)| e.cookie == endpoint.cookie);
-    others.any(|(_, other)| {
-        let is_it = |r: &Route| {
-            (r.destination, r.gateway, &r.link) == (route.destination, route.gateway, &route.link)
-        };
-        other.replaced.iter().any(is_it)
-    })
+/// Gives links that a plan makes, and that are there, back what was changed of them since.
+pub(super) async fn reshape(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
+    let mut lost = Vec::new();
+    for step in plan.iter().filter(|step| matches!(step.change, Change::Create(_))) {
+        lost.extend(kernel.lost_shape(step.change.resource()).await?);
+    }
+    // The record comes first, so that a later run can finish.
+    let first = plan.iter().position(|s| !matches!(s.change.resource(), Resource::Record(_)));
+    let why = "the link is not as it was made";
+    let steps = lost.into_iter().map(|shape| Step::create(why, Resource::Shape(shape)));
+    let at = first.unwrap_or(plan.len());
+    plan.splice(at..at, steps);
+    Ok(())
 }
 
 /// What is not so, each thing once.

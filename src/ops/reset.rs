@@ -57,7 +57,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
 /// What is on record: endpoints first, all at once, then networks, then names.
 async fn recorded(host: &Host<'_, '_>, state: &State, removed: &mut Vec<String>) -> Result<Plan> {
     let mut after = state.networks().clone();
-    let mut plan = removal::all_endpoints(&host.kernel, state, &mut after);
+    let mut plan = removal::all_endpoints(&host.kernel, state, &mut after).await?;
     let all = state.endpoints();
     removed.extend(all.map(|(r, e)| format!("endpoint {}/{}", r.network.name, e.target)));
     for network in state.networks().values().map(|record| &record.network) {

@@ -28,6 +28,8 @@ pub fn command(step: &Step) -> Option<String> {
                  stp_state 0 forward_delay 0"
             )
         }
+        Resource::Mtu { link, mtu } => format!("ip link set dev {link} mtu {mtu}"),
+        Resource::Shape(shape) => format!("{} {}", ip(&shape.netns), shape.command()),
         Resource::Veth(pair) if create => veth(pair),
         Resource::Veth(pair) => format!("ip link del {}", pair.host),
         Resource::Carrier(Carrier { bridge, port, loose }) if create => format!(

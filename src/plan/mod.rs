@@ -16,6 +16,7 @@ mod moved;
 mod netns;
 mod network;
 mod publish;
+mod shape;
 mod underlay;
 
 use std::{borrow::Cow, fmt::Debug, net::IpAddr};
@@ -39,6 +40,7 @@ pub use moved::Moved;
 pub use netns::{lo_up, name};
 pub use network::create;
 pub use publish::publish;
+pub use shape::{Shape, ShapeOf};
 pub use underlay::{ACCEPT_DAD, Carrier, Switch, Underlay, underlay, without_carrier};
 
 /// Steps, in the order in which they are done.
@@ -94,9 +96,18 @@ pub enum Resource {
         name: LinkName,
         /// Fixed at creation.
         mac: Mac,
+        /// At its birth, bytes.
+        mtu: u32,
+    },
+    /// The MTU of a bridge, for good: one that was never set is that of the smallest port.
+    Mtu {
+        /// The bridge.
+        link: LinkName,
         /// Bytes.
         mtu: u32,
     },
+    /// What a link of ours that is there was born with.
+    Shape(Shape),
     /// A veth pair, born in place.
     Veth(Veth),
     /// A macvlan, born in place.
@@ -445,7 +456,8 @@ fn made_link(change: &Change) -> Option<[(Place, &LinkName); 2]> {
 fn falls_with(resource: &Resource, made: &[(Place, &LinkName); 2]) -> bool {
     let on = |place: &Place, link: &str| made.iter().any(|(p, l)| p == place && l.as_str() == link);
     match resource {
-        Resource::Port { link, .. }
+        Resource::Mtu { link, .. }
+        | Resource::Port { link, .. }
         | Resource::Ready { link }
         | Resource::Ingress { link }
         | Resource::Guard { link, .. } => on(&None, link.as_str()),

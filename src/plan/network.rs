@@ -21,20 +21,11 @@ pub fn create(network: &Network, ra_links: &[LinkName]) -> Plan {
 /// bridge goes up, and before forwarding is turned on.
 fn bridge(network: &Network, ra_links: &[LinkName]) -> Plan {
     let name = &network.name;
-    let mut plan = vec![
-        Step::create(
-            "write down what was asked for, so that a later run can finish or undo it",
-            Resource::Record(Record::Network(network.clone())),
-        ),
-        Step::create(
-            "a bridge is the switch that all endpoints plug into",
-            Resource::Bridge { name: name.clone(), mac: network.mac, mtu: network.mtu },
-        ),
-        Step::create(
-            "the alias says whose link it is",
-            Resource::Alias { netns: None, link: name.clone(), alias: alias(network) },
-        ),
-    ];
+    let mut plan = vec![Step::create(
+        "write down what was asked for, so that a later run can finish or undo it",
+        Resource::Record(Record::Network(network.clone())),
+    )];
+    plan.extend(link("a bridge is the switch that all endpoints plug into", network));
     plan.extend(link_protections(network));
     plan.extend(firewall::network(network));
     for subnet in &network.subnets {
@@ -64,8 +55,27 @@ fn bridge(network: &Network, ra_links: &[LinkName]) -> Plan {
     plan
 }
 
+/// The bridge itself, marked as ours.
+///
+/// The kernel takes an MTU for set only if it was another before (`dev_set_mtu_ext`), and what a
+/// bridge is born with does not count. So it is born with one of the same kind, that differs.
+pub(super) fn link(why: &'static str, network: &Network) -> Plan {
+    let (name, mac, mtu) = (&network.name, network.mac, network.mtu);
+    vec![
+        Step::create(why, Resource::Bridge { name: name.clone(), mac, mtu: mtu ^ 1 }),
+        Step::create(
+            "the alias says whose link it is",
+            Resource::Alias { netns: None, link: name.clone(), alias: alias(network) },
+        ),
+        Step::create(
+            "an MTU that is set stays: any other follows the smallest port's",
+            Resource::Mtu { link: name.clone(), mtu },
+        ),
+    ]
+}
+
 /// Whose link it is, and what no other mark in the kernel would tell if the record were lost.
-pub(super) fn alias(network: &Network) -> String {
+fn alias(network: &Network) -> String {
     let mut alias = format!("{ALIAS_PREFIX}{}", network.name);
     if let (Mode::Underlay, Some(parent)) = (network.mode, &network.parent) {
         alias.push_str(" parent=");

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::{Moved, Plan, Record, Resource, Scope, Step, firewall, macvlan::vlan, network::alias};
+use super::{Moved, Plan, Record, Resource, Scope, Step, firewall, macvlan::vlan, network::link};
 use crate::model::{Belongings, HostAddress, HostRoute, LinkName, Neighbour, Network};
 
 /// A network's bridge takes over a link of the host's, and what hangs on it.
@@ -94,16 +94,8 @@ fn bridge_like(underlay: &Underlay<'_>) -> Plan {
     if let Some(parent) = &network.parent {
         plan.extend(vlan(parent));
     }
-    plan.extend([
-        Step::create(
-            "a bridge with the link's own MAC: to its neighbours the host stays the same",
-            Resource::Bridge { name: name.clone(), mac: network.mac, mtu: network.mtu },
-        ),
-        Step::create(
-            "the alias says whose link it is",
-            Resource::Alias { netns: None, link: name.clone(), alias: alias(network) },
-        ),
-    ]);
+    let why = "a bridge with the link's own MAC: to its neighbours the host stays the same";
+    plan.extend(link(why, network));
     if network.parent.as_ref().is_some_and(|parent| parent.filtered) {
         plan.extend(firewall::underlay(network));
     }

@@ -2,10 +2,13 @@
 set -eu
 
 # a bridge is the switch that all endpoints plug into
-ip link add lab0 address 02:42:ac:14:00:01 mtu 1500 group 28259 type bridge stp_state 0 forward_delay 0
+ip link add lab0 address 02:42:ac:14:00:01 mtu 1501 group 28259 type bridge stp_state 0 forward_delay 0
 
 # the alias says whose link it is
 ip link set dev lab0 alias netcord:lab0
+
+# an MTU that is set stays: any other follows the smallest port's
+ip link set dev lab0 mtu 1500
 
 # a container must not announce itself as the host's router
 sysctl -qw net/ipv6/conf/lab0/accept_ra=0

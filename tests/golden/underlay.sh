@@ -2,10 +2,13 @@
 set -eu
 
 # a bridge with the link's own MAC: to its neighbours the host stays the same
-ip link add mydr0 address 02:00:00:00:00:01 mtu 1500 group 28259 type bridge stp_state 0 forward_delay 0
+ip link add mydr0 address 02:00:00:00:00:01 mtu 1501 group 28259 type bridge stp_state 0 forward_delay 0
 
 # the alias says whose link it is
 ip link set dev mydr0 alias 'netcord:mydr0 parent=eth0'
+
+# an MTU that is set stays: any other follows the smallest port's
+ip link set dev mydr0 mtu 1500
 
 # chains of our own, after everybody else's rules
 iptables -w -t filter -S NETCORD-FORWARD >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-FORWARD

@@ -11,7 +11,8 @@ use ipnetwork::IpNetwork;
 
 use super::lease::Leases;
 use crate::{
-    cli, engine,
+    cli::{self, Gateway},
+    engine,
     error::Error,
     kernel::{Kernel, Link, Netns},
     model::{
@@ -19,9 +20,11 @@ use crate::{
     },
     ops::{
         Host, keeper, publish,
+        repair::reshape,
         resolve::{Found, naming},
+        succession,
     },
-    plan::{self, Plan},
+    plan::{self, Change, Plan},
     state::State,
 };
 
@@ -110,8 +113,34 @@ impl<'a> Chooser<'a> {
         let mut plan = named.map(|n| plan::name(&n)).unwrap_or_default();
         // It matters to published ports only.
         let hairpin = !endpoint.ports.is_empty() && host.kernel.bridged_frames_meet_iptables()?;
-        plan.extend(plan::attach(&network, &endpoint, hairpin));
+        let mut wiring = plan::attach(&network, &endpoint, hairpin);
+        wiring.retain(|step| !self.gave_way(host, state, &endpoint, &step.change));
+        reshape(&host.kernel, &mut wiring).await?;
+        plan.extend(wiring);
         Ok((endpoint, plan))
+    }
+
+    /// A default route for which that of another network took its place: it is not given back by
+    /// asking for it again, and who names it is told so.
+    fn gave_way(
+        &self,
+        host: &Host<'_, '_>,
+        state: &State,
+        endpoint: &Endpoint,
+        change: &Change,
+    ) -> bool {
+        let Some(by) = succession::successor(state.endpoints(), endpoint, change) else {
+            return false;
+        };
+        if self.args.wiring.gateway.iter().any(|gateway| matches!(gateway, Gateway::Ip(_))) {
+            let (own, other) = (&self.record.network.name, &by.network.name);
+            host.output.note(&format!(
+                "the default route by `{own}` gave way to that by `{other}`; it comes back with \
+                 `netcord detach {other} {}`",
+                endpoint.target
+            ));
+        }
+        true
     }
 
     async fn new_endpoint(

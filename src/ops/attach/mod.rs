@@ -125,7 +125,7 @@ async fn attach(
         let kept = keep(host, &mut state, &network, &mut endpoints).await;
         if kept.is_err() {
             endpoints.retain(|e| !there.contains(&e.host_ifname));
-            let plan = removal::endpoints(&host.kernel, &state, &network, &endpoints);
+            let plan = removal::endpoints(&host.kernel, &state, &network, &endpoints).await?;
             host.carry_out(&plan, &mut state).await?;
             for endpoint in &endpoints {
                 keeper::end(host, &network, endpoint).await?;

@@ -123,7 +123,13 @@ pub(super) fn resolvers(seen: &Seen<'_>) -> Vec<Finding> {
         if is_internal || !resolver.asks_nobody {
             continue;
         }
-        let what = "programs in it find no names: they ask its own loopback, where nobody answers";
+        let mut what =
+            "programs in it find no names: they ask its own loopback, where nobody answers"
+                .to_owned();
+        let upstream = upstream();
+        if upstream.is_none() {
+            what.push_str("; which server they may ask is for you to say, this host names none");
+        }
         let servers: Vec<_> =
             resolver.servers.iter().map(|server| format!("nameserver {server}")).collect();
         let mut finding = Finding::warning(&inside.target, what).shown_by(format!(
@@ -131,7 +137,7 @@ pub(super) fn resolvers(seen: &Seen<'_>) -> Vec<Finding> {
             resolver.file,
             servers.join(", ")
         ));
-        finding.command = Some(own_resolver(inside, resolver.own.as_deref()));
+        finding.command = Some(own_resolver(inside, resolver.own.as_deref(), upstream));
         if !found.contains(&finding) {
             found.push(finding);
         }
@@ -139,22 +145,34 @@ pub(super) fn resolvers(seen: &Seen<'_>) -> Vec<Finding> {
     found
 }
 
+/// A file of the host's that names a server that is reached from elsewhere too.
+fn upstream() -> Option<&'static str> {
+    let is_reached =
+        |file: &&str| resolver::nameservers(file).iter().any(|server| !server.is_loopback());
+    UPSTREAM.into_iter().find(is_reached)
+}
+
+/// Which server to ask is for the administrator to say: the command fails until it is.
+const CHOICE: &str = "${SERVER:?set it to the address of a name server that may be asked}";
+
 /// What gives a namespace a resolver that it reaches.
-fn own_resolver(inside: &Inside, name: Option<&str>) -> String {
-    let reached =
-        |file: &&&str| resolver::nameservers(file).iter().any(|server| !server.is_loopback());
-    let content = match UPSTREAM.iter().find(reached) {
-        Some(file) => format!("cat {file}"),
-        None => "echo nameserver 9.9.9.9".to_owned(),
-    };
+fn own_resolver(inside: &Inside, name: Option<&str>, upstream: Option<&str>) -> String {
     if let Some(name) = name {
         let dir = quote(&format!("/etc/netns/{name}"));
+        let content = match upstream {
+            Some(file) => format!("cat {file}"),
+            None => format!("echo \"nameserver {CHOICE}\""),
+        };
         return format!("mkdir -p {dir} && {content} > {dir}/resolv.conf");
     }
+    let (content, argument) = match upstream {
+        Some(file) => (format!("cat {file}"), String::new()),
+        None => ("echo \"nameserver $1\"".to_owned(), format!(" sh \"{CHOICE}\"")),
+    };
     // It shares the host's file: only a mount of its own gives it another.
     let script = format!(
         "{content} > /run/resolv.conf.netcord && mount --bind /run/resolv.conf.netcord \
          /etc/resolv.conf && exec sh"
     );
-    format!("{} unshare --mount sh -c {}", inside.enter, quote(&script))
+    format!("{} unshare --mount sh -c {}{argument}", inside.enter, quote(&script))
 }

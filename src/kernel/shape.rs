@@ -1,0 +1,69 @@
+//! What a link was born with, read and given back.
+
+use anyhow::{Context, Result};
+use rtnetlink::packet_route::link::{
+    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkInfo,
+};
+
+use super::{
+    link::{self, Link, LinkKind},
+    macvlan,
+    rtnl::Rtnl,
+};
+use crate::{
+    model::MacvlanMode,
+    plan::{Shape, ShapeOf},
+};
+
+/// The shape of the link that is there instead; `None` if that is none of ours, or of another kind.
+pub(super) async fn read(rtnl: &Rtnl, shape: &Shape) -> Result<Option<Shape>> {
+    let there = link::get(rtnl, shape.link.as_str()).await?.filter(Link::is_ours);
+    Ok(there.and_then(|there| {
+        let kind = match (there.kind, shape.kind) {
+            (LinkKind::Bridge, ShapeOf::Bridge { .. }) => {
+                ShapeOf::Bridge { stp: there.stp, forward_delay: there.forward_delay }
+            }
+            (LinkKind::Macvlan, ShapeOf::Macvlan { .. }) => {
+                let is_it = |mode: &MacvlanMode| Some(macvlan::mode(*mode)) == there.macvlan_mode;
+                let mode = MacvlanMode::ALL.into_iter().find(is_it)?;
+                ShapeOf::Macvlan { mtu: there.mtu, mode }
+            }
+            _ => return None,
+        };
+        let (netns, link) = (shape.netns.clone(), shape.link.clone());
+        Some(Shape { netns, link, mac: there.mac?, group: there.group, kind })
+    }))
+}
+
+/// Gives a link its shape, in one message; returns the former one, `None` if it was so. Equivalent
+/// to `ip link set dev NAME address MAC group GROUP [mtu MTU] type KIND ...`.
+pub(super) async fn create(rtnl: &Rtnl, shape: &Shape) -> Result<Option<Shape>> {
+    let name = &shape.link;
+    let former = read(rtnl, shape).await?.ok_or_else(|| link::foreign(name))?;
+    if former == *shape {
+        return Ok(None);
+    }
+    let mut message = link::message([
+        LinkAttribute::Address(shape.mac.octets().to_vec()),
+        LinkAttribute::Group(shape.group),
+    ]);
+    let (kind, data) = match shape.kind {
+        ShapeOf::Bridge { stp, forward_delay } => {
+            let stp = if stp { BridgeStpState::KernelStp } else { BridgeStpState::Disabled };
+            let data = vec![InfoBridge::StpState(stp), InfoBridge::ForwardDelay(forward_delay)];
+            (InfoKind::Bridge, InfoData::Bridge(data))
+        }
+        ShapeOf::Macvlan { mtu, mode } => {
+            message.attributes.push(LinkAttribute::Mtu(mtu));
+            let data = vec![InfoMacVlan::Mode(macvlan::mode(mode))];
+            (InfoKind::MacVlan, InfoData::MacVlan(data))
+        }
+    };
+    let info = vec![LinkInfo::Kind(kind), LinkInfo::Data(data)];
+    message.attributes.push(LinkAttribute::LinkInfo(info));
+    message.header.index = link::index(rtnl, name.as_str()).await?;
+    link::set(rtnl, message)
+        .await
+        .with_context(|| format!("cannot give link `{name}` back what it was made with"))?;
+    Ok(Some(former))
+}
