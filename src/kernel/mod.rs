@@ -26,6 +26,7 @@ pub mod route;
 mod rtnl;
 pub mod signal;
 mod sysctl;
+pub mod terminal;
 pub mod throwaway;
 mod watch;
 mod wire;
