@@ -1,6 +1,6 @@
-//! The terminal that errors go to.
+//! Terminals.
 
-use std::io;
+use std::os::fd::AsFd;
 
 use rustix::{
     process::getpgrp,
@@ -9,8 +9,7 @@ use rustix::{
 
 /// How many columns it has, if this process may write to it: it is there, and its foreground is
 /// ours. What another program has there is not for us to draw on.
-pub fn columns() -> Option<usize> {
-    let terminal = io::stderr();
+pub fn columns(terminal: impl AsFd) -> Option<usize> {
     // A terminal that does not tell who is in its foreground is nobody else's.
     if tcgetpgrp(&terminal).is_ok_and(|foreground| foreground != getpgrp()) {
         return None;

@@ -88,10 +88,10 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
             Err(child::at_gate(gate, &command))
         }
         Verb::Lab(args) if args.first_process => {
-            runtime()?.block_on(lab::first_process(&args, watch))
+            runtime()?.block_on(lab::first_process(&args, &output, watch))
         }
         // A new user namespace is for programs of one thread only.
-        Verb::Lab(args) => lab::start(&args),
+        Verb::Lab(args) => lab::start(&args, &cli.global),
         Verb::Completions(args) => packaging::completions(&args, &output).map(|()| 0),
         Verb::Man(args) => packaging::man(&args, &output).map(|()| 0),
         verb => {

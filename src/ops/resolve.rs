@@ -102,6 +102,7 @@ async fn anywhere(kernel: &Kernel, output: &Output, name: &str) -> Result<Found>
     let mut found: Vec<_> =
         here.into_iter().map(|found| (format!("netns:{name}"), found)).collect();
     let (mut silent, mut refused): (Option<(Engine, anyhow::Error)>, _) = (None, None);
+    let _doing = output.doing_for(patience, format!("asking the engines for `{name}`"));
     for (engine, answer) in engine::find_anywhere(name, patience).await {
         match answer {
             Answer::Found(container) => match of_container(output, &container) {

@@ -230,7 +230,7 @@ impl Line {
         if !early.is_zero() {
             return Some(early);
         }
-        let Some(columns) = terminal::columns() else { return Some(INTERVAL) };
+        let Some(columns) = terminal::columns(io::stderr()) else { return Some(INTERVAL) };
         let passed = work.since.elapsed();
         let text = fit(&work.text.now(), &time(passed, work.limit), columns);
         if text != self.drawn {
@@ -274,14 +274,18 @@ fn time(passed: Duration, limit: Option<Duration>) -> String {
     }
 }
 
+/// Columns that stay free: the terminal writes `^C` there, and some begin a new line in the last.
+/// What is in another line is not erased.
+const SPARE: usize = 3;
+
 /// The text and the time in one line of a terminal. Where there is no room for both, the text is
-/// cut. The last column stays free: some terminals begin a new line there.
+/// cut.
 fn fit(text: &str, time: &str, columns: usize) -> String {
     // What moves the cursor would be drawn over something else.
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     let width = |text: &str| text.chars().filter_map(UnicodeWidthChar::width).sum::<usize>();
     let text: String = text.chars().map(plain).collect();
-    let room = columns.saturating_sub(1 + time.len());
+    let room = columns.saturating_sub(SPARE + time.len());
     if width(&text) <= room {
         return text + time;
     }
@@ -305,17 +309,17 @@ mod tests {
     #[test]
     fn a_line_fits_the_terminal() {
         assert_eq!(fit("waiting for `web`", " (3 s)", 80), "waiting for `web` (3 s)");
-        assert_eq!(fit("waiting for `web`", " (3 s)", 24), "waiting for `web` (3 s)");
-        assert_eq!(fit("waiting for `web`", " (3 s)", 23), "waiting for `we… (3 s)");
-        assert_eq!(fit("waiting for `web`", " (3 s)", 7), "", "there is no room");
+        assert_eq!(fit("waiting for `web`", " (3 s)", 26), "waiting for `web` (3 s)");
+        assert_eq!(fit("waiting for `web`", " (3 s)", 25), "waiting for `we… (3 s)");
+        assert_eq!(fit("waiting for `web`", " (3 s)", 9), "", "there is no room");
         assert_eq!(fit("waiting for `web`", " (3 s)", 0), "");
     }
 
     #[test]
     fn what_is_wide_counts_twice() {
-        assert_eq!(fit("網網網", "", 7), "網網網");
-        assert_eq!(fit("網網網", "", 6), "網網…");
-        assert_eq!(fit("網網網", "", 5), "網…");
+        assert_eq!(fit("網網網", "", 9), "網網網");
+        assert_eq!(fit("網網網", "", 8), "網網…");
+        assert_eq!(fit("網網網", "", 7), "網…");
     }
 
     #[test]
