@@ -1,7 +1,5 @@
 //! What somebody at a terminal sees of a command that takes its time, and who else sees nothing.
 
-#![expect(clippy::disallowed_types, reason = "tests run programs")]
-
 use std::process::Child;
 
 use crate::support::{Lab, NETCORD};

@@ -45,34 +45,36 @@ pub struct Output {
     data_paint: Paint,
     /// The reason that was explained last: neighbouring steps share theirs.
     explained: Cell<&'static str>,
-    /// Somebody watches who wants to know what takes so long.
-    is_watched: bool,
+    /// Of the line of progress, if somebody watches.
+    progress_paint: Option<Paint>,
 }
 
 impl Output {
     /// As the flags say.
     pub fn new(global: &Global) -> Self {
+        let is_watched = !global.quiet && io::stderr().is_terminal() && !is_dumb();
+        let paint = Paint::new(global.color, &io::stderr());
         Self {
             format: global.format,
             quiet: global.quiet,
             explain: global.explain,
             verbose: global.verbose,
-            paint: Paint::new(global.color, &io::stderr()),
+            paint,
             data_paint: Paint::new(global.color, &io::stdout()),
             explained: Cell::new(""),
-            is_watched: !global.quiet && io::stderr().is_terminal() && !is_dumb(),
+            progress_paint: is_watched.then_some(paint),
         }
     }
 
     /// Says what is being done or waited for, in case it takes long; until what is returned is
     /// dropped.
     pub fn doing(&self, text: impl Into<progress::Text>) -> Doing {
-        Doing::new(self.is_watched.then_some(self.paint), text.into(), None)
+        Doing::new(self.progress_paint, text.into(), None)
     }
 
     /// As [`Output::doing`], and for how long at most.
     pub fn doing_for(&self, limit: Duration, text: impl Into<progress::Text>) -> Doing {
-        Doing::new(self.is_watched.then_some(self.paint), text.into(), Some(limit))
+        Doing::new(self.progress_paint, text.into(), Some(limit))
     }
 
     /// Leaves the terminal to a command, until what is returned is dropped.

@@ -61,10 +61,8 @@ pub(super) async fn follow(
     let patience = args.timeout.unwrap_or(if args.wait { WAIT } else { PATIENCE });
     let patience = Duration::from_secs(patience);
     let until = Instant::now() + patience;
-    let text = match args.wait {
-        true => format!("waiting for a packet from {} to {}", args.from, args.to),
-        false => format!("following the packet from {} to {}", args.from, args.to),
-    };
+    let what = if args.wait { "waiting for a packet" } else { "following the packet" };
+    let text = format!("{what} from {} to {}", args.from, args.to);
     let _doing = output.doing_for(patience, text);
     let first = walked.entries.first();
     let (probe, protocol) = match first {
