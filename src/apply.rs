@@ -16,8 +16,17 @@ use crate::{
 /// step.
 pub type Watch<'a> = dyn FnMut(usize, &Step) -> Result<()> + 'a;
 
-/// Is told of each step once it is done, and whether it changed anything.
-pub type Tell<'a> = dyn FnMut(&Step, bool) + 'a;
+/// Is told how it goes.
+pub type Tell<'a> = dyn FnMut(Told<'_>) + 'a;
+
+/// What is told.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// A step is done; whether it changed anything.
+    Done(&'a Step, bool),
+    /// It has failed, and this many changes are still to be undone.
+    Undoing(usize),
+}
 
 /// Carries out a plan; tells whether anything changed.
 ///
@@ -51,7 +60,7 @@ pub async fn carry_out(
         next += group;
         if let Err(error) = result {
             if run.undoable {
-                return Err(run.roll_back(error).await);
+                return Err(run.roll_back(error, tell).await);
             }
             failures.push(error);
         }
@@ -59,11 +68,11 @@ pub async fn carry_out(
     // Who is told of an interruption relies on it that nothing was done.
     if let Some(kind) = held.came().filter(|_| run.undoable && run.changed) {
         let error = Error::new(kind, "interrupted: everything is as it was before");
-        return Err(run.roll_back(error.into()).await);
+        return Err(run.roll_back(error.into(), tell).await);
     }
     if let Some(pid) = run.kernel.ended().filter(|_| run.undoable) {
         let error = Error::not_found(format!("process {pid} ended meanwhile"));
-        return Err(run.roll_back(error.into()).await);
+        return Err(run.roll_back(error.into(), tell).await);
     }
     match failures.into_iter().next() {
         Some(first) => Err(first),
@@ -131,7 +140,7 @@ impl Run<'_> {
         }
         let changes: Vec<_> = steps.iter().map(|s| &s.change).collect();
         for (step, outcome) in steps.iter().zip(self.apply(&changes).await?) {
-            tell(step, outcome != Outcome::AlreadySo);
+            tell(Told::Done(step, outcome != Outcome::AlreadySo));
             match outcome {
                 Outcome::AlreadySo => continue,
                 Outcome::Done(inverse) => self.inverses.push(inverse),
@@ -163,7 +172,7 @@ impl Run<'_> {
     }
 
     /// Undoes what was done, newest first, and returns the failure to report.
-    async fn roll_back(&mut self, failure: anyhow::Error) -> anyhow::Error {
+    async fn roll_back(&mut self, failure: anyhow::Error, tell: &mut Tell<'_>) -> anyhow::Error {
         let mut left = Vec::new();
         // If not even that works, the first thing to undo says why.
         drop(self.kernel.reconnect());
@@ -171,6 +180,7 @@ impl Run<'_> {
         inverses.reverse();
         let mut rest = inverses.as_slice();
         while !rest.is_empty() {
+            tell(Told::Undoing(rest.len()));
             let (group, later) = rest.split_at(together(rest.iter()));
             rest = later;
             // What could not be undone stays on record, so that a later run can finish it.

@@ -90,7 +90,7 @@ pub struct Global {
         hide_default_value = true
     )]
     pub color: Color,
-    /// Print nothing but errors; of ls and ps, names only
+    /// Print nothing but errors, and no progress on a terminal; of ls and ps, names only
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Print each command on stderr as it is done

@@ -7,9 +7,10 @@ use std::{
 };
 
 /// What is outside of a layer's trade, and the layers (or files) whose trade it is.
-const TRADES: [(&str, &[&str]); 12] = [
+const TRADES: [(&str, &[&str]); 13] = [
     ("nix::", &["kernel"]),
     ("rustix::", &["kernel"]),
+    ("signal_hook::", &["kernel"]),
     ("rtnetlink::", &["kernel"]),
     ("netlink_packet_core::", &["kernel"]),
     ("netlink_packet_netfilter::", &["kernel"]),

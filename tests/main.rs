@@ -53,6 +53,8 @@ mod macvlan;
 mod malice;
 /// Random sequences of verbs against a model.
 mod model;
+/// What somebody at a terminal sees of a command that takes its time.
+mod progress;
 /// Made again what the records say.
 mod repair;
 /// Nothing of ours is left.

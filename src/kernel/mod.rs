@@ -27,6 +27,7 @@ mod rtnl;
 mod shape;
 pub mod signal;
 mod sysctl;
+pub mod terminal;
 pub mod throwaway;
 mod watch;
 mod wire;

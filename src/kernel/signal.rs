@@ -1,13 +1,18 @@
 //! SIGINT, SIGTERM and SIGHUP, while a plan is carried out: held back, and asked for between two
-//! steps, so that none of them falls into the middle of one.
+//! steps, so that none of them falls into the middle of one. Else they end the program, which may
+//! have something to do before.
 
-use std::{io, os::fd::AsFd};
+use std::{io, os::fd::AsFd, thread};
 
 use nix::sys::{
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
 };
-
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
+    iterator::Signals,
+    low_level::emulate_default_handler,
+};
 use tokio::io::unix::AsyncFd;
 
 use crate::error::Kind;
@@ -47,4 +52,27 @@ impl Drop for Held {
         // What fails here failed in `new` already.
         let _ = self.former.thread_set_mask();
     }
+}
+
+/// Starts a thread that no signal is delivered to: what one thread holds back would go to another.
+pub fn deaf_thread(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let former = SigSet::all().thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
+    let started = thread::Builder::new().spawn(body);
+    former.thread_set_mask()?;
+    started.map(drop)
+}
+
+/// Does something before a signal ends this program, as it would have without. To be called in a
+/// [`deaf_thread`], from which another is started; programs that this one becomes or starts have
+/// the signals as they were.
+pub fn before_death(last: impl Fn() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+    let wait = move || {
+        for signal in signals.forever() {
+            last();
+            // It does not return for these.
+            drop(emulate_default_handler(signal));
+        }
+    };
+    thread::Builder::new().spawn(wait).map(drop)
 }

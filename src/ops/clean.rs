@@ -86,6 +86,9 @@ pub(super) async fn dying(
         .map(|(_, e)| e.host_ifname.to_owned())
         .collect();
     let until = Instant::now() + DEATH_PATIENCE;
+    let _doing = (!dying.is_empty()).then(|| {
+        host.output.doing_for(DEATH_PATIENCE, "waiting for the links of what has ended to go")
+    });
     for host_ifname in &dying {
         while host.kernel.link(host_ifname).await?.is_some() && Instant::now() < until {
             sleep(DEATH_INTERVAL).await;
@@ -100,7 +103,7 @@ pub(super) async fn dying(
 /// Without a word: a user who attaches something new did not ask about the dead.
 async fn bury(host: &mut Host<'_, '_>, state: &mut State, plan: &Plan) -> Result<()> {
     if !host.dry_run && !plan.is_empty() {
-        apply::carry_out(plan, &mut host.kernel, state, host.watch, &mut |_, _| ()).await?;
+        apply::carry_out(plan, &mut host.kernel, state, host.watch, &mut |_| ()).await?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Container) -> Result
     let found = resolve::resolve(&host.kernel, &host.output, &args.target, None).await;
     let found = before_command(found, command)?;
     if !command.is_empty() {
+        let _theirs = host.output.hand_over();
         return Err(become_program(Some(&found.netns), command));
     }
     let mut state = host.state_with_rebuilt().await?;
@@ -37,6 +38,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Container) -> Result
 /// namespace: then it is that of whoever asks.
 pub(super) fn host(host: &Host<'_, '_>, command: &[OsString]) -> Result<()> {
     if !command.is_empty() {
+        let _theirs = host.output.hand_over();
         return Err(become_program(None, command));
     }
     let is_own = |netns: Netns| netns.cookie() == host.kernel.cookie();

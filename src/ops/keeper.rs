@@ -94,6 +94,8 @@ pub(super) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
 /// done here.
 pub(super) async fn end(host: &Host<'_, '_>, network: &Network, endpoint: &Endpoint) -> Result<()> {
     let Some(lease) = &endpoint.lease else { return Ok(()) };
+    let text = format!("waiting for the lease of `{}` to be given back", endpoint.target);
+    let _doing = host.output.doing_for(PATIENCE, text);
     let ending = match lease.keeper {
         Some(keeper) => process::end(keeper.pid, keeper.started, PATIENCE)?,
         None => Ending::NotThere,

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::dispatch;
 use crate::{
     apply::Watch,
-    cli::{self, Cli},
+    cli::{self, Cli, Global},
     kernel::throwaway,
     output::Output,
 };
@@ -17,8 +17,11 @@ const WIRE: &str = "wire";
 const WIRE_SUBNET: &str = "10.0.0.0/24";
 
 /// Starts it, as this very program.
-pub(super) fn start(args: &cli::Lab) -> Result<u8> {
+pub(super) fn start(args: &cli::Lab, global: &Global) -> Result<u8> {
     let mut arguments: Vec<OsString> = ["lab", "--first-process"].map(Into::into).into();
+    if global.quiet {
+        arguments.push("--quiet".into());
+    }
     if let Some(hosts) = args.hosts {
         arguments.extend(["--hosts".into(), hosts.to_string().into()]);
     }
@@ -28,11 +31,17 @@ pub(super) fn start(args: &cli::Lab) -> Result<u8> {
 }
 
 /// Is its first process.
-pub(super) async fn first_process(args: &cli::Lab, watch: &mut Watch<'_>) -> Result<u8> {
+pub(super) async fn first_process(
+    args: &cli::Lab,
+    output: &Output,
+    watch: &mut Watch<'_>,
+) -> Result<u8> {
     throwaway::become_first_process().await?;
     if let Some(hosts) = args.hosts {
+        let _doing = output.doing(format!("making {hosts} hosts and their wire"));
         wire(hosts, watch).await?;
     }
+    let _theirs = output.hand_over();
     throwaway::first_process(&args.command.command)
 }
 

@@ -64,18 +64,18 @@ mod unpublish;
 mod wait;
 mod watchdog;
 
-use std::ffi::OsString;
+use std::{cell::Cell, ffi::OsString};
 
 use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
-    apply::{self, Watch},
+    apply::{self, Told, Watch},
     cli::{self, Cli, FirewallChoice, Global, Verb},
     error::{self, Error, Kind},
-    kernel::{Kernel, background, child},
+    kernel::{Kernel, background, child, process},
     output::{Output, SCHEMA_VERSION},
-    plan::Plan,
+    plan::{Plan, Step},
     state::{State, Wanted},
 };
 
@@ -90,10 +90,10 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
             Err(child::at_gate(gate, &command))
         }
         Verb::Lab(args) if args.first_process => {
-            runtime()?.block_on(lab::first_process(&args, watch))
+            runtime()?.block_on(lab::first_process(&args, &output, watch))
         }
         // A new user namespace is for programs of one thread only.
-        Verb::Lab(args) => lab::start(&args),
+        Verb::Lab(args) => lab::start(&args, &cli.global),
         Verb::Completions(args) => packaging::completions(&args, &output).map(|()| 0),
         Verb::Man(args) => packaging::man(&args, &output).map(|()| 0),
         verb => {
@@ -112,6 +112,7 @@ async fn dispatch(
     watch: &mut Watch<'_>,
 ) -> Result<u8> {
     let Global { dry_run, firewall, .. } = *global;
+    let _doing = output.doing(doing(&verb));
     let mut host = Host {
         kernel: Kernel::open()?,
         output,
@@ -157,6 +158,58 @@ async fn dispatch(
     done.map(|()| 0)
 }
 
+/// What a verb does, for who has to wait for it.
+fn doing(verb: &Verb) -> &'static str {
+    match verb {
+        Verb::None(_) | Verb::Host(_) | Verb::Container(_) => "finding the namespace",
+        Verb::Run(_) => "preparing the command's namespace",
+        Verb::Bridge(_) | Verb::Macvlan(_) | Verb::Create(_) => "making the network",
+        Verb::Underlay(_) | Verb::Confirm(_) => "moving what is the parent's",
+        Verb::Attach(_) => "attaching",
+        Verb::Detach(_) => "detaching",
+        Verb::Publish(_) => "publishing",
+        Verb::Unpublish(_) => "taking published ports away",
+        Verb::Wait(_) => "waiting",
+        Verb::Port(_) | Verb::Ls(_) | Verb::Ps(_) | Verb::Inspect(_) | Verb::Export => {
+            "reading what is there"
+        }
+        Verb::Graph(_) | Verb::Doctor(_) => "looking at the host",
+        Verb::Trace(_) => "working out the way",
+        Verb::Rm(_) => "removing networks",
+        Verb::Prune => "removing what is dead",
+        Verb::Reset => "removing all that is ours",
+        Verb::Repair(_) => "looking for what is not as it was asked for",
+        Verb::Lab(_)
+        | Verb::Completions(_)
+        | Verb::Man(_)
+        | Verb::KeepLease(_)
+        | Verb::Watchdog(_)
+        | Verb::Attendant(_) => "working",
+    }
+}
+
+/// Who keeps us from the records.
+fn waiting_for_records(cookie: u64) -> String {
+    let other = State::holder(cookie).filter(|holder| *holder != std::process::id());
+    match other.map(|pid| (pid, process::name(pid))) {
+        Some((pid, Some(name))) => {
+            format!("waiting for process {pid} (`{name}`), which has locked the records")
+        }
+        Some((pid, None)) => format!("waiting for process {pid}, which has locked the records"),
+        None => "waiting for the records".to_owned(),
+    }
+}
+
+/// From here on a plan is long.
+const MANY_STEPS: usize = 20;
+
+fn step_of(plan: &Plan, number: usize, step: &Step) -> String {
+    match plan.len() {
+        ..MANY_STEPS => step.why.to_owned(),
+        many => format!("step {} of {many}: {}", number + 1, step.why),
+    }
+}
+
 /// The host that a verb works on.
 struct Host<'w, 'f> {
     kernel: Kernel,
@@ -174,6 +227,7 @@ impl Host<'_, '_> {
     /// The records, for a verb that changes them. A dry run takes no lock and no privilege.
     fn state(&self, wanted: Wanted<'_>) -> Result<State> {
         let cookie = self.kernel.cookie();
+        let _doing = self.output.doing_for(State::PATIENCE, move || waiting_for_records(cookie));
         let state =
             if self.dry_run { State::read(cookie, wanted) } else { State::locked(cookie, wanted) }?;
         self.tell(&state);
@@ -200,13 +254,29 @@ impl Host<'_, '_> {
             self.print(plan).await?;
             return Ok(None);
         }
-        let output = &self.output;
+        let (output, watch) = (&self.output, &mut *self.watch);
+        let doing = output.doing("changing what has to be changed");
+        // Of changes that travel together the first is told of.
+        let is_next = Cell::new(true);
         let changed = apply::carry_out(
             plan,
             &mut self.kernel,
             state,
-            &mut *self.watch,
-            &mut |step, changed| output.step(step, changed),
+            &mut |number, step| {
+                if is_next.replace(false) {
+                    doing.say(|| step_of(plan, number, step));
+                }
+                watch(number, step)
+            },
+            &mut |told| match told {
+                Told::Done(step, changed) => {
+                    is_next.set(true);
+                    output.step(step, changed);
+                }
+                Told::Undoing(left) => {
+                    doing.say(|| format!("undoing what was done: {left} to go"));
+                }
+            },
         )
         .await?;
         Ok(Some(changed | std::mem::take(&mut self.mended)))

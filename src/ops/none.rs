@@ -26,6 +26,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::None) -> Result<()> 
         return Ok(());
     }
     let netns = before_command(Netns::of_path(&named(&args.name)), &command)?;
+    let _theirs = host.output.hand_over();
     Err(become_program(Some(&netns), &command))
 }
 

@@ -45,7 +45,10 @@ pub(super) async fn resolve(
     target: &Target,
     wait: Option<u64>,
 ) -> Result<Found> {
-    let until = wait.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let wait = wait.map(Duration::from_secs);
+    let until = wait.map(|wait| Instant::now() + wait);
+    let appears = || format!("waiting for `{target}` to appear");
+    let _doing = wait.map(|wait| output.doing_for(wait, appears()));
     let found = loop {
         match find(kernel, output, target).await {
             Err(error) if Kind::of(&error) == Kind::NotFound => match until {
@@ -76,6 +79,7 @@ async fn find(kernel: &Kernel, output: &Output, target: &Target) -> Result<Found
         Target::Path(path) => of_path(path),
         Target::Netns(name) => of_name(name)?.ok_or_else(|| no_such(kernel, name.as_str())),
         Target::Container(engine, reference) => {
+            let _doing = output.doing_for(NAMED, format!("asking {engine} for `{reference}`"));
             match engine::find(*engine, reference, NAMED).await {
                 Answer::Found(container) => of_container(output, &container),
                 Answer::NotFound => {
@@ -98,6 +102,7 @@ async fn anywhere(kernel: &Kernel, output: &Output, name: &str) -> Result<Found>
     let mut found: Vec<_> =
         here.into_iter().map(|found| (format!("netns:{name}"), found)).collect();
     let (mut silent, mut refused): (Option<(Engine, anyhow::Error)>, _) = (None, None);
+    let _doing = output.doing_for(patience, format!("asking the engines for `{name}`"));
     for (engine, answer) in engine::find_anywhere(name, patience).await {
         match answer {
             Answer::Found(container) => match of_container(output, &container) {

@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Kind},
     kernel::{Netns, background, child::Child, process::become_program},
     model::{Endpoint, LinkName, Network, Target},
+    output::HandedOver,
     plan::{self, Plan, reverse},
     state::Wanted,
 };
@@ -18,12 +19,20 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Run) -> Result<u8> {
     let cli::Run { network, wiring, command, .. } = args;
     let network = match before_command(place(host, network, &wiring).await, &command)? {
         Place::Own(network) => network,
-        Place::Host => return Err(become_program(None, &command)),
-        Place::Of(netns) => return Err(become_program(Some(&netns), &command)),
+        Place::Host => {
+            let _theirs = host.output.hand_over();
+            return Err(become_program(None, &command));
+        }
+        Place::Of(netns) => {
+            let _theirs = host.output.hand_over();
+            return Err(become_program(Some(&netns), &command));
+        }
     };
     let attended = before_command(start(host, network, wiring, &command).await, &command)?;
-    let Attended { mut child, cookie, _leash } = attended;
+    let Attended { mut child, cookie, theirs, _leash } = attended;
     let code = child.wait()?;
+    drop(theirs);
+    let _doing = host.output.doing("removing what the command was attached to");
     if let Err(error) = clear_at_last(host, cookie).await {
         // The attendant tries again.
         host.output.warn(&format!("what the command was attached to is still there: {error:#}"));
@@ -97,6 +106,8 @@ fn check_unwired(wiring: &cli::Wiring, mode: &str) -> Result<()> {
 struct Attended {
     child: Child,
     cookie: u64,
+    /// The command has the terminal.
+    theirs: HandedOver,
     /// Who holds the other end clears up when this is dropped, however that comes.
     _leash: background::Leash,
 }
@@ -125,8 +136,9 @@ async fn start(
         child.end()?;
         return Err(error);
     }
+    let theirs = host.output.hand_over();
     child.go()?;
-    Ok(Attended { child, cookie, _leash: leash })
+    Ok(Attended { child, cookie, theirs, _leash: leash })
 }
 
 /// Names a namespace that is attached to nothing, and gives it a running `lo`.

@@ -30,7 +30,9 @@ struct Ready {
 
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Wait) -> Result<()> {
     let cli::Wait { target, condition, timeout } = args;
-    let deadline = Instant::now() + Duration::from_secs(timeout);
+    let patience = Duration::from_secs(timeout);
+    let deadline = Instant::now() + patience;
+    let doing = host.output.doing_for(patience, format!("waiting for `{target}`"));
     let netns = match &target {
         Target::Host => Netns::own()?,
         target => resolve(&host.kernel, &host.output, target, Some(timeout)).await?.netns,
@@ -51,6 +53,7 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Wait) -> Result<()> {
             }
             Seen::Missing(missing) => missing,
         };
+        doing.say(|| format!("waiting for `{target}`: {missing}"));
         select! {
             changed = watch.change() => changed?,
             ended = netns.end() => {

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use crate::error::{Error, Kind};
 
 /// How long to wait for another netcord on this host.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whoever could write here could make netcord act on what it never did.
 pub(super) fn check_owner(dir: &Path) -> Result<()> {
@@ -55,7 +55,7 @@ pub(super) fn lock(path: &Path) -> Result<File> {
 }
 
 /// Who holds the lock, as `/proc/locks` tells: `1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE ...`.
-fn holder(path: &Path) -> Option<u32> {
+pub(super) fn holder(path: &Path) -> Option<u32> {
     let inode = format!(":{}", fs::metadata(path).ok()?.ino());
     let locks = fs::read_to_string("/proc/locks").ok()?;
     let line =

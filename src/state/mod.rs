@@ -18,6 +18,7 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -74,6 +75,9 @@ pub enum Wanted<'a> {
 }
 
 impl State {
+    /// How long it is waited for another netcord on this host.
+    pub const PATIENCE: Duration = lock::PATIENCE;
+
     /// Reads the records of the host with this cookie. What a concurrent change makes of an
     /// endpoint is seen whole or not at all.
     pub fn read(cookie: u64, wanted: Wanted<'_>) -> Result<Self> {
@@ -105,6 +109,11 @@ impl State {
         state.lock = Some(file);
         state.load(Wanted::All)?;
         Ok(Some(state))
+    }
+
+    /// Who keeps others from changing the records of the host with this cookie, if that can be told.
+    pub fn holder(cookie: u64) -> Option<u32> {
+        lock::holder(&Self::at(cookie).ok()?.dir.join(LOCK_FILE))
     }
 
     fn at(cookie: u64) -> Result<Self> {

@@ -15,6 +15,7 @@ use crate::{
     },
     model::{Endpoint, Mac, MacvlanMode, NetworkRecord, Target, client_mac, next_ifname},
     ops::{Host, clean, find, keeper, resolve::Found},
+    output::Output,
 };
 
 /// How long servers may take to answer. One that makes sure that nobody has the address takes
@@ -50,7 +51,7 @@ impl Leases {
         let asked = keeper::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
         for (_, found) in targets {
             if let Some(mac) = mac(args, &record, &link, found).await? {
-                match ask(&asked, mac).await {
+                match ask(&host.output, &asked, mac).await {
                     Ok(got) => leases.got.push((found.netns.cookie(), mac, got)),
                     Err(error) => {
                         leases.link = Some(asked);
@@ -139,7 +140,9 @@ async fn mac(
     Ok(Some(client_mac(&args.network, cookie, &ifname)))
 }
 
-async fn ask(link: &Link, mac: Mac) -> Result<Leased> {
+async fn ask(output: &Output, link: &Link, mac: Mac) -> Result<Leased> {
+    let text = format!("waiting for a DHCP server's answer on `{}`", link.name);
+    let _doing = output.doing_for(PATIENCE, text);
     dhcp::acquire(link, mac, PATIENCE).await?.ok_or_else(|| {
         let message = format!(
             "no DHCP server answered on `{}` within {} seconds",

@@ -49,9 +49,11 @@ pub(super) async fn wire(host: &mut Host<'_, '_>, args: &cli::Attach) -> Result<
     check_flags(args)?;
     find::check_name(host, &args.network).await?;
     let mut found = Vec::new();
+    let doing = host.output.doing("looking for the targets");
     for target in &args.targets {
         found.push((target, resolve(&host.kernel, &host.output, target, args.wait).await?));
     }
+    drop(doing);
     let mut leases = Leases::acquire(host, args, &found).await?;
     let result = attach(host, args, found, &leases).await;
     leases.release_unused(host).await?;
@@ -92,6 +94,11 @@ async fn attach(
         plan.push(remember(&record.network));
     }
     let network = record.network.clone();
+    let doing = host.output.doing(if network.is_private() {
+        "choosing addresses"
+    } else {
+        "asking the wire which addresses are free"
+    });
     let mut chooser = Chooser::new(host, args, &state, &record, bridge, leases).await?;
     let mut endpoints = Vec::new();
     for (target, found) in found {
@@ -99,6 +106,7 @@ async fn attach(
         plan.extend(steps);
         endpoints.push(endpoint);
     }
+    drop(doing);
     // A run that is killed half-way has written down all that it was about to make.
     plan.sort_by_key(|step| match &step.change {
         // A gate that is needed no more goes while it is still on record.

@@ -122,7 +122,9 @@ pub(super) async fn read<'a>(host: &'a Host<'_, '_>, name: Option<&str>) -> Resu
     let on_record: Vec<_> =
         records.values().flat_map(|r| r.endpoints.iter().map(move |e| (&r.network, e))).collect();
     let reading = inside::Reading { kernel, links: &links, on_record: &on_record };
+    let doing = host.output.doing("looking into each namespace");
     let (insides, refused) = reading.all(asked).await;
+    drop(doing);
     if refused > 0 {
         let names = if refused == 1 { "namespace" } else { "namespaces" };
         unchecked.push(format!("{refused} {names} that may not be entered"));

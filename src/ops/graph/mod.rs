@@ -76,7 +76,9 @@ async fn read(host: &Host<'_, '_>) -> Result<Graph> {
     let records = find::all(kernel, &state, &links).await;
     let (addresses, routes) = (kernel.addresses().await?, kernel.routes().await?);
     let seen = Seen { links, addresses, routes, records };
+    let doing = host.output.doing("looking into each namespace");
     let mut insides = inside::read(kernel, &seen.links, seen.endpoints()).await?;
+    drop(doing);
     if insides.refused > 0 {
         let names = if insides.refused == 1 { "namespace" } else { "namespaces" };
         host.output.warn(&format!(

@@ -19,6 +19,7 @@ use crate::{
         ruleset::{Hook, Met, Ruleset},
         way::{Hop, Outcome, Stage, Verdict, Way},
     },
+    output::Output,
 };
 
 /// How often is looked whether something has happened.
@@ -44,7 +45,12 @@ struct Seen {
 }
 
 /// Sends the packet, or waits for it, and tells its way.
-pub(super) async fn follow(world: &World, walked: &Walked, args: &cli::Trace) -> Result<Way> {
+pub(super) async fn follow(
+    output: &Output,
+    world: &World,
+    walked: &Walked,
+    args: &cli::Trace,
+) -> Result<Way> {
     let mut listening: Vec<(usize, Follower, Vec<Event>)> = Vec::new();
     for (place, packet) in &walked.entries {
         if !listening.iter().any(|(there, ..)| there == place) {
@@ -53,7 +59,11 @@ pub(super) async fn follow(world: &World, walked: &Walked, args: &cli::Trace) ->
         }
     }
     let patience = args.timeout.unwrap_or(if args.wait { WAIT } else { PATIENCE });
-    let until = Instant::now() + Duration::from_secs(patience);
+    let patience = Duration::from_secs(patience);
+    let until = Instant::now() + patience;
+    let what = if args.wait { "waiting for a packet" } else { "following the packet" };
+    let text = format!("{what} from {} to {}", args.from, args.to);
+    let _doing = output.doing_for(patience, text);
     let first = walked.entries.first();
     let (probe, protocol) = match first {
         Some((place, packet)) if !args.wait => {
@@ -106,7 +116,7 @@ pub(super) async fn follow(world: &World, walked: &Walked, args: &cli::Trace) ->
     if seen.is_empty() && args.wait {
         return Err(Error::new(
             Kind::Timeout,
-            format!("no such packet came in {patience} seconds"),
+            format!("no such packet came in {} seconds", patience.as_secs()),
         )
         .into());
     }

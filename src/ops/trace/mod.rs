@@ -61,7 +61,11 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Trace) -> Result<u8> {
             ));
         }
     }
-    let way = if args.live { live::follow(&world, &walked, &args).await? } else { walked.way };
+    let way = if args.live {
+        live::follow(&host.output, &world, &walked, &args).await?
+    } else {
+        walked.way
+    };
     let (from, to) = (args.from.to_string(), args.to.to_string());
     let shown = Shown { schema_version: SCHEMA_VERSION, from, to, live: args.live, way: &way };
     match host.output.format {

@@ -87,10 +87,12 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<
     });
     let patience = patience(host, &args).filter(|_| moves);
     let changed = if moves && !host.dry_run {
+        let doing = host.output.doing("asking the wire for the gateways");
         let answering = match &found.link {
             Some(link) => host.kernel.who_has(link, &gateways(&belongings))?,
             None => BTreeMap::new(),
         };
+        drop(doing);
         let check = Check { network: &planned, answering: answering.into_keys().collect() };
         Some(guarded(host, &mut state, &check, &plan, patience).await?)
     } else {
@@ -197,6 +199,7 @@ impl Check<'_> {
     /// Who answered before answers the bridge too: what is between may not like it.
     async fn gateways_answer(&self, host: &Host<'_, '_>) -> Result<()> {
         let bridge = bridge(host, self.network).await?;
+        let _doing = host.output.doing("asking the wire whether the gateways still answer");
         let heard = host.kernel.who_has(&bridge, &self.answering)?;
         match self.answering.iter().find(|gateway| !heard.contains_key(gateway)) {
             None => Ok(()),

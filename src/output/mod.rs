@@ -2,6 +2,8 @@
 //!
 //! The only code that writes to either. A reader that went away (a closed pipe) is no failure.
 
+mod progress;
+
 use std::{
     borrow::Cow,
     cell::Cell,
@@ -10,12 +12,14 @@ use std::{
     fs::{self, File},
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Result;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
+pub use self::progress::{Doing, HandedOver};
 use crate::{
     cli::{Color, Format, Global},
     error::{self, Error, Kind},
@@ -41,20 +45,41 @@ pub struct Output {
     data_paint: Paint,
     /// The reason that was explained last: neighbouring steps share theirs.
     explained: Cell<&'static str>,
+    /// Of the line of progress, if somebody watches.
+    progress_paint: Option<Paint>,
 }
 
 impl Output {
     /// As the flags say.
     pub fn new(global: &Global) -> Self {
+        let is_watched = !global.quiet && io::stderr().is_terminal() && !is_dumb();
+        let paint = Paint::new(global.color, &io::stderr());
         Self {
             format: global.format,
             quiet: global.quiet,
             explain: global.explain,
             verbose: global.verbose,
-            paint: Paint::new(global.color, &io::stderr()),
+            paint,
             data_paint: Paint::new(global.color, &io::stdout()),
             explained: Cell::new(""),
+            progress_paint: is_watched.then_some(paint),
         }
+    }
+
+    /// Says what is being done or waited for, in case it takes long; until what is returned is
+    /// dropped.
+    pub fn doing(&self, text: impl Into<progress::Text>) -> Doing {
+        Doing::new(self.progress_paint, text.into(), None)
+    }
+
+    /// As [`Output::doing`], and for how long at most.
+    pub fn doing_for(&self, limit: Duration, text: impl Into<progress::Text>) -> Doing {
+        Doing::new(self.progress_paint, text.into(), Some(limit))
+    }
+
+    /// Leaves the terminal to a command, until what is returned is dropped.
+    pub fn hand_over(&self) -> HandedOver {
+        HandedOver::new()
     }
 
     /// One line of data.
@@ -238,6 +263,7 @@ impl std::fmt::Display for Closed {
 impl std::error::Error for Closed {}
 
 fn print(text: &str) -> Result<()> {
+    let _aside = progress::aside();
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
@@ -249,6 +275,7 @@ fn print(text: &str) -> Result<()> {
 }
 
 fn say(text: &str) {
+    let _aside = progress::aside();
     // There is nowhere left to complain about stderr.
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }
@@ -291,6 +318,11 @@ pub fn natural_order(a: &str, b: &str) -> Ordering {
     }
 }
 
+/// Whether the terminal can do no more than a typewriter.
+fn is_dumb() -> bool {
+    env::var_os("TERM").is_some_and(|v| v == "dumb")
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Paint(bool);
 
@@ -300,9 +332,8 @@ impl Paint {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
-                let forbidden = env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
-                    || env::var_os("TERM").is_some_and(|v| v == "dumb");
-                to.is_terminal() && !forbidden
+                let forbidden = env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+                to.is_terminal() && !forbidden && !is_dumb()
             }
         })
     }
