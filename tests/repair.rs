@@ -117,11 +117,11 @@ fn each_is_mended_once(firewall: &'static str, damages: &[&str]) {
     before.assert_same(&look(&lab), "nothing was repaired");
     for damage in damages {
         lab.sh(damage).ok();
-        let damaged = look(&lab);
+        let broken = look(&lab);
         let told = lab.netcord("repair --check");
         assert!(!told.stdout.is_empty(), "`{damage}` is told of: {}", told.stderr);
         let told = told.exits(1);
-        damaged.assert_same(&look(&lab), "a check changes nothing");
+        broken.assert_same(&look(&lab), "a check changes nothing");
         let repaired = lab.netcord("repair").ok();
         assert_eq!(told.stdout.trim_end(), repaired, "{damage}");
         before.assert_same(&look(&lab), damage);

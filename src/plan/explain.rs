@@ -10,7 +10,7 @@ use super::{
     Carrier, Change, Family, Flows, GUARD, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule,
     Scope, Step, Veth,
 };
-use crate::model::{LinkName, NamedNetns, Route, Source, Vlan};
+use crate::model::{LinkName, Mac, NamedNetns, Route, Source, Vlan};
 
 /// The command that does what a step does, or `None` where there is nothing but netcord's own
 /// record to change.
@@ -22,12 +22,7 @@ pub fn command(step: &Step) -> Option<String> {
     Some(match resource {
         Resource::Record(_) => return None,
         Resource::Name(named) => name(named, create),
-        Resource::Bridge { name, mac, mtu } if create => {
-            format!(
-                "ip link add {name} address {mac} mtu {mtu} group {LINK_GROUP} type bridge \
-                 stp_state 0 forward_delay 0"
-            )
-        }
+        Resource::Bridge { name, mac, mtu } if create => bridge(name, *mac, *mtu),
         Resource::Mtu { link, mtu } => format!("ip link set dev {link} mtu {mtu}"),
         Resource::Shape(shape) => format!("{} {}", ip(&shape.netns), shape.command()),
         Resource::Veth(pair) if create => veth(pair),
@@ -150,6 +145,13 @@ fn name(named: &NamedNetns, create: bool) -> String {
         }
         (Source::Link(_), false) => format!("rm /run/netns/{}", named.name),
     }
+}
+
+fn bridge(name: &LinkName, mac: Mac, mtu: u32) -> String {
+    format!(
+        "ip link add {name} address {mac} mtu {mtu} group {LINK_GROUP} type bridge stp_state 0 \
+         forward_delay 0"
+    )
 }
 
 fn veth(pair: &Veth) -> String {
