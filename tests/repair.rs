@@ -135,7 +135,9 @@ fn all_damages_at_once_are_mended_at_once() {
         let lab = whole(firewall);
         let before = look(&lab);
         let own: &[&str] = if firewall == "nftables" { &OF_NFTABLES[..1] } else { &OF_IPTABLES };
-        for damage in DAMAGES.iter().chain(own) {
+        // A link that lost its group and its alias is nobody's, so not ours to mend.
+        let marked = |damage: &&&str| !damage.contains(" group ");
+        for damage in DAMAGES.iter().chain(own).filter(marked) {
             // One may stand in the way of another.
             lab.sh(&format!("({damage}) || true")).ok();
         }
