@@ -173,3 +173,21 @@ fn the_dead_are_left_to_prune() {
     assert_eq!(lab.netcord("repair").ok(), "");
     assert_eq!(lab.netcord("ps -q").ok(), "");
 }
+
+#[test]
+fn a_firewall_that_came_meanwhile_lets_the_network_by_again() {
+    let lab = Lab::with_firewall("nftables");
+    lab.neighbour("outside").netns(&["web"]);
+    lab.netcord("bridge lab0 --subnet 10.7.0.0/24").ok();
+    lab.netcord("attach lab0 web").ok();
+    assert_eq!(lab.netcord("repair --check").ok(), "");
+    lab.sh("iptables -P FORWARD DROP").ok();
+    let call = "ip netns exec web ping -c1 -W1 192.0.2.2";
+    lab.sh(call).exits(1);
+    let told = lab.netcord("repair --check").exits(1);
+    assert!(told.stdout.starts_with("network lab0: "), "{}", told.stdout);
+    lab.netcord("repair").ok();
+    lab.sh(call).ok();
+    assert_eq!(lab.netcord("repair --check").ok(), "");
+    assert_eq!(lab.netcord("doctor").ok(), "");
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, bridge, clean, detach, keeper, succession, underlay};
+use super::{Changed, Host, bridge, clean, detach, gates, keeper, succession, underlay};
 use crate::{
     cli,
     kernel::{Kernel, Netns},
@@ -112,7 +112,13 @@ async fn of_network(host: &Host<'_, '_>, network: &Network) -> Result<Plan> {
         Mode::Underlay if network.moving().is_some() => Plan::new(),
         Mode::Underlay => underlay::unmoved(network)?,
         Mode::Macvlan => plan::create(network, &[]),
-        Mode::Bridge => plan::create(network, &bridge::routed_links(&host.kernel, network).await?),
+        Mode::Bridge => {
+            // A firewall that came meanwhile is one to be let by, too.
+            let (network, mut plan) = gates::renewed(host, network)?;
+            let routed = bridge::routed_links(&host.kernel, &network).await?;
+            plan.extend(plan::create(&network, &routed));
+            plan
+        }
     };
     reshape(&host.kernel, &mut plan).await?;
     Ok(plan)
