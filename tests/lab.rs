@@ -76,3 +76,53 @@ fn the_prompt_of_a_lab_says_where_one_is_and_files_of_the_user_stay_outside() {
         assert_eq!(lab.sh("ls -lA --time-style=full-iso /run/user").ok(), before, "{shell}");
     }
 }
+
+/// The oracle of most tests sees every kind of thing that netcord could change.
+#[test]
+fn a_snapshot_shows_every_change() {
+    let lab = Lab::new();
+    lab.sh("ip link add br0 type bridge; ip link add eth0 type veth peer name wire
+        ip link set eth0 master br0 addrgenmode none up; ip link set wire addrgenmode none up
+        ip addr add 192.0.2.1/24 dev br0; ip link set br0 addrgenmode none up; ip netns add web
+        nft 'add table inet t; add chain inet t c; add map inet t m { type ipv4_addr : verdict; }
+            add rule inet t c drop; add rule inet t c accept'
+        tc qdisc add dev eth0 clsact; mkdir -p /run/netcord/x")
+        .ok();
+    for (part, change) in [
+        ("link", "ip link set wire mtu 1400"),
+        ("link", "ip link set wire down"),
+        ("link", "ip link set wire alias mine"),
+        ("addr", "ip addr add 192.0.2.9/24 dev br0"),
+        ("addr", "ip addr add 2001:db8::1/64 nodad dev br0"),
+        ("route", "ip route add 10.0.0.0/8 via 192.0.2.7"),
+        ("route", "ip -6 route add 2001:db8:1::/64 dev br0 table 7"),
+        ("rule", "ip rule add from 192.0.2.0/24 lookup 7"),
+        ("neigh", "ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 nud permanent dev br0"),
+        ("fdb", "bridge fdb add 02:00:00:00:00:07 dev eth0 master static"),
+        ("nft", "nft 'add rule inet t c counter return'"),
+        ("nft", "nft 'add element inet t m { 192.0.2.3 : drop }'"),
+        (
+            "nft",
+            "nft 'delete element inet t m { 192.0.2.3 }; add element inet t m { 192.0.2.3 : accept }'",
+        ),
+        ("nft", "nft 'insert rule inet t c accept'"),
+        ("iptables-save", "iptables -A FORWARD -i br0 -j DROP"),
+        ("iptables-save", "iptables -N MINE"),
+        ("iptables-save", "iptables -P FORWARD DROP"),
+        ("ip6tables-save", "ip6tables -t nat -A POSTROUTING -o br0 -j MASQUERADE"),
+        ("filter eth0", "tc filter add dev eth0 ingress bpf bytecode '1,6 0 0 0,' da"),
+        ("sysctl", "sysctl -qw net.ipv4.conf.br0.rp_filter=2"),
+        ("sysctl", "sysctl -qw net.ipv6.conf.br0.accept_ra=0"),
+        ("name", "ip netns add db"),
+        ("name", "ln -s /proc/1/ns/net /run/netns/one"),
+        ("record", "touch /run/netcord/x/network-br0.json"),
+        ("in web", "ip -n web link set lo up"),
+        ("in web", "ip -n web route add blackhole 10.0.0.0/8"),
+    ] {
+        let before = lab.snapshot();
+        before.assert_same(&lab.snapshot(), "nothing happened");
+        lab.sh(change).ok();
+        let after = lab.snapshot();
+        assert_ne!(before.part(part), after.part(part), "{change}");
+    }
+}

@@ -1,0 +1,190 @@
+//! What the tools print, in a form in which equal states are equal lines: without indexes, counters,
+//! timers and what was learned.
+
+/// Words of `ip -d link` that are not the same again, each with the value behind it.
+const VOLATILE: [&str; 27] = [
+    "qdisc",
+    "qlen",
+    "state",
+    "numtxqueues",
+    "numrxqueues",
+    "gso_max_size",
+    "gso_max_segs",
+    "tso_max_size",
+    "tso_max_segs",
+    "gro_max_size",
+    "gso_ipv4_max_size",
+    "gro_ipv4_max_size",
+    "hello_timer",
+    "tcn_timer",
+    "topology_change_timer",
+    "gc_timer",
+    "topology_change",
+    "topology_change_detected",
+    "designated_cost",
+    "root_cost",
+    "message_age_timer",
+    "forward_delay_timer",
+    "hold_timer",
+    "port_id",
+    "port_no",
+    "designated_port",
+    "link-netnsid",
+];
+
+/// The lines of a part as they are compared, sorted.
+pub(super) fn of(part: &str, text: &str) -> Vec<String> {
+    let lines = text.lines();
+    let mut lines: Vec<String> = match part {
+        "link" => lines.map(link).collect(),
+        // Link-local addresses come and go with carrier.
+        "addr" => lines.map(address).filter(|l| !l.contains(" inet6 fe80:")).collect(),
+        "route" => lines.filter(|l| !is_of_the_kernel(l)).map(route).collect(),
+        "fdb" => lines.filter(|l| is_fixed(l)).map(words).collect(),
+        "nft" => rules(text),
+        "iptables-save" | "ip6tables-save" => saved(lines),
+        // The kernel turns it with forwarding, which stays on by promise.
+        "sysctl" => lines
+            .filter(|l| !l.starts_with("./ipv4/conf/all/accept_redirects:"))
+            .map(str::to_owned)
+            .collect(),
+        _ if part.starts_with("in ") => lines.map(inside).collect(),
+        _ => lines.map(|l| l.trim_end().to_owned()).collect(),
+    };
+    lines.sort();
+    lines
+}
+
+fn words(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Without words, each with the value behind it.
+fn without(line: &str, left_out: &[&str]) -> String {
+    let mut words = Vec::new();
+    let mut all = line.split_whitespace();
+    while let Some(word) = all.next() {
+        if left_out.contains(&word) {
+            all.next();
+        } else {
+            words.push(word);
+        }
+    }
+    words.join(" ")
+}
+
+/// `3: eth0@if2: <...>` without the index and that of the peer.
+fn without_index(line: &str) -> String {
+    let line = line.split_once(": ").map_or(line, |(_, rest)| rest);
+    match line.split_once("@if") {
+        Some((name, rest)) => {
+            format!("{name}{}", rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+        }
+        None => line.to_owned(),
+    }
+}
+
+fn link(line: &str) -> String {
+    let line = without_index(line).replace("NO-CARRIER,", "").replace(",LOWER_UP", "");
+    // Where the peer's namespace has no name its number stands, which is not the same again.
+    without(&line.replace("link-netnsid ", "link-netns link-netnsid "), &VOLATILE)
+}
+
+fn address(line: &str) -> String {
+    let line = without_index(line);
+    words(line.split("valid_lft").next().unwrap_or_default())
+}
+
+fn is_of_the_kernel(route: &str) -> bool {
+    ["local", "multicast", "anycast", "broadcast", "fe80:"].iter().any(|w| route.starts_with(w))
+}
+
+fn route(line: &str) -> String {
+    without(&line.replace(" linkdown", ""), &["expires"])
+}
+
+/// A forwarding entry that was not learned. Groups of solicited nodes come and go with addresses.
+fn is_fixed(entry: &str) -> bool {
+    (entry.contains("static") || entry.contains("permanent")) && !entry.starts_with("33:33:ff")
+}
+
+/// A line about a link, an address or a route in a namespace.
+fn inside(line: &str) -> String {
+    let is_numbered = line.starts_with(|c: char| c.is_ascii_digit())
+        && line.split_once(": ").is_some_and(|(n, _)| n.bytes().all(|b| b.is_ascii_digit()));
+    if !is_numbered {
+        return words(line);
+    }
+    let line = without_index(line).replace("NO-CARRIER,", "").replace(",LOWER_UP", "");
+    let line = line.split("valid_lft").next().unwrap_or_default().replace(" tentative", "");
+    without(&line, &["qdisc", "qlen", "state", "link-netnsid"])
+}
+
+/// The tables of nftables' own family `inet`; those of iptables are read by its own program. Rules
+/// stand in their order, which the number tells; elements of a map come in any.
+fn rules(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let (mut is_own, mut name, mut number) = (false, String::new(), 0);
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let mut line = line.to_owned();
+        // A long list goes on in the next line.
+        while line.ends_with(',')
+            && let Some(more) = lines.next()
+        {
+            line = format!("{line} {}", more.trim_start());
+        }
+        if let Some(table) = line.strip_prefix("table ") {
+            is_own = table.starts_with("inet ");
+            (name, number) = (String::new(), 0);
+        }
+        let trimmed = line.trim();
+        if !is_own || trimmed.is_empty() || trimmed == "}" {
+            continue;
+        }
+        if line.starts_with("\tset ") || line.starts_with("\tmap ") || line.starts_with("\tchain ")
+        {
+            name = trimmed.split(' ').take(2).collect::<Vec<_>>().join(" ");
+            number = 0;
+        }
+        if let Some((_, elements)) = trimmed.split_once("elements = { ") {
+            let elements = elements.trim_end_matches(['}', ' ']);
+            found.extend(elements.split(", ").map(|element| format!("{name} {}", words(element))));
+        } else {
+            number += 1;
+            found.push(format!("{name} {number} {}", without_counter(trimmed)));
+        }
+    }
+    found
+}
+
+/// `counter packets N bytes N` without the numbers.
+fn without_counter(rule: &str) -> String {
+    let rule = words(rule);
+    match rule.split_once("counter packets ") {
+        Some((before, counted)) => {
+            let after = counted.split(' ').skip(3).collect::<Vec<_>>().join(" ");
+            format!("{before}{after}")
+        }
+        None => rule,
+    }
+}
+
+/// Rules of iptables, each with its table. A base chain that iptables made and that holds nothing
+/// is none.
+fn saved<'t>(lines: impl Iterator<Item = &'t str>) -> Vec<String> {
+    let (mut table, mut found) = ("", Vec::new());
+    for line in lines {
+        match line.as_bytes().first() {
+            Some(b'*') => table = line,
+            Some(b':') if line.contains(" ACCEPT") => {}
+            // A chain's counters.
+            Some(b':') => {
+                found.push(format!("{table} {}", line.split(" [").next().unwrap_or_default()));
+            }
+            Some(b'-') => found.push(format!("{table} {line}")),
+            _ => {}
+        }
+    }
+    found
+}
