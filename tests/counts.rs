@@ -6,7 +6,7 @@
 //! repeated while another namespace holds its lock. So is what differs from host to host: libraries,
 //! and what the programs do that netcord starts.
 
-use std::{collections::BTreeMap, env, fmt::Write, fs, path::Path};
+use std::{collections::BTreeMap, env, fmt::Write, fs, os::unix::net::UnixListener, path::Path};
 
 use crate::support::{Lab, NETCORD};
 
@@ -34,14 +34,21 @@ const LIBRARIES: [&str; 4] = ["/etc/ld.so", "/lib/", "/usr/lib", "/proc/self/map
 
 /// Runs netcord's words on a host, and counts.
 fn count(lab: &Lab, words: &str) -> Counts {
+    counted(lab, &[], &words.split_whitespace().collect::<Vec<_>>()).0
+}
+
+/// Runs netcord with these arguments and variables; returns what it printed, too.
+fn counted(lab: &Lab, variables: &[&str], arguments: &[&str]) -> (Counts, String) {
     lab.sh("rm -rf /run/traces; mkdir /run/traces").ok();
     let mut command = lab.command("strace");
     // cargo sets it, and the linker looks in each place.
     command.env_remove("LD_LIBRARY_PATH");
     // A file for each process; a send is shown whole: each request in it has a header.
     command.args(["-ff", "-qq", "-y", "-s", "4096", "-o", "/run/traces/of", "-e", CALLS]);
-    let output = command.arg(NETCORD).args(words.split_whitespace()).output().unwrap();
-    assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+    command.args(variables.iter().flat_map(|variable| ["-E", variable]));
+    let output = command.arg(NETCORD).args(arguments).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {told}");
     let mut traces = BTreeMap::new();
     for entry in fs::read_dir(lab.path("/run/traces")).unwrap() {
         let path = entry.unwrap().path();
@@ -70,7 +77,7 @@ fn count(lab: &Lab, words: &str) -> Counts {
             _ => {}
         }
     }
-    counts
+    (counts, String::from_utf8(output.stdout).unwrap())
 }
 
 /// Verbs in an order in which each finds what it needs.
@@ -169,4 +176,42 @@ fn many_endpoints_share_a_deletion_and_a_record() {
     assert!(detach.recorded < whole / 10, "one write, of an empty network: {detach:?}");
     let attach = count(&lab, &format!("attach lab0 {}", all.join(" ")));
     assert!(attach.recorded <= whole + 100, "one write: {attach:?}");
+}
+
+/// Who waits at a prompt does not wait for what is many, nor for an engine that never answers.
+#[test]
+fn a_completion_costs_the_same_however_many_there_are_and_abandons_an_engine_that_hangs() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("docker.sock");
+    // Connections are made, and nobody ever accepts.
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let engine = format!("DOCKER_HOST=unix://{}", socket.display());
+    let mut found = BTreeMap::new();
+    for n in [3, 300] {
+        let lab = with_endpoints(n);
+        for (words, offered) in [
+            (&["attach", "l"][..], "lab0"),
+            (&["detach", "lab0", "n"], "n3"),
+            (&["inspect", ""], "n3"),
+        ] {
+            let index = format!("_CLAP_COMPLETE_INDEX={}", words.len());
+            let variables = [
+                engine.as_str(),
+                "COMPLETE=bash",
+                "_CLAP_IFS=\n",
+                "_CLAP_COMPLETE_COMP_TYPE=9",
+                "_CLAP_COMPLETE_SPACE=true",
+                &index,
+            ];
+            let arguments = [&["--", "netcord"], words].concat();
+            let (mut counts, shown) = counted(&lab, &variables, &arguments);
+            assert!(shown.lines().any(|line| line.trim() == offered), "{words:?}: {shown}");
+            // A network's record has its endpoints in it, and is read once.
+            counts.recalled = 0;
+            found.entry(words).or_insert_with(Vec::new).push(counts);
+        }
+    }
+    for (words, counts) in found {
+        assert_eq!(counts[0], counts[1], "{words:?}");
+    }
 }

@@ -6,7 +6,6 @@ use std::{
     os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
     process, thread,
-    time::Instant,
 };
 
 use super::*;
@@ -252,11 +251,9 @@ fn patience_ends() {
     let directory = Directory::new("hang");
     // Connections are made and stay in the backlog: nobody ever accepts.
     let _listener = UnixListener::bind(directory.socket()).unwrap();
-    let start = Instant::now();
     let patience = Duration::from_millis(50);
     let answer = run(find_at(Engine::Podman, &[directory.socket()], "web", patience));
     let Answer::Silent(error) = answer else { panic!("{answer:?}") };
-    assert!(start.elapsed() < Duration::from_secs(2));
     assert_eq!(Kind::of(&error), Kind::Timeout);
     assert_eq!(error.to_string(), "podman did not answer within 50ms");
 }

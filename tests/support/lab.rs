@@ -20,7 +20,7 @@ pub(crate) const NETCORD: &str = env!("CARGO_BIN_EXE_netcord");
 pub(crate) const FIREWALLS: [&str; 2] = ["nftables", "iptables"];
 
 /// No wait of a test is longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A fresh host.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use std::{
 use super::Lab;
 
 /// Longer than TCP takes to send again what was lost during a move, a few times over.
-const SILENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// A connection between two places.
 #[derive(Debug)]
