@@ -202,12 +202,11 @@ impl Run<'_> {
             .filter_map(|change| {
                 command(&Step { why: "", change: change.clone(), scope: Scope::Own })
             })
-            .map(|line| format!("    {line}"))
             .collect();
         let message = format!("{failure:#}; and it could not be undone whole: {why}");
         let mut error = Error::new(Kind::NotRolledBack, message);
         if !commands.is_empty() {
-            error = error.hint(format!("finish by hand with\n{}", commands.join("\n")));
+            error = error.hint("finish by hand with").commands(commands);
         }
         anyhow!(error)
     }

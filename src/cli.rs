@@ -3,7 +3,7 @@
 //! Words and flags are docker's where the meaning is docker's. What is here is a contract: it only
 //! ever gains.
 
-use std::{ffi::OsString, net::IpAddr, path::PathBuf};
+use std::{env, ffi::OsString, net::IpAddr, path::PathBuf};
 
 use clap::{
     Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint,
@@ -16,7 +16,7 @@ use ipnetwork::IpNetwork;
 use crate::{
     complete,
     model::{
-        self, LinkName, Mac, NetnsName, PortSpec, Protocol, Target,
+        self, Invalid, LinkName, Mac, NetnsName, PortSpec, Protocol, Target, steers, visible,
         way::{Goal, Party},
     },
 };
@@ -249,9 +249,9 @@ pub enum Verb {
     Prune,
     /// Remove everything that netcord made on this host, and nothing else
     #[command(
-        after_help = "Endpoints, networks, names, published ports, rules in both firewalls, records; also what carries netcord's mark and is on no record. An underlay network gives its parent back what it had. Namespaces and bridges of others stay, and so do processes: what is in a namespace that `none` made keeps it, without a name.\n\nExamples:\n  netcord --dry-run reset\n  netcord reset"
+        after_help = "Endpoints, networks, names, published ports, rules in both firewalls, records; also what carries netcord's mark and is on no record. An underlay network gives its parent back what it had. Namespaces and bridges of others stay, and so do processes: what is in a namespace that `none` made keeps it, without a name.\n\nOn a terminal it wants --yes, and without it prints what it would remove.\n\nExamples:\n  netcord --dry-run reset\n  netcord reset --yes"
     )]
-    Reset,
+    Reset(Reset),
     /// Open a throwaway host: a shell, or a command, where everything works without root
     #[command(
         after_help = "Inside are fresh user, mount, PID and network namespaces and a private /run. All of it is gone at exit. The shell has a home of its own, so it neither reads nor writes your files there, and its prompt says on which host one is.\n\nWith --hosts, network `wire` (10.0.0.0/24) connects the lab, which has 10.0.0.1, and host1, host2 and so on, which have the next addresses. Each has its own links, addresses, routes, firewall and networks of netcord's; names in /run/netns they share.\n\nExamples:\n  netcord lab\n  netcord lab --hosts 3\n  netcord container host2 -- bash\n  netcord lab -- sh examples/null-mode.sh"
@@ -287,7 +287,7 @@ pub struct CommandLine {
 #[derive(Args, Debug)]
 pub struct None {
     /// The namespace's name in /run/netns
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = new_netns)]
     pub name: NetnsName,
     /// Name a running target's namespace, and configure nothing else
     #[arg(long, value_name = "TARGET", conflicts_with = "command", add = ArgValueCompleter::new(complete::targets))]
@@ -362,7 +362,7 @@ pub struct Attendant {
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Bridge {
     /// The network's name, which is the bridge's: 15 bytes at most
-    #[arg(value_name = "NETWORK")]
+    #[arg(value_name = "NETWORK", value_parser = new_network)]
     pub name: LinkName,
     /// A subnet; one of each family at most [default: the lowest free of docker's pools]
     #[arg(long, value_name = "CIDR")]
@@ -401,7 +401,7 @@ pub struct Bridge {
 #[derive(Args, Debug)]
 pub struct Macvlan {
     /// The network's name: 15 bytes at most
-    #[arg(value_name = "NETWORK")]
+    #[arg(value_name = "NETWORK", value_parser = new_network)]
     pub name: LinkName,
     /// The host's link that endpoints hang on; a VLAN of one (eth0.100) is made if it is missing
     #[arg(long, value_name = "LINK")]
@@ -433,7 +433,7 @@ pub struct Macvlan {
 #[derive(Args, Debug)]
 pub struct Underlay {
     /// The network's name, which is the bridge's: 15 bytes at most
-    #[arg(value_name = "NETWORK")]
+    #[arg(value_name = "NETWORK", value_parser = new_network)]
     pub name: LinkName,
     /// The host's link that the bridge takes over
     #[arg(long, value_name = "LINK")]
@@ -604,7 +604,7 @@ pub struct Wiring {
     #[arg(short, long, value_name = "PORT")]
     pub publish: Vec<PortSpec>,
     /// The target's name in /run/netns [default: the PID, or the container's name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = new_netns)]
     pub name: Option<NetnsName>,
 }
 
@@ -760,9 +760,28 @@ pub struct Trace {
 /// `rm`
 #[derive(Args, Debug)]
 pub struct Rm {
-    /// Networks, or namespaces that `none` made
+    /// Networks, or namespaces that `none` made; where both have a name, network:NAME or netns:NAME
     #[arg(value_name = "NETWORK", required = true, add = ArgValueCompleter::new(complete::networks))]
-    pub names: Vec<NetnsName>,
+    pub names: Vec<Removable>,
+}
+
+/// What is to be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removable {
+    /// `web`: whichever there is.
+    Any(NetnsName),
+    /// `network:web`
+    Network(LinkName),
+    /// `netns:web`
+    Netns(NetnsName),
+}
+
+/// `reset`
+#[derive(Args, Debug)]
+pub struct Reset {
+    /// Do it, also on a terminal
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// `repair`
@@ -818,22 +837,89 @@ impl Cli {
     }
 }
 
-/// The command line that netcord was called with; help and errors end the program.
-pub fn parse() -> Cli {
-    Cli::try_parse().unwrap_or_else(|error| without_hidden(error).exit())
+/// The command line that netcord was called with; help and clap's own errors end the program.
+///
+/// # Errors
+/// If the verb is none.
+pub fn parse() -> Result<Cli, Invalid> {
+    Cli::try_parse().or_else(|error| match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) => Err(no_verb(word)),
+        _ => shown(error).exit(),
+    })
 }
 
-/// clap suggests every verb that looks like the word; those that are not for people are left out.
-fn without_hidden(mut error: clap::Error) -> clap::Error {
-    let similar = error.remove(ContextKind::SuggestedSubcommand);
-    if let Some(ContextValue::Strings(mut names)) = similar {
-        let command = command();
-        names.retain(|name| command.find_subcommand(name).is_none_or(|verb| !verb.is_hide_set()));
-        if !names.is_empty() {
-            error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(names));
-        }
+/// clap repeats what was typed as it is; here in a form that a terminal only shows.
+fn shown(mut error: clap::Error) -> clap::Error {
+    if !env::args_os().any(|word| word.to_string_lossy().contains(steers)) {
+        return error;
+    }
+    let plain = |text: &str| visible(text).into_owned();
+    let repeated: Vec<_> = error
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) => Some((kind, ContextValue::String(plain(text)))),
+            ContextValue::Strings(texts) => {
+                Some((kind, ContextValue::Strings(texts.iter().map(|t| plain(t)).collect())))
+            }
+            // Without its colours, which cannot be told from what was typed.
+            ContextValue::StyledStrs(texts) => {
+                let plain = texts.iter().map(|text| plain(&text.to_string()).into()).collect();
+                Some((kind, ContextValue::StyledStrs(plain)))
+            }
+            _ => None,
+        })
+        .collect();
+    for (kind, value) in repeated {
+        error.insert(kind, value);
     }
     error
+}
+
+/// Other programs' words for what some verb does, and which that is.
+const OTHER_WORDS: [(&[&str], &str); 13] = [
+    (
+        &["add", "new", "make", "mk", "up", "start", "init"],
+        "`netcord bridge NETWORK` makes a network, `netcord attach NETWORK TARGET` attaches to it",
+    ),
+    (&["delete", "del", "destroy", "erase"], "`netcord rm NETWORK` removes a network"),
+    (
+        &["down", "stop"],
+        "`netcord detach NETWORK TARGET` detaches a target, `netcord rm NETWORK` removes a network",
+    ),
+    (&["link", "join", "plug"], "`netcord attach NETWORK TARGET` attaches a target"),
+    (&["unlink", "leave", "unplug"], "`netcord detach NETWORK TARGET` detaches a target"),
+    (&["show", "status", "info", "get"], "`netcord ls` lists networks, `netcord ps` endpoints"),
+    (&["exec", "enter", "shell", "sh"], "`netcord container TARGET -- CMD` runs a command there"),
+    (&["expose", "forward", "open"], "`netcord publish TARGET PORT` publishes a port"),
+    (&["check", "diagnose", "why"], "`netcord doctor` says why packets do not flow"),
+    (&["fix", "restore", "reload"], "`netcord repair` makes again what the records say"),
+    (&["save", "dump", "backup"], "`netcord export` prints this host as a script"),
+    (&["version"], "`netcord --version`"),
+    (&["help"], "`netcord --help`"),
+];
+
+/// The error for a word that is no verb.
+fn no_verb(word: &str) -> Invalid {
+    let known = OTHER_WORDS.iter().find(|(words, _)| words.contains(&word));
+    let hint = match (known, similar_verb(word)) {
+        (Some((_, hint)), _) => (*hint).to_owned(),
+        (None, Some(verb)) => format!("did you mean `netcord {verb}`?"),
+        (None, None) => "`netcord --help` lists the verbs".to_owned(),
+    };
+    Invalid::new(format!("no verb `{word}`")).hint(hint)
+}
+
+/// The verb that a word is a typing error of: one letter in three, so that nobody who asks for one
+/// thing is offered another, which may remove what he has.
+fn similar_verb(word: &str) -> Option<String> {
+    let command = command();
+    let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
+    verbs
+        .flat_map(|verb| [verb.get_name()].into_iter().chain(verb.get_visible_aliases()))
+        .map(|verb| (strsim::damerau_levenshtein(word, verb), verb))
+        .filter(|(distance, verb)| distance * 3 <= word.len().min(verb.len()))
+        .min()
+        .map(|(_, verb)| verb.to_owned())
 }
 
 /// The command, for completions and manual pages.
@@ -888,7 +974,7 @@ mod values {
 
     use ipnetwork::IpNetwork;
 
-    use super::{Address, Cidr, Gateway, InnerPort, RouteSpec, RunNetwork};
+    use super::{Address, Cidr, Gateway, InnerPort, Removable, RouteSpec, RunNetwork};
     use crate::model::{Invalid, PortRange, PortSpec};
 
     impl FromStr for Cidr {
@@ -950,6 +1036,18 @@ mod values {
         }
     }
 
+    impl FromStr for Removable {
+        type Err = Invalid;
+
+        fn from_str(text: &str) -> Result<Self, Invalid> {
+            match text.split_once(':') {
+                Some(("network", name)) => name.parse().map(Self::Network),
+                Some(("netns", name)) => name.parse().map(Self::Netns),
+                _ => text.parse().map(Self::Any),
+            }
+        }
+    }
+
     impl FromStr for RouteSpec {
         type Err = String;
 
@@ -995,7 +1093,29 @@ mod values {
     }
 }
 
+/// A name that a network is to have: not what `run --network` takes for something else.
+fn new_network(text: &str) -> Result<LinkName, Invalid> {
+    free(text, &["host", "none"])?;
+    text.parse()
+}
+
+/// A name that a namespace is to have: not what is another target.
+fn new_netns(text: &str) -> Result<NetnsName, Invalid> {
+    free(text, &["host"])?;
+    text.parse()
+}
+
+fn free(text: &str, reserved: &[&str]) -> Result<(), Invalid> {
+    if reserved.contains(&text) {
+        return Err(Invalid::new(format!("`{text}` is a word of netcord's own, choose another")));
+    }
+    Ok(())
+}
+
 fn key_value(text: &str) -> Result<(String, String), String> {
+    if text.contains(char::is_control) {
+        return Err("it has a control character in it, and no script could repeat it".into());
+    }
     match text.split_once('=') {
         Some(("", _)) | None => Err("it has to be KEY=VALUE".into()),
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),

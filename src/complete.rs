@@ -7,6 +7,7 @@ use clap_complete::CompletionCandidate;
 use crate::{
     engine,
     kernel::Kernel,
+    model::{LinkName, steers},
     state::{State, Wanted},
 };
 
@@ -35,7 +36,8 @@ fn candidates(typed: &OsStr, names: BTreeSet<String>) -> Vec<CompletionCandidate
     let typed = typed.to_string_lossy();
     names
         .into_iter()
-        .filter(|name| name.starts_with(&*typed))
+        // What others called so to be misread is not offered.
+        .filter(|name| name.starts_with(&*typed) && !name.contains(steers))
         .map(CompletionCandidate::new)
         .collect()
 }
@@ -50,7 +52,9 @@ async fn network_names() -> BTreeSet<String> {
     let mut names: BTreeSet<String> = State::read(kernel.cookie(), Wanted::Of(&[]))
         .map(|state| state.networks().keys().map(ToString::to_string).collect())
         .unwrap_or_default();
-    names.extend(kernel.bridges().await.unwrap_or_default().into_iter().map(|l| l.name));
+    let bridges = kernel.bridges().await.unwrap_or_default().into_iter().map(|l| l.name);
+    // Others can be called what no command line takes for a network.
+    names.extend(bridges.filter(|name| name.parse::<LinkName>().is_ok()));
     names
 }
 

@@ -48,12 +48,14 @@ pub struct Error {
     pub message: String,
     /// What to do, without the word "hint".
     pub hint: Option<String>,
+    /// What to type then, one below the other.
+    pub commands: Vec<String>,
 }
 
 impl Error {
     /// An error of this kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self { kind, message: message.into(), hint: None, commands: Vec::new() }
     }
 
     /// The command line is wrong in a way that only the state of things shows.
@@ -75,6 +77,13 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what to type, below the hint.
+    #[must_use]
+    pub fn commands(mut self, commands: Vec<String>) -> Self {
+        self.commands = commands;
         self
     }
 }
@@ -128,6 +137,12 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         _ => return None,
     };
     Some(advice.to_owned())
+}
+
+/// The commands that go with the advice.
+pub fn commands(error: &anyhow::Error) -> &[String] {
+    let own = error.chain().find_map(|e| e.downcast_ref::<Error>());
+    own.map(|own| own.commands.as_slice()).unwrap_or_default()
 }
 
 fn io_kind(error: &anyhow::Error) -> Option<io::ErrorKind> {

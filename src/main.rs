@@ -3,12 +3,18 @@
 use std::process::ExitCode;
 
 use clap_complete::CompleteEnv;
-use netcord::{cli, ops, output};
+use netcord::{
+    cli::{self, Color},
+    ops, output,
+};
 
 fn main() -> ExitCode {
     // A shell that completes a command line asks by an environment variable.
     CompleteEnv::with_factory(cli::command).complete();
-    let cli = cli::parse();
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(invalid) => return ExitCode::from(output::report(&invalid.into(), Color::Auto)),
+    };
     let color = cli.global.color;
     match ops::run(cli, &mut |_, _| Ok(())) {
         Ok(code) => ExitCode::from(code),

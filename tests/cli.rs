@@ -1,10 +1,6 @@
 //! The contract with users and scripts: exit codes, what stdout carries, JSON, help, errors.
 
-use std::{
-    os::unix::net::UnixListener,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::process::Stdio;
 
 use crate::support::{Lab, NETCORD, Run};
 
@@ -303,34 +299,187 @@ fn a_shell_completes_networks_and_targets() {
 }
 
 #[test]
-fn a_shell_completes_at_once_on_a_full_host_with_an_engine_that_hangs() {
+fn a_mistyped_verb_is_answered_with_verbs_for_people() {
     let lab = Lab::new();
-    let names: Vec<_> = (0..300).map(|n| format!("web{n}")).collect();
-    lab.netns(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    lab.netcord("bridge lab0 --subnet 10.7.0.0/22").ok();
-    lab.netcord(&format!("attach lab0 {}", names.join(" "))).ok();
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("docker.sock");
-    // Connections are made, and nobody ever accepts.
-    let _listener = UnixListener::bind(&socket).unwrap();
-    let engine = format!("DOCKER_HOST=unix://{}", socket.display());
-    for (index, words) in [(2, "attach l"), (3, "detach lab0 web29"), (2, "inspect ''")] {
-        let asked = format!("export {engine}; {}", completion(index, words));
-        // The fastest: others use this machine, too.
-        let timed = (0..20).map(|_| {
-            let start = Instant::now();
-            assert!(!lab.sh(&asked).ok().is_empty(), "{words}");
-            start.elapsed()
-        });
-        let fastest = timed.min().unwrap();
-        assert!(fastest < Duration::from_millis(50), "`{words}` took {fastest:?}");
+    let run = lab.netcord("atach lab0 web").fails(2, &["no verb `atach`", "`netcord attach`"]);
+    assert!(!run.stderr.contains("watchdog"), "{}", run.stderr);
+}
+
+#[test]
+fn a_word_that_is_no_verb_never_leads_to_a_loss() {
+    let lab = Lab::new();
+    for (word, verb) in [("delete", "rm"), ("add", "attach"), ("up", "bridge"), ("show", "ls")] {
+        lab.netcord(&format!("{word} lab0")).fails(2, &[&format!("`netcord {verb}"), "hint: "]);
+    }
+    for (word, verb) in [("rest", "reset"), ("detatch", "detach"), ("unpublsh", "unpublish")] {
+        lab.netcord(word).fails(2, &[&format!("did you mean `netcord {verb}`?")]);
+    }
+    for word in [
+        "delete",
+        "up",
+        "add",
+        "start",
+        "test",
+        "set",
+        "pub",
+        "run2",
+        "rename",
+        "move",
+        "pr",
+        "r",
+        "describe",
+        "deattach2",
+        "republish",
+        "pause",
+        "m",
+        "rs",
+        "network",
+        "set-up",
+        "unplug2",
+    ] {
+        let run = lab.netcord(word).fails(2, &[word, "hint: "]);
+        for verb in ["reset", "prune", "detach", "unpublish"] {
+            let offers = format!("did you mean `netcord {verb}`");
+            assert!(!run.stderr.contains(&offers), "{word}: {}", run.stderr);
+        }
     }
 }
 
 #[test]
-fn a_mistyped_verb_is_answered_with_verbs_for_people() {
+fn reset_on_a_terminal_wants_a_word_more() {
+    let lab = wired();
+    lab.netcord("none third").ok();
+    let before = lab.snapshot();
+    let typed = |words: &str| {
+        lab.sh(&format!("TERM=xterm SHELL=/bin/sh script -qec '{NETCORD} {words}' /dev/null"))
+    };
+    let run = typed("--color never reset").exits(2);
+    for part in
+        ["endpoint lab0/web", "network lab0", "name third", "error: ", "`netcord reset --yes`"]
+    {
+        assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
+    }
+    before.assert_same(&lab.snapshot(), "after a refusal");
+    assert!(typed("--dry-run reset").ok().contains("#!/bin/sh"));
+    assert!(typed("reset --yes").ok().contains("network lab0"));
+    // Nothing is left to ask about.
+    typed("reset").ok();
+    lab.netcord("bridge lab0").ok();
+    assert_eq!(lab.netcord("reset").ok(), "network lab0", "a script is not asked");
+}
+
+#[test]
+fn what_is_a_network_and_a_namespace_is_removed_by_its_whole_name() {
     let lab = Lab::new();
-    let run = lab.netcord("atach lab0 web");
-    assert_eq!(run.code, 2);
-    assert!(run.stderr.contains("'attach'") && !run.stderr.contains("watchdog"), "{}", run.stderr);
+    for (make, namespace) in [("netcord none both", 0), ("ip netns add both", 4)] {
+        let make = make.replace("netcord", NETCORD);
+        lab.sh(&make).ok();
+        lab.netcord("bridge both").ok();
+        lab.netcord("rm both").fails(4, &["`both`", "network:both", "netns:both"]);
+        lab.netcord("--dry-run rm both").fails(4, &["network:both, netns:both"]);
+        lab.netcord("rm netns:both").exits(namespace);
+        assert_eq!(lab.netcord("ls -q").ok(), "both");
+        assert_eq!(lab.netcord("rm network:both").ok(), "both");
+        assert_eq!(lab.netcord("ls -q").ok(), "");
+        lab.sh("ip netns del both 2>/dev/null || true").ok();
+    }
+    // Where there is one only, its name is enough.
+    lab.netcord("bridge one").ok();
+    lab.netcord("none two").ok();
+    assert_eq!(lab.netcord("rm one two").ok(), "one\ntwo");
+    lab.netcord("rm netns:nosuch").fails(3, &["nosuch"]);
+    lab.netcord("rm network:nosuch").fails(3, &["nosuch"]);
+}
+
+#[test]
+fn words_of_the_grammar_are_no_names() {
+    let lab = Lab::new();
+    lab.neighbour("outside");
+    let before = lab.snapshot();
+    for words in [
+        "bridge host",
+        "bridge none",
+        "create none",
+        "create -d macvlan host --parent eth0",
+        "macvlan none --parent eth0",
+        "underlay host --parent eth0",
+        "none host",
+        "attach lab0 outside --name host",
+        "run --name host -- true",
+        "bridge container:web",
+    ] {
+        let run = lab.netcord(words).exits(2);
+        assert!(run.stderr.starts_with("error: "), "{words}: {}", run.stderr);
+    }
+    before.assert_same(&lab.snapshot(), "after refusing");
+    assert_eq!(lab.netcord("doctor host").stdout, lab.netcord("doctor").stdout);
+}
+
+#[test]
+fn nobody_is_asked_whether_what_he_typed_is_what_he_meant() {
+    let lab = wired();
+    lab.sh("ln -s /run/nothing /run/netns/gone").ok();
+    for words in [
+        "attach lab0 gone",
+        "inspect gone",
+        "doctor gone",
+        "detach lab0 netns:gone",
+        "attach gone web",
+    ] {
+        let run = lab.netcord(words).fails(3, &["`gone`"]);
+        assert!(!run.stderr.contains("did you mean `gone`"), "{words}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn unpublish_takes_what_is_meant_or_says_what_there_is() {
+    let lab = wired();
+    let ports = || lab.rules_of_ports().len();
+    let publish = |port: &str| lab.netcord(&format!("publish web {port}")).ok();
+    // The host's port alone, and the target's alone, of each protocol and form.
+    for (published, typed) in [
+        ("8080:80", "8080"),
+        ("8080:80", "80"),
+        ("8080:80/udp", "8080/udp"),
+        ("127.0.0.1:8080:80", "8080"),
+        ("8080-8082:80-82", "8080-8082"),
+        ("8080-8082:80-82", "80-82"),
+        ("8080:8080", "8080"),
+    ] {
+        publish(published);
+        assert!(ports() > 0);
+        let gone = json(lab.netcord(&format!("--format json unpublish web {typed}")));
+        assert_eq!(gone["changed"], true, "{published}: {typed}");
+        assert_eq!(gone["ports"].as_array().unwrap().len(), 1, "{gone}");
+        assert_eq!(ports(), 0, "{published}: {typed}");
+    }
+    // What stays open is named, and nothing is taken.
+    for (published, typed) in [
+        ("8080:80", "8080:81"),
+        ("127.0.0.1:8080:80", "8080:80"),
+        ("8080:80", "127.0.0.1:8080:80"),
+        ("8080-8082:80-82", "8081"),
+        ("8080-8082:80-82", "81"),
+        ("8080-8082:80-82", "8081:81"),
+    ] {
+        publish(published);
+        let there = ports();
+        lab.netcord(&format!("unpublish web {typed}"))
+            .fails(4, &[&format!("`netcord unpublish web {published}`")]);
+        assert_eq!(ports(), there, "{published}: {typed}");
+        lab.netcord(&format!("unpublish web {published}")).ok();
+        assert_eq!(ports(), 0);
+    }
+    publish("8080:80 80:8080");
+    lab.netcord("unpublish web 8080").fails(4, &["8080:80", "80:8080", "two ways"]);
+    lab.netcord("unpublish web 9 8080").fails(4, &["two ways"]);
+    lab.netcord("unpublish web 8080:80 80:8080").ok();
+    // Of another protocol it is another port: taking one away twice is success.
+    publish("53:53 53:53/udp");
+    lab.netcord("unpublish web 53").ok();
+    let again = lab.netcord("unpublish web 53").exits(0);
+    assert!(again.stderr.contains("not published, 53:53/udp is"), "{}", again.stderr);
+    lab.netcord("unpublish web --all").ok();
+    publish("8080:80");
+    lab.netcord("port web 8080").fails(3, &["8080/tcp", "`8080:80`"]);
 }

@@ -137,7 +137,6 @@ fn what_was_looked_at_is_told_to_who_asks() {
     let finding: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&finding["where"], &finding["severity"]), (&"lab0".into(), &"error".into()));
     lab.netcord("doctor wbe").fails(3, &["no target `wbe`", "did you mean `web`?"]);
-    lab.netcord("doctor host").fails(2, &["host"]);
 }
 
 #[test]

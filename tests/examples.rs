@@ -42,6 +42,88 @@ fn every_command_of_the_documents_is_one() {
     assert!(count > 40, "the documents show {count} commands");
 }
 
+/// What stands in for docker in a host that has none.
+const DOCKER: &str = r"#!/bin/sh
+case $1 in
+run) ip netns add web; ip -n web link set lo up; ip netns exec web busybox httpd -p 80 -h /run ;;
+*) echo 'container cannot be connected to multiple networks with one of them in private mode' >&2; exit 1 ;;
+esac
+";
+
+/// A host for the blocks of the README: that of the tour, docker's bridge, a DHCP server outside,
+/// and what a block finds there that does not make it itself.
+fn readme_host(block: &str) -> Lab {
+    let lab = Lab::new();
+    lab.sh(&format!(
+        "cd /run; . {ROOT}/docs/tour/host.sh; mkdir bin
+         ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 up
+         echo '<h1>It works</h1>' >index.html
+         cat >bin/docker <<'END'
+{DOCKER}
+END
+         chmod +x bin/docker
+         printf 'start 192.168.1.200\\nend 192.168.1.210\\ninterface eth0\\nlease_file /run/leases\\n' >udhcpd.conf
+         printf 'pidfile /run/udhcpd.pid\\noption subnet 255.255.255.0\\noption lease 600\\n' >>udhcpd.conf
+         >leases"
+    ))
+    .ok();
+    drop(lab.start("exec ip netns exec outside busybox udhcpd -f -a 1 /run/udhcpd.conf"));
+    lab.until("ip netns exec outside ss -Hlnu sport = :67 | grep -q .");
+    for name in ["web", "db"] {
+        let is_made =
+            ["netcord none ", "--name "].iter().any(|w| block.contains(&format!("{w}{name}")));
+        if !is_made && block.contains(name) {
+            lab.netns(&[name]);
+        }
+    }
+    if block.contains(" lab0") && !block.contains("bridge lab0") {
+        lab.netcord("bridge lab0").ok();
+    }
+    lab
+}
+
+/// A block as it is pasted; what it says is refused is, and what follows `netcord lab` is typed in
+/// the lab's shell.
+fn pasted(block: &str) -> String {
+    let lines = block
+        .lines()
+        .map(|line| if line.contains("# refused") { format!("! {line}") } else { line.to_owned() });
+    let script = lines.collect::<Vec<_>>().join("\n");
+    match script.strip_prefix("netcord lab ") {
+        Some(rest) => {
+            let (_, typed) = rest.split_once('\n').unwrap();
+            format!("netcord lab -- sh -euc '{}'", typed.replace('\'', r"'\''"))
+        }
+        None => script,
+    }
+}
+
+#[test]
+fn every_block_of_the_readme_can_be_pasted() {
+    let readme = include_str!("../README.md");
+    let bin = NETCORD.rsplit_once('/').unwrap().0;
+    let mut played = 0;
+    for block in readme.split("```").skip(1).step_by(2) {
+        let (language, block) = block.split_once('\n').unwrap();
+        // Sessions with their output are played by the tour.
+        assert!(["sh", "console"].contains(&language), "no language: {block}");
+        if language != "sh" {
+            continue;
+        }
+        let is_projects = |line: &str| line.starts_with("./x ") || line.starts_with("cargo ");
+        if block.lines().any(is_projects) {
+            assert!(block.lines().all(is_projects), "{block}");
+            assert!(!block.contains("cargo install") || block.contains("--locked"), "{block}");
+            continue;
+        }
+        readme_host(block)
+            .sh(&format!("export PATH={bin}:/run/bin:$PATH; cd /run\n{}", pasted(block)))
+            .ok();
+        played += 1;
+    }
+    assert!(played >= 5, "{played} blocks were pasted");
+}
+
 /// The words of a line that runs netcord, after a prompt or not, without what the shell does.
 fn command(line: &str) -> Option<Vec<&str>> {
     let line = line.trim_start();

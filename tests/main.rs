@@ -39,6 +39,8 @@ mod foreign;
 mod generated;
 /// Pictures of a host.
 mod graph;
+/// Names that would steer a terminal.
+mod hostile;
 /// Bad input.
 mod input;
 /// What the lab itself promises.

@@ -1,3 +1,3 @@
 # All of it away, and nothing else.
-netcord reset
+netcord reset --yes
 netcord graph

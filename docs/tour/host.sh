@@ -18,6 +18,3 @@ ip link set br0 up
 ip -n printer addr add 10.8.0.9/24 dev eth0
 ip -n printer link set eth0 up
 ip -n printer route add default via 10.8.0.1
-
-mkdir site
-echo '<h1>It works</h1>' >site/index.html

@@ -15,6 +15,7 @@ mod port;
 pub mod ruleset;
 mod subnet;
 mod target;
+mod visible;
 pub mod way;
 
 use std::fmt;
@@ -34,6 +35,7 @@ pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
 pub use subnet::{Subnet, overlap, pools, unique_local_prefix};
 pub(crate) use subnet::{is_link_local, network_of};
 pub use target::{Engine, Target};
+pub use visible::{steers, visible, visible_lines};
 
 /// A value that cannot be: what is wrong with it, and perhaps what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +48,12 @@ pub struct Invalid {
 
 impl Invalid {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        // What was typed is in it, and clap prints it as it is.
+        Self { message: visible(&message.into()).into_owned(), hint: None }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(visible(&hint.into()).into_owned());
         self
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, stable_hash};
+use super::{Invalid, stable_hash, visible};
 
 /// A link's name: 1 to 15 bytes (the kernel's IFNAMSIZ less its NUL), letters, digits, `_.-`,
 /// beginning with a letter, a digit or `_`.
@@ -89,7 +89,7 @@ fn check(what: &str, text: &str, max: usize) -> Result<(), Invalid> {
 
 /// A piece of input in backticks, with control characters made visible and cut to a line's length.
 fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
+    let mut shown: String = visible(&text.chars().take(60).collect::<String>()).into_owned();
     if text.chars().count() > 60 {
         shown.push_str("...");
     }

@@ -86,6 +86,11 @@ impl PortRange {
         self.first..=self.last
     }
 
+    /// Whether all of the other's ports are in it.
+    pub fn contains(self, other: Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+
     /// Whether they share a port.
     pub fn overlaps(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last
@@ -113,6 +118,20 @@ impl PublishedPort {
     /// Whether the host's 127.0.0.1 leads to it too.
     pub fn reaches_loopback(&self) -> bool {
         self.host_ip.is_ipv4() && (self.host_ip.is_unspecified() || self.host_ip.is_loopback())
+    }
+
+    /// How it is asked for: `8080:80`, `127.0.0.1:8080:80/udp`.
+    pub fn spec(&self) -> String {
+        let host_ip = match self.host_ip {
+            ip if ip.is_unspecified() => String::new(),
+            IpAddr::V4(ip) => format!("{ip}:"),
+            IpAddr::V6(ip) => format!("[{ip}]:"),
+        };
+        let protocol = match self.protocol {
+            Protocol::Tcp => String::new(),
+            other => format!("/{other}"),
+        };
+        format!("{host_ip}{}:{}{protocol}", self.host, self.container)
     }
 
     /// Whether this is what `spec` asks for.

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use super::{Invalid, NetnsName};
+use super::{Invalid, NetnsName, visible};
 
 /// A container engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,8 +73,14 @@ fn pid(text: &str) -> Result<Target, Invalid> {
 }
 
 fn path(text: &str) -> Result<Target, Invalid> {
-    if text.is_empty() || text.contains('\0') {
+    if text.is_empty() {
         return Err(Invalid::new("a namespace file needs a path"));
+    }
+    if text.contains(char::is_control) {
+        return Err(Invalid::new(format!(
+            "`{}` has a control character in it, and no script could repeat it",
+            visible(text)
+        )));
     }
     Ok(Target::Path(PathBuf::from(text)))
 }

@@ -114,12 +114,13 @@ pub(super) async fn foreign(
     })
 }
 
-/// A hint at the name that was probably meant.
+/// A hint at the name that was probably meant; what was typed was not.
 pub(super) fn did_you_mean<'a>(
     typed: &str,
     names: impl Iterator<Item = &'a str>,
 ) -> Option<String> {
     names
+        .filter(|name| *name != typed)
         .map(|name| (strsim::damerau_levenshtein(typed, name), name))
         .filter(|(distance, name)| *distance <= 2 && *distance < name.len())
         .min()

@@ -148,7 +148,7 @@ async fn dispatch(
         Verb::Rm(args) => rm::run(&mut host, args).await,
         Verb::Prune => prune::run(&mut host).await,
         Verb::Export => export::run(&host).await,
-        Verb::Reset => reset::run(&mut host).await,
+        Verb::Reset(args) => reset::run(&mut host, args).await,
         Verb::KeepLease(args) => keep_lease::run(&mut host, args).await,
         Verb::Attendant(args) => attendant::run(&mut host, args).await,
         Verb::Repair(args) => return repair::run(&mut host, args).await,
@@ -177,7 +177,7 @@ fn doing(verb: &Verb) -> &'static str {
         Verb::Trace(_) => "working out the way",
         Verb::Rm(_) => "removing networks",
         Verb::Prune => "removing what is dead",
-        Verb::Reset => "removing all that is ours",
+        Verb::Reset(_) => "removing all that is ours",
         Verb::Repair(_) => "looking for what is not as it was asked for",
         Verb::Lab(_)
         | Verb::Completions(_)
@@ -323,6 +323,7 @@ fn before_command<T>(result: Result<T>, command: &[OsString]) -> Result<T> {
         }
         let mut own = Error::new(Kind::CommandSetup, format!("{error:#}"));
         own.hint = error::hint(&error);
+        own.commands = error::commands(&error).to_vec();
         own.into()
     })
 }

@@ -35,7 +35,17 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Port) -> Result<()> {
     let ports: Vec<_> = endpoints.iter().flat_map(|(_, e)| &e.ports).filter(is_meant).collect();
     if let (Some(InnerPort { port, protocol }), true) = (args.port, ports.is_empty()) {
         let message = format!("port {port}/{protocol} of `{}` is not published", args.target);
-        return Err(Error::not_found(message).into());
+        let is_hosts =
+            |p: &&PublishedPort| p.protocol == protocol && p.host.ports().any(|h| h == port);
+        let mut all = endpoints.iter().flat_map(|(_, e)| &e.ports);
+        let mut error = Error::not_found(message);
+        if let Some(hosts) = all.find(is_hosts) {
+            error = error.hint(format!(
+                "{port} is the host's port of `{}`; what is asked for is the target's",
+                hosts.spec()
+            ));
+        }
+        return Err(error.into());
     }
     if host.output.format != Format::Table {
         return host.output.inspect(&Listed { schema_version: SCHEMA_VERSION, ports });

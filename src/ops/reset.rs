@@ -1,7 +1,7 @@
 //! `reset`: everything that netcord made on this host, and nothing else: what is on record, and
 //! what carries our mark and is on none.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, mem, path::PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -12,6 +12,8 @@ use super::{
     underlay,
 };
 use crate::{
+    cli::{self, FirewallChoice},
+    error::Error,
     kernel::{Kernel, LinkKind, Netns},
     model::{Endpoint, Firewall, MacvlanMode, Mode, Network},
     plan::{self, Change, Macvlan, Plan, Resource, Step, reverse},
@@ -23,25 +25,20 @@ struct Removed<'a> {
     removed: &'a [String],
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
-    let mut state = host.state(Wanted::All)?;
-    rebuild::all(&host.kernel, &mut state).await?;
-    let mut removed = clean::dead(host, &mut state).await?;
-    let endpoints: Vec<(Network, Endpoint)> =
-        state.endpoints().map(|(r, e)| (r.network.clone(), e.clone())).collect();
-    for (_, endpoint) in &endpoints {
-        detach::open(host, endpoint);
+pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Reset) -> Result<()> {
+    // Who types it may have meant one of the things only; a script means what it says.
+    if !args.yes && !host.dry_run && host.output.is_on_terminal() {
+        let removed = would_remove(host).await?;
+        if !removed.is_empty() {
+            for what in &removed {
+                host.output.note(&format!("would remove {what}"));
+            }
+            return Err(Error::usage("nothing was removed: on a terminal `reset` wants `--yes`")
+                .hint("`netcord reset --yes` removes all of it, `netcord rm NETWORK` one network")
+                .into());
+        }
     }
-    let mut plan = recorded(host, &state, &mut removed).await?;
-    for (what, step) in unrecorded(host, &state, &plan).await? {
-        removed.push(what);
-        plan.push(step);
-    }
-    for firewall in Firewall::ALL.into_iter().filter(|f| host.kernel.stands(*f)) {
-        let rest = removal::leftover(&Records::new(), firewall);
-        let missing: Plan = rest.into_iter().filter(|step| !plan.contains(step)).collect();
-        plan.extend(missing);
-    }
+    let Work { mut state, endpoints, plan, mut removed } = Work::of(host).await?;
     let Some(mut changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     for (network, endpoint) in &endpoints {
         keeper::end(host, network, endpoint).await?;
@@ -52,6 +49,49 @@ pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
     }
     changed |= !removed.is_empty();
     host.output.result(&Changed::new(changed, Removed { removed: &removed }), &removed)
+}
+
+/// What would be removed, as a dry run of this verb finds it.
+async fn would_remove(host: &mut Host<'_, '_>) -> Result<Vec<String>> {
+    let firewall = mem::replace(&mut host.firewall, FirewallChoice::Auto);
+    host.dry_run = true;
+    let work = Work::of(host).await;
+    host.dry_run = false;
+    host.firewall = firewall;
+    Ok(work?.removed)
+}
+
+/// What there is to remove.
+struct Work {
+    state: State,
+    endpoints: Vec<(Network, Endpoint)>,
+    plan: Plan,
+    /// What it is, in words.
+    removed: Vec<String>,
+}
+
+impl Work {
+    async fn of(host: &mut Host<'_, '_>) -> Result<Self> {
+        let mut state = host.state(Wanted::All)?;
+        rebuild::all(&host.kernel, &mut state).await?;
+        let mut removed = clean::dead(host, &mut state).await?;
+        let endpoints: Vec<(Network, Endpoint)> =
+            state.endpoints().map(|(r, e)| (r.network.clone(), e.clone())).collect();
+        for (_, endpoint) in &endpoints {
+            detach::open(host, endpoint);
+        }
+        let mut plan = recorded(host, &state, &mut removed).await?;
+        for (what, step) in unrecorded(host, &state, &plan).await? {
+            removed.push(what);
+            plan.push(step);
+        }
+        for firewall in Firewall::ALL.into_iter().filter(|f| host.kernel.stands(*f)) {
+            let rest = removal::leftover(&Records::new(), firewall);
+            let missing: Plan = rest.into_iter().filter(|step| !plan.contains(step)).collect();
+            plan.extend(missing);
+        }
+        Ok(Self { state, endpoints, plan, removed })
+    }
 }
 
 /// What is on record: endpoints first, all at once, then networks, then names.

@@ -138,6 +138,11 @@ async fn anywhere(kernel: &Kernel, output: &Output, name: &str) -> Result<Found>
 
 fn no_such(kernel: &Kernel, name: &str) -> anyhow::Error {
     let names: Vec<_> = kernel.netns_names().iter().map(ToString::to_string).collect();
+    if names.iter().any(|there| there == name) {
+        let message = format!("no target `{name}`: {NETNS_DIR}/{name} leads to no namespace");
+        let hint = format!("remove it: `netcord prune`, or `rm {NETNS_DIR}/{name}`");
+        return Error::not_found(message).hint(hint).into();
+    }
     let hint = did_you_mean(name, names.iter().map(String::as_str)).unwrap_or_else(|| {
         "a target is a PID, a name in /run/netns, a container, or a namespace file".into()
     });

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::{Changed, Host, clean, find, removal, underlay};
 use crate::{
-    cli,
+    cli::{self, Removable},
     error::Error,
-    model::{LinkName, Mode, NetnsName},
+    kernel::Netns,
+    model::{LinkName, Mode, NamedNetns, NetnsName, NetworkRecord},
     plan::{self, Plan, reverse},
     state::State,
 };
@@ -37,7 +38,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Rm) -> Result<()> {
             continue;
         }
         match host.carry_out(&plan, &mut state).await {
-            Ok(_) => removed.push(name.to_string()),
+            Ok(_) => removed.push(name_of(name)),
             Err(error) => failure = Some(failure.unwrap_or(error)),
         }
     }
@@ -50,27 +51,74 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Rm) -> Result<()> {
     failure.map_or(Ok(()), Err)
 }
 
-async fn removal_plan(host: &Host<'_, '_>, state: &State, name: &NetnsName) -> Result<Plan> {
-    let link = name.as_str().parse::<LinkName>().ok();
-    let record = link.as_ref().and_then(|l| state.networks().get(l));
-    if let (None, Some(named)) = (record, state.names().iter().find(|n| n.name == *name)) {
-        let mut attached = state.endpoints().filter(|(_, e)| e.cookie == named.cookie);
-        if let Some((record, _)) = attached.next() {
-            let message =
-                format!("namespace `{name}` is attached to network `{}`", record.network.name);
-            let hint = format!("detach it first: `netcord detach {} {name}`", record.network.name);
-            return Err(Error::conflict(message).hint(hint).into());
-        }
-        // What is in a namespace ends with it; and if it does not, it is not ours to change.
-        return Ok(removal::outside(reverse(&plan::name(named), |_| false)));
+fn name_of(asked: &Removable) -> String {
+    match asked {
+        Removable::Any(name) | Removable::Netns(name) => name.to_string(),
+        Removable::Network(name) => name.to_string(),
     }
-    let Some(link) = link else {
-        return Err(find::no_network(&host.kernel, state, name.as_str()).await);
+}
+
+/// Which of those that have a name is meant.
+enum Meant<'s> {
+    Network(Box<NetworkRecord>),
+    Namespace(&'s NamedNetns),
+}
+
+async fn meant<'s>(host: &Host<'_, '_>, state: &'s State, asked: &Removable) -> Result<Meant<'s>> {
+    let (kernel, named) =
+        (&host.kernel, |name: &NetnsName| state.names().iter().find(|n| n.name == *name));
+    match asked {
+        Removable::Network(name) => find::network(kernel, state, name).await.map(whole),
+        Removable::Netns(name) => named(name).map(Meant::Namespace).ok_or_else(|| foreign(name)),
+        Removable::Any(name) => {
+            let link = name.as_str().parse::<LinkName>().ok();
+            let network = match &link {
+                Some(link) => find::network(kernel, state, link).await,
+                None => Err(find::no_network(kernel, state, name.as_str()).await),
+            };
+            match (network, named(name)) {
+                // Also where the namespace is somebody else's: it may be the one that is meant.
+                (Ok(_), Some(_)) => Err(ambiguous(name)),
+                (Ok(_), None) if is_there(name) => Err(ambiguous(name)),
+                (Ok(record), None) => Ok(whole(record)),
+                (Err(_), Some(named)) => Ok(Meant::Namespace(named)),
+                (Err(error), None) => Err(error),
+            }
+        }
+    }
+}
+
+fn whole(record: Cow<'_, NetworkRecord>) -> Meant<'static> {
+    Meant::Network(Box::new(record.into_owned()))
+}
+
+fn ambiguous(name: &NetnsName) -> anyhow::Error {
+    Error::conflict(format!("`{name}` is a network and a namespace"))
+        .hint(format!("write one of: network:{name}, netns:{name}"))
+        .into()
+}
+
+fn is_there(name: &NetnsName) -> bool {
+    Netns::of_name(name).is_ok_and(|there| there.is_some())
+}
+
+fn foreign(name: &NetnsName) -> anyhow::Error {
+    if is_there(name) {
+        return Error::conflict(format!("namespace `{name}` is not netcord's, and is left alone"))
+            .hint(format!("who made it removes it, or `ip netns del {name}`"))
+            .into();
+    }
+    Error::not_found(format!("no namespace `{name}` of netcord's"))
+        .hint("`netcord inspect` shows what there is")
+        .into()
+}
+
+async fn removal_plan(host: &Host<'_, '_>, state: &State, asked: &Removable) -> Result<Plan> {
+    let record = match meant(host, state, asked).await? {
+        Meant::Network(record) => record,
+        Meant::Namespace(named) => return removal_of_name(state, named),
     };
-    let record = match record {
-        Some(record) => Cow::Borrowed(record),
-        None => find::network(&host.kernel, state, &link).await?,
-    };
+    let name = &record.network.name;
     if record.network.foreign {
         return Err(Error::conflict(format!(
             "bridge `{name}` is not netcord's, and is left alone"
@@ -88,4 +136,17 @@ async fn removal_plan(host: &Host<'_, '_>, state: &State, name: &NetnsName) -> R
         Mode::Underlay => underlay::removal(host, state.networks(), &record.network).await,
         _ => Ok(removal::network(state.networks(), &record.network)),
     }
+}
+
+fn removal_of_name(state: &State, named: &NamedNetns) -> Result<Plan> {
+    let name = &named.name;
+    let mut attached = state.endpoints().filter(|(_, e)| e.cookie == named.cookie);
+    if let Some((record, _)) = attached.next() {
+        let message =
+            format!("namespace `{name}` is attached to network `{}`", record.network.name);
+        let hint = format!("detach it first: `netcord detach {} {name}`", record.network.name);
+        return Err(Error::conflict(message).hint(hint).into());
+    }
+    // What is in a namespace ends with it; and if it does not, it is not ours to change.
+    Ok(removal::outside(reverse(&plan::name(named), |_| false)))
 }

@@ -1,23 +1,38 @@
 //! `unpublish`: takes published ports back.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 
 use super::{Changed, Host, clean, detach::everywhere, publish::Ports, removal};
-use crate::{cli, model::PublishedPort, plan::Plan};
+use crate::{
+    cli,
+    error::Error,
+    model::{HostPorts, PortSpec, PublishedPort},
+    plan::Plan,
+};
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Unpublish) -> Result<()> {
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     let endpoints = everywhere(host, &state, &args.target).await?;
+    let all: Vec<_> = endpoints.iter().flat_map(|(_, e)| e.ports.iter().cloned()).collect();
+    let target = args.target.to_string();
+    let mut meant = Vec::new();
     for spec in &args.ports {
-        if !endpoints.iter().any(|(_, e)| e.ports.iter().any(|p| is_meant(p, spec))) {
-            host.output.note(&format!("port {spec} of `{}` is not published", args.target));
+        let ports = asked_for(&all, spec, &target)?;
+        if ports.is_empty() {
+            let others = all.iter().filter(|p| is_near(p, spec)).collect::<Vec<_>>();
+            let but =
+                if others.is_empty() { String::new() } else { format!(", {} is", specs(others)) };
+            host.output.note(&format!("port {spec} of `{target}` is not published{but}"));
         }
+        meant.extend(ports);
     }
     let (mut changed, mut gone, mut printed) = (false, Vec::new(), Plan::new());
     for (network, endpoint) in &endpoints {
-        let meant = |p: &&PublishedPort| args.all || args.ports.iter().any(|s| is_meant(p, s));
-        let ports: Vec<_> = endpoint.ports.iter().filter(meant).cloned().collect();
+        let is_meant = |p: &&PublishedPort| args.all || meant.contains(p);
+        let ports: Vec<_> = endpoint.ports.iter().filter(is_meant).cloned().collect();
         let plan = removal::ports(&state, network, endpoint, &ports);
         gone.extend(ports);
         if host.dry_run {
@@ -29,16 +44,83 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Unpublish) -> Result
     if host.dry_run {
         return host.print(&printed).await;
     }
-    let target = args.target.to_string();
     host.output.result(&Changed::new(changed, Ports { target: &target, ports: &gone }), &[])
 }
 
-/// As it was published; or, with the target's port alone, wherever that is published.
-fn is_meant(port: &PublishedPort, spec: &crate::model::PortSpec) -> bool {
-    let anywhere = spec.host == crate::model::HostPorts::Any
-        && spec.host_ip.is_none_or(|ip| ip == port.host_ip)
-        && port.protocol == spec.protocol
-        && port.container.first >= spec.container.first
-        && port.container.last <= spec.container.last;
-    anywhere || port.is_of(spec)
+/// The ports that `spec` asks for: as it was published; or, of a port alone, those that lead to it,
+/// else those that it is the host's port of.
+///
+/// # Errors
+/// If it can be read in two ways, or if what is there is another: it would stay open.
+fn asked_for<'a>(
+    all: &'a [PublishedPort],
+    spec: &PortSpec,
+    target: &str,
+) -> Result<Vec<&'a PublishedPort>> {
+    let of = |is_it: &dyn Fn(&PublishedPort) -> bool| -> Vec<_> {
+        all.iter().filter(|p| p.protocol == spec.protocol && is_it(p)).collect()
+    };
+    let on_address = |p: &PublishedPort| spec.host_ip.is_none_or(|ip| ip == p.host_ip);
+    let exact = of(&|p| p.is_of(spec));
+    match spec.host {
+        HostPorts::Range(host) => {
+            // Another address of the host's is another port; all addresses are each of them.
+            let clashes = |p: &PublishedPort| {
+                p.host.overlaps(host)
+                    && (on_address(p)
+                        || p.host_ip.is_unspecified()
+                            && spec.host_ip.is_some_and(|ip| ip.is_ipv4() == p.host_ip.is_ipv4()))
+            };
+            // One of many ports of the host need not be the one.
+            let others = of(&|p| host.count() == spec.container.count() && clashes(p));
+            if exact.is_empty() && !others.is_empty() {
+                return Err(differs(spec, target, others));
+            }
+            Ok(exact)
+        }
+        HostPorts::Any => {
+            let inside = of(&|p| on_address(p) && spec.container.contains(p.container));
+            let outside = of(&|p| on_address(p) && spec.container.contains(p.host));
+            if !inside.is_empty() && outside.iter().any(|p| !inside.contains(p)) {
+                let message = format!(
+                    "port {spec} of `{target}` can be read in two ways: one is the target's, one the host's"
+                );
+                let both = inside.into_iter().chain(outside);
+                return Err(Error::conflict(message)
+                    .hint(format!("write which is meant: {}", specs(both)))
+                    .into());
+            }
+            let meant = if inside.is_empty() { outside } else { inside };
+            let part = of(&|p| {
+                on_address(p)
+                    && (p.container.overlaps(spec.container) || p.host.overlaps(spec.container))
+            });
+            if meant.is_empty() && !part.is_empty() {
+                return Err(differs(spec, target, part));
+            }
+            Ok(meant)
+        }
+    }
+}
+
+fn differs(spec: &PortSpec, target: &str, there: Vec<&PublishedPort>) -> anyhow::Error {
+    let there = specs(there);
+    Error::conflict(format!("port {spec} of `{target}` is not published so: {there} is"))
+        .hint(format!("take back what there is: `netcord unpublish {target} {there}`"))
+        .into()
+}
+
+/// Whether a port is published that whoever asks for `spec` may take for it.
+fn is_near(port: &PublishedPort, spec: &PortSpec) -> bool {
+    let numbers = match spec.host {
+        HostPorts::Range(host) => host,
+        HostPorts::Any => spec.container,
+    };
+    port.host.overlaps(numbers) || port.container.overlaps(spec.container)
+}
+
+/// Ports as they are asked for, those of both IP versions once.
+fn specs<'a>(ports: impl IntoIterator<Item = &'a PublishedPort>) -> String {
+    let specs: BTreeSet<_> = ports.into_iter().map(PublishedPort::spec).collect();
+    specs.into_iter().collect::<Vec<_>>().join(" ")
 }

@@ -1,6 +1,9 @@
 //! What netcord says: data on stdout, everything else on stderr.
 //!
-//! The only code that writes to either. A reader that went away (a closed pipe) is no failure.
+//! The only code that writes to either, and the place where text from outside is made harmless for
+//! a terminal: whatever is printed goes through [`visible`], or [`visible_lines`] where the lines
+//! are netcord's own. Colours are added after that. A reader that went away (a closed pipe) is no
+//! failure.
 
 mod progress;
 
@@ -23,6 +26,7 @@ pub use self::progress::{Doing, HandedOver};
 use crate::{
     cli::{Color, Format, Global},
     error::{self, Error, Kind},
+    model::{steers, visible, visible_lines},
     picture::{Ink, Line},
     plan::{Plan, Step, command},
 };
@@ -84,44 +88,39 @@ impl Output {
 
     /// One line of data.
     pub fn line(&self, text: &str) -> Result<()> {
-        if self.quiet { Ok(()) } else { print(&format!("{text}\n")) }
+        if self.quiet { Ok(()) } else { print(&text_of([text])) }
     }
 
     /// Data that was asked for and that `-q` does not silence.
     pub fn data(&self, text: &str) -> Result<()> {
-        print(text)
+        print(&visible_lines(text))
     }
 
     /// The result of a changing verb: one JSON object, or its lines.
     pub fn result(&self, json: &impl Serialize, lines: &[String]) -> Result<()> {
         match self.format {
             _ if self.quiet => Ok(()),
-            Format::Json | Format::Jsonl => print(&format!("{}\n", serde_json::to_string(json)?)),
-            _ => print(&text(lines.iter())),
+            Format::Json | Format::Jsonl => print(&json_line(json)?),
+            _ => print(&text_of(lines)),
         }
     }
 
     /// Rows of a listing verb: with `-q` the names, else as the format says.
     pub fn list<T: Serialize>(&self, header: &[&str], rows: &[Row<T>]) -> Result<()> {
         if self.quiet {
-            return print(&text(rows.iter().map(|r| &r.cells[0])));
+            return print(&text_of(rows.iter().map(|r| &r.cells[0])));
         }
         let objects = rows.iter().map(|r| &r.object);
         match self.format {
-            Format::Json => {
-                print(&format!("{}\n", serde_json::to_string(&objects.collect::<Vec<_>>())?))
-            }
-            Format::Jsonl => {
-                let lines: Result<Vec<_>, _> = objects.map(serde_json::to_string).collect();
-                print(&lines?.into_iter().map(|l| l + "\n").collect::<String>())
-            }
+            Format::Json => print(&json_line(objects.collect::<Vec<_>>())?),
+            Format::Jsonl => print(&objects.map(json_line).collect::<Result<String>>()?),
             _ => print(&table(header, rows)),
         }
     }
 
     /// A JSON array for people and programs.
     pub fn inspect(&self, objects: &impl Serialize) -> Result<()> {
-        print(&format!("{}\n", serde_json::to_string_pretty(objects)?))
+        print(&(json_text(&serde_json::to_string_pretty(objects)?) + "\n"))
     }
 
     /// A picture made of text.
@@ -129,8 +128,9 @@ impl Output {
         let paint = self.data_paint;
         let colored = lines
             .iter()
-            .map(|line| line.0.iter().map(|(ink, text)| paint.ink(*ink, text)).collect::<String>());
-        print(&text(colored))
+            .map(|Line(pieces)| pieces.iter().map(|(ink, text)| paint.ink(*ink, &visible(text))))
+            .flat_map(|line| line.chain(["\n".to_owned()]));
+        print(&colored.collect::<String>())
     }
 
     /// A plan as a `sh` script; steps that are so already are comments.
@@ -149,13 +149,13 @@ impl Output {
                 command
             });
         }
-        print(&(lines.join("\n") + "\n"))
+        print(&visible_lines(&(lines.join("\n") + "\n")))
     }
 
     /// Something worth knowing that is no data.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            say(&format!("{text}\n"));
+            say(&text_of([text]));
         }
     }
 
@@ -183,20 +183,20 @@ impl Output {
     /// gone.
     pub fn tell_terminal(&self, terminal: &Path, text: &str) {
         if let Ok(mut file) = File::options().write(true).open(terminal) {
-            drop(write!(file, "\r\nnetcord: {text}\r\n"));
+            drop(write!(file, "\r\nnetcord: {}\r\n", visible(text)));
         }
     }
 
     /// Something that is done all the same, and may not be what was wanted.
     pub fn warn(&self, text: &str) {
         if !self.quiet {
-            say(&format!("{} {text}\n", self.paint.yellow("warning:")));
+            say(&format!("{} {}\n", self.paint.yellow("warning:"), visible(text)));
         }
     }
 
     /// A step that was done, or that was so already.
     pub fn step(&self, step: &Step, changed: bool) {
-        let command = command(step);
+        let command = command(step).map(|command| visible_lines(&command).into_owned());
         if self.explain {
             if self.explained.replace(step.why) != step.why {
                 say(&format!("{}\n", self.paint.dim(&format!("# {}", step.why))));
@@ -239,9 +239,12 @@ pub fn report(error: &anyhow::Error, color: Color) -> u8 {
         return 0;
     }
     let paint = Paint::new(color, &io::stderr());
-    say(&format!("{} {error:#}\n", paint.red("error:")));
+    say(&format!("{} {}\n", paint.red("error:"), visible(&format!("{error:#}"))));
     if let Some(hint) = error::hint(error) {
-        say(&format!("\n{} {hint}\n", paint.cyan("hint:")));
+        say(&format!("\n{} {}\n", paint.cyan("hint:"), visible(&hint)));
+    }
+    for command in error::commands(error) {
+        say(&format!("    {}\n", visible_lines(command)));
     }
     Kind::of(error) as u8
 }
@@ -284,18 +287,38 @@ fn table<T>(header: &[&str], rows: &[Row<T>]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
     for row in rows {
-        table.add_row(&row.cells);
+        table.add_row(row.cells.iter().map(|cell| visible(cell)));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
     }
     // Columns as wide as their content, docker's way; nothing at the ends of lines.
-    text(table.lines().map(|line| line.trim_end().to_owned()))
+    text_of(table.lines().map(|line| line.trim_end().to_owned()))
 }
 
 /// Lines, each with its end.
-fn text(lines: impl Iterator<Item = impl AsRef<str>>) -> String {
-    lines.flat_map(|line| [line.as_ref().to_owned(), "\n".to_owned()]).collect()
+fn text_of(lines: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    lines.into_iter().map(|line| visible(line.as_ref()).into_owned() + "\n").collect()
+}
+
+fn json_line(value: impl Serialize) -> Result<String> {
+    Ok(json_text(&serde_json::to_string(&value)?) + "\n")
+}
+
+/// JSON as serde writes it escapes the control characters of ASCII only. What else would steer a
+/// terminal is in a string, where an escape means the same.
+fn json_text(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            c if c != '\n' && steers(c) => {
+                let units = &mut [0; 2];
+                text.extend(c.encode_utf16(units).iter().map(|unit| format!("\\u{unit:04x}")));
+            }
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 /// `net2` before `net10`.
@@ -383,6 +406,20 @@ mod tests {
         let mut names = ["net10", "net2", "br", "net2b", "net1"];
         names.sort_by(|a, b| natural_order(a, b));
         assert_eq!(names, ["br", "net1", "net2", "net2b", "net10"]);
+    }
+
+    #[test]
+    fn json_means_the_same_and_steers_no_terminal() {
+        let hostile = "a\u{1b}\u{7f}\u{9b}\u{202e}\u{e0001}\n\"é";
+        let json = json_line(hostile).unwrap();
+        assert_eq!(json, "\"a\\u001b\\u007f\\u009b\\u202e\\udb40\\udc01\\n\\\"é\"\n");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), hostile);
+    }
+
+    #[test]
+    fn names_keep_to_their_cells() {
+        let rows = [Row { cells: vec!["a\u{1b}[2J".into(), "b\nc".into()], object: () }];
+        assert_eq!(table(&["A", "B"], &rows), "A            B\na\\u{1b}[2J   b\\nc\n");
     }
 
     #[test]

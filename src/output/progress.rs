@@ -15,7 +15,10 @@ use std::{
 use unicode_width::UnicodeWidthChar;
 
 use super::Paint;
-use crate::kernel::{signal, terminal};
+use crate::{
+    kernel::{signal, terminal},
+    model::visible,
+};
 
 /// What takes no longer is not spoken of.
 const DELAY: Duration = Duration::from_millis(500);
@@ -281,13 +284,11 @@ const SPARE: usize = 3;
 /// The text and the time in one line of a terminal. Where there is no room for both, the text is
 /// cut.
 fn fit(text: &str, time: &str, columns: usize) -> String {
-    // What moves the cursor would be drawn over something else.
-    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     let width = |text: &str| text.chars().filter_map(UnicodeWidthChar::width).sum::<usize>();
-    let text: String = text.chars().map(plain).collect();
+    let text = visible(text);
     let room = columns.saturating_sub(SPARE + time.len());
     if width(&text) <= room {
-        return text + time;
+        return text.into_owned() + time;
     }
     let mut cut = String::new();
     for c in text.chars() {
@@ -324,7 +325,7 @@ mod tests {
 
     #[test]
     fn nothing_moves_the_cursor() {
-        assert_eq!(fit("a\nb\u{1b}[2J", "", 80), "a\u{fffd}b\u{fffd}[2J");
+        assert_eq!(fit("a\nb\u{1b}[2J", "", 80), "a\\nb\\u{1b}[2J");
     }
 
     #[test]

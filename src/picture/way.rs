@@ -6,6 +6,7 @@ use unicode_width::UnicodeWidthStr;
 use super::{Ink, Line};
 use crate::model::{
     ruleset::Met,
+    visible,
     way::{Outcome, Stage, Way},
 };
 
@@ -15,7 +16,8 @@ const GAP: usize = 2;
 
 /// The lines, the verdict last.
 pub fn draw(way: &Way) -> Vec<Line> {
-    let of_places = way.hops.iter().map(|hop| hop.place.width()).max().unwrap_or_default() + GAP;
+    let of_places =
+        way.hops.iter().map(|hop| visible(&hop.place).width()).max().unwrap_or_default() + GAP;
     let of_stages = Stage::Postrouting.name().width() + GAP;
     let mut lines = Vec::new();
     let mut before = "";
@@ -25,7 +27,7 @@ pub fn draw(way: &Way) -> Vec<Line> {
         let is_end = way.verdict.outcome == Outcome::Dies
             && (&hop.place, hop.stage) == (&way.verdict.place, way.verdict.stage);
         let start = [
-            (Ink::Name, padded(place, of_places)),
+            (Ink::Name, padded(&visible(place), of_places)),
             (Ink::Faint, padded(hop.stage.name(), of_stages)),
         ];
         let ink = if is_end { Ink::Bad } else { Ink::Plain };
@@ -56,14 +58,13 @@ pub fn rule(met: &Met) -> String {
     let is_said = met.rule.ends_with(&met.effect);
     let effect = if is_said { String::new() } else { format!(" => {}", met.effect) };
     format!("{} {}: {}{effect}{comment}", met.table, met.chain, met.rule)
-        .replace(char::is_control, "?")
 }
 
 /// Adds a text behind the start of a line; what does not fit goes on below, so far from the left.
 fn append(lines: &mut Vec<Line>, start: Vec<(Ink, String)>, indent: usize, ink: Ink, text: &str) {
     let mut used: usize = start.iter().map(|(_, piece)| piece.width()).sum();
     let (mut line, mut rest) = (Line(start), String::new());
-    for word in text.split(' ') {
+    for word in visible(text).split(' ') {
         let gap = usize::from(!rest.is_empty());
         if !rest.is_empty() && used + rest.width() + gap + word.width() > WIDTH {
             line.0.push((ink, std::mem::take(&mut rest)));

@@ -5,16 +5,12 @@ use std::net::IpAddr;
 use crate::model::{
     EndpointState, Mode, PublishedPort,
     graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
+    visible,
 };
 
-/// A name that others gave, without what a terminal or an XML reader would take for more.
+/// A name that others gave, as a terminal and an XML reader take it for text.
 pub(super) fn plain(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c }).collect()
-}
-
-/// What turns the direction of writing, or is no character at all.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    visible(name).into_owned()
 }
 
 pub(super) fn forwarding(forwarding: Forwarding) -> &'static str {
@@ -152,11 +148,5 @@ mod tests {
         assert_eq!(kind(&link("", None, Some("bond0"))), "in bond0");
         assert_eq!(kind(&link("veth", Some("a"), None)), "veth to a");
         assert_eq!(kind(&link("vlan", Some("eth0"), Some("bond0"))), "vlan on eth0 in bond0");
-    }
-
-    #[test]
-    fn what_would_steer_a_terminal_is_replaced() {
-        assert_eq!(plain("a\u{1b}[2J\n\u{202e}b"), "a\u{fffd}[2J\u{fffd}\u{fffd}b");
-        assert_eq!(plain("日本 é"), "日本 é");
     }
 }

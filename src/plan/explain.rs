@@ -10,7 +10,7 @@ use super::{
     Carrier, Change, Family, Flows, GUARD, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule,
     Scope, Step, Veth,
 };
-use crate::model::{LinkName, Mac, NamedNetns, Route, Source, Vlan};
+use crate::model::{LinkName, Mac, NamedNetns, Route, Source, Vlan, steers};
 
 /// The command that does what a step does, or `None` where there is nothing but netcord's own
 /// record to change.
@@ -260,11 +260,27 @@ impl Rule {
     }
 }
 
-/// A word as a shell reads it back: quoted where that is needed.
+/// A word as a shell reads it back: quoted where that is needed. What would steer a terminal is
+/// written by its octal number, as `sh` has no `$'...'`.
 pub fn quote(word: &str) -> String {
+    if word.contains(steers) {
+        return format!("\"$(printf -- '{}')\"", word.chars().map(printf).collect::<String>());
+    }
     let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
     if word == "!" || (!word.is_empty() && word.chars().all(plain)) {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A character in the format of `printf`.
+fn printf(c: char) -> String {
+    match c {
+        '%' => "%%".to_owned(),
+        '\'' | '\\' => format!("\\{:03o}", u32::from(c)),
+        c if steers(c) => {
+            c.to_string().bytes().fold(String::new(), |octal, b| octal + &format!("\\{b:03o}"))
+        }
+        c => c.to_string(),
+    }
 }

@@ -26,7 +26,7 @@ use self::seen::Seen;
 use super::Host;
 use crate::{
     cli::{self, Format},
-    error::{Error, Kind},
+    error::Kind,
     model::{Finding, Severity},
     output::SCHEMA_VERSION,
     picture::{Ink, Line},
@@ -103,14 +103,9 @@ struct Report<'a> {
 
 /// Returns the exit code: 1 if anything was found.
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Doctor) -> Result<u8> {
-    if let Some(name) = &args.name
-        && name == "host"
-    {
-        return Err(Error::usage("`host` is no target here")
-            .hint("`netcord doctor` alone looks at the host and all that is on it")
-            .into());
-    }
-    let mut seen = seen::read(host, args.name.as_deref()).await?;
+    // The host's troubles are of all that is on it.
+    let about = args.name.as_deref().filter(|name| *name != "host");
+    let mut seen = seen::read(host, about).await?;
     let mut found: Vec<Found> = Vec::new();
     let mut checked = Vec::new();
     for check in &CHECKS {
