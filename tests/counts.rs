@@ -215,3 +215,36 @@ fn a_completion_costs_the_same_however_many_there_are_and_abandons_an_engine_tha
         assert_eq!(counts[0], counts[1], "{words:?}");
     }
 }
+
+/// A trace opens only what the packet gets to, however many others there are.
+#[test]
+fn a_trace_costs_the_same_however_many_there_are() {
+    let of = |n| {
+        let lab = with_endpoints(n);
+        let mut found = count(&lab, "trace n1 n2");
+        found.recalled = 0;
+        found
+    };
+    assert_eq!(of(20), of(200));
+}
+
+/// Without a record each namespace is tried once at the most.
+#[test]
+fn a_trace_across_a_foreign_bridge_tries_each_namespace_once() {
+    let of = |n: usize| {
+        let lab = Lab::new();
+        lab.sh(&format!(
+            "ip link add br0 type bridge forward_delay 0; ip link set br0 up
+             for i in $(seq {n}); do
+                 ip netns add n$i; ip link add p$i type veth peer name eth0 netns n$i
+                 ip link set p$i master br0 up; ip -n n$i link set eth0 up
+                 ip -n n$i addr add 10.0.$((i / 200)).$((i % 200 + 1))/16 dev eth0
+             done"
+        ))
+        .ok();
+        count(&lab, "trace n1 n2")
+    };
+    let (few, many) = (of(20), of(120));
+    assert!(many.sends <= few.sends + 100 * 5, "{few:?} {many:?}");
+    assert!(many.opens <= few.opens + 100 * 2, "{few:?} {many:?}");
+}

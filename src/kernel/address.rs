@@ -70,7 +70,18 @@ impl TableRoute {
 
 /// Reads all addresses. Equivalent to `ip addr show`.
 pub(super) async fn all(rtnl: &Rtnl) -> Result<Vec<LinkAddress>> {
-    let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    dump(rtnl, AddressMessage::default()).await
+}
+
+/// All addresses in the namespace that the socket's calls by a number.
+pub(super) async fn in_netns(rtnl: &Rtnl, netns: Option<i32>) -> Result<Vec<LinkAddress>> {
+    let mut message = AddressMessage::default();
+    message.attributes.extend(netns.map(AddressAttribute::TargetNetNsId));
+    dump(rtnl, message).await
+}
+
+async fn dump(rtnl: &Rtnl, message: AddressMessage) -> Result<Vec<LinkAddress>> {
+    let request = RouteNetlinkMessage::GetAddress(message);
     let replies = rtnl.dump(request).await.context("cannot read addresses")?;
     Ok(replies
         .into_iter()

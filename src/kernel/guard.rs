@@ -22,7 +22,7 @@ use crate::{
 
 // <linux/pkt_cls.h>; the crate has no names for them.
 const TCA_BPF_OPS_LEN: u16 = 4;
-const TCA_BPF_OPS: u16 = 5;
+pub(super) const TCA_BPF_OPS: u16 = 5;
 
 // <linux/if_ether.h>
 const ETH_P_ALL: u16 = 3;

@@ -10,7 +10,7 @@ use rtnetlink::packet_route::{
     link::{
         BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind,
         InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, InfoVlan, LinkAttribute, LinkExtentMask,
-        LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
+        LinkFlags, LinkInfo, LinkMessage, LinkXdp, MacVlanMode, XdpAttached,
     },
 };
 use tokio::time::{Instant, sleep};
@@ -50,6 +50,16 @@ pub struct Link {
     pub hairpin: bool,
     /// Of a bridge port: frames pass.
     pub(super) forwards: bool,
+    /// Of a bridge port: what else is set there.
+    pub port: Port,
+    /// Neighbours are asked for on it, and answered.
+    pub asks: bool,
+    /// A program looks at all that comes in, before everything else (XDP).
+    pub xdp: bool,
+    /// The discipline of its queue, in `tc`'s word.
+    pub qdisc: String,
+    /// Of a bridge: it tells VLANs apart.
+    pub filters_vlans: bool,
     pub(super) index: u32,
     /// Of a veth the other end, of a macvlan and of a VLAN the link below, by its index in its own
     /// namespace.
@@ -65,6 +75,41 @@ pub struct Link {
     pub(super) stp: bool,
     /// Of a bridge: how long a new port only listens.
     pub(super) forward_delay: u32,
+}
+
+/// How a bridge treats a port of its.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub struct Port {
+    /// What it does with frames, in `bridge link`'s word.
+    pub state: &'static str,
+    /// Who sends by it is remembered.
+    pub learns: bool,
+    /// It gets frames for a MAC that nobody knows.
+    pub floods: bool,
+    /// It gets those that are for all.
+    pub broadcasts: bool,
+    /// It gets those that are for a group.
+    pub multicasts: bool,
+    /// Questions for neighbours are answered in its place, or not told.
+    pub suppresses: bool,
+    /// Only who is on the list may send by it.
+    pub locked: bool,
+}
+
+impl Default for Port {
+    /// As a new port is.
+    fn default() -> Self {
+        Self {
+            state: "disabled",
+            learns: true,
+            floods: true,
+            broadcasts: true,
+            multicasts: true,
+            suppresses: false,
+            locked: false,
+        }
+    }
 }
 
 /// What kind of link.
@@ -121,6 +166,21 @@ pub(super) async fn get(rtnl: &Rtnl, name: &str) -> Result<Option<Link>> {
     }
 }
 
+/// Reads the link of a number, in the namespace that the socket's calls by another.
+pub(super) async fn in_netns(rtnl: &Rtnl, index: u32, netns: Option<i32>) -> Result<Option<Link>> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.extend(netns.map(LinkAttribute::IfNetnsId));
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    match rtnl.get(RouteNetlinkMessage::GetLink(message)).await {
+        Ok(replies) => Ok(replies.into_iter().find_map(parse)),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENODEV | libc::EINVAL | libc::EPERM)) => {
+            Ok(None)
+        }
+        Err(e) => Err(e).with_context(|| format!("cannot read the link of number {index}")),
+    }
+}
+
 /// Reads all links, or the ports of one bridge. Equivalent to `ip -d link show [master BRIDGE]`.
 pub(super) async fn all(rtnl: &Rtnl, master: Option<u32>) -> Result<HashMap<u32, Link>> {
     let links = dump(rtnl, master.map(LinkAttribute::Controller)).await?;
@@ -131,6 +191,12 @@ pub(super) async fn all(rtnl: &Rtnl, master: Option<u32>) -> Result<HashMap<u32,
 pub(super) async fn bridges(rtnl: &Rtnl) -> Result<Vec<Link>> {
     let is_bridge = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]);
     Ok(dump(rtnl, Some(is_bridge)).await?.filter(|l| l.kind == LinkKind::Bridge).collect())
+}
+
+/// Reads all macvlans. Equivalent to `ip -d link show type macvlan`.
+pub(super) async fn macvlans(rtnl: &Rtnl) -> Result<Vec<Link>> {
+    let is_macvlan = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::MacVlan)]);
+    Ok(dump(rtnl, Some(is_macvlan)).await?.filter(|l| l.kind == LinkKind::Macvlan).collect())
 }
 
 /// Reads of all bridges' ports whether they carry, by name: a third of what a dump of links has.
@@ -518,6 +584,11 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
         isolated: false,
         hairpin: false,
         forwards: false,
+        port: Port::default(),
+        asks: !message.header.flags.contains(LinkFlags::Noarp),
+        xdp: false,
+        qdisc: String::new(),
+        filters_vlans: false,
         index: message.header.index,
         peer: None,
         peer_nsid: None,
@@ -538,6 +609,11 @@ fn parse(message: RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::Group(group) => link.group = group,
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::LinkInfo(infos) => parse_info(&mut link, infos),
+            LinkAttribute::Qdisc(name) => link.qdisc = name,
+            LinkAttribute::Xdp(list) => {
+                let is_there = |xdp: &LinkXdp| matches!(xdp, LinkXdp::Attached(how) if *how != XdpAttached::None);
+                link.xdp = list.iter().any(is_there);
+            }
             _ => {}
         }
     }
@@ -562,6 +638,7 @@ fn parse_info(link: &mut Link, infos: Vec<LinkInfo>) {
                     match attribute {
                         InfoBridge::StpState(state) => link.stp = state != BridgeStpState::Disabled,
                         InfoBridge::ForwardDelay(delay) => link.forward_delay = delay,
+                        InfoBridge::VlanFiltering(on) => link.filters_vlans = on,
                         _ => {}
                     }
                 }
@@ -578,20 +655,40 @@ fn parse_info(link: &mut Link, infos: Vec<LinkInfo>) {
                     _ => None,
                 });
             }
-            LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
-                for flag in port {
-                    match flag {
-                        InfoBridgePort::Isolated(on) => link.isolated = on,
-                        InfoBridgePort::HairpinMode(on) => link.hairpin = on,
-                        InfoBridgePort::State(state) => {
-                            link.forwards = state == BridgePortState::Forwarding;
-                        }
-                        _ => {}
-                    }
+            LinkInfo::PortData(InfoPortData::BridgePort(flags)) => {
+                for flag in flags {
+                    parse_port(link, &flag);
                 }
             }
             _ => {}
         }
+    }
+}
+
+fn parse_port(link: &mut Link, flag: &InfoBridgePort) {
+    let port = &mut link.port;
+    match flag {
+        InfoBridgePort::Isolated(on) => link.isolated = *on,
+        InfoBridgePort::HairpinMode(on) => link.hairpin = *on,
+        InfoBridgePort::State(state) => {
+            link.forwards = *state == BridgePortState::Forwarding;
+            port.state = match state {
+                BridgePortState::Listening => "listening",
+                BridgePortState::Learning => "learning",
+                BridgePortState::Forwarding => "forwarding",
+                BridgePortState::Blocking => "blocking",
+                _ => "disabled",
+            };
+        }
+        InfoBridgePort::Learning(on) => port.learns = *on,
+        InfoBridgePort::UnicastFlood(on) => port.floods = *on,
+        InfoBridgePort::BroadcastFlood(on) => port.broadcasts = *on,
+        InfoBridgePort::MulticastFlood(on) => port.multicasts = *on,
+        InfoBridgePort::NeighSupress(on)
+        | InfoBridgePort::ProxyARP(on)
+        | InfoBridgePort::ProxyARPWifi(on) => port.suppresses |= on,
+        InfoBridgePort::Locked(on) => port.locked = *on,
+        _ => {}
     }
 }
 

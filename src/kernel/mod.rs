@@ -10,6 +10,7 @@ pub mod clock;
 pub mod conntrack;
 mod datagram;
 pub mod dhcp;
+mod filter;
 mod firewall;
 mod guard;
 mod link;
@@ -50,9 +51,10 @@ use crate::{
     plan::{Change, Family, Moved, Place, Resource, Switch, Table},
 };
 pub use address::{LinkAddress, TableRoute};
+pub use filter::Filter;
 pub use firewall::{Dropping, Event, Follower, Obstacles, Published, Translation};
-pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
-pub use netns::{NETNS_DIR, Netns, named};
+pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind, Port};
+pub use netns::{NETNS_DIR, Netns, NetnsFile, named};
 use rtnl::Rtnl;
 pub use watch::{LinkWatch, NetnsWatch};
 
@@ -561,17 +563,17 @@ impl Netns {
     }
 
     /// The way that a packet would take: one of its own, or one that comes by a link.
-    pub async fn way(
-        &self,
-        to: IpAddr,
-        from: Option<IpAddr>,
-        incoming: Option<u32>,
-    ) -> Result<route::Way> {
-        route::lookup(self.rtnl(), to, from, incoming).await
+    pub async fn way(&self, query: route::Query) -> Result<route::Way> {
+        route::lookup(self.rtnl(), query).await
     }
 
-    /// The MAC that it knows for an address on a link.
-    pub async fn mac_of(&self, link: &Link, address: IpAddr) -> Result<Option<Mac>> {
+    /// The route or policy rule, as `ip` writes it, that forbids such packets.
+    pub async fn denial(&self, query: route::Query) -> Result<Option<String>> {
+        route::denial(self.rtnl(), query).await
+    }
+
+    /// The MAC that it knows for an address on a link, and how that is known.
+    pub async fn mac_of(&self, link: &Link, address: IpAddr) -> Result<Option<(Mac, &str)>> {
         neighbour::mac_of(self.rtnl(), link.index, address).await
     }
 
@@ -579,6 +581,27 @@ impl Netns {
     /// number where it is for itself; `None` where nobody knows, and it is sent by all.
     pub async fn port_of(&self, bridge: &Link, mac: Mac) -> Result<Option<u32>> {
         neighbour::port_of(self.rtnl(), bridge.index, mac).await
+    }
+
+    /// The other end of a veth, read from this one's namespace.
+    pub async fn peer_of(&self, link: &Link) -> Result<Option<Link>> {
+        let Some(peer) = link.peer else { return Ok(None) };
+        link::in_netns(self.rtnl(), peer, link.peer_nsid).await
+    }
+
+    /// All addresses where the other end of a veth is, read from this one's namespace.
+    pub async fn peer_addresses(&self, link: &Link) -> Result<Vec<LinkAddress>> {
+        address::in_netns(self.rtnl(), link.peer_nsid).await
+    }
+
+    /// The filters of `tc` that see what a link receives, or sends.
+    pub async fn filters(&self, link: &Link, receives: bool) -> Result<Vec<Filter>> {
+        filter::all(self.rtnl(), link, receives).await
+    }
+
+    /// The macvlans in it.
+    pub async fn macvlans(&self) -> Result<Vec<Link>> {
+        link::macvlans(self.rtnl()).await
     }
 
     /// All rules of nftables in it, of everybody.
@@ -601,14 +624,20 @@ impl Netns {
         Ok(self.within(|| ports::listener(at, port, protocol))?)
     }
 
-    /// The tables of iptables' former kind that are in use in it: nftables knows nothing of them.
-    pub fn legacy_tables(&self) -> Result<Vec<String>> {
+    /// The tables of iptables' former kind that are in use in it, each with its program: nftables
+    /// knows nothing of them.
+    pub fn legacy_tables(&self) -> Result<Vec<(&'static str, String)>> {
         Ok(self.within(firewall::legacy_tables)?)
     }
 
-    /// Whether this is the namespace that another one's links call by this number.
-    pub async fn is_numbered(&self, number: i32, by: &Self) -> Result<bool> {
-        Ok(nsid::of(by.rtnl(), self.file()).await? == Some(number))
+    /// The number by which links of this namespace call another one.
+    pub async fn number_of(&self, other: &NetnsFile) -> Result<Option<i32>> {
+        nsid::of(self.rtnl(), other.file()).await
+    }
+
+    /// The same of one that was entered.
+    pub async fn number_of_entered(&self, other: &Self) -> Result<Option<i32>> {
+        nsid::of(self.rtnl(), other.file()).await
     }
 }
 

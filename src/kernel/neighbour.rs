@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use nix::libc;
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
     neighbour::{
@@ -61,27 +62,47 @@ pub(super) async fn heard(rtnl: &Rtnl, bridge: u32) -> Result<BTreeMap<IpAddr, S
     Ok(heard)
 }
 
-/// The MAC that is known for an address on a link, if any.
-pub(super) async fn mac_of(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<Option<Mac>> {
-    let there = of_link(rtnl, index, address).await?;
-    Ok(there.filter(|n| is_somebody(n.state)).and_then(|n| n.mac))
+/// The MAC that is known for an address on a link, if any, and how it is known, in `ip neigh`'s
+/// word. Equivalent to `ip neigh get ADDRESS dev LINK`.
+pub(super) async fn mac_of(
+    rtnl: &Rtnl,
+    index: u32,
+    address: IpAddr,
+) -> Result<Option<(Mac, &'static str)>> {
+    let mut look = message(index, address);
+    look.header.state = NeighbourState::None;
+    let there = get(rtnl, look).await?.filter(|n| is_somebody(n.state));
+    Ok(there.and_then(|n| {
+        let how = match n.state {
+            NeighbourState::Permanent => "permanent",
+            NeighbourState::Reachable => "reachable",
+            _ => "stale",
+        };
+        Some((n.mac?, how))
+    }))
 }
 
 /// The port by which a bridge sends what is for a MAC; the bridge's own number: it is its own.
 /// Equivalent to `bridge fdb get MAC br BRIDGE`.
 pub(super) async fn port_of(rtnl: &Rtnl, bridge: u32, mac: Mac) -> Result<Option<u32>> {
-    let mut forwarding = NeighbourMessage::default();
-    forwarding.header.family = AddressFamily::Bridge;
-    forwarding.attributes.push(NeighbourAttribute::Controller(bridge));
-    let found = read(rtnl, forwarding).await?.into_iter();
+    let mut look = NeighbourMessage::default();
+    look.header.family = AddressFamily::Bridge;
+    look.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
+    look.attributes.push(NeighbourAttribute::Controller(bridge));
     // A port's own address is the bridge's too: what is for it goes no further.
-    Ok(found
-        .filter(|n| n.mac == Some(mac))
-        .map(|n| match n.state {
-            NeighbourState::Permanent => bridge,
-            _ => n.index,
-        })
-        .next())
+    Ok(get(rtnl, look).await?.map(|n| match n.state {
+        NeighbourState::Permanent => bridge,
+        _ => n.index,
+    }))
+}
+
+/// One entry; `None`: there is none.
+async fn get(rtnl: &Rtnl, look: NeighbourMessage) -> Result<Option<Neighbour>> {
+    match rtnl.get(RouteNetlinkMessage::GetNeighbour(look)).await {
+        Ok(replies) => Ok(replies.into_iter().find_map(parse)),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Ok(None),
+        Err(e) => Err(e).context("cannot read a neighbour"),
+    }
 }
 
 /// Makes a neighbour known for good; `false` if it was. Equivalent to

@@ -46,6 +46,44 @@ pub struct Netns {
     process: Option<(u32, OwnedFd)>,
 }
 
+/// A network namespace by its file alone: it costs an open, and can be told from others, before it
+/// is entered.
+#[derive(Debug)]
+pub struct NetnsFile {
+    file: OwnedFd,
+    process: Option<(u32, OwnedFd)>,
+}
+
+impl NetnsFile {
+    /// Opens what a name in `/run/netns` stands for; `None` if nothing has that name.
+    pub fn of_name(name: &NetnsName) -> Option<Self> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let file = open(&named(name), flags, Mode::empty()).ok()?;
+        let is_netns = fstatfs(&file).is_ok_and(|s| s.filesystem_type() == NSFS_MAGIC);
+        is_netns.then_some(Self { file, process: None })
+    }
+
+    /// Opens the namespace of a process; `None` if there is none, or it may not be looked into.
+    pub fn of_process(pid: u32) -> Option<Self> {
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+        let process = pidfd_open(raw, PidfdFlags::empty()).ok()?;
+        let path = format!("/proc/{pid}/ns/net");
+        let file = open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+        Some(Self { file, process: Some((pid, process)) })
+    }
+
+    /// Enters it.
+    pub fn enter(self) -> Result<Netns> {
+        let mut netns = Netns::of_file(self.file)?;
+        netns.process = self.process;
+        Ok(netns)
+    }
+
+    pub(super) fn file(&self) -> &OwnedFd {
+        &self.file
+    }
+}
+
 // Linux 5.14: a number for each namespace, never used again (include/net/net_namespace.h).
 const SO_NETNS_COOKIE: i32 = 71;
 sockopt_impl!(

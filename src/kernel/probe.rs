@@ -69,7 +69,10 @@ impl Probe {
         bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(packet.source, 0)))
             .map_err(io::Error::from)
             .with_context(|| format!("cannot send from {}", packet.source))?;
-        let to = SockaddrStorage::from(SocketAddr::new(packet.destination, packet.port));
+        let to = SockaddrStorage::from(SocketAddr::new(
+            packet.destination,
+            packet.port.unwrap_or_default(),
+        ));
         let sent = connect(socket.as_raw_fd(), &to).and_then(|()| {
             let message = match packet.protocol {
                 TCP => return Ok(0),

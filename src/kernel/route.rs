@@ -4,10 +4,12 @@
 use std::{io, net::IpAddr};
 
 use anyhow::{Context, Result};
+use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
-    route::{RouteAttribute, RouteMessage, RouteType},
+    route::{RouteAttribute, RouteMessage, RouteProtocol, RouteType},
+    rule::{RuleAction, RuleAttribute, RuleMessage},
 };
 
 use super::{
@@ -39,24 +41,40 @@ pub enum Way {
 /// Why there is no way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// No route leads there.
+    /// No route leads there, or a policy rule says `unreachable`.
     NoRoute,
-    /// The host is not there, or packets are not passed on.
+    /// A route says `unreachable`, or packets are not forwarded.
     Unreachable,
-    /// A route says that nothing passes.
+    /// A route or policy rule says `prohibit`.
     Prohibited,
     /// Answers would leave by another link (`rp_filter`).
     OtherLink,
-    /// Such addresses have no business on this link.
-    Martian,
+    /// A route or policy rule says `blackhole`, or such addresses have no business on this link.
+    Invalid,
 }
 
-pub(super) async fn lookup(
-    rtnl: &Rtnl,
-    to: IpAddr,
-    from: Option<IpAddr>,
-    incoming: Option<u32>,
-) -> Result<Way> {
+/// A packet that asks for its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Query {
+    /// Where to.
+    pub to: IpAddr,
+    /// Where from, if that is settled.
+    pub from: Option<IpAddr>,
+    /// The link by which it came; `None`: it is sent here.
+    pub incoming: Option<u32>,
+    /// Its mark.
+    pub mark: u32,
+}
+
+impl Query {
+    /// What is sent here to an address.
+    pub fn to(to: IpAddr) -> Self {
+        Self { to, from: None, incoming: None, mark: 0 }
+    }
+}
+
+pub(super) async fn lookup(rtnl: &Rtnl, query: Query) -> Result<Way> {
+    let Query { to, from, incoming, mark } = query;
     let mut message = RouteMessage::default();
     let length = if to.is_ipv4() { 32 } else { 128 };
     message.header.address_family = family(to);
@@ -67,6 +85,7 @@ pub(super) async fn lookup(
         message.attributes.push(RouteAttribute::Source(from.into()));
     }
     message.attributes.extend(incoming.map(RouteAttribute::Iif));
+    message.attributes.extend((mark != 0).then_some(RouteAttribute::Mark(mark)));
     let replies = match rtnl.get(RouteNetlinkMessage::GetRoute(message)).await {
         Err(error) => match refusal(&error) {
             Some(why) => return Ok(Way::None(why)),
@@ -87,7 +106,7 @@ fn refusal(error: &io::Error) -> Option<Refusal> {
         Errno::EHOSTUNREACH => Some(Refusal::Unreachable),
         Errno::EACCES => Some(Refusal::Prohibited),
         Errno::EXDEV => Some(Refusal::OtherLink),
-        Errno::EINVAL => Some(Refusal::Martian),
+        Errno::EINVAL => Some(Refusal::Invalid),
         _ => None,
     }
 }
@@ -103,10 +122,82 @@ fn parse(message: &RouteMessage) -> Way {
         }
     }
     match (message.header.kind, index) {
-        (RouteType::Local, _) => Way::Here { source },
+        (RouteType::Local | RouteType::Anycast, _) => Way::Here { source },
         (RouteType::Unicast, Some(index)) => Way::By { index, gateway, source },
         (RouteType::Prohibit, _) => Way::None(Refusal::Prohibited),
         (RouteType::Unreachable, _) => Way::None(Refusal::Unreachable),
+        (RouteType::BlackHole, _) => Way::None(Refusal::Invalid),
         _ => Way::None(Refusal::NoRoute),
     }
+}
+
+/// What an administrator wrote against such packets: the nearest route or the first policy rule that
+/// says `blackhole`, `unreachable` or `prohibit`, as `ip` writes it. Equivalent to `ip rule show;
+/// ip route show table all`.
+pub(super) async fn denial(rtnl: &Rtnl, query: Query) -> Result<Option<String>> {
+    let mut message = RuleMessage::default();
+    message.header.family = family(query.to);
+    let rules = rtnl
+        .dump(RouteNetlinkMessage::GetRule(message))
+        .await
+        .context("cannot read policy rules")?;
+    if let Some(text) = rules.into_iter().find_map(|reply| denying_rule(reply, query)) {
+        return Ok(Some(text));
+    }
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(query.to);
+    let routes =
+        rtnl.dump(RouteNetlinkMessage::GetRoute(message)).await.context("cannot read routes")?;
+    let found = routes.into_iter().filter_map(|reply| denying_route(reply, query.to));
+    Ok(found.max_by_key(|(length, _)| *length).map(|(_, text)| text))
+}
+
+fn denying_rule(reply: RouteNetlinkMessage, query: Query) -> Option<String> {
+    let RouteNetlinkMessage::NewRule(message) = reply else { return None };
+    let word = match message.header.action {
+        RuleAction::Blackhole => "blackhole",
+        RuleAction::Unreachable => "unreachable",
+        RuleAction::Prohibit => "prohibit",
+        _ => return None,
+    };
+    let (mut priority, mut text) = (0, String::new());
+    for attribute in &message.attributes {
+        let (name, ip, length, of) = match attribute {
+            RuleAttribute::Source(ip) => ("from", ip, message.header.src_len, query.from),
+            RuleAttribute::Destination(ip) => ("to", ip, message.header.dst_len, Some(query.to)),
+            RuleAttribute::Priority(number) => {
+                priority = *number;
+                continue;
+            }
+            _ => continue,
+        };
+        let network = IpNetwork::new(*ip, length).ok()?;
+        if !of.is_some_and(|of| network.contains(of)) {
+            return None;
+        }
+        text = format!("{text} {name} {network}");
+    }
+    Some(format!("ip rule {priority}:{text} {word}"))
+}
+
+fn denying_route(reply: RouteNetlinkMessage, to: IpAddr) -> Option<(u8, String)> {
+    let RouteNetlinkMessage::NewRoute(message) = reply else { return None };
+    let word = match message.header.kind {
+        RouteType::BlackHole => "blackhole",
+        RouteType::Unreachable => "unreachable",
+        RouteType::Prohibit => "prohibit",
+        RouteType::Throw => "throw",
+        _ => return None,
+    };
+    let length = message.header.destination_prefix_length;
+    let destination = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(address) => ip(address),
+        _ => None,
+    });
+    let any = if to.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    let network = IpNetwork::new(destination.unwrap_or(any), length).ok()?;
+    // The kernel's own route for what it has no other for (IPv6).
+    let is_written = message.header.protocol != RouteProtocol::Kernel;
+    let name = if length == 0 { "default".to_owned() } else { network.to_string() };
+    (is_written && network.contains(to)).then(|| (length, format!("ip route {word} {name}")))
 }

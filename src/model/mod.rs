@@ -2,6 +2,7 @@
 //! no randomness.
 
 mod belongings;
+pub mod bpf;
 mod endpoint;
 mod finding;
 mod firewall;

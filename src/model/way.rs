@@ -43,6 +43,10 @@ pub struct Hop {
 pub enum Stage {
     /// Which link, and which gateway.
     Route,
+    /// What looks at all that a link receives: rules, filters of `tc`, XDP.
+    Ingress,
+    /// What looks at all that a link sends.
+    Egress,
     /// The rules for what a socket sends.
     Output,
     /// The rules for what goes out.
@@ -88,8 +92,21 @@ pub enum Outcome {
     Leaves,
     /// It is there, and nobody listens.
     Refused,
-    /// It is gone.
+    /// It is gone, or what answers it is.
     Dies,
+    /// It passes something that was not judged, or a rule may drop it.
+    Unknown,
+}
+
+/// Something on the way of which is not said what it does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unjudged {
+    /// In whose namespace.
+    pub place: String,
+    /// At which point.
+    pub stage: Stage,
+    /// What it is.
+    pub what: String,
 }
 
 /// A whole way.
@@ -97,6 +114,10 @@ pub enum Outcome {
 pub struct Way {
     /// In their order.
     pub hops: Vec<Hop>,
+    /// Those of what answers it.
+    pub answer: Vec<Hop>,
+    /// What was not judged, there or back.
+    pub unjudged: Vec<Unjudged>,
     /// What becomes of it.
     pub verdict: Verdict,
 }
@@ -106,6 +127,7 @@ impl Way {
     pub fn doubts(&self) -> impl Iterator<Item = (&Hop, &Met)> {
         self.hops
             .iter()
+            .chain(&self.answer)
             .flat_map(|hop| hop.rules.iter().map(move |met| (hop, met)))
             .filter(|(_, met)| !met.certain)
     }
@@ -116,6 +138,21 @@ impl Outcome {
     pub fn is_good(self) -> bool {
         matches!(self, Self::Arrives | Self::Leaves)
     }
+
+    /// The exit code that tells it: 0 is yes, 1 is no, 9 is "cannot say".
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Arrives | Self::Leaves => 0,
+            Self::Refused | Self::Dies => 1,
+            Self::Unknown => 9,
+        }
+    }
+}
+
+impl fmt::Display for Unjudged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {} of {}", self.what, self.stage, self.place)
+    }
 }
 
 impl Stage {
@@ -123,6 +160,8 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Self::Route => "route",
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
             Self::Output => "OUTPUT",
             Self::Postrouting => "POSTROUTING",
             Self::Neighbour => "neighbour",

@@ -7,7 +7,7 @@ use super::{Ink, Line};
 use crate::model::{
     ruleset::Met,
     visible,
-    way::{Outcome, Stage, Way},
+    way::{Hop, Outcome, Stage, Way},
 };
 
 /// A terminal's columns.
@@ -16,27 +16,19 @@ const GAP: usize = 2;
 
 /// The lines, the verdict last.
 pub fn draw(way: &Way) -> Vec<Line> {
-    let of_places =
-        way.hops.iter().map(|hop| visible(&hop.place).width()).max().unwrap_or_default() + GAP;
-    let of_stages = Stage::Postrouting.name().width() + GAP;
+    let hops = || way.hops.iter().chain(&way.answer);
+    let of_places = hops().map(|hop| visible(&hop.place).width()).max().unwrap_or_default() + GAP;
     let mut lines = Vec::new();
-    let mut before = "";
-    for hop in &way.hops {
-        let place = if hop.place == before { "" } else { &hop.place };
-        before = &hop.place;
-        let is_end = way.verdict.outcome == Outcome::Dies
-            && (&hop.place, hop.stage) == (&way.verdict.place, way.verdict.stage);
-        let start = [
-            (Ink::Name, padded(&visible(place), of_places)),
-            (Ink::Faint, padded(hop.stage.name(), of_stages)),
-        ];
-        let ink = if is_end { Ink::Bad } else { Ink::Plain };
-        append(&mut lines, start.to_vec(), of_places + of_stages, ink, &hop.what);
-        for met in &hop.rules {
-            let indent = of_places + GAP;
-            let start = vec![(Ink::Plain, " ".repeat(indent))];
-            append(&mut lines, start, indent + GAP, Ink::Faint, &rule(met));
-        }
+    let dies = |hop: &Hop| {
+        way.verdict.outcome == Outcome::Dies
+            && (&hop.place, hop.stage) == (&way.verdict.place, way.verdict.stage)
+    };
+    let is_of_answer = !way.verdict.outcome.is_good() && !way.answer.is_empty();
+    part(&mut lines, &way.hops, of_places, |hop| !is_of_answer && dies(hop));
+    // The way back is worth its lines where something is wrong with it.
+    if is_of_answer {
+        append(&mut lines, Vec::new(), GAP, Ink::Faint, "the answer:");
+        part(&mut lines, &way.answer, of_places, dies);
     }
     for (hop, met) in way.doubts() {
         let text = format!(
@@ -50,6 +42,26 @@ pub fn draw(way: &Way) -> Vec<Line> {
     let ink = if way.verdict.outcome.is_good() { Ink::Open } else { Ink::Bad };
     append(&mut lines, Vec::new(), GAP, ink, &way.verdict.text);
     lines
+}
+
+fn part(lines: &mut Vec<Line>, hops: &[Hop], of_places: usize, is_end: impl Fn(&Hop) -> bool) {
+    let of_stages = Stage::Postrouting.name().width() + GAP;
+    let mut before = "";
+    for hop in hops {
+        let place = if hop.place == before { "" } else { &hop.place };
+        before = &hop.place;
+        let start = [
+            (Ink::Name, padded(&visible(place), of_places)),
+            (Ink::Faint, padded(hop.stage.name(), of_stages)),
+        ];
+        let ink = if is_end(hop) { Ink::Bad } else { Ink::Plain };
+        append(lines, start.to_vec(), of_places + of_stages, ink, &hop.what);
+        for met in &hop.rules {
+            let indent = of_places + GAP;
+            let start = vec![(Ink::Plain, " ".repeat(indent))];
+            append(lines, start, indent + GAP, Ink::Faint, &rule(met));
+        }
+    }
 }
 
 /// A rule where it stands, with what somebody wrote on it.

@@ -120,13 +120,17 @@ pub(super) fn follow(packet: &Packet) -> Result<Follower> {
 
 /// The tables of iptables' former kind (`iptables-legacy`) that are in use in the thread's
 /// namespace.
-pub(super) fn legacy_tables() -> Vec<String> {
-    let read = |file| fs::read_to_string(file).unwrap_or_default();
-    let both = [
-        read("/proc/thread-self/net/ip_tables_names"),
-        read("/proc/thread-self/net/ip6_tables_names"),
+pub(super) fn legacy_tables() -> Vec<(&'static str, String)> {
+    let files = [
+        ("iptables", "/proc/thread-self/net/ip_tables_names"),
+        ("ip6tables", "/proc/thread-self/net/ip6_tables_names"),
+        ("arptables", "/proc/thread-self/net/arp_tables_names"),
     ];
-    both.concat().lines().map(str::to_owned).collect()
+    let read = |(program, file)| {
+        let tables = fs::read_to_string(file).unwrap_or_default();
+        tables.lines().map(|table| (program, table.to_owned())).collect::<Vec<_>>()
+    };
+    files.into_iter().flat_map(read).collect()
 }
 
 /// Whether something of ours is in a firewall, as far as that can be read.

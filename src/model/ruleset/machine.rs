@@ -4,15 +4,18 @@
 use std::net::IpAddr;
 
 use super::{
-    Comparison, Data, Expression, Field, Header, Packet, Rule, Set, Surroundings, Translation,
-    Verdict, xtables,
+    Comparison, Data, Direction, Expression, Family, Field, Header, Packet, Rule, Set, Side,
+    Surroundings, Tracking, Translation, Verdict, Zones, packet::Byte, xtables,
 };
-
-/// A byte, if it is known.
-type Byte = Option<u8>;
 
 /// More than all registers take, in bytes.
 const REGISTERS: usize = 96;
+
+/// What registers hold, and in which of them lies a port of which only bounds are known.
+struct Registers {
+    bytes: [Byte; REGISTERS],
+    port: Option<usize>,
+}
 
 // RTN_*
 const UNICAST: u32 = 1;
@@ -21,16 +24,19 @@ const BROADCAST: u32 = 3;
 const MULTICAST: u32 = 5;
 // NF_CT_STATE_*
 const INVALID: u32 = 1;
+const ESTABLISHED: u32 = 1 << 1;
 const NEW: u32 = 1 << 3;
 const UNTRACKED: u32 = 1 << 6;
 // IPS_*
 const SOURCE_TRANSLATED: u32 = 1 << 4;
 const DESTINATION_TRANSLATED: u32 = 1 << 5;
 
-const TCP: u8 = 6;
-const SYN: u8 = 2;
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
+// IPS_*
+const SEEN_REPLY: u32 = 1 << 1;
+const CONFIRMED: u32 = 1 << 3;
+// ARPHRD_*
+const ETHERNET: u16 = 1;
+const LOOPBACK: u16 = 772;
 
 /// Whether a rule is for a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +53,8 @@ pub(super) enum Effect {
     To(Option<IpAddr>, Option<u16>),
     From(Option<IpAddr>),
     NoTrack,
+    /// The zones of connection tracking.
+    Zone(Zones),
     /// What this walk does not know.
     Unknown(String),
 }
@@ -56,23 +64,35 @@ pub(super) struct Answer {
     pub(super) is: Is,
     pub(super) effect: Effect,
     pub(super) mark: Option<u32>,
+    pub(super) connection_mark: Option<u32>,
+}
+
+impl Answer {
+    /// Whether it changes something and the chain goes on.
+    pub(super) fn sets(&self) -> bool {
+        self.mark.is_some() || self.connection_mark.is_some()
+    }
 }
 
 /// The namespace around a rule, and its packet.
 pub(super) struct Machine<'a> {
     pub(super) packet: &'a Packet,
     pub(super) around: &'a Surroundings<'a>,
-    /// Connection tracking has seen it.
-    pub(super) tracked: bool,
+    /// That of the rule's table.
+    pub(super) family: Family,
     pub(super) set: &'a dyn Fn(&str) -> Option<&'a Set>,
 }
 
 impl Machine<'_> {
     /// Runs a rule.
     pub(super) fn run(&self, rule: &Rule) -> Answer {
-        let mut registers = [None; REGISTERS];
-        let mut answer =
-            Answer { is: Is::Yes, effect: Effect::Decide(Verdict::Continue), mark: None };
+        let mut registers = Registers { bytes: [None; REGISTERS], port: None };
+        let mut answer = Answer {
+            is: Is::Yes,
+            effect: Effect::Decide(Verdict::Continue),
+            mark: None,
+            connection_mark: None,
+        };
         for expression in &rule.expressions {
             let is = self.one(expression, &mut registers, &mut answer);
             if is == Is::No {
@@ -87,9 +107,18 @@ impl Machine<'_> {
         answer
     }
 
-    fn one(&self, one: &Expression, registers: &mut [Byte; REGISTERS], to: &mut Answer) -> Is {
+    fn one(&self, one: &Expression, registers: &mut Registers, to: &mut Answer) -> Is {
         match one {
-            Expression::Load(field, at) => put(registers, *at, self.load(field)),
+            Expression::Load(field, at) => match self.load(field) {
+                Some(bytes) => {
+                    put(registers, *at, bytes);
+                    if self.is_unknown_port(field) {
+                        registers.port = Some(*at);
+                    }
+                }
+                // What has no such field is not meant (`NFT_BREAK`).
+                None => return Is::No,
+            },
             Expression::Immediate(value, at) => {
                 put(registers, *at, value.iter().copied().map(Some).collect());
             }
@@ -102,9 +131,17 @@ impl Machine<'_> {
                 put(registers, *destination, bytes.into_iter().enumerate().map(bit).collect());
             }
             Expression::Compare(at, how, value) => {
+                if let (Some(is), true) = (self.bounded(*how, value), registers.port == Some(*at)) {
+                    return is;
+                }
                 return compare(&get(registers, *at, value.len()), *how, value);
             }
             Expression::Range { register, not, from, to } => {
+                if let (Some(low), Some(high), true) =
+                    (port_of(from), port_of(to), registers.port == Some(*register))
+                {
+                    return self.packet.is_within(None, low, high).turned(*not);
+                }
                 let bytes = get(registers, *register, from.len());
                 let low = compare(&bytes, Comparison::GreaterOrEqual, from);
                 let high = compare(&bytes, Comparison::LessOrEqual, to);
@@ -112,6 +149,9 @@ impl Machine<'_> {
             }
             Expression::Lookup { set, register, destination, not, decides } => {
                 let Some(set) = (self.set)(set) else { return Is::Maybe };
+                if registers.port == Some(*register) && self.is_outside(set) {
+                    return Is::No.turned(*not);
+                }
                 let (is, data) = find(set, |length| get(registers, *register, length));
                 match (data, destination) {
                     (Data::Verdict(verdict), _) if *decides => {
@@ -133,19 +173,32 @@ impl Machine<'_> {
                 return xtables::matches(self, name, *revision, info);
             }
             Expression::XtTarget(name, revision, info) => {
-                to.effect = xtables::target(self, name, *revision, info);
+                xtables::target(self, name, *revision, info, to);
             }
             Expression::Aside(_) => {}
-            Expression::SetMark(at) => {
-                let bytes: Option<Vec<u8>> = get(registers, *at, 4).into_iter().collect();
-                to.mark = bytes.and_then(|b| Some(u32::from_ne_bytes(b.try_into().ok()?)));
+            Expression::SetMark(at) => match number(registers, *at) {
+                Some(mark) => to.mark = Some(mark),
+                None => to.effect = Effect::Unknown("meta mark set".to_owned()),
+            },
+            Expression::SetConnectionMark(at) => match number(registers, *at) {
+                Some(mark) => to.connection_mark = Some(mark),
+                None => to.effect = Effect::Unknown("ct mark set".to_owned()),
+            },
+            Expression::SetZone(at, direction) => {
+                let bytes: Option<Vec<u8>> = get(registers, *at, 2).into_iter().collect();
+                let zone = bytes.and_then(|b| Some(u16::from_ne_bytes(b.try_into().ok()?)));
+                to.effect = zone.map_or_else(
+                    || Effect::Unknown("ct zone set".to_owned()),
+                    |zone| Effect::Zone(self.packet.zones.with(zone, *direction)),
+                );
             }
+            Expression::Diverts(name) => to.effect = Effect::Unknown(name.clone()),
             Expression::Unknown(_) => return Is::Maybe,
         }
         Is::Yes
     }
 
-    fn translate(&self, translation: Translation, registers: &[Byte; REGISTERS]) -> Effect {
+    fn translate(&self, translation: Translation, registers: &Registers) -> Effect {
         let length = if self.packet.source.is_ipv4() { 4 } else { 16 };
         let address = |at: Option<usize>| address(&get(registers, at?, length));
         let port = |at: Option<usize>| {
@@ -171,49 +224,132 @@ impl Machine<'_> {
         Effect::To(Some(own), port)
     }
 
-    fn load(&self, field: &Field) -> Vec<Byte> {
-        let known = |bytes: &[u8]| bytes.iter().copied().map(Some).collect::<Vec<_>>();
-        let number = |number: u32| known(&number.to_ne_bytes());
-        let name = |side: &Option<super::Side>| {
-            let mut bytes = side.as_ref().map_or(Vec::new(), |s| s.name.as_bytes().to_vec());
-            bytes.resize(16, 0);
-            known(&bytes)
-        };
-        let index = |side: &Option<super::Side>| number(side.as_ref().map_or(0, |s| s.index));
+    /// Whether a field is a port of which only bounds are known.
+    fn is_unknown_port(&self, field: &Field) -> bool {
         match field {
-            Field::InName => name(&self.around.incoming),
-            Field::OutName => name(&self.around.outgoing),
-            Field::InIndex => index(&self.around.incoming),
-            Field::OutIndex => index(&self.around.outgoing),
-            Field::Version => known(&[if self.packet.source.is_ipv4() { 2 } else { 10 }]),
-            Field::Protocol => known(&[self.packet.protocol]),
-            Field::Mark => number(self.packet.mark),
-            Field::Header(header, offset, length) => {
-                let bytes = self.header(*header);
-                (*offset..offset + length).map(|i| bytes.get(i).copied().flatten()).collect()
-            }
-            Field::State => number(self.state()),
-            Field::Status => number(self.status()),
-            Field::Direction => known(&[0]),
-            Field::ConnectionMark => number(0),
-            Field::SourceType => number(self.kind_of(self.packet.source)),
-            Field::DestinationType => number(self.kind_of(self.packet.destination)),
-            Field::Unknown(_) => vec![None; 16],
+            Field::Header(Header::Transport, 0, 2) => self.packet.source_port.is_none(),
+            Field::Header(Header::Transport, 2, 2) => self.packet.port.is_none(),
+            _ => false,
         }
     }
 
-    pub(super) fn state(&self) -> u32 {
-        match (self.packet.untracked, self.tracked) {
-            (true, _) => UNTRACKED,
-            (false, true) => NEW,
-            (false, false) => INVALID,
+    /// How such a port compares; `None`: this is no port.
+    fn bounded(&self, how: Comparison, value: &[u8]) -> Option<Is> {
+        let port = port_of(value)?;
+        let below = |port: u16| match port.checked_sub(1) {
+            Some(last) => self.packet.is_within(None, 0, last),
+            None => Is::No,
+        };
+        Some(match how {
+            Comparison::Equal => self.packet.is_within(None, port, port),
+            Comparison::NotEqual => self.packet.is_within(None, port, port).turned(true),
+            Comparison::Less => below(port),
+            Comparison::GreaterOrEqual => below(port).turned(true),
+            Comparison::LessOrEqual => self.packet.is_within(None, 0, port),
+            Comparison::Greater => self.packet.is_within(None, 0, port).turned(true),
+        })
+    }
+
+    /// Whether such a port is none of a set's. In a set of intervals it is not, if the nearest
+    /// boundary below both bounds is the same and closes one.
+    fn is_outside(&self, set: &Set) -> bool {
+        let (low, high) = self.packet.ephemeral;
+        let keys = || set.elements.iter().filter_map(|e| Some((port_of(e.key.as_ref()?)?, e.ends)));
+        if set.elements.iter().any(|element| element.key.is_none()) {
+            return false;
         }
+        if !set.interval {
+            return keys().all(|(port, _)| port < low || high < port);
+        }
+        let is_between = keys().any(|(port, _)| low < port && port <= high);
+        let nearest = keys().filter(|(port, _)| *port <= low).max();
+        !is_between && nearest.is_none_or(|(_, ends)| ends)
+    }
+
+    /// `None`: the packet has no such thing.
+    fn load(&self, field: &Field) -> Option<Vec<Byte>> {
+        let known = |bytes: &[u8]| bytes.iter().copied().map(Some).collect::<Vec<_>>();
+        let number = |number: u32| known(&number.to_ne_bytes());
+        let text = |text: Option<&str>| {
+            let mut bytes = text.unwrap_or_default().as_bytes().to_vec();
+            bytes.resize(16, 0);
+            known(&bytes)
+        };
+        let name = |side: &Option<Side>| text(side.as_ref().map(|side| side.name.as_str()));
+        let index = |side: &Option<Side>| number(side.as_ref().map_or(0, |s| s.index));
+        let kind = |side: &Option<Side>| {
+            let side = side.as_ref()?;
+            Some(known(&if side.name == "lo" { LOOPBACK } else { ETHERNET }.to_ne_bytes()))
+        };
+        let protocol = |version| match self.family {
+            // NFPROTO_*
+            Family::Arp => 3,
+            Family::Netdev => 5,
+            Family::Bridge => 7,
+            Family::Inet | Family::Ip | Family::Ip6 => version,
+        };
+        Some(match field {
+            Field::InName => name(&self.around.incoming),
+            Field::OutName => name(&self.around.outgoing),
+            Field::InBridge => text(self.around.incoming.as_ref().and(self.around.bridge)),
+            Field::OutBridge => text(self.around.outgoing.as_ref().and(self.around.bridge)),
+            Field::InType => kind(&self.around.incoming)?,
+            Field::OutType => kind(&self.around.outgoing)?,
+            Field::EtherType => known(&self.packet.ether_type().to_be_bytes()),
+            Field::Zone => known(&self.packet.zones.original.to_ne_bytes()),
+            Field::Reverse(by_this) => {
+                let came = self.around.incoming.as_ref().map(|side| side.index);
+                let found = self.around.reverse.filter(|index| !by_this || Some(*index) == came);
+                number(found.unwrap_or(0))
+            }
+            Field::InIndex => index(&self.around.incoming),
+            Field::OutIndex => index(&self.around.outgoing),
+            Field::Version => known(&[protocol(if self.packet.source.is_ipv4() { 2 } else { 10 })]),
+            Field::Protocol if self.packet.is_arp() => return None,
+            Field::Protocol => known(&[self.packet.protocol]),
+            Field::Mark => number(self.packet.mark),
+            Field::Header(header, offset, length) => {
+                let bytes = self.packet.header(*header)?;
+                (*offset..offset + length).map(|i| bytes.get(i).copied().flatten()).collect()
+            }
+            // Whether a bridge tracks connections depends on a module (`nf_conntrack_bridge`).
+            Field::State if self.family == Family::Bridge => vec![None; 4],
+            Field::State => number(self.state()),
+            // Only what is tracked has more than a state.
+            Field::Status | Field::Direction | Field::ConnectionMark if !self.is_tracked() => {
+                return None;
+            }
+            Field::Status => number(self.status()),
+            Field::Direction => known(&[u8::from(self.is_reply())]),
+            Field::ConnectionMark => number(self.packet.connection_mark),
+            Field::SourceType => number(self.kind_of(self.packet.source)),
+            Field::DestinationType => number(self.kind_of(self.packet.destination)),
+            Field::Unknown(_) => vec![None; 16],
+        })
+    }
+
+    pub(super) fn state(&self) -> u32 {
+        match self.packet.tracking {
+            Tracking::Untracked => UNTRACKED,
+            Tracking::Unseen | Tracking::Invalid => INVALID,
+            Tracking::New(_) | Tracking::Of(_, Direction::Original) => NEW,
+            Tracking::Of(_, Direction::Reply) => ESTABLISHED,
+        }
+    }
+
+    fn is_tracked(&self) -> bool {
+        matches!(self.packet.tracking, Tracking::New(_) | Tracking::Of(..))
+    }
+
+    pub(super) fn is_reply(&self) -> bool {
+        matches!(self.packet.tracking, Tracking::Of(_, Direction::Reply))
     }
 
     pub(super) fn status(&self) -> u32 {
         let bit = |is: bool, bit| if is { bit } else { 0 };
-        bit(self.packet.destination_translated, DESTINATION_TRANSLATED)
-            | bit(self.packet.source_translated, SOURCE_TRANSLATED)
+        bit(self.packet.is_destination_translated(), DESTINATION_TRANSLATED)
+            | bit(self.packet.is_source_translated(), SOURCE_TRANSLATED)
+            | bit(self.is_reply(), SEEN_REPLY | CONFIRMED)
     }
 
     pub(super) fn kind_of(&self, address: IpAddr) -> u32 {
@@ -222,49 +358,6 @@ impl Machine<'_> {
             _ if address.is_multicast() => MULTICAST,
             IpAddr::V4(v4) if v4.is_broadcast() => BROADCAST,
             _ => UNICAST,
-        }
-    }
-
-    fn header(&self, header: Header) -> Vec<Byte> {
-        let packet = self.packet;
-        match header {
-            Header::Link => Vec::new(),
-            Header::Network => match (packet.source, packet.destination) {
-                (IpAddr::V4(from), IpAddr::V4(to)) => {
-                    let mut bytes = vec![None; 20];
-                    (bytes[0], bytes[9]) = (Some(0x45), Some(packet.protocol));
-                    bytes.splice(12..16, from.octets().map(Some));
-                    bytes.splice(16..20, to.octets().map(Some));
-                    bytes
-                }
-                (from, to) => {
-                    let octets = |ip| match ip {
-                        IpAddr::V6(v6) => v6.octets(),
-                        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-                    };
-                    let mut bytes = vec![None; 40];
-                    bytes[6] = Some(packet.protocol);
-                    bytes.splice(8..24, octets(from).map(Some));
-                    bytes.splice(24..40, octets(to).map(Some));
-                    bytes
-                }
-            },
-            Header::Transport => {
-                let mut bytes = vec![None; 20];
-                match packet.protocol {
-                    ICMP => (bytes[0], bytes[1]) = (Some(8), Some(0)),
-                    ICMPV6 => (bytes[0], bytes[1]) = (Some(128), Some(0)),
-                    protocol => {
-                        let from = packet.source_port.map(u16::to_be_bytes);
-                        bytes.splice(0..2, [from.map(|b| b[0]), from.map(|b| b[1])]);
-                        bytes.splice(2..4, packet.port.to_be_bytes().map(Some));
-                        if protocol == TCP {
-                            bytes[13] = Some(SYN);
-                        }
-                    }
-                }
-                bytes
-            }
         }
     }
 }
@@ -282,7 +375,7 @@ impl Is {
         if is { Self::Yes } else { Self::No }
     }
 
-    fn min(self, other: Self) -> Self {
+    pub(super) fn min(self, other: Self) -> Self {
         match (self, other) {
             (Self::No, _) | (_, Self::No) => Self::No,
             (Self::Maybe, _) | (_, Self::Maybe) => Self::Maybe,
@@ -291,14 +384,24 @@ impl Is {
     }
 }
 
-fn get(registers: &[Byte; REGISTERS], at: usize, length: usize) -> Vec<Byte> {
-    (at..at + length).map(|i| registers.get(i).copied().flatten()).collect()
+fn get(registers: &Registers, at: usize, length: usize) -> Vec<Byte> {
+    (at..at + length).map(|i| registers.bytes.get(i).copied().flatten()).collect()
+}
+
+fn port_of(bytes: &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes(bytes.try_into().ok()?))
+}
+
+fn number(registers: &Registers, at: usize) -> Option<u32> {
+    let bytes: Option<Vec<u8>> = get(registers, at, 4).into_iter().collect();
+    Some(u32::from_ne_bytes(bytes?.try_into().ok()?))
 }
 
 /// A register is filled up to four bytes with zeros.
-fn put(registers: &mut [Byte; REGISTERS], at: usize, mut bytes: Vec<Byte>) {
+fn put(registers: &mut Registers, at: usize, mut bytes: Vec<Byte>) {
     bytes.resize(bytes.len().next_multiple_of(4), Some(0));
-    for (register, byte) in registers.iter_mut().skip(at).zip(bytes) {
+    registers.port = registers.port.filter(|port| *port != at);
+    for (register, byte) in registers.bytes.iter_mut().skip(at).zip(bytes) {
         *register = byte;
     }
 }

@@ -1,12 +1,16 @@
 //! The rules of `nf_tables` in one namespace, of all its users: what the kernel would do with a
 //! packet, worked out from its own rules. `iptables` is there too, where it is `iptables-nft`.
 //!
+//! - `packet`: what is known of a packet and its frame
+//! - `connection`: what connection tracking knows of it
 //! - `walk`: which chains a packet meets, in which order, and what becomes of it
 //! - `machine`: one rule, expression by expression
 //! - `xtables`: what is left of iptables' own form in it
 //! - `text`: a rule, as people read it
 
+mod connection;
 mod machine;
+mod packet;
 mod text;
 mod walk;
 mod xtables;
@@ -15,7 +19,9 @@ use std::{collections::HashMap, fmt, net::IpAddr};
 
 use serde::Serialize;
 
-pub use walk::{Ending, Met};
+pub use connection::{Connection, Tracking, Tuple, Zones};
+pub use packet::{Byte, Frame, Kind, Packet};
+pub use walk::{Ending, Judged, Met};
 
 /// All tables of one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,11 +51,41 @@ pub enum Family {
     Ip,
     /// IPv6
     Ip6,
+    /// Frames that a bridge forwards.
+    Bridge,
+    /// Questions for a MAC, and their answers.
+    Arp,
+    /// Whatever comes or goes by a link.
+    Netdev,
 }
 
-/// A point of a packet's way through a namespace (`enum nf_inet_hooks`).
+/// What is looked at: a link's frames, a bridge's, ARP, or packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Layer {
+    /// Each frame of a link.
+    Link,
+    /// Frames in a bridge.
+    Bridge,
+    /// ARP.
+    Arp,
+    /// IPv4 and IPv6.
+    Ip,
+}
+
+/// Where rules are met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Point {
+    /// What is looked at.
+    pub layer: Layer,
+    /// When.
+    pub hook: Hook,
+}
+
+/// A point of a packet's way through a namespace (`enum nf_inet_hooks`), or past a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hook {
+    /// As a link receives it.
+    Ingress,
     /// As it comes in.
     Prerouting,
     /// As it is given to a socket.
@@ -60,6 +96,8 @@ pub enum Hook {
     Output,
     /// As it goes out.
     Postrouting,
+    /// As a link sends it.
+    Egress,
 }
 
 /// A chain.
@@ -78,10 +116,12 @@ pub struct Chain {
 }
 
 /// Where a base chain gets its packets from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
     /// At which point of their way.
     pub hook: Hook,
+    /// By which links, where it is a link's; with `*` at its end a name is a beginning.
+    pub devices: Vec<String>,
     /// Lower ones come first.
     pub priority: i32,
     /// It translates, and sees the first packet of a flow only.
@@ -151,6 +191,12 @@ pub enum Expression {
     Translate(Translation),
     /// Without connection tracking.
     NoTrack,
+    /// Another zone of connection tracking, for one direction or both.
+    SetZone(usize, Option<Direction>),
+    /// Sets the connection's mark.
+    SetConnectionMark(usize),
+    /// Takes the packet out of this walk: to another link, another program.
+    Diverts(String),
     /// A match of iptables: its name, and its parameters as they are in the kernel.
     XtMatch(String, u32, Vec<u8>),
     /// A target of iptables.
@@ -163,9 +209,33 @@ pub enum Expression {
     Unknown(String),
 }
 
+/// A direction of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// That of its first packet.
+    Original,
+    /// That of the answers.
+    Reply,
+}
+
 /// What of a packet is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Field {
+    /// The bridge by whose port it came.
+    InBridge,
+    /// The bridge by whose port it goes.
+    OutBridge,
+    /// What kind of link it came by (`ARPHRD_*`).
+    InType,
+    /// What kind of link it goes by.
+    OutType,
+    /// What is in its frame (`ETH_P_*`).
+    EtherType,
+    /// The zone of connection tracking.
+    Zone,
+    /// The number of the link by which its sender is reached, 0 if by none; whether it must be the
+    /// one by which it came.
+    Reverse(bool),
     /// The name of the link by which it came.
     InName,
     /// The name of the link by which it goes.
@@ -308,33 +378,6 @@ pub enum Data {
     Verdict(Verdict),
 }
 
-/// The first packet of a flow, as rules see it at one point of its way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Packet {
-    /// Where it comes from.
-    pub source: IpAddr,
-    /// Where it goes to.
-    pub destination: IpAddr,
-    /// IANA's number of its protocol.
-    pub protocol: u8,
-    /// The port it comes from, if that is known.
-    pub source_port: Option<u16>,
-    /// The port it goes to; 0: it has none.
-    pub port: u16,
-    /// Its mark.
-    #[serde(skip)]
-    pub mark: u32,
-    /// Whether its destination was translated.
-    #[serde(skip)]
-    pub destination_translated: bool,
-    /// Whether its source was translated.
-    #[serde(skip)]
-    pub source_translated: bool,
-    /// Whether connections are not tracked for it.
-    #[serde(skip)]
-    pub untracked: bool,
-}
-
 /// A link as rules know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
@@ -358,30 +401,44 @@ pub struct Surroundings<'a> {
     pub own: Option<IpAddr>,
     /// Where its flow goes to was settled before, in this namespace: as it was sent.
     pub settled: bool,
+    /// The bridge whose ports these links are, where it is bridged.
+    pub bridge: Option<&'a str>,
+    /// The connections that are tracked in this namespace.
+    pub connections: &'a [Connection],
+    /// The link that leads back to the sender.
+    pub reverse: Option<u32>,
 }
 
 impl Hook {
-    /// The kernel's number of it.
-    pub fn number(self) -> u32 {
-        self as u32
+    /// The point of this number, in tables of a family.
+    pub fn of(family: Family, number: u32) -> Option<Self> {
+        let of_ip = [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting];
+        let hooks: &[Self] = match family {
+            Family::Inet | Family::Ip | Family::Ip6 | Family::Bridge => &of_ip,
+            Family::Arp => &[Self::Input, Self::Output],
+            Family::Netdev => &[Self::Ingress, Self::Egress],
+        };
+        // NF_INET_INGRESS
+        let is_ingress = family == Family::Inet && number == 5;
+        let found = usize::try_from(number).ok().and_then(|number| hooks.get(number).copied());
+        found.or(is_ingress.then_some(Self::Ingress))
+    }
+}
+
+impl Point {
+    /// A point of a packet's way.
+    pub fn ip(hook: Hook) -> Self {
+        Self { layer: Layer::Ip, hook }
     }
 
-    /// The point of this number.
-    pub fn of_number(number: u32) -> Option<Self> {
-        [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting]
-            .into_iter()
-            .find(|hook| hook.number() == number)
+    /// A point of a frame's way through a bridge.
+    pub fn bridge(hook: Hook) -> Self {
+        Self { layer: Layer::Bridge, hook }
     }
 
-    /// Its name, as iptables writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Prerouting => "PREROUTING",
-            Self::Input => "INPUT",
-            Self::Forward => "FORWARD",
-            Self::Output => "OUTPUT",
-            Self::Postrouting => "POSTROUTING",
-        }
+    /// A point of a frame's way past a link.
+    pub fn link(hook: Hook) -> Self {
+        Self { layer: Layer::Link, hook }
     }
 }
 
@@ -391,6 +448,9 @@ impl fmt::Display for Family {
             Self::Inet => "inet",
             Self::Ip => "ip",
             Self::Ip6 => "ip6",
+            Self::Bridge => "bridge",
+            Self::Arp => "arp",
+            Self::Netdev => "netdev",
         })
     }
 }
@@ -402,6 +462,18 @@ impl fmt::Display for Table {
 }
 
 impl Ruleset {
+    /// Whether there are rules at a point at all.
+    pub fn has(&self, point: Point) -> bool {
+        self.chains.iter().any(|chain| chain.point() == Some(point))
+    }
+
+    /// Whether any rule looks at this.
+    pub fn looks_at(&self, field: &Field) -> bool {
+        let looks = |e: &Expression| matches!(e, Expression::Load(found, _) if found == field);
+        let mut rules = self.chains.iter().flat_map(|chain| &chain.rules);
+        rules.any(|rule| rule.expressions.iter().any(looks))
+    }
+
     /// A chain by its name.
     pub fn chain(&self, table: &Table, name: &str) -> Option<&Chain> {
         self.chains.iter().find(|chain| chain.table == *table && chain.name == name)
@@ -409,6 +481,18 @@ impl Ruleset {
 }
 
 impl Chain {
+    /// Where packets come to it, if they do by themselves.
+    pub fn point(&self) -> Option<Point> {
+        let hook = self.base.as_ref()?.hook;
+        let layer = match (self.table.family, hook) {
+            (Family::Netdev, _) | (Family::Inet, Hook::Ingress) => Layer::Link,
+            (Family::Bridge, _) => Layer::Bridge,
+            (Family::Arp, _) => Layer::Arp,
+            (Family::Inet | Family::Ip | Family::Ip6, _) => Layer::Ip,
+        };
+        Some(Point { layer, hook })
+    }
+
     /// A rule of it, as people read it.
     pub fn text(&self, rule: &Rule, ruleset: &Ruleset) -> String {
         text::rule(rule, &|name| ruleset.sets.get(&(self.table.clone(), name.to_owned())))

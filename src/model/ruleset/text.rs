@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, fmt::Write as _, net::IpAddr};
 
-use super::{Comparison, Data, Expression, Field, Header, Rule, Set, Translation, walk::word};
+use super::{
+    Comparison, Data, Direction, Expression, Field, Header, Rule, Set, Translation, walk::word,
+};
 
 /// What a register holds, in words, and how its bytes are read.
 #[derive(Clone)]
@@ -21,6 +23,8 @@ enum Form {
     Address,
     Protocol,
     Version,
+    EtherType,
+    Mac,
     State,
     Status,
     Kind,
@@ -107,7 +111,16 @@ fn one<'s>(
         Expression::XtTarget(name, _, _) => Some(format!("-j {name}")),
         Expression::Aside(name) => (name == "log").then(|| name.clone()),
         Expression::SetMark(at) => Some(format!("meta mark set {}", named(held, *at).name)),
-        Expression::Unknown(name) => Some(name.clone()),
+        Expression::SetConnectionMark(at) => Some(format!("ct mark set {}", named(held, *at).name)),
+        Expression::SetZone(_, direction) => {
+            let direction = match direction {
+                Some(Direction::Original) => "original ",
+                Some(Direction::Reply) => "reply ",
+                None => "",
+            };
+            Some(format!("ct {direction}zone set"))
+        }
+        Expression::Diverts(name) | Expression::Unknown(name) => Some(name.clone()),
     }
 }
 
@@ -117,6 +130,14 @@ fn load(field: &Field) -> Held {
         Field::OutName => ("oifname", Form::Name, 16),
         Field::InIndex => ("iif", Form::Number, 4),
         Field::OutIndex => ("oif", Form::Number, 4),
+        Field::InBridge => ("meta ibrname", Form::Name, 16),
+        Field::OutBridge => ("meta obrname", Form::Name, 16),
+        Field::InType => ("iiftype", Form::Bytes, 2),
+        Field::OutType => ("oiftype", Form::Bytes, 2),
+        Field::EtherType => ("meta protocol", Form::EtherType, 2),
+        Field::Zone => ("ct zone", Form::Number, 2),
+        Field::Reverse(true) => ("fib saddr . iif oif", Form::Number, 4),
+        Field::Reverse(false) => ("fib saddr oif", Form::Number, 4),
         Field::Version => ("meta nfproto", Form::Version, 4),
         Field::Protocol => ("meta l4proto", Form::Protocol, 4),
         Field::Mark => ("meta mark", Form::Number, 4),
@@ -134,6 +155,9 @@ fn load(field: &Field) -> Held {
 
 fn header_field(header: Header, offset: usize, length: usize) -> Held {
     let (name, form) = match (header, offset, length) {
+        (Header::Link, 0, 6) => ("ether daddr", Form::Mac),
+        (Header::Link, 6, 6) => ("ether saddr", Form::Mac),
+        (Header::Link, 12, 2) => ("ether type", Form::EtherType),
         (Header::Network, 12, 1..=4) => ("ip saddr", Form::Address),
         (Header::Network, 16, 1..=4) => ("ip daddr", Form::Address),
         (Header::Network, 8, 5..=16) => ("ip6 saddr", Form::Address),
@@ -285,6 +309,16 @@ fn value(bytes: &[u8], form: Form) -> String {
         Form::Kind => {
             let found = usize::try_from(number()).ok().and_then(|at| kinds.get(at));
             found.map_or_else(|| number().to_string(), |name| (*name).to_owned())
+        }
+        Form::EtherType => match bytes {
+            [8, 0] => "ip".to_owned(),
+            [8, 6] => "arp".to_owned(),
+            [0x86, 0xdd] => "ip6".to_owned(),
+            bytes => hexadecimal(bytes),
+        },
+        Form::Mac => {
+            let parts: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            parts.join(":")
         }
         Form::Version | Form::Bytes => match bytes {
             [one] => one.to_string(),

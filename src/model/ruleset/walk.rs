@@ -5,7 +5,8 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::{
-    Base, Chain, Family, Hook, Packet, Rule, Ruleset, Surroundings, Table, Verdict,
+    Base, Chain, Family, Hook, Layer, Packet, Point, Rule, Ruleset, Surroundings, Table, Tracking,
+    Verdict,
     machine::{Effect, Is, Machine},
 };
 
@@ -39,138 +40,270 @@ pub enum Ending {
     Rejected,
 }
 
+/// What the rules of a point do with a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The rules that are for it, or may be.
+    pub met: Vec<Met>,
+    /// What it comes to.
+    pub ending: Ending,
+    /// The rule, of those that may be for it, with which it would come to something else.
+    pub doubt: Option<Met>,
+}
+
 // NF_IP_PRI_CONNTRACK, NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC
 const CONNTRACK: i32 = -200;
 const TRANSLATE_DESTINATION: i32 = -100;
 const TRANSLATE_SOURCE: i32 = 100;
 
+/// What happens at a point: a chain is met, or the kernel itself does something.
+enum Step<'a> {
+    Chain(&'a Base, &'a Chain),
+    /// Connection tracking looks at it.
+    Track,
+    /// What was done to the first packet of its flow is done, or undone.
+    Translate,
+}
+
 impl Ruleset {
-    /// Takes a packet, the first of its flow, through all chains of a point of its way.
-    pub fn meet(
-        &self,
-        hook: Hook,
-        packet: &mut Packet,
-        around: &Surroundings<'_>,
-    ) -> (Vec<Met>, Ending) {
-        let mut walk = Walk { ruleset: self, around, met: Vec::new() };
-        let translated = |packet: &Packet| match hook {
-            Hook::Prerouting | Hook::Output => packet.destination_translated,
-            _ => packet.source_translated,
+    /// Takes a packet through all chains of a point of its way.
+    pub fn meet(&self, point: Point, packet: &mut Packet, around: &Surroundings<'_>) -> Judged {
+        let mut walk = Walk::new(self, around);
+        let translated = |packet: &Packet| match point.hook {
+            Hook::Prerouting | Hook::Output => packet.is_destination_translated(),
+            _ => packet.is_source_translated(),
         };
         let already = translated(packet);
-        for (base, chain) in self.bases(hook, packet) {
-            // A packet is translated once, by the first that says how.
-            if base.translates && (around.settled || !already && translated(packet)) {
+        for step in self.steps(point, packet, around) {
+            let (base, chain) = match step {
+                Step::Track => {
+                    packet.tracking = Tracking::seen(packet, around.connections);
+                    if let Tracking::Of(connection, _) = &packet.tracking {
+                        packet.connection_mark = connection.mark();
+                    }
+                    continue;
+                }
+                Step::Translate => {
+                    if let Tracking::Of(connection, direction) = packet.tracking.clone() {
+                        match point.hook {
+                            Hook::Prerouting | Hook::Output => {
+                                connection.translate_destination(direction, packet);
+                            }
+                            _ => connection.translate_source(direction, packet),
+                        }
+                    }
+                    continue;
+                }
+                Step::Chain(base, chain) => (base, chain),
+            };
+            // Only the first packet of a flow is translated by rules, once, by the first that says
+            // how.
+            let is_first = matches!(packet.tracking, Tracking::New(_));
+            if base.translates && (!is_first || around.settled || !already && translated(packet)) {
                 continue;
             }
-            let tracked =
-                base.priority > CONNTRACK || !matches!(hook, Hook::Prerouting | Hook::Output);
-            let ending = match walk.chain(chain, packet, tracked) {
-                Flow::Goes | Flow::Back if base.drops => {
+            let flow = walk.run(vec![(chain, 0)], packet);
+            walk.doubt_of(flow, base.drops);
+            let ending = match flow {
+                Flow::Ends if base.drops => {
                     walk.policy(chain);
                     Ending::Dropped
                 }
-                Flow::Goes | Flow::Back | Flow::Accepted => continue,
+                Flow::Ends | Flow::Accepted | Flow::Diverted => continue,
                 Flow::Dropped => Ending::Dropped,
                 Flow::Rejected => Ending::Rejected,
             };
-            return (walk.met, ending);
+            return walk.judged(ending);
         }
-        (walk.met, Ending::Passes)
+        walk.judged(Ending::Passes)
     }
 
-    /// The chains of a point, in their order: all that translate are called from one place.
-    fn bases(&self, hook: Hook, packet: &Packet) -> Vec<(Base, &Chain)> {
+    /// What happens at a point, in its order: all chains that translate are called from one place.
+    fn steps<'a>(
+        &'a self,
+        point: Point,
+        packet: &Packet,
+        around: &Surroundings<'_>,
+    ) -> Vec<Step<'a>> {
         let is_of = |family| match family {
-            Family::Inet => true,
             Family::Ip => packet.source.is_ipv4(),
             Family::Ip6 => packet.source.is_ipv6(),
+            Family::Inet => !packet.is_arp(),
+            Family::Bridge | Family::Arp | Family::Netdev => true,
+        };
+        let is_there = |base: &Base| match point.hook {
+            Hook::Ingress => around.incoming.as_ref().is_some_and(|side| base.is_at(&side.name)),
+            Hook::Egress => around.outgoing.as_ref().is_some_and(|side| base.is_at(&side.name)),
+            _ => true,
         };
         let mut found: Vec<_> = self
             .chains
             .iter()
-            .filter(|chain| is_of(chain.table.family))
-            .filter_map(|chain| Some((chain.base.filter(|base| base.hook == hook)?, chain)))
+            .filter(|chain| is_of(chain.table.family) && chain.point() == Some(point))
+            .filter_map(|chain| Some((chain.base.as_ref().filter(|b| is_there(b))?, chain)))
+            .map(|(base, chain)| {
+                let place = match (base.translates, point.hook) {
+                    (true, Hook::Prerouting | Hook::Output) => TRANSLATE_DESTINATION,
+                    (true, _) => TRANSLATE_SOURCE,
+                    (false, _) => base.priority,
+                };
+                // Of those with the same priority, the newest comes first (`nf_hook_entries_grow`).
+                let order = (place, 1, base.priority, Reverse(chain.age));
+                (order, Step::Chain(base, chain))
+            })
             .collect();
-        found.sort_by_key(|(base, chain)| {
-            let place = match (base.translates, hook) {
-                (true, Hook::Prerouting | Hook::Output) => TRANSLATE_DESTINATION,
-                (true, _) => TRANSLATE_SOURCE,
-                (false, _) => base.priority,
-            };
-            // Of those with the same priority, the newest comes first (`nf_hook_entries_grow`).
-            (place, base.priority, Reverse(chain.age))
-        });
-        found
+        let own = |priority, step| ((priority, 0, i32::MIN, Reverse((0, 0))), step);
+        match (point.layer, point.hook) {
+            (Layer::Ip, Hook::Prerouting | Hook::Output) => {
+                found.push(own(CONNTRACK, Step::Track));
+                found.push(own(TRANSLATE_DESTINATION, Step::Translate));
+            }
+            (Layer::Ip, Hook::Input | Hook::Postrouting) => {
+                found.push(own(TRANSLATE_SOURCE, Step::Translate));
+            }
+            _ => {}
+        }
+        found.sort_by_key(|(order, _)| *order);
+        found.into_iter().map(|(_, step)| step).collect()
     }
 }
 
-/// How a chain ended.
+impl Base {
+    /// Whether it is for what passes this link.
+    fn is_at(&self, link: &str) -> bool {
+        self.devices.iter().any(|device| match device.strip_suffix('*') {
+            Some(beginning) => link.starts_with(beginning),
+            None => device == link,
+        })
+    }
+}
+
+/// How a base chain, with all that it jumps to, ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
-    Goes,
-    Back,
+    /// Its policy decides.
+    Ends,
     Accepted,
     Dropped,
     Rejected,
+    /// Nobody can tell where to.
+    Diverted,
 }
+
+/// Chains, each with the rule that is next there; the last is the one that is run.
+type Stack<'a> = Vec<(&'a Chain, usize)>;
 
 struct Walk<'a> {
     ruleset: &'a Ruleset,
     around: &'a Surroundings<'a>,
     met: Vec<Met>,
+    /// How the base chain would end if a rule that may be for the packet, by its place in `met`, is.
+    otherwise: Vec<(usize, Flow)>,
+    doubt: Option<Met>,
+    /// It is run to see how it would end.
+    is_supposed: bool,
 }
 
-impl Walk<'_> {
-    fn chain(&mut self, chain: &Chain, packet: &mut Packet, tracked: bool) -> Flow {
-        for rule in &chain.rules {
+impl<'a> Walk<'a> {
+    fn new(ruleset: &'a Ruleset, around: &'a Surroundings<'a>) -> Self {
+        let (met, otherwise) = (Vec::new(), Vec::new());
+        Self { ruleset, around, met, otherwise, doubt: None, is_supposed: false }
+    }
+
+    fn judged(self, ending: Ending) -> Judged {
+        Judged { met: self.met, ending, doubt: self.doubt }
+    }
+
+    /// Notes the first rule with which a base chain would have let pass what it drops, or dropped
+    /// what it lets pass.
+    fn doubt_of(&mut self, flow: Flow, policy_drops: bool) {
+        let drops = |flow| match flow {
+            Flow::Ends => policy_drops,
+            Flow::Accepted | Flow::Diverted => false,
+            Flow::Dropped | Flow::Rejected => true,
+        };
+        let differs = |other| other == Flow::Diverted || drops(other) != drops(flow);
+        let found = self.otherwise.drain(..).find(|(_, other)| differs(*other));
+        if let (None, Some((at, _))) = (&self.doubt, found) {
+            self.doubt = self.met.get(at).cloned();
+        }
+    }
+
+    fn run(&mut self, mut stack: Stack<'a>, packet: &mut Packet) -> Flow {
+        while let Some((chain, at)) = stack.pop() {
+            let Some(rule) = chain.rules.get(at) else { continue };
+            stack.push((chain, at + 1));
             let set = |name: &str| self.ruleset.sets.get(&(chain.table.clone(), name.to_owned()));
-            let machine = Machine { packet, around: self.around, tracked, set: &set };
-            let answer = machine.run(rule);
-            let is_known = !matches!(answer.effect, Effect::Unknown(_));
-            if answer.is == Is::No {
-                continue;
-            }
-            let certain = answer.is == Is::Yes && is_known;
+            let family = chain.table.family;
+            let answer = Machine { packet, around: self.around, family, set: &set }.run(rule);
             let goes_on = answer.effect == Effect::Decide(Verdict::Continue);
-            if goes_on && (answer.is == Is::Maybe || answer.mark.is_none()) {
+            if answer.is == Is::No || goes_on && !answer.sets() {
                 continue;
             }
+            let is_known = !matches!(answer.effect, Effect::Unknown(_));
+            let certain = answer.is == Is::Yes && is_known;
             self.meet(chain, rule, &answer.effect, certain);
-            if !certain {
-                continue;
+            if certain {
+                packet.mark = answer.mark.unwrap_or(packet.mark);
+                packet.connection_mark = answer.connection_mark.unwrap_or(packet.connection_mark);
+                match self.act(&answer.effect, &mut stack, packet) {
+                    Some(flow) => return flow,
+                    None => continue,
+                }
             }
-            packet.mark = answer.mark.unwrap_or(packet.mark);
-            match answer.effect {
-                Effect::To(address, port) => {
-                    let before = (packet.destination, packet.port);
-                    packet.destination = address.unwrap_or(packet.destination);
-                    packet.port = port.unwrap_or(packet.port);
-                    packet.destination_translated |= before != (packet.destination, packet.port);
-                    return Flow::Accepted;
-                }
-                Effect::From(address) => {
-                    let before = packet.source;
-                    packet.source = address.unwrap_or(packet.source);
-                    packet.source_translated |= before != packet.source;
-                    return Flow::Accepted;
-                }
-                Effect::NoTrack => packet.untracked = true,
-                Effect::Unknown(_) | Effect::Decide(Verdict::Continue) => {}
-                Effect::Decide(Verdict::Accept) => return Flow::Accepted,
-                Effect::Decide(Verdict::Drop) => return Flow::Dropped,
-                Effect::Decide(Verdict::Reject) => return Flow::Rejected,
-                Effect::Decide(Verdict::Return) => return Flow::Back,
-                Effect::Decide(Verdict::Jump(ref name) | Verdict::Goto(ref name)) => {
-                    let Some(next) = self.ruleset.chain(&chain.table, name) else { continue };
-                    match self.chain(next, packet, tracked) {
-                        Flow::Goes | Flow::Back
-                            if matches!(answer.effect, Effect::Decide(Verdict::Jump(_))) => {}
-                        flow => return flow,
+            if !self.is_supposed {
+                let flow = self.suppose(&answer.effect, stack.clone(), packet.clone());
+                self.otherwise.push((self.met.len() - 1, flow));
+            }
+        }
+        Flow::Ends
+    }
+
+    /// Does what a rule says; `Some`: the base chain has ended.
+    fn act(&mut self, effect: &Effect, stack: &mut Stack<'a>, packet: &mut Packet) -> Option<Flow> {
+        match *effect {
+            Effect::To(address, port) => {
+                packet.destination = address.unwrap_or(packet.destination);
+                packet.port = port.or(packet.port);
+                return Some(Flow::Accepted);
+            }
+            Effect::From(address) => {
+                packet.source = address.unwrap_or(packet.source);
+                return Some(Flow::Accepted);
+            }
+            // What connection tracking knows already stays known (`nft_notrack_eval`).
+            Effect::NoTrack if packet.tracking == Tracking::Unseen => {
+                packet.tracking = Tracking::Untracked;
+            }
+            Effect::Zone(zones) if packet.tracking == Tracking::Unseen => packet.zones = zones,
+            Effect::NoTrack | Effect::Zone(_) | Effect::Decide(Verdict::Continue) => {}
+            Effect::Unknown(_) => return Some(Flow::Diverted),
+            Effect::Decide(Verdict::Accept) => return Some(Flow::Accepted),
+            Effect::Decide(Verdict::Drop) => return Some(Flow::Dropped),
+            Effect::Decide(Verdict::Reject) => return Some(Flow::Rejected),
+            Effect::Decide(Verdict::Return) => drop(stack.pop()),
+            Effect::Decide(ref verdict @ (Verdict::Jump(ref name) | Verdict::Goto(ref name))) => {
+                let (chain, _) = stack.last()?;
+                if let Some(next) = self.ruleset.chain(&chain.table, name) {
+                    if matches!(verdict, Verdict::Goto(_)) {
+                        stack.pop();
                     }
+                    stack.push((next, 0));
                 }
             }
         }
-        Flow::Goes
+        None
+    }
+
+    /// How the base chain would end if a rule were for the packet.
+    fn suppose(&self, effect: &Effect, mut stack: Stack<'a>, mut packet: Packet) -> Flow {
+        // Where a packet goes whose address may be another cannot be told.
+        if !matches!(effect, Effect::Decide(_)) {
+            return Flow::Diverted;
+        }
+        let mut walk = Self { is_supposed: true, ..Self::new(self.ruleset, self.around) };
+        let ended = walk.act(effect, &mut stack, &mut packet);
+        ended.unwrap_or_else(|| walk.run(stack, &mut packet))
     }
 
     fn meet(&mut self, chain: &Chain, rule: &Rule, effect: &Effect, certain: bool) {
@@ -184,6 +317,7 @@ impl Walk<'_> {
             Effect::From(Some(address)) => format!("snat to {address}"),
             Effect::From(None) => "snat".to_owned(),
             Effect::NoTrack => "notrack".to_owned(),
+            Effect::Zone(zones) => format!("ct zone {}", zones.original),
             Effect::Unknown(name) => name.clone(),
         };
         self.met.push(Met {
@@ -226,7 +360,7 @@ pub(super) fn word(verdict: &Verdict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ruleset::{Comparison, Expression, Field, Header};
+    use crate::model::ruleset::{Comparison, Connection, Expression, Field, Header, Translation};
 
     fn chain(name: &str, age: u64, rules: Vec<Vec<Expression>>) -> Chain {
         let rule = |expressions| Rule { handle: 1, expressions, comment: None };
@@ -234,7 +368,13 @@ mod tests {
             table: Table { family: Family::Inet, name: "t".into() },
             name: name.into(),
             age: (age, 0),
-            base: Some(Base { hook: Hook::Forward, priority: 0, translates: false, drops: false }),
+            base: Some(Base {
+                hook: Hook::Forward,
+                devices: Vec::new(),
+                priority: 0,
+                translates: false,
+                drops: false,
+            }),
             rules: rules.into_iter().map(rule).collect(),
         }
     }
@@ -244,22 +384,31 @@ mod tests {
         [load, Expression::Compare(16, Comparison::Equal, vec![byte])]
     }
 
-    fn meet(chains: Vec<Chain>) -> (Vec<Met>, Ending) {
+    fn packet() -> Packet {
+        Packet::first([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), 6, Some(80))
+    }
+
+    fn around(connections: &[Connection]) -> Surroundings<'_> {
+        Surroundings {
+            incoming: None,
+            outgoing: None,
+            local: &[],
+            own: None,
+            settled: false,
+            bridge: None,
+            connections,
+            reverse: None,
+        }
+    }
+
+    fn judge(chains: Vec<Chain>) -> Judged {
         let ruleset = Ruleset { chains, ..Ruleset::default() };
-        let mut packet = Packet {
-            source: [10, 0, 0, 1].into(),
-            destination: [10, 0, 0, 2].into(),
-            protocol: 6,
-            source_port: None,
-            port: 80,
-            mark: 0,
-            destination_translated: false,
-            source_translated: false,
-            untracked: false,
-        };
-        let around =
-            Surroundings { incoming: None, outgoing: None, local: &[], own: None, settled: false };
-        ruleset.meet(Hook::Forward, &mut packet, &around)
+        ruleset.meet(Point::ip(Hook::Forward), &mut packet(), &around(&[]))
+    }
+
+    fn meet(chains: Vec<Chain>) -> (Vec<Met>, Ending) {
+        let judged = judge(chains);
+        (judged.met, judged.ending)
     }
 
     fn dropping(parts: [Expression; 2]) -> Vec<Expression> {
@@ -286,5 +435,90 @@ mod tests {
         let drop = || vec![vec![Expression::Decide(Verdict::Drop)]];
         let (met, _) = meet(vec![chain("old", 1, drop()), chain("new", 2, drop())]);
         assert_eq!(met[0].chain, "new");
+    }
+
+    #[test]
+    fn a_rule_that_may_be_for_it_makes_a_doubt_where_it_would_end_otherwise() {
+        let unknown = || is(Header::Network, 8, 64);
+        let deciding = |verdict| {
+            let decide = Expression::Decide(verdict);
+            unknown().into_iter().chain([decide]).collect::<Vec<_>>()
+        };
+        let always = |verdict| vec![Expression::Decide(verdict)];
+        for (rules, is_in_doubt) in [
+            (vec![deciding(Verdict::Drop)], true),
+            (vec![deciding(Verdict::Accept)], false),
+            (vec![deciding(Verdict::Accept), always(Verdict::Drop)], true),
+            (vec![deciding(Verdict::Return), always(Verdict::Drop)], true),
+            (vec![deciding(Verdict::Drop), always(Verdict::Drop)], false),
+            (vec![always(Verdict::Accept), deciding(Verdict::Drop)], false),
+            (vec![deciding(Verdict::Jump("empty".into()))], false),
+        ] {
+            let told = format!("{rules:?}");
+            let judged = judge(vec![chain("c", 1, rules)]);
+            assert_eq!(judged.doubt.is_some(), is_in_doubt, "{told}");
+        }
+        let empty = Chain { base: None, ..chain("empty", 1, Vec::new()) };
+        let full = Chain { base: None, ..chain("full", 1, vec![always(Verdict::Drop)]) };
+        for (to, is_in_doubt) in [("empty", false), ("full", true)] {
+            let jump = deciding(Verdict::Jump(to.into()));
+            let judged = judge(vec![empty.clone(), full.clone(), chain("c", 1, vec![jump])]);
+            assert_eq!(judged.doubt.is_some(), is_in_doubt, "{to}");
+        }
+    }
+
+    /// A chain at another point.
+    fn at(hook: Hook, priority: i32, translates: bool, rules: Vec<Vec<Expression>>) -> Chain {
+        let base = Base { hook, devices: Vec::new(), priority, translates, drops: false };
+        Chain { base: Some(base), ..chain("c", 1, rules) }
+    }
+
+    /// To 10.0.0.9, port 8080.
+    fn translating() -> Vec<Vec<Expression>> {
+        vec![vec![
+            Expression::Immediate(vec![10, 0, 0, 9], 16),
+            Expression::Immediate(vec![31, 144], 32),
+            Expression::Translate(Translation::Destination { address: Some(16), port: Some(32) }),
+        ]]
+    }
+
+    #[test]
+    fn what_was_translated_is_translated_back_in_its_zone_alone() {
+        let zone = |number: u16| {
+            let load = Expression::Immediate(number.to_ne_bytes().to_vec(), 16);
+            at(Hook::Prerouting, -300, false, vec![vec![load, Expression::SetZone(16, None)]])
+        };
+        let prerouting = Point::ip(Hook::Prerouting);
+        let there = |chains: Vec<Chain>| {
+            let mut first = packet();
+            let ruleset = Ruleset { chains, ..Ruleset::default() };
+            ruleset.meet(prerouting, &mut first, &around(&[]));
+            first
+        };
+        let first = there(vec![zone(7), at(Hook::Prerouting, -100, true, translating())]);
+        assert_eq!((first.destination, first.port), ([10, 0, 0, 9].into(), Some(8080)));
+        let known = [Connection::confirmed(&first).unwrap()];
+        let answered = |number: u16| {
+            let mut answer = first.answer();
+            let ruleset = Ruleset { chains: vec![zone(number)], ..Ruleset::default() };
+            ruleset.meet(prerouting, &mut answer, &around(&known));
+            Ruleset::default().meet(Point::ip(Hook::Postrouting), &mut answer, &around(&known));
+            answer
+        };
+        let back = answered(7);
+        assert_eq!((back.source, back.source_port), ([10, 0, 0, 2].into(), Some(80)));
+        let lost = answered(8);
+        assert_eq!((lost.source, lost.tracking), ([10, 0, 0, 9].into(), Tracking::Invalid));
+    }
+
+    #[test]
+    fn what_is_not_tracked_is_not_translated() {
+        let not_tracked = at(Hook::Prerouting, -300, false, vec![vec![Expression::NoTrack]]);
+        let translating = at(Hook::Prerouting, -100, true, translating());
+        let ruleset = Ruleset { chains: vec![not_tracked, translating], ..Ruleset::default() };
+        let mut first = packet();
+        ruleset.meet(Point::ip(Hook::Prerouting), &mut first, &around(&[]));
+        assert_eq!(first.destination, packet().destination);
+        assert_eq!(Connection::confirmed(&first), None);
     }
 }

@@ -4,8 +4,9 @@
 use std::net::IpAddr;
 
 use super::{
-    Verdict,
-    machine::{Effect, Is, Machine},
+    Direction, Tracking, Verdict,
+    machine::{Answer, Effect, Is, Machine},
+    packet::{TCP, UDP},
 };
 
 // XT_CONNTRACK_*
@@ -26,6 +27,10 @@ pub(super) fn matches(machine: &Machine<'_>, name: &str, revision: u32, info: &[
         ("conntrack", 2 | 3) => conntrack(machine, info),
         ("addrtype", 1) => address_type(machine, info),
         ("tcp" | "udp", 0) => ports(machine, name, info),
+        ("mark", 1) => mark(machine.packet.mark, info),
+        ("connmark", 1) => mark(machine.packet.connection_mark, info),
+        ("multiport", 1) => multiport(machine, info),
+        ("icmp" | "icmp6", 0) => icmp(machine, info),
         _ => None,
     };
     found.unwrap_or(Is::Maybe)
@@ -40,12 +45,12 @@ fn conntrack(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
     let mut is = true;
     if what & BY_STATE != 0 {
         // The kernel's bits are the same but for what is not tracked.
-        let untracked = machine.packet.untracked;
+        let untracked = machine.packet.tracking == Tracking::Untracked;
         let state = if untracked { STATE_UNTRACKED } else { machine.state() };
         let bit = |is: bool, bit| if is { bit } else { 0 };
         let state = state
-            | bit(machine.packet.source_translated, STATE_SOURCE_TRANSLATED)
-            | bit(machine.packet.destination_translated, STATE_DESTINATION_TRANSLATED);
+            | bit(machine.packet.is_source_translated(), STATE_SOURCE_TRANSLATED)
+            | bit(machine.packet.is_destination_translated(), STATE_DESTINATION_TRANSLATED);
         is &= (state & u32::from(half(info, 150)?) != 0) != (not & BY_STATE != 0);
     }
     if what & BY_STATUS != 0 {
@@ -73,25 +78,128 @@ fn address_type(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
 /// `xt_tcp`, `xt_udp`
 fn ports(machine: &Machine<'_>, name: &str, info: &[u8]) -> Option<Is> {
     let not = *info.get(if name == "tcp" { 11 } else { 8 })?;
-    let within = |port: u16, at: usize, not: bool| {
-        Some((half(info, at)? <= port && port <= half(info, at + 2)?) != not)
-    };
     if name == "tcp" && info.get(8..11)?.iter().any(|byte| *byte != 0) {
         return None;
     }
-    let any_source = half(info, 0)? == 0 && half(info, 2)? == u16::MAX && not & 1 == 0;
-    let source = match machine.packet.source_port {
-        _ if any_source => Is::Yes,
-        Some(port) => Is::of(within(port, 0, not & 1 != 0)?),
-        None => Is::Maybe,
+    let side = |port: Option<u16>, at: usize, not: bool| {
+        Some(machine.packet.is_within(port, half(info, at)?, half(info, at + 2)?).turned(not))
     };
-    let destination = within(machine.packet.port, 4, not & 2 != 0)?;
-    Some(if destination { source } else { Is::No })
+    let source = side(machine.packet.source_port, 0, not & 1 != 0)?;
+    Some(source.min(side(machine.packet.port, 4, not & 2 != 0)?))
+}
+
+/// `xt_mark_mtinfo1`, `xt_connmark_mtinfo1`
+fn mark(mark: u32, info: &[u8]) -> Option<Is> {
+    let not = *info.get(8)? != 0;
+    Some(Is::of((mark & word(info, 4)? == word(info, 0)?) != not))
+}
+
+/// `xt_multiport_v1`: up to 15 ports, and which of them begin a range.
+fn multiport(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
+    let (side, count, not) = (*info.first()?, usize::from(*info.get(1)?), *info.get(47)? != 0);
+    if !matches!(machine.packet.protocol, TCP | UDP) {
+        return None;
+    }
+    let is = |port: Option<u16>| {
+        let (mut at, mut none) = (0, Is::Yes);
+        while at < count {
+            let first = half(info, 2 + at * 2)?;
+            let is_range = *info.get(32 + at)? != 0;
+            let last = if is_range { half(info, 4 + at * 2)? } else { first };
+            none = none.min(machine.packet.is_within(port, first, last).turned(true));
+            at += if is_range { 2 } else { 1 };
+        }
+        Some(none.turned(true))
+    };
+    let (source, destination) = (is(machine.packet.source_port)?, is(machine.packet.port)?);
+    // XT_MULTIPORT_SOURCE, DESTINATION, EITHER
+    let found = match side {
+        0 => source,
+        1 => destination,
+        _ => source.turned(true).min(destination.turned(true)).turned(true),
+    };
+    Some(found.turned(not))
+}
+
+/// `ipt_icmp`, `ip6t_icmp`: a type, and bounds of its code.
+fn icmp(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
+    let (wanted, low, high, not) = (*info.first()?, *info.get(1)?, *info.get(2)?, *info.get(3)?);
+    let bytes = machine.packet.header(super::Header::Transport)?;
+    let (kind, code) = ((*bytes.first()?)?, (*bytes.get(1)?)?);
+    let is = wanted == 0xff || kind == wanted && (low..=high).contains(&code);
+    Some(Is::of(is != (not & 1 != 0)))
 }
 
 /// What a target does.
-pub(super) fn target(machine: &Machine<'_>, name: &str, revision: u32, info: &[u8]) -> Effect {
+pub(super) fn target(
+    machine: &Machine<'_>,
+    name: &str,
+    revision: u32,
+    info: &[u8],
+    to: &mut Answer,
+) {
+    to.effect = match (name, revision) {
+        ("MARK", 2) => {
+            to.mark = set_mark(machine.packet.mark, info);
+            known(to.mark, name)
+        }
+        ("CONNMARK", 1 | 2) => connection_mark(machine, info, to),
+        _ => effect(machine, name, revision, info),
+    };
+}
+
+fn known<T>(found: Option<T>, name: &str) -> Effect {
+    found.map_or_else(|| Effect::Unknown(name.into()), |_| Effect::Decide(Verdict::Continue))
+}
+
+/// `xt_mark_tginfo2`
+fn set_mark(mark: u32, info: &[u8]) -> Option<u32> {
+    Some((mark & !word(info, 4)?) ^ word(info, 0)?)
+}
+
+/// `xt_connmark_tginfo1`, and `2` where nothing is shifted.
+fn connection_mark(machine: &Machine<'_>, info: &[u8], to: &mut Answer) -> Effect {
+    let read = || {
+        let (value, of, mask) = (word(info, 0)?, word(info, 4)?, word(info, 8)?);
+        if info.get(13..15).is_some_and(|shift| shift[1] != 0) {
+            return None;
+        }
+        let (packet, connection) = (machine.packet.mark, machine.packet.connection_mark);
+        // XT_CONNMARK_SET, SAVE, RESTORE
+        match *info.get(12)? {
+            0 => Some((None, Some((connection & !of) ^ value))),
+            1 => Some((None, Some((connection & !of) ^ (packet & mask)))),
+            2 => Some((Some((packet & !mask) ^ (connection & of)), None)),
+            _ => None,
+        }
+    };
+    let found = read();
+    if let Some((mark, connection)) = found {
+        (to.mark, to.connection_mark) = (mark, connection);
+    }
+    known(found, "CONNMARK")
+}
+
+/// `xt_ct_target_info`: not tracked, or in another zone.
+fn tracking(machine: &Machine<'_>, info: &[u8]) -> Option<Effect> {
+    let (flags, zone) = (half(info, 0)?, half(info, 2)?);
+    // XT_CT_NOTRACK, NOTRACK_ALIAS; ZONE_DIR_ORIG, ZONE_DIR_REPL; ZONE_MARK
+    if flags & 0b11 != 0 {
+        return Some(Effect::NoTrack);
+    }
+    let direction = match flags {
+        0 => None,
+        0b100 => Some(Direction::Original),
+        0b1000 => Some(Direction::Reply),
+        _ => return None,
+    };
+    Some(Effect::Zone(machine.packet.zones.with(zone, direction)))
+}
+
+fn effect(machine: &Machine<'_>, name: &str, revision: u32, info: &[u8]) -> Effect {
     match name {
+        "CT" => tracking(machine, info).unwrap_or_else(|| Effect::Unknown(name.into())),
+        "NOTRACK" => Effect::NoTrack,
         "MASQUERADE" => Effect::From(machine.around.own),
         "REJECT" => Effect::Decide(Verdict::Reject),
         "LOG" | "NFLOG" | "TRACE" | "CHECKSUM" | "TCPMSS" | "CLASSIFY" => {
@@ -124,7 +232,7 @@ fn translate(machine: &Machine<'_>, name: &str, revision: u32, info: &[u8]) -> O
         let first = big(info, port)?;
         match base.filter(|_| revision == 2 && flags & SHIFTED_PORTS != 0) {
             Some(base) => {
-                Some(machine.packet.port.wrapping_sub(big(info, base)?).wrapping_add(first))
+                Some(machine.packet.port?.wrapping_sub(big(info, base)?).wrapping_add(first))
             }
             None => Some(first),
         }

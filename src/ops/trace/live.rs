@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Kind},
     kernel::{Event, Follower, probe::Answer},
     model::{
-        ruleset::{Hook, Met, Ruleset},
+        ruleset::{Chain, Hook, Layer, Met, Point, Ruleset},
         way::{Hop, Outcome, Stage, Verdict, Way},
     },
     output::Output,
@@ -36,7 +36,7 @@ const UDP: u8 = 17;
 /// What was seen of the packet at one point of the rules.
 struct Seen {
     place: usize,
-    hook: Hook,
+    point: Point,
     rules: Vec<Met>,
     /// It came out again.
     passed: bool,
@@ -92,15 +92,15 @@ pub(super) async fn follow(
         for (_, follower, events) in &mut listening {
             events.extend(follower.events()?);
         }
-        let seen = seen(world, walked, &listening);
+        let seen = seen(world, walked, &listening)?;
         let is_dropped = seen.iter().any(|seen| seen.dropped);
         if is_dropped || answer != Answer::None || Instant::now() >= until {
             break seen;
         }
         // What has come as far as it was expected to is given a moment to come further.
         let is_there = passed(&seen).eq(walked.passed.iter().copied());
-        let waits_for_answer = walked.way.verdict.outcome != Outcome::Dies
-            && walked.way.verdict.outcome != Outcome::Leaves
+        let waits_for_answer = walked.reached.outcome != Outcome::Dies
+            && walked.reached.outcome != Outcome::Leaves
             && probe.is_some()
             && protocol != UDP;
         if is_there && !waits_for_answer {
@@ -125,35 +125,40 @@ pub(super) async fn follow(
 
 /// The points that it came out of.
 fn passed(seen: &[Seen]) -> impl Iterator<Item = (usize, Hook)> + '_ {
-    seen.iter().filter(|seen| seen.passed).map(|seen| (seen.place, seen.hook))
+    let passed = |seen: &&Seen| seen.passed && seen.point.layer == Layer::Ip;
+    seen.iter().filter(passed).map(|seen| (seen.place, seen.point.hook))
 }
 
 /// What was told of the first packet, point by point, in the order of its way.
-fn seen(world: &World, walked: &Walked, followed: &[(usize, Follower, Vec<Event>)]) -> Vec<Seen> {
+fn seen(
+    world: &World,
+    walked: &Walked,
+    followed: &[(usize, Follower, Vec<Event>)],
+) -> Result<Vec<Seen>> {
     let mut all: Vec<Seen> = Vec::new();
     for (place, _, events) in followed {
-        let ruleset = &world.places[*place].ruleset;
+        let ruleset = world.places[*place].ruleset()?;
         let mut here: Vec<Seen> = Vec::new();
         let mut came: Vec<Hook> = Vec::new();
         for event in events {
-            let hook = match event {
+            let point = match event {
                 Event::Comes(hook) if came.contains(hook) => break,
                 Event::Comes(hook) => {
                     came.push(*hook);
-                    *hook
+                    Point::ip(*hook)
                 }
-                Event::Passed(hook) => *hook,
+                Event::Passed(hook) => Point::ip(*hook),
                 Event::Meets { table, chain, .. } => {
-                    let base = ruleset.chain(table, chain).and_then(|chain| chain.base);
-                    let last = here.last().map(|seen| seen.hook);
-                    let Some(hook) = base.map(|base| base.hook).or(last) else { continue };
-                    hook
+                    let base = ruleset.chain(table, chain).and_then(Chain::point);
+                    let last = here.last().map(|seen| seen.point);
+                    let Some(point) = base.or(last) else { continue };
+                    point
                 }
             };
-            let is_new = here.last().is_none_or(|last| last.hook != hook || last.passed);
+            let is_new = here.last().is_none_or(|last| last.point != point || last.passed);
             if is_new {
                 let place = *place;
-                here.push(Seen { place, hook, rules: Vec::new(), passed: false, dropped: false });
+                here.push(Seen { place, point, rules: Vec::new(), passed: false, dropped: false });
             }
             let Some(last) = here.last_mut() else { continue };
             match event {
@@ -170,7 +175,7 @@ fn seen(world: &World, walked: &Walked, followed: &[(usize, Follower, Vec<Event>
     // A point that was met twice in one place is in the order of the places already.
     let order = |place: usize| walked.entries.iter().position(|(entry, _)| *entry == place);
     all.sort_by_key(|seen| order(seen.place));
-    all
+    Ok(all)
 }
 
 /// The rule of an event; a policy that lets it pass is none.
@@ -202,12 +207,12 @@ fn met(ruleset: &Ruleset, event: &Event) -> Option<Met> {
 /// worked out.
 fn told(world: &World, walked: &Walked, seen: &[Seen], answer: Answer, sent: bool) -> Way {
     let name = |place: usize| world.places[place].name.clone();
-    let expected = &walked.way.verdict;
+    let expected = &walked.reached;
     let as_expected = passed(seen).eq(walked.passed.iter().copied());
     let verdict = match seen.iter().find(|seen| seen.dropped) {
         Some(at) => {
             let verdict =
-                verdict_of_rule(&name(at.place), stage(at.hook), at.rules.last().cloned());
+                verdict_of_rule(&name(at.place), stage(at.point), at.rules.last().cloned());
             let same = |met: &Met| {
                 let rule = verdict.rule.as_ref();
                 rule.is_some_and(|r| {
@@ -225,6 +230,8 @@ fn told(world: &World, walked: &Walked, seen: &[Seen], answer: Answer, sent: boo
             (Answer::None | Answer::Failed(_), outcome) if as_expected => {
                 let is_answered = sent && walked.packet.protocol != UDP;
                 match outcome {
+                    // Behind the last rule there may be something more.
+                    Outcome::Leaves => walked.way.verdict.clone(),
                     Outcome::Arrives if is_answered => {
                         lost(&name, seen, expected, "it got there, and no answer came back")
                     }
@@ -234,7 +241,11 @@ fn told(world: &World, walked: &Walked, seen: &[Seen], answer: Answer, sent: boo
             (Answer::None | Answer::Failed(_), _) => lost(&name, seen, expected, "not seen again"),
         },
     };
-    Way { hops: hops(world, walked, seen, as_expected), verdict }
+    let is_expected = verdict == *expected || verdict == walked.way.verdict;
+    let answer = if is_expected { walked.way.answer.clone() } else { Vec::new() };
+    let unjudged =
+        if verdict.outcome == Outcome::Unknown { walked.way.unjudged.clone() } else { Vec::new() };
+    Way { hops: hops(world, walked, seen, as_expected), answer, unjudged, verdict }
 }
 
 fn arrived(expected: &Verdict, outcome: Outcome, why: &str) -> Verdict {
@@ -247,7 +258,7 @@ fn arrived(expected: &Verdict, outcome: Outcome, why: &str) -> Verdict {
 fn lost(name: &impl Fn(usize) -> String, seen: &[Seen], expected: &Verdict, why: &str) -> Verdict {
     let last = seen.last();
     let place = last.map_or(expected.place.clone(), |last| name(last.place));
-    let stage = last.map_or(expected.stage, |last| stage(last.hook));
+    let stage = last.map_or(expected.stage, |last| stage(last.point));
     let text = format!("dies after {stage} of {place}: {why}");
     Verdict { outcome: Outcome::Dies, place, stage, rule: None, text }
 }
@@ -256,10 +267,11 @@ fn lost(name: &impl Fn(usize) -> String, seen: &[Seen], expected: &Verdict, why:
 /// as the packet came.
 fn hops(world: &World, walked: &Walked, seen: &[Seen], as_expected: bool) -> Vec<Hop> {
     let mut hops = Vec::new();
-    let mut left = seen.iter().peekable();
+    // What other layers say is said where it was worked out.
+    let mut left = seen.iter().filter(|seen| seen.point.layer == Layer::Ip).peekable();
     let hop_of = |seen: &Seen, what: &str| Hop {
         place: world.places[seen.place].name.clone(),
-        stage: stage(seen.hook),
+        stage: stage(seen.point),
         what: what.to_owned(),
         rules: seen.rules.clone(),
     };
@@ -267,7 +279,7 @@ fn hops(world: &World, walked: &Walked, seen: &[Seen], as_expected: bool) -> Vec
     let is_of_rules = |hop: &Hop| {
         [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting]
             .iter()
-            .any(|hook| stage(*hook) == hop.stage)
+            .any(|hook| stage(Point::ip(*hook)) == hop.stage)
     };
     for hop in &walked.way.hops {
         if !is_of_rules(hop) {
@@ -276,13 +288,13 @@ fn hops(world: &World, walked: &Walked, seen: &[Seen], as_expected: bool) -> Vec
         }
         // Points without a rule say nothing, expected or seen.
         while left.peek().is_some_and(|s| {
-            let at = (&world.places[s.place].name, stage(s.hook));
+            let at = (&world.places[s.place].name, stage(s.point));
             at != (&hop.place, hop.stage) && s.rules.is_empty() && s.passed
         }) {
             left.next();
         }
         let Some(at) = left.next() else { break };
-        if (&world.places[at.place].name, stage(at.hook)) != (&hop.place, hop.stage) {
+        if (&world.places[at.place].name, stage(at.point)) != (&hop.place, hop.stage) {
             hops.push(hop_of(at, result(at)));
             break;
         }

@@ -15,14 +15,14 @@ use ipnetwork::IpNetwork;
 use serde::Serialize;
 
 use self::{
-    walk::{Start, Walked, walk},
+    walk::{Start, walk},
     world::{HOST, World},
 };
 use super::{Host, resolve::resolve};
 use crate::{
     cli,
     error::Error,
-    kernel::route::Way as Route,
+    kernel::route::{Query, Way as Route},
     model::{
         Protocol, Target, is_link_local,
         ruleset::{Met, Packet},
@@ -45,22 +45,11 @@ struct Shown<'a> {
     way: &'a Way,
 }
 
-/// Returns the exit code: whether the packet gets there.
+/// Returns the exit code: whether the packet gets there, as far as that can be said.
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Trace) -> Result<u8> {
     let mut world = World::open(&host.kernel, &host.look()?).await?;
     let (packet, start) = beginning(host, &mut world, &args.from, &args.to).await?;
     let walked = walk(&mut world, packet, start).await?;
-    for place in places(&walked) {
-        let place = &world.places[place];
-        let legacy = place.netns.legacy_tables()?;
-        if !legacy.is_empty() {
-            let tables = legacy.join(", ");
-            host.output.warn(&format!(
-                "{}: iptables-legacy has rules too ({tables}): they are not followed",
-                place.name
-            ));
-        }
-    }
     let way = if args.live {
         live::follow(&host.output, &world, &walked, &args).await?
     } else {
@@ -73,15 +62,7 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Trace) -> Result<u8> {
         cli::Format::Json | cli::Format::Jsonl => host.output.result(&shown, &[])?,
         _ => host.output.styled(&picture::way::draw(&way))?,
     }
-    Ok(u8::from(!way.verdict.outcome.is_good()))
-}
-
-/// The places that a packet comes into, each once.
-fn places(walked: &Walked) -> Vec<usize> {
-    let mut places: Vec<_> = walked.entries.iter().map(|(place, _)| *place).collect();
-    places.sort_unstable();
-    places.dedup();
-    places
+    Ok(way.verdict.outcome.exit_code())
 }
 
 /// The packet as it is sent, and where.
@@ -118,7 +99,7 @@ async fn beginning(
         Who::Address(address) if world.places[HOST].local.contains(&address) => {
             (address, Start::Socket(HOST))
         }
-        Who::Address(address) => match world.places[HOST].netns.way(address, None, None).await? {
+        Who::Address(address) => match world.places[HOST].netns.way(Query::to(address)).await? {
             Route::By { index, .. } => (address, Start::Link(index)),
             Route::Here { .. } => (address, Start::Socket(HOST)),
             Route::None(_) => {
@@ -134,17 +115,8 @@ async fn beginning(
         None if destination.is_ipv4() => ICMP,
         None => ICMPV6,
     };
-    let packet = Packet {
-        source,
-        destination,
-        protocol,
-        source_port: None,
-        port: to.port.map_or(0, |(port, _)| port),
-        mark: 0,
-        destination_translated: false,
-        source_translated: false,
-        untracked: false,
-    };
+    let port = to.port.map(|(port, _)| port);
+    let packet = Packet::first(source, destination, protocol, port);
     Ok((packet, start))
 }
 

@@ -3,18 +3,7 @@
 //! The instructions are those of `linux/bpf_common.h` and of
 //! <https://docs.kernel.org/networking/filter.html>: an accumulator A, an index register X.
 
-/// One instruction (`struct sock_filter`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Instruction {
-    /// What to do.
-    pub code: u16,
-    /// How many instructions to skip if true.
-    pub jt: u8,
-    /// How many instructions to skip if false.
-    pub jf: u8,
-    /// Of the instruction's own meaning.
-    pub k: u32,
-}
+pub use crate::model::bpf::Instruction;
 
 /// `TC_ACT_OK` (`linux/pkt_cls.h`).
 pub(super) const PASS: u32 = 0;

@@ -21,14 +21,16 @@ use super::{NLA_TYPE_MASK, read, request::read_comment};
 use crate::{
     kernel::nfnetlink::{Socket, is_absent},
     model::ruleset::{
-        Base, Chain, Comparison, Data, Element, Expression, Family, Field, Header, Hook, Rule,
-        Ruleset, Set, Table, Translation, Verdict,
+        Base, Chain, Comparison, Data, Direction, Element, Expression, Family, Field, Header, Hook,
+        Rule, Ruleset, Set, Table, Translation, Verdict,
     },
 };
 
 // NF_DROP, NF_ACCEPT
 const DROP: u32 = 0;
 const ACCEPT: u32 = 1;
+const FAMILIES: [Family; 6] =
+    [Family::Inet, Family::Ip, Family::Ip6, Family::Bridge, Family::Arp, Family::Netdev];
 /// Registers of 16 bytes have the numbers 1 to 4, those of 4 bytes 8 to 23; the first 16 bytes are
 /// the verdict's (`nft_parse_register`).
 const SMALL: u32 = 8;
@@ -36,7 +38,7 @@ const SMALL: u32 = 8;
 /// Reads everything. Equivalent to `nft -a list ruleset`.
 pub(super) fn all(socket: &mut Socket) -> io::Result<Ruleset> {
     let mut ruleset = Ruleset::default();
-    for family in [Family::Inet, Family::Ip, Family::Ip6] {
+    for family in FAMILIES {
         match of_family(socket, family, &mut ruleset) {
             Err(e) if is_absent(&e) => {}
             read => read?,
@@ -109,7 +111,15 @@ fn number(family: Family) -> NetfilterProtoFamily {
         Family::Inet => NetfilterProtoFamily::Inet,
         Family::Ip => NetfilterProtoFamily::IPv4,
         Family::Ip6 => NetfilterProtoFamily::IPv6,
+        Family::Bridge => NetfilterProtoFamily::Bridge,
+        Family::Arp => NetfilterProtoFamily::ARP,
+        Family::Netdev => NetfilterProtoFamily::NetDev,
     }
+}
+
+/// The family of this number.
+pub(super) fn family(number_of: NetfilterProtoFamily) -> Option<Family> {
+    FAMILIES.into_iter().find(|family| number(*family) == number_of)
 }
 
 fn handle_of_table(message: TableMessage) -> Option<(String, u64)> {
@@ -127,6 +137,7 @@ fn handle_of_table(message: TableMessage) -> Option<(String, u64)> {
 fn chain(family: Family, message: ChainMessage) -> Option<Chain> {
     let (mut table, mut name, mut hook, mut priority) = (None, None, None, 0);
     let (mut translates, mut drops, mut handle) = (false, false, 0);
+    let mut devices = Vec::new();
     for attribute in message.attributes {
         match attribute {
             ChainAttribute::Table(text) => table = Some(text),
@@ -137,8 +148,14 @@ fn chain(family: Family, message: ChainMessage) -> Option<Chain> {
             ChainAttribute::Hook(attributes) => {
                 for attribute in attributes {
                     match attribute {
-                        HookAttribute::Number(number) => hook = Hook::of_number(number.into()),
+                        HookAttribute::Number(number) => hook = Hook::of(family, number.into()),
                         HookAttribute::Priority(number) => priority = number.cast_signed(),
+                        HookAttribute::NetDevices(list) => {
+                            devices = list.iter().filter_map(device).collect();
+                        }
+                        HookAttribute::NetDeviceName(name) if devices.is_empty() => {
+                            devices.push(name);
+                        }
                         _ => {}
                     }
                 }
@@ -146,9 +163,16 @@ fn chain(family: Family, message: ChainMessage) -> Option<Chain> {
             _ => {}
         }
     }
-    let base = hook.map(|hook| Base { hook, priority, translates, drops });
+    let base = hook.map(|hook| Base { hook, devices, priority, translates, drops });
     let table = Table { family, name: table? };
     Some(Chain { table, name: name?, age: (0, handle), base, rules: Vec::new() })
+}
+
+/// A link's name (`NFTA_DEVICE_NAME`), or the beginning of several (`NFTA_DEVICE_PREFIX`).
+fn device(nla: &DefaultNla) -> Option<String> {
+    let text = String::from_utf8(read::bytes(nla)).ok()?;
+    let name = text.trim_end_matches('\0');
+    Some(if nla.kind() & NLA_TYPE_MASK == 2 { format!("{name}*") } else { name.to_owned() })
 }
 
 /// A rule, with its table and chain.
@@ -196,9 +220,8 @@ fn one(element: ListAttribute<ExpressionAttribute>) -> Option<Expression> {
 /// An expression that has none, or whose parameters do not matter here.
 fn without_parameters(name: String) -> Expression {
     match name.as_str() {
-        "counter" | "log" | "last" | "objref" | "flow_offload" | "ct_set" => {
-            Expression::Aside(name)
-        }
+        "counter" | "log" | "last" | "objref" | "flow_offload" | "dup" => Expression::Aside(name),
+        "queue" | "fwd" | "tproxy" | "synproxy" => Expression::Diverts(name),
         "notrack" => Expression::NoTrack,
         "masq" => Expression::Translate(Translation::Masquerade),
         "reject" => Expression::Decide(Verdict::Reject),
@@ -239,6 +262,11 @@ fn meta(attributes: Vec<Meta>) -> Option<Expression> {
     let field = match key {
         MetaKey::Iifname => Field::InName,
         MetaKey::Oifname => Field::OutName,
+        MetaKey::EtherTypeProtocol => Field::EtherType,
+        MetaKey::Iftype => Field::InType,
+        MetaKey::Oiftype => Field::OutType,
+        MetaKey::BriIifname => Field::InBridge,
+        MetaKey::BriOifname => Field::OutBridge,
         MetaKey::Iif => Field::InIndex,
         MetaKey::Oif => Field::OutIndex,
         MetaKey::Nfproto => Field::Version,
@@ -371,22 +399,38 @@ fn other(name: String, attributes: &[DefaultNla]) -> Option<Expression> {
     let register = |kind| number(kind).map(|number| at(number.into()));
     match name.as_str() {
         // NFTA_CT_DREG, KEY, SREG
-        "ct" if number(4).is_some() => Some(Expression::Aside("ct set".to_owned())),
+        "ct" if number(4).is_some() => {
+            let (key, from) = (number(2)?, register(4)?);
+            let direction = bytes(3).and_then(|b| match b.as_slice() {
+                [0] => Some(Direction::Original),
+                [1] => Some(Direction::Reply),
+                _ => None,
+            });
+            Some(match key {
+                3 => Expression::SetConnectionMark(from),
+                17 => Expression::SetZone(from, direction),
+                // Labels, helpers, events: nothing of what becomes of the packet.
+                _ => Expression::Aside("ct set".to_owned()),
+            })
+        }
         "ct" => {
             let field = match (number(2)?, number(3)) {
                 (0, None) => Field::State,
                 (1, None) => Field::Direction,
                 (2, None) => Field::Status,
                 (3, None) => Field::ConnectionMark,
+                (17, None) => Field::Zone,
                 (key, _) => Field::Unknown(format!("ct {key}")),
             };
             Some(Expression::Load(field, register(1)?))
         }
-        // NFTA_FIB_DREG, RESULT, FLAGS: of the source 1, of the destination 2
+        // NFTA_FIB_DREG, RESULT, FLAGS: of the source 1, of the destination 2, by its mark 4, of the
+        // link that it came by 8; the result: which link 1, what kind of address 3
         "fib" => {
             let field = match (number(2)?, number(3)?) {
                 (3, 1) => Field::SourceType,
                 (3, 2) => Field::DestinationType,
+                (1, flags) if flags & !0b1100 == 1 => Field::Reverse(flags & 8 != 0),
                 _ => Field::Unknown("fib".to_owned()),
             };
             Some(Expression::Load(field, register(1)?))

@@ -11,7 +11,7 @@ use std::{
 use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Nla};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::{
-    NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+    NetfilterMessage, NetfilterMessageInner,
     nftables::{
         ChainAttribute, ChainMessage, Expressions, Hook as HookAttribute, HookNumber,
         InetHookNumber, Meta, MetaKey, NfTablesMessage, Operator, RuleAttribute, RuleMessage,
@@ -26,7 +26,7 @@ use nix::{
 };
 
 use super::{
-    NLA_TYPE_MASK, commit,
+    NLA_TYPE_MASK, commit, dump,
     expression::{
         FIRST, NETWORK_HEADER, TRANSPORT_HEADER, compare, immediate_value, meta, payload,
     },
@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     kernel::nfnetlink::Socket,
-    model::ruleset::{Family, Hook, Packet, Table},
+    model::ruleset::{Hook, Packet, Table},
 };
 
 /// Its table.
@@ -197,7 +197,7 @@ fn flow(packet: &Packet) -> Vec<Expressions> {
         1 => all.extend([payload(TRANSPORT_HEADER, 0, 1, FIRST), is(vec![8])]),
         58 => all.extend([payload(TRANSPORT_HEADER, 0, 1, FIRST), is(vec![128])]),
         _ => {
-            let port = packet.port.to_be_bytes().to_vec();
+            let port = packet.port.unwrap_or_default().to_be_bytes().to_vec();
             all.extend([payload(TRANSPORT_HEADER, 2, 2, FIRST), is(port)]);
         }
     }
@@ -212,12 +212,7 @@ fn flow(packet: &Packet) -> Vec<Expressions> {
 fn parse(datagram: &[u8]) -> Option<Event> {
     let message = NetlinkMessage::<NetfilterMessage>::deserialize(datagram).ok()?;
     let NetlinkPayload::InnerMessage(message) = message.payload else { return None };
-    let family = match message.header.family {
-        NetfilterProtoFamily::Inet => Family::Inet,
-        NetfilterProtoFamily::IPv4 => Family::Ip,
-        NetfilterProtoFamily::IPv6 => Family::Ip6,
-        _ => return None,
-    };
+    let family = dump::family(message.header.family)?;
     let NetfilterMessageInner::NfTables(NfTablesMessage::Trace(attributes)) = message.inner else {
         return None;
     };

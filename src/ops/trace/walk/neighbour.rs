@@ -1,0 +1,277 @@
+//! To which MAC a packet is sent: what is known, or what a neighbour would answer (ARP of RFC 826,
+//! neighbour discovery of RFC 4861).
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+
+use super::{super::world::HOST, At, Start, Walk};
+use crate::{
+    kernel::{
+        Link,
+        route::{Query, Way as Route},
+    },
+    model::{
+        Mac,
+        ruleset::{Frame, Hook, Layer, Packet, Point},
+        way::{Outcome, Stage},
+    },
+};
+
+/// What a sender comes to know of a neighbour.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+enum Known {
+    Mac(Mac),
+    /// Who is outside cannot be asked.
+    Outside,
+    Nobody(At),
+}
+
+impl Walk<'_> {
+    /// A packet for a neighbour goes out by a link.
+    pub(super) async fn frame(&mut self, place: usize, index: u32, next: IpAddr) -> Result<At> {
+        let Some(link) = self.link(place, index).cloned() else {
+            return Ok(self.dies(place, Stage::Link, "the link is gone"));
+        };
+        let name = &link.name;
+        if name == "lo" {
+            return Ok(At::In { place, link: index, looped: true });
+        }
+        if !link.up {
+            return Ok(self.dies(place, Stage::Link, format!("{name} is down")));
+        }
+        self.packet.frame = Frame::default();
+        if self.answers.is_some() && self.start == Start::Link(index) && place == HOST {
+            // Who sent the first packet is out there, by this link.
+            let end = self.leaving(place, &link).await?;
+            let why = format!("by {name} for {next}, as the first packet came");
+            return Ok(end.unwrap_or_else(|| self.leaves(place, index, why)));
+        }
+        if link.mac.is_some() {
+            let known = self.world.places[place].netns.mac_of(&link, next).await?;
+            let known = known.map(|(mac, how)| (mac, how.to_owned()));
+            self.sender = (place, known.as_ref().map(|(_, how)| how.clone()).unwrap_or_default());
+            let mac = match known {
+                Some((mac, _)) => {
+                    self.hop(place, Stage::Neighbour, format!("{next} is {mac} on {name}"));
+                    Some(mac)
+                }
+                None => match self.ask(place, &link, next).await? {
+                    Known::Mac(mac) => Some(mac),
+                    Known::Outside => None,
+                    Known::Nobody(end) => return Ok(end),
+                },
+            };
+            (self.packet.frame.source, self.packet.frame.destination) = (link.mac, mac);
+            self.next = next;
+        }
+        self.carry(place, &link).await
+    }
+
+    /// Asks who has an address, and hears the answer.
+    async fn ask(&mut self, place: usize, link: &Link, next: IpAddr) -> Result<Known> {
+        self.hop(place, Stage::Neighbour, format!("{next} is asked for on {}", link.name));
+        if !link.asks {
+            let why =
+                format!("{} asks for no neighbour (NOARP), and knows none for {next}", link.name);
+            return Ok(Known::Nobody(self.dies(place, Stage::Neighbour, why)));
+        }
+        let hops = self.hops.len();
+        let (packet, end) = (self.packet.clone(), self.end);
+        let from = self.asker(place, link, next);
+        self.asks = true;
+        self.packet = Packet::question(from, next);
+        self.packet.frame.source = link.mac;
+        self.next = next;
+        let known = self.question(place, link, next).await?;
+        (self.asks, self.packet, self.end) = (false, packet, end);
+        // Of the question itself only is told where it died, and no rule of the packet's way.
+        let mut asked = self.hops.split_off(hops);
+        if let Known::Nobody(At::End(verdict)) = &known {
+            if verdict.stage == Stage::Neighbour {
+                asked.drain(..asked.len().saturating_sub(1));
+            }
+            self.hops.extend(asked.into_iter().filter(|hop| hop.rules.is_empty()));
+        }
+        Ok(known)
+    }
+
+    /// From which address a question comes: the packet's own, or one of the link.
+    fn asker(&self, place: usize, link: &Link, next: IpAddr) -> IpAddr {
+        let here = &self.world.places[place];
+        let source = self.packet.source;
+        if here.local.contains(&source) && source.is_ipv4() {
+            return source;
+        }
+        let own = || here.addresses_of(link.index()).filter(|a| a.is_ipv4() == next.is_ipv4());
+        if own().any(|a| a.ip() == source) {
+            return source;
+        }
+        let near = own().find(|address| address.contains(next));
+        near.or_else(|| own().next()).map_or(source, |address| address.ip())
+    }
+
+    async fn question(&mut self, place: usize, link: &Link, next: IpAddr) -> Result<Known> {
+        if let Some(end) = self.neighbour_sends(place, link.index()).await? {
+            return Ok(Known::Nobody(end));
+        }
+        let at = self.carry(place, link).await?;
+        let (there, by) = match Self::arrived(at) {
+            Ok(at) => at,
+            Err(known) => return Ok(*known),
+        };
+        if let Some(end) = self.neighbour_receives(there, by).await? {
+            return Ok(Known::Nobody(end));
+        }
+        if let Some(why) = self.is_silent(there, by, next).await? {
+            let colon = if why.is_empty() { "" } else { ": " };
+            let why = format!("nobody answers for {next}{colon}{why}");
+            return Ok(Known::Nobody(self.dies(place, Stage::Neighbour, why)));
+        }
+        let mac = self.link(there, by).and_then(|link| link.mac);
+        let Some((mac, answering)) = mac.zip(self.link(there, by).cloned()) else {
+            return Ok(Known::Outside);
+        };
+        self.packet = self.packet.advertisement(next, Some(mac));
+        let asker = self.packet.destination;
+        // A solicitation says who asks; what is written down for good is believed instead.
+        let written = self.world.places[there].netns.mac_of(&answering, asker).await?;
+        let written = written.filter(|(_, how)| asker.is_ipv6() && *how == "permanent");
+        let to = written.map(|(mac, _)| mac).or(link.mac);
+        (self.packet.frame.source, self.packet.frame.destination) = (Some(mac), to);
+        self.next = asker;
+        self.sender = (there, "learned".to_owned());
+        if let Some(end) = self.neighbour_sends(there, by).await? {
+            return Ok(Known::Nobody(end));
+        }
+        let at = self.carry(there, &answering).await?;
+        match Self::arrived(at) {
+            Ok((back, by)) if back == place => {
+                Ok(match self.neighbour_receives(back, by).await? {
+                    Some(end) => Known::Nobody(end),
+                    None => Known::Mac(mac),
+                })
+            }
+            Ok((back, _)) => {
+                let why = format!("the answer for {next} comes to {}", self.name(back));
+                Ok(Known::Nobody(self.dies(place, Stage::Neighbour, why)))
+            }
+            Err(known) => Ok(*known),
+        }
+    }
+
+    /// Where a frame has come to; otherwise what that means to who asks.
+    fn arrived(at: At) -> std::result::Result<(usize, u32), Box<Known>> {
+        match at {
+            At::In { place, link, .. } => Ok((place, link)),
+            At::End(verdict) if verdict.outcome == Outcome::Leaves => Err(Box::new(Known::Outside)),
+            other => Err(Box::new(Known::Nobody(other))),
+        }
+    }
+
+    async fn neighbour_sends(&mut self, place: usize, link: u32) -> Result<Option<At>> {
+        if self.packet.is_arp() {
+            let point = Point { layer: Layer::Arp, hook: Hook::Output };
+            return self.rules(place, point, None, Some(link)).await;
+        }
+        let output = self.rules(place, Point::ip(Hook::Output), None, Some(link)).await?;
+        match output {
+            Some(end) => Ok(Some(end)),
+            None => self.rules(place, Point::ip(Hook::Postrouting), None, Some(link)).await,
+        }
+    }
+
+    async fn neighbour_receives(&mut self, place: usize, link: u32) -> Result<Option<At>> {
+        if self.packet.is_arp() {
+            let asks = self.link(place, link).is_none_or(|link| link.asks);
+            if !asks {
+                let why = format!("{} hears no ARP (NOARP)", self.link_name(place, link));
+                return Ok(Some(self.dies(place, Stage::Neighbour, why)));
+            }
+            let point = Point { layer: Layer::Arp, hook: Hook::Input };
+            return self.rules(place, point, Some(link), None).await;
+        }
+        match self.prerouting(place, link, false).await? {
+            Some(end) => Ok(Some(end)),
+            None => self.rules(place, Point::ip(Hook::Input), Some(link), None).await,
+        }
+    }
+
+    /// Why nothing is answered where a question has come to, if nothing is; empty: nobody there has
+    /// the address.
+    async fn is_silent(&self, place: usize, link: u32, next: IpAddr) -> Result<Option<String>> {
+        let here = &self.world.places[place];
+        let name = here.link_name(link);
+        if next.is_ipv6() {
+            let own = here.addresses.iter().find(|a| {
+                a.address.ip() == next && here.links.get(&link).is_some_and(|link| link.has(a))
+            });
+            let proxies = self.switch(place, "ipv6", name, "proxy_ndp")?;
+            return Ok(match own {
+                Some(address) if address.usable => None,
+                Some(_) => Some(format!("{next} is tentative on {name} of {}", here.name)),
+                None if proxies.is_some() => None,
+                None => Some(String::new()),
+            });
+        }
+        let from = self.packet.source;
+        let query = Query { to: next, from: Some(from), incoming: Some(link), mark: 0 };
+        Ok(match here.netns.way(query).await? {
+            Route::Here { .. } => self.ignored(place, link, next).await?,
+            Route::By { index, .. } => {
+                let proxies = self.switch(place, "ipv4", name, "proxy_arp")?.is_some();
+                let forwards = here.netns.sysctl(&format!("net/ipv4/conf/{name}/forwarding"))?;
+                let answers = proxies && index != link && forwards.is_some_and(|v| v != "0");
+                (!answers).then(String::new)
+            }
+            Route::None(_) => Some(format!("{} has no answer for {from} by {name}", here.name)),
+        })
+    }
+
+    /// A switch that is on, by itself or for all links, with its name.
+    fn switch(
+        &self,
+        place: usize,
+        family: &str,
+        link: &str,
+        name: &str,
+    ) -> Result<Option<(String, u8)>> {
+        let mut found = None;
+        for conf in ["all", link] {
+            let key = format!("net/{family}/conf/{conf}/{name}");
+            let value = self.world.places[place].netns.sysctl(&key)?;
+            let value: u8 = value.and_then(|value| value.parse().ok()).unwrap_or(0);
+            if value > found.as_ref().map_or(0, |(_, most)| *most) {
+                found = Some((key.replace('/', "."), value));
+            }
+        }
+        Ok(found)
+    }
+
+    /// `arp_ignore` and `arp_filter`, of an address that is there.
+    async fn ignored(&self, place: usize, link: u32, next: IpAddr) -> Result<Option<String>> {
+        let here = &self.world.places[place];
+        let (name, from) = (here.link_name(link), self.packet.source);
+        if let Some((key, value)) = self.switch(place, "ipv4", name, "arp_ignore")? {
+            let own = here.addresses_of(link).find(|address| address.ip() == next);
+            let answers = match value {
+                1 => own.is_some(),
+                2 => own.is_some_and(|address| address.contains(from)),
+                // What is of this host alone.
+                3 => !next.is_loopback(),
+                8 => false,
+                _ => true,
+            };
+            if !answers {
+                return Ok(Some(format!("{key} is {value} in {}", here.name)));
+            }
+        }
+        if let Some((key, _)) = self.switch(place, "ipv4", name, "arp_filter")? {
+            let way = here.netns.way(Query { from: Some(next), ..Query::to(from) }).await?;
+            if !matches!(way, Route::By { index, .. } if index == link) {
+                return Ok(Some(format!("{key} is 1 in {}", here.name)));
+            }
+        }
+        Ok(None)
+    }
+}
