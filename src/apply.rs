@@ -97,6 +97,8 @@ enum Group<'a> {
     Moved,
     /// In one netlink message.
     Cut,
+    /// In one look at what connection tracking knows.
+    Flows,
 }
 
 fn group(change: &Change) -> Option<Group<'_>> {
@@ -106,6 +108,7 @@ fn group(change: &Change) -> Option<Group<'_>> {
         (_, Resource::Chain(_) | Resource::Rule(_)) => Some(Group::Iptables),
         (_, Resource::Moved(_)) => Some(Group::Moved),
         (Change::Delete(_), Resource::Veth(_)) => Some(Group::Cut),
+        (Change::Delete(_), Resource::Flows(_)) => Some(Group::Flows),
         _ => None,
     }
 }
@@ -145,6 +148,7 @@ impl Run<'_> {
                 Outcome::AlreadySo => continue,
                 Outcome::Done(inverse) => self.inverses.push(inverse),
                 Outcome::Final => self.undoable = false,
+                Outcome::Mended => {}
             }
             self.changed = true;
         }
@@ -156,6 +160,7 @@ impl Run<'_> {
             Some(Group::Nftables | Group::Iptables) => return self.apply_firewall(changes),
             Some(Group::Moved) => return self.kernel.apply_moved(changes).await,
             Some(Group::Cut) => return self.kernel.cut(changes).await,
+            Some(Group::Flows) => return self.kernel.forget_flows(changes),
             Some(Group::Record(_)) => {
                 let inverses = self.state.apply(changes)?;
                 let outcome = |i: Option<Change>| i.map_or(Outcome::AlreadySo, Outcome::Done);

@@ -17,6 +17,8 @@ struct Counts {
     sends: usize,
     /// Requests in them.
     messages: usize,
+    /// Those of them that begin a transaction of nftables.
+    transactions: usize,
     /// Programs that ran, netcord too.
     programs: usize,
     /// Files opened, other than libraries.
@@ -65,6 +67,7 @@ fn counted(lab: &Lab, variables: &[&str], arguments: &[&str]) -> (Counts, String
             "sendto" | "sendmsg" if arguments.contains("nlmsg_len") => {
                 counts.sends += 1;
                 counts.messages += arguments.matches("nlmsg_len").count();
+                counts.transactions += arguments.matches("NFNL_MSG_BATCH_BEGIN").count();
             }
             "openat" if !LIBRARIES.iter().any(|l| arguments.contains(&format!("\"{l}"))) => {
                 counts.opens += 1;
@@ -214,4 +217,54 @@ fn a_completion_costs_the_same_however_many_there_are_and_abandons_an_engine_tha
     for (words, counts) in found {
         assert_eq!(counts[0], counts[1], "{words:?}");
     }
+}
+
+/// What takes many published ports away costs as many sends, programs and writes as what takes a few
+/// away, whatever takes them.
+#[test]
+fn many_ports_are_taken_away_as_a_few_are() {
+    let all = ["detach lab0 web", "unpublish web --all", "reset", "prune"];
+    // Not the machine's root, iptables takes no more than these in one restore.
+    for (firewall, many, verbs) in [("nftables", 400, &all[..]), ("iptables", 120, &all[..2])] {
+        for takes in verbs {
+            let [few, many] = [4, many].map(|n| {
+                let lab = Lab::with_firewall(firewall);
+                lab.netns(&["web"]);
+                lab.netcord("bridge lab0 --subnet 172.20.0.0/16").ok();
+                lab.netcord("attach lab0 web").ok();
+                // Some on this host's 127.0.0.1 alone, and some of UDP, whose flows are forgotten.
+                let specs: Vec<_> = (0..n)
+                    .map(|i| match i % 4 {
+                        0 => format!("{}:80/udp", 10_000 + i),
+                        1 => format!("127.0.0.1:{}:80", 10_000 + i),
+                        _ => format!("{}:80", 10_000 + i),
+                    })
+                    .collect();
+                lab.netcord(&format!("publish web {}", specs.join(" "))).ok();
+                if *takes == "prune" {
+                    lab.sh("ip netns del web").ok();
+                    lab.until("! ip -br link | grep -q ^nc");
+                }
+                let counts = count(&lab, takes);
+                assert!(lab.rules_of_ports().is_empty(), "{takes}");
+                (counts.sends, counts.programs, counts.opens)
+            });
+            assert_eq!(many, few, "sends, programs and files of `{takes}` with {firewall}");
+        }
+    }
+}
+
+/// So it is where each of many endpoints has one.
+#[test]
+fn a_port_each_of_many_endpoints_is_taken_away_as_that_of_one() {
+    let [one, many] = [1, 20].map(|n| {
+        let lab = with_endpoints(n);
+        let commands = format!("for i in $(seq {n}); do {NETCORD} publish n$i 80$i:80; done");
+        lab.sh(&commands).ok();
+        let all: Vec<_> = (1..=n).map(|i| format!("n{i}")).collect();
+        let counts = count(&lab, &format!("detach lab0 {}", all.join(" ")));
+        assert!(lab.rules_of_ports().is_empty());
+        (counts.transactions, counts.programs)
+    });
+    assert_eq!(many, one, "transactions and programs");
 }

@@ -553,3 +553,35 @@ fn a_target_that_netcord_did_not_attach() {
     lab.sh(&format!("{within} route del default")).ok();
     is_silent(&lab, "");
 }
+
+#[test]
+fn forwarding_that_is_off_for_one_link() {
+    for firewall in FIREWALLS {
+        let lab = prepared(Lab::with_firewall(firewall));
+        lab.netcord("bridge lab0 --subnet 10.1.0.0/24 --subnet fd00:1::/64").ok();
+        lab.netcord("attach lab0 web").ok();
+        let call = "ip netns exec web ping -qc1 -W1 192.0.2.2";
+        lab.sh(call).ok();
+        for (key, dies) in [
+            ("net.ipv4.conf.lab0.forwarding", true),
+            ("net.ipv4.conf.eth0.forwarding", true),
+            ("net.ipv6.conf.lab0.forwarding", false),
+        ] {
+            let off = format!("sysctl -qw {key}=0");
+            names(&lab, "forwarding-off", &off, &[&format!("{key} = 0")]);
+            for mends in ["repair", "bridge lab0"] {
+                lab.sh(&off).ok();
+                lab.sh(call).exits(i32::from(dies));
+                let told = lab.netcord("repair --check").exits(1).stdout;
+                assert!(told.contains(&key.replace('.', "/")), "{told}");
+                lab.netcord(mends).ok();
+                lab.sh(call).ok();
+                assert_eq!(lab.netcord("repair --check").ok(), "", "{mends}: {key}");
+            }
+        }
+        // A link is born as `default` says.
+        lab.sh("sysctl -qw net.ipv4.conf.default.forwarding=0").ok();
+        lab.netcord("bridge lab1 --subnet 10.2.0.0/24").ok();
+        assert_eq!(lab.sh("sysctl -n net.ipv4.conf.lab1.forwarding").ok(), "1");
+    }
+}

@@ -50,7 +50,7 @@ use crate::{
     plan::{Change, Family, Moved, Place, Resource, Switch, Table},
 };
 pub use address::{LinkAddress, TableRoute};
-pub use firewall::{Dropping, Event, Follower, Obstacles, Published, Translation};
+pub use firewall::{Dropping, Event, Follower, Obstacles, Published, Standing, Translation};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
 pub use netns::{NETNS_DIR, Netns, named};
 use rtnl::Rtnl;
@@ -76,6 +76,8 @@ pub enum Outcome {
     Done(Change),
     /// Done, and what was there cannot be made again from the change alone.
     Final,
+    /// It was there in part, and is whole now: nobody wants the damage back.
+    Mended,
 }
 
 impl Outcome {
@@ -87,7 +89,7 @@ impl Outcome {
     fn inverse(&self) -> Option<&Change> {
         match self {
             Self::Done(inverse) => Some(inverse),
-            Self::AlreadySo | Self::Final => None,
+            Self::AlreadySo | Self::Final | Self::Mended => None,
         }
     }
 }
@@ -257,10 +259,7 @@ impl Kernel {
                 return self.set_sysctl(netns, key, reset.unwrap_or(value));
             }
             Resource::Zone { link } => firewall::firewalld::forget(link)?,
-            Resource::Flows(flows) => {
-                conntrack::flush(flows)?;
-                false
-            }
+            Resource::Flows(_) => return Ok(self.forget_flows(&[change])?.remove(0)),
             Resource::Shape(_)
             | Resource::Mtu { .. }
             | Resource::FormerSysctl { .. }
@@ -312,6 +311,19 @@ impl Kernel {
         };
         let outcome = |gone| if gone { Outcome::Final } else { Outcome::AlreadySo };
         Ok(gone.into_iter().map(outcome).collect())
+    }
+
+    /// Forgets flows, in one look at what connection tracking knows.
+    pub fn forget_flows(&self, changes: &[&Change]) -> Result<Vec<Outcome>> {
+        let flows: Vec<_> = changes
+            .iter()
+            .filter_map(|change| match change.resource() {
+                Resource::Flows(flows) => Some(flows),
+                _ => None,
+            })
+            .collect();
+        conntrack::flush(&flows)?;
+        Ok(vec![Outcome::AlreadySo; changes.len()])
     }
 
     fn set_sysctl(&self, netns: &Place, key: &str, value: &str) -> Result<Outcome> {

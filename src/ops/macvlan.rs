@@ -50,7 +50,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<(
         }
         network
     };
-    let mut plan = plan::create(&network, &[]);
+    let mut plan = plan::create(&network, &plan::Uplinks::default());
     reshape(&host.kernel, &mut plan).await?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     tell(host, &network, mode);

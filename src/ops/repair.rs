@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::{Changed, Host, bridge, clean, detach, gates, keeper, succession, underlay};
 use crate::{
     cli,
-    kernel::{Kernel, Netns},
+    kernel::{Kernel, Netns, Standing},
     model::{Endpoint, Mode, NamedNetns, Network, NetworkRecord, Source},
     output::SCHEMA_VERSION,
-    plan::{self, Change, Plan, Resource, Step, command, once},
+    plan::{self, Change, Plan, Resource, Step, Uplinks, command, once},
     state::State,
 };
 
@@ -24,6 +24,9 @@ struct Drift {
     why: &'static str,
     /// What makes it so.
     command: String,
+    /// What shows it, where there is more to say than that it is not there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -45,7 +48,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Repair) -> Result<u8
     let parts = parts(host, &state).await?;
     let mut drift = drift(&host.kernel, &parts).await;
     drift.extend(unkept(&state));
-    let lines: Vec<_> = drift.iter().map(line).collect();
+    let lines: Vec<_> = drift.iter().flat_map(lines).collect();
     if args.check {
         let found = Found { schema_version: SCHEMA_VERSION, drift: &drift };
         host.output.result(&found, &lines)?;
@@ -64,10 +67,12 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Repair) -> Result<u8
     Ok(0)
 }
 
-/// One line of one that may be several.
-fn line(drift: &Drift) -> String {
+/// What it is, with one line of a command that may have several, and what shows it.
+fn lines(drift: &Drift) -> Vec<String> {
     let command = drift.command.lines().next().unwrap_or_default();
-    format!("{}: {} ({command})", drift.of, drift.why)
+    let what = format!("{}: {} ({command})", drift.of, drift.why);
+    let evidence = drift.evidence.iter().map(|line| format!("    {line}"));
+    [what].into_iter().chain(evidence).collect()
 }
 
 /// Everything on record that can be made so: what is dead is not.
@@ -81,9 +86,9 @@ async fn parts(host: &mut Host<'_, '_>, state: &State) -> Result<Vec<Part>> {
         }
     }
     for NetworkRecord { network, endpoints } in state.networks().values() {
-        if !network.foreign {
-            parts.push((format!("network {}", network.name), of_network(host, network).await?));
-        }
+        let (network, plan) = of_network(host, network, endpoints).await?;
+        parts.push((format!("network {}", network.name), plan));
+        let network = &network;
         for endpoint in endpoints {
             detach::open(host, endpoint);
             if host.kernel.target(&endpoint.netns).is_none() {
@@ -106,22 +111,35 @@ fn living(named: &NamedNetns) -> Option<Netns> {
     (there.cookie() == named.cookie).then_some(there)
 }
 
-async fn of_network(host: &Host<'_, '_>, network: &Network) -> Result<Plan> {
-    let mut plan = match network.mode {
-        // One that is not settled is for its watchdog to undo.
-        Mode::Underlay if network.moving().is_some() => Plan::new(),
-        Mode::Underlay => underlay::unmoved(network)?,
-        Mode::Macvlan => plan::create(network, &[]),
-        Mode::Bridge => {
-            // A firewall that came meanwhile is one to be let by, too.
-            let (network, mut plan) = gates::renewed(host, network)?;
-            let routed = bridge::routed_links(&host.kernel, &network).await?;
-            plan.extend(plan::create(&network, &routed));
-            plan
-        }
+/// A network with the gates that it needs now, and its plan. A firewall that came meanwhile is one to
+/// be let by, too, and of one that went nothing is asked.
+async fn of_network(
+    host: &Host<'_, '_>,
+    network: &Network,
+    endpoints: &[Endpoint],
+) -> Result<(Network, Plan)> {
+    let (network, mut plan) = match network.mode {
+        Mode::Bridge => gates::renewed(host, network)?,
+        Mode::Underlay | Mode::Macvlan => (network.clone(), Plan::new()),
     };
+    match network.mode {
+        // One that is not settled is for its watchdog to undo.
+        Mode::Underlay if network.moving().is_some() => {}
+        Mode::Underlay => plan.extend(underlay::unmoved(&network)?),
+        Mode::Macvlan => plan.extend(plan::create(&network, &Uplinks::default())),
+        // Somebody else's.
+        Mode::Bridge if network.foreign => {
+            if endpoints.iter().any(|e| !e.ports.is_empty()) {
+                plan.push(gates::remember(&network));
+            }
+        }
+        Mode::Bridge => {
+            let uplinks = bridge::uplinks(&host.kernel, &network).await?;
+            plan.extend(plan::create(&network, &uplinks));
+        }
+    }
     reshape(&host.kernel, &mut plan).await?;
-    Ok(plan)
+    Ok((network, plan))
 }
 
 async fn of_endpoint(
@@ -166,18 +184,37 @@ pub(super) async fn reshape(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
 /// What is not so, each thing once.
 async fn drift(kernel: &Kernel, parts: &[Part]) -> Vec<Drift> {
     let (mut found, mut told) = (Vec::new(), BTreeSet::new());
+    let mut standing = Standing::default();
     for (of, plan) in parts {
         for step in plan {
-            if is_fleeting(step.change.resource()) || kernel.is_so(&step.change).await {
+            if is_fleeting(step.change.resource()) {
                 continue;
             }
+            let Some(evidence) = evidence(kernel, &mut standing, &step.change).await else {
+                continue;
+            };
             let Some(command) = command(step) else { continue };
             if told.insert(command.clone()) {
-                found.push(Drift { of: of.clone(), why: step.why, command });
+                found.push(Drift { of: of.clone(), why: step.why, command, evidence });
             }
         }
     }
     found
+}
+
+/// What shows that a change is not so; `None`: it is. What cannot be read is taken for not so.
+async fn evidence(
+    kernel: &Kernel,
+    standing: &mut Standing,
+    change: &Change,
+) -> Option<Vec<String>> {
+    match change {
+        Change::Create(resource) if resource.firewall().is_some() => {
+            let damage = standing.damage(resource).unwrap_or_else(|e| vec![format!("{e:#}")]);
+            (!damage.is_empty()).then_some(damage)
+        }
+        _ => (!kernel.is_so(change).await).then(Vec::new),
+    }
 }
 
 /// Of what is done and does not stay, nobody can say whether it is so.
@@ -195,6 +232,7 @@ fn unkept(state: &State) -> Vec<Drift> {
         of: format!("endpoint {}/{}", record.network.name, e.target),
         why: "nobody renews the lease of its address",
         command: format!("netcord attach {} {} --dhcp", record.network.name, e.netns),
+        evidence: Vec::new(),
     })
     .collect()
 }

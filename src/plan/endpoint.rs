@@ -48,9 +48,7 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
         None if !network.is_private() => plan.push(announcement(endpoint, &inside)),
         None => {}
     }
-    for port in &endpoint.ports {
-        plan.extend(publish(network, endpoint, port, hairpin));
-    }
+    plan.extend(publish(network, endpoint, &endpoint.ports, hairpin));
     plan
 }
 

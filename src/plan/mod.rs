@@ -38,7 +38,7 @@ pub use gate::{close, jumps, open};
 pub use guard::{Guard, Instruction};
 pub use moved::Moved;
 pub use netns::{lo_up, name};
-pub use network::create;
+pub use network::{Uplinks, create};
 pub use publish::publish;
 pub use shape::{Shape, ShapeOf};
 pub use underlay::{ACCEPT_DAD, Carrier, Switch, Underlay, underlay, without_carrier};
@@ -364,6 +364,15 @@ impl Resource {
             _ => None,
         }
     }
+
+    /// Whether it leads a published port to its endpoint: nothing else shares it.
+    pub fn is_port(&self) -> bool {
+        match self {
+            Self::Nft(nft) => matches!(nft, Nft::Ports(_)),
+            Self::Rule(rule) => rule.is_port(),
+            _ => false,
+        }
+    }
 }
 
 impl Change {
@@ -424,7 +433,7 @@ pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
 /// Records and what is published are never shared.
 pub fn once(mut plan: Plan) -> Plan {
     let is_of_one = |resource: &Resource| {
-        matches!(resource, Resource::Record(_) | Resource::Flows(_) | Resource::Nft(Nft::Ports(_)))
+        matches!(resource, Resource::Record(_) | Resource::Flows(_)) || resource.is_port()
     };
     let mut shared: Vec<Change> = Vec::new();
     plan.retain(|step| {

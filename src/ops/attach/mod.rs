@@ -107,6 +107,11 @@ async fn attach(
         endpoints.push(endpoint);
     }
     drop(doing);
+    let is_there = |e: &Endpoint| record.endpoints.iter().any(|o| o.host_ifname == e.host_ifname);
+    if network.is_private() && endpoints.iter().all(is_there) {
+        // Who asks for what is there may ask because somebody took its rules away.
+        plan.extend(firewall::again(host, &network)?.1);
+    }
     // A run that is killed half-way has written down all that it was about to make.
     plan.sort_by_key(|step| match &step.change {
         // A gate that is needed no more goes while it is still on record.

@@ -8,10 +8,10 @@ use anyhow::Result;
 use super::inside::{self, Inside};
 use crate::{
     error::Kind,
-    kernel::{Dropping, Kernel, Link, LinkAddress, Published, TableRoute, Translation},
+    kernel::{Dropping, Kernel, Link, LinkAddress, Published, Standing, TableRoute, Translation},
     model::{Endpoint, Firewall, LinkName, Mode, NamedNetns, Network, NetworkRecord},
-    ops::{Host, find, resolve::resolve},
-    plan::{self, Change, Family, Resource, Table, nft::Nft},
+    ops::{Host, find, firewall, resolve::resolve, underlay},
+    plan::{self, Family, Plan, Resource, Table, nft::Nft},
     state::State,
 };
 
@@ -48,7 +48,7 @@ pub(super) struct Segment {
 /// A rule that is gone, or more than one.
 pub(super) struct Lost {
     pub(super) kind: LostKind,
-    /// How one would ask for it, or make it.
+    /// What of it is not as it was made.
     pub(super) words: String,
 }
 
@@ -161,8 +161,9 @@ pub(super) async fn read<'a>(host: &'a Host<'_, '_>, name: Option<&str>) -> Resu
         }
     };
     let mut segments = Vec::new();
+    let mut standing = rules.readable.then(Standing::default);
     for record in records {
-        segments.push(segment(kernel, &links, record, rules.readable).await);
+        segments.push(segment(&links, record, standing.as_mut())?);
     }
     segments.sort_by(|a, b| a.name().cmp(b.name()));
     Ok(Seen {
@@ -243,31 +244,42 @@ fn rules(kernel: &Kernel, records: &[NetworkRecord]) -> Result<Rules> {
     Ok(rules)
 }
 
-async fn segment(
-    kernel: &Kernel,
+fn segment(
     links: &[Link],
     record: NetworkRecord,
-    rules_readable: bool,
-) -> Segment {
+    standing: Option<&mut Standing>,
+) -> Result<Segment> {
     let network = &record.network;
     let has_bridge = network.mode != Mode::Macvlan;
     let bridge = links.iter().find(|l| has_bridge && l.name == network.name.as_str()).cloned();
-    let mut lost = Vec::new();
-    if network.is_private() && rules_readable {
-        for resource in wanted(network) {
-            if !kernel.is_so(&Change::Create(resource.clone())).await {
-                lost.push(Lost::of(resource));
+    let mut lost: Vec<Lost> = Vec::new();
+    if let Some(standing) = standing {
+        for resource in wanted(&record)? {
+            let has_table = standing.has_table()?;
+            for words in standing.damage(&resource)? {
+                if !lost.iter().any(|lost| lost.words == words) {
+                    lost.push(Lost { kind: LostKind::of(&resource, has_table), words });
+                }
             }
         }
     }
-    Segment { record, bridge, lost }
+    Ok(Segment { record, bridge, lost })
 }
 
-/// What a network should have in the firewall, but in those of others; what translates by itself.
-fn wanted(network: &Network) -> Vec<Resource> {
-    let plan = plan::create(&network.with_gates(Vec::new()), &[]);
+/// What a network should have in the firewall, but in those of others, and ports; what translates by
+/// itself.
+fn wanted(record: &NetworkRecord) -> Result<Vec<Resource>> {
+    let NetworkRecord { network, endpoints } = record;
+    let plan = match network.mode {
+        Mode::Underlay if network.moving().is_none() => underlay::unmoved(network)?,
+        Mode::Bridge => firewall::rules(&NetworkRecord {
+            network: network.with_gates(Vec::new()),
+            endpoints: endpoints.clone(),
+        }),
+        Mode::Underlay | Mode::Macvlan => Plan::new(),
+    };
     let resources = plan.into_iter().map(|step| step.change.resource().clone());
-    let of_firewall = resources.filter(|resource| resource.firewall().is_some());
+    let of_firewall = resources.filter(|r| r.firewall().is_some() && !r.is_port());
     let in_parts = of_firewall.flat_map(|resource| match resource {
         Resource::Nft(Nft::Network(rules)) => {
             let filter = plan::nft::NetworkRules { nat: Vec::new(), ..rules.clone() };
@@ -276,31 +288,19 @@ fn wanted(network: &Network) -> Vec<Resource> {
         }
         other => vec![other],
     });
-    in_parts.collect()
+    Ok(in_parts.collect())
 }
 
-impl Lost {
-    fn of(resource: Resource) -> Self {
-        let kind = match &resource {
-            Resource::Nft(Nft::Table) => LostKind::Table,
-            Resource::Nft(Nft::Network(rules)) if rules.filter.is_empty() => LostKind::Masquerade,
+impl LostKind {
+    fn of(resource: &Resource, has_table: bool) -> Self {
+        match resource {
+            Resource::Nft(_) if !has_table => Self::Table,
+            Resource::Nft(Nft::Network(rules)) if rules.filter.is_empty() => Self::Masquerade,
             Resource::Rule(rule) if rule.jump.first().is_some_and(|j| j == "MASQUERADE") => {
-                LostKind::Masquerade
+                Self::Masquerade
             }
-            _ => LostKind::Other,
-        };
-        let words = match &resource {
-            Resource::Nft(Nft::Table) => format!("table inet {}", plan::nft::TABLE),
-            Resource::Nft(Nft::Network(rules)) => {
-                let chain = |(_, chain): (_, plan::nft::Chain)| {
-                    let (name, rules) = (chain.name, chain.rules.len());
-                    format!("chain inet {} {name} with its {rules} rules", plan::nft::TABLE)
-                };
-                rules.chains().map(chain).collect::<Vec<_>>().join(", ")
-            }
-            _ => plan::command(&plan::Step::create("", resource)).unwrap_or_default(),
-        };
-        Self { kind, words }
+            _ => Self::Other,
+        }
     }
 }
 
