@@ -6,6 +6,7 @@
 //! - `traced`: netcord runs under strace, which kills it before each system call that changes
 //!   something, or makes that call fail
 //! - `helper`: iptables-restore dies before, or after, it did its work
+//! - `many`: some of these where there is a lot to do
 //!
 //! Calls that change something are found by a run that is only watched; killing before one that
 //! only reads would be the same as before the next that changes. Each is a point of its own, with
@@ -28,6 +29,7 @@ use libtest_mimic::{Arguments, Trial};
 mod support;
 
 mod helper;
+mod many;
 mod traced;
 mod watched;
 
@@ -53,6 +55,12 @@ fn main() -> ExitCode {
                 Ok(())
             }));
         }
+    }
+    for (name, firewall, command, ports) in many::TRIALS {
+        trials.push(Trial::test(name, move || {
+            many::struck(firewall, command, ports);
+            Ok(())
+        }));
     }
     let mut arguments = Arguments::from_args();
     // A trial waits most of its time: for strace, and for the kernel's grace periods.

@@ -33,7 +33,7 @@ const READS: [&str; 10] = [
 ];
 
 /// One system call of a run: the how many-th of its name.
-type Call = (String, usize);
+pub(crate) type Call = (String, usize);
 
 fn traced(stage: &Stage, inject: Option<&str>) -> Run {
     let mut command = stage.lab.command("strace");
@@ -47,7 +47,7 @@ fn traced(stage: &Stage, inject: Option<&str>) -> Run {
 }
 
 /// The calls of an undisturbed run that change something.
-fn changing_calls(stage: &Stage) -> Vec<Call> {
+pub(crate) fn changing_calls(stage: &Stage) -> Vec<Call> {
     traced(stage, None).ok();
     stage.run_inverse().ok();
     let trace = fs::read_to_string(stage.lab.path("/run/trace")).unwrap();
@@ -78,9 +78,14 @@ pub(crate) fn killed(scenario: &Scenario) {
     let stage = scenario.stage();
     let states = States::of(&stage);
     let calls = changing_calls(&stage);
-    for (name, count) in &calls {
+    killed_at(&stage, &states, &calls);
+}
+
+/// SIGKILL before each of these calls.
+pub(crate) fn killed_at(stage: &Stage, states: &States, calls: &[Call]) {
+    for (name, count) in calls {
         let inject = format!("{name}:signal=SIGKILL:when={count}");
-        let kill = || traced(&stage, Some(&inject));
+        let kill = || traced(stage, Some(&inject));
         let run = kill();
         if run.code == 0 {
             // The runtime's own calls (it wakes itself by one) are not the same in number each time.
@@ -88,7 +93,7 @@ pub(crate) fn killed(scenario: &Scenario) {
             stage.run_inverse().ok();
             continue;
         }
-        states.recovers(&stage, &run.command, || drop(kill()));
+        states.recovers(stage, &run.command, || drop(kill()));
     }
     KILL_POINTS.fetch_add(calls.len(), Ordering::Relaxed);
 }
@@ -109,8 +114,14 @@ fn injected_elsewhere(stage: &Stage) -> bool {
 pub(crate) fn failing(scenario: &Scenario) {
     let stage = scenario.stage();
     let states = States::of(&stage);
+    let calls = changing_calls(&stage);
+    failing_at(&stage, &states, scenario.is_removal(), &calls);
+}
+
+/// Each of these calls fails once.
+pub(crate) fn failing_at(stage: &Stage, states: &States, is_removal: bool, calls: &[Call]) {
     let full = std::env::var_os("FULL").is_some();
-    for (k, (name, count)) in changing_calls(&stage).into_iter().enumerate() {
+    for (k, (name, count)) in calls.iter().enumerate() {
         // What these fail of is covered by kills; a failing one leaves netcord no way back.
         if matches!(name.as_str(), "setns" | "unshare" | "clone3") {
             continue;
@@ -121,9 +132,9 @@ pub(crate) fn failing(scenario: &Scenario) {
         };
         let turn = if full { errors } else { &errors[k % errors.len()..][..1] };
         for error in turn {
-            let run = traced(&stage, Some(&format!("{name}:error={error}:when={count}")));
+            let run = traced(stage, Some(&format!("{name}:error={error}:when={count}")));
             let when = run.command.clone();
-            if injected_elsewhere(&stage) {
+            if injected_elsewhere(stage) {
                 stage.run_inverse();
                 continue;
             }
@@ -131,7 +142,7 @@ pub(crate) fn failing(scenario: &Scenario) {
             if run.code == 0 {
                 states.after.assert_same(&now, &when);
                 stage.run_inverse().ok();
-            } else if now != states.before && scenario.is_removal() {
+            } else if now != states.before && is_removal {
                 // Once the link is gone there is no way back: doing it again finishes it.
                 let again = stage.run();
                 assert!(matches!(again.code, 0 | 3), "{when}, again: {}", again.stderr);
