@@ -28,9 +28,11 @@ use libtest_mimic::{Arguments, Trial};
 mod support;
 
 mod helper;
+mod large;
 mod traced;
 mod watched;
 
+use large::LARGE;
 use support::{SCENARIOS, Scenario};
 
 fn main() -> ExitCode {
@@ -49,6 +51,14 @@ fn main() -> ExitCode {
             }
             let name = format!("{kind}::{}", scenario.name);
             trials.push(Trial::test(name, move || {
+                test(scenario);
+                Ok(())
+            }));
+        }
+    }
+    for scenario in LARGE {
+        for (kind, test) in KINDS_OF_LARGE {
+            trials.push(Trial::test(format!("{kind}::{}", scenario.name), move || {
                 test(scenario);
                 Ok(())
             }));
@@ -76,3 +86,7 @@ const KINDS: [(&str, Test); 7] = [
     ("failing_call", traced::failing),
     ("helper", helper::dies),
 ];
+
+/// Where much hangs on a link, only what depends on how much that is.
+const KINDS_OF_LARGE: [(&str, Test); 2] =
+    [("killed_around_moves", watched::killed_around_moves), ("sends_little", traced::sends_little)];
