@@ -62,7 +62,12 @@ fn counted(lab: &Lab, variables: &[&str], arguments: &[&str]) -> (Counts, String
         match name {
             "execve" if arguments.ends_with("= 0") => counts.programs += 1,
             _ if Some(pid) != first => {}
-            "sendto" | "sendmsg" | "sendmmsg" if arguments.contains("nlmsg_len") => {
+            // What is in a datagram of many strace does not tell: it counts as one.
+            "sendmmsg" => {
+                counts.sends += 1;
+                counts.messages += arguments.matches("iov_base").count();
+            }
+            "sendto" | "sendmsg" if arguments.contains("nlmsg_len") => {
                 counts.sends += 1;
                 counts.messages += arguments.matches("nlmsg_len").count();
             }
