@@ -339,7 +339,8 @@ pub(super) async fn delete_all(rtnl: &Rtnl, names: &[LinkName]) -> Result<Vec<bo
     let doomed: Vec<&Link> = found.iter().copied().flatten().collect();
     // Of somebody else's, or left by a deletion that failed.
     let is_free = links.values().all(|l| l.group != DOOMED_GROUP || doomed.contains(&l));
-    let left: Vec<&Link> = if is_free && doomed.len() > 1 { doom(&doomed)? } else { doomed };
+    let left: Vec<&Link> =
+        if is_free && doomed.len() > 1 { doom(rtnl, &doomed).await? } else { doomed };
     for link in left {
         delete_this(rtnl, link).await?;
     }
@@ -347,7 +348,7 @@ pub(super) async fn delete_all(rtnl: &Rtnl, names: &[LinkName]) -> Result<Vec<bo
 }
 
 /// Deletes links together; returns those that have to be deleted by themselves.
-fn doom<'l>(links: &[&'l Link]) -> Result<Vec<&'l Link>> {
+async fn doom<'l>(rtnl: &Rtnl, links: &[&'l Link]) -> Result<Vec<&'l Link>> {
     let into = |link: &Link, group| {
         let mut message = message([LinkAttribute::Group(group)]);
         message.header.index = link.index;
@@ -356,7 +357,10 @@ fn doom<'l>(links: &[&'l Link]) -> Result<Vec<&'l Link>> {
     let mut requests: Vec<_> = links.iter().map(|link| into(link, DOOMED_GROUP)).collect();
     let deletion = message([LinkAttribute::Group(DOOMED_GROUP)]);
     requests.push((RouteNetlinkMessage::DelLink(deletion), 0));
-    let mut failures = datagram::send_all(&requests)?;
+    let Some(mut failures) = datagram::send_all(&requests)? else {
+        let there = all(rtnl, None).await?;
+        return Ok(links.iter().copied().filter(|l| there.contains_key(&l.index)).collect());
+    };
     // All fell with their peers meanwhile.
     let is_gone = |failure: &Option<i32>| matches!(failure, None | Some(libc::ENODEV));
     if failures.pop().is_some_and(|deletion| is_gone(&deletion)) {

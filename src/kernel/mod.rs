@@ -35,7 +35,7 @@ mod wire;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs::File,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::{AsRawFd, OwnedFd},
 };
 
@@ -437,10 +437,16 @@ impl Kernel {
         Ok(self.links().await?.remove(&index))
     }
 
-    /// The link of the host by which an address is reached.
-    pub async fn link_towards(&self, address: IpAddr) -> Result<Option<Link>> {
-        let Some(index) = address::way_to(&self.rtnl, address).await? else { return Ok(None) };
-        Ok(self.links().await?.remove(&index))
+    /// The number of the link of the host by which the answers of a TCP connection leave.
+    pub async fn answers_leave_by(
+        &self,
+        peer: SocketAddr,
+        own: Option<SocketAddr>,
+    ) -> Result<Option<u32>> {
+        Ok(match route::of_answers(&self.rtnl, peer, own).await? {
+            route::Way::By { index, .. } => Some(index),
+            route::Way::Here { .. } | route::Way::None(_) => None,
+        })
     }
 
     /// Addresses that the neighbours and the forwarding table of a bridge tell of, and who has

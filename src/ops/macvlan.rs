@@ -10,6 +10,7 @@ use super::{
     parent::{self, Found},
     rebuild,
     repair::reshape,
+    ssh,
     subnets::Asked,
 };
 use crate::{
@@ -53,19 +54,26 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<(
     let mut plan = plan::create(&network, &plan::Uplinks::default());
     reshape(&host.kernel, &mut plan).await?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
-    tell(host, &network, mode);
+    tell(host, &network, mode).await?;
     let lines = [network.name.to_string()];
     host.output.result(&Changed::new(changed, Made { network: &network }), &lines)
 }
 
 /// What surprises everybody once.
-fn tell(host: &Host<'_, '_>, network: &Network, mode: MacvlanMode) {
-    let Some((parent, wiring)) = network.macvlan() else { return };
+async fn tell(host: &Host<'_, '_>, network: &Network, mode: MacvlanMode) -> Result<()> {
+    let Some((parent, wiring)) = network.macvlan() else { return Ok(()) };
     if mode == MacvlanMode::Passthru {
         host.output.note(&format!(
             "who is attached has `{}` to itself: the host reaches nothing by it then",
             parent.link
         ));
+        if let Some(peer) = ssh::peer_by(&host.kernel, parent.link.as_str(), &[]).await? {
+            host.output.warn(&format!(
+                "your SSH connection from {peer} comes by `{}`: the first `netcord attach {}` cuts \
+                 you off",
+                parent.link, network.name
+            ));
+        }
     } else if wiring.host_access.is_empty() {
         host.output.note(&format!(
             "the host and the endpoints of `{}` do not reach each other by `{}`, everybody else \
@@ -73,6 +81,7 @@ fn tell(host: &Host<'_, '_>, network: &Network, mode: MacvlanMode) {
             network.name, parent.link
         ));
     }
+    Ok(())
 }
 
 async fn new_network(

@@ -13,6 +13,7 @@
 //! - `differences`: what is there and not as was asked for
 //! - `subnets`: subnets as typed, and as they are there
 //! - `parent`: the host's link by which a network is in the physical one
+//! - `ssh`: the connections that a command was typed by, and which link they need
 //! - `liveness`: whether an endpoint without a host end lives
 //! - `keeper`: the processes that keep leases
 //! - `rebuild`: records from the kernel's marks, when the files are lost
@@ -56,6 +57,7 @@ mod resolve;
 mod resolver;
 mod rm;
 mod run;
+mod ssh;
 mod subnets;
 mod succession;
 mod trace;

@@ -1,14 +1,14 @@
 //! `ps`: endpoints, and whether they live.
 
-use std::collections::HashMap;
+use std::{cell::OnceCell, collections::HashMap};
 
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Host, find, keeper, liveness};
+use super::{Host, find, keeper, liveness, underlay::Uplink};
 use crate::{
     cli,
-    kernel::Kernel,
+    kernel::{Kernel, Link},
     model::{
         Endpoint, EndpointState as State, Keeper, Lease, LinkName, Mode, Network, NetworkRecord,
     },
@@ -85,17 +85,21 @@ impl Seen {
 pub(super) struct States<'a> {
     kernel: &'a Kernel,
     ports: HashMap<String, bool>,
+    /// The host's links, where somebody needs them.
+    links: OnceCell<HashMap<u32, Link>>,
 }
 
 impl<'a> States<'a> {
     pub(super) async fn read(kernel: &'a Kernel) -> Result<Self> {
-        Ok(Self { kernel, ports: kernel.ports_running().await? })
+        let ports = kernel.ports_running().await?;
+        Ok(Self { kernel, ports, links: OnceCell::new() })
     }
 
     pub(super) async fn of(&self, network: &Network, endpoint: &Endpoint) -> State {
         let name = endpoint.host_ifname.as_str();
         let found = match (network.mode, self.ports.get(name)) {
             (Mode::Macvlan, _) => liveness::inner(self.kernel, network, endpoint).await,
+            (Mode::Underlay, Some(true)) => return self.by_uplink(network).await,
             (_, Some(true)) => return State::Up,
             (_, Some(false)) => return State::Down,
             // Gone, or taken out of its bridge by hand.
@@ -107,6 +111,21 @@ impl<'a> States<'a> {
             Ok(Some(link)) if link.is_running() => State::Up,
             Ok(Some(_)) => State::Down,
         }
+    }
+
+    /// What is in the physical network by a link that does not carry is as good as down.
+    async fn by_uplink(&self, network: &Network) -> State {
+        let Some(parent) = &network.parent else { return State::Unknown };
+        let links = match self.links.get() {
+            Some(links) => links,
+            None => match self.kernel.links().await {
+                Ok(links) => self.links.get_or_init(|| links),
+                Err(_) => return State::Unknown,
+            },
+        };
+        let bridge = links.values().find(|link| link.name == network.name.as_str());
+        let uplink = Uplink::find(links.values(), bridge, &parent.link);
+        if uplink.carries() { State::Up } else { State::Down }
     }
 }
 

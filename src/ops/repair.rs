@@ -5,11 +5,15 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, bridge, clean, detach, gates, keeper, succession, underlay};
+use super::{
+    Changed, Host, bridge, clean, detach, gates, keeper, succession,
+    underlay::{self, Lost},
+};
 use crate::{
     cli,
+    error::Error,
     kernel::{Kernel, Netns, Standing},
-    model::{Endpoint, Mode, NamedNetns, Network, NetworkRecord, Source},
+    model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Source},
     output::SCHEMA_VERSION,
     plan::{self, Change, Plan, Resource, Step, Uplinks, command, once},
     state::State,
@@ -45,9 +49,16 @@ type Part = (String, Plan);
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Repair) -> Result<u8> {
     let mut state = if args.check { host.look()? } else { host.state_with_rebuilt().await? };
+    let lost = lost_parents(host, &state).await?;
     let parts = parts(host, &state).await?;
     let mut drift = drift(&host.kernel, &parts).await;
     drift.extend(unkept(&state));
+    drift.extend(lost.iter().map(|(network, lost)| Drift {
+        of: format!("network {network}"),
+        why: lost.why,
+        command: lost.command.clone(),
+        evidence: Vec::new(),
+    }));
     let lines: Vec<_> = drift.iter().flat_map(lines).collect();
     if args.check {
         let found = Found { schema_version: SCHEMA_VERSION, drift: &drift };
@@ -64,7 +75,38 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Repair) -> Result<u8
     clean::dead(host, &mut state).await?;
     let now = Repaired { repaired: &drift };
     host.output.result(&Changed::new(changed || kept, now), &lines)?;
-    Ok(0)
+    match lost.first() {
+        None => Ok(0),
+        Some((network, lost)) => Err(Error::conflict(format!("network `{network}`: {}", lost.why))
+            .hint(format!("it is not put back without your word: `{}`", lost.command))
+            .into()),
+    }
+}
+
+/// The networks whose way out is not as it was, and cannot simply be put back.
+async fn lost_parents(host: &Host<'_, '_>, state: &State) -> Result<Vec<(LinkName, Lost)>> {
+    let mut found = Vec::new();
+    for NetworkRecord { network, .. } in state.networks().values() {
+        let lost = match network.mode {
+            Mode::Underlay if network.moving().is_none() => {
+                underlay::put_back(&host.kernel, network).await?.1
+            }
+            Mode::Macvlan if is_parentless(&host.kernel, network).await? => {
+                Some(underlay::gone(network))
+            }
+            _ => None,
+        };
+        found.extend(lost.map(|lost| (network.name.clone(), lost)));
+    }
+    Ok(found)
+}
+
+/// Whether a macvlan network has nothing left to be made on.
+async fn is_parentless(kernel: &Kernel, network: &Network) -> Result<bool> {
+    let Some(parent) = network.parent.as_ref().filter(|parent| parent.vlan.is_none()) else {
+        return Ok(false);
+    };
+    Ok(network.mode == Mode::Macvlan && kernel.link(parent.link.as_str()).await?.is_none())
 }
 
 /// What it is, with one line of a command that may have several, and what shows it.
@@ -86,6 +128,9 @@ async fn parts(host: &mut Host<'_, '_>, state: &State) -> Result<Vec<Part>> {
         }
     }
     for NetworkRecord { network, endpoints } in state.networks().values() {
+        if is_parentless(&host.kernel, network).await? {
+            continue;
+        }
         let (network, plan) = of_network(host, network, endpoints).await?;
         parts.push((format!("network {}", network.name), plan));
         let network = &network;
@@ -125,8 +170,18 @@ async fn of_network(
     match network.mode {
         // One that is not settled is for its watchdog to undo.
         Mode::Underlay if network.moving().is_some() => {}
-        Mode::Underlay => plan.extend(underlay::unmoved(&network)?),
-        Mode::Macvlan => plan.extend(plan::create(&network, &Uplinks::default())),
+        Mode::Underlay => {
+            plan.extend(underlay::unmoved(&network)?);
+            plan.extend(underlay::put_back(&host.kernel, &network).await?.0);
+        }
+        Mode::Macvlan => {
+            plan.extend(plan::create(&network, &Uplinks::default()));
+            if let Some(parent) = &network.parent
+                && host.kernel.link(parent.link.as_str()).await?.is_some()
+            {
+                plan.push(underlay::up(&parent.link));
+            }
+        }
         // Somebody else's.
         Mode::Bridge if network.foreign => {
             if endpoints.iter().any(|e| !e.ports.is_empty()) {

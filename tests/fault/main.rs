@@ -29,10 +29,12 @@ use libtest_mimic::{Arguments, Trial};
 mod support;
 
 mod helper;
+mod large;
 mod many;
 mod traced;
 mod watched;
 
+use large::LARGE;
 use support::{SCENARIOS, Scenario};
 
 fn main() -> ExitCode {
@@ -62,6 +64,14 @@ fn main() -> ExitCode {
             Ok(())
         }));
     }
+    for scenario in LARGE {
+        for (kind, test) in KINDS_OF_LARGE {
+            trials.push(Trial::test(format!("{kind}::{}", scenario.name), move || {
+                test(scenario);
+                Ok(())
+            }));
+        }
+    }
     let mut arguments = Arguments::from_args();
     // A trial waits most of its time: for strace, and for the kernel's grace periods.
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -84,3 +94,7 @@ const KINDS: [(&str, Test); 7] = [
     ("failing_call", traced::failing),
     ("helper", helper::dies),
 ];
+
+/// Where much hangs on a link, only what depends on how much that is.
+const KINDS_OF_LARGE: [(&str, Test); 2] =
+    [("killed_around_moves", watched::killed_around_moves), ("sends_little", traced::sends_little)];

@@ -7,14 +7,14 @@ use std::{
 };
 
 use crate::{
-    support::{NETCORD, Run, Scenario, Stage},
+    support::{NETCORD, Run, SCENARIOS, Scenario, Stage},
     watched::States,
 };
 
 /// How many system calls were killed at, in all.
 pub(crate) static KILL_POINTS: AtomicUsize = AtomicUsize::new(0);
 
-const CALLS: &str = "sendto,sendmsg,openat,write,rename,unlink,unlinkat,symlink,symlinkat,mkdir,\
+const CALLS: &str = "sendto,sendmsg,sendmmsg,openat,write,rename,unlink,unlinkat,symlink,symlinkat,mkdir,\
                      mount,umount2,setns,unshare,clone3";
 
 /// Requests that only read (`rtnetlink.h`), by name and, where strace cannot tell whose socket it
@@ -63,7 +63,7 @@ pub(crate) fn changing_calls(stage: &Stage) -> Vec<Call> {
         let changes = match name {
             "openat" => arguments.contains("O_WRONLY") || arguments.contains("O_CREAT"),
             "write" => !arguments.starts_with("1,") && !arguments.starts_with("2,"),
-            "sendto" | "sendmsg" => !READS.iter().any(|read| arguments.contains(read)),
+            "sendto" | "sendmsg" | "sendmmsg" => !READS.iter().any(|read| arguments.contains(read)),
             _ => true,
         };
         if changes {
@@ -127,7 +127,7 @@ pub(crate) fn failing_at(stage: &Stage, states: &States, is_removal: bool, calls
             continue;
         }
         let errors: &[&str] = match name.as_str() {
-            "sendto" | "sendmsg" => &["EPERM", "ENOBUFS", "EINTR", "EBUSY"],
+            "sendto" | "sendmsg" | "sendmmsg" => &["EPERM", "ENOBUFS", "EINTR", "EBUSY"],
             _ => &["ENOSPC", "EIO", "EPERM", "EINTR"],
         };
         let turn = if full { errors } else { &errors[k % errors.len()..][..1] };
@@ -157,4 +157,21 @@ pub(crate) fn failing_at(stage: &Stage, states: &States, is_removal: bool, calls
             assert_eq!(half, "", "{when}: no half record");
         }
     }
+}
+
+/// What a parent has on it costs no requests one by one: so many more datagrams than an empty one
+/// are sent, however much it is.
+const SENDS_MORE: usize = 60;
+
+/// A move of much is as many datagrams as a move of little.
+pub(crate) fn sends_little(scenario: &Scenario) {
+    let sends = |scenario: &Scenario| {
+        let stage = scenario.stage();
+        traced(&stage, None).ok();
+        let trace = fs::read_to_string(stage.lab.path("/run/trace")).unwrap();
+        trace.lines().filter(|line| line.starts_with("send")).count()
+    };
+    let little = SCENARIOS.iter().find(|s| scenario.name == format!("{}_large", s.name)).unwrap();
+    let (few, many) = (sends(little), sends(scenario));
+    assert!(many <= few + SENDS_MORE, "{many} sends, and {few} where little hangs on the link");
 }

@@ -6,8 +6,12 @@ use super::{
 };
 use crate::{
     kernel::{BRIDGE_PORTS_MAX, Link, LinkKind},
-    model::{Finding, Mode},
-    ops::managers,
+    model::{Finding, Mode, Parent, is_link_local},
+    ops::{
+        managers,
+        underlay::{self, Uplink},
+    },
+    plan::quote,
 };
 
 /// How `ip link` shows a link, as far as it matters here.
@@ -36,6 +40,80 @@ pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
         finding.mended_by(commands.join(" && "))
     };
     seen.segments.iter().filter(is_gone).map(of).collect()
+}
+
+/// Parents, by which a network is in the physical one, that are gone.
+pub(super) fn parents(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for segment in &seen.segments {
+        let Some(Parent { link: parent, vlan, .. }) = &segment.network().parent else { continue };
+        let shown = format!("Device \"{parent}\" does not exist.");
+        match seen.uplink(segment, parent) {
+            Uplink::Gone => {
+                let what = format!(
+                    "`{parent}`, by which it is in the physical network, is gone: it was pulled \
+                     out, renamed, or its driver unloaded"
+                );
+                let finding = Finding::error(segment.name(), what).shown_by(shown);
+                // What netcord made it makes again; hardware it does not.
+                found.push(match vlan {
+                    Some(_) => finding.mended_by("netcord repair"),
+                    None => finding,
+                });
+            }
+            Uplink::Renamed(link) => {
+                let what = format!(
+                    "`{parent}`, by which it is in the physical network, is called `{}` now",
+                    link.name
+                );
+                found.push(
+                    Finding::warning(segment.name(), what)
+                        .shown_by(shown)
+                        .shown_by(format!("{}: master {}", link.name, segment.name()))
+                        .mended_by(format!("ip link set {} name {parent}", quote(&link.name))),
+                );
+            }
+            Uplink::Port(_) | Uplink::Out(_) => {}
+        }
+    }
+    found
+}
+
+/// Parents that were taken out of their bridge, or came back without it.
+fn parents_out(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    // One that is not settled is for its watchdog to undo.
+    let is_settled =
+        |s: &&Segment| s.network().mode == Mode::Underlay && s.network().moving().is_none();
+    for segment in seen.segments.iter().filter(is_settled) {
+        let Some(parent) = segment.network().parent.as_ref().map(|parent| &parent.link) else {
+            continue;
+        };
+        let Uplink::Out(link) = seen.uplink(segment, parent) else { continue };
+        let name = segment.name();
+        let what = format!(
+            "`{parent}` is no port of `{name}`: the host and what is attached reach nothing of the \
+             physical network by it"
+        );
+        let has_addresses =
+            seen.addresses.iter().any(|a| link.has(a) && !is_link_local(a.address.ip()));
+        let command = if link.master.is_some() {
+            format!("ip link set {parent} master {name}")
+        } else if has_addresses {
+            underlay::again(segment.network()).unwrap_or_default()
+        } else {
+            "netcord repair".to_owned()
+        };
+        found.push(Finding::error(name, what).shown_by(master(seen, link)).mended_by(command));
+    }
+    found
+}
+
+fn master(seen: &Seen<'_>, link: &Link) -> String {
+    match seen.links.iter().find(|other| link.is_port_of(other)) {
+        Some(other) => format!("{}: master {}", link.name, other.name),
+        None => format!("{}: no master", link.name),
+    }
 }
 
 /// Links that an administrator's command, or nobody's, would set up.
@@ -108,22 +186,17 @@ pub(super) fn carrier(seen: &Seen<'_>) -> Vec<Finding> {
 
 /// Ports that were taken out of their bridge.
 pub(super) fn in_bridge(seen: &Seen<'_>) -> Vec<Finding> {
-    let mut found = Vec::new();
+    let mut found = parents_out(seen);
     for end in seen.examined().filter(|end| end.endpoint.is_some()) {
         let (Some(segment), Some(outer)) = (seen.segment_of(end), &end.outer) else { continue };
         let Some(bridge) = &segment.bridge else { continue };
         if outer.is_port_of(bridge) {
             continue;
         }
-        let master = seen.links.iter().find(|link| outer.is_port_of(link));
-        let shown = match master {
-            Some(other) => format!("{}: master {}", outer.name, other.name),
-            None => format!("{}: no master", outer.name),
-        };
         let what = format!("`{}` is no port of `{}`", outer.name, bridge.name);
         found.push(
             Finding::error(seen.place(end), what)
-                .shown_by(shown)
+                .shown_by(master(seen, outer))
                 .mended_by(format!("ip link set {} master {}", outer.name, bridge.name)),
         );
     }

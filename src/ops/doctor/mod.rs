@@ -54,8 +54,9 @@ const fn into(id: &'static str, look: fn(&Seen<'_>) -> Result<Vec<Finding>>) -> 
 }
 
 /// All of them, from the wire up.
-const CHECKS: [Check; 28] = [
+const CHECKS: [Check; 29] = [
     at("bridge-missing", links::missing),
+    at("parent-missing", links::parents),
     at("link-down", links::down),
     at("no-carrier", links::carrier),
     at("not-in-bridge", links::in_bridge),

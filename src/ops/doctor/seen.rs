@@ -10,8 +10,8 @@ use crate::{
     error::Kind,
     kernel::{Dropping, Kernel, Link, LinkAddress, Published, Standing, TableRoute, Translation},
     model::{Endpoint, Firewall, LinkName, Mode, NamedNetns, Network, NetworkRecord},
-    ops::{Host, find, firewall, resolve::resolve, underlay},
-    plan::{self, Family, Plan, Resource, Table, nft::Nft},
+    ops::{Host, find, firewall, resolve::resolve, underlay::Uplink},
+    plan::{self, Change, Family, Plan, Resource, Table, nft::Nft},
     state::State,
 };
 
@@ -333,6 +333,11 @@ impl Seen<'_> {
     /// A link of the host.
     pub(super) fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name)
+    }
+
+    /// Where the parent of a network is; one that has no bridge needs it to be there only.
+    pub(super) fn uplink(&self, segment: &Segment, parent: &LinkName) -> Uplink<'_> {
+        Uplink::find(self.links.iter(), segment.bridge.as_ref(), parent)
     }
 
     /// The network of an attachment, if it is one of those that it is about.

@@ -5,8 +5,10 @@
 //! was not finished, is undone: by the watchdog, or by the next command if that was killed too.
 
 mod manager;
+mod outside;
 mod preflight;
 mod undo;
+mod uplink;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,6 +35,7 @@ use crate::{
     state::State,
 };
 pub(super) use undo::{commands, overdue, removal, undo, unmoved};
+pub(super) use uplink::{Lost, Uplink, again, gone, put_back, up};
 
 /// How many gateways are asked whether they answer: more, and it is no host but a router.
 const GATEWAYS: usize = 8;

@@ -38,7 +38,10 @@ pub use follow::{Event, Follower};
 use super::{Outcome, Published};
 use crate::{
     error::{Error, Kind},
-    kernel::nfnetlink::{Socket, is_absent},
+    kernel::{
+        datagram,
+        nfnetlink::{Socket, is_absent},
+    },
     model::{
         LinkName,
         ruleset::{Packet, Ruleset},
@@ -124,19 +127,38 @@ pub(super) fn apply(changes: &[&Change]) -> Result<Vec<Outcome>> {
     let at_once = if all { changes.len() } else { FEW };
     let mut outcomes = Vec::with_capacity(changes.len());
     for part in changes.chunks(at_once.max(1)) {
-        match at_once_or_not(&mut socket, part) {
-            Ok(done) => outcomes.extend(done),
-            Err(error) => {
-                let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
-                for part in inverses.chunks(FEW) {
-                    // The first error is the one that is told.
-                    drop(at_once_or_not(&mut socket, part));
-                }
-                return Err(error);
+        if let Err(error) = in_parts(&mut socket, part, &mut outcomes) {
+            let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
+            for part in inverses.chunks(FEW) {
+                // The first error is the one that is told.
+                drop(in_parts(&mut socket, part, &mut Vec::new()));
             }
+            return Err(error);
         }
     }
     Ok(outcomes)
+}
+
+/// Makes changes so in one transaction; where so many requests of it fail that the answers are lost,
+/// nothing was done, and each half is tried by itself.
+fn in_parts(socket: &mut Socket, changes: &[&Change], outcomes: &mut Vec<Outcome>) -> Result<()> {
+    match at_once_or_not(socket, changes) {
+        Err(error) if changes.len() > 1 && is_lost(&error) => {
+            // What this one still has to be read is about what was tried.
+            *socket = open()?;
+            let (first, second) = changes.split_at(changes.len() / 2);
+            in_parts(socket, first, outcomes)?;
+            in_parts(socket, second, outcomes)
+        }
+        done => {
+            outcomes.extend(done?);
+            Ok(())
+        }
+    }
+}
+
+fn is_lost(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(datagram::is_overrun)
 }
 
 fn at_once_or_not(socket: &mut Socket, changes: &[&Change]) -> Result<Vec<Outcome>> {
