@@ -32,6 +32,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Bridge) -> Result<()
     let wanted = asked.subnets(Subnet::new)?;
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
+    host.check_aside(&args.name)?;
     let network = match state.networks().get(&args.name) {
         Some(there) => {
             check_same(&args, &asked, &wanted, &there.network)?;

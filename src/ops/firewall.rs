@@ -120,7 +120,15 @@ async fn mend(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
     if plan.is_empty() {
         return Ok(());
     }
-    host.carry_out(&once(plan), state).await?;
+    if let Err(error) = host.carry_out(&once(plan), state).await {
+        let names: Vec<_> =
+            state.networks().values().filter(has_rules).map(|r| &r.network.name).collect();
+        for name in names {
+            let what = "has lost its rules, which could not be made again";
+            host.set_aside(name, what, &error, "netcord repair")?;
+        }
+        return Ok(());
+    }
     host.mended = true;
     host.output.warn("the table of netcord's rules was gone, and was made again");
     Ok(())

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Host, find, keeper, liveness};
 use crate::{
     cli,
-    kernel::Kernel,
+    kernel::{Kernel, Link},
     model::{
         Endpoint, EndpointState as State, Keeper, Lease, LinkName, Mode, Network, NetworkRecord,
     },
@@ -84,29 +84,38 @@ impl Seen {
 /// The state of each endpoint, by its host end, or, where it has none, by the link inside.
 pub(super) struct States<'a> {
     kernel: &'a Kernel,
-    ports: HashMap<String, bool>,
+    ports: HashMap<String, Link>,
+    /// By name.
+    bridges: HashMap<String, Link>,
 }
 
 impl<'a> States<'a> {
     pub(super) async fn read(kernel: &'a Kernel) -> Result<Self> {
-        Ok(Self { kernel, ports: kernel.ports_running().await? })
+        let ports = kernel.ports_by_name().await?;
+        let bridges = kernel.bridges().await?.into_iter().map(|b| (b.name.clone(), b)).collect();
+        Ok(Self { kernel, ports, bridges })
     }
 
     pub(super) async fn of(&self, network: &Network, endpoint: &Endpoint) -> State {
         let name = endpoint.host_ifname.as_str();
-        let found = match (network.mode, self.ports.get(name)) {
+        let link = match (network.mode, self.ports.get(name)) {
             (Mode::Macvlan, _) => liveness::inner(self.kernel, network, endpoint).await,
-            (_, Some(true)) => return State::Up,
-            (_, Some(false)) => return State::Down,
-            // Gone, or taken out of its bridge by hand.
+            (_, Some(port)) => Ok(Some(port.clone())),
+            // Gone, or out of its bridge.
             (_, None) => self.kernel.link(name).await,
         };
-        match found {
+        match link {
             Err(_) => State::Unknown,
             Ok(None) => State::Dead,
-            Ok(Some(link)) if link.is_running() => State::Up,
+            Ok(Some(link)) if link.is_running() && self.is_plugged(network, &link) => State::Up,
             Ok(Some(_)) => State::Down,
         }
+    }
+
+    /// Whether a link is a port of the network's own bridge, where it has to be one.
+    fn is_plugged(&self, network: &Network, link: &Link) -> bool {
+        let bridge = self.bridges.get(network.name.as_str());
+        network.mode == Mode::Macvlan || bridge.is_some_and(|bridge| link.is_port_of(bridge))
     }
 }
 

@@ -5,6 +5,7 @@
 //!   each step of a plan
 //! - `traced`: netcord runs under strace, which kills it before each system call that changes
 //!   something, or makes that call fail
+//! - `vanished`: something that netcord works on is taken away before each step of a plan
 //! - `helper`: iptables-restore dies before, or after, it did its work
 //!
 //! Calls that change something are found by a run that is only watched; killing before one that
@@ -29,6 +30,7 @@ mod support;
 
 mod helper;
 mod traced;
+mod vanished;
 mod watched;
 
 use support::{SCENARIOS, Scenario};
@@ -53,6 +55,15 @@ fn main() -> ExitCode {
                 Ok(())
             }));
         }
+    }
+    for (name, test) in [
+        ("vanished::attach", vanished::while_attaching as fn()),
+        ("vanished::detach", vanished::while_detaching),
+    ] {
+        trials.push(Trial::test(name, move || {
+            test();
+            Ok(())
+        }));
     }
     let mut arguments = Arguments::from_args();
     // A trial waits most of its time: for strace, and for the kernel's grace periods.
