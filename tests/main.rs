@@ -8,6 +8,8 @@
 
 mod support;
 
+/// What cannot be tidied up.
+mod aside;
 /// What must not.
 mod attacks;
 /// The contract with users and scripts.
@@ -35,6 +37,8 @@ mod export;
 /// Bridges of others.
 mod firewall;
 mod foreign;
+/// No space for records.
+mod full;
 /// Committed files that the program makes.
 mod generated;
 /// Pictures of a host.
@@ -77,6 +81,8 @@ mod traffic;
 mod twice;
 /// The host's own link in a bridge.
 mod underlay;
+/// Bridges and parents that are gone.
+mod unplugged;
 /// Until it can be used.
 mod wait;
 /// Who else is on the wire.

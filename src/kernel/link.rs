@@ -133,12 +133,12 @@ pub(super) async fn bridges(rtnl: &Rtnl) -> Result<Vec<Link>> {
     Ok(dump(rtnl, Some(is_bridge)).await?.filter(|l| l.kind == LinkKind::Bridge).collect())
 }
 
-/// Reads of all bridges' ports whether they carry, by name: a third of what a dump of links has.
-/// Equivalent to `bridge link show`.
-pub(super) async fn ports(rtnl: &Rtnl) -> Result<HashMap<String, bool>> {
+/// Reads all bridges' ports, by name, as far as a bridge tells of them: a third of what a dump of
+/// links has. Equivalent to `bridge link show`.
+pub(super) async fn ports(rtnl: &Rtnl) -> Result<HashMap<String, Link>> {
     let mut message = LinkMessage::default();
     message.header.interface_family = AddressFamily::Bridge;
-    Ok(dump_of(rtnl, message).await?.map(|l| (l.name.clone(), l.is_running())).collect())
+    Ok(dump_of(rtnl, message).await?.map(|l| (l.name.clone(), l)).collect())
 }
 
 /// The kernel leaves out what does not fit the filter.
@@ -446,6 +446,11 @@ pub(super) async fn set_port(
     if is == on {
         return Ok(false);
     }
+    if link.master.is_none() {
+        return Err(Error::conflict(format!("`{name}` is no port of a bridge any more"))
+            .hint("the bridge may have gone meanwhile: see `netcord doctor`")
+            .into());
+    }
     let mut message = message([LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
         LinkInfo::PortData(InfoPortData::BridgePort(vec![wanted])),
@@ -481,11 +486,14 @@ pub(super) async fn index(rtnl: &Rtnl, name: &str) -> Result<u32> {
 }
 
 async fn require(rtnl: &Rtnl, name: &str) -> Result<Link> {
-    get(rtnl, name).await?.ok_or_else(|| {
-        Error::not_found(format!("link `{name}` is gone"))
-            .hint("the target may have ended meanwhile; try again")
-            .into()
-    })
+    get(rtnl, name).await?.ok_or_else(|| gone(name))
+}
+
+/// The error for a link that is not there any more.
+pub(super) fn gone(name: &str) -> anyhow::Error {
+    Error::not_found(format!("link `{name}` is gone"))
+        .hint("the target may have ended, or have deleted it, meanwhile; try again")
+        .into()
 }
 
 pub(super) async fn create(rtnl: &Rtnl, message: LinkMessage) -> io::Result<()> {

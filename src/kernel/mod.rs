@@ -138,8 +138,18 @@ impl Kernel {
     /// Makes a change so. Firewall changes go to [`Kernel::apply_firewall`].
     pub async fn apply(&mut self, change: &Change) -> Result<Outcome> {
         match change {
-            Change::Create(resource) => self.create(change, resource).await,
-            Change::Delete(resource) => self.delete(change, resource).await,
+            Change::Create(resource) => {
+                match (self.create(change, resource).await, resource.link()) {
+                    (Err(_), Some((_, link))) if self.has_fallen(resource).await => {
+                        Err(link::gone(link))
+                    }
+                    (result, _) => result,
+                }
+            }
+            Change::Delete(resource) => match self.delete(change, resource).await {
+                Err(_) if self.has_fallen(resource).await => Ok(Outcome::AlreadySo),
+                result => result,
+            },
         }
     }
 
@@ -368,6 +378,22 @@ impl Kernel {
         link::all(&self.rtnl, None).await
     }
 
+    /// Whether something has gone with a link that it was a part of.
+    pub async fn has_fallen(&self, resource: &Resource) -> bool {
+        let links: Vec<(&Place, &str)> = match resource {
+            Resource::Shape(shape) => vec![(&shape.netns, shape.link.as_str())],
+            Resource::Moved(moved) => moved.links().map(|link| (&None, link.as_str())).collect(),
+            other => other.link().into_iter().collect(),
+        };
+        for (place, name) in links {
+            let Ok(rtnl) = self.at(place) else { continue };
+            if matches!(link::get(rtnl, name).await, Ok(None)) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Which of these links of the host are gone. Those that `/proc` does not tell of are looked
     /// up.
     pub async fn gone<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<HashSet<&'n str>> {
@@ -385,8 +411,8 @@ impl Kernel {
         link::bridges(&self.rtnl).await
     }
 
-    /// Whether a link of the host is up and carries, by name, of those that are a bridge's port.
-    pub async fn ports_running(&self) -> Result<HashMap<String, bool>> {
+    /// The links of the host that are a bridge's port, by name.
+    pub async fn ports_by_name(&self) -> Result<HashMap<String, Link>> {
         link::ports(&self.rtnl).await
     }
 

@@ -62,8 +62,11 @@ pub(super) fn delete(named_netns: &NamedNetns) -> Result<bool> {
             Err(e) => return Err(e.context(cannot())),
         },
     }
-    fs::remove_file(&path).with_context(cannot)?;
-    Ok(true)
+    match fs::remove_file(&path) {
+        // Somebody took it away meanwhile.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true).with_context(cannot),
+    }
 }
 
 fn leads_to(path: &Path, file: &Path) -> bool {

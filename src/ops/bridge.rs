@@ -34,6 +34,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Bridge) -> Result<()
     let wanted = asked.subnets(Subnet::new)?;
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
+    host.check_aside(&args.name)?;
     let (network, endpoints) = match state.networks().get(&args.name) {
         Some(NetworkRecord { network, endpoints }) => {
             check_same(&args, &asked, &wanted, network)?;

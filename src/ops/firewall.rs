@@ -6,7 +6,6 @@ use anyhow::Result;
 use super::{Host, gates, removal};
 use crate::{
     cli::FirewallChoice,
-    error::Kind,
     kernel::{Kernel, Standing},
     model::{Endpoint, Firewall, Mode, Network, NetworkRecord},
     plan::{self, Nft, Plan, Record, Resource, Step, once, reverse},
@@ -122,20 +121,17 @@ async fn mend(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
     } else {
         "the table of netcord's rules was gone"
     };
-    match host.carry_out(&once(plan), state).await {
-        Ok(_) => {
-            host.mended = true;
-            host.output.warn(&format!("{what}, and was made again"));
-            Ok(())
+    if let Err(error) = host.carry_out(&once(plan), state).await {
+        let has_rules = |r: &&NetworkRecord| removal::needs(r, Firewall::Nftables, None);
+        for NetworkRecord { network, .. } in state.networks().values().filter(has_rules) {
+            let what = format!("cannot be protected: {what}, and cannot be made again");
+            host.set_aside(&network.name, &what, &error, "netcord repair")?;
         }
-        Err(error) if matches!(Kind::of(&error), Kind::Interrupted | Kind::Terminated) => {
-            Err(error)
-        }
-        Err(error) => {
-            host.output.warn(&format!("{what}, and cannot be made again: {error:#}"));
-            Ok(())
-        }
+        return Ok(());
     }
+    host.mended = true;
+    host.output.warn(&format!("{what}, and was made again"));
+    Ok(())
 }
 
 /// Whether something of our table is not as the networks on record need it. Ports are not looked

@@ -40,6 +40,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<(
     }
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
+    host.check_aside(&args.name)?;
     let network = if let Some(there) = state.networks().get(&args.name) {
         check_same(&args, &asked, &there.network)?;
         there.network.clone()

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, removal};
+use super::{Changed, Host, clean, removal, underlay};
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns, Published},
     model::{Endpoint, Firewall, NamedNetns, NetworkRecord},
@@ -37,7 +37,11 @@ pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
     }
     host.carry_out(&plan, &mut state).await?;
     let now = Pruned { pruned: &pruned };
-    host.output.result(&Changed::new(!pruned.is_empty(), now), &pruned)
+    host.output.result(&Changed::new(!pruned.is_empty(), now), &pruned)?;
+    // What was not confirmed is no business of this verb's, as little as of any other's.
+    let overdue = underlay::overdue(&state);
+    let mut dead = state.networks().keys().filter(|name| overdue.iter().all(|n| n.name != **name));
+    dead.try_for_each(|name| host.check_aside(name))
 }
 
 /// Rules that nothing on record needs: what a firewall has that was left for the other, and

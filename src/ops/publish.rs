@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, firewall, resolve::resolve};
+use super::{Changed, Host, clean, firewall, plug, resolve::resolve};
 use crate::{
     cli,
     error::Error,
@@ -34,6 +34,8 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Publish) -> Result<(
     clean::dead(host, &mut state).await?;
     clean::dying(host, &mut state, |e| e.target == found.name.as_str()).await?;
     let (network, mut endpoint) = published_endpoint(&state, cookie, &args)?;
+    host.check_aside(&network.name)?;
+    plug::required(&host.kernel, &network).await?;
     let hairpin = host.kernel.bridged_frames_meet_iptables()?;
     let (network, mut plan) = firewall::again(host, &network)?;
     let mut shown = Vec::new();

@@ -31,14 +31,15 @@ pub(super) async fn endpoints(
     in_turn(kernel, plans.flatten().collect()).await
 }
 
-/// The plan that takes all endpoints of all networks away; `after` is what is on record, and loses
+/// The plan that takes all endpoints of these networks away; `after` is what is on record, and loses
 /// them.
 pub(super) async fn all_endpoints(
     kernel: &Kernel,
     state: &State,
+    of: &Records,
     after: &mut Records,
 ) -> Result<Plan> {
-    let all = state.endpoints();
+    let all = of.values().flat_map(|record| record.endpoints.iter().map(move |e| (record, e)));
     let plans = all.map(|(record, e)| endpoint(kernel, state, &record.network, e, after));
     in_turn(kernel, plans.flatten().collect()).await
 }

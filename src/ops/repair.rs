@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    Changed, Host, bridge, clean, detach, gates, keeper, succession,
+    Changed, Host, bridge, clean, detach, gates, keeper, plug, succession,
     underlay::{self, Lost},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     kernel::{Kernel, Netns, Standing},
     model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Source},
     output::SCHEMA_VERSION,
-    plan::{self, Change, Plan, Resource, Step, Uplinks, command, once},
+    plan::{self, Change, Plan, Resource, Scope, Step, Uplinks, command, once},
     state::State,
 };
 
@@ -59,6 +59,9 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Repair) -> Result<u8
         command: lost.command.clone(),
         evidence: Vec::new(),
     }));
+    if args.check {
+        drift.extend(unplugged(host, &state));
+    }
     let lines: Vec<_> = drift.iter().flat_map(lines).collect();
     if args.check {
         let found = Found { schema_version: SCHEMA_VERSION, drift: &drift };
@@ -75,6 +78,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Repair) -> Result<u8
     clean::dead(host, &mut state).await?;
     let now = Repaired { repaired: &drift };
     host.output.result(&Changed::new(changed || kept, now), &lines)?;
+    host.check_none_aside()?;
     match lost.first() {
         None => Ok(0),
         Some((network, lost)) => Err(Error::conflict(format!("network `{network}`: {}", lost.why))
@@ -91,7 +95,7 @@ async fn lost_parents(host: &Host<'_, '_>, state: &State) -> Result<Vec<(LinkNam
             Mode::Underlay if network.moving().is_none() => {
                 underlay::put_back(&host.kernel, network).await?.1
             }
-            Mode::Macvlan if is_parentless(&host.kernel, network).await? => {
+            Mode::Macvlan if nothing_to_hang_on(host, network).await?.is_some() => {
                 Some(underlay::gone(network))
             }
             _ => None,
@@ -99,14 +103,6 @@ async fn lost_parents(host: &Host<'_, '_>, state: &State) -> Result<Vec<(LinkNam
         found.extend(lost.map(|lost| (network.name.clone(), lost)));
     }
     Ok(found)
-}
-
-/// Whether a macvlan network has nothing left to be made on.
-async fn is_parentless(kernel: &Kernel, network: &Network) -> Result<bool> {
-    let Some(parent) = network.parent.as_ref().filter(|parent| parent.vlan.is_none()) else {
-        return Ok(false);
-    };
-    Ok(network.mode == Mode::Macvlan && kernel.link(parent.link.as_str()).await?.is_none())
 }
 
 /// What it is, with one line of a command that may have several, and what shows it.
@@ -127,14 +123,19 @@ async fn parts(host: &mut Host<'_, '_>, state: &State) -> Result<Vec<Part>> {
             parts.push((format!("name {}", named.name), plan::name(named)));
         }
     }
+    let mut networks = Vec::new();
+    // A veth is deleted only once all that the new one needs is there.
     for NetworkRecord { network, endpoints } in state.networks().values() {
-        if is_parentless(&host.kernel, network).await? {
+        if let Some(error) = nothing_to_hang_on(host, network).await? {
+            host.set_aside(&network.name, "cannot be repaired", &error, "netcord repair")?;
             continue;
         }
         let (network, plan) = of_network(host, network, endpoints).await?;
         parts.push((format!("network {}", network.name), plan));
-        let network = &network;
-        for endpoint in endpoints {
+        networks.push((network, endpoints));
+    }
+    for (network, endpoints) in &networks {
+        for endpoint in *endpoints {
             detach::open(host, endpoint);
             if host.kernel.target(&endpoint.netns).is_none() {
                 continue;
@@ -144,6 +145,20 @@ async fn parts(host: &mut Host<'_, '_>, state: &State) -> Result<Vec<Part>> {
         }
     }
     Ok(parts)
+}
+
+/// Why the endpoints of a network have nothing to hang on, where that is nothing of ours to make.
+async fn nothing_to_hang_on(
+    host: &Host<'_, '_>,
+    network: &Network,
+) -> Result<Option<anyhow::Error>> {
+    let parent = network.macvlan().map(|(parent, _)| parent);
+    let is_for_others = match parent {
+        // A VLAN is ours, and is made again with the network.
+        Some(parent) => parent.vlan.is_none(),
+        None => network.foreign,
+    };
+    Ok(if is_for_others { plug::required(&host.kernel, network).await.err() } else { None })
 }
 
 /// The namespace of a name, if it lives, and the name is free for it.
@@ -214,25 +229,31 @@ async fn of_endpoint(
         && kernel.link(veth.host.as_str()).await?.is_some_and(|link| link.is_ours())
         && !kernel.is_laid(&veth).await?
     {
-        // It was unplugged, or an end was changed: it is cut, and laid anew.
+        // An end was changed: it is cut, and laid anew.
         plan.insert(0, Step::delete("the cable is not as it was laid", Resource::Veth(veth)));
     }
     reshape(kernel, &mut plan).await?;
     Ok(plan)
 }
 
-/// Gives links that a plan makes, and that are there, back what was changed of them since.
+/// Gives links that a plan makes, and that are there, back what was changed of them since, and plugs
+/// them in.
 pub(super) async fn reshape(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
     let mut lost = Vec::new();
+    let cut = |made: &Resource| plan.iter().any(|s| s.change == Change::Delete(made.clone()));
     for step in plan.iter().filter(|step| matches!(step.change, Change::Create(_))) {
-        lost.extend(kernel.lost_shape(step.change.resource()).await?);
+        let made = step.change.resource();
+        for shape in kernel.lost_shape(made).await? {
+            lost.push(Step::create("the link is not as it was made", Resource::Shape(shape)));
+        }
+        for change in kernel.plugging(made).await?.into_iter().filter(|_| !cut(made)) {
+            lost.push(Step { why: "the port is out of its bridge", change, scope: Scope::Own });
+        }
     }
     // The record comes first, so that a later run can finish.
     let first = plan.iter().position(|s| !matches!(s.change.resource(), Resource::Record(_)));
-    let why = "the link is not as it was made";
-    let steps = lost.into_iter().map(|shape| Step::create(why, Resource::Shape(shape)));
     let at = first.unwrap_or(plan.len());
-    plan.splice(at..at, steps);
+    plan.splice(at..at, lost);
     Ok(())
 }
 
@@ -275,6 +296,19 @@ async fn evidence(
 /// Of what is done and does not stay, nobody can say whether it is so.
 fn is_fleeting(resource: &Resource) -> bool {
     matches!(resource, Resource::Flows(_) | Resource::Announcement { .. } | Resource::Ready { .. })
+}
+
+/// Endpoints that have nothing to hang on.
+fn unplugged(host: &Host<'_, '_>, state: &State) -> Vec<Drift> {
+    let aside = state.endpoints().filter(|(record, _)| host.is_aside(&record.network.name));
+    aside
+        .map(|(record, e)| Drift {
+            of: format!("endpoint {}/{}", record.network.name, e.target),
+            why: "what it hangs on is gone, and is for who made it to make again",
+            command: format!("netcord detach {} {}", record.network.name, e.netns),
+            evidence: Vec::new(),
+        })
+        .collect()
 }
 
 /// Leases that nobody renews.

@@ -373,6 +373,26 @@ impl Resource {
             _ => false,
         }
     }
+
+    /// The link that it is a part of and falls with, and where that is.
+    pub fn link(&self) -> Option<(&Place, &str)> {
+        match self {
+            Self::Mtu { link, .. }
+            | Self::Port { link, .. }
+            | Self::Ready { link }
+            | Self::Ingress { link }
+            | Self::Guard { link, .. } => Some((&None, link.as_str())),
+            Self::Alias { netns, link, .. }
+            | Self::Address { netns, link, .. }
+            | Self::Up { netns, link }
+            | Self::Announcement { netns, link, .. }
+            | Self::Neighbour { netns, link, .. } => Some((netns, link.as_str())),
+            Self::Route { netns, route } => Some((netns, route.link.as_str())),
+            // net/FAMILY/conf/LINK/NAME
+            Self::Sysctl { netns, key, .. } => Some((netns, key.split('/').nth(3)?)),
+            _ => None,
+        }
+    }
 }
 
 impl Change {
@@ -463,25 +483,9 @@ fn made_link(change: &Change) -> Option<[(Place, &LinkName); 2]> {
 }
 
 fn falls_with(resource: &Resource, made: &[(Place, &LinkName); 2]) -> bool {
-    let on = |place: &Place, link: &str| made.iter().any(|(p, l)| p == place && l.as_str() == link);
-    match resource {
-        Resource::Mtu { link, .. }
-        | Resource::Port { link, .. }
-        | Resource::Ready { link }
-        | Resource::Ingress { link }
-        | Resource::Guard { link, .. } => on(&None, link.as_str()),
-        Resource::Alias { netns, link, .. }
-        | Resource::Address { netns, link, .. }
-        | Resource::Up { netns, link }
-        | Resource::Announcement { netns, link, .. }
-        | Resource::Neighbour { netns, link, .. } => on(netns, link.as_str()),
-        Resource::Route { netns, route } => on(netns, route.link.as_str()),
-        // net/FAMILY/conf/LINK/NAME
-        Resource::Sysctl { netns, key, .. } => {
-            key.split('/').nth(3).is_some_and(|link| on(netns, link))
-        }
-        _ => false,
-    }
+    resource
+        .link()
+        .is_some_and(|(place, link)| made.iter().any(|(p, l)| p == place && l.as_str() == link))
 }
 
 /// A route for which another gave way: it must be gone before that one can come back.

@@ -14,6 +14,8 @@ use std::{
 
 use serde::Serialize;
 
+use super::reserve;
+
 /// No honest file is larger: it bounds what a broken one can cost.
 const SIZE_MAX: u64 = 16 << 20;
 
@@ -78,14 +80,28 @@ impl Lines {
     }
 }
 
-/// Replaces a file in one step.
+/// Replaces a file in one step. One that does not grow is also replaced where no space is left.
 pub(super) fn replace<T: Serialize>(
     path: &Path,
     head: &impl Serialize,
     entries: &[T],
+    grows: bool,
 ) -> io::Result<()> {
     let mut text = lines(&[head])?;
     text.extend(lines(entries)?);
+    if grows {
+        reserve::keep(path, text.len())?;
+    }
+    match write_anew(path, &text) {
+        // Why the reserve cannot be had either says less.
+        Err(full) if !grows && reserve::is_full(&full) => {
+            reserve::spend(path, &text).map_err(|_| full)
+        }
+        written => written,
+    }
+}
+
+fn write_anew(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let written = File::options()
         .write(true)
@@ -93,7 +109,7 @@ pub(super) fn replace<T: Serialize>(
         .truncate(true)
         .mode(0o600)
         .open(&new)
-        .and_then(|mut file| file.write_all(&text))
+        .and_then(|mut file| file.write_all(text))
         .and_then(|()| fs::rename(&new, path));
     if written.is_err() {
         // What cannot be written whole is not left in half.
@@ -107,6 +123,7 @@ pub(super) fn append(path: &Path, entries: &[impl Serialize]) -> io::Result<()> 
     let text = lines(entries)?;
     let mut file = File::options().append(true).open(path)?;
     let before = file.metadata()?.len();
+    reserve::keep(path, usize::try_from(before).unwrap_or(usize::MAX).saturating_add(text.len()))?;
     let written = file.write_all(&text);
     if written.is_err() {
         file.set_len(before)?;
@@ -151,7 +168,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file.json");
         assert!(Lines::read(&path).unwrap().is_none());
-        replace(&path, &"head", &["a"]).unwrap();
+        replace(&path, &"head", &["a"], true).unwrap();
         append(&path, &["b", "c"]).unwrap();
         assert_eq!(entries(&path), ["\"a\"", "\"b\"", "\"c\""]);
         let whole = fs::read(&path).unwrap();

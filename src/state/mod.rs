@@ -4,11 +4,13 @@
 //! reboot with what they describe. HOST is made of the boot's ID and the cookie of the host's
 //! network namespace, so that several hosts on one machine never mix.
 //!
-//! Under a lock, a file is replaced by a rename, or a line is added to it. A file that is empty or
+//! Under a lock, a file is replaced by a rename, or a line is added to it; for what is taken away
+//! there is always space, see [`reserve`]. A file that is empty or
 //! torn is treated as absent, with a warning.
 
 mod file;
 mod lock;
+mod reserve;
 mod unread;
 
 use std::{
@@ -203,7 +205,7 @@ impl State {
             self.complete();
         }
         let mut inverses = Vec::with_capacity(changes.len());
-        let (mut news, mut added) = (None, Vec::new());
+        let (mut news, mut added, mut grows) = (None, Vec::new(), false);
         for change in changes {
             let inverse = match change {
                 Change::Create(Resource::Record(record)) => self.create(record)?,
@@ -213,6 +215,7 @@ impl State {
             if let (Some(inverse), Resource::Record(record)) = (&inverse, change.resource()) {
                 // What takes something away again was an addition.
                 let is_new = matches!(inverse, Change::Delete(_));
+                grows |= is_new;
                 added.push(if is_new { Entry::of(record) } else { None });
                 news = Some(record);
             }
@@ -220,9 +223,23 @@ impl State {
         }
         if let Some(record) = news {
             let added: Option<Vec<_>> = added.into_iter().collect();
-            self.write(record, added)?;
+            if let Err(error) = self.write(record, added, grows) {
+                self.take_back(&inverses);
+                return Err(error);
+            }
         }
         Ok(inverses)
+    }
+
+    /// Makes what is known agree again with what is written.
+    fn take_back(&mut self, inverses: &[Option<Change>]) {
+        for inverse in inverses.iter().flatten().rev() {
+            match inverse {
+                Change::Create(Resource::Record(record)) => drop(self.create(record)),
+                Change::Delete(Resource::Record(record)) => drop(self.delete(record)),
+                _ => {}
+            }
+        }
     }
 
     /// Whether a change needs nothing of what was not read: so it is with a new endpoint, which is
@@ -325,7 +342,7 @@ impl State {
     pub fn adopt(&mut self, record: NetworkRecord) -> Result<()> {
         let network = record.network.clone();
         self.networks.insert(network.name.clone(), record);
-        if self.lock.is_some() { self.write(&Record::Network(network), None) } else { Ok(()) }
+        if self.lock.is_some() { self.write(&Record::Network(network), None, true) } else { Ok(()) }
     }
 
     fn network(&mut self, name: &LinkName) -> Result<&mut NetworkRecord> {
@@ -344,7 +361,7 @@ impl State {
 
     /// Writes the file that a part is in; if entries were added to it and nothing else was changed,
     /// only these.
-    fn write(&mut self, record: &Record, added: Option<Vec<Entry<'_>>>) -> Result<()> {
+    fn write(&mut self, record: &Record, added: Option<Vec<Entry<'_>>>, grows: bool) -> Result<()> {
         let path = match record.network() {
             Some(network) => self.network_path(network),
             None => self.dir.join(NAMES_FILE),
@@ -361,20 +378,24 @@ impl State {
         let head = |network| Head { schema: SCHEMA, network };
         let written = match record.network() {
             None if self.names.is_empty() => file::remove(&path),
-            None => file::replace(&path, &head(None), &self.names),
+            None => file::replace(&path, &head(None), &self.names, grows),
             Some(network) => match self.networks.get(network) {
                 None => file::remove(&path),
                 Some(NetworkRecord { network, endpoints }) => {
-                    file::replace(&path, &head(Some(network)), endpoints)
+                    file::replace(&path, &head(Some(network)), endpoints, grows)
                 }
             },
         };
         written.with_context(cannot)?;
         self.whole.insert(path);
+        if self.networks.is_empty() && self.names.is_empty() {
+            reserve::give_back(&self.dir);
+        }
         Ok(())
     }
 
-    fn network_path(&self, network: &LinkName) -> PathBuf {
+    /// The file of a network.
+    pub fn network_path(&self, network: &LinkName) -> PathBuf {
         self.dir.join(format!("{NETWORK_PREFIX}{network}.json"))
     }
 

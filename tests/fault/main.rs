@@ -5,6 +5,7 @@
 //!   each step of a plan
 //! - `traced`: netcord runs under strace, which kills it before each system call that changes
 //!   something, or makes that call fail
+//! - `vanished`: something that netcord works on is taken away before each step of a plan
 //! - `helper`: iptables-restore dies before, or after, it did its work
 //! - `many`: some of these where there is a lot to do
 //!
@@ -32,6 +33,7 @@ mod helper;
 mod large;
 mod many;
 mod traced;
+mod vanished;
 mod watched;
 
 use large::LARGE;
@@ -71,6 +73,15 @@ fn main() -> ExitCode {
                 Ok(())
             }));
         }
+    }
+    for (name, test) in [
+        ("vanished::attach", vanished::while_attaching as fn()),
+        ("vanished::detach", vanished::while_detaching),
+    ] {
+        trials.push(Trial::test(name, move || {
+            test();
+            Ok(())
+        }));
     }
     let mut arguments = Arguments::from_args();
     // A trial waits most of its time: for strace, and for the kernel's grace periods.

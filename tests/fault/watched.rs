@@ -2,7 +2,7 @@
 
 use std::{
     env::{self, Args},
-    process::ExitCode,
+    process::{Command, ExitCode, Stdio},
 };
 
 use anyhow::bail;
@@ -10,7 +10,7 @@ use clap::Parser;
 use netcord::{cli::Cli, ops, output, plan::Resource};
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::support::{Run, Scenario, Stage};
+use crate::support::{Lab, Run, Scenario, Stage};
 
 /// The first argument of this program where it is to be netcord: what to do at which step, and
 /// netcord's arguments, come after it.
@@ -46,6 +46,7 @@ pub(crate) fn netcord(mut arguments: Args) -> ExitCode {
                 "kill" => kill_process(getpid(), Signal::KILL)?,
                 "interrupt" => kill_process(getpid(), Signal::INT)?,
                 "terminate" => kill_process(getpid(), Signal::TERM)?,
+                "steal" => steal()?,
                 other => bail!("no fault `{other}`"),
             }
         }
@@ -55,6 +56,24 @@ pub(crate) fn netcord(mut arguments: Args) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(output::report(&error, color)),
     }
+}
+
+/// The script by which a thief takes something away.
+const THEFT: &str = "THEFT";
+
+fn steal() -> anyhow::Result<()> {
+    let script = format!("touch /run/stolen; {}", env::var(THEFT)?);
+    // It may be gone already.
+    Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status()?;
+    Ok(())
+}
+
+/// Runs netcord, with a thief who comes before one step.
+pub(crate) fn with_thief(lab: &Lab, firewall: &str, words: &str, at: usize, how: &str) -> Run {
+    let program = env::current_exe().unwrap();
+    let mut command = lab.command(program.to_str().unwrap());
+    command.env(THEFT, how).args([AS_NETCORD, "steal", &at.to_string(), "--firewall", firewall]);
+    Run::new(words.to_owned(), &command.args(words.split(' ')).output().unwrap())
 }
 
 /// What netcord calls itself to guard an underlay network.

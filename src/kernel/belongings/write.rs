@@ -70,22 +70,14 @@ type Indexes = HashMap<LinkName, u32>;
 async fn indexes(rtnl: &Rtnl, changes: &[&Change]) -> Result<Indexes> {
     let mut indexes = Indexes::new();
     for change in changes {
-        for name in names(change) {
+        let Resource::Moved(moved) = change.resource() else { continue };
+        for name in moved.links() {
             if !indexes.contains_key(name) {
                 indexes.insert(name.clone(), link::index(rtnl, name.as_str()).await?);
             }
         }
     }
     Ok(indexes)
-}
-
-fn names(change: &Change) -> Vec<&LinkName> {
-    match change.resource() {
-        Resource::Moved(Moved::Port { link, bridge }) => vec![link, bridge],
-        Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. }) => vec![link],
-        Resource::Moved(Moved::Route(route)) => route.hops.iter().map(|hop| &hop.link).collect(),
-        _ => Vec::new(),
-    }
 }
 
 fn describe(change: &Change) -> String {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
 
-use super::{bridge, chooser::check_mac};
+use super::chooser::check_mac;
 use crate::{
     cli,
     error::{Error, Kind},
@@ -14,7 +14,7 @@ use crate::{
         dhcp::{self, Leased},
     },
     model::{Endpoint, Mac, MacvlanMode, NetworkRecord, Target, client_mac, next_ifname},
-    ops::{Host, clean, find, keeper, resolve::Found},
+    ops::{Host, clean, find, keeper, plug, resolve::Found},
     output::Output,
 };
 
@@ -47,7 +47,7 @@ impl Leases {
                 .into());
         }
         let record = Self::prepare(host, args, targets).await?;
-        let link = bridge(&host.kernel, &record.network).await?;
+        let link = plug::required(&host.kernel, &record.network).await?;
         let asked = keeper::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
         for (_, found) in targets {
             if let Some(mac) = mac(args, &record, &link, found).await? {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::{chooser::Chooser, lease::Leases};
 use super::{
-    Changed, Host, clean, find, firewall, gates, keeper,
+    Changed, Host, clean, find, firewall, gates, keeper, plug,
     ps::Seen,
     removal,
     resolve::{Found, resolve},
@@ -20,7 +20,6 @@ use super::{
 use crate::{
     cli::{self, Gateway},
     error::Error,
-    kernel::{Kernel, Link},
     model::{Endpoint, LinkName, Network, Target},
     plan::{Change, Plan, Record, Resource, Step},
     state::{State, Wanted},
@@ -69,6 +68,7 @@ async fn attach(
     let cookies: Vec<_> = found.iter().map(|(_, f)| f.netns.cookie()).collect();
     let mut state = host.state_of(wanted(args, &cookies)).await?;
     clean::dead(host, &mut state).await?;
+    host.check_aside(&args.network)?;
     let names: Vec<_> = found.iter().map(|(_, f)| f.name.to_string()).collect();
     let wants = |ip| args.wiring.ip.iter().any(|a| a.ip == ip);
     clean::dying(host, &mut state, |e| {
@@ -83,7 +83,7 @@ async fn attach(
         record.network.firewall = firewall::of_host(host, &state);
     }
     macvlan::check_flags(args, &record.network)?;
-    let bridge = bridge(&host.kernel, &record.network).await?;
+    let bridge = plug::required(&host.kernel, &record.network).await?;
 
     let mut plan = Plan::new();
     let publishes = record.network.foreign && !args.wiring.publish.is_empty();
@@ -208,19 +208,6 @@ fn check_flags(args: &cli::Attach) -> Result<()> {
         return Err(Error::usage("--gateway: one of each family at most, or `none`").into());
     }
     Ok(())
-}
-
-/// The bridge of a network, or the parent that its endpoints hang on, which must be there.
-async fn bridge(kernel: &Kernel, network: &Network) -> Result<Link> {
-    if let Some((parent, _)) = network.macvlan() {
-        return macvlan::parent(kernel, network, parent).await;
-    }
-    let name = &network.name;
-    kernel.link(name.as_str()).await?.ok_or_else(|| {
-        Error::conflict(format!("network `{name}` is on record, and its bridge is gone"))
-            .hint(format!("make it again with `netcord {} {name}`", network.mode.as_str()))
-            .into()
-    })
 }
 
 /// A foreign network is on record as long as something of ours is attached to it.

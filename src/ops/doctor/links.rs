@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     kernel::{BRIDGE_PORTS_MAX, Link, LinkKind},
-    model::{Finding, Mode, Parent, is_link_local},
+    model::{Endpoint, Finding, Mode, Parent, is_link_local},
     ops::{
         managers,
         underlay::{self, Uplink},
@@ -29,15 +29,25 @@ pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
     let is_gone = |s: &&Segment| s.network().mode != Mode::Macvlan && s.bridge.is_none();
     let of = |segment: &Segment| {
         let name = segment.name();
-        let finding = Finding::error(name, format!("the bridge `{name}` is gone"))
+        let mut finding = Finding::error(name, format!("the bridge `{name}` is gone"))
             .shown_by(format!("Device \"{name}\" does not exist."));
-        if !segment.network().is_private() {
-            return finding;
+        let ends: Vec<_> = seen.ends_on(segment).collect();
+        for port in ends.iter().filter_map(|end| end.outer.as_ref()).filter(|p| p.master.is_none())
+        {
+            finding = finding.shown_by(format!("{}: no master", port.name));
         }
-        let mut commands = vec![again::bridge(segment.network())];
-        let ports = seen.ends_on(segment).filter_map(|end| end.outer.as_ref());
-        commands.extend(ports.map(|port| format!("ip link set {} master {name}", port.name)));
-        finding.mended_by(commands.join(" && "))
+        let endpoints = ends.iter().filter_map(|end| end.endpoint.as_ref());
+        let network = segment.network();
+        let commands: Vec<_> = if network.is_private() {
+            let again = endpoints.map(|endpoint| again::endpoint(&network.name, endpoint));
+            [again::bridge(network)].into_iter().chain(again).collect()
+        } else {
+            // Who made it makes it again; without it nothing can be attached.
+            let detach =
+                |e: &Endpoint| format!("netcord detach {name} {}", quote(e.netns.as_str()));
+            endpoints.filter(|_| network.foreign).map(detach).collect()
+        };
+        if commands.is_empty() { finding } else { finding.mended_by(commands.join(" && ")) }
     };
     seen.segments.iter().filter(is_gone).map(of).collect()
 }
@@ -187,8 +197,9 @@ pub(super) fn carrier(seen: &Seen<'_>) -> Vec<Finding> {
 /// Ports that were taken out of their bridge.
 pub(super) fn in_bridge(seen: &Seen<'_>) -> Vec<Finding> {
     let mut found = parents_out(seen);
-    for end in seen.examined().filter(|end| end.endpoint.is_some()) {
-        let (Some(segment), Some(outer)) = (seen.segment_of(end), &end.outer) else { continue };
+    for end in seen.examined() {
+        let (Some(endpoint), Some(outer)) = (&end.endpoint, &end.outer) else { continue };
+        let Some(segment) = seen.segment_of(end) else { continue };
         let Some(bridge) = &segment.bridge else { continue };
         if outer.is_port_of(bridge) {
             continue;
@@ -197,7 +208,7 @@ pub(super) fn in_bridge(seen: &Seen<'_>) -> Vec<Finding> {
         found.push(
             Finding::error(seen.place(end), what)
                 .shown_by(master(seen, outer))
-                .mended_by(format!("ip link set {} master {}", outer.name, bridge.name)),
+                .mended_by(again::endpoint(&segment.network().name, endpoint)),
         );
     }
     found

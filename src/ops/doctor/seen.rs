@@ -10,8 +10,12 @@ use crate::{
     error::Kind,
     kernel::{Dropping, Kernel, Link, LinkAddress, Published, Standing, TableRoute, Translation},
     model::{Endpoint, Firewall, LinkName, Mode, NamedNetns, Network, NetworkRecord},
-    ops::{Host, find, firewall, resolve::resolve, underlay::Uplink},
-    plan::{self, Change, Family, Plan, Resource, Table, nft::Nft},
+    ops::{
+        Host, find, firewall,
+        resolve::resolve,
+        underlay::{self, Uplink},
+    },
+    plan::{self, Family, Plan, Resource, Table, nft::Nft},
     state::State,
 };
 

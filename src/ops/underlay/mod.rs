@@ -55,6 +55,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<
     let asked = Asked::new(&[], &args.gateway, &args.ip_range)?;
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
+    host.check_aside(&args.name)?;
     let there = state.networks().get(&args.name).map(|record| record.network.clone());
     if let Some(there) = &there {
         check_same(&args, &asked, there)?;
