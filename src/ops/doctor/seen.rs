@@ -8,8 +8,10 @@ use anyhow::Result;
 use super::inside::{self, Inside};
 use crate::{
     error::Kind,
-    kernel::{Dropping, Kernel, Link, LinkAddress, Published, TableRoute, Translation},
-    model::{Endpoint, Firewall, LinkName, Mode, NamedNetns, Network, NetworkRecord},
+    kernel::{
+        Dropping, Kernel, Link, LinkAddress, Published, Sockets, TableRoute, Translation, sockets,
+    },
+    model::{Endpoint, Firewall, LinkName, Mode, NamedNetns, Network, NetworkRecord, Protocol},
     ops::{Host, find, resolve::resolve},
     plan::{self, Change, Family, Resource, Table, nft::Nft},
     state::State,
@@ -32,6 +34,8 @@ pub(super) struct Seen<'a> {
     /// The names in `/run/netns` that netcord made, if it is about the whole host.
     pub(super) names: Option<Vec<NamedNetns>>,
     pub(super) rules: Rules,
+    /// The host's sockets that wait for callers.
+    pub(super) sockets: Sockets,
     /// What could not be looked at, and why.
     pub(super) unchecked: Vec<String>,
 }
@@ -160,6 +164,11 @@ pub(super) async fn read<'a>(host: &'a Host<'_, '_>, name: Option<&str>) -> Resu
             Rules::default()
         }
     };
+    let sockets =
+        Sockets::here(&Protocol::ALL, sockets::Scope::Listening).unwrap_or_else(|error| {
+            unchecked.push(format!("what the host's programs listen to: {error:#}"));
+            Sockets::default()
+        });
     let mut segments = Vec::new();
     for record in records {
         segments.push(segment(kernel, &links, record, rules.readable).await);
@@ -175,6 +184,7 @@ pub(super) async fn read<'a>(host: &'a Host<'_, '_>, name: Option<&str>) -> Resu
         ends,
         names: matches!(scope, Scope::Host).then(|| state.names().to_vec()),
         rules,
+        sockets,
         unchecked,
     })
 }
