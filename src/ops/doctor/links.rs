@@ -8,6 +8,7 @@ use crate::{
     kernel::{BRIDGE_PORTS_MAX, Link, LinkKind},
     model::{Finding, Mode},
     ops::managers,
+    plan::quote,
 };
 
 /// How `ip link` shows a link, as far as it matters here.
@@ -33,6 +34,10 @@ pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
         let mut commands = vec![again::bridge(segment.network())];
         let ports = seen.ends_on(segment).filter_map(|end| end.outer.as_ref());
         commands.extend(ports.map(|port| format!("ip link set {} master {name}", port.name)));
+        // A port has lost what it was told as a port.
+        if commands.len() > 1 {
+            commands.push("netcord repair".to_owned());
+        }
         finding.mended_by(commands.join(" && "))
     };
     seen.segments.iter().filter(is_gone).map(of).collect()
@@ -69,7 +74,14 @@ pub(super) fn down(seen: &Seen<'_>) -> Vec<Finding> {
         }
         if let Some(inner) = &end.inner {
             let command = match end.network.as_ref().zip(end.endpoint.as_ref()) {
-                Some((network, endpoint)) => again::endpoint(network, endpoint),
+                Some((network, endpoint)) => {
+                    let (ip, name) = (&seen.insides[inner.inside].ip, &inner.link.name);
+                    let again = again::endpoint(network, endpoint);
+                    match endpoint.ifname.as_str() {
+                        own if own == name => again,
+                        own => format!("{ip} link set {} name {own} && {again}", quote(name)),
+                    }
+                }
                 None => up(&seen.insides[inner.inside].ip, &inner.link),
             };
             check(&place, &inner.link, command);
@@ -124,7 +136,11 @@ pub(super) fn in_bridge(seen: &Seen<'_>) -> Vec<Finding> {
         found.push(
             Finding::error(seen.place(end), what)
                 .shown_by(shown)
-                .mended_by(format!("ip link set {} master {}", outer.name, bridge.name)),
+                // What it was told as a port (isolated, hairpin) went with its bridge.
+                .mended_by(format!(
+                    "ip link set {} master {} && netcord repair",
+                    outer.name, bridge.name
+                )),
         );
     }
     found
