@@ -41,6 +41,14 @@ fn count(lab: &Lab, words: &str) -> Counts {
 
 /// Runs netcord with these arguments and variables; returns what it printed, too.
 fn counted(lab: &Lab, variables: &[&str], arguments: &[&str]) -> (Counts, String) {
+    let (counts, output) = measured(lab, variables, arguments);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {told}");
+    (counts, String::from_utf8(output.stdout).unwrap())
+}
+
+/// The same of one that may have something to tell.
+fn measured(lab: &Lab, variables: &[&str], arguments: &[&str]) -> (Counts, std::process::Output) {
     lab.sh("rm -rf /run/traces; mkdir /run/traces").ok();
     let mut command = lab.command("strace");
     // cargo sets it, and the linker looks in each place.
@@ -49,8 +57,6 @@ fn counted(lab: &Lab, variables: &[&str], arguments: &[&str]) -> (Counts, String
     command.args(["-ff", "-qq", "-y", "-s", "4096", "-o", "/run/traces/of", "-e", CALLS]);
     command.args(variables.iter().flat_map(|variable| ["-E", variable]));
     let output = command.arg(NETCORD).args(arguments).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {told}");
     let mut traces = BTreeMap::new();
     for entry in fs::read_dir(lab.path("/run/traces")).unwrap() {
         let path = entry.unwrap().path();
@@ -85,7 +91,7 @@ fn counted(lab: &Lab, variables: &[&str], arguments: &[&str]) -> (Counts, String
             _ => {}
         }
     }
-    (counts, String::from_utf8(output.stdout).unwrap())
+    (counts, output)
 }
 
 /// Verbs in an order in which each finds what it needs.
@@ -272,4 +278,28 @@ fn a_port_each_of_many_endpoints_is_taken_away_as_that_of_one() {
         (counts.transactions, counts.programs)
     });
     assert_eq!(many, one, "transactions and programs");
+}
+
+/// What doctor reads does not depend on how many ports are published: sockets are read once, and so
+/// are the processes that have them.
+#[test]
+fn a_diagnosis_costs_the_same_however_many_ports_are_published() {
+    let mut found = BTreeMap::new();
+    for n in [10, 500] {
+        let lab = Lab::new();
+        lab.netns(&["web"]);
+        lab.netcord("bridge lab0 --subnet 172.20.0.0/16").ok();
+        lab.netcord("attach lab0 web").ok();
+        let ports: Vec<_> = (0..n).map(|i| format!("{0}:{0}", 20000 + i)).collect();
+        lab.netcord(&format!("publish web {}", ports.join(" "))).ok();
+        // Somebody of the host listens to one of them.
+        lab.sh("busybox httpd -p 20005 -h /run").ok();
+        let (mut counts, output) = measured(&lab, &[], &["--format", "json", "doctor"]);
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(told.matches("port-unserved").count(), n + 1, "{n}, and the name of the check");
+        assert_eq!(told.matches("busybox (pid").count(), 1, "{told}");
+        (counts.recorded, counts.recalled) = (0, 0);
+        found.insert(n, counts);
+    }
+    assert_eq!(found[&10], found[&500]);
 }

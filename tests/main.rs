@@ -24,6 +24,8 @@ mod counts;
 mod death;
 /// Addresses that a server gives.
 mod dhcp;
+/// What breaks, and who names it.
+mod diagnosis;
 /// Why packets do not flow.
 mod doctor;
 /// With real engines, docker and podman, as root.

@@ -15,7 +15,7 @@ use rtnetlink::packet_route::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{datagram, netns::Netns, rtnl::Rtnl};
+use super::{datagram, netns::Netns, rtnl::Rtnl, sysctl};
 use crate::{
     error::{Error, Kind},
     model::{LinkName, Mac},
@@ -296,6 +296,52 @@ pub(super) async fn create_carrier(rtnl: &Rtnl, carrier: &Carrier) -> Result<boo
             Err(lacking(e, "veth", "veth")).context("cannot make a cable for the bridge's carrier")
         }
     }
+}
+
+/// Makes a port of a bridge whose other end, of the same name, is in another namespace. Frames that
+/// come in by it teach the bridge nothing: they may be in the name of an endpoint elsewhere. It has
+/// the bridge's MTU, which would else become its own.
+///
+/// Equivalent to `ip link add NAME address MAC mtu MTU master BRIDGE type veth peer name NAME netns
+/// NETNS; bridge link set dev NAME learning off; ip link set NAME up; ip -n NETNS link set NAME up`.
+pub(super) async fn create_silent_port(
+    rtnl: &Rtnl,
+    netns: &Netns,
+    bridge: &Link,
+    name: &str,
+    mac: Mac,
+) -> Result<Link> {
+    netns.within(|| sysctl::write("net/ipv6/conf/default/disable_ipv6", "1"))??;
+    let far = message([
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Mtu(bridge.mtu),
+        LinkAttribute::NetNsFd(netns.file().as_raw_fd()),
+    ]);
+    let port = message([
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Address(mac.octets().to_vec()),
+        LinkAttribute::Mtu(bridge.mtu),
+        LinkAttribute::Controller(bridge.index),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(far))),
+        ]),
+    ]);
+    create(rtnl, port).await.map_err(|e| lacking(e, "veth", "veth"))?;
+    let link = require(rtnl, name).await?;
+    sysctl::write(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1")?;
+    let mut silent = message([LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::Learning(false)])),
+    ])]);
+    silent.header.index = link.index;
+    set_up_flag(&mut silent, true);
+    set(rtnl, silent).await?;
+    let mut up = message([]);
+    up.header.index = index(netns.rtnl(), name).await?;
+    set_up_flag(&mut up, true);
+    set(netns.rtnl(), up).await?;
+    Ok(link)
 }
 
 /// Deletes a link of ours; `false` if there was none. Equivalent to `ip link del NAME`.

@@ -26,6 +26,7 @@ pub mod route;
 mod rtnl;
 mod shape;
 pub mod signal;
+pub mod sockets;
 mod sysctl;
 pub mod terminal;
 pub mod throwaway;
@@ -54,6 +55,7 @@ pub use firewall::{Dropping, Event, Follower, Obstacles, Published, Standing, Tr
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind};
 pub use netns::{NETNS_DIR, Netns, named};
 use rtnl::Rtnl;
+pub use sockets::{Socket, Sockets};
 pub use watch::{LinkWatch, NetnsWatch};
 
 /// The kernel of this host: the namespace that netcord was started in, and those of its targets.
@@ -596,7 +598,7 @@ impl Netns {
 
     /// Whether something in it listens to a port of its own loopback.
     pub fn answers_on_loopback(&self, port: u16) -> Result<bool> {
-        Ok(self.within(|| ports::answers_on_loopback(port))?)
+        self.within(|| sockets::answers_on_loopback(port))?
     }
 
     /// The routes of its main table.
@@ -642,7 +644,12 @@ impl Netns {
 
     /// Who listens at a port in it; an empty name if that cannot be told.
     pub fn listener(&self, at: IpAddr, port: u16, protocol: Protocol) -> Result<Option<String>> {
-        Ok(self.within(|| ports::listener(at, port, protocol))?)
+        self.within(|| sockets::listener(at, port, protocol))?
+    }
+
+    /// The sockets in it that wait for callers.
+    pub fn sockets(&self, protocols: &[Protocol]) -> Result<Sockets> {
+        self.within(|| Sockets::here(protocols, sockets::Scope::Listening))?
     }
 
     /// The tables of iptables' former kind that are in use in it: nftables knows nothing of them.

@@ -52,7 +52,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::KeepLease) -> Result
         && keep.is_mine
         && !endpoint.lives(&host.kernel).await?
     {
-        dhcp::release(&keep.link, keep.mac, &current).await?;
+        dhcp::release(&host.kernel, &keep.link, keep.mac, &current).await?;
     }
     result
 }
@@ -162,10 +162,8 @@ impl Keep {
             }
             let left = self.left();
             let patience = if left.is_zero() { ANSWER } else { left.min(ANSWER) };
-            let Some(answer) = or_end(end, dhcp::acquire(&self.link, self.mac, patience)).await
-            else {
-                return Ok(());
-            };
+            let asking = dhcp::acquire(&host.kernel, &self.link, self.mac, patience);
+            let Some(answer) = or_end(end, asking).await else { return Ok(()) };
             let leased = answer.unwrap_or_default();
             let expired = self.current.is_some() && self.left().is_zero();
             let mut retry = true;

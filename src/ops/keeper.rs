@@ -107,7 +107,7 @@ pub(super) async fn end(host: &Host<'_, '_>, network: &Network, endpoint: &Endpo
                 && let Some(leased) = known(endpoint, lease)
             {
                 // If it does not get through, the lease runs out.
-                drop(dhcp::release(&link, endpoint.mac, &leased).await);
+                drop(dhcp::release(&host.kernel, &link, endpoint.mac, &leased).await);
             }
         }
         Ending::Stays => {

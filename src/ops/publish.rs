@@ -11,7 +11,8 @@ use crate::{
     error::Error,
     kernel::{
         Kernel,
-        ports::{Free, ephemeral, is_free, owner},
+        ports::{Free, ephemeral, is_free},
+        sockets::owner,
     },
     model::{Endpoint, HostPorts, Mode, Network, PortRange, PortSpec, Protocol, PublishedPort},
     plan::{self, Change, Resource, once},

@@ -157,7 +157,14 @@ pub(super) fn down(seen: &Seen<'_>) -> Vec<Finding> {
         }
         if let Some(inner) = &end.inner {
             let command = match end.network.as_ref().zip(end.endpoint.as_ref()) {
-                Some((network, endpoint)) => again::endpoint(network, endpoint),
+                Some((network, endpoint)) => {
+                    let (ip, name) = (&seen.insides[inner.inside].ip, &inner.link.name);
+                    let again = again::endpoint(network, endpoint);
+                    match endpoint.ifname.as_str() {
+                        own if own == name => again,
+                        own => format!("{ip} link set {} name {own} && {again}", quote(name)),
+                    }
+                }
                 None => up(&seen.insides[inner.inside].ip, &inner.link),
             };
             check(&place, &inner.link, command);

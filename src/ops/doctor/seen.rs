@@ -1,15 +1,25 @@
 //! What a diagnosis looks at, read once: the host's links, addresses, routes and rules, networks,
 //! and what is inside of the namespaces that the links lead into.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use anyhow::Result;
 
-use super::inside::{self, Inside};
+use super::{
+    inside::{self, Inside},
+    routing::{self, Unrouted},
+    served,
+};
 use crate::{
     error::Kind,
-    kernel::{Dropping, Kernel, Link, LinkAddress, Published, Standing, TableRoute, Translation},
-    model::{Endpoint, Firewall, LinkName, Mode, NamedNetns, Network, NetworkRecord},
+    kernel::{
+        Dropping, Kernel, Link, LinkAddress, Netns, Published, Sockets, Standing, TableRoute,
+        Translation, sockets,
+    },
+    model::{
+        Endpoint, Firewall, LinkName, Mode, NamedNetns, Network, NetworkRecord, Protocol,
+        ruleset::Ruleset,
+    },
     ops::{
         Host, find, firewall,
         resolve::resolve,
@@ -36,6 +46,12 @@ pub(super) struct Seen<'a> {
     /// The names in `/run/netns` that netcord made, if it is about the whole host.
     pub(super) names: Option<Vec<NamedNetns>>,
     pub(super) rules: Rules,
+    /// The host's sockets that wait for callers.
+    pub(super) sockets: Sockets,
+    /// Addresses of the host's bridges whose routes are gone.
+    pub(super) unrouted: Vec<Unrouted>,
+    /// Addresses that ports are published on, and that are no more the host's.
+    pub(super) lost_addresses: Vec<IpAddr>,
     /// What could not be looked at, and why.
     pub(super) unchecked: Vec<String>,
 }
@@ -96,6 +112,8 @@ pub(super) struct Rules {
     pub(super) translations: Vec<Translation>,
     /// The published ports that have rules.
     pub(super) published: HashMap<Firewall, Vec<Published>>,
+    /// All of nftables, of everybody.
+    pub(super) all: Option<Ruleset>,
     /// Whether they could be read.
     pub(super) readable: bool,
 }
@@ -164,22 +182,45 @@ pub(super) async fn read<'a>(host: &'a Host<'_, '_>, name: Option<&str>) -> Resu
             Rules::default()
         }
     };
+    let sockets =
+        Sockets::here(&Protocol::ALL, sockets::Scope::Listening).unwrap_or_else(|error| {
+            unchecked.push(format!("what the host's programs listen to: {error:#}"));
+            Sockets::default()
+        });
     let mut segments = Vec::new();
     let mut standing = rules.readable.then(Standing::default);
     for record in records {
         segments.push(segment(&links, record, standing.as_mut())?);
     }
     segments.sort_by(|a, b| a.name().cmp(b.name()));
+    let (addresses, routes) = (kernel.addresses().await?, kernel.routes().await?);
+    let bridges = segments.iter().filter_map(|segment| segment.bridge.as_ref());
+    let examined = ends.iter().filter(|end| end.examined);
+    let endpoints = examined.filter_map(|end| end.endpoint.as_ref());
+    let (mut unrouted, mut lost_addresses) = (Vec::new(), Vec::new());
+    match Netns::own() {
+        Ok(own) => {
+            unrouted = routing::read(&own, bridges, &addresses, &routes).await?;
+            lost_addresses = served::lost_addresses(&own, endpoints).await?;
+        }
+        Err(error) if Kind::of(&error) == Kind::Permission => {
+            unchecked.push(format!("which way packets take: {error:#}"));
+        }
+        Err(error) => return Err(error),
+    }
     Ok(Seen {
         kernel,
-        addresses: kernel.addresses().await?,
-        routes: kernel.routes().await?,
+        addresses,
+        routes,
+        unrouted,
+        lost_addresses,
         links,
         segments,
         insides,
         ends,
         names: matches!(scope, Scope::Host).then(|| state.names().to_vec()),
         rules,
+        sockets,
         unchecked,
     })
 }
@@ -225,6 +266,7 @@ async fn target(
 
 fn rules(kernel: &Kernel, records: &[NetworkRecord]) -> Result<Rules> {
     let mut rules = Rules { dropping: kernel.dropping()?, readable: true, ..Rules::default() };
+    rules.all = Some(Netns::own()?.ruleset()?);
     for family in FAMILIES {
         rules.filter.insert(family, kernel.iptables(family, Table::Filter)?);
         rules.nat.insert(family, kernel.iptables(family, Table::Nat)?);
