@@ -67,7 +67,8 @@ async fn attach(
     leases: &Leases,
 ) -> Result<Option<Wired>> {
     let cookies: Vec<_> = found.iter().map(|(_, f)| f.netns.cookie()).collect();
-    let mut state = host.state_of(wanted(args, &cookies)).await?;
+    let mut state = host.state(wanted(args, &cookies)).await?;
+    host.look_inside(&mut state, &args.network).await?;
     clean::dead(host, &mut state).await?;
     let names: Vec<_> = found.iter().map(|(_, f)| f.name.to_string()).collect();
     let wants = |ip| args.wiring.ip.iter().any(|a| a.ip == ip);
