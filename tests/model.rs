@@ -458,7 +458,8 @@ fn check(lab: &Lab, model: &Model) -> Result<(), String> {
     let mut endpoints = json(&seen["ps"]);
     let listed = endpoints.len();
     endpoints.retain(|e| e["state"] != "dead");
-    let networks = json(&seen["ls"]);
+    let mut networks = json(&seen["ls"]);
+    networks.retain(|n| n["foreign"] != true);
     let names: Vec<_> = networks.iter().map(|n| n["name"].as_str().unwrap_or_default()).collect();
     let wanted: Vec<_> = model.networks.keys().map(|n| NETWORKS[*n]).collect();
     expect(&format!("networks are {wanted:?}"), names == wanted, &names)?;
