@@ -57,6 +57,10 @@ pub async fn carry_out(
             Some(kind) if run.undoable => {
                 Err(Error::new(kind, "interrupted: everything is as it was before").into())
             }
+            _ if run.undoable && run.state.is_locked() => match run.state.check_lock() {
+                Ok(()) => run.steps(steps, next, watch, tell).await,
+                lost => lost,
+            },
             _ => run.steps(steps, next, watch, tell).await,
         };
         next += group;
@@ -71,6 +75,13 @@ pub async fn carry_out(
     if let Some(kind) = held.came().filter(|_| run.undoable && run.changed) {
         let error = Error::new(kind, "interrupted: everything is as it was before");
         return Err(run.roll_back(error.into(), tell).await);
+    }
+    // Who got the lock meanwhile may have chosen the same.
+    if run.undoable
+        && run.changed
+        && let Err(error) = run.state.check_lock()
+    {
+        return Err(run.roll_back(error, tell).await);
     }
     if let Some(pid) = run.kernel.ended().filter(|_| run.undoable) {
         let error = Error::not_found(format!("process {pid} ended meanwhile"));

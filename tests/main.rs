@@ -63,6 +63,8 @@ mod malice;
 mod model;
 /// What somebody at a terminal sees of a command that takes its time.
 mod progress;
+/// Records that are lost, torn, swapped or never were.
+mod records;
 /// Made again what the records say.
 mod repair;
 /// Nothing of ours is left.

@@ -45,10 +45,10 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     model::{
-        Belongings, Firewall, LinkName, Mac, NetnsName, Protocol, is_link_local,
+        Belongings, Firewall, LinkName, Mac, MacvlanMode, NetnsName, Protocol, is_link_local,
         ruleset::{Packet, Ruleset},
     },
-    plan::{Change, Family, Moved, Place, Resource, Switch, Table},
+    plan::{Change, Family, Macvlan, Moved, Place, Resource, Switch, Table},
 };
 pub use address::{LinkAddress, TableRoute};
 pub use firewall::{Dropping, Event, Follower, Obstacles, Published, Standing, Translation};
@@ -396,16 +396,36 @@ impl Kernel {
         false
     }
 
-    /// Which of these links of the host are gone. Those that `/proc` does not tell of are looked
-    /// up.
+    /// The names of all links of the host: a tenth of what the links cost.
+    pub fn link_names(&self) -> Result<HashSet<String>> {
+        sysctl::link_names()
+    }
+
+    /// Which of these links of the host are gone.
     pub async fn gone<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<HashSet<&'n str>> {
+        let there = self.link_names()?;
         let mut gone = HashSet::new();
-        for name in sysctl::missing_links(names)? {
+        for name in names.filter(|name| !there.contains(*name)) {
+            // It may have got another name between two of those that were read.
             if self.link(name).await?.is_none() {
                 gone.insert(name);
             }
         }
         Ok(gone)
+    }
+
+    /// Of these names of links of the host the links that are there. Many are read all at once.
+    pub async fn links_named(&self, names: &HashSet<String>) -> Result<Vec<Link>> {
+        const FEW: usize = 16;
+        if names.len() > FEW {
+            let all = self.links().await?.into_values();
+            return Ok(all.filter(|link| names.contains(&link.name)).collect());
+        }
+        let mut found = Vec::new();
+        for name in names {
+            found.extend(self.link(name).await?);
+        }
+        Ok(found)
     }
 
     /// The bridges of the host.
@@ -581,6 +601,13 @@ impl Netns {
         link::all(self.rtnl(), None).await
     }
 
+    /// The link that a macvlan of ours in it has become, on this link of the host's.
+    pub async fn macvlan(&self, parent: &Link, made: &Macvlan) -> Result<Option<Link>> {
+        let links = self.links().await?.into_values();
+        // One on a link of its own has no number of another namespace.
+        Ok(macvlan::among(links.filter(|l| l.peer_nsid.is_some()), parent, made))
+    }
+
     /// The addresses of one of its links, global ones only, IPv4 first.
     pub async fn addresses(&self, link: &Link) -> Result<Vec<IpNetwork>> {
         Ok(global_addresses(&address::all(self.rtnl()).await?, link))
@@ -696,7 +723,17 @@ impl Link {
         self.kind == LinkKind::Veth && self.peer == Some(other.index)
     }
 
-    /// Whether it is a macvlan on this link of the host's.
+    /// The tag of a VLAN.
+    pub fn vlan_id(&self) -> Option<u16> {
+        self.vlan_id
+    }
+
+    /// How a macvlan hangs on its link.
+    pub fn macvlan_mode(&self) -> Option<MacvlanMode> {
+        MacvlanMode::ALL.into_iter().find(|m| Some(macvlan::mode(*m)) == self.macvlan_mode)
+    }
+
+    /// Whether it is a macvlan on this link of the host's, where it was made.
     pub fn is_macvlan_on(&self, parent: &Self) -> bool {
         self.kind == LinkKind::Macvlan && self.peer == Some(parent.index)
     }

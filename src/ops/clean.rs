@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::{Host, firewall, keeper, liveness, removal, underlay};
 use crate::{
     apply, error,
-    kernel::{Netns, named},
+    kernel::{Link, Netns, named},
     model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Outline},
     plan::{Plan, Record, Resource, Step, name, reverse},
     state::State,
@@ -51,7 +51,7 @@ pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<V
             )?,
         }
     }
-    for unused in unused_names(state) {
+    for unused in unused_names(state).await {
         match bury(host, state, &removal::outside(reverse(&name(&unused), |_| false))).await {
             Ok(()) => gone.push(format!("name {}", unused.name)),
             Err(error) if error::is_interruption(&error) => return Err(error),
@@ -119,7 +119,7 @@ async fn is_tidy(host: &Host<'_, '_>, state: &State) -> Result<bool> {
     let has_macvlans = state.outlines().any(|(network, _)| network.mode == Mode::Macvlan);
     Ok(!has_macvlans
         && underlay::overdue(state).is_empty()
-        && unused_names(state).is_empty()
+        && unused_names(state).await.is_empty()
         && unused_foreign(state).is_empty()
         && gone(host, state).await?.is_empty())
 }
@@ -204,13 +204,27 @@ async fn dead_endpoints(
 
 /// Names of ours that no endpoint uses, and that lead nowhere or were made for one that a killed
 /// run did not come to make.
-fn unused_names(state: &State) -> Vec<NamedNetns> {
+async fn unused_names(state: &State) -> Vec<NamedNetns> {
     if state.names().is_empty() {
         return Vec::new();
     }
     let used: HashSet<_> = state.outlines().map(|(_, outline)| outline.cookie).collect();
     let wanted = |n: &NamedNetns| used.contains(&n.cookie) || (n.kept && named(&n.name).exists());
-    state.names().iter().filter(|n| !wanted(n)).cloned().collect()
+    let mut unused = Vec::new();
+    for name in state.names().iter().filter(|n| !wanted(n)) {
+        if !is_attached(name).await {
+            unused.push(name.clone());
+        }
+    }
+    unused
+}
+
+/// Whether something of ours is inside, of which no record tells: a macvlan whose network's is lost.
+async fn is_attached(named: &NamedNetns) -> bool {
+    let Ok(Some(netns)) = Netns::of_name(&named.name) else { return false };
+    let links = netns.links().await.unwrap_or_default();
+    let is_ours = |link: &Link| link.is_ours() && link.leads_into().is_some();
+    netns.cookie() == named.cookie && links.values().any(is_ours)
 }
 
 /// Records of foreign networks that nothing of ours is attached to.

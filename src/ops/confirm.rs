@@ -18,7 +18,7 @@ struct Confirmed {
 }
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Confirm) -> Result<()> {
-    let mut state = host.state(Wanted::All)?;
+    let mut state = host.state(Wanted::All).await?;
     // One whose time is over is undone, not confirmed.
     clean::dead(host, &mut state).await?;
     if let Some(name) = &args.name {

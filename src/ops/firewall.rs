@@ -73,7 +73,7 @@ async fn move_over(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> 
         plan.extend(rules(&record));
         if host.dry_run {
             // Without the lock nothing is written.
-            state.adopt(record)?;
+            state.adopt_network(record.network);
         }
     }
     plan.extend(records);

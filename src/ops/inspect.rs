@@ -56,7 +56,7 @@ enum Subject {
 }
 
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Inspect) -> Result<()> {
-    let state = host.look()?;
+    let state = host.look().await?;
     let mut subjects = Vec::new();
     // Good ones are shown although others fail, as docker does.
     let mut failure = None;

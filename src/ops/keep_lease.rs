@@ -122,7 +122,7 @@ struct Keep {
 
 impl Keep {
     async fn new(host: &Host<'_, '_>, args: cli::KeepLease) -> Result<(Self, Life)> {
-        let state = host.look()?;
+        let state = host.look().await?;
         let (network, endpoint) = find(&state, &args)
             .with_context(|| format!("there is no endpoint `{}` on record", args.host_ifname))?;
         let lease = endpoint.lease.as_ref().context("the endpoint has no lease")?;
@@ -202,7 +202,7 @@ impl Keep {
         mut state: State,
         leased: Option<Leased>,
     ) -> Result<bool> {
-        host.rebuild(&mut state).await?;
+        host.adopt(&mut state, super::adopt::Depth::Links).await?;
         // The host end lives, or this would have ended: whatever the record lost, it is here.
         let (network, old) = find(&state, &self.args).context("the endpoint's record is lost")?;
         let other = old.lease.as_ref().and_then(|l| l.keeper).filter(|k| *k != self.me);

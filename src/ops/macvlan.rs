@@ -17,7 +17,7 @@ use crate::{
     cli,
     error::Error,
     kernel::{Link, LinkKind},
-    model::{Firewall, Mac, Macvlan, MacvlanMode, Mode, Network, NetworkRecord, Parent, Subnet},
+    model::{Firewall, Mac, Macvlan, MacvlanMode, Mode, Network, Parent, Subnet},
     plan,
     state::State,
 };
@@ -46,12 +46,14 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<(
         there.network.clone()
     } else {
         let network = new_network(host, &state, &args, &asked).await?;
-        let endpoints = rebuild::inside(&host.kernel, &network).await?;
-        if !endpoints.is_empty() {
-            state.adopt(NetworkRecord { network: network.clone(), endpoints })?;
+        let inside = rebuild::inside(&host.kernel, host.kernel.netns_names().into_iter()).await;
+        if inside.iter().any(|found| found.network == network.name) {
+            // Its record was lost: what was asked for now says more than the marks do.
+            state.adopt_network(network.clone());
         }
         network
     };
+    host.look_inside(&mut state, &network.name).await?;
     let mut plan = plan::create(&network, &plan::Uplinks::default());
     reshape(&host.kernel, &mut plan).await?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };

@@ -18,8 +18,10 @@
 //! - `ssh`: the connections that a command was typed by, and which link they need
 //! - `liveness`: whether an endpoint without a host end lives
 //! - `keeper`: the processes that keep leases
-//! - `rebuild`: records from the kernel's marks, when the files are lost
+//! - `adopt`: what carries our mark in the kernel and is on no record
+//! - `rebuild`: parts of records from such marks
 
+mod adopt;
 mod aside;
 mod attach;
 mod attendant;
@@ -83,7 +85,7 @@ use crate::{
     model::LinkName,
     output::{Output, SCHEMA_VERSION},
     plan::{Plan, Step},
-    state::{State, Wanted},
+    state::State,
 };
 
 /// Runs a command line; `watch` is told of every step before it is done. Returns the exit code.
@@ -240,29 +242,6 @@ struct Host<'w, 'f> {
 }
 
 impl Host<'_, '_> {
-    /// The records, for a verb that changes them. A dry run takes no lock and no privilege.
-    fn state(&self, wanted: Wanted<'_>) -> Result<State> {
-        let cookie = self.kernel.cookie();
-        let _doing = self.output.doing_for(State::PATIENCE, move || waiting_for_records(cookie));
-        let state =
-            if self.dry_run { State::read(cookie, wanted) } else { State::locked(cookie, wanted) }?;
-        self.tell(&state);
-        Ok(state)
-    }
-
-    /// The records, for a verb that only looks.
-    fn look(&self) -> Result<State> {
-        let state = State::read(self.kernel.cookie(), Wanted::All)?;
-        self.tell(&state);
-        Ok(state)
-    }
-
-    fn tell(&self, state: &State) {
-        for warning in state.warnings() {
-            self.output.warn(warning);
-        }
-    }
-
     /// Prints a plan, or carries it out; tells whether anything changed. `None`: it was a dry run,
     /// and there is no result to print.
     async fn carry_out(&mut self, plan: &Plan, state: &mut State) -> Result<Option<bool>> {

@@ -138,7 +138,10 @@ impl<'a> States<'a> {
 }
 
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
-    let state = host.look()?;
+    let mut state = host.look().await?;
+    if let Some(name) = &args.network {
+        host.look_inside(&mut state, name).await?;
+    }
     let records: Vec<_> = match &args.network {
         Some(name) => vec![find::network(&host.kernel, &state, name).await?.into_owned()],
         None => state.networks().values().cloned().collect(),

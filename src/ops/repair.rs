@@ -48,7 +48,8 @@ struct Repaired<'a> {
 type Part = (String, Plan);
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Repair) -> Result<u8> {
-    let mut state = if args.check { host.look()? } else { host.state_with_rebuilt().await? };
+    let mut state =
+        if args.check { host.look_at_all().await? } else { host.state_with_all().await? };
     let lost = lost_parents(host, &state).await?;
     let parts = parts(host, &state).await?;
     let mut drift = drift(&host.kernel, &parts).await;
@@ -232,8 +233,24 @@ async fn of_endpoint(
         // An end was changed: it is cut, and laid anew.
         plan.insert(0, Step::delete("the cable is not as it was laid", Resource::Veth(veth)));
     }
+    if let Some(step) = renamed(kernel, network, endpoint).await? {
+        plan.insert(0, step);
+    }
     reshape(kernel, &mut plan).await?;
     Ok(plan)
+}
+
+/// How a macvlan goes that has got another name, to be made anew.
+async fn renamed(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Result<Option<Step>> {
+    let Some(made) = plan::macvlan_of(network, endpoint) else { return Ok(None) };
+    let parent = kernel.link(made.parent.as_str()).await?;
+    let (Some(netns), Some(parent)) = (kernel.target(&endpoint.netns), parent) else {
+        return Ok(None);
+    };
+    let there = netns.macvlan(&parent, &made).await?;
+    let is_renamed = there.is_some_and(|link| link.is_ours() && link.name != made.name.as_str());
+    let why = "the link has another name than it was made with";
+    Ok(is_renamed.then(|| Step::delete(why, Resource::Macvlan(made))))
 }
 
 /// Gives links that a plan makes, and that are there, back what was changed of them since, and plugs

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{
-    Changed, Host, clean, detach, keeper, prune, rebuild,
+    Changed, Host, clean, detach, keeper, prune,
     removal::{self, Records},
     underlay,
 };
@@ -21,7 +21,7 @@ use crate::{
     kernel::{Kernel, Link, LinkKind, Netns},
     model::{Endpoint, Firewall, MacvlanMode, Mode, Network, NetworkRecord},
     plan::{self, Change, Macvlan, Plan, Resource, Step, reverse},
-    state::{State, Wanted},
+    state::State,
 };
 
 #[derive(Serialize)]
@@ -86,8 +86,7 @@ struct Work {
 
 impl Work {
     async fn of(host: &mut Host<'_, '_>) -> Result<Self> {
-        let mut state = host.state(Wanted::All)?;
-        rebuild::all(&host.kernel, &mut state).await?;
+        let mut state = host.state_with_all().await?;
         let mut removed = clean::dead(host, &mut state).await?;
         let mut endpoints: Vec<(Network, Endpoint)> =
             state.endpoints().map(|(r, e)| (r.network.clone(), e.clone())).collect();
@@ -214,8 +213,10 @@ async fn macvlans_inside(kernel: &mut Kernel, state: &State) -> Result<Vec<(Stri
         for link in ours.filter(|link| !is_known(&link.name)) {
             let parent = parents.values().find(|parent| link.is_macvlan_on(parent));
             let (Some(parent), Some(mac)) = (parent, link.mac) else { continue };
+            let mark = link.alias.as_deref().and_then(plan::Mark::read);
             let macvlan = Macvlan {
                 netns: Some(name.clone()),
+                network: mark.map_or(parent.name.as_str(), |mark| mark.network).parse()?,
                 name: link.name.parse()?,
                 parent: parent.name.parse()?,
                 mac,

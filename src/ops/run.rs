@@ -166,7 +166,7 @@ async fn clear_at_last(host: &mut Host<'_, '_>, cookie: u64) -> Result<()> {
 
 /// Takes away all that a namespace was attached by, and its names.
 pub(super) async fn clear(host: &mut Host<'_, '_>, cookie: u64) -> Result<()> {
-    let mut state = host.state(Wanted::All)?;
+    let mut state = host.state(Wanted::All).await?;
     let of_it = |e: &&Endpoint| e.cookie == cookie;
     let attached: Vec<(Network, Vec<Endpoint>)> = state
         .networks()

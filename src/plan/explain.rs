@@ -164,7 +164,7 @@ fn veth(pair: &Veth) -> String {
 }
 
 fn macvlan(link: &Macvlan) -> String {
-    let Macvlan { netns, name, parent, mac, mtu, mode } = link;
+    let Macvlan { netns, name, parent, mac, mtu, mode, .. } = link;
     let place = netns.as_ref().map(|name| format!(" netns {name}")).unwrap_or_default();
     format!(
         "ip link add link {parent} name {name} address {mac} mtu {mtu} group {LINK_GROUP}{place} \

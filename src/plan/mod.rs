@@ -5,6 +5,7 @@
 //! deletes one [`Resource`]: one netlink message, one shell command. Resources name each other,
 //! never by index or file descriptor. Removal has no plans of its own, see [`reverse`].
 
+mod alias;
 mod endpoint;
 mod explain;
 mod firewall;
@@ -28,6 +29,7 @@ use crate::model::{
     Route, Vlan,
 };
 
+pub use alias::Mark;
 pub use endpoint::attach;
 pub use explain::{command, quote};
 pub use firewall::{
@@ -36,6 +38,7 @@ pub use firewall::{
 pub use flows::Flows;
 pub use gate::{close, jumps, open};
 pub use guard::{Guard, Instruction};
+pub use macvlan::macvlan_of;
 pub use moved::Moved;
 pub use netns::{lo_up, name};
 pub use network::{Uplinks, create};
@@ -291,6 +294,8 @@ pub struct Veth {
 pub struct Macvlan {
     /// Where it is.
     pub netns: Place,
+    /// Of which network.
+    pub network: LinkName,
     /// Its name there.
     pub name: LinkName,
     /// On which link of the host's.

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{ALIAS_PREFIX, Family, Plan, Record, Resource, Scope, Step, firewall, gate, macvlan};
-use crate::model::{LinkName, Mode, Network};
+use super::{Family, Plan, Record, Resource, Scope, Step, alias, firewall, gate, macvlan};
+use crate::model::{LinkName, Network};
 
 /// Links of the host by which a network reaches the outside, where they need something for that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,34 +75,13 @@ pub(super) fn link(why: &'static str, network: &Network) -> Plan {
         Step::create(why, Resource::Bridge { name: name.clone(), mac, mtu: mtu ^ 1 }),
         Step::create(
             "the alias says whose link it is",
-            Resource::Alias { netns: None, link: name.clone(), alias: alias(network) },
+            Resource::Alias { netns: None, link: name.clone(), alias: alias::of_network(network) },
         ),
         Step::create(
             "an MTU that is set stays: any other follows the smallest port's",
             Resource::Mtu { link: name.clone(), mtu },
         ),
     ]
-}
-
-/// Whose link it is, and what no other mark in the kernel would tell if the record were lost.
-fn alias(network: &Network) -> String {
-    let mut alias = format!("{ALIAS_PREFIX}{}", network.name);
-    if let (Mode::Underlay, Some(parent)) = (network.mode, &network.parent) {
-        alias.push_str(" parent=");
-        alias.push_str(parent.link.as_str());
-    }
-    for (is_set, word) in [
-        (network.internal, "internal"),
-        (network.isolate, "isolate"),
-        (network.is_private() && !network.masquerade, "no-masquerade"),
-        (network.no_spoof, "no-spoof"),
-    ] {
-        if is_set {
-            alias.push(' ');
-            alias.push_str(word);
-        }
-    }
-    alias
 }
 
 fn link_protections(network: &Network) -> Plan {

@@ -5,7 +5,7 @@ set -eu
 ip link add mydr0 address 02:00:00:00:00:01 mtu 1501 group 28259 type bridge stp_state 0 forward_delay 0
 
 # the alias says whose link it is
-ip link set dev mydr0 alias 'netcord:mydr0 parent=eth0'
+ip link set dev mydr0 alias 'netcord:mydr0 parent=eth0 range=192.0.2.64/27'
 
 # an MTU that is set stays: any other follows the smallest port's
 ip link set dev mydr0 mtu 1500

@@ -94,7 +94,7 @@ impl Leases {
     /// Gives back what no endpoint has come to use.
     pub(super) async fn release_unused(&mut self, host: &Host<'_, '_>) -> Result<()> {
         if !self.got.is_empty() {
-            let state = host.look()?;
+            let state = host.look().await?;
             let used: BTreeSet<_> =
                 state.endpoints().filter(|(_, e)| e.lease.is_some()).map(|(_, e)| e.mac).collect();
             self.got.retain(|(_, mac, _)| !used.contains(mac));

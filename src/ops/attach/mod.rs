@@ -66,7 +66,8 @@ async fn attach(
     leases: &Leases,
 ) -> Result<Option<Wired>> {
     let cookies: Vec<_> = found.iter().map(|(_, f)| f.netns.cookie()).collect();
-    let mut state = host.state_of(wanted(args, &cookies)).await?;
+    let mut state = host.state(wanted(args, &cookies)).await?;
+    host.look_inside(&mut state, &args.network).await?;
     clean::dead(host, &mut state).await?;
     host.check_aside(&args.network)?;
     let names: Vec<_> = found.iter().map(|(_, f)| f.name.to_string()).collect();

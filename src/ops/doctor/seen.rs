@@ -129,7 +129,7 @@ enum Scope {
 /// Reads all there is to see of the host, or of one network or target.
 pub(super) async fn read<'a>(host: &'a Host<'_, '_>, name: Option<&str>) -> Result<Seen<'a>> {
     let kernel = &host.kernel;
-    let state = host.look()?;
+    let state = host.look_at_all().await?;
     let mut asked = None;
     let scope = match name {
         None => Scope::Host,
@@ -139,7 +139,7 @@ pub(super) async fn read<'a>(host: &'a Host<'_, '_>, name: Option<&str>) -> Resu
         },
     };
     let links: Vec<_> = sorted(kernel.links().await?.into_values().collect());
-    let records = find::all(kernel, &state, &links).await;
+    let records = by_name(&state);
     let mut unchecked = Vec::new();
     let on_record: Vec<_> =
         records.values().flat_map(|r| r.endpoints.iter().map(move |e| (&r.network, e))).collect();
@@ -223,6 +223,10 @@ pub(super) async fn read<'a>(host: &'a Host<'_, '_>, name: Option<&str>) -> Resu
         sockets,
         unchecked,
     })
+}
+
+fn by_name(state: &State) -> HashMap<String, NetworkRecord> {
+    state.networks().iter().map(|(name, record)| (name.to_string(), record.clone())).collect()
 }
 
 fn sorted(mut links: Vec<Link>) -> Vec<Link> {
