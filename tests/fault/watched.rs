@@ -1,5 +1,7 @@
 //! Faults between steps, from within: netcord's library, watched by this program.
 
+#![expect(clippy::disallowed_types, reason = "tests run programs")]
+
 use std::{
     env::{self, Args},
     process::{Command, ExitCode, Stdio},
