@@ -1,7 +1,8 @@
 //! Carries out a plan: step by step, remembering what undoes it.
 //!
-//! On any failure, and on SIGINT or SIGTERM, what was done is undone, newest first. What cannot be
-//! undone is deletion of a link: from there on a plan is carried to its end, as far as it goes.
+//! On any failure, and on SIGINT or SIGTERM, what was done is undone, newest first; what has gone
+//! meanwhile, with its link or its namespace, is undone. What cannot be undone is deletion of a link:
+//! from there on a plan is carried to its end, as far as it goes.
 
 use anyhow::{Context, Result, anyhow};
 
@@ -42,27 +43,32 @@ pub async fn carry_out(
 ) -> Result<bool> {
     let held = Held::new().context("cannot hold signals back")?;
     let mut run = Run { kernel, state, inverses: Vec::new(), changed: false, undoable: true };
-    let mut failures: Vec<anyhow::Error> = Vec::new();
+    let mut left: Vec<Left> = Vec::new();
     let mut next = 0;
     while next < plan.len() {
         let group = together(plan[next..].iter().map(|s| &s.change));
         // What is not done yet stays on record, so that a later run can finish it.
-        if !failures.is_empty() && forgets(&plan[next].change) {
+        if !left.is_empty() && forgets(&plan[next].change) {
             next += group;
             continue;
         }
+        let steps = &plan[next..next + group];
         let result = match held.came() {
             Some(kind) if run.undoable => {
                 Err(Error::new(kind, "interrupted: everything is as it was before").into())
             }
-            _ => run.steps(&plan[next..next + group], next, watch, tell).await,
+            _ if run.undoable && run.state.is_locked() => match run.state.check_lock() {
+                Ok(()) => run.steps(steps, next, watch, tell).await,
+                lost => lost,
+            },
+            _ => run.steps(steps, next, watch, tell).await,
         };
         next += group;
         if let Err(error) = result {
             if run.undoable {
                 return Err(run.roll_back(error, tell).await);
             }
-            failures.push(error);
+            left.push((steps.iter().map(|s| s.change.clone()).collect(), error));
         }
     }
     // Who is told of an interruption relies on it that nothing was done.
@@ -70,14 +76,45 @@ pub async fn carry_out(
         let error = Error::new(kind, "interrupted: everything is as it was before");
         return Err(run.roll_back(error.into(), tell).await);
     }
+    // Who got the lock meanwhile may have chosen the same.
+    if run.undoable
+        && run.changed
+        && let Err(error) = run.state.check_lock()
+    {
+        return Err(run.roll_back(error, tell).await);
+    }
     if let Some(pid) = run.kernel.ended().filter(|_| run.undoable) {
         let error = Error::not_found(format!("process {pid} ended meanwhile"));
         return Err(run.roll_back(error.into(), tell).await);
     }
-    match failures.into_iter().next() {
-        Some(first) => Err(first),
-        None => Ok(run.changed),
+    if left.is_empty() { Ok(run.changed) } else { Err(not_finished(&left)) }
+}
+
+/// Changes that are still to be made, and why they could not be.
+type Left = (Vec<Change>, anyhow::Error);
+
+/// The error of a plan that could neither be carried to its end nor be undone.
+fn not_finished(left: &[Left]) -> anyhow::Error {
+    let message = format!("it could not be finished: {}", reasons(left));
+    let again = "what is left stays on record: do it again";
+    let commands = commands(left);
+    let error = Error::new(Kind::NotRolledBack, message);
+    if commands.is_empty() {
+        return error.hint(again).into();
     }
+    error.hint(format!("{again}, or finish by hand with")).commands(commands).into()
+}
+
+fn reasons(left: &[Left]) -> String {
+    left.iter().map(|(_, error)| format!("{error:#}")).collect::<Vec<_>>().join("; ")
+}
+
+/// What is left as shell: records have none.
+fn commands(left: &[Left]) -> Vec<String> {
+    let changes = left.iter().flat_map(|(changes, _)| changes);
+    changes
+        .filter_map(|change| command(&Step { why: "", change: change.clone(), scope: Scope::Own }))
+        .collect()
 }
 
 fn forgets(change: &Change) -> bool {
@@ -97,6 +134,8 @@ enum Group<'a> {
     Moved,
     /// In one netlink message.
     Cut,
+    /// In one look at what connection tracking knows.
+    Flows,
 }
 
 fn group(change: &Change) -> Option<Group<'_>> {
@@ -106,6 +145,7 @@ fn group(change: &Change) -> Option<Group<'_>> {
         (_, Resource::Chain(_) | Resource::Rule(_)) => Some(Group::Iptables),
         (_, Resource::Moved(_)) => Some(Group::Moved),
         (Change::Delete(_), Resource::Veth(_)) => Some(Group::Cut),
+        (Change::Delete(_), Resource::Flows(_)) => Some(Group::Flows),
         _ => None,
     }
 }
@@ -145,6 +185,7 @@ impl Run<'_> {
                 Outcome::AlreadySo => continue,
                 Outcome::Done(inverse) => self.inverses.push(inverse),
                 Outcome::Final => self.undoable = false,
+                Outcome::Mended => {}
             }
             self.changed = true;
         }
@@ -156,6 +197,7 @@ impl Run<'_> {
             Some(Group::Nftables | Group::Iptables) => return self.apply_firewall(changes),
             Some(Group::Moved) => return self.kernel.apply_moved(changes).await,
             Some(Group::Cut) => return self.kernel.cut(changes).await,
+            Some(Group::Flows) => return self.kernel.forget_flows(changes),
             Some(Group::Record(_)) => {
                 let inverses = self.state.apply(changes)?;
                 let outcome = |i: Option<Change>| i.map_or(Outcome::AlreadySo, Outcome::Done);
@@ -187,27 +229,37 @@ impl Run<'_> {
             if !left.is_empty() && group.iter().all(forgets) {
                 continue;
             }
-            let changes: Vec<_> = group.iter().collect();
-            if let Err(error) = self.apply(&changes).await {
-                left.push((group, error));
+            if let Err(error) = self.undo(group).await {
+                left.push((group.to_vec(), error));
             }
         }
         if left.is_empty() {
             return failure;
         }
-        let why = left.iter().map(|(_, error)| format!("{error:#}")).collect::<Vec<_>>().join("; ");
-        let commands: Vec<_> = left
-            .iter()
-            .flat_map(|(group, _)| group.iter())
-            .filter_map(|change| {
-                command(&Step { why: "", change: change.clone(), scope: Scope::Own })
-            })
-            .collect();
-        let message = format!("{failure:#}; and it could not be undone whole: {why}");
+        let message = format!("{failure:#}; and it could not be undone whole: {}", reasons(&left));
         let mut error = Error::new(Kind::NotRolledBack, message);
+        let commands = commands(&left);
         if !commands.is_empty() {
             error = error.hint("finish by hand with").commands(commands);
         }
         anyhow!(error)
+    }
+
+    /// Applies inverses that travel together. What has gone meanwhile is undone, and keeps nothing
+    /// else from being undone.
+    async fn undo(&mut self, group: &[Change]) -> Result<()> {
+        let all: Vec<_> = group.iter().collect();
+        let Err(error) = self.apply(&all).await else { return Ok(()) };
+        let mut there = Vec::new();
+        for change in group {
+            if !self.kernel.has_fallen(change.resource()).await {
+                there.push(change);
+            }
+        }
+        match there.len() {
+            0 => Ok(()),
+            some if some < group.len() => self.apply(&there).await.map(drop),
+            _ => Err(error),
+        }
     }
 }

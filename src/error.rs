@@ -114,6 +114,11 @@ impl Kind {
     }
 }
 
+/// Whether it was no failure, but somebody who wanted it to end.
+pub fn is_interruption(error: &anyhow::Error) -> bool {
+    matches!(Kind::of(error), Kind::Interrupted | Kind::Terminated)
+}
+
 /// The advice that goes with an error, from the code that knew most about it.
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(own) = error.chain().find_map(|e| e.downcast_ref::<Error>()) {
@@ -130,7 +135,9 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         io::ErrorKind::Unsupported => {
             "the kernel lacks this: load the module that brings it (`modprobe bridge veth`)"
         }
-        io::ErrorKind::StorageFull => "free some space in the state directory (/run/netcord)",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space in the state directory (/run/netcord)"
+        }
         io::ErrorKind::ReadOnlyFilesystem => {
             "the state directory or /proc/sys is read-only here: run netcord on the host itself"
         }

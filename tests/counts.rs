@@ -17,6 +17,8 @@ struct Counts {
     sends: usize,
     /// Requests in them.
     messages: usize,
+    /// Those of them that begin a transaction of nftables.
+    transactions: usize,
     /// Programs that ran, netcord too.
     programs: usize,
     /// Files opened, other than libraries.
@@ -27,7 +29,7 @@ struct Counts {
     recalled: usize,
 }
 
-const CALLS: &str = "trace=sendto,sendmsg,execve,openat,read,write";
+const CALLS: &str = "trace=sendto,sendmsg,sendmmsg,execve,openat,read,write";
 
 /// Where the dynamic linker and the C library look, and what they read.
 const LIBRARIES: [&str; 4] = ["/etc/ld.so", "/lib/", "/usr/lib", "/proc/self/maps"];
@@ -39,6 +41,14 @@ fn count(lab: &Lab, words: &str) -> Counts {
 
 /// Runs netcord with these arguments and variables; returns what it printed, too.
 fn counted(lab: &Lab, variables: &[&str], arguments: &[&str]) -> (Counts, String) {
+    let (counts, output) = measured(lab, variables, arguments);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {told}");
+    (counts, String::from_utf8(output.stdout).unwrap())
+}
+
+/// The same of one that may have something to tell.
+fn measured(lab: &Lab, variables: &[&str], arguments: &[&str]) -> (Counts, std::process::Output) {
     lab.sh("rm -rf /run/traces; mkdir /run/traces").ok();
     let mut command = lab.command("strace");
     // cargo sets it, and the linker looks in each place.
@@ -47,8 +57,6 @@ fn counted(lab: &Lab, variables: &[&str], arguments: &[&str]) -> (Counts, String
     command.args(["-ff", "-qq", "-y", "-s", "4096", "-o", "/run/traces/of", "-e", CALLS]);
     command.args(variables.iter().flat_map(|variable| ["-E", variable]));
     let output = command.arg(NETCORD).args(arguments).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {told}");
     let mut traces = BTreeMap::new();
     for entry in fs::read_dir(lab.path("/run/traces")).unwrap() {
         let path = entry.unwrap().path();
@@ -62,9 +70,15 @@ fn counted(lab: &Lab, variables: &[&str], arguments: &[&str]) -> (Counts, String
         match name {
             "execve" if arguments.ends_with("= 0") => counts.programs += 1,
             _ if Some(pid) != first => {}
+            // What is in a datagram of many strace does not tell: it counts as one.
+            "sendmmsg" => {
+                counts.sends += 1;
+                counts.messages += arguments.matches("iov_base").count();
+            }
             "sendto" | "sendmsg" if arguments.contains("nlmsg_len") => {
                 counts.sends += 1;
                 counts.messages += arguments.matches("nlmsg_len").count();
+                counts.transactions += arguments.matches("NFNL_MSG_BATCH_BEGIN").count();
             }
             "openat" if !LIBRARIES.iter().any(|l| arguments.contains(&format!("\"{l}"))) => {
                 counts.opens += 1;
@@ -77,7 +91,7 @@ fn counted(lab: &Lab, variables: &[&str], arguments: &[&str]) -> (Counts, String
             _ => {}
         }
     }
-    (counts, String::from_utf8(output.stdout).unwrap())
+    (counts, output)
 }
 
 /// Verbs in an order in which each finds what it needs.
@@ -247,4 +261,78 @@ fn a_trace_across_a_foreign_bridge_tries_each_namespace_once() {
     let (few, many) = (of(20), of(120));
     assert!(many.sends <= few.sends + 100 * 5, "{few:?} {many:?}");
     assert!(many.opens <= few.opens + 100 * 2, "{few:?} {many:?}");
+}
+
+/// What takes many published ports away costs as many sends, programs and writes as what takes a few
+/// away, whatever takes them.
+#[test]
+fn many_ports_are_taken_away_as_a_few_are() {
+    let all = ["detach lab0 web", "unpublish web --all", "reset", "prune"];
+    // Not the machine's root, iptables takes no more than these in one restore.
+    for (firewall, many, verbs) in [("nftables", 400, &all[..]), ("iptables", 120, &all[..2])] {
+        for takes in verbs {
+            let [few, many] = [4, many].map(|n| {
+                let lab = Lab::with_firewall(firewall);
+                lab.netns(&["web"]);
+                lab.netcord("bridge lab0 --subnet 172.20.0.0/16").ok();
+                lab.netcord("attach lab0 web").ok();
+                // Some on this host's 127.0.0.1 alone, and some of UDP, whose flows are forgotten.
+                let specs: Vec<_> = (0..n)
+                    .map(|i| match i % 4 {
+                        0 => format!("{}:80/udp", 10_000 + i),
+                        1 => format!("127.0.0.1:{}:80", 10_000 + i),
+                        _ => format!("{}:80", 10_000 + i),
+                    })
+                    .collect();
+                lab.netcord(&format!("publish web {}", specs.join(" "))).ok();
+                if *takes == "prune" {
+                    lab.sh("ip netns del web").ok();
+                    lab.until("! ip -br link | grep -q ^nc");
+                }
+                let counts = count(&lab, takes);
+                assert!(lab.rules_of_ports().is_empty(), "{takes}");
+                (counts.sends, counts.programs, counts.opens)
+            });
+            assert_eq!(many, few, "sends, programs and files of `{takes}` with {firewall}");
+        }
+    }
+}
+
+/// So it is where each of many endpoints has one.
+#[test]
+fn a_port_each_of_many_endpoints_is_taken_away_as_that_of_one() {
+    let [one, many] = [1, 20].map(|n| {
+        let lab = with_endpoints(n);
+        let commands = format!("for i in $(seq {n}); do {NETCORD} publish n$i 80$i:80; done");
+        lab.sh(&commands).ok();
+        let all: Vec<_> = (1..=n).map(|i| format!("n{i}")).collect();
+        let counts = count(&lab, &format!("detach lab0 {}", all.join(" ")));
+        assert!(lab.rules_of_ports().is_empty());
+        (counts.transactions, counts.programs)
+    });
+    assert_eq!(many, one, "transactions and programs");
+}
+
+/// What doctor reads does not depend on how many ports are published: sockets are read once, and so
+/// are the processes that have them.
+#[test]
+fn a_diagnosis_costs_the_same_however_many_ports_are_published() {
+    let mut found = BTreeMap::new();
+    for n in [10, 500] {
+        let lab = Lab::new();
+        lab.netns(&["web"]);
+        lab.netcord("bridge lab0 --subnet 172.20.0.0/16").ok();
+        lab.netcord("attach lab0 web").ok();
+        let ports: Vec<_> = (0..n).map(|i| format!("{0}:{0}", 20000 + i)).collect();
+        lab.netcord(&format!("publish web {}", ports.join(" "))).ok();
+        // Somebody of the host listens to one of them.
+        lab.sh("busybox httpd -p 20005 -h /run").ok();
+        let (mut counts, output) = measured(&lab, &[], &["--format", "json", "doctor"]);
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(told.matches("port-unserved").count(), n + 1, "{n}, and the name of the check");
+        assert_eq!(told.matches("busybox (pid").count(), 1, "{told}");
+        (counts.recorded, counts.recalled) = (0, 0);
+        found.insert(n, counts);
+    }
+    assert_eq!(found[&10], found[&500]);
 }

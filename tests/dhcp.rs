@@ -461,3 +461,117 @@ fn a_network_of_our_own_may_have_a_server_too() {
     lab.netcord("detach lab0 web db").ok();
     assert_eq!(keepers(&lab), "");
 }
+
+/// dnsmasq on this host itself, on a bridge, as libvirt's on virbr0.
+fn dnsmasq_here(lab: &Lab, bridge: &str, options: &str) {
+    lab.start(&format!(
+        "exec dnsmasq --no-daemon --conf-file=/dev/null --user=root --port=0 --no-ping \
+         --interface={bridge} --bind-interfaces --dhcp-authoritative --dhcp-leasefile=/run/leases \
+         --pid-file=/run/dnsmasq.pid --log-dhcp --log-facility=/run/log {options}"
+    ));
+    lab.until("ss -Hlnu sport = :67 | grep -q .");
+}
+
+/// A bridge of somebody's where this host itself is the router.
+fn routed_here() -> Lab {
+    let lab = Lab::new();
+    lab.netns(&["web", "db"]);
+    lab.sh("ip link add br0 type bridge && ip addr add 192.0.2.1/24 dev br0 && ip link set br0 up")
+        .ok();
+    lab
+}
+
+/// No port is left that was made to ask by.
+#[track_caller]
+fn has_no_port_to_ask_by(lab: &Lab) {
+    assert_eq!(lab.sh("ip -o link | grep ' ncd' || true").ok(), "");
+}
+
+#[test]
+fn a_server_of_this_host_gives_and_takes_back() {
+    for network in ["br0", "lab0"] {
+        let lab = if network == "br0" { routed_here() } else { Lab::new() };
+        if network == "br0" {
+            // Its MAC is the lowest of its ports', its MTU the smallest.
+            lab.sh("ip link add d0 type veth peer name d1; ip link set d0 master br0 up mtu 1400
+                    ip link set d1 up mtu 1400")
+                .ok();
+        } else {
+            lab.netns(&["web", "db"]);
+            lab.netcord("bridge lab0 --subnet 192.0.2.0/24 --gateway 192.0.2.1").ok();
+        }
+        dnsmasq_here(&lab, network, NORMAL);
+        let link = format!("ip -o link show {network} | sed 's/<.*>//; s/state.*group/group/'");
+        let before = lab.sh(&link).ok();
+        let address = lab.netcord(&format!("attach {network} web --dhcp")).ok();
+        assert_eq!(lab.sh(&link).ok(), before, "the bridge is as it was");
+        assert!(address.starts_with("192.0.2.5") || address == "192.0.2.60", "{address}");
+        has_no_port_to_ask_by(&lab);
+        let other = lab.netcord(&format!("attach {network} db --dhcp")).ok();
+        assert_ne!(address, other);
+        lab.within("host", &format!("ping -qc1 -W3 {other} && ping -qc1 -W3 {address}")).ok();
+        lab.netcord(&format!("detach {network} web db")).ok();
+        lab.until("[ $(grep -c 'DHCPRELEASE(' /run/log) = 2 ] && [ ! -s /run/leases ]");
+        has_no_port_to_ask_by(&lab);
+        assert_eq!(keepers(&lab), "");
+    }
+}
+
+#[test]
+fn a_lease_of_a_server_of_this_host_is_renewed_and_no_frame_goes_astray() {
+    let lab = routed_here();
+    lab.sh("printf '%s\\n' 'start 192.0.2.70' 'end 192.0.2.70' 'interface br0' \
+               'lease_file /run/udhcpd.leases' 'pidfile /run/udhcpd.pid' 'min_lease 2' \
+               'option subnet 255.255.255.0' 'option router 192.0.2.1' 'option lease 6' \
+               >/run/udhcpd.conf; touch /run/udhcpd.leases")
+        .ok();
+    lab.start("exec busybox udhcpd -f -a 1 /run/udhcpd.conf >>/run/log 2>&1");
+    lab.until("ss -Hlnu sport = :67 | grep -q .");
+    assert_eq!(lab.netcord("attach br0 web --dhcp").ok(), "192.0.2.70");
+    // What is for it goes to its own port, also while it is asked for it.
+    let port = lab.sh("ip -o link show master br0 | sed 's/^[0-9]*: //; s/@.*//'").ok();
+    let mac = shown(&lab, &["mac"]).as_str().unwrap().to_owned();
+    lab.start("exec bridge monitor fdb >/run/fdb");
+    lab.until("[ -e /run/fdb ]");
+    lab.until("[ $(grep -c 'ending ACK' /run/log) -ge 3 ]");
+    lab.within("host", "ping -qc1 -W3 192.0.2.70").ok();
+    lab.sh(&format!("! grep '{mac} dev' /run/fdb | grep -v 'dev {port} '")).ok();
+    lab.sh("ip -n web -o addr show dev eth0 | grep -q 192.0.2.70/24").ok();
+    has_no_port_to_ask_by(&lab);
+}
+
+#[test]
+fn a_server_elsewhere_answers_beside_one_here_that_has_nothing() {
+    let lab = lab();
+    lab.sh("ip addr add 192.0.2.9/24 dev br0").ok();
+    dnsmasq(&lab, NORMAL);
+    // It listens, and does not know this network.
+    lab.start(
+        "exec dnsmasq --no-daemon --conf-file=/dev/null --user=root --port=0 --interface=br0 \
+         --dhcp-range=198.51.100.1,198.51.100.9 --dhcp-leasefile=/run/none",
+    );
+    lab.until("ss -Hlnu sport = :67 | grep -q .");
+    let address = lab.netcord("attach br0 web --dhcp").ok();
+    assert_eq!(shown(&lab, &["lease", "server"]), "192.0.2.1", "{address}");
+    // It was asked once.
+    assert_eq!(lab.sh("grep -c 'DHCPDISCOVER(' /run/log").ok(), "1");
+    lab.netcord("detach br0 web").ok();
+    lab.until("grep -q DHCPRELEASE /run/log && [ ! -s /run/leases ]");
+    has_no_port_to_ask_by(&lab);
+}
+
+#[test]
+fn who_is_killed_while_asking_a_server_of_this_host_leaves_no_port() {
+    let lab = routed_here();
+    // It listens, and never answers.
+    lab.start(
+        "exec perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Proto => \"udp\", \
+         LocalPort => 67) or die; sleep'",
+    );
+    lab.until("ss -Hlnu sport = :67 | grep -q .");
+    let mut asking = lab.start(&format!("exec {NETCORD} attach br0 web --dhcp"));
+    lab.until("ip -o link show master br0 | grep -q ' ncd'");
+    lab.sh("kill -9 $(pidof netcord)").ok();
+    asking.wait().unwrap();
+    lab.until("! ip -o link | grep -q ' ncd'");
+}

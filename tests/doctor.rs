@@ -20,7 +20,7 @@ fn prepared(lab: Lab) -> Lab {
     lab
 }
 
-/// The same with a network that `web`, with a published port, and `db` are on.
+/// The same with a network that `web`, a server with a published port, and `db` are on.
 fn host() -> Lab {
     networked(bare())
 }
@@ -29,6 +29,7 @@ fn networked(lab: Lab) -> Lab {
     lab.netcord("bridge lab0 --subnet 10.1.0.0/24 --subnet fd00:1::/64").ok();
     lab.netcord("attach lab0 web -p 8080:80").ok();
     lab.netcord("attach lab0 db").ok();
+    lab.serve("web", 80);
     lab
 }
 
@@ -254,6 +255,7 @@ fn a_strict_reverse_path_filter() {
     let lab = host();
     lab.netcord("bridge side0 --subnet 10.2.0.0/24").ok();
     lab.netcord("attach side0 web -p 8081:81").ok();
+    lab.serve("web", 81);
     let strict = "ip netns exec web sysctl -qw net.ipv4.conf.eth1.rp_filter=1";
     names(&lab, "rp-filter", strict, &["net.ipv4.conf.eth1.rp_filter = 1", "default dev eth0"]);
     let all =
@@ -399,7 +401,6 @@ fn published_ports_without_a_rule() {
     ] {
         let lab = networked(prepared(Lab::with_firewall(firewall)));
         names(&lab, "port-missing", breaks, &["not in ", "0.0.0.0:8080 -> 10.1.0.2:80/tcp"]);
-        lab.serve("web", 80);
         assert_eq!(lab.fetch("outside", "http://192.0.2.1:8080").ok(), "web");
     }
 }
@@ -408,7 +409,6 @@ fn published_ports_without_a_rule() {
 fn published_ports_that_another_rule_takes() {
     for firewall in FIREWALLS {
         let lab = networked(prepared(Lab::with_firewall(firewall)));
-        lab.serve("web", 80);
         let rule = "-p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.1.0.3:80";
         let shadow = format!("iptables -t nat -I PREROUTING {rule}");
         names(&lab, "port-shadowed", &shadow, &[&format!("-A PREROUTING {rule}")]);
@@ -420,7 +420,6 @@ fn published_ports_that_another_rule_takes() {
         names(&lab, "port-shadowed", &docker, &[&format!("-A DOCKER {rule}")]);
     }
     let lab = networked(prepared(Lab::with_firewall("nftables")));
-    lab.serve("web", 80);
     let chain = "nft add table ip corp
         nft 'add chain ip corp in { type nat hook prerouting priority dstnat; }'
         nft 'add chain ip corp out { type nat hook output priority -100; }'
@@ -552,4 +551,36 @@ fn a_target_that_netcord_did_not_attach() {
     // It is nobody's whom netcord answers for, unless somebody asks.
     lab.sh(&format!("{within} route del default")).ok();
     is_silent(&lab, "");
+}
+
+#[test]
+fn forwarding_that_is_off_for_one_link() {
+    for firewall in FIREWALLS {
+        let lab = prepared(Lab::with_firewall(firewall));
+        lab.netcord("bridge lab0 --subnet 10.1.0.0/24 --subnet fd00:1::/64").ok();
+        lab.netcord("attach lab0 web").ok();
+        let call = "ip netns exec web ping -qc1 -W1 192.0.2.2";
+        lab.sh(call).ok();
+        for (key, dies) in [
+            ("net.ipv4.conf.lab0.forwarding", true),
+            ("net.ipv4.conf.eth0.forwarding", true),
+            ("net.ipv6.conf.lab0.forwarding", false),
+        ] {
+            let off = format!("sysctl -qw {key}=0");
+            names(&lab, "forwarding-off", &off, &[&format!("{key} = 0")]);
+            for mends in ["repair", "bridge lab0"] {
+                lab.sh(&off).ok();
+                lab.sh(call).exits(i32::from(dies));
+                let told = lab.netcord("repair --check").exits(1).stdout;
+                assert!(told.contains(&key.replace('.', "/")), "{told}");
+                lab.netcord(mends).ok();
+                lab.sh(call).ok();
+                assert_eq!(lab.netcord("repair --check").ok(), "", "{mends}: {key}");
+            }
+        }
+        // A link is born as `default` says.
+        lab.sh("sysctl -qw net.ipv4.conf.default.forwarding=0").ok();
+        lab.netcord("bridge lab1 --subnet 10.2.0.0/24").ok();
+        assert_eq!(lab.sh("sysctl -n net.ipv4.conf.lab1.forwarding").ok(), "1");
+    }
 }

@@ -185,3 +185,225 @@ fn ten_thousand_ports_are_published_at_once_and_one_more_costs_what_the_first_di
     lab.netcord("unpublish web --all").ok();
     before.assert_same(&lab.snapshot(), "all of them taken back");
 }
+
+/// What somebody can do to netcord's own rules of `lab0`, and what shows it.
+const DAMAGES_OF_NFTABLES: &[(&str, &str)] = &[
+    ("nft flush chain inet netcord forward", "not there: rule inet netcord forward iifname vmap"),
+    ("nft flush chain inet netcord raw", "nobody reaches the host's own 127.0.0.1"),
+    ("nft flush chain inet netcord published", "map @ports6 "),
+    (
+        "nft flush chain inet netcord output; nft flush chain inet netcord prerouting",
+        "jump published",
+    ),
+    (
+        "nft flush chain inet netcord published; nft delete map inet netcord ports4
+         nft delete map inet netcord ranges6-at",
+        "map @ports4 ",
+    ),
+    ("nft delete chain inet netcord postrouting", "not there: chain inet netcord postrouting"),
+    (
+        "nft delete rule inet netcord filter-lab0 handle \
+         $(nft -a list chain inet netcord filter-lab0 | sed -n 's/.*drop.*# handle //p' | head -n1)",
+        "not there: rule inet netcord filter-lab0",
+    ),
+    (
+        "nft insert rule inet netcord forward accept",
+        "not netcord's: rule inet netcord forward accept",
+    ),
+    ("nft insert rule inet netcord published return", "not netcord's: rule inet netcord published"),
+    ("nft insert rule inet netcord nat-lab0 ip saddr 10.1.0.0/24 return", "10.1.0.0/24 return"),
+    (
+        "nft chain inet netcord forward '{ policy drop; }'",
+        "not as it was made: chain inet netcord forward",
+    ),
+    (
+        "nft add chain inet netcord mine '{ type filter hook forward priority 7; policy drop; }'",
+        "not netcord's: chain inet netcord mine",
+    ),
+    (
+        "nft delete element inet netcord bridges '{ \"lab0\" }'",
+        "element inet netcord bridges { \"lab0\" }",
+    ),
+    ("nft delete element inet netcord nat '{ \"lab0\" }'", "{ \"lab0\" : jump nat-lab0 }"),
+    (
+        "nft delete element inet netcord filter '{ \"lab0\" }'; nft delete chain inet netcord filter-lab0",
+        "not there: chain inet netcord filter-lab0",
+    ),
+    ("nft delete table inet netcord", "not there: table inet netcord"),
+];
+
+const DAMAGES_OF_IPTABLES: &[(&str, &str)] = &[
+    ("iptables -F NETCORD-FORWARD", "iptables -t filter -I NETCORD-FORWARD 1"),
+    (
+        "iptables -D NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' \
+         -j NETCORD-ISOLATE",
+        "NETCORD-FORWARD to NETCORD-ISOLATE",
+    ),
+    ("ip6tables -F NETCORD-ISOLATE", "ip6tables -t filter -A NETCORD-ISOLATE"),
+    ("iptables -t raw -F NETCORD-PREROUTING", "loopback 10.1.0.0/24"),
+    ("iptables -t raw -F PREROUTING", "PREROUTING to NETCORD-PREROUTING"),
+    ("iptables -t nat -F PREROUTING; iptables -t nat -F OUTPUT", "OUTPUT to NETCORD-DNAT"),
+    ("ip6tables -t nat -F POSTROUTING; ip6tables -F FORWARD", "ip6tables -t nat -A POSTROUTING"),
+    (
+        "iptables -t nat -D NETCORD-POSTROUTING 1",
+        "not there: iptables -t nat -I NETCORD-POSTROUTING 1",
+    ),
+    (
+        "iptables -I NETCORD-FORWARD -j ACCEPT",
+        "not netcord's: iptables -t filter -A NETCORD-FORWARD -j ACCEPT",
+    ),
+    (
+        "iptables -t nat -I NETCORD-DNAT -p tcp -m comment --comment 'no more of it' -j RETURN",
+        "not netcord's: iptables -t nat -A NETCORD-DNAT -p tcp",
+    ),
+    (
+        "for t in raw filter nat; do iptables -t $t -F; iptables -t $t -X; done",
+        "not there: iptables -t nat -N NETCORD-DNAT",
+    ),
+];
+
+/// Each of them is named by `doctor` and by `repair --check`, and mended by `repair` and by asking
+/// again for what is there; the published port opens again.
+fn damages_are_named_and_mended(firewall: &'static str, kind: &str, damages: &[(&str, &str)]) {
+    let lab = Lab::with_firewall(firewall);
+    lab.neighbour("outside").netns(&["web"]);
+    lab.netcord(&format!("bridge lab0 --subnet 10.1.0.0/24 --subnet fd00:1::/64 {kind}")).ok();
+    lab.netcord("attach lab0 web").ok();
+    let bridge = format!("bridge lab0 {kind}");
+    let mut again = vec!["repair", "attach lab0 web", &bridge];
+    if kind != "--internal" {
+        lab.serve("web", 80);
+        lab.netcord("publish web 8080:80 127.0.0.1:8081:80").ok();
+        again.push("publish web 8080:80");
+    }
+    let before = lab.snapshot();
+    for (number, (damage, evidence)) in damages.iter().enumerate() {
+        // Each damage meets one of them, and each of them a few.
+        let mends = again[number % again.len()];
+        lab.sh(damage).ok();
+        for looks in ["doctor", "repair --check"] {
+            let told = lab.netcord(looks).exits(1).stdout;
+            assert!(told.contains(evidence), "{looks} after `{damage}`: {told}");
+        }
+        lab.netcord(mends).ok();
+        before.assert_same(&lab.snapshot(), &format!("{mends} after `{damage}`"));
+        for looks in ["doctor", "repair --check"] {
+            assert_eq!(lab.netcord(looks).ok(), "", "{mends} after `{damage}`");
+        }
+        if kind != "--internal" {
+            assert_eq!(lab.fetch("outside", "http://192.0.2.1:8080").ok(), "web", "{damage}");
+        }
+    }
+}
+
+#[test]
+fn damages_of_our_table_are_named_and_mended() {
+    damages_are_named_and_mended("nftables", "", DAMAGES_OF_NFTABLES);
+}
+
+#[test]
+fn damages_of_our_table_are_named_and_mended_on_networks_of_all_kinds() {
+    // These have more rules than others, or others.
+    let (of_chains, _) = DAMAGES_OF_NFTABLES.split_at(8);
+    for kind in ["--internal", "--isolate", "--no-spoof"] {
+        damages_are_named_and_mended("nftables", kind, &of_chains[6..]);
+        damages_are_named_and_mended("iptables", kind, &DAMAGES_OF_IPTABLES[1..3]);
+    }
+}
+
+#[test]
+fn damages_of_our_chains_are_named_and_mended() {
+    damages_are_named_and_mended("iptables", "", DAMAGES_OF_IPTABLES);
+}
+
+#[test]
+fn a_rule_that_is_made_again_denies_before_others_accept() {
+    let lab = host("iptables");
+    lab.sh("iptables -D NETCORD-FORWARD 1; iptables -t nat -D NETCORD-POSTROUTING 1").ok();
+    lab.netcord("repair").ok();
+    let first = |table: &str, chain: &str| {
+        lab.sh(&format!("iptables -t {table} -S {chain} 1; iptables -t {table} -S {chain} 2")).ok()
+    };
+    assert!(first("filter", "NETCORD-FORWARD").contains("-j NETCORD-ISOLATE"));
+    assert!(first("nat", "NETCORD-POSTROUTING").contains("masquerade tcp"));
+}
+
+#[test]
+fn the_script_of_a_mend_does_the_same() {
+    let lab = host("nftables");
+    let before = lab.snapshot();
+    let damage = "nft insert rule inet netcord forward drop; nft flush chain inet netcord published
+                  nft insert rule inet netcord filter-lab0 accept";
+    lab.sh(damage).ok();
+    let script = lab.netcord("--dry-run bridge lab0").ok();
+    lab.pipe_to_sh(&format!("{script}\n")).ok();
+    before.assert_same(&lab.snapshot(), "by hand");
+}
+
+#[test]
+fn rules_of_a_bridge_of_others_are_named_and_mended() {
+    for (firewall, damage, evidence) in [
+        ("nftables", "nft flush chain inet netcord nat-br0", "rule inet netcord nat-br0"),
+        ("iptables", "iptables -F NETCORD-FORWARD", "netcord:br0 in 10.7.0.0/24"),
+    ] {
+        for mends in ["repair", "publish guest 8082:80"] {
+            let lab = host(firewall);
+            for network in ["lab1", "lab2", "lab0"] {
+                let endpoints = [("lab0", "web"), ("lab1", "db")];
+                for (_, name) in endpoints.iter().filter(|(of, _)| *of == network) {
+                    lab.netcord(&format!("detach {network} {name}")).ok();
+                }
+                lab.netcord(&format!("rm {network}")).ok();
+            }
+            let before = lab.snapshot();
+            lab.sh(damage).ok();
+            for looks in ["doctor", "repair --check"] {
+                let told = lab.netcord(looks).exits(1).stdout;
+                assert!(told.contains(evidence), "{looks} after `{damage}`: {told}");
+            }
+            lab.netcord(mends).ok();
+            before.assert_same(&lab.snapshot(), &format!("{mends} after `{damage}`"));
+        }
+    }
+}
+
+/// What dockerd makes on a host, as far as it concerns what is forwarded.
+const LIKE_DOCKER: &str = "iptables -P FORWARD DROP; iptables -N DOCKER-USER
+    iptables -A DOCKER-USER -j RETURN; iptables -A FORWARD -j DOCKER-USER";
+
+#[test]
+fn repair_plans_as_the_verbs_do_where_all_rules_were_flushed() {
+    for firewall in crate::support::FIREWALLS {
+        let lab = Lab::with_firewall(firewall);
+        lab.neighbour("outside").netns(&["web", "guest"]);
+        lab.sh("ip link add br0 address 02:00:00:00:00:07 type bridge
+                ip addr add 10.7.0.1/24 dev br0; ip link set br0 addrgenmode none up")
+            .ok();
+        lab.serve("guest", 80);
+        lab.sh(LIKE_DOCKER).ok();
+        lab.netcord("bridge lab0 --subnet 10.1.0.0/24").ok();
+        lab.netcord("attach lab0 web -p 8080:80").ok();
+        lab.netcord("attach br0 guest -p 8082:80").ok();
+        let before = lab.snapshot();
+        assert_eq!(lab.netcord("repair --check").ok(), "", "{firewall}");
+        for mends in ["repair", "publish guest 8082:80"] {
+            lab.sh("nft flush ruleset").ok();
+            // docker's chains are gone, and with them what they were asked to let by.
+            lab.netcord(mends).ok();
+            assert_eq!(lab.fetch("outside", "http://192.0.2.1:8082").ok(), "guest", "{mends}");
+            lab.netcord("repair").ok();
+            assert_eq!(lab.netcord("repair --check").ok(), "", "{mends} on {firewall}");
+            // docker makes them again, and what netcord needs there comes back.
+            lab.sh(LIKE_DOCKER).ok();
+            if firewall == "nftables" {
+                // An accept of our chains' comes before a policy of the same table.
+                lab.netcord("repair --check").exits(1);
+            }
+            lab.netcord("repair").ok();
+            // Docker's own jump comes behind netcord's now.
+            let sorted = |snapshot: &Snapshot| snapshot.mapped(str::to_owned);
+            let when = format!("{mends} on {firewall}");
+            sorted(&before).assert_same(&sorted(&lab.snapshot()), &when);
+        }
+    }
+}

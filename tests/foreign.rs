@@ -55,6 +55,18 @@ fn an_address_that_somebody_has_is_not_given_out() {
 }
 
 #[test]
+fn one_whose_last_port_left_is_used_again() {
+    let lab = Lab::new();
+    lab.netns(&["web"]).sh("ip link add br0 type bridge; ip addr add 10.7.0.1/24 dev br0").ok();
+    for _ in 0..2 {
+        // The kernel takes its MAC away with its last port.
+        lab.netcord("attach br0 web").ok();
+        assert!(lab.netcord("ps").ok().contains("web"), "the record can be read");
+        lab.netcord("detach br0 web").ok();
+    }
+}
+
+#[test]
 fn without_an_address_of_its_own_it_needs_to_be_told_one() {
     let lab = Lab::new();
     lab.netns(&["a", "b"]).sh("ip link add br0 type bridge; ip link set br0 up").ok();

@@ -8,7 +8,7 @@ use std::{
 
 /// What is outside of a layer's trade, and the layers (or files) whose trade it is.
 const TRADES: [(&str, &[&str]); 13] = [
-    ("nix::", &["kernel"]),
+    ("nix::", &["kernel", "state/file"]),
     ("rustix::", &["kernel"]),
     ("signal_hook::", &["kernel"]),
     ("rtnetlink::", &["kernel"]),

@@ -1,6 +1,6 @@
 //! Macvlan networks: endpoints on the wire of the host's own link, which stays as it is.
 
-use crate::support::{Lab, SCENARIOS, Snapshot};
+use crate::support::{Lab, NETCORD, SCENARIOS, Snapshot};
 
 /// A host with a neighbour `peer` on the wire of its `eth0`, and two namespaces.
 fn wired() -> Lab {
@@ -316,9 +316,9 @@ fn a_lost_record_is_made_anew_with_the_network() {
         lab.netcord("attach lan0 web").ok();
         let whole = settled(&lab);
         lab.sh("rm -r /run/netcord").ok();
-        if !flags.is_empty() {
-            lab.netcord("attach lan0 web").fails(3, &["record of network `lan0` was lost"]);
-        }
+        assert_eq!(lab.netcord("attach lan0 web").ok(), "192.0.2.64\n2001:db8::40");
+        whole.assert_same(&settled(&lab), "found inside");
+        lab.sh("rm -r /run/netcord").ok();
         lab.netcord(&network).ok();
         assert_eq!(lab.netcord("attach lan0 web").ok(), "192.0.2.64\n2001:db8::40");
         whole.assert_same(&settled(&lab), "converged");
@@ -373,4 +373,41 @@ fn the_server_of_the_physical_network_gives_addresses_and_gets_them_back() {
     lab.until(&format!("! {}", of(&address)));
     lab.until("! pgrep -f '[k]eep-lease'");
     drop(server);
+}
+
+#[test]
+fn a_parent_that_is_down_or_gone_is_told_of() {
+    let lab = Lab::new();
+    lab.neighbour("peer");
+    lab.netns(&["web"]);
+    lab.netcord("macvlan lan0 --parent eth0").ok();
+    lab.netcord("attach lan0 web --ip 192.0.2.9").ok();
+    lab.netcord("repair --check").ok();
+    lab.sh("ip link set eth0 down").ok();
+    assert!(lab.netcord("ps").ok().contains("down"));
+    assert!(lab.netcord("doctor").stdout.contains("ip link set eth0 up"));
+    let check = lab.netcord("repair --check");
+    assert!(check.code == 1 && check.stdout.contains("dev eth0 up"), "{}", check.stdout);
+    lab.netcord("repair").ok();
+    lab.sh("ip link show eth0 | grep -q LOWER_UP").ok();
+    lab.sh("ip link del eth0").ok();
+    let said = lab.netcord("doctor").stdout;
+    assert!(said.contains("[parent-missing]"), "{said}");
+    let check = lab.netcord("repair --check");
+    assert!(check.code == 1 && check.stdout.contains("is gone"), "{}", check.stdout);
+}
+
+#[test]
+fn who_would_be_cut_off_by_passthru_is_warned() {
+    let lab = Lab::new();
+    lab.neighbour("peer");
+    let run = lab.sh(&format!(
+        "SSH_CONNECTION='192.0.2.2 4711 192.0.2.1 22' \
+         {NETCORD} macvlan lan0 --parent eth0 --mode passthru"
+    ));
+    assert!(
+        run.stderr.contains("your SSH connection from 192.0.2.2 comes by `eth0`"),
+        "{}",
+        run.stderr
+    );
 }

@@ -8,6 +8,8 @@
 
 mod support;
 
+/// What cannot be tidied up.
+mod aside;
 /// What must not.
 mod attacks;
 /// The contract with users and scripts.
@@ -22,6 +24,8 @@ mod counts;
 mod death;
 /// Addresses that a server gives.
 mod dhcp;
+/// What breaks, and who names it.
+mod diagnosis;
 /// Why packets do not flow.
 mod doctor;
 /// With real engines, docker and podman, as root.
@@ -35,6 +39,8 @@ mod export;
 /// Bridges of others.
 mod firewall;
 mod foreign;
+/// No space for records.
+mod full;
 /// Committed files that the program makes.
 mod generated;
 /// Pictures of a host.
@@ -57,6 +63,8 @@ mod malice;
 mod model;
 /// What somebody at a terminal sees of a command that takes its time.
 mod progress;
+/// Records that are lost, torn, swapped or never were.
+mod records;
 /// Made again what the records say.
 mod repair;
 /// Nothing of ours is left.
@@ -77,6 +85,8 @@ mod traffic;
 mod twice;
 /// The host's own link in a bridge.
 mod underlay;
+/// Bridges and parents that are gone.
+mod unplugged;
 /// Until it can be used.
 mod wait;
 /// Who else is on the wire.

@@ -1,5 +1,7 @@
-//! Random sequences of verbs, some of them killed and repeated, against a small model of what they
-//! should come to. After each verb: its exit code, what `ls` and `ps` tell, and the kernel.
+//! Random sequences of verbs, some of them killed and repeated, and of what others do to the host and
+//! to the records, against a small model of what they should come to. After each: its exit code,
+//! what `ls` and `ps` tell, and the kernel. After all: `repair` leaves nothing to mend, and when all is
+//! removed, nothing is left.
 //!
 //! `PROPTEST_CASES` says how many sequences.
 
@@ -30,6 +32,38 @@ const PORTS: [(&str, u16, u16, &str); 6] = [
 ];
 const OPS: usize = 15;
 
+/// What becomes of records: of network `$n`, or of all. The host is as before.
+const DAMAGES: [(&str, &str); 10] = [
+    ("lose the record", "rm -f $f"),
+    ("lose a line", "sed -i 2d $f"),
+    ("lose the last line", "sed -i '$d' $f"),
+    ("tear the last line", "truncate -s -9 $f"),
+    ("garble a line", "sed -i '2s/.*/{\"tar/' $f"),
+    ("garble the head", "sed -i '1s/.*/x/' $f"),
+    ("empty the record", ": > $f"),
+    ("swap records", "mv $f $d/t; if [ -e $o ]; then mv $o $f; fi; mv $d/t $o"),
+    ("copy a record over another", "cp $f $o"),
+    ("remove the state directory", "rm -rf /run/netcord"),
+];
+
+/// What others do to what netcord made on network `$n`, and `repair` mends.
+const MISCHIEF: [(&str, &str); 4] = [
+    ("delete the bridge", "ip link del $n"),
+    ("unplug a port", "for p in $(ports | head -n 1); do ip link set $p nomaster; done"),
+    ("take the bridge down", "ip link set $n down"),
+    ("delete the table", "nft delete table inet netcord"),
+];
+
+/// What others do that concerns nobody.
+const FOREIGN: [(&str, &str); 3] = [
+    ("add a bridge", "ip link add br9 type bridge 2>/dev/null || :"),
+    (
+        "add a port",
+        "ip link add v9 type veth peer name w9 2>/dev/null && ip link set v9 master $n || :",
+    ),
+    ("delete them", "ip link del br9 2>/dev/null || :; ip link del v9 2>/dev/null || :"),
+];
+
 /// How a network is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Options {
@@ -54,6 +88,12 @@ enum Op {
     Prune,
     Kill(usize),
     Revive(usize),
+    /// Which network's, and what.
+    Damage(usize, usize),
+    Mischief(usize, usize),
+    Foreign(usize, usize),
+    /// Somebody deletes the link of a target.
+    Cut(usize, usize),
 }
 
 /// An operation, and how it is done.
@@ -80,8 +120,38 @@ impl Op {
             Self::Rm(n) => format!("rm {}", NETWORKS[n]),
             Self::Prune => "prune".into(),
             Self::Kill(t) => format!("ip netns del {}", TARGETS[t]),
-            Self::Revive(t) => format!("ip netns add {}", TARGETS[t]),
+            Self::Revive(t) => {
+                format!("ip netns add {0}; ip -n {0} link set lo up", TARGETS[t])
+            }
+            Self::Damage(n, what) => {
+                let (network, other) = (NETWORKS[n], NETWORKS[1 - n]);
+                format!(
+                    "d=$(echo /run/netcord/*); f=$d/network-{network}.json; \
+                     o=$d/network-{other}.json; if [ -e $f ]; then {}; fi",
+                    DAMAGES[what].1
+                )
+            }
+            Self::Mischief(n, what) => format!("n={}; {}", NETWORKS[n], MISCHIEF[what].1),
+            Self::Foreign(n, what) => format!("n={}; {}", NETWORKS[n], FOREIGN[what].1),
+            Self::Cut(n, t) => format!(
+                "for p in $(ip -o link | grep 'alias netcord:{}/{}$' | sed 's/^[0-9]*: //; s/@.*//'); \
+                 do ip link del $p; done",
+                NETWORKS[n], TARGETS[t]
+            ),
         }
+    }
+
+    /// Whether it is one of netcord's verbs.
+    fn is_verb(self) -> bool {
+        !matches!(
+            self,
+            Self::Kill(_)
+                | Self::Revive(_)
+                | Self::Damage(..)
+                | Self::Mischief(..)
+                | Self::Foreign(..)
+                | Self::Cut(..)
+        )
     }
 }
 
@@ -107,7 +177,7 @@ impl Options {
 impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = self.op.words();
-        let program = if matches!(self.op, Op::Kill(_) | Op::Revive(_)) { "" } else { "netcord " };
+        let program = if self.op.is_verb() { "netcord " } else { "" };
         if let Some(tenths) = self.killed_after {
             write!(f, "{}; ", killing(tenths, &format!("netcord {words}")))?;
         }
@@ -170,8 +240,8 @@ impl Model {
         let mut after = self.clone();
         let code = after.apply(op);
         match op {
-            Op::Kill(t) => drop(after.unburied.insert(t)),
-            Op::Revive(_) => {}
+            Op::Kill(t) | Op::Cut(_, t) => drop(after.unburied.insert(t)),
+            Op::Revive(_) | Op::Foreign(..) => {}
             _ => after.unburied.clear(),
         }
         if code == 0 { (after, 0) } else { (self.clone(), code) }
@@ -209,7 +279,8 @@ impl Model {
                 }
                 self.networks.remove(&n);
             }
-            Op::Prune => {}
+            Op::Prune | Op::Damage(..) | Op::Mischief(..) | Op::Foreign(..) => {}
+            Op::Cut(n, t) => drop(self.endpoints.remove(&(n, t))),
             Op::Kill(t) => {
                 self.alive[t] = false;
                 self.endpoints.retain(|(_, target), _| *target != t);
@@ -387,7 +458,8 @@ fn check(lab: &Lab, model: &Model) -> Result<(), String> {
     let mut endpoints = json(&seen["ps"]);
     let listed = endpoints.len();
     endpoints.retain(|e| e["state"] != "dead");
-    let networks = json(&seen["ls"]);
+    let mut networks = json(&seen["ls"]);
+    networks.retain(|n| n["foreign"] != true);
     let names: Vec<_> = networks.iter().map(|n| n["name"].as_str().unwrap_or_default()).collect();
     let wanted: Vec<_> = model.networks.keys().map(|n| NETWORKS[*n]).collect();
     expect(&format!("networks are {wanted:?}"), names == wanted, &names)?;
@@ -435,6 +507,9 @@ fn check(lab: &Lab, model: &Model) -> Result<(), String> {
             .collect();
         expect(&format!("{it} has {wanted:?} inside"), inner == wanted, &inside)?;
     }
+    let all: Vec<_> = model.endpoints.iter().map(|((n, _), e)| (*n, e.ipv4)).collect();
+    let distinct: BTreeSet<_> = all.iter().collect();
+    expect("no address is given twice", distinct.len() == all.len(), &all)?;
     for (t, target) in TARGETS.iter().enumerate().filter(|(t, _)| model.alive[*t]) {
         let inside = json(&seen[*target]);
         let found = inside.iter().filter(|l| l["ifname"] != "lo").count();
@@ -454,6 +529,19 @@ fn perform(lab: &Lab, model: &Model, op: Op) -> Run {
         }
         Op::Revive(t) if !model.alive[t] => lab.sh(&op.words()),
         Op::Kill(_) | Op::Revive(_) => lab.sh(":"),
+        // Of the dead nothing but their records tells.
+        Op::Damage(..) => {
+            lab.netcord("prune").ok();
+            lab.sh(&op.words())
+        }
+        Op::Mischief(n, _) if model.networks.contains_key(&n) => {
+            let ports = "ports() { ip -o link show master $n | grep -o 'nc[0-9a-f]*' | sort -u; }";
+            lab.sh(&format!("{ports}; {}", op.words()));
+            lab.netcord("repair")
+        }
+        Op::Mischief(..) => lab.netcord("prune"),
+        Op::Foreign(n, _) if !model.networks.contains_key(&n) => lab.sh(":"),
+        Op::Foreign(..) | Op::Cut(..) => lab.sh(&op.words()),
         _ => lab.netcord(&op.words()),
     }
 }
@@ -495,14 +583,22 @@ fn run_step(lab: &Lab, model: &Model, step: &Step) -> Result<Model, String> {
 
 fn run_sequence(steps: &[Step]) -> Result<(), String> {
     let lab = Lab::new();
-    lab.netns(&TARGETS);
+    for t in 0..TARGETS.len() {
+        lab.sh(&Op::Revive(t).words()).ok();
+    }
     let before = lab.snapshot();
     let mut model = Model::new();
     for (k, step) in steps.iter().enumerate() {
         model = run_step(&lab, &model, step)
             .map_err(|e| format!("after {k} steps, `{step:?}`: {e}"))?;
     }
-    let end = (0..TARGETS.len()).map(Op::Revive);
+    lab.netcord("repair").ok();
+    let left = lab.netcord("repair --check");
+    if (left.code, left.stdout.as_str(), left.stderr.as_str()) != (0, "", "") {
+        return Err(format!("repair has left something: {left:?}"));
+    }
+    let end = [Op::Foreign(0, 2), Op::Foreign(1, 2)].into_iter();
+    let end = end.chain((0..TARGETS.len()).map(Op::Revive));
     let end = end.chain(model.endpoints.keys().map(|(n, t)| Op::Detach(*n, *t)));
     let end: Vec<_> =
         end.chain(model.networks.keys().map(|n| Op::Rm(*n))).chain([Op::Prune]).collect();
@@ -531,18 +627,22 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (n.clone(), t.clone()).prop_map(|(n, t)| Op::Detach(n, t)),
         5 => (t.clone(), p.clone()).prop_map(|(t, p)| Op::Publish(t, p)),
         2 => (t.clone(), p).prop_map(|(t, p)| Op::Unpublish(t, p)),
-        1 => n.prop_map(Op::Rm),
+        1 => n.clone().prop_map(Op::Rm),
         1 => Just(Op::Prune),
         1 => t.clone().prop_map(Op::Kill),
-        1 => t.prop_map(Op::Revive),
+        1 => t.clone().prop_map(Op::Revive),
+        5 => (0..NETWORKS.len(), 0..DAMAGES.len()).prop_map(|(n, what)| Op::Damage(n, what)),
+        2 => (0..NETWORKS.len(), 0..MISCHIEF.len()).prop_map(|(n, what)| Op::Mischief(n, what)),
+        1 => (0..NETWORKS.len(), 0..FOREIGN.len()).prop_map(|(n, what)| Op::Foreign(n, what)),
+        1 => (0..NETWORKS.len(), t).prop_map(|(n, t)| Op::Cut(n, t)),
     ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let killed = prop_oneof![4 => Just(None), 1 => (10..600_u16).prop_map(Some)];
     (op(), killed, any::<u8>()).prop_map(|(op, killed, often)| {
-        let can_be_killed = !matches!(op, Op::Kill(_) | Op::Revive(_));
-        Step { op, killed_after: killed.filter(|_| can_be_killed), twice: often < 40 }
+        let is_verb = op.is_verb();
+        Step { op, killed_after: killed.filter(|_| is_verb), twice: is_verb && often < 40 }
     })
 }
 
@@ -558,7 +658,7 @@ fn runner(config: Config) -> TestRunner {
 
 #[test]
 fn any_sequence_of_verbs_comes_to_what_the_model_says() {
-    let cases = env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(25);
+    let cases = env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
     let config = Config {
         cases,
         failure_persistence: None,

@@ -285,6 +285,211 @@ fn who_could_be_cut_off_must_want_it() {
     before.assert_same(&lab.snapshot(), "given back");
 }
 
+/// What is refused without `--takeover` is refused for this reason.
+#[track_caller]
+fn refused(lab: &Lab, connection: &str, why: &str) {
+    lab.sh(&format!("{connection} {NETCORD} --dry-run underlay mydr0 --parent eth0"))
+        .fails(4, &[why, "--takeover"]);
+}
+
+#[test]
+fn a_connection_by_the_parent_is_known_in_each_form() {
+    let lab = physical();
+    lab.sh("ip route del default; ip -6 route del default
+            ip link add eth1 type veth peer name far1; ip link set eth1 up; ip link set far1 up
+            ip addr add 203.0.113.9/24 dev eth1; ip addr add 192.0.2.200/32 dev lo
+            ip route add 198.51.100.0/24 dev eth1")
+        .ok();
+    let before = lab.snapshot();
+    let comes = |peer: &str| format!("your SSH connection from {peer} comes by `eth0`");
+    for (text, peer) in [
+        // IPv4-mapped, as a server that listens on [::] says it.
+        ("::ffff:192.0.2.2 4711 ::ffff:192.0.2.1 22", "192.0.2.2"),
+        ("fe80::2%eth0 4711 fe80::1%eth0 22", "fe80::2"),
+        ("fe80::2 4711 fe80::1 22", "fe80::2"),
+        ("2001:db8::2 4711 2001:db8::1 22", "2001:db8::2"),
+        // The server's address is on the parent, wherever answers go.
+        ("198.51.100.7 4711 192.0.2.1 22", "198.51.100.7"),
+        // And the other way round: an address of another link, and answers by the parent.
+        ("192.0.2.2 4711 192.0.2.200 22", "192.0.2.2"),
+    ] {
+        refused(&lab, &format!("SSH_CONNECTION='{text}'"), &comes(peer));
+    }
+    refused(&lab, "SSH_CLIENT='192.0.2.2 4711 22'", &comes("192.0.2.2"));
+    // In the farthest ancestor, behind a nearer one that came by another link.
+    lab.sh(&format!(
+        "SSH_CONNECTION='192.0.2.2 1 192.0.2.1 22' sh -c 'SSH_CONNECTION=\"127.0.0.1 2 127.0.0.1 22\" \
+         sh -c \"env -u SSH_CONNECTION {NETCORD} --dry-run underlay mydr0 --parent eth0; exit \\$?\"; exit $?'"
+    ))
+    .fails(4, &[&comes("192.0.2.2")]);
+    // By another link, nobody is cut off.
+    for text in
+        ["198.51.100.7 4711 203.0.113.9 22", "fe80::7%eth1 4711 fe80::9%eth1 22", "", "UNKNOWN"]
+    {
+        let script =
+            format!("SSH_CONNECTION='{text}' {NETCORD} --dry-run underlay mydr0 --parent eth0");
+        lab.sh(&script).ok();
+    }
+    before.assert_same(&lab.snapshot(), "a dry run changes nothing");
+    // Where a rule sends what comes from the server's address.
+    let by_rule = "SSH_CONNECTION='198.51.100.7 4711 203.0.113.9 22'";
+    for rule in ["from 203.0.113.9", "ipproto tcp sport 22", "fwmark 7"] {
+        lab.sh(&format!(
+            "ip rule add {rule} lookup 100 pref 100
+             ip route add 198.51.100.0/24 via 192.0.2.254 dev eth0 table 100"
+        ))
+        .ok();
+        refused(&lab, by_rule, &comes("198.51.100.7"));
+        lab.sh("ip rule del pref 100; ip route flush table 100").ok();
+    }
+}
+
+#[test]
+fn the_way_out_is_known_in_each_form() {
+    let lab = physical();
+    lab.sh("ip route del default; ip -6 route del default
+            ip link add eth1 type veth peer name far1; ip link set eth1 up; ip link set far1 up
+            ip addr add 203.0.113.9/24 dev eth1")
+        .ok();
+    lab.netcord("--dry-run underlay mydr0 --parent eth0").ok();
+    for (routes, why) in [
+        (
+            "ip route add 0.0.0.0/1 via 192.0.2.254; ip route add 128.0.0.0/1 via 192.0.2.254",
+            "`eth0` carries the host's routes to most addresses (0.0.0.0/1 and others)",
+        ),
+        ("ip -6 route add 2000::/3 via fe80::fe dev eth0", "`eth0` carries the host's routes"),
+        ("ip -6 route add default via fe80::fe dev eth0", "`eth0` carries the host's default"),
+        (
+            "ip route add default nexthop via 203.0.113.1 nexthop via 192.0.2.254",
+            "`eth0` carries the host's default route (via 192.0.2.254)",
+        ),
+        ("ip route add default via 192.0.2.254 table 77", "`eth0` carries the host's default"),
+        (
+            "ip route add default via 203.0.113.1 src 192.0.2.1",
+            "`eth0` has the address that the host's default route is from",
+        ),
+    ] {
+        lab.sh(routes).ok();
+        refused(&lab, "", why);
+        lab.sh("for f in -4 -6; do ip $f route flush proto boot table all; done").ok();
+    }
+    lab.netcord("--dry-run underlay mydr0 --parent eth0").ok();
+}
+
+#[test]
+fn a_move_of_thousands_that_was_killed_before_it_is_undone() {
+    let lab = physical();
+    lab.sh("for i in $(seq 0 3999); do
+                echo addr add 10.$((i / 250)).$((i % 250)).1/32 dev eth0
+                echo route add 172.$((16 + i / 250)).$((i % 250)).0/24 via 192.0.2.254
+            done | ip -batch -
+            for i in $(seq 1 300); do
+                echo addr add 2001:db8:a$i::1/128 dev eth0 nodad
+                echo neigh add 192.0.2.$((i % 200 + 20)) lladdr 02:00:00:00:00:09 dev eth0 nud reachable
+            done | ip -force -batch - 2>/dev/null || true")
+        .ok();
+    let shown = "{ ip -o addr show scope global; ip route; ip -6 route; ip rule; } |
+                 sed 's/^[0-9]*: //' | sort";
+    let before = lab.sh(shown).ok();
+    // Before the second message: the first brings IPv6 to the bridge, the second is the move.
+    let trace =
+        "strace -qq -o /dev/null -e trace=sendmmsg -e inject=sendmmsg:signal=SIGKILL:when=2";
+    lab.sh(&format!("{trace} {NETCORD} {UNDERLAY} || true")).ok();
+    until_undone(&lab);
+    assert!(lab.sh(shown).ok() == before, "undone by its watchdog");
+    lab.netcord(&format!("{UNDERLAY} --confirm 40")).ok();
+    assert_eq!(lab.sh("ip -4 -o addr show dev eth0 | wc -l").ok(), "0", "all have moved");
+    assert_eq!(lab.netcord("confirm").ok(), "mydr0");
+    lab.netcord("rm mydr0").ok();
+    assert!(lab.sh(shown).ok() == before, "given back");
+}
+
+#[test]
+fn a_parent_that_left_its_bridge_is_seen_and_put_back() {
+    let lab = physical();
+    lab.netns(&["web"]);
+    lab.netcord(UNDERLAY).ok();
+    lab.netcord("attach mydr0 web").ok();
+    let state = || lab.sh(&format!("{NETCORD} ps | awk 'NR == 2 {{ print $NF }}'")).ok();
+    assert_eq!(state(), "up");
+    lab.netcord("doctor").ok();
+    lab.netcord("repair --check").ok();
+    for (damage, evidence, drift) in [
+        ("ip link set eth0 nomaster", "eth0: no master", "ip link set dev eth0 master mydr0"),
+        // As a driver that was loaded anew brings it: another link of the same name, and down.
+        (
+            "ip link del eth0; ip link add eth0 type veth peer name port-host netns switch
+             ip link set eth0 addrgenmode none; ip -n switch link set port-host master sw up",
+            "eth0: no master",
+            "ip link set dev eth0 master mydr0",
+        ),
+        ("ip link set eth0 down", "eth0: state DOWN", "ip link set dev eth0 up"),
+    ] {
+        lab.sh(damage).ok();
+        assert_eq!(state(), "down", "{damage}");
+        let said = lab.netcord("doctor").exits(1).stdout;
+        assert!(said.contains(evidence), "{damage}: {said}");
+        let check = lab.netcord("repair --check");
+        assert!(check.code == 1 && check.stdout.contains(drift), "{damage}: {}", check.stdout);
+        lab.netcord("repair").ok();
+        lab.netcord("repair --check").ok();
+        assert_eq!(state(), "up", "{damage}");
+        lab.netcord("doctor").ok();
+        reaches_everybody(&lab, "host");
+        lab.until_within("web", "ping -qc1 -W1 203.0.113.1");
+    }
+    // A manager has given it an address meanwhile: that is moved as at first, if it is wanted.
+    lab.sh("ip link set eth0 nomaster; ip addr add 192.0.2.30/24 dev eth0").ok();
+    let again = "netcord underlay mydr0 --parent eth0 --takeover";
+    let said = lab.netcord("doctor").stdout;
+    assert!(said.contains(again), "{said}");
+    let check = lab.netcord("repair --check");
+    assert!(check.code == 1 && check.stdout.contains(again), "{}", check.stdout);
+    lab.netcord("repair").fails(4, &["out of the bridge", again]);
+    lab.sh("ip addr show dev eth0 | grep -q 192.0.2.30").ok();
+    lab.netcord("underlay mydr0 --parent eth0 --takeover").ok();
+    lab.sh("ip addr show dev mydr0 | grep -q 192.0.2.30").ok();
+    lab.netcord("repair --check").ok();
+    reaches_everybody(&lab, "host");
+    // In another bridge: somebody wanted that.
+    lab.sh("ip link add br9 type bridge; ip link set br9 up; ip link set eth0 master br9").ok();
+    assert_eq!(state(), "down");
+    let said = lab.netcord("doctor").stdout;
+    assert!(said.contains("eth0: master br9") && said.contains("ip link set eth0 master mydr0"));
+    lab.netcord("repair").fails(4, &["a port of something else", "ip link set eth0 master mydr0"]);
+    lab.sh("ip link set eth0 master mydr0; ip link del br9").ok();
+    // Renamed, it works on, and is given back under its new name.
+    lab.sh("ip link set eth0 down; ip link set eth0 name lan0; ip link set lan0 up").ok();
+    assert_eq!(state(), "up");
+    let said = lab.netcord("doctor").stdout;
+    assert!(
+        said.contains("called `lan0` now") && said.contains("ip link set lan0 name eth0"),
+        "{said}"
+    );
+    assert_eq!(lab.netcord("repair --check").code, 1);
+    lab.netcord("detach mydr0 web").ok();
+    lab.netcord("rm mydr0").ok();
+    lab.sh("for a in 192.0.2.1 192.0.2.30 2001:db8::1; do ip addr show dev lan0 | grep -q \" $a/\"; done
+            ip route show default | grep -q 'dev lan0'")
+        .ok();
+}
+
+#[test]
+fn a_parent_that_is_gone_is_told_of() {
+    let lab = physical();
+    lab.netns(&["web"]);
+    lab.netcord(UNDERLAY).ok();
+    lab.netcord("attach mydr0 web").ok();
+    lab.sh("ip link del eth0").ok();
+    let said = lab.netcord("doctor").exits(1).stdout;
+    assert!(said.contains("[parent-missing]"), "{said}");
+    assert!(said.contains("Device \"eth0\" does not exist."), "{said}");
+    assert!(lab.netcord("ps").ok().contains("down"));
+    let check = lab.netcord("repair --check");
+    assert!(check.code == 1 && check.stdout.contains("is gone"), "{}", check.stdout);
+    lab.netcord("repair").fails(4, &["network `mydr0`", "is gone", "netcord doctor mydr0"]);
+}
+
 #[test]
 fn a_link_that_cannot_be_taken_over_is_left_alone() {
     let lab = physical();

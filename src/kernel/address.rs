@@ -169,22 +169,6 @@ pub(super) async fn routes(rtnl: &Rtnl) -> Result<Vec<TableRoute>> {
     Ok(found)
 }
 
-/// The link by which an address is reached. Equivalent to `ip route get ADDRESS`.
-pub(super) async fn way_to(rtnl: &Rtnl, address: IpAddr) -> Result<Option<u32>> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family(address);
-    message.header.destination_prefix_length = if address.is_ipv4() { 32 } else { 128 };
-    message.attributes.push(RouteAttribute::Destination(address.into()));
-    let replies = match rtnl.get(RouteNetlinkMessage::GetRoute(message)).await {
-        // There is no way.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) => {
-            return Ok(None);
-        }
-        replies => replies.with_context(|| format!("cannot look up the route to {address}"))?,
-    };
-    Ok(replies.into_iter().filter_map(parse_route).find_map(|route| route.index))
-}
-
 /// Adds a route; `false` if it is there. Equivalent to
 /// `ip route add DESTINATION [via GATEWAY] dev LINK [src SOURCE] [metric METRIC] proto PROTOCOL`.
 pub(super) async fn create_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {

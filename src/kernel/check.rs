@@ -3,7 +3,8 @@
 use anyhow::Result;
 
 use super::{
-    Kernel, LinkKind, Netns, address, firewall, guard, link, neighbour, rtnl::Rtnl, shape, sysctl,
+    Kernel, Link, LinkKind, Netns, address, firewall, guard, link, neighbour, rtnl::Rtnl, shape,
+    sysctl,
 };
 use crate::{
     model::Route,
@@ -24,18 +25,40 @@ impl Kernel {
         }
     }
 
-    /// Whether a veth pair is as it was made: its host end a port of its bridge, its peer inside.
+    /// Whether a veth pair is as it was made, its peer inside; its bridge is another matter.
     pub async fn is_laid(&self, veth: &Veth) -> Result<bool> {
-        let bridge = link::get(&self.rtnl, veth.bridge.as_str()).await?;
         let host = link::get(&self.rtnl, veth.host.as_str()).await?;
         let inside = link::get(self.at(&Some(veth.netns.clone()))?, veth.peer.as_str()).await?;
-        let (Some(bridge), Some(host), Some(peer)) = (bridge, host, inside) else {
+        let (Some(host), Some(peer)) = (host, inside) else {
             return Ok(false);
         };
-        Ok(host.is_port_of(&bridge)
-            && host.group == LINK_GROUP
+        Ok(host.group == LINK_GROUP
             && (host.mac, host.mtu) == (Some(veth.host_mac), veth.mtu)
             && (peer.mac, peer.mtu) == (Some(veth.mac), veth.mtu))
+    }
+
+    /// What plugs the host end of a veth of ours into its bridge again, where it is there and out of
+    /// it, or in another. A port with protections waits for them first.
+    pub async fn plugging(&self, made: &Resource) -> Result<Vec<Change>> {
+        let Resource::Veth(veth) = made else { return Ok(Vec::new()) };
+        let host = link::get(&self.rtnl, veth.host.as_str()).await?;
+        let Some(host) = host.filter(Link::is_ours) else { return Ok(Vec::new()) };
+        let bridge = link::get(&self.rtnl, veth.bridge.as_str()).await?;
+        if bridge.is_some_and(|bridge| host.is_port_of(&bridge)) {
+            return Ok(Vec::new());
+        }
+        let port = |bridge| Resource::Moved(Moved::Port { link: veth.host.clone(), bridge });
+        let mut changes = Vec::new();
+        if !veth.up {
+            changes.push(Change::Delete(Resource::Up { netns: None, link: veth.host.clone() }));
+        }
+        if let Some(other) = host.master {
+            let master = self.links().await?.remove(&other);
+            let name = master.and_then(|link| link.name.parse().ok());
+            changes.extend(name.map(|name| Change::Delete(port(name))));
+        }
+        changes.push(Change::Create(port(veth.bridge.clone())));
+        Ok(changes)
     }
 
     /// What a link of ours was born with, where it is there and was changed since: what to give it
@@ -108,7 +131,7 @@ impl Kernel {
             Resource::FormerSysctl { netns, key, value } => self.sysctl_is(netns, key, value)?,
             Resource::Zone { link } => firewall::firewalld::trusts(link)?,
             Resource::Chain(_) | Resource::Rule(_) | Resource::Nft(_) => {
-                firewall::is_there(resource)?
+                firewall::Standing::default().damage(resource)?.is_empty()
             }
         })
     }

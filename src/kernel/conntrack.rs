@@ -4,7 +4,7 @@
 //! sending (every UDP one) stays where it was. So the rule changes first and the flush follows.
 //! A delete request without a tuple empties the whole table; none can be made here, see `Entry`.
 
-use std::{io, net::IpAddr};
+use std::{collections::HashMap, io, net::IpAddr};
 
 use anyhow::Context;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, Nla};
@@ -28,38 +28,74 @@ const CTA_ZONE: u16 = 18;
 /// the host answer its next packet, and reset it.
 ///
 /// A kernel without connection tracking, or without its netlink interface, has none. The kernel
-/// walks its whole table for each call (10 ms for 262144 buckets, even if empty): a range of ports
-/// is one call.
+/// walks its whole table for each reading (10 ms for 262144 buckets, even if empty): there is one a
+/// family, however many flows.
 ///
-/// Equivalent to `conntrack -D -p PROTOCOL --orig-dst ADDRESS --orig-port-dst PORT`.
-pub fn flush(flows: &Flows) -> anyhow::Result<usize> {
-    let what = || {
-        let (protocol, ports) = (flows.protocol, flows.ports);
-        format!("cannot forget the flows towards port {ports}/{protocol}")
-    };
-    let locals = if flows.host_ip.is_unspecified() { Some(local_addresses()?) } else { None };
+/// Equivalent to `conntrack -D -p PROTOCOL --orig-dst ADDRESS --orig-port-dst PORT` for each.
+pub fn flush(flows: &[&Flows]) -> anyhow::Result<usize> {
+    let mut deleted = 0;
+    for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
+        let is_ipv4 = family == NetfilterProtoFamily::IPv4;
+        let of_family: Vec<_> =
+            flows.iter().copied().filter(|f| f.host_ip.is_ipv4() == is_ipv4).collect();
+        if !of_family.is_empty() {
+            deleted += flush_family(family, &of_family).with_context(|| cannot(&of_family))?;
+        }
+    }
+    Ok(deleted)
+}
+
+fn cannot(flows: &[&Flows]) -> String {
+    match flows {
+        [one] => format!("cannot forget the flows towards port {}/{}", one.ports, one.protocol),
+        many => format!("cannot forget the flows towards {} published ports", many.len()),
+    }
+}
+
+fn flush_family(family: NetfilterProtoFamily, flows: &[&Flows]) -> anyhow::Result<usize> {
+    let is_any = flows.iter().any(|f| f.host_ip.is_unspecified());
+    let locals = if is_any { local_addresses()? } else { Vec::new() };
+    let by_port = ByPort::new(flows);
     let is_wanted = |entry: &Entry| {
         let Some((protocol, address, port)) = entry.destination() else { return false };
-        let is_local = |locals: &Vec<IpAddr>| address.is_loopback() || locals.contains(&address);
-        flows.contain(protocol, address, port) && locals.as_ref().is_none_or(is_local)
-    };
-    let family = match flows.host_ip {
-        IpAddr::V4(_) => NetfilterProtoFamily::IPv4,
-        IpAddr::V6(_) => NetfilterProtoFamily::IPv6,
+        by_port.of(protocol, port).any(|flows| {
+            let is_local = || address.is_loopback() || locals.contains(&address);
+            flows.contain(protocol, address, port)
+                && (!flows.host_ip.is_unspecified() || is_local())
+        })
     };
     let mut table = match Table::open(family) {
         Err(e) if is_absent(&e) => return Ok(0),
-        table => table.with_context(what)?,
+        table => table?,
     };
     let entries = match table.entries(is_wanted) {
         Err(e) if is_absent(&e) => return Ok(0),
-        entries => entries.with_context(what)?,
+        entries => entries?,
     };
     let mut deleted = 0;
     for entry in entries {
-        deleted += usize::from(table.delete(entry).with_context(what)?);
+        deleted += usize::from(table.delete(entry)?);
     }
     Ok(deleted)
+}
+
+/// Flows by their port, as there may be as many as there are entries to hold them against.
+struct ByPort<'a>(HashMap<(Protocol, u16), Vec<&'a Flows>>);
+
+impl<'a> ByPort<'a> {
+    fn new(flows: &[&'a Flows]) -> Self {
+        let mut by_port: HashMap<_, Vec<_>> = HashMap::new();
+        for flows in flows {
+            for port in flows.ports.ports() {
+                by_port.entry((flows.protocol, port)).or_default().push(*flows);
+            }
+        }
+        Self(by_port)
+    }
+
+    fn of(&self, protocol: Protocol, port: u16) -> impl Iterator<Item = &'a Flows> {
+        self.0.get(&(protocol, port)).into_iter().flatten().copied()
+    }
 }
 
 fn local_addresses() -> anyhow::Result<Vec<IpAddr>> {

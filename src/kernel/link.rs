@@ -15,7 +15,7 @@ use rtnetlink::packet_route::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{datagram, netns::Netns, rtnl::Rtnl};
+use super::{datagram, netns::Netns, rtnl::Rtnl, sysctl};
 use crate::{
     error::{Error, Kind},
     model::{LinkName, Mac},
@@ -199,12 +199,12 @@ pub(super) async fn macvlans(rtnl: &Rtnl) -> Result<Vec<Link>> {
     Ok(dump(rtnl, Some(is_macvlan)).await?.filter(|l| l.kind == LinkKind::Macvlan).collect())
 }
 
-/// Reads of all bridges' ports whether they carry, by name: a third of what a dump of links has.
-/// Equivalent to `bridge link show`.
-pub(super) async fn ports(rtnl: &Rtnl) -> Result<HashMap<String, bool>> {
+/// Reads all bridges' ports, by name, as far as a bridge tells of them: a third of what a dump of
+/// links has. Equivalent to `bridge link show`.
+pub(super) async fn ports(rtnl: &Rtnl) -> Result<HashMap<String, Link>> {
     let mut message = LinkMessage::default();
     message.header.interface_family = AddressFamily::Bridge;
-    Ok(dump_of(rtnl, message).await?.map(|l| (l.name.clone(), l.is_running())).collect())
+    Ok(dump_of(rtnl, message).await?.map(|l| (l.name.clone(), l)).collect())
 }
 
 /// The kernel leaves out what does not fit the filter.
@@ -364,6 +364,52 @@ pub(super) async fn create_carrier(rtnl: &Rtnl, carrier: &Carrier) -> Result<boo
     }
 }
 
+/// Makes a port of a bridge whose other end, of the same name, is in another namespace. Frames that
+/// come in by it teach the bridge nothing: they may be in the name of an endpoint elsewhere. It has
+/// the bridge's MTU, which would else become its own.
+///
+/// Equivalent to `ip link add NAME address MAC mtu MTU master BRIDGE type veth peer name NAME netns
+/// NETNS; bridge link set dev NAME learning off; ip link set NAME up; ip -n NETNS link set NAME up`.
+pub(super) async fn create_silent_port(
+    rtnl: &Rtnl,
+    netns: &Netns,
+    bridge: &Link,
+    name: &str,
+    mac: Mac,
+) -> Result<Link> {
+    netns.within(|| sysctl::write("net/ipv6/conf/default/disable_ipv6", "1"))??;
+    let far = message([
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Mtu(bridge.mtu),
+        LinkAttribute::NetNsFd(netns.file().as_raw_fd()),
+    ]);
+    let port = message([
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Address(mac.octets().to_vec()),
+        LinkAttribute::Mtu(bridge.mtu),
+        LinkAttribute::Controller(bridge.index),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(far))),
+        ]),
+    ]);
+    create(rtnl, port).await.map_err(|e| lacking(e, "veth", "veth"))?;
+    let link = require(rtnl, name).await?;
+    sysctl::write(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1")?;
+    let mut silent = message([LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::Learning(false)])),
+    ])]);
+    silent.header.index = link.index;
+    set_up_flag(&mut silent, true);
+    set(rtnl, silent).await?;
+    let mut up = message([]);
+    up.header.index = index(netns.rtnl(), name).await?;
+    set_up_flag(&mut up, true);
+    set(netns.rtnl(), up).await?;
+    Ok(link)
+}
+
 /// Deletes a link of ours; `false` if there was none. Equivalent to `ip link del NAME`.
 pub(super) async fn delete(rtnl: &Rtnl, name: &LinkName) -> Result<bool> {
     let Some(link) = get(rtnl, name.as_str()).await? else { return Ok(false) };
@@ -405,7 +451,8 @@ pub(super) async fn delete_all(rtnl: &Rtnl, names: &[LinkName]) -> Result<Vec<bo
     let doomed: Vec<&Link> = found.iter().copied().flatten().collect();
     // Of somebody else's, or left by a deletion that failed.
     let is_free = links.values().all(|l| l.group != DOOMED_GROUP || doomed.contains(&l));
-    let left: Vec<&Link> = if is_free && doomed.len() > 1 { doom(&doomed)? } else { doomed };
+    let left: Vec<&Link> =
+        if is_free && doomed.len() > 1 { doom(rtnl, &doomed).await? } else { doomed };
     for link in left {
         delete_this(rtnl, link).await?;
     }
@@ -413,7 +460,7 @@ pub(super) async fn delete_all(rtnl: &Rtnl, names: &[LinkName]) -> Result<Vec<bo
 }
 
 /// Deletes links together; returns those that have to be deleted by themselves.
-fn doom<'l>(links: &[&'l Link]) -> Result<Vec<&'l Link>> {
+async fn doom<'l>(rtnl: &Rtnl, links: &[&'l Link]) -> Result<Vec<&'l Link>> {
     let into = |link: &Link, group| {
         let mut message = message([LinkAttribute::Group(group)]);
         message.header.index = link.index;
@@ -422,7 +469,10 @@ fn doom<'l>(links: &[&'l Link]) -> Result<Vec<&'l Link>> {
     let mut requests: Vec<_> = links.iter().map(|link| into(link, DOOMED_GROUP)).collect();
     let deletion = message([LinkAttribute::Group(DOOMED_GROUP)]);
     requests.push((RouteNetlinkMessage::DelLink(deletion), 0));
-    let mut failures = datagram::send_all(&requests)?;
+    let Some(mut failures) = datagram::send_all(&requests)? else {
+        let there = all(rtnl, None).await?;
+        return Ok(links.iter().copied().filter(|l| there.contains_key(&l.index)).collect());
+    };
     // All fell with their peers meanwhile.
     let is_gone = |failure: &Option<i32>| matches!(failure, None | Some(libc::ENODEV));
     if failures.pop().is_some_and(|deletion| is_gone(&deletion)) {
@@ -508,6 +558,11 @@ pub(super) async fn set_port(
     if is == on {
         return Ok(false);
     }
+    if link.master.is_none() {
+        return Err(Error::conflict(format!("`{name}` is no port of a bridge any more"))
+            .hint("the bridge may have gone meanwhile: see `netcord doctor`")
+            .into());
+    }
     let mut message = message([LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
         LinkInfo::PortData(InfoPortData::BridgePort(vec![wanted])),
@@ -543,11 +598,14 @@ pub(super) async fn index(rtnl: &Rtnl, name: &str) -> Result<u32> {
 }
 
 async fn require(rtnl: &Rtnl, name: &str) -> Result<Link> {
-    get(rtnl, name).await?.ok_or_else(|| {
-        Error::not_found(format!("link `{name}` is gone"))
-            .hint("the target may have ended meanwhile; try again")
-            .into()
-    })
+    get(rtnl, name).await?.ok_or_else(|| gone(name))
+}
+
+/// The error for a link that is not there any more.
+pub(super) fn gone(name: &str) -> anyhow::Error {
+    Error::not_found(format!("link `{name}` is gone"))
+        .hint("the target may have ended, or have deleted it, meanwhile; try again")
+        .into()
 }
 
 pub(super) async fn create(rtnl: &Rtnl, message: LinkMessage) -> io::Result<()> {

@@ -15,15 +15,15 @@ use super::{
 };
 use crate::{
     error::Error,
-    model::{LinkName, MacvlanMode, Vlan},
-    plan::{LINK_GROUP, Macvlan},
+    model::{LinkName, MacvlanMode, NetnsName, Vlan},
+    plan::{LINK_GROUP, Macvlan, Mark},
 };
 
 /// Makes a macvlan in place, on the host or inside a namespace: one message, so it never has a
 /// name on the host that could be taken. Equivalent to `ip link add link PARENT name NAME address
 /// MAC mtu MTU group GROUP [netns NETNS] type macvlan mode MODE`.
 pub(super) async fn create(rtnl: &Rtnl, inside: Option<&Netns>, macvlan: &Macvlan) -> Result<bool> {
-    let Macvlan { name, parent, mac, mtu, mode, netns } = macvlan;
+    let Macvlan { name, parent, mac, mtu, mode, netns, .. } = macvlan;
     let lower = link::get(rtnl, parent.as_str()).await?.ok_or_else(|| {
         Error::not_found(format!("link `{parent}`, the network's parent, is gone"))
     })?;
@@ -80,23 +80,49 @@ pub(super) async fn create(rtnl: &Rtnl, inside: Option<&Netns>, macvlan: &Macvla
 }
 
 /// Deletes a macvlan of ours; `false` if there is none. Equivalent to `ip link del NAME`.
-///
-/// Who lives with it may have given it another name: it still is one of ours, on that parent, and
-/// has its MAC.
 pub(super) async fn delete(host: &Rtnl, inside: &Rtnl, macvlan: &Macvlan) -> Result<bool> {
     // It has fallen with its parent.
     let Some(parent) = link::get(host, macvlan.parent.as_str()).await? else { return Ok(false) };
-    let mut ours: Vec<_> = link::all(inside, None)
-        .await?
-        .into_values()
-        .filter(|l| l.is_macvlan_on(&parent) && l.is_ours())
-        .filter(|l| l.name == macvlan.name.as_str() || l.mac == Some(macvlan.mac))
-        .collect();
-    ours.sort_by_key(|l| l.name != macvlan.name.as_str());
-    match ours.first() {
-        Some(link) => link::delete_this(inside, link).await,
+    let links = link::all(inside, None).await?;
+    match among(links.into_values().filter(Link::is_ours), &parent, macvlan) {
+        Some(link) => link::delete_this(inside, &link).await,
         None => Ok(false),
     }
+}
+
+/// A macvlan among the links that are where it was made.
+///
+/// Who lives with it may have given it another name and another MAC, and its former name to
+/// another: what is written on it counts first. Where that is gone, too, it is one on the same
+/// parent that is nobody else's.
+pub(super) fn among(
+    links: impl Iterator<Item = Link>,
+    parent: &Link,
+    macvlan: &Macvlan,
+) -> Option<Link> {
+    let unlike = |link: &Link| {
+        let is_named = link.name == macvlan.name.as_str();
+        let mark = link.alias.as_deref().and_then(Mark::read);
+        let doubt = match mark {
+            Some(mark) if is_of(&mark, macvlan) => match mark.values("link").next() {
+                Some(name) if name == macvlan.name.as_str() => 0,
+                Some(_) => return None,
+                None => 1,
+            },
+            Some(_) => return None,
+            None if link.is_ours() => 2,
+            None => 3,
+        };
+        Some((doubt, !is_named, link.mac != Some(macvlan.mac)))
+    };
+    let on_parent = links.filter(|link| link.is_macvlan_on(parent));
+    let ranked = on_parent.filter_map(|link| Some((unlike(&link)?, link)));
+    ranked.min_by_key(|(unlike, _)| *unlike).map(|(_, link)| link)
+}
+
+fn is_of(mark: &Mark<'_>, macvlan: &Macvlan) -> bool {
+    mark.network == macvlan.network.as_str()
+        && mark.target == macvlan.netns.as_ref().map(NetnsName::as_str)
 }
 
 /// The error for a macvlan whose MAC another one of the same parent has.

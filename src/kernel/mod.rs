@@ -27,6 +27,7 @@ pub mod route;
 mod rtnl;
 mod shape;
 pub mod signal;
+pub mod sockets;
 mod sysctl;
 pub mod terminal;
 pub mod throwaway;
@@ -36,7 +37,7 @@ mod wire;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs::File,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::{AsRawFd, OwnedFd},
 };
 
@@ -45,17 +46,18 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     model::{
-        Belongings, Firewall, LinkName, Mac, NetnsName, Protocol, is_link_local,
+        Belongings, Firewall, LinkName, Mac, MacvlanMode, NetnsName, Protocol, is_link_local,
         ruleset::{Packet, Ruleset},
     },
-    plan::{Change, Family, Moved, Place, Resource, Switch, Table},
+    plan::{Change, Family, Macvlan, Moved, Place, Resource, Switch, Table},
 };
 pub use address::{LinkAddress, TableRoute};
 pub use filter::Filter;
-pub use firewall::{Dropping, Event, Follower, Obstacles, Published, Translation};
+pub use firewall::{Dropping, Event, Follower, Obstacles, Published, Standing, Translation};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind, Port};
 pub use netns::{NETNS_DIR, Netns, NetnsFile, named};
 use rtnl::Rtnl;
+pub use sockets::{Socket, Sockets};
 pub use watch::{LinkWatch, NetnsWatch};
 
 /// The kernel of this host: the namespace that netcord was started in, and those of its targets.
@@ -78,6 +80,8 @@ pub enum Outcome {
     Done(Change),
     /// Done, and what was there cannot be made again from the change alone.
     Final,
+    /// It was there in part, and is whole now: nobody wants the damage back.
+    Mended,
 }
 
 impl Outcome {
@@ -89,7 +93,7 @@ impl Outcome {
     fn inverse(&self) -> Option<&Change> {
         match self {
             Self::Done(inverse) => Some(inverse),
-            Self::AlreadySo | Self::Final => None,
+            Self::AlreadySo | Self::Final | Self::Mended => None,
         }
     }
 }
@@ -138,8 +142,18 @@ impl Kernel {
     /// Makes a change so. Firewall changes go to [`Kernel::apply_firewall`].
     pub async fn apply(&mut self, change: &Change) -> Result<Outcome> {
         match change {
-            Change::Create(resource) => self.create(change, resource).await,
-            Change::Delete(resource) => self.delete(change, resource).await,
+            Change::Create(resource) => {
+                match (self.create(change, resource).await, resource.link()) {
+                    (Err(_), Some((_, link))) if self.has_fallen(resource).await => {
+                        Err(link::gone(link))
+                    }
+                    (result, _) => result,
+                }
+            }
+            Change::Delete(resource) => match self.delete(change, resource).await {
+                Err(_) if self.has_fallen(resource).await => Ok(Outcome::AlreadySo),
+                result => result,
+            },
         }
     }
 
@@ -259,10 +273,7 @@ impl Kernel {
                 return self.set_sysctl(netns, key, reset.unwrap_or(value));
             }
             Resource::Zone { link } => firewall::firewalld::forget(link)?,
-            Resource::Flows(flows) => {
-                conntrack::flush(flows)?;
-                false
-            }
+            Resource::Flows(_) => return Ok(self.forget_flows(&[change])?.remove(0)),
             Resource::Shape(_)
             | Resource::Mtu { .. }
             | Resource::FormerSysctl { .. }
@@ -316,6 +327,19 @@ impl Kernel {
         Ok(gone.into_iter().map(outcome).collect())
     }
 
+    /// Forgets flows, in one look at what connection tracking knows.
+    pub fn forget_flows(&self, changes: &[&Change]) -> Result<Vec<Outcome>> {
+        let flows: Vec<_> = changes
+            .iter()
+            .filter_map(|change| match change.resource() {
+                Resource::Flows(flows) => Some(flows),
+                _ => None,
+            })
+            .collect();
+        conntrack::flush(&flows)?;
+        Ok(vec![Outcome::AlreadySo; changes.len()])
+    }
+
     fn set_sysctl(&self, netns: &Place, key: &str, value: &str) -> Result<Outcome> {
         let former = match netns {
             None => sysctl::write(key, value),
@@ -358,11 +382,33 @@ impl Kernel {
         link::all(&self.rtnl, None).await
     }
 
-    /// Which of these links of the host are gone. Those that `/proc` does not tell of are looked
-    /// up.
+    /// Whether something has gone with a link that it was a part of.
+    pub async fn has_fallen(&self, resource: &Resource) -> bool {
+        let links: Vec<(&Place, &str)> = match resource {
+            Resource::Shape(shape) => vec![(&shape.netns, shape.link.as_str())],
+            Resource::Moved(moved) => moved.links().map(|link| (&None, link.as_str())).collect(),
+            other => other.link().into_iter().collect(),
+        };
+        for (place, name) in links {
+            let Ok(rtnl) = self.at(place) else { continue };
+            if matches!(link::get(rtnl, name).await, Ok(None)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The names of all links of the host: a tenth of what the links cost.
+    pub fn link_names(&self) -> Result<HashSet<String>> {
+        sysctl::link_names()
+    }
+
+    /// Which of these links of the host are gone.
     pub async fn gone<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<HashSet<&'n str>> {
+        let there = self.link_names()?;
         let mut gone = HashSet::new();
-        for name in sysctl::missing_links(names)? {
+        for name in names.filter(|name| !there.contains(*name)) {
+            // It may have got another name between two of those that were read.
             if self.link(name).await?.is_none() {
                 gone.insert(name);
             }
@@ -370,13 +416,27 @@ impl Kernel {
         Ok(gone)
     }
 
+    /// Of these names of links of the host the links that are there. Many are read all at once.
+    pub async fn links_named(&self, names: &HashSet<String>) -> Result<Vec<Link>> {
+        const FEW: usize = 16;
+        if names.len() > FEW {
+            let all = self.links().await?.into_values();
+            return Ok(all.filter(|link| names.contains(&link.name)).collect());
+        }
+        let mut found = Vec::new();
+        for name in names {
+            found.extend(self.link(name).await?);
+        }
+        Ok(found)
+    }
+
     /// The bridges of the host.
     pub async fn bridges(&self) -> Result<Vec<Link>> {
         link::bridges(&self.rtnl).await
     }
 
-    /// Whether a link of the host is up and carries, by name, of those that are a bridge's port.
-    pub async fn ports_running(&self) -> Result<HashMap<String, bool>> {
+    /// The links of the host that are a bridge's port, by name.
+    pub async fn ports_by_name(&self) -> Result<HashMap<String, Link>> {
         link::ports(&self.rtnl).await
     }
 
@@ -427,10 +487,16 @@ impl Kernel {
         Ok(self.links().await?.remove(&index))
     }
 
-    /// The link of the host by which an address is reached.
-    pub async fn link_towards(&self, address: IpAddr) -> Result<Option<Link>> {
-        let Some(index) = address::way_to(&self.rtnl, address).await? else { return Ok(None) };
-        Ok(self.links().await?.remove(&index))
+    /// The number of the link of the host by which the answers of a TCP connection leave.
+    pub async fn answers_leave_by(
+        &self,
+        peer: SocketAddr,
+        own: Option<SocketAddr>,
+    ) -> Result<Option<u32>> {
+        Ok(match route::of_answers(&self.rtnl, peer, own).await? {
+            route::Way::By { index, .. } => Some(index),
+            route::Way::Here { .. } | route::Way::None(_) => None,
+        })
     }
 
     /// Addresses that the neighbours and the forwarding table of a bridge tell of, and who has
@@ -537,6 +603,13 @@ impl Netns {
         link::all(self.rtnl(), None).await
     }
 
+    /// The link that a macvlan of ours in it has become, on this link of the host's.
+    pub async fn macvlan(&self, parent: &Link, made: &Macvlan) -> Result<Option<Link>> {
+        let links = self.links().await?.into_values();
+        // One on a link of its own has no number of another namespace.
+        Ok(macvlan::among(links.filter(|l| l.peer_nsid.is_some()), parent, made))
+    }
+
     /// The addresses of one of its links, global ones only, IPv4 first.
     pub async fn addresses(&self, link: &Link) -> Result<Vec<IpNetwork>> {
         Ok(global_addresses(&address::all(self.rtnl()).await?, link))
@@ -554,7 +627,7 @@ impl Netns {
 
     /// Whether something in it listens to a port of its own loopback.
     pub fn answers_on_loopback(&self, port: u16) -> Result<bool> {
-        Ok(self.within(|| ports::answers_on_loopback(port))?)
+        self.within(|| sockets::answers_on_loopback(port))?
     }
 
     /// The routes of its main table.
@@ -621,7 +694,12 @@ impl Netns {
 
     /// Who listens at a port in it; an empty name if that cannot be told.
     pub fn listener(&self, at: IpAddr, port: u16, protocol: Protocol) -> Result<Option<String>> {
-        Ok(self.within(|| ports::listener(at, port, protocol))?)
+        self.within(|| sockets::listener(at, port, protocol))?
+    }
+
+    /// The sockets in it that wait for callers.
+    pub fn sockets(&self, protocols: &[Protocol]) -> Result<Sockets> {
+        self.within(|| Sockets::here(protocols, sockets::Scope::Listening))?
     }
 
     /// The tables of iptables' former kind that are in use in it, each with its program: nftables
@@ -674,7 +752,17 @@ impl Link {
         self.kind == LinkKind::Veth && self.peer == Some(other.index)
     }
 
-    /// Whether it is a macvlan on this link of the host's.
+    /// The tag of a VLAN.
+    pub fn vlan_id(&self) -> Option<u16> {
+        self.vlan_id
+    }
+
+    /// How a macvlan hangs on its link.
+    pub fn macvlan_mode(&self) -> Option<MacvlanMode> {
+        MacvlanMode::ALL.into_iter().find(|m| Some(macvlan::mode(*m)) == self.macvlan_mode)
+    }
+
+    /// Whether it is a macvlan on this link of the host's, where it was made.
     pub fn is_macvlan_on(&self, parent: &Self) -> bool {
         self.kind == LinkKind::Macvlan && self.peer == Some(parent.index)
     }

@@ -23,7 +23,10 @@ pub(super) fn create(named_netns: &NamedNetns, open: Option<&Netns>) -> Result<b
     let path = named(&named_netns.name);
     let result = match &named_netns.source {
         Source::Link(file) => match symlink(file, &path) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && leads_to(&path, file) => {
+            Err(e)
+                if e.kind() == io::ErrorKind::AlreadyExists
+                    && (leads_to(&path, file) || stands_for(&path, named_netns.cookie)) =>
+            {
                 Ok(false)
             }
             result => result.map(|()| true),
@@ -46,7 +49,9 @@ pub(super) fn delete(named_netns: &NamedNetns) -> Result<bool> {
     let path = named(&named_netns.name);
     let cannot = || format!("cannot remove {}", path.display());
     match &named_netns.source {
-        Source::Link(file) if !leads_to(&path, file) => return Ok(false),
+        Source::Link(file) if !leads_to(&path, file) && !was_led_on(&path, named_netns.cookie) => {
+            return Ok(false);
+        }
         Source::Link(_) => {}
         Source::Made if !path.exists() => return Ok(false),
         Source::Made => match Netns::of_path(&path) {
@@ -62,12 +67,26 @@ pub(super) fn delete(named_netns: &NamedNetns) -> Result<bool> {
             Err(e) => return Err(e.context(cannot())),
         },
     }
-    fs::remove_file(&path).with_context(cannot)?;
-    Ok(true)
+    match fs::remove_file(&path) {
+        // Somebody took it away meanwhile.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true).with_context(cannot),
+    }
 }
 
 fn leads_to(path: &Path, file: &Path) -> bool {
     fs::read_link(path).is_ok_and(|to| to == file)
+}
+
+/// Whether a symlink leads to another file of the same namespace, or, that one having ended too,
+/// nowhere: doctor's remedy for a process that ended before its namespace.
+fn was_led_on(path: &Path, cookie: u64) -> bool {
+    path.is_symlink() && (!path.exists() || stands_for(path, cookie))
+}
+
+/// Whether a symlink leads to a namespace.
+fn stands_for(path: &Path, cookie: u64) -> bool {
+    path.is_symlink() && Netns::of_path(path).is_ok_and(|there| there.cookie() == cookie)
 }
 
 fn mount_on(path: &Path, named_netns: &NamedNetns, open: Option<&Netns>) -> io::Result<bool> {

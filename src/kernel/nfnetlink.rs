@@ -1,9 +1,6 @@
 //! A netlink socket to the kernel's netfilter: connection tracking and `nf_tables`.
 
-use std::{
-    io,
-    os::fd::{AsRawFd, OwnedFd},
-};
+use std::{io, os::fd::AsRawFd};
 
 use netlink_packet_core::{
     NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -11,8 +8,9 @@ use netlink_packet_core::{
 use netlink_packet_netfilter::NetfilterMessage;
 use nix::{
     errno::Errno,
-    sys::socket::{MsgFlags, SockProtocol, send, setsockopt, sockopt},
+    sys::socket::{MsgFlags, send, setsockopt, sockopt},
 };
+use rtnetlink::sys::{self, protocols::NETLINK_NETFILTER};
 
 use super::datagram;
 
@@ -26,14 +24,14 @@ const HELD: usize = 1 << 17;
 /// The namespace that the thread was in when it was opened.
 #[derive(Debug)]
 pub(super) struct Socket {
-    file: OwnedFd,
+    file: sys::Socket,
     sequence: u32,
     buffer: Vec<u8>,
 }
 
 impl Socket {
     pub(super) fn open() -> io::Result<Self> {
-        let file = datagram::open(SockProtocol::NetlinkNetFilter)?;
+        let file = datagram::open(NETLINK_NETFILTER)?;
         Ok(Self { file, sequence: 0, buffer: vec![0; BUFFER] })
     }
 

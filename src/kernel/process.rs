@@ -98,6 +98,20 @@ pub fn one_of_each_netns() -> Vec<u32> {
     found.into_values().collect()
 }
 
+/// A process of this program that was started with these arguments.
+pub fn with_arguments(arguments: &[&str]) -> Option<u32> {
+    let wanted = arguments.join("\0") + "\0";
+    let own = fs::read_link("/proc/self/exe").ok()?;
+    let mut all = fs::read_dir("/proc").ok()?.flatten();
+    all.find_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let started_with = fs::read(entry.path().join("cmdline")).ok()?;
+        let is_it = started_with.ends_with(wanted.as_bytes())
+            && fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == own);
+        is_it.then_some(pid)
+    })
+}
+
 /// What a process calls itself (`comm`).
 pub fn name(pid: u32) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|n| n.trim_end().to_owned())

@@ -1,7 +1,10 @@
 //! Which way a packet would take, as the kernel answers it. Equivalent to
 //! `ip route get TO from SOURCE [iif LINK]`.
 
-use std::{io, net::IpAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
@@ -86,6 +89,34 @@ pub(super) async fn lookup(rtnl: &Rtnl, query: Query) -> Result<Way> {
     }
     message.attributes.extend(incoming.map(RouteAttribute::Iif));
     message.attributes.extend((mark != 0).then_some(RouteAttribute::Mark(mark)));
+    ask(rtnl, message, to).await
+}
+
+/// The way of a TCP connection's answers, from an address of this namespace's to whom it comes from.
+/// Equivalent to `ip route get PEER from OWN ipproto tcp sport PORT dport PORT`.
+pub(super) async fn of_answers(
+    rtnl: &Rtnl,
+    peer: SocketAddr,
+    own: Option<SocketAddr>,
+) -> Result<Way> {
+    let mut message = RouteMessage::default();
+    let length = if peer.is_ipv4() { 32 } else { 128 };
+    message.header.address_family = family(peer.ip());
+    message.header.destination_prefix_length = length;
+    message.attributes.push(RouteAttribute::Destination(peer.ip().into()));
+    if let Some(own) = own.filter(|own| own.is_ipv4() == peer.is_ipv4()) {
+        message.header.source_prefix_length = length;
+        message.attributes.push(RouteAttribute::Source(own.ip().into()));
+        message.attributes.push(RouteAttribute::IpProto(TCP));
+        message.attributes.push(RouteAttribute::Sport(own.port()));
+        message.attributes.push(RouteAttribute::Dport(peer.port()));
+    }
+    ask(rtnl, message, peer.ip()).await
+}
+
+const TCP: u8 = 6;
+
+async fn ask(rtnl: &Rtnl, message: RouteMessage, to: IpAddr) -> Result<Way> {
     let replies = match rtnl.get(RouteNetlinkMessage::GetRoute(message)).await {
         Err(error) => match refusal(&error) {
             Some(why) => return Ok(Way::None(why)),

@@ -5,7 +5,9 @@ use std::io;
 use anyhow::{Result, anyhow};
 use futures::StreamExt;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use rtnetlink::{Handle, new_connection_with_strict_check, packet_route::RouteNetlinkMessage};
+use rtnetlink::{
+    Handle, new_connection_with_strict_check, packet_route::RouteNetlinkMessage, sys::AsyncSocket,
+};
 
 /// A socket of the namespace that it was opened in, wherever the thread is now.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ impl Rtnl {
         // Or the end of an answer could not be told from no answer at all.
         connection.set_forward_ack(true);
         connection.set_forward_done(true);
+        // A failure need not repeat what was asked for.
+        connection.socket_mut().socket_mut().set_cap_ack(true)?;
         // It ends with the last handle.
         drop(tokio::spawn(connection));
         Ok(Self { handle })

@@ -10,10 +10,7 @@ use super::{
     macvlan,
     rtnl::Rtnl,
 };
-use crate::{
-    model::MacvlanMode,
-    plan::{Shape, ShapeOf},
-};
+use crate::plan::{Shape, ShapeOf};
 
 /// The shape of the link that is there instead; `None` if that is none of ours, or of another kind.
 pub(super) async fn read(rtnl: &Rtnl, shape: &Shape) -> Result<Option<Shape>> {
@@ -24,9 +21,7 @@ pub(super) async fn read(rtnl: &Rtnl, shape: &Shape) -> Result<Option<Shape>> {
                 ShapeOf::Bridge { stp: there.stp, forward_delay: there.forward_delay }
             }
             (LinkKind::Macvlan, ShapeOf::Macvlan { .. }) => {
-                let is_it = |mode: &MacvlanMode| Some(macvlan::mode(*mode)) == there.macvlan_mode;
-                let mode = MacvlanMode::ALL.into_iter().find(is_it)?;
-                ShapeOf::Macvlan { mtu: there.mtu, mode }
+                ShapeOf::Macvlan { mtu: there.mtu, mode: there.macvlan_mode()? }
             }
             _ => return None,
         };

@@ -104,6 +104,12 @@ fn ask(at: &LinkAddr, own: Mac, asked: &BTreeSet<IpAddr>) -> io::Result<BTreeMap
     Ok(answers)
 }
 
+/// Opens a socket for frames of one kind by a link of the thread's namespace, by its name.
+pub(super) fn frames_of(link: &str, protocol: Protocol) -> Result<OwnedFd> {
+    let (at, _) = address_of(link)?.with_context(|| format!("there is no link `{link}`"))?;
+    open(&at, protocol).with_context(|| format!("cannot listen to frames of `{link}`"))
+}
+
 /// Opens a socket for frames of one kind by one link.
 fn open(at: &LinkAddr, protocol: Protocol) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

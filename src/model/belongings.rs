@@ -1,7 +1,11 @@
 //! What hangs on a link of the host's: addresses, routes, policy rules, neighbours. It is not
 //! netcord's, so it is taken as the kernel tells it, whole, and can be made again on another link.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::HashSet,
+    hash::Hash,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -58,7 +62,7 @@ pub struct Lifetime {
 }
 
 /// A route of the host's own, with everything that can be said of one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HostRoute {
     /// Where to, without host bits.
     pub destination: IpNetwork,
@@ -89,7 +93,7 @@ pub struct HostRoute {
 }
 
 /// One way of a route.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hop {
     /// The next hop, perhaps of the other family. `None`: on the link.
     pub gateway: Option<IpAddr>,
@@ -102,7 +106,7 @@ pub struct Hop {
 }
 
 /// A rule that says which table is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PolicyRule {
     /// Of IPv6.
     pub is_ipv6: bool,
@@ -141,7 +145,7 @@ pub struct PolicyRule {
 }
 
 /// A neighbour.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Neighbour {
     /// Its address.
     pub address: IpAddr,
@@ -176,6 +180,12 @@ impl HostRoute {
         moved
     }
 
+    /// The same, without what only runs out.
+    #[must_use]
+    pub fn timeless(&self) -> Self {
+        Self { expires: None, ..self.clone() }
+    }
+
     /// Whether its first way needs another route to be there.
     pub fn has_gateway(&self) -> bool {
         self.hops.iter().any(|hop| hop.gateway.is_some())
@@ -197,21 +207,17 @@ impl Belongings {
     /// What is here or there: after a move that stopped half-way both links have a part.
     #[must_use]
     pub fn or(mut self, other: Self) -> Self {
-        fn add<T>(into: &mut Vec<T>, more: Vec<T>, same: impl Fn(&T, &T) -> bool) {
-            for one in more {
-                if !into.iter().any(|there| same(there, &one)) {
-                    into.push(one);
-                }
-            }
+        fn add<T, K: Hash + Eq>(into: &mut Vec<T>, more: Vec<T>, key: impl Fn(&T) -> K) {
+            let mut known: HashSet<_> = into.iter().map(&key).collect();
+            into.extend(more.into_iter().filter(|one| known.insert(key(one))));
         }
-        add(&mut self.addresses, other.addresses, |a, b| a.address == b.address);
-        add(&mut self.routes, other.routes, |a, b| {
-            (a.destination, a.table, a.metric, a.tos, &a.hops)
-                == (b.destination, b.table, b.metric, b.tos, &b.hops)
+        add(&mut self.addresses, other.addresses, |a| a.address);
+        add(&mut self.routes, other.routes, |r| {
+            (r.destination, r.table, r.metric, r.tos, r.hops.clone())
         });
-        add(&mut self.subnet_routes, other.subnet_routes, |a, b| a == b);
-        add(&mut self.rules, other.rules, |a, b| a == b);
-        add(&mut self.neighbours, other.neighbours, |a, b| a.address == b.address);
+        add(&mut self.subnet_routes, other.subnet_routes, HostRoute::clone);
+        add(&mut self.rules, other.rules, PolicyRule::clone);
+        add(&mut self.neighbours, other.neighbours, |n| n.address);
         self
     }
 
@@ -235,9 +241,10 @@ impl Belongings {
 
     /// The first thing of these that is not among others, in words. What only runs out is the same.
     pub fn lacking_in(&self, found: &Self) -> Option<String> {
-        let timeless = |route: &HostRoute| HostRoute { expires: None, ..route.clone() };
-        let address = |a: &&HostAddress| !found.addresses.iter().any(|f| f.address == a.address);
-        let route = |r: &&HostRoute| !found.routes.iter().any(|f| timeless(f) == timeless(r));
+        let there: HashSet<_> = found.addresses.iter().map(|a| a.address).collect();
+        let address = |a: &&HostAddress| !there.contains(&a.address);
+        let by_now: HashSet<_> = found.routes.iter().map(HostRoute::timeless).collect();
+        let route = |r: &&HostRoute| !by_now.contains(&r.timeless());
         let rule = |r: &&PolicyRule| !found.rules.contains(r);
         let neighbour = |n: &&Neighbour| n.permanent && !found.neighbours.contains(n);
         let addresses =

@@ -54,7 +54,7 @@ pub struct Endpoint {
 pub enum EndpointState {
     /// Both ends are up.
     Up,
-    /// One end is down.
+    /// One end is down, or out of its bridge.
     Down,
     /// The link is gone, and its namespace with it.
     Dead,

@@ -46,7 +46,8 @@ impl Mac {
     }
 
     /// The address of the host end where that of the endpoint tells nothing: as high as others.
-    pub(super) fn beside(self) -> Self {
+    #[must_use]
+    pub fn beside(self) -> Self {
         let Self(mut octets) = self;
         octets[0] = 0xfe;
         Self(octets)
@@ -92,6 +93,10 @@ impl TryFrom<&[u8]> for Mac {
         let octets: [u8; 6] = bytes
             .try_into()
             .map_err(|_| Invalid::new(format!("a MAC address has 6 bytes, not {}", bytes.len())))?;
+        // A bridge that lost its last port has it.
+        if octets == [0; 6] {
+            return Err(Invalid::new("the MAC address 00:00:00:00:00:00 stands for none"));
+        }
         Ok(Self(octets))
     }
 }

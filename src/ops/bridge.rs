@@ -14,8 +14,10 @@ use crate::{
     cli,
     error::{Error, Kind},
     kernel::{Kernel, Link, TableRoute},
-    model::{LinkName, Mac, Mode, Network, Subnet, overlap, pools, unique_local_prefix},
-    plan,
+    model::{
+        LinkName, Mac, Mode, Network, NetworkRecord, Subnet, overlap, pools, unique_local_prefix,
+    },
+    plan::{self, Uplinks},
     state::State,
 };
 
@@ -32,15 +34,18 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Bridge) -> Result<()
     let wanted = asked.subnets(Subnet::new)?;
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
-    let network = match state.networks().get(&args.name) {
-        Some(there) => {
-            check_same(&args, &asked, &wanted, &there.network)?;
-            there.network.clone()
+    host.check_aside(&args.name)?;
+    let (network, endpoints) = match state.networks().get(&args.name) {
+        Some(NetworkRecord { network, endpoints }) => {
+            check_same(&args, &asked, &wanted, network)?;
+            (network.clone(), endpoints.clone())
         }
-        None => new_network(host, &state, &args, wanted).await?,
+        None => (new_network(host, &state, &args, wanted).await?, Vec::new()),
     };
     let (network, mut plan) = gates::renewed(host, &network)?;
-    plan.extend(plan::create(&network, &routed_links(&host.kernel, &network).await?));
+    plan.extend(plan::create(&network, &uplinks(&host.kernel, &network).await?));
+    // Where somebody took our rules away, ports were among them.
+    plan.extend(firewall::ports(&network, &endpoints));
     reshape(&host.kernel, &mut plan).await?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     let lines = [network.name.to_string()];
@@ -198,25 +203,36 @@ async fn default_mtu(kernel: &Kernel) -> Result<u32> {
     })
 }
 
-/// Links of the host that must go on listening to their router when this network makes it forward.
-pub(super) async fn routed_links(kernel: &Kernel, network: &Network) -> Result<Vec<LinkName>> {
-    if network.has_ipv6() && !network.internal {
-        router_advertised_links(kernel).await
-    } else {
-        Ok(Vec::new())
+/// What the host's links to the outside need, for this network to reach it.
+pub(super) async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplinks> {
+    if network.internal {
+        return Ok(Uplinks::default());
     }
-}
-
-/// Links of the host whose default route came by router advertisement.
-async fn router_advertised_links(kernel: &Kernel) -> Result<Vec<LinkName>> {
     let routes = kernel.routes().await?;
-    let by_router = |link: &Link| {
-        routes.iter().any(|r| {
-            r.destination.prefix() == 0 && r.is_by_router_advertisement() && link.carries(r)
-        })
-    };
+    let is_default = |r: &&TableRoute| r.destination.prefix() == 0;
+    let defaults: Vec<_> = routes.iter().filter(is_default).collect();
+    if defaults.is_empty() {
+        return Ok(Uplinks::default());
+    }
     let links = kernel.links().await?;
-    Ok(links.values().filter(|l| by_router(l)).filter_map(|l| l.name.parse().ok()).collect())
+    let named = |leads: &dyn Fn(&TableRoute) -> bool| -> Vec<LinkName> {
+        let is_one = |l: &&Link| defaults.iter().any(|r| l.carries(r) && leads(r));
+        links.values().filter(is_one).filter_map(|l| l.name.parse().ok()).collect()
+    };
+    let mut uplinks = Uplinks::default();
+    if network.has_ipv6() {
+        uplinks.advertised = named(&|route| route.is_by_router_advertisement());
+    }
+    // Off for all of them, it is turned on for all of them.
+    if kernel.sysctl("net/ipv4/ip_forward")?.as_deref() == Some("1") {
+        for link in named(&|route| route.destination.is_ipv4()) {
+            let value = kernel.sysctl(&format!("net/ipv4/conf/{link}/forwarding"))?;
+            if value.as_deref() == Some("0") {
+                uplinks.closed.push(link);
+            }
+        }
+    }
+    Ok(uplinks)
 }
 
 /// A network that is there must be as was asked for: nothing is changed to fit.

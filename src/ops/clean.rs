@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{Host, firewall, keeper, liveness, removal, underlay};
 use crate::{
-    apply,
-    kernel::{Netns, named},
+    apply, error,
+    kernel::{Link, Netns, named},
     model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Outline},
     plan::{Plan, Record, Resource, Step, name, reverse},
     state::State,
@@ -19,7 +19,8 @@ use crate::{
 const DEATH_PATIENCE: Duration = Duration::from_secs(2);
 const DEATH_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Takes away what is dead; tells what it was. In a dry run nothing is done.
+/// Takes away what is dead; tells what it was. In a dry run nothing is done. A network for which it
+/// fails is set aside: the living do not wait for the dead of others.
 pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<Vec<String>> {
     firewall::settle(host, state).await?;
     let mut gone = Vec::new();
@@ -30,31 +31,86 @@ pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<V
         host.complete(state).await?;
     }
     if !host.dry_run {
-        for network in underlay::overdue(state) {
-            underlay::undo(host, state, &network).await?;
-            host.output.warn(&format!(
-                "network `{}` was not finished or not confirmed in time: the host is as it was before",
-                network.name
-            ));
-            gone.push(format!("network {}", network.name));
+        for Network { name, .. } in overdue(host, state) {
+            gone.extend(undone(host, state, &name).await?);
         }
     }
     for (network, endpoints) in dead_endpoints(host, state).await? {
-        let plan = removal::endpoints(&host.kernel, state, &network, &endpoints).await?;
-        bury(host, state, &plan).await?;
-        for endpoint in endpoints {
-            if !host.dry_run {
-                keeper::end(host, &network, &endpoint).await?;
-            }
-            gone.push(format!("endpoint {}/{}", network.name, endpoint.target));
+        if host.is_aside(&network.name) {
+            continue;
+        }
+        match bury_endpoints(host, state, &network, &endpoints).await {
+            Ok(()) => gone.extend(
+                endpoints.iter().map(|e| format!("endpoint {}/{}", network.name, e.target)),
+            ),
+            Err(error) => host.set_aside(
+                &network.name,
+                "has dead endpoints that could not be taken away",
+                &error,
+                "netcord prune",
+            )?,
         }
     }
-    for unused in unused_names(state) {
-        bury(host, state, &removal::outside(reverse(&name(&unused), |_| false))).await?;
-        gone.push(format!("name {}", unused.name));
+    for unused in unused_names(state).await {
+        match bury(host, state, &removal::outside(reverse(&name(&unused), |_| false))).await {
+            Ok(()) => gone.push(format!("name {}", unused.name)),
+            Err(error) if error::is_interruption(&error) => return Err(error),
+            Err(error) => host.output.warn(&format!(
+                "name `{}` means nothing any more, and could not be taken away: {error:#}",
+                unused.name
+            )),
+        }
     }
-    bury(host, state, &unused_foreign(state)).await?;
+    for (name, forgetting) in unused_foreign(state) {
+        if let Err(error) = bury(host, state, &vec![forgetting]).await {
+            host.set_aside(
+                &name,
+                "is not used, and could not be forgotten",
+                &error,
+                "netcord prune",
+            )?;
+        }
+    }
     Ok(gone)
+}
+
+fn overdue(host: &Host<'_, '_>, state: &State) -> Vec<Network> {
+    let mut overdue = underlay::overdue(state);
+    overdue.retain(|network| !host.is_aside(&network.name));
+    overdue
+}
+
+/// Undoes an overdue move; tells what was undone.
+async fn undone(
+    host: &mut Host<'_, '_>,
+    state: &mut State,
+    name: &LinkName,
+) -> Result<Option<String>> {
+    let Some(record) = state.networks().get(name) else { return Ok(None) };
+    let network = record.network.clone();
+    if let Err(error) = underlay::undo(host, state, &network).await {
+        let command = format!("netcord rm {name}");
+        let what = "was not finished or not confirmed in time, and could not be undone";
+        return host.set_aside(name, what, &error, &command).map(|()| None);
+    }
+    host.output.warn(&format!(
+        "network `{name}` was not finished or not confirmed in time: the host is as it was before"
+    ));
+    Ok(Some(format!("network {name}")))
+}
+
+async fn bury_endpoints(
+    host: &mut Host<'_, '_>,
+    state: &mut State,
+    network: &Network,
+    endpoints: &[Endpoint],
+) -> Result<()> {
+    let plan = removal::endpoints(&host.kernel, state, network, endpoints).await?;
+    bury(host, state, &plan).await?;
+    for endpoint in endpoints.iter().filter(|_| !host.dry_run) {
+        keeper::end(host, network, endpoint).await?;
+    }
+    Ok(())
 }
 
 /// Whether nothing is dead, as far as outlines tell.
@@ -63,7 +119,7 @@ async fn is_tidy(host: &Host<'_, '_>, state: &State) -> Result<bool> {
     let has_macvlans = state.outlines().any(|(network, _)| network.mode == Mode::Macvlan);
     Ok(!has_macvlans
         && underlay::overdue(state).is_empty()
-        && unused_names(state).is_empty()
+        && unused_names(state).await.is_empty()
         && unused_foreign(state).is_empty()
         && gone(host, state).await?.is_empty())
 }
@@ -148,24 +204,36 @@ async fn dead_endpoints(
 
 /// Names of ours that no endpoint uses, and that lead nowhere or were made for one that a killed
 /// run did not come to make.
-fn unused_names(state: &State) -> Vec<NamedNetns> {
+async fn unused_names(state: &State) -> Vec<NamedNetns> {
     if state.names().is_empty() {
         return Vec::new();
     }
     let used: HashSet<_> = state.outlines().map(|(_, outline)| outline.cookie).collect();
     let wanted = |n: &NamedNetns| used.contains(&n.cookie) || (n.kept && named(&n.name).exists());
-    state.names().iter().filter(|n| !wanted(n)).cloned().collect()
+    let mut unused = Vec::new();
+    for name in state.names().iter().filter(|n| !wanted(n)) {
+        if !is_attached(name).await {
+            unused.push(name.clone());
+        }
+    }
+    unused
+}
+
+/// Whether something of ours is inside, of which no record tells: a macvlan whose network's is lost.
+async fn is_attached(named: &NamedNetns) -> bool {
+    let Ok(Some(netns)) = Netns::of_name(&named.name) else { return false };
+    let links = netns.links().await.unwrap_or_default();
+    let is_ours = |link: &Link| link.is_ours() && link.leads_into().is_some();
+    netns.cookie() == named.cookie && links.values().any(is_ours)
 }
 
 /// Records of foreign networks that nothing of ours is attached to.
-fn unused_foreign(state: &State) -> Plan {
+fn unused_foreign(state: &State) -> Vec<(LinkName, Step)> {
     let is_used = |name: &LinkName| state.outlines().any(|(network, _)| network.name == *name);
     let unused = |r: &&NetworkRecord| r.network.foreign && !is_used(&r.network.name);
     let forget = |r: &NetworkRecord| {
-        Step::delete(
-            "nothing of ours is attached to it",
-            Resource::Record(Record::Network(r.network.clone())),
-        )
+        let record = Resource::Record(Record::Network(r.network.clone()));
+        (r.network.name.clone(), Step::delete("nothing of ours is attached to it", record))
     };
     state.networks().values().filter(unused).map(forget).collect()
 }

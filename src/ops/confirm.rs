@@ -18,9 +18,12 @@ struct Confirmed {
 }
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Confirm) -> Result<()> {
-    let mut state = host.state(Wanted::All)?;
+    let mut state = host.state(Wanted::All).await?;
     // One whose time is over is undone, not confirmed.
     clean::dead(host, &mut state).await?;
+    if let Some(name) = &args.name {
+        host.check_aside(name)?;
+    }
     if let Some(name) = &args.name
         && !state.networks().get(name).is_some_and(|r| r.network.mode == Mode::Underlay)
     {
@@ -31,8 +34,10 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Confirm) -> Result<(
         .values()
         .map(|record| &record.network)
         .filter(|n| n.mode == Mode::Underlay && args.name.as_ref().is_none_or(|a| *a == n.name))
+        .filter(|n| !host.is_aside(&n.name))
         .collect();
     if underlays.is_empty() {
+        host.check_none_aside()?;
         return Err(Error::not_found("no underlay network waits for a confirmation")
             .hint("its time may be over: then everything is as it was before")
             .into());

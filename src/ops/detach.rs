@@ -20,6 +20,7 @@ struct Detached<'a> {
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Detach) -> Result<()> {
     let mut state = host.state_with_rebuilt().await?;
+    host.look_inside(&mut state, &args.network).await?;
     let record = find::network(&host.kernel, &state, &args.network).await?;
     let mut gone: Vec<Endpoint> = Vec::new();
     for target in &args.targets {

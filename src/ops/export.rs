@@ -22,7 +22,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 const HEADER: &str = "#!/bin/sh\nset -eu\n";
 
 pub(super) async fn run(host: &Host<'_, '_>) -> Result<()> {
-    let state = host.look()?;
+    let state = host.look_at_all().await?;
     let mut script = HEADER.to_owned();
     let mut say = |line: &str| {
         script.push_str(line);

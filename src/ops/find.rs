@@ -1,13 +1,10 @@
 //! A network by its name: one of ours, or a bridge of somebody else's.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashMap},
-};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use anyhow::Result;
 
-use super::{Host, firewall, rebuild};
+use super::{Host, firewall};
 use crate::{
     error::Error,
     kernel::{Kernel, Link, LinkKind},
@@ -15,7 +12,7 @@ use crate::{
     state::State,
 };
 
-/// Finds a network: on record, by its marks, or as a foreign bridge.
+/// Finds a network: on record, or as a foreign bridge.
 pub(super) async fn network<'s>(
     kernel: &Kernel,
     state: &'s State,
@@ -25,9 +22,6 @@ pub(super) async fn network<'s>(
         return Ok(Cow::Borrowed(record));
     }
     match kernel.link(name.as_str()).await? {
-        Some(link) if link.kind == LinkKind::Bridge && link.is_ours() => {
-            rebuild::network(kernel, name, &link).await.map(Cow::Owned)
-        }
         Some(link) if link.kind == LinkKind::Bridge => {
             let firewall = firewall::of_networks(kernel, state);
             let network = foreign(kernel, name, &link, firewall).await?;
@@ -47,32 +41,12 @@ pub(super) async fn network<'s>(
     }
 }
 
-/// The records, with those that were lost as far as the kernel's marks tell.
-pub(super) async fn all(
-    kernel: &Kernel,
-    state: &State,
-    links: &[Link],
-) -> HashMap<String, NetworkRecord> {
-    let mut records: HashMap<_, _> =
-        state.networks().iter().map(|(name, record)| (name.to_string(), record.clone())).collect();
-    for bridge in links.iter().filter(|l| l.kind == LinkKind::Bridge && l.is_ours()) {
-        if let Ok(name) = bridge.name.parse::<LinkName>()
-            && !records.contains_key(&bridge.name)
-            // It may be gone by now.
-            && let Ok(record) = network(kernel, state, &name).await
-        {
-            records.insert(bridge.name.clone(), record.into_owned());
-        }
-    }
-    records
-}
-
 /// Tells early, before targets are looked for, of a network that is not there.
 pub(super) async fn check_name(host: &Host<'_, '_>, name: &LinkName) -> Result<()> {
     if host.kernel.link(name.as_str()).await?.is_some() {
         return Ok(());
     }
-    network(&host.kernel, &host.look()?, name).await.map(drop)
+    network(&host.kernel, &host.look_at_all().await?, name).await.map(drop)
 }
 
 /// The error for a network that is not there.

@@ -6,9 +6,9 @@ use anyhow::Result;
 use super::{Host, gates, removal};
 use crate::{
     cli::FirewallChoice,
-    kernel::Kernel,
-    model::{Firewall, Mode, Network, NetworkRecord},
-    plan::{self, Plan, Record, Resource, Step, once, reverse},
+    kernel::{Kernel, Standing},
+    model::{Endpoint, Firewall, Mode, Network, NetworkRecord},
+    plan::{self, Nft, Plan, Record, Resource, Step, once, reverse},
     state::State,
 };
 
@@ -73,7 +73,7 @@ async fn move_over(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> 
         plan.extend(rules(&record));
         if host.dry_run {
             // Without the lock nothing is written.
-            state.adopt(record)?;
+            state.adopt_network(record.network);
         }
     }
     plan.extend(records);
@@ -100,14 +100,57 @@ async fn leave_nothing(host: &mut Host<'_, '_>, state: &mut State, to: Firewall)
     Ok(())
 }
 
-/// Our table is gone if somebody flushed all tables: nothing in it says so, so it is looked for.
+/// Somebody may have flushed all tables, or changed ours: nothing says so, so it is looked for. What
+/// cannot be mended keeps no verb from what it is asked for.
 async fn mend(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
     let may_be = |n: &Network| n.firewall == Firewall::Nftables && may_have_rules(n);
-    let none = !state.networks().values().any(|r| may_be(&r.network));
-    if host.dry_run || none || host.kernel.stands(Firewall::Nftables) {
+    if host.dry_run || !state.networks().values().any(|r| may_be(&r.network)) {
+        return Ok(());
+    }
+    let mut standing = Standing::default();
+    if !is_damaged(state, &mut standing)? {
         return Ok(());
     }
     host.complete(state).await?;
+    let plan = all_again(host, state)?;
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let what = if standing.has_table()? {
+        "netcord's table was not as netcord made it"
+    } else {
+        "the table of netcord's rules was gone"
+    };
+    if let Err(error) = host.carry_out(&once(plan), state).await {
+        let has_rules = |r: &&NetworkRecord| removal::needs(r, Firewall::Nftables, None);
+        for NetworkRecord { network, .. } in state.networks().values().filter(has_rules) {
+            let what = format!("cannot be protected: {what}, and cannot be made again");
+            host.set_aside(&network.name, &what, &error, "netcord repair")?;
+        }
+        return Ok(());
+    }
+    host.mended = true;
+    host.output.warn(&format!("{what}, and was made again"));
+    Ok(())
+}
+
+/// Whether something of our table is not as the networks on record need it. Ports are not looked
+/// at: there may be many, and each has a verb that makes it again.
+fn is_damaged(state: &State, standing: &mut Standing) -> Result<bool> {
+    for record in state.networks().values().filter(|r| r.network.firewall == Firewall::Nftables) {
+        for step in rules(record) {
+            let resource = step.change.resource();
+            let is_looked_at = matches!(resource, Resource::Nft(Nft::Table | Nft::Network(_)));
+            if is_looked_at && !standing.damage(resource)?.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// All that is on record and belongs into our table.
+fn all_again(host: &Host<'_, '_>, state: &State) -> Result<Plan> {
     let has_rules = |r: &&NetworkRecord| removal::needs(r, Firewall::Nftables, None);
     let mut plan = Plan::new();
     for record in state.networks().values().filter(has_rules) {
@@ -117,31 +160,45 @@ async fn mend(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
         plan.push(gates::remember(&network));
         plan.extend(rules(&NetworkRecord { network, endpoints: record.endpoints.clone() }));
     }
-    if plan.is_empty() {
-        return Ok(());
+    Ok(plan)
+}
+
+/// The network with the gates that it needs now, and the plan that makes again what it has in
+/// firewalls, ours and others', where somebody took that away.
+pub(super) fn again(host: &Host<'_, '_>, network: &Network) -> Result<(Network, Plan)> {
+    let (network, mut plan) = gates::renewed(host, network)?;
+    plan.push(gates::remember(&network));
+    if network.firewall == Firewall::Iptables {
+        // Our own table is whole by now; of iptables' somebody may have flushed some.
+        plan.extend(of_network(&network));
     }
-    host.carry_out(&once(plan), state).await?;
-    host.mended = true;
-    host.output.warn("the table of netcord's rules was gone, and was made again");
-    Ok(())
+    if network.is_private() {
+        plan.extend(plan::open(&network));
+    }
+    Ok((network, plan))
 }
 
 /// What a network of ours has in its firewall.
-pub(super) fn of_network(network: &Network) -> Plan {
+fn of_network(network: &Network) -> Plan {
     rules(&NetworkRecord { network: network.clone(), endpoints: Vec::new() })
 }
 
 /// What a network and its published ports have in their firewall.
-fn rules(record: &NetworkRecord) -> Plan {
+pub(super) fn rules(record: &NetworkRecord) -> Plan {
     let NetworkRecord { network, endpoints } = record;
     let mut plan = Plan::new();
     if network.is_private() {
-        plan.extend(plan::create(network, &[]));
+        plan.extend(plan::create(network, &plan::Uplinks::default()));
     }
-    for endpoint in endpoints {
-        let ports = endpoint.ports.iter();
-        plan.extend(ports.flat_map(|port| plan::publish(network, endpoint, port, false)));
-    }
+    plan.extend(ports(network, endpoints));
+    plan.retain(|step| step.change.resource().firewall().is_some());
+    plan
+}
+
+/// What published ports of a network have in its firewall.
+pub(super) fn ports(network: &Network, endpoints: &[Endpoint]) -> Plan {
+    let of_endpoint = |e: &Endpoint| plan::publish(network, e, &e.ports, false);
+    let mut plan: Plan = once(endpoints.iter().flat_map(of_endpoint).collect());
     plan.retain(|step| step.change.resource().firewall().is_some());
     plan
 }

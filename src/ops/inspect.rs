@@ -56,7 +56,7 @@ enum Subject {
 }
 
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Inspect) -> Result<()> {
-    let state = host.look()?;
+    let state = host.look().await?;
     let mut subjects = Vec::new();
     // Good ones are shown although others fail, as docker does.
     let mut failure = None;
@@ -147,7 +147,7 @@ async fn commands(host: &Host<'_, '_>, state: &State, subjects: &[Subject]) -> R
                 plan.extend(match network.mode {
                     Mode::Underlay => underlay::commands(host, network).await?,
                     _ if network.foreign => Plan::new(),
-                    _ => plan::create(network, &[]),
+                    _ => plan::create(network, &plan::Uplinks::default()),
                 });
                 attached.extend(endpoints.iter().map(|e| (network, e)));
             }

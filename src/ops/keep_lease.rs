@@ -52,7 +52,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::KeepLease) -> Result
         && keep.is_mine
         && !endpoint.lives(&host.kernel).await?
     {
-        dhcp::release(&keep.link, keep.mac, &current).await?;
+        dhcp::release(&host.kernel, &keep.link, keep.mac, &current).await?;
     }
     result
 }
@@ -122,7 +122,7 @@ struct Keep {
 
 impl Keep {
     async fn new(host: &Host<'_, '_>, args: cli::KeepLease) -> Result<(Self, Life)> {
-        let state = host.look()?;
+        let state = host.look().await?;
         let (network, endpoint) = find(&state, &args)
             .with_context(|| format!("there is no endpoint `{}` on record", args.host_ifname))?;
         let lease = endpoint.lease.as_ref().context("the endpoint has no lease")?;
@@ -162,10 +162,8 @@ impl Keep {
             }
             let left = self.left();
             let patience = if left.is_zero() { ANSWER } else { left.min(ANSWER) };
-            let Some(answer) = or_end(end, dhcp::acquire(&self.link, self.mac, patience)).await
-            else {
-                return Ok(());
-            };
+            let asking = dhcp::acquire(&host.kernel, &self.link, self.mac, patience);
+            let Some(answer) = or_end(end, asking).await else { return Ok(()) };
             let leased = answer.unwrap_or_default();
             let expired = self.current.is_some() && self.left().is_zero();
             let mut retry = true;
@@ -204,7 +202,7 @@ impl Keep {
         mut state: State,
         leased: Option<Leased>,
     ) -> Result<bool> {
-        host.rebuild(&mut state).await?;
+        host.adopt(&mut state, super::adopt::Depth::Links).await?;
         // The host end lives, or this would have ended: whatever the record lost, it is here.
         let (network, old) = find(&state, &self.args).context("the endpoint's record is lost")?;
         let other = old.lease.as_ref().and_then(|l| l.keeper).filter(|k| *k != self.me);

@@ -20,6 +20,9 @@ use crate::{
     state::State,
 };
 
+/// The verb that keeps a lease.
+const VERB: &str = "keep-lease";
+
 /// How long a keeper takes to give its lease back, at the most.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -74,10 +77,16 @@ pub(super) async fn ensure(
 }
 
 fn start(network: &LinkName, host_ifname: &LinkName) -> Result<Keeper> {
-    let arguments = ["keep-lease", network.as_str(), host_ifname.as_str()];
+    let arguments = [VERB, network.as_str(), host_ifname.as_str()];
     let pid = background::start(&arguments.map(Into::into)).context("cannot keep the lease")?;
     let started = process::started(pid).context("cannot keep the lease: its keeper ended")?;
     Ok(Keeper { pid, started })
+}
+
+/// The keeper of an endpoint's lease, if it runs: found by what it was started with.
+pub(super) fn running(network: &LinkName, host_ifname: &LinkName) -> Option<Keeper> {
+    let pid = process::with_arguments(&[VERB, network.as_str(), host_ifname.as_str()])?;
+    Some(Keeper { pid, started: process::started(pid)? })
 }
 
 /// Writes an endpoint down anew.
@@ -107,7 +116,7 @@ pub(super) async fn end(host: &Host<'_, '_>, network: &Network, endpoint: &Endpo
                 && let Some(leased) = known(endpoint, lease)
             {
                 // If it does not get through, the lease runs out.
-                drop(dhcp::release(&link, endpoint.mac, &leased).await);
+                drop(dhcp::release(&host.kernel, &link, endpoint.mac, &leased).await);
             }
         }
         Ending::Stays => {

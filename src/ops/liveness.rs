@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use crate::{
     kernel::{Kernel, Link, Netns},
-    model::{Endpoint, LinkName, Network},
+    model::{Endpoint, Network},
+    plan,
 };
 
 /// The link of a macvlan endpoint, in its namespace; `None` if either is gone: the namespace can no
@@ -14,17 +15,11 @@ pub(super) async fn inner(
     network: &Network,
     endpoint: &Endpoint,
 ) -> Result<Option<Link>> {
-    let Some((parent, _)) = network.macvlan() else { return Ok(None) };
-    let Some(parent) = kernel.link(LinkName::as_str(&parent.link)).await? else { return Ok(None) };
+    let Some(made) = plan::macvlan_of(network, endpoint) else { return Ok(None) };
+    let Some(parent) = kernel.link(made.parent.as_str()).await? else { return Ok(None) };
     let Some(netns) = Netns::of_name(&endpoint.netns)? else { return Ok(None) };
     if netns.cookie() != endpoint.cookie {
         return Ok(None);
     }
-    let links = netns.links().await?.into_values();
-    Ok(links.into_iter().find(|l| l.is_macvlan_on(&parent) && is_it(l, endpoint)))
-}
-
-/// Its name may be another by now, its MAC too; not both, or nothing tells it any more.
-fn is_it(link: &Link, endpoint: &Endpoint) -> bool {
-    link.name == endpoint.ifname.as_str() || link.mac == Some(endpoint.mac)
+    netns.macvlan(&parent, &made).await
 }

@@ -22,10 +22,11 @@ struct Listed {
 }
 
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ls) -> Result<()> {
-    let state = host.look()?;
+    let state = host.look().await?;
     let mut records: BTreeMap<_, _> = state.networks().clone();
     for link in host.kernel.bridges().await? {
         if let Ok(name) = link.name.parse()
+            && !link.is_ours()
             && !records.contains_key(&name)
         {
             let record = find::network(&host.kernel, &state, &name).await?;

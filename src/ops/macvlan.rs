@@ -10,13 +10,14 @@ use super::{
     parent::{self, Found},
     rebuild,
     repair::reshape,
+    ssh,
     subnets::Asked,
 };
 use crate::{
     cli,
     error::Error,
     kernel::{Link, LinkKind},
-    model::{Firewall, Mac, Macvlan, MacvlanMode, Mode, Network, NetworkRecord, Parent, Subnet},
+    model::{Firewall, Mac, Macvlan, MacvlanMode, Mode, Network, Parent, Subnet},
     plan,
     state::State,
 };
@@ -39,33 +40,43 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<(
     }
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
+    host.check_aside(&args.name)?;
     let network = if let Some(there) = state.networks().get(&args.name) {
         check_same(&args, &asked, &there.network)?;
         there.network.clone()
     } else {
         let network = new_network(host, &state, &args, &asked).await?;
-        let endpoints = rebuild::inside(&host.kernel, &network).await?;
-        if !endpoints.is_empty() {
-            state.adopt(NetworkRecord { network: network.clone(), endpoints })?;
+        let inside = rebuild::inside(&host.kernel, host.kernel.netns_names().into_iter()).await;
+        if inside.iter().any(|found| found.network == network.name) {
+            // Its record was lost: what was asked for now says more than the marks do.
+            state.adopt_network(network.clone());
         }
         network
     };
-    let mut plan = plan::create(&network, &[]);
+    host.look_inside(&mut state, &network.name).await?;
+    let mut plan = plan::create(&network, &plan::Uplinks::default());
     reshape(&host.kernel, &mut plan).await?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
-    tell(host, &network, mode);
+    tell(host, &network, mode).await?;
     let lines = [network.name.to_string()];
     host.output.result(&Changed::new(changed, Made { network: &network }), &lines)
 }
 
 /// What surprises everybody once.
-fn tell(host: &Host<'_, '_>, network: &Network, mode: MacvlanMode) {
-    let Some((parent, wiring)) = network.macvlan() else { return };
+async fn tell(host: &Host<'_, '_>, network: &Network, mode: MacvlanMode) -> Result<()> {
+    let Some((parent, wiring)) = network.macvlan() else { return Ok(()) };
     if mode == MacvlanMode::Passthru {
         host.output.note(&format!(
             "who is attached has `{}` to itself: the host reaches nothing by it then",
             parent.link
         ));
+        if let Some(peer) = ssh::peer_by(&host.kernel, parent.link.as_str(), &[]).await? {
+            host.output.warn(&format!(
+                "your SSH connection from {peer} comes by `{}`: the first `netcord attach {}` cuts \
+                 you off",
+                parent.link, network.name
+            ));
+        }
     } else if wiring.host_access.is_empty() {
         host.output.note(&format!(
             "the host and the endpoints of `{}` do not reach each other by `{}`, everybody else \
@@ -73,6 +84,7 @@ fn tell(host: &Host<'_, '_>, network: &Network, mode: MacvlanMode) {
             network.name, parent.link
         ));
     }
+    Ok(())
 }
 
 async fn new_network(

@@ -10,13 +10,19 @@
 //! - `removal`: reverse plans, and what others still need
 //! - `succession`: default routes that took the place of others
 //! - `clean`: what died since the last command
+//! - `aside`: networks that verbs go on without
+//! - `plug`: the bridge that a port has to be in
 //! - `differences`: what is there and not as was asked for
 //! - `subnets`: subnets as typed, and as they are there
 //! - `parent`: the host's link by which a network is in the physical one
+//! - `ssh`: the connections that a command was typed by, and which link they need
 //! - `liveness`: whether an endpoint without a host end lives
 //! - `keeper`: the processes that keep leases
-//! - `rebuild`: records from the kernel's marks, when the files are lost
+//! - `adopt`: what carries our mark in the kernel and is on no record
+//! - `rebuild`: parts of records from such marks
 
+mod adopt;
+mod aside;
 mod attach;
 mod attendant;
 mod bridge;
@@ -44,6 +50,7 @@ mod namespaces;
 mod none;
 mod packaging;
 mod parent;
+mod plug;
 mod port;
 mod prune;
 mod ps;
@@ -56,6 +63,7 @@ mod resolve;
 mod resolver;
 mod rm;
 mod run;
+mod ssh;
 mod subnets;
 mod succession;
 mod trace;
@@ -64,7 +72,7 @@ mod unpublish;
 mod wait;
 mod watchdog;
 
-use std::{cell::Cell, ffi::OsString};
+use std::{cell::Cell, collections::BTreeMap, ffi::OsString};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -74,9 +82,10 @@ use crate::{
     cli::{self, Cli, FirewallChoice, Global, Verb},
     error::{self, Error, Kind},
     kernel::{Kernel, background, child, process},
+    model::LinkName,
     output::{Output, SCHEMA_VERSION},
     plan::{Plan, Step},
-    state::{State, Wanted},
+    state::State,
 };
 
 /// Runs a command line; `watch` is told of every step before it is done. Returns the exit code.
@@ -120,39 +129,46 @@ async fn dispatch(
         firewall,
         printed: Plan::new(),
         mended: false,
+        aside: BTreeMap::new(),
         watch,
     };
+    let done = carry_out(verb, &mut host).await;
+    host.warn_of_aside();
+    done
+}
+
+async fn carry_out(verb: Verb, host: &mut Host<'_, '_>) -> Result<u8> {
     let done = match verb {
-        Verb::None(args) => none::run(&mut host, args).await,
-        Verb::Host(args) => container::host(&host, &args.command.command),
-        Verb::Container(args) => container::run(&mut host, args).await,
-        Verb::Bridge(args) => bridge::run(&mut host, args).await,
-        Verb::Macvlan(args) => macvlan::run(&mut host, args).await,
-        Verb::Underlay(args) => underlay::run(&mut host, args).await,
-        Verb::Confirm(args) => confirm::run(&mut host, args).await,
-        Verb::Watchdog(args) => watchdog::run(&mut host, args).await,
-        Verb::Create(args) => create::run(&mut host, args).await,
-        Verb::Attach(args) => attach::run(&mut host, args).await,
-        Verb::Detach(args) => detach::run(&mut host, args).await,
-        Verb::Wait(args) => wait::run(&host, args).await,
-        Verb::Publish(args) => publish::run(&mut host, args).await,
-        Verb::Unpublish(args) => unpublish::run(&mut host, args).await,
-        Verb::Port(args) => port::run(&host, args).await,
-        Verb::Ls(args) => ls::run(&host, args).await,
-        Verb::Ps(args) => ps::run(&host, args).await,
-        Verb::Inspect(args) => inspect::run(&host, args).await,
-        Verb::Graph(args) => graph::run(&host, args).await,
+        Verb::None(args) => none::run(host, args).await,
+        Verb::Host(args) => container::host(host, &args.command.command),
+        Verb::Container(args) => container::run(host, args).await,
+        Verb::Bridge(args) => bridge::run(host, args).await,
+        Verb::Macvlan(args) => macvlan::run(host, args).await,
+        Verb::Underlay(args) => underlay::run(host, args).await,
+        Verb::Confirm(args) => confirm::run(host, args).await,
+        Verb::Watchdog(args) => watchdog::run(host, args).await,
+        Verb::Create(args) => create::run(host, args).await,
+        Verb::Attach(args) => attach::run(host, args).await,
+        Verb::Detach(args) => detach::run(host, args).await,
+        Verb::Wait(args) => wait::run(host, args).await,
+        Verb::Publish(args) => publish::run(host, args).await,
+        Verb::Unpublish(args) => unpublish::run(host, args).await,
+        Verb::Port(args) => port::run(host, args).await,
+        Verb::Ls(args) => ls::run(host, args).await,
+        Verb::Ps(args) => ps::run(host, args).await,
+        Verb::Inspect(args) => inspect::run(host, args).await,
+        Verb::Graph(args) => graph::run(host, args).await,
         // Those that are asked may say "no" without having failed.
-        Verb::Doctor(args) => return doctor::run(&host, args).await,
-        Verb::Trace(args) => return trace::run(&host, args).await,
-        Verb::Rm(args) => rm::run(&mut host, args).await,
-        Verb::Prune => prune::run(&mut host).await,
-        Verb::Export => export::run(&host).await,
-        Verb::Reset(args) => reset::run(&mut host, args).await,
-        Verb::KeepLease(args) => keep_lease::run(&mut host, args).await,
-        Verb::Attendant(args) => attendant::run(&mut host, args).await,
-        Verb::Repair(args) => return repair::run(&mut host, args).await,
-        Verb::Run(args) => return run::run(&mut host, args).await,
+        Verb::Doctor(args) => return doctor::run(host, args).await,
+        Verb::Trace(args) => return trace::run(host, args).await,
+        Verb::Rm(args) => rm::run(host, args).await,
+        Verb::Prune => prune::run(host).await,
+        Verb::Export => export::run(host).await,
+        Verb::Reset(args) => reset::run(host, args).await,
+        Verb::KeepLease(args) => keep_lease::run(host, args).await,
+        Verb::Attendant(args) => attendant::run(host, args).await,
+        Verb::Repair(args) => return repair::run(host, args).await,
+        Verb::Run(args) => return run::run(host, args).await,
         Verb::Lab(_) | Verb::Completions(_) | Verb::Man(_) => Ok(()),
     };
     done.map(|()| 0)
@@ -220,33 +236,12 @@ struct Host<'w, 'f> {
     printed: Plan,
     /// Something was mended before the verb's own plan.
     mended: bool,
+    /// Networks that something failed for before, and why.
+    aside: BTreeMap<LinkName, Error>,
     watch: &'w mut Watch<'f>,
 }
 
 impl Host<'_, '_> {
-    /// The records, for a verb that changes them. A dry run takes no lock and no privilege.
-    fn state(&self, wanted: Wanted<'_>) -> Result<State> {
-        let cookie = self.kernel.cookie();
-        let _doing = self.output.doing_for(State::PATIENCE, move || waiting_for_records(cookie));
-        let state =
-            if self.dry_run { State::read(cookie, wanted) } else { State::locked(cookie, wanted) }?;
-        self.tell(&state);
-        Ok(state)
-    }
-
-    /// The records, for a verb that only looks.
-    fn look(&self) -> Result<State> {
-        let state = State::read(self.kernel.cookie(), Wanted::All)?;
-        self.tell(&state);
-        Ok(state)
-    }
-
-    fn tell(&self, state: &State) {
-        for warning in state.warnings() {
-            self.output.warn(warning);
-        }
-    }
-
     /// Prints a plan, or carries it out; tells whether anything changed. `None`: it was a dry run,
     /// and there is no result to print.
     async fn carry_out(&mut self, plan: &Plan, state: &mut State) -> Result<Option<bool>> {
@@ -318,7 +313,7 @@ fn before_command<T>(result: Result<T>, command: &[OsString]) -> Result<T> {
         return result;
     }
     result.map_err(|error| {
-        if matches!(Kind::of(&error), Kind::Interrupted | Kind::Terminated) {
+        if error::is_interruption(&error) {
             return error;
         }
         let mut own = Error::new(Kind::CommandSetup, format!("{error:#}"));

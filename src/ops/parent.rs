@@ -176,7 +176,26 @@ pub(super) async fn subnets(
         }
         asked.of(&derived, Subnet::physical)?
     };
-    let Some(link) = link else { return Ok(subnets) };
+    if let Some(link) = link {
+        add_routers(kernel, link, &mut subnets).await?;
+    }
+    Ok(subnets)
+}
+
+/// Subnets on this link that nobody asks for: they are there.
+pub(super) async fn known_subnets(
+    kernel: &Kernel,
+    link: &Link,
+    cidrs: &[IpNetwork],
+) -> Result<Vec<Subnet>> {
+    let subnet = |cidr: &IpNetwork| Subnet { cidr: *cidr, gateway: None, ip_range: None };
+    let mut subnets: Vec<_> = cidrs.iter().map(subnet).collect();
+    add_routers(kernel, link, &mut subnets).await?;
+    Ok(subnets)
+}
+
+/// Gives subnets without a gateway the host's own router there.
+async fn add_routers(kernel: &Kernel, link: &Link, subnets: &mut [Subnet]) -> Result<()> {
     let routers = routers(kernel, link).await?;
     for subnet in subnets.iter_mut().filter(|s| s.gateway.is_none()) {
         let near = |g: &&IpAddr| {
@@ -184,7 +203,7 @@ pub(super) async fn subnets(
         };
         subnet.gateway = routers.iter().find(near).copied();
     }
-    Ok(subnets)
+    Ok(())
 }
 
 /// The gateways of the host's default routes by a link, the preferred one first.

@@ -20,7 +20,7 @@ struct Listed<'a> {
 }
 
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Port) -> Result<()> {
-    let state = host.look()?;
+    let state = host.look().await?;
     let endpoints = everywhere(host, &state, &args.target).await?;
     if endpoints.is_empty() {
         let message = format!("target `{}` is attached to no network", args.target);

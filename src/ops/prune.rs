@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, removal};
+use super::{Changed, Host, clean, removal, underlay};
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns, Published},
     model::{Endpoint, Firewall, NamedNetns, NetworkRecord},
@@ -17,7 +17,7 @@ struct Pruned<'a> {
 }
 
 pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
-    let mut state = host.state_with_rebuilt().await?;
+    let mut state = host.state_with_all().await?;
     let mut pruned = clean::dead(host, &mut state).await?;
     let mut plan = Plan::new();
     for (name, steps) in strangers(&state) {
@@ -36,8 +36,14 @@ pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
         return host.print(&plan).await;
     }
     host.carry_out(&plan, &mut state).await?;
+    let leftovers = state.remove_leftovers()?;
+    pruned.extend(leftovers.iter().map(|file| format!("record {}", file.display())));
     let now = Pruned { pruned: &pruned };
-    host.output.result(&Changed::new(!pruned.is_empty(), now), &pruned)
+    host.output.result(&Changed::new(!pruned.is_empty(), now), &pruned)?;
+    // What was not confirmed is no business of this verb's, as little as of any other's.
+    let overdue = underlay::overdue(&state);
+    let mut dead = state.networks().keys().filter(|name| overdue.iter().all(|n| n.name != **name));
+    dead.try_for_each(|name| host.check_aside(name))
 }
 
 /// Rules that nothing on record needs: what a firewall has that was left for the other, and
@@ -96,7 +102,10 @@ fn strangers(state: &State) -> impl Iterator<Item = (String, Plan)> + '_ {
 async fn half_made_links(host: &Host<'_, '_>, state: &State) -> Result<Vec<(String, Step)>> {
     let is_known =
         |link: &Link| state.endpoints().any(|(_, e)| e.host_ifname.as_str() == link.name);
-    unknown_links(&host.kernel, |link| link.kind == LinkKind::Veth && !is_known(link)).await
+    // One that carries may be somebody's, even if nothing says whose.
+    let is_half = |link: &Link| link.master.is_none() || !link.is_running();
+    let is_unknown = |link: &Link| link.kind == LinkKind::Veth && !is_known(link) && is_half(link);
+    unknown_links(&host.kernel, is_unknown).await
 }
 
 /// Links with our mark for which this is so, and how they are deleted.

@@ -1,14 +1,14 @@
 //! `ps`: endpoints, and whether they live.
 
-use std::collections::HashMap;
+use std::{cell::OnceCell, collections::HashMap};
 
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Host, find, keeper, liveness};
+use super::{Host, find, keeper, liveness, underlay::Uplink};
 use crate::{
     cli,
-    kernel::Kernel,
+    kernel::{Kernel, Link},
     model::{
         Endpoint, EndpointState as State, Keeper, Lease, LinkName, Mode, Network, NetworkRecord,
     },
@@ -84,34 +84,64 @@ impl Seen {
 /// The state of each endpoint, by its host end, or, where it has none, by the link inside.
 pub(super) struct States<'a> {
     kernel: &'a Kernel,
-    ports: HashMap<String, bool>,
+    ports: HashMap<String, Link>,
+    /// By name.
+    bridges: HashMap<String, Link>,
+    /// The host's links, where the state of an uplink is asked for.
+    links: OnceCell<HashMap<u32, Link>>,
 }
 
 impl<'a> States<'a> {
     pub(super) async fn read(kernel: &'a Kernel) -> Result<Self> {
-        Ok(Self { kernel, ports: kernel.ports_running().await? })
+        let ports = kernel.ports_by_name().await?;
+        let bridges = kernel.bridges().await?.into_iter().map(|b| (b.name.clone(), b)).collect();
+        Ok(Self { kernel, ports, bridges, links: OnceCell::new() })
     }
 
     pub(super) async fn of(&self, network: &Network, endpoint: &Endpoint) -> State {
         let name = endpoint.host_ifname.as_str();
-        let found = match (network.mode, self.ports.get(name)) {
+        let link = match (network.mode, self.ports.get(name)) {
             (Mode::Macvlan, _) => liveness::inner(self.kernel, network, endpoint).await,
-            (_, Some(true)) => return State::Up,
-            (_, Some(false)) => return State::Down,
-            // Gone, or taken out of its bridge by hand.
+            (_, Some(port)) => Ok(Some(port.clone())),
+            // Gone, or out of its bridge.
             (_, None) => self.kernel.link(name).await,
         };
-        match found {
+        match link {
             Err(_) => State::Unknown,
             Ok(None) => State::Dead,
-            Ok(Some(link)) if link.is_running() => State::Up,
-            Ok(Some(_)) => State::Down,
+            Ok(Some(link)) if !link.is_running() || !self.is_plugged(network, &link) => State::Down,
+            Ok(Some(_)) if network.mode == Mode::Underlay => self.by_uplink(network).await,
+            Ok(Some(_)) => State::Up,
         }
+    }
+
+    /// What is in the physical network by a link that does not carry is as good as down.
+    async fn by_uplink(&self, network: &Network) -> State {
+        let Some(parent) = &network.parent else { return State::Unknown };
+        let links = match self.links.get() {
+            Some(links) => links,
+            None => match self.kernel.links().await {
+                Ok(links) => self.links.get_or_init(|| links),
+                Err(_) => return State::Unknown,
+            },
+        };
+        let bridge = links.values().find(|link| link.name == network.name.as_str());
+        let uplink = Uplink::find(links.values(), bridge, &parent.link);
+        if uplink.carries() { State::Up } else { State::Down }
+    }
+
+    /// Whether a link is a port of the network's own bridge, where it has to be one.
+    fn is_plugged(&self, network: &Network, link: &Link) -> bool {
+        let bridge = self.bridges.get(network.name.as_str());
+        network.mode == Mode::Macvlan || bridge.is_some_and(|bridge| link.is_port_of(bridge))
     }
 }
 
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
-    let state = host.look()?;
+    let mut state = host.look().await?;
+    if let Some(name) = &args.network {
+        host.look_inside(&mut state, name).await?;
+    }
     let records: Vec<_> = match &args.network {
         Some(name) => vec![find::network(&host.kernel, &state, name).await?.into_owned()],
         None => state.networks().values().cloned().collect(),

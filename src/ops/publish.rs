@@ -5,17 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, firewall, gates, resolve::resolve};
+use super::{Changed, Host, clean, firewall, plug, resolve::resolve};
 use crate::{
     cli,
     error::Error,
     kernel::{
         Kernel,
-        ports::{Free, ephemeral, is_free, owner},
+        ports::{Free, ephemeral, is_free},
+        sockets::owner,
     },
-    model::{
-        Endpoint, Firewall, HostPorts, Mode, Network, PortRange, PortSpec, Protocol, PublishedPort,
-    },
+    model::{Endpoint, HostPorts, Mode, Network, PortRange, PortSpec, Protocol, PublishedPort},
     plan::{self, Change, Resource, once},
     state::State,
 };
@@ -36,27 +35,19 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Publish) -> Result<(
     clean::dead(host, &mut state).await?;
     clean::dying(host, &mut state, |e| e.target == found.name.as_str()).await?;
     let (network, mut endpoint) = published_endpoint(&state, cookie, &args)?;
+    host.check_aside(&network.name)?;
+    plug::required(&host.kernel, &network).await?;
     let hairpin = host.kernel.bridged_frames_meet_iptables()?;
-    let (network, mut plan) = gates::renewed(host, &network)?;
-    plan.push(gates::remember(&network));
-    if network.firewall == Firewall::Iptables {
-        // Our own table is whole by now; of iptables' somebody may have flushed some.
-        plan.extend(firewall::of_network(&network));
-    }
-    if network.is_private() {
-        plan.extend(plan::open(&network));
-    }
+    let (network, mut plan) = firewall::again(host, &network)?;
     let mut shown = Vec::new();
     for spec in &args.ports {
         let (there, fresh) = split(&host.kernel, &state, &network, &endpoint, spec)?;
-        for port in there.iter().chain(&fresh) {
-            // What is there is made again where somebody took it away.
-            plan.extend(plan::publish(&network, &endpoint, port, hairpin));
-        }
         shown.extend(there);
         shown.extend(fresh.iter().cloned());
         endpoint.ports.extend(fresh);
     }
+    // What is there is made again where somebody took it away.
+    plan.extend(plan::publish(&network, &endpoint, &shown, hairpin));
     // Many are written down at once, and opened at once.
     let mut plan = once(plan);
     plan.sort_by_key(|step| match &step.change {

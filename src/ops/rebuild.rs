@@ -1,105 +1,53 @@
-//! Records made anew from the kernel's marks, when files are lost: aliases say whose a link is,
-//! comments which ports are published.
+//! Parts of records made anew from the kernel's marks: aliases say whose a link is, comments which
+//! ports are published. What is left of a damaged record says the rest, where it says the same.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::{Host, find, firewall, gates, underlay};
+use super::{
+    find, firewall, gates, keeper,
+    namespaces::{self, Handle},
+    parent, underlay,
+};
 use crate::{
-    kernel::{Kernel, Link, LinkKind, Netns},
+    kernel::{Kernel, Link, LinkKind, Netns, Published},
     model::{
-        Endpoint, Firewall, LinkName, Mac, Mode, NetnsName, Network, NetworkRecord, Subnet,
-        host_name,
+        Endpoint, Firewall, Lease, LinkName, Mac, Macvlan, Mode, NetnsName, Network, Parent,
+        Subnet, Vlan, host_name, network_of,
     },
-    plan::ALIAS_PREFIX,
-    state::{State, Wanted},
+    plan::{self, Mark},
+    state::{Spare, State},
 };
 
-impl Host<'_, '_> {
-    /// The records, with those that were lost made anew.
-    pub(super) async fn state_with_rebuilt(&self) -> Result<State> {
-        self.state_of(Wanted::All).await
-    }
-
-    /// The same, of some endpoints; of the others as much as these have to know.
-    pub(super) async fn state_of(&self, wanted: Wanted<'_>) -> Result<State> {
-        let mut state = self.state(wanted)?;
-        self.rebuild(&mut state).await?;
-        Ok(state)
-    }
-
-    /// Adds to the records what was not asked for.
-    pub(super) async fn complete(&self, state: &mut State) -> Result<()> {
-        if state.is_partial() {
-            let told = state.warnings().len();
-            state.complete();
-            for warning in &state.warnings()[told..] {
-                self.output.warn(warning);
-            }
-            self.rebuild(state).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn rebuild(&self, state: &mut State) -> Result<()> {
-        if state.networks().is_empty() || !state.warnings().is_empty() {
-            all(&self.kernel, state).await?;
-        }
-        Ok(())
-    }
-}
-
-pub(super) async fn all(kernel: &Kernel, state: &mut State) -> Result<()> {
-    let links = kernel.links().await?;
-    let masters = |link: &Link| links.values().find(|bridge| link.is_port_of(bridge)).cloned();
-    let mut bridges: BTreeMap<String, Link> = BTreeMap::new();
-    for link in links.values().filter(|l| l.is_ours()) {
-        let bridge = match link.kind {
-            LinkKind::Bridge => Some(link.clone()),
-            // A port of ours on a foreign bridge.
-            LinkKind::Veth if link.alias.is_some() => masters(link),
-            _ => None,
-        };
-        bridges.extend(bridge.map(|b| (b.name.clone(), b)));
-    }
-    for (name, bridge) in bridges {
-        if let Ok(name) = name.parse()
-            && !state.networks().contains_key(&name)
-        {
-            state.adopt(network(kernel, &name, &bridge).await?)?;
-        }
-    }
-    Ok(())
-}
-
-/// The record of a network, as far as its bridge and its ports tell.
+/// A network, as far as its bridge tells.
 pub(super) async fn network(
     kernel: &Kernel,
+    state: &State,
     name: &LinkName,
     bridge: &Link,
-) -> Result<NetworkRecord> {
+) -> Result<Network> {
     let firewall = firewall::of_marks(kernel);
-    let network = if bridge.is_ours() {
+    let rebuilt = if bridge.is_ours() {
         own(kernel, name, bridge, firewall).await?
     } else {
         find::foreign(kernel, name, bridge, firewall).await?
     };
-    let published = kernel.published(firewall);
-    let mut endpoints = Vec::new();
-    for port in kernel.ports(bridge).await? {
-        if let Some(mut endpoint) = endpoint(&network, &port).await? {
-            let owner = format!("{name}/{}", endpoint.netns);
-            let own = published.iter().filter(|p| p.owner == owner);
-            endpoint.ports = own.map(|p| p.port.clone()).collect();
-            endpoints.push(endpoint);
-        }
-    }
-    endpoints.sort_by(|a, b| a.addresses.cmp(&b.addresses));
-    let has_rules = network.is_private() || endpoints.iter().any(|e| !e.ports.is_empty());
-    let network = if has_rules { gates::rebuilt(kernel, &network) } else { network };
-    Ok(NetworkRecord { network, endpoints })
+    let network = known(state.spare(), rebuilt);
+    Ok(if network.is_private() { gates::rebuilt(kernel, &network) } else { network })
+}
+
+/// What is left of a network's record, if that says what the marks do.
+fn known(spare: &Spare, rebuilt: Network) -> Network {
+    let Some(left) = spare.network(&rebuilt.name) else { return rebuilt };
+    let cidrs = |network: &Network| network.subnets.iter().map(|s| s.cidr).collect::<Vec<_>>();
+    let link = |network: &Network| network.parent.as_ref().map(|parent| parent.link.clone());
+    let says = |n: &Network| {
+        (n.mode, n.foreign, n.internal, n.isolate, n.masquerade, n.no_spoof, cidrs(n), link(n))
+    };
+    let is_settled = left.moving().is_none();
+    if is_settled && says(left) == says(&rebuilt) { left.clone() } else { rebuilt }
 }
 
 async fn own(
@@ -108,43 +56,54 @@ async fn own(
     bridge: &Link,
     firewall: Firewall,
 ) -> Result<Network> {
-    let alias = bridge.alias.as_deref().unwrap_or_default();
-    let is_set = |word: &str| alias.split(' ').skip(1).any(|w| w == word);
-    let parent = alias.split(' ').find_map(|word| word.strip_prefix("parent="));
-    if let Some(link) = parent.and_then(|name| name.parse().ok()) {
+    let mark = bridge.alias.as_deref().and_then(Mark::read);
+    let is_set = |word: &str| mark.is_some_and(|mark| mark.says(word));
+    let parent = mark.and_then(|mark| mark.values("parent").next());
+    let mut network = if let Some(link) = parent.and_then(|name| name.parse().ok()) {
         let set = (is_set("isolate"), is_set("no-spoof"));
-        return underlay::rebuilt(kernel, name, bridge, link, set).await;
-    }
-    let addresses = kernel.addresses_of(bridge).await?;
-    Ok(Network {
-        name: name.clone(),
-        mode: Mode::Bridge,
-        foreign: false,
-        mac: bridge.mac.unwrap_or_else(|| Mac::of([0, 0, 0, 0].into())),
-        mtu: bridge.mtu,
-        subnets: addresses.into_iter().map(Subnet::of_bridge_address).collect(),
-        internal: is_set("internal"),
-        isolate: is_set("isolate"),
-        masquerade: !is_set("no-masquerade"),
-        no_spoof: is_set("no-spoof"),
-        firewall,
-        gates: Vec::new(),
-        parent: None,
-        labels: BTreeMap::new(),
-    })
+        underlay::rebuilt(kernel, name, bridge, link, set).await?
+    } else {
+        let looks = find::foreign(kernel, name, bridge, firewall).await?;
+        Network {
+            foreign: false,
+            internal: is_set("internal"),
+            isolate: is_set("isolate"),
+            masquerade: !is_set("no-masquerade"),
+            no_spoof: is_set("no-spoof"),
+            ..looks
+        }
+    };
+    add_ranges(&mut network, mark);
+    Ok(network)
 }
 
-/// The endpoint of a bridge port that carries our mark. Where its namespace can no longer be
-/// entered by its name, its address is what the host end's MAC was made of: enough to keep the
-/// lease, and to detach it.
-async fn endpoint(network: &Network, port: &Link) -> Result<Option<Endpoint>> {
-    let alias = port.alias.as_deref().unwrap_or_default();
-    let (Some((_, target)), Ok(host_ifname)) =
-        (alias.strip_prefix(ALIAS_PREFIX).and_then(|a| a.split_once('/')), port.name.parse())
-    else {
+/// Which addresses are netcord's to give, as an alias says.
+fn add_ranges(network: &mut Network, mark: Option<Mark<'_>>) {
+    let Some(mark) = mark else { return };
+    for range in mark.values("range").filter_map(|range| range.parse::<IpNetwork>().ok()) {
+        let subnet = network.subnets.iter_mut().find(|s| s.contains(range.ip()));
+        if let Some(subnet) = subnet {
+            subnet.ip_range = Some(range);
+        }
+    }
+}
+
+/// The endpoint of a host end that carries our mark; `None` if it leads nowhere and does not say
+/// whose it is. Where its namespace cannot be entered, its address is what the host end's MAC was
+/// made of: enough to keep the lease, and to detach it.
+pub(super) async fn endpoint(
+    kernel: &Kernel,
+    spare: &Spare,
+    network: &Network,
+    port: &Link,
+) -> Result<Option<Endpoint>> {
+    let Ok(host_ifname) = port.name.parse() else { return Ok(None) };
+    let mark = port.alias.as_deref().and_then(Mark::read);
+    let marked = mark.and_then(|mark| mark.target?.parse::<NetnsName>().ok());
+    let inside = behind(kernel, marked.as_ref(), port).await;
+    let Some(netns) = marked.or_else(|| inside.as_ref().map(|(name, ..)| name.clone())) else {
         return Ok(None);
     };
-    let Ok(netns) = target.parse::<NetnsName>() else { return Ok(None) };
     let derived = port.mac.and_then(Mac::derived_from);
     let lease = derived.and_then(|ip| {
         let subnet = network.subnet_of(ip)?;
@@ -153,40 +112,242 @@ async fn endpoint(network: &Network, port: &Link) -> Result<Option<Endpoint>> {
     let mac = derived.map(Mac::of).or(port.mac).unwrap_or(network.mac);
     let mut endpoint = bare(&netns, "eth0".parse()?, host_ifname, mac, port.mtu);
     endpoint.addresses.extend(lease);
-    let Ok(Some(open)) = Netns::of_name(&netns) else { return Ok(Some(endpoint)) };
-    let links = open.links().await?;
-    let Some(inner) = links.values().find(|l| l.is_peer_of(port)) else {
-        return Ok(Some(endpoint));
-    };
-    look_inside(&mut endpoint, &open, inner).await?;
-    Ok(Some(endpoint))
-}
-
-/// The endpoints of a macvlan network whose record was lost, as far as the names in `/run/netns`
-/// lead to them: they have no mark on the host. So they are not found until the network is asked
-/// for again, but then their addresses are not given out twice.
-pub(super) async fn inside(kernel: &Kernel, network: &Network) -> Result<Vec<Endpoint>> {
-    let Some((parent, _)) = network.macvlan() else { return Ok(Vec::new()) };
-    let Some(parent) = kernel.link(parent.link.as_str()).await? else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
-    for netns in kernel.netns_names() {
-        // What cannot be entered cannot have been made by us either, or is about to be gone.
-        let Ok(Some(open)) = Netns::of_name(&netns) else { continue };
-        let links = open.links().await?;
-        // Of several names of a namespace the one that it was attached by.
-        let mark = format!("{ALIAS_PREFIX}{}/{netns}", network.name);
-        let is_it = |l: &&Link| l.is_macvlan_on(&parent) && l.alias.as_ref() == Some(&mark);
-        for inner in links.values().filter(is_it) {
-            let Ok(ifname) = inner.name.parse() else { continue };
-            let host_ifname = host_name(&network.name, open.cookie(), &ifname, 0);
-            let mac = inner.mac.unwrap_or(network.mac);
-            let mut endpoint = bare(&netns, ifname, host_ifname, mac, inner.mtu);
-            look_inside(&mut endpoint, &open, inner).await?;
-            found.push(endpoint);
+    if let Some((_, open, inner)) = inside {
+        look_inside(&mut endpoint, &open, &inner).await?;
+        if port.mac != Some(endpoint.host_mac()) {
+            add_lease(&mut endpoint, network, port);
         }
     }
-    found.sort_by(|a, b| a.addresses.cmp(&b.addresses));
-    Ok(found)
+    let left = spare.endpoint(&endpoint.host_ifname);
+    let says_so = |left: &&Endpoint| {
+        left.netns == endpoint.netns
+            && port.mac == Some(left.host_mac())
+            && (endpoint.cookie == 0 || is_same(left, &endpoint))
+    };
+    Ok(Some(left.filter(says_so).cloned().unwrap_or(endpoint)))
+}
+
+fn is_same(left: &Endpoint, rebuilt: &Endpoint) -> bool {
+    left.cookie == rebuilt.cookie
+        && (&left.ifname, &left.addresses) == (&rebuilt.ifname, &rebuilt.addresses)
+}
+
+/// What is behind a host end: the name of its namespace, and its other end in there. It is looked
+/// for everywhere where its alias does not lead there.
+async fn behind(
+    kernel: &Kernel,
+    marked: Option<&NetnsName>,
+    port: &Link,
+) -> Option<(NetnsName, Netns, Link)> {
+    if let Some(name) = marked
+        && let Ok(Some(open)) = Netns::of_name(name)
+        && let Some(inner) = other_end(kernel, &open, port).await
+    {
+        return Some((name.clone(), open, inner));
+    }
+    for (handle, open) in namespaces::all(kernel).flatten() {
+        if let Some(inner) = other_end(kernel, &open, port).await {
+            let name = match handle {
+                Handle::Name(name) => name,
+                Handle::Process(pid) => pid.to_string().parse().ok()?,
+            };
+            return Some((name, open, inner));
+        }
+    }
+    None
+}
+
+async fn other_end(kernel: &Kernel, open: &Netns, port: &Link) -> Option<Link> {
+    let links = open.links().await.ok()?;
+    let between = kernel.between(open).await.ok()?;
+    links.into_values().find(|inner| between.is_pair(port, inner))
+}
+
+/// A host end whose MAC is not made of the address is that of an address which is leased: its
+/// keeper, if it still runs, knows the rest, and writes it down as it renews the lease.
+fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
+    let now = keeper::now();
+    let router = endpoint.gateways.iter().find_map(|gateway| match gateway {
+        std::net::IpAddr::V4(gateway) => Some(*gateway),
+        std::net::IpAddr::V6(_) => None,
+    });
+    endpoint.lease = Some(Box::new(Lease {
+        server: Ipv4Addr::UNSPECIFIED,
+        router,
+        routed: router.is_some(),
+        acquired: now,
+        renews: now,
+        expires: now,
+        keeper: keeper::running(&network.name, &endpoint.host_ifname),
+    }));
+    if port.mac != Some(endpoint.host_mac()) {
+        endpoint.lease = None;
+    }
+}
+
+/// A macvlan of ours inside a target, which has no mark on the host.
+pub(super) struct Inside {
+    /// Of which network its alias says that it is.
+    pub(super) network: LinkName,
+    /// The name by which it was found.
+    name: NetnsName,
+    /// The name by which it was attached.
+    target: NetnsName,
+    /// What it was called as it was made, if the alias says that.
+    ifname: Option<LinkName>,
+    netns: Netns,
+    link: Link,
+}
+
+/// The macvlans of ours inside the namespaces of these names. What cannot be entered cannot have
+/// been made by us either, or is about to be gone.
+pub(super) async fn inside(kernel: &Kernel, names: impl Iterator<Item = NetnsName>) -> Vec<Inside> {
+    let mut all: BTreeMap<(u64, u32), Inside> = BTreeMap::new();
+    for name in names {
+        let Ok(Some(open)) = Netns::of_name(&name) else { continue };
+        if open.cookie() == kernel.cookie() {
+            continue;
+        }
+        let Ok(links) = open.links().await else { continue };
+        let ours = links
+            .into_values()
+            .filter(|l| l.kind == LinkKind::Macvlan && l.is_ours() && l.leads_into().is_some());
+        for link in ours {
+            let Ok(Some(netns)) = Netns::of_name(&name) else { continue };
+            let Some(found) = Inside::new(&name, netns, link) else { continue };
+            let key = (found.netns.cookie(), found.link.index());
+            // Of several names of a namespace the one that it was attached by.
+            let is_better = found.name == found.target;
+            if is_better || !all.contains_key(&key) {
+                all.insert(key, found);
+            }
+        }
+    }
+    all.into_values().collect()
+}
+
+impl Inside {
+    fn new(name: &NetnsName, netns: Netns, link: Link) -> Option<Self> {
+        let mark = Mark::read(link.alias.as_deref()?)?;
+        let (network, target) = (mark.network.parse().ok()?, mark.target?.parse().ok()?);
+        let ifname = mark.values("link").next().and_then(|name| name.parse().ok());
+        Some(Self { network, name: name.clone(), target, ifname, netns, link })
+    }
+
+    /// Whether it is the same as one that was found before.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        (self.netns.cookie(), self.link.index()) == (other.netns.cookie(), other.link.index())
+    }
+
+    pub(super) fn is_on_record(&self, state: &State) -> bool {
+        let cookie = self.netns.cookie();
+        let mut own = state
+            .outlines()
+            .filter(|(network, o)| network.name == self.network && o.cookie == cookie);
+        match &self.ifname {
+            Some(ifname) => {
+                let derived = host_name(&self.network, cookie, ifname, 0);
+                own.any(|(_, outline)| outline.host_ifname == derived.as_str())
+            }
+            // It may have been given another name since.
+            None => own.next().is_some(),
+        }
+    }
+
+    /// The endpoint that it is.
+    pub(super) async fn endpoint(&self, spare: &Spare, network: &Network) -> Result<Endpoint> {
+        let (open, inner) = (&self.netns, &self.link);
+        let ifname = self.ifname.clone().map_or_else(|| inner.name.parse(), Ok)?;
+        let host_ifname = host_name(&self.network, open.cookie(), &ifname, 0);
+        let mac = inner.mac.unwrap_or(network.mac);
+        let mut endpoint = bare(&self.name, ifname.clone(), host_ifname, mac, inner.mtu);
+        look_inside(&mut endpoint, open, inner).await?;
+        endpoint.ifname = ifname;
+        let left = spare.endpoint(&endpoint.host_ifname).filter(|left| is_same(left, &endpoint));
+        Ok(left.cloned().unwrap_or(endpoint))
+    }
+}
+
+/// A macvlan network, as far as its endpoints tell; `None` if its parent cannot be told.
+pub(super) async fn macvlan(
+    kernel: &Kernel,
+    state: &State,
+    name: &LinkName,
+    endpoints: &[Inside],
+) -> Result<Option<Network>> {
+    let Some(first) = endpoints.first() else { return Ok(None) };
+    let between = kernel.between(&first.netns).await?;
+    let links = kernel.links().await?;
+    let lower = links.values().find(|lower| between.is_on(&first.link, lower));
+    let (Some(lower), Some(mode)) = (lower, first.link.macvlan_mode()) else { return Ok(None) };
+    let looks = find::foreign(kernel, name, lower, Firewall::default()).await?;
+    let subnets = subnets(kernel, lower, endpoints).await?;
+    let is_own = |l: &&Link| l.kind == LinkKind::Macvlan && l.is_ours() && l.name == name.as_str();
+    let host_access = match links.values().find(is_own) {
+        Some(_) => parent::own_addresses(kernel, lower, &subnets).await?,
+        None => Vec::new(),
+    };
+    let wiring = Parent {
+        link: lower.name.parse()?,
+        vlan: own_vlan(lower, &links.values().collect::<Vec<_>>()),
+        macvlan: Some(Macvlan { mode, host_access }),
+        filtered: false,
+        moving: None,
+    };
+    let mut network = Network {
+        mode: Mode::Macvlan,
+        foreign: false,
+        mac: Mac::of_own_link(looks.mac, name.as_str()),
+        subnets,
+        parent: Some(wiring),
+        ..looks
+    };
+    add_ranges(&mut network, first.link.alias.as_deref().and_then(Mark::read));
+    Ok(Some(known(state.spare(), network)))
+}
+
+/// The VLAN that a parent of ours is.
+fn own_vlan(lower: &Link, links: &[&Link]) -> Option<Vlan> {
+    let trunk = links.iter().find(|trunk| lower.is_upper_of(trunk))?;
+    let is_ours = lower.kind == LinkKind::Vlan && lower.is_ours();
+    is_ours.then_some(Vlan { trunk: trunk.name.parse().ok()?, id: lower.vlan_id()? })
+}
+
+/// The subnets of the parent's addresses, and of those that endpoints have besides.
+async fn subnets(kernel: &Kernel, lower: &Link, endpoints: &[Inside]) -> Result<Vec<Subnet>> {
+    let own = kernel.addresses_of(lower).await?;
+    let mut theirs = Vec::new();
+    for endpoint in endpoints {
+        theirs.extend(endpoint.netns.addresses(&endpoint.link).await?);
+    }
+    let mut cidrs: Vec<IpNetwork> = Vec::new();
+    // What an endpoint has it was given: the parent's own may be another.
+    for address in theirs.iter().chain(&own) {
+        if cidrs.iter().all(|cidr| cidr.is_ipv4() != address.is_ipv4()) {
+            cidrs.push(network_of(*address));
+        }
+    }
+    cidrs.sort_by_key(IpNetwork::is_ipv6);
+    parent::known_subnets(kernel, lower, &cidrs).await
+}
+
+/// Published ports that are in the firewalls, read once they are asked for.
+#[derive(Default)]
+pub(super) struct Ports(Option<Vec<Published>>);
+
+impl Ports {
+    /// Gives an endpoint those that are its own.
+    pub(super) fn give(&mut self, kernel: &Kernel, network: &Network, endpoint: &mut Endpoint) {
+        let all = self.0.get_or_insert_with(|| {
+            Firewall::ALL.into_iter().flat_map(|firewall| kernel.published(firewall)).collect()
+        });
+        let owner = plan::owner(&network.name, &endpoint.netns);
+        for Published { port, .. } in all.iter().filter(|p| p.owner == owner) {
+            if endpoint.ports.iter().all(|known| !known.is_as(port)) {
+                endpoint.ports.push(port.clone());
+            }
+        }
+    }
 }
 
 /// An endpoint of which no more is known than its link.

@@ -9,7 +9,7 @@ use super::succession;
 use crate::{
     kernel::Kernel,
     model::{Endpoint, Firewall, LinkName, NetnsName, Network, NetworkRecord, PublishedPort},
-    plan::{self, Change, Family, Macvlan, Plan, Record, Resource, Scope, Step, once, reverse},
+    plan::{self, Change, Family, Macvlan, Plan, Record, Resource, Scope, Step, Uplinks, reverse},
     state::State,
 };
 
@@ -31,14 +31,15 @@ pub(super) async fn endpoints(
     in_turn(kernel, plans.flatten().collect()).await
 }
 
-/// The plan that takes all endpoints of all networks away; `after` is what is on record, and loses
+/// The plan that takes all endpoints of these networks away; `after` is what is on record, and loses
 /// them.
 pub(super) async fn all_endpoints(
     kernel: &Kernel,
     state: &State,
+    of: &Records,
     after: &mut Records,
 ) -> Result<Plan> {
-    let all = state.endpoints();
+    let all = of.values().flat_map(|record| record.endpoints.iter().map(move |e| (record, e)));
     let plans = all.map(|(record, e)| endpoint(kernel, state, &record.network, e, after));
     in_turn(kernel, plans.flatten().collect()).await
 }
@@ -49,14 +50,16 @@ async fn in_turn(kernel: &Kernel, mut plan: Plan) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Links fall together, and so do records, which are the last to go. What comes before the links
-/// closes ports and tidies up inside.
+/// What travels together comes together, whatever it belongs to: rules, the flows that they made,
+/// links, and records, which are the last to go. Before the links is what tidies up inside.
 fn turn(change: &Change) -> u8 {
-    match change {
-        Change::Create(Resource::Record(_)) | Change::Delete(Resource::Record(_)) => 3,
-        Change::Delete(Resource::Name(_)) => 2,
-        Change::Delete(Resource::Veth(_)) => 1,
-        _ => 0,
+    match (change, change.resource()) {
+        (_, Resource::Record(_)) => 5,
+        (Change::Delete(_), Resource::Name(_)) => 4,
+        (Change::Delete(_), Resource::Veth(_)) => 3,
+        (_, Resource::Flows(_)) => 1,
+        (_, resource) if resource.firewall().is_some() => 0,
+        _ => 2,
     }
 }
 
@@ -123,8 +126,7 @@ pub(super) fn ports(
     }
     let mut plan = last_jumps(state.networks(), network, &after);
     // Hairpin goes off whether or not it was ever needed: then it is off already.
-    let published = ports.iter().flat_map(|p| plan::publish(network, endpoint, p, true));
-    plan.extend(reverse(&once(published.collect()), |step| {
+    plan.extend(reverse(&plan::publish(network, endpoint, ports, true), |step| {
         is_needed(step, &after, network, Some(&endpoint.host_ifname))
     }));
     plan.sort_by_key(|step| turn(&step.change));
@@ -136,7 +138,7 @@ pub(super) fn network(records: &Records, network: &Network) -> Plan {
     let mut after = records.clone();
     after.remove(&network.name);
     let mut plan = last_jumps(records, network, &after);
-    plan.extend(of(records, network, &plan::create(network, &[])));
+    plan.extend(of(records, network, &plan::create(network, &Uplinks::default())));
     plan
 }
 

@@ -5,13 +5,17 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, bridge, clean, detach, gates, keeper, succession, underlay};
+use super::{
+    Changed, Host, bridge, clean, detach, gates, keeper, plug, succession,
+    underlay::{self, Lost},
+};
 use crate::{
     cli,
-    kernel::{Kernel, Netns},
-    model::{Endpoint, Mode, NamedNetns, Network, NetworkRecord, Source},
+    error::Error,
+    kernel::{Kernel, Netns, Standing},
+    model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Source},
     output::SCHEMA_VERSION,
-    plan::{self, Change, Plan, Resource, Step, command, once},
+    plan::{self, Change, Plan, Resource, Scope, Step, Uplinks, command, once},
     state::State,
 };
 
@@ -24,6 +28,9 @@ struct Drift {
     why: &'static str,
     /// What makes it so.
     command: String,
+    /// What shows it, where there is more to say than that it is not there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -41,11 +48,22 @@ struct Repaired<'a> {
 type Part = (String, Plan);
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Repair) -> Result<u8> {
-    let mut state = if args.check { host.look()? } else { host.state_with_rebuilt().await? };
+    let mut state =
+        if args.check { host.look_at_all().await? } else { host.state_with_all().await? };
+    let lost = lost_parents(host, &state).await?;
     let parts = parts(host, &state).await?;
     let mut drift = drift(&host.kernel, &parts).await;
     drift.extend(unkept(&state));
-    let lines: Vec<_> = drift.iter().map(line).collect();
+    drift.extend(lost.iter().map(|(network, lost)| Drift {
+        of: format!("network {network}"),
+        why: lost.why,
+        command: lost.command.clone(),
+        evidence: Vec::new(),
+    }));
+    if args.check {
+        drift.extend(unplugged(host, &state));
+    }
+    let lines: Vec<_> = drift.iter().flat_map(lines).collect();
     if args.check {
         let found = Found { schema_version: SCHEMA_VERSION, drift: &drift };
         host.output.result(&found, &lines)?;
@@ -61,13 +79,39 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Repair) -> Result<u8
     clean::dead(host, &mut state).await?;
     let now = Repaired { repaired: &drift };
     host.output.result(&Changed::new(changed || kept, now), &lines)?;
-    Ok(0)
+    host.check_none_aside()?;
+    match lost.first() {
+        None => Ok(0),
+        Some((network, lost)) => Err(Error::conflict(format!("network `{network}`: {}", lost.why))
+            .hint(format!("it is not put back without your word: `{}`", lost.command))
+            .into()),
+    }
 }
 
-/// One line of one that may be several.
-fn line(drift: &Drift) -> String {
+/// The networks whose way out is not as it was, and cannot simply be put back.
+async fn lost_parents(host: &Host<'_, '_>, state: &State) -> Result<Vec<(LinkName, Lost)>> {
+    let mut found = Vec::new();
+    for NetworkRecord { network, .. } in state.networks().values() {
+        let lost = match network.mode {
+            Mode::Underlay if network.moving().is_none() => {
+                underlay::put_back(&host.kernel, network).await?.1
+            }
+            Mode::Macvlan if nothing_to_hang_on(host, network).await?.is_some() => {
+                Some(underlay::gone(network))
+            }
+            _ => None,
+        };
+        found.extend(lost.map(|lost| (network.name.clone(), lost)));
+    }
+    Ok(found)
+}
+
+/// What it is, with one line of a command that may have several, and what shows it.
+fn lines(drift: &Drift) -> Vec<String> {
     let command = drift.command.lines().next().unwrap_or_default();
-    format!("{}: {} ({command})", drift.of, drift.why)
+    let what = format!("{}: {} ({command})", drift.of, drift.why);
+    let evidence = drift.evidence.iter().map(|line| format!("    {line}"));
+    [what].into_iter().chain(evidence).collect()
 }
 
 /// Everything on record that can be made so: what is dead is not.
@@ -80,11 +124,19 @@ async fn parts(host: &mut Host<'_, '_>, state: &State) -> Result<Vec<Part>> {
             parts.push((format!("name {}", named.name), plan::name(named)));
         }
     }
+    let mut networks = Vec::new();
+    // A veth is deleted only once all that the new one needs is there.
     for NetworkRecord { network, endpoints } in state.networks().values() {
-        if !network.foreign {
-            parts.push((format!("network {}", network.name), of_network(host, network).await?));
+        if let Some(error) = nothing_to_hang_on(host, network).await? {
+            host.set_aside(&network.name, "cannot be repaired", &error, "netcord repair")?;
+            continue;
         }
-        for endpoint in endpoints {
+        let (network, plan) = of_network(host, network, endpoints).await?;
+        parts.push((format!("network {}", network.name), plan));
+        networks.push((network, endpoints));
+    }
+    for (network, endpoints) in &networks {
+        for endpoint in *endpoints {
             detach::open(host, endpoint);
             if host.kernel.target(&endpoint.netns).is_none() {
                 continue;
@@ -94,6 +146,20 @@ async fn parts(host: &mut Host<'_, '_>, state: &State) -> Result<Vec<Part>> {
         }
     }
     Ok(parts)
+}
+
+/// Why the endpoints of a network have nothing to hang on, where that is nothing of ours to make.
+async fn nothing_to_hang_on(
+    host: &Host<'_, '_>,
+    network: &Network,
+) -> Result<Option<anyhow::Error>> {
+    let parent = network.macvlan().map(|(parent, _)| parent);
+    let is_for_others = match parent {
+        // A VLAN is ours, and is made again with the network.
+        Some(parent) => parent.vlan.is_none(),
+        None => network.foreign,
+    };
+    Ok(if is_for_others { plug::required(&host.kernel, network).await.err() } else { None })
 }
 
 /// The namespace of a name, if it lives, and the name is free for it.
@@ -106,22 +172,45 @@ fn living(named: &NamedNetns) -> Option<Netns> {
     (there.cookie() == named.cookie).then_some(there)
 }
 
-async fn of_network(host: &Host<'_, '_>, network: &Network) -> Result<Plan> {
-    let mut plan = match network.mode {
-        // One that is not settled is for its watchdog to undo.
-        Mode::Underlay if network.moving().is_some() => Plan::new(),
-        Mode::Underlay => underlay::unmoved(network)?,
-        Mode::Macvlan => plan::create(network, &[]),
-        Mode::Bridge => {
-            // A firewall that came meanwhile is one to be let by, too.
-            let (network, mut plan) = gates::renewed(host, network)?;
-            let routed = bridge::routed_links(&host.kernel, &network).await?;
-            plan.extend(plan::create(&network, &routed));
-            plan
-        }
+/// A network with the gates that it needs now, and its plan. A firewall that came meanwhile is one to
+/// be let by, too, and of one that went nothing is asked.
+async fn of_network(
+    host: &Host<'_, '_>,
+    network: &Network,
+    endpoints: &[Endpoint],
+) -> Result<(Network, Plan)> {
+    let (network, mut plan) = match network.mode {
+        Mode::Bridge => gates::renewed(host, network)?,
+        Mode::Underlay | Mode::Macvlan => (network.clone(), Plan::new()),
     };
+    match network.mode {
+        // One that is not settled is for its watchdog to undo.
+        Mode::Underlay if network.moving().is_some() => {}
+        Mode::Underlay => {
+            plan.extend(underlay::unmoved(&network)?);
+            plan.extend(underlay::put_back(&host.kernel, &network).await?.0);
+        }
+        Mode::Macvlan => {
+            plan.extend(plan::create(&network, &Uplinks::default()));
+            if let Some(parent) = &network.parent
+                && host.kernel.link(parent.link.as_str()).await?.is_some()
+            {
+                plan.push(underlay::up(&parent.link));
+            }
+        }
+        // Somebody else's.
+        Mode::Bridge if network.foreign => {
+            if endpoints.iter().any(|e| !e.ports.is_empty()) {
+                plan.push(gates::remember(&network));
+            }
+        }
+        Mode::Bridge => {
+            let uplinks = bridge::uplinks(&host.kernel, &network).await?;
+            plan.extend(plan::create(&network, &uplinks));
+        }
+    }
     reshape(&host.kernel, &mut plan).await?;
-    Ok(plan)
+    Ok((network, plan))
 }
 
 async fn of_endpoint(
@@ -141,48 +230,102 @@ async fn of_endpoint(
         && kernel.link(veth.host.as_str()).await?.is_some_and(|link| link.is_ours())
         && !kernel.is_laid(&veth).await?
     {
-        // It was unplugged, or an end was changed: it is cut, and laid anew.
+        // An end was changed: it is cut, and laid anew.
         plan.insert(0, Step::delete("the cable is not as it was laid", Resource::Veth(veth)));
+    }
+    if let Some(step) = renamed(kernel, network, endpoint).await? {
+        plan.insert(0, step);
     }
     reshape(kernel, &mut plan).await?;
     Ok(plan)
 }
 
-/// Gives links that a plan makes, and that are there, back what was changed of them since.
+/// How a macvlan goes that has got another name, to be made anew.
+async fn renamed(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Result<Option<Step>> {
+    let Some(made) = plan::macvlan_of(network, endpoint) else { return Ok(None) };
+    let parent = kernel.link(made.parent.as_str()).await?;
+    let (Some(netns), Some(parent)) = (kernel.target(&endpoint.netns), parent) else {
+        return Ok(None);
+    };
+    let there = netns.macvlan(&parent, &made).await?;
+    let is_renamed = there.is_some_and(|link| link.is_ours() && link.name != made.name.as_str());
+    let why = "the link has another name than it was made with";
+    Ok(is_renamed.then(|| Step::delete(why, Resource::Macvlan(made))))
+}
+
+/// Gives links that a plan makes, and that are there, back what was changed of them since, and plugs
+/// them in.
 pub(super) async fn reshape(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
     let mut lost = Vec::new();
+    let cut = |made: &Resource| plan.iter().any(|s| s.change == Change::Delete(made.clone()));
     for step in plan.iter().filter(|step| matches!(step.change, Change::Create(_))) {
-        lost.extend(kernel.lost_shape(step.change.resource()).await?);
+        let made = step.change.resource();
+        for shape in kernel.lost_shape(made).await? {
+            lost.push(Step::create("the link is not as it was made", Resource::Shape(shape)));
+        }
+        for change in kernel.plugging(made).await?.into_iter().filter(|_| !cut(made)) {
+            lost.push(Step { why: "the port is out of its bridge", change, scope: Scope::Own });
+        }
     }
     // The record comes first, so that a later run can finish.
     let first = plan.iter().position(|s| !matches!(s.change.resource(), Resource::Record(_)));
-    let why = "the link is not as it was made";
-    let steps = lost.into_iter().map(|shape| Step::create(why, Resource::Shape(shape)));
     let at = first.unwrap_or(plan.len());
-    plan.splice(at..at, steps);
+    plan.splice(at..at, lost);
     Ok(())
 }
 
 /// What is not so, each thing once.
 async fn drift(kernel: &Kernel, parts: &[Part]) -> Vec<Drift> {
     let (mut found, mut told) = (Vec::new(), BTreeSet::new());
+    let mut standing = Standing::default();
     for (of, plan) in parts {
         for step in plan {
-            if is_fleeting(step.change.resource()) || kernel.is_so(&step.change).await {
+            if is_fleeting(step.change.resource()) {
                 continue;
             }
+            let Some(evidence) = evidence(kernel, &mut standing, &step.change).await else {
+                continue;
+            };
             let Some(command) = command(step) else { continue };
             if told.insert(command.clone()) {
-                found.push(Drift { of: of.clone(), why: step.why, command });
+                found.push(Drift { of: of.clone(), why: step.why, command, evidence });
             }
         }
     }
     found
 }
 
+/// What shows that a change is not so; `None`: it is. What cannot be read is taken for not so.
+async fn evidence(
+    kernel: &Kernel,
+    standing: &mut Standing,
+    change: &Change,
+) -> Option<Vec<String>> {
+    match change {
+        Change::Create(resource) if resource.firewall().is_some() => {
+            let damage = standing.damage(resource).unwrap_or_else(|e| vec![format!("{e:#}")]);
+            (!damage.is_empty()).then_some(damage)
+        }
+        _ => (!kernel.is_so(change).await).then(Vec::new),
+    }
+}
+
 /// Of what is done and does not stay, nobody can say whether it is so.
 fn is_fleeting(resource: &Resource) -> bool {
     matches!(resource, Resource::Flows(_) | Resource::Announcement { .. } | Resource::Ready { .. })
+}
+
+/// Endpoints that have nothing to hang on.
+fn unplugged(host: &Host<'_, '_>, state: &State) -> Vec<Drift> {
+    let aside = state.endpoints().filter(|(record, _)| host.is_aside(&record.network.name));
+    aside
+        .map(|(record, e)| Drift {
+            of: format!("endpoint {}/{}", record.network.name, e.target),
+            why: "what it hangs on is gone, and is for who made it to make again",
+            command: format!("netcord detach {} {}", record.network.name, e.netns),
+            evidence: Vec::new(),
+        })
+        .collect()
 }
 
 /// Leases that nobody renews.
@@ -195,6 +338,7 @@ fn unkept(state: &State) -> Vec<Drift> {
         of: format!("endpoint {}/{}", record.network.name, e.target),
         why: "nobody renews the lease of its address",
         command: format!("netcord attach {} {} --dhcp", record.network.name, e.netns),
+        evidence: Vec::new(),
     })
     .collect()
 }

@@ -1,23 +1,27 @@
 //! `reset`: everything that netcord made on this host, and nothing else: what is on record, and
 //! what carries our mark and is on none.
 
-use std::{collections::BTreeSet, fs, mem, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs, mem,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{
-    Changed, Host, clean, detach, keeper, prune, rebuild,
+    Changed, Host, clean, detach, keeper, prune,
     removal::{self, Records},
     underlay,
 };
 use crate::{
     cli::{self, FirewallChoice},
     error::Error,
-    kernel::{Kernel, LinkKind, Netns},
-    model::{Endpoint, Firewall, MacvlanMode, Mode, Network},
+    kernel::{Kernel, Link, LinkKind, Netns},
+    model::{Endpoint, Firewall, MacvlanMode, Mode, Network, NetworkRecord},
     plan::{self, Change, Macvlan, Plan, Resource, Step, reverse},
-    state::{State, Wanted},
+    state::State,
 };
 
 #[derive(Serialize)]
@@ -43,12 +47,22 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Reset) -> Result<()>
     for (network, endpoint) in &endpoints {
         keeper::end(host, network, endpoint).await?;
     }
-    for file in files(&state)? {
+    let staying = staying(host, &state);
+    let stays = |file: &Path| staying.keys().any(|name| file == state.network_path(name));
+    for file in files(&state)?.into_iter().filter(|file| !stays(file)) {
         fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
         removed.push(format!("record {}", file.display()));
     }
     changed |= !removed.is_empty();
-    host.output.result(&Changed::new(changed, Removed { removed: &removed }), &removed)
+    host.output.result(&Changed::new(changed, Removed { removed: &removed }), &removed)?;
+    host.check_none_aside()
+}
+
+/// The networks that could not be removed.
+fn staying(host: &Host<'_, '_>, state: &State) -> Records {
+    let mut records = state.networks().clone();
+    records.retain(|name, _| host.is_aside(name));
+    records
 }
 
 /// What would be removed, as a dry run of this verb finds it.
@@ -72,11 +86,11 @@ struct Work {
 
 impl Work {
     async fn of(host: &mut Host<'_, '_>) -> Result<Self> {
-        let mut state = host.state(Wanted::All)?;
-        rebuild::all(&host.kernel, &mut state).await?;
+        let mut state = host.state_with_all().await?;
         let mut removed = clean::dead(host, &mut state).await?;
-        let endpoints: Vec<(Network, Endpoint)> =
+        let mut endpoints: Vec<(Network, Endpoint)> =
             state.endpoints().map(|(r, e)| (r.network.clone(), e.clone())).collect();
+        endpoints.retain(|(network, _)| !host.is_aside(&network.name));
         for (_, endpoint) in &endpoints {
             detach::open(host, endpoint);
         }
@@ -86,7 +100,7 @@ impl Work {
             plan.push(step);
         }
         for firewall in Firewall::ALL.into_iter().filter(|f| host.kernel.stands(*f)) {
-            let rest = removal::leftover(&Records::new(), firewall);
+            let rest = removal::leftover(&staying(host, &state), firewall);
             let missing: Plan = rest.into_iter().filter(|step| !plan.contains(step)).collect();
             plan.extend(missing);
         }
@@ -95,19 +109,37 @@ impl Work {
 }
 
 /// What is on record: endpoints first, all at once, then networks, then names.
-async fn recorded(host: &Host<'_, '_>, state: &State, removed: &mut Vec<String>) -> Result<Plan> {
+async fn recorded(
+    host: &mut Host<'_, '_>,
+    state: &State,
+    removed: &mut Vec<String>,
+) -> Result<Plan> {
     let mut after = state.networks().clone();
-    let mut plan = removal::all_endpoints(&host.kernel, state, &mut after).await?;
-    let all = state.endpoints();
-    removed.extend(all.map(|(r, e)| format!("endpoint {}/{}", r.network.name, e.target)));
-    for network in state.networks().values().map(|record| &record.network) {
+    let mut goes = after.clone();
+    goes.retain(|name, _| !host.is_aside(name));
+    let mut plan = removal::all_endpoints(&host.kernel, state, &goes, &mut after).await?;
+    for NetworkRecord { network, endpoints } in goes.values() {
+        let names = endpoints.iter().map(|e| format!("endpoint {}/{}", network.name, e.target));
+        removed.extend(names);
+    }
+    // What cannot be given back whole fails before it is begun, and keeps no other.
+    let mut networks: Vec<_> = goes.values().map(|record| &record.network).collect();
+    networks.sort_by_key(|network| network.mode == Mode::Underlay);
+    for network in networks {
         if network.foreign {
             // Its record went with the last endpoint.
             after.remove(&network.name);
             continue;
         }
         plan.extend(match network.mode {
-            Mode::Underlay => underlay::removal(host, &after, network).await?,
+            Mode::Underlay => match underlay::removal(host, &after, network).await {
+                Ok(plan) => plan,
+                Err(error) => {
+                    let advice = format!("netcord rm {}", network.name);
+                    host.set_aside(&network.name, "could not be removed", &error, &advice)?;
+                    continue;
+                }
+            },
             Mode::Bridge | Mode::Macvlan => removal::network(&after, network),
         });
         after.remove(&network.name);
@@ -127,10 +159,26 @@ async fn unrecorded(
     plan: &[Step],
 ) -> Result<Vec<(String, Step)>> {
     let falling: BTreeSet<_> = plan.iter().filter_map(|step| falling(&step.change)).collect();
-    let is_known = |name: &str| falling.contains(name);
-    let mut found = prune::unknown_links(&host.kernel, |link| !is_known(&link.name)).await?;
+    let staying = links_of(host, &staying(host, state)).await?;
+    let is_known =
+        |link: &Link| falling.contains(link.name.as_str()) || staying.contains(&link.name);
+    let mut found = prune::unknown_links(&host.kernel, |link| !is_known(link)).await?;
     found.extend(macvlans_inside(&mut host.kernel, state).await?);
     Ok(found.into_iter().map(|(link, step)| (format!("link {link}"), step)).collect())
+}
+
+/// The links of the host that are these networks'.
+async fn links_of(host: &Host<'_, '_>, records: &Records) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for (name, NetworkRecord { network, endpoints }) in records {
+        names.insert(name.to_string());
+        names.extend(network.parent.iter().map(|parent| parent.link.to_string()));
+        names.extend(endpoints.iter().map(|e| e.host_ifname.to_string()));
+        if let Some(bridge) = host.kernel.link(name.as_str()).await? {
+            names.extend(host.kernel.ports(&bridge).await?.into_iter().map(|port| port.name));
+        }
+    }
+    Ok(names)
 }
 
 /// The link of the host that a change deletes.
@@ -165,8 +213,10 @@ async fn macvlans_inside(kernel: &mut Kernel, state: &State) -> Result<Vec<(Stri
         for link in ours.filter(|link| !is_known(&link.name)) {
             let parent = parents.values().find(|parent| link.is_macvlan_on(parent));
             let (Some(parent), Some(mac)) = (parent, link.mac) else { continue };
+            let mark = link.alias.as_deref().and_then(plan::Mark::read);
             let macvlan = Macvlan {
                 netns: Some(name.clone()),
+                network: mark.map_or(parent.name.as_str(), |mark| mark.network).parse()?,
                 name: link.name.parse()?,
                 parent: parent.name.parse()?,
                 mac,

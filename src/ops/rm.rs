@@ -113,12 +113,13 @@ fn foreign(name: &NetnsName) -> anyhow::Error {
         .into()
 }
 
-async fn removal_plan(host: &Host<'_, '_>, state: &State, asked: &Removable) -> Result<Plan> {
+async fn removal_plan(host: &mut Host<'_, '_>, state: &State, asked: &Removable) -> Result<Plan> {
     let record = match meant(host, state, asked).await? {
         Meant::Network(record) => record,
         Meant::Namespace(named) => return removal_of_name(state, named),
     };
     let name = &record.network.name;
+    host.check_aside(name)?;
     if record.network.foreign {
         return Err(Error::conflict(format!(
             "bridge `{name}` is not netcord's, and is left alone"

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::{Host, attach, before_command, clean, detach, find, removal, resolve};
 use crate::{
     cli::{self, RunNetwork},
-    error::{Error, Kind},
+    error::{Error, is_interruption},
     kernel::{Netns, background, child::Child, process::become_program},
     model::{Endpoint, LinkName, Network, Target},
     output::HandedOver,
@@ -158,7 +158,7 @@ async fn name(host: &mut Host<'_, '_>, pid: u32, wiring: &cli::Wiring) -> Result
 async fn clear_at_last(host: &mut Host<'_, '_>, cookie: u64) -> Result<()> {
     loop {
         match clear(host, cookie).await {
-            Err(error) if matches!(Kind::of(&error), Kind::Interrupted | Kind::Terminated) => {}
+            Err(error) if is_interruption(&error) => {}
             cleared => return cleared,
         }
     }
@@ -166,7 +166,7 @@ async fn clear_at_last(host: &mut Host<'_, '_>, cookie: u64) -> Result<()> {
 
 /// Takes away all that a namespace was attached by, and its names.
 pub(super) async fn clear(host: &mut Host<'_, '_>, cookie: u64) -> Result<()> {
-    let mut state = host.state(Wanted::All)?;
+    let mut state = host.state(Wanted::All).await?;
     let of_it = |e: &&Endpoint| e.cookie == cookie;
     let attached: Vec<(Network, Vec<Endpoint>)> = state
         .networks()

@@ -61,7 +61,7 @@ fn moving(state: &State, name: &LinkName) -> Option<Moving> {
 }
 
 async fn undo(host: &mut Host<'_, '_>, name: &LinkName) -> Result<()> {
-    let mut state = host.state(Wanted::All)?;
+    let mut state = host.state(Wanted::All).await?;
     // By now it may be another one of the same name, which has its own watchdog.
     match underlay::overdue(&state).into_iter().find(|network| network.name == *name) {
         Some(network) => underlay::undo(host, &mut state, &network).await,

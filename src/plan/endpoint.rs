@@ -1,8 +1,8 @@
 //! The plan of an endpoint: the notes' steps 7 to 9.
 
 use super::{
-    ALIAS_PREFIX, Guard, Place, Plan, PortFlag, Record, Resource, Step, Veth, macvlan,
-    netns::lo_up, publish::publish,
+    Guard, Place, Plan, PortFlag, Record, Resource, Step, Veth, alias, macvlan, netns::lo_up,
+    publish::publish,
 };
 use crate::model::{Endpoint, LinkName, Network, Route};
 
@@ -14,8 +14,8 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
         "write down the endpoint: its address is taken from now on",
         Resource::Record(Record::Endpoint { network: network.name.clone(), endpoint: recorded }),
     )];
-    plan.extend(match network.macvlan() {
-        Some((parent, wiring)) => macvlan::link(network, parent, wiring.mode, endpoint),
+    plan.extend(match macvlan::macvlan_of(network, endpoint) {
+        Some(macvlan) => macvlan::link(network, endpoint, macvlan),
         None => cable(network, endpoint),
     });
     plan.extend(ipv6_inside(endpoint, &inside));
@@ -48,9 +48,7 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
         None if !network.is_private() => plan.push(announcement(endpoint, &inside)),
         None => {}
     }
-    for port in &endpoint.ports {
-        plan.extend(publish(network, endpoint, port, hairpin));
-    }
+    plan.extend(publish(network, endpoint, &endpoint.ports, hairpin));
     plan
 }
 
@@ -76,7 +74,7 @@ fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
             Resource::Alias {
                 netns: None,
                 link: endpoint.host_ifname.clone(),
-                alias: alias(network, endpoint),
+                alias: alias::of_endpoint(network, endpoint),
             },
         ),
         sysctl(
@@ -104,11 +102,6 @@ fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
         ));
     }
     plan
-}
-
-/// Whose link it is.
-pub(super) fn alias(network: &Network, endpoint: &Endpoint) -> String {
-    format!("{ALIAS_PREFIX}{}/{}", network.name, endpoint.netns)
 }
 
 fn guarded(link: &LinkName, guard: Guard) -> Plan {

@@ -7,8 +7,8 @@ use std::fmt::Write;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Carrier, Change, Family, Flows, GUARD, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule,
-    Scope, Step, Veth,
+    Carrier, Change, Flows, GUARD, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule, Scope,
+    Step, Veth,
 };
 use crate::model::{LinkName, Mac, NamedNetns, Route, Source, Vlan, steers};
 
@@ -90,7 +90,7 @@ pub fn command(step: &Step) -> Option<String> {
         }
         Resource::FormerSysctl { netns, key, value } => sysctl(netns, key, value),
         Resource::Chain(chain) => {
-            let tables = format!("{} -w -t {}", program(chain.family), chain.table.name());
+            let tables = format!("{} -w -t {}", chain.family.program(), chain.table.name());
             let name = chain.name;
             if create {
                 format!("{tables} -S {name} >/dev/null 2>&1 || {tables} -N {name}")
@@ -164,7 +164,7 @@ fn veth(pair: &Veth) -> String {
 }
 
 fn macvlan(link: &Macvlan) -> String {
-    let Macvlan { netns, name, parent, mac, mtu, mode } = link;
+    let Macvlan { netns, name, parent, mac, mtu, mode, .. } = link;
     let place = netns.as_ref().map(|name| format!(" netns {name}")).unwrap_or_default();
     format!(
         "ip link add link {parent} name {name} address {mac} mtu {mtu} group {LINK_GROUP}{place} \
@@ -228,15 +228,8 @@ fn ip(netns: &Place) -> String {
     netns.as_ref().map_or_else(|| "ip".to_owned(), |name| format!("ip -n {name}"))
 }
 
-fn program(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "iptables",
-        Family::V6 => "ip6tables",
-    }
-}
-
 fn iptables(rule: &Rule, operation: &str) -> String {
-    let mut text = format!("{} -w -t {} {operation}", program(rule.family), rule.table.name());
+    let mut text = format!("{} -w -t {} {operation}", rule.family.program(), rule.table.name());
     for word in rule.arguments() {
         text.push(' ');
         text.push_str(&quote(&word));

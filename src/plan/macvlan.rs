@@ -3,7 +3,7 @@
 
 use ipnetwork::IpNetwork;
 
-use super::{ALIAS_PREFIX, Macvlan, Plan, Record, Resource, Step, endpoint::alias};
+use super::{Macvlan, Plan, Record, Resource, Step, alias};
 use crate::model::{self, Endpoint, LinkName, MacvlanMode, Network, Parent, Route};
 
 /// Makes a macvlan network: nothing on the host, but the parent if it is a VLAN that is missing,
@@ -29,7 +29,7 @@ pub(super) fn vlan(parent: &Parent) -> Plan {
             "frames with this tag get a link of their own",
             Resource::Vlan { name: parent.link.clone(), vlan: vlan.clone() },
         ),
-        whose(&parent.link, format!("{ALIAS_PREFIX}{}", parent.link)),
+        whose(&parent.link, alias::of_link(&parent.link)),
         sysctl(why, "ipv6", &parent.link, "disable_ipv6", "1"),
         up(&parent.link),
     ]
@@ -48,6 +48,7 @@ fn own_link(network: &Network, parent: &Parent) -> Plan {
             "the host reaches its parent's macvlans by a macvlan of its own only",
             Resource::Macvlan(Macvlan {
                 netns: None,
+                network: name.clone(),
                 name: name.clone(),
                 parent: parent.link.clone(),
                 mac: network.mac,
@@ -55,7 +56,7 @@ fn own_link(network: &Network, parent: &Parent) -> Plan {
                 mode: MacvlanMode::Bridge,
             }),
         ),
-        whose(name, format!("{ALIAS_PREFIX}{name}")),
+        whose(name, alias::of_link(name)),
         sysctl(
             "the host has one address on the wire: this link must not answer for it too",
             "ipv4",
@@ -78,32 +79,34 @@ fn own_link(network: &Network, parent: &Parent) -> Plan {
     plan
 }
 
-/// The link of an endpoint, born inside.
-pub(super) fn link(
-    network: &Network,
-    parent: &Parent,
-    mode: MacvlanMode,
-    endpoint: &Endpoint,
-) -> Plan {
-    let netns = Some(endpoint.netns.clone());
+/// The link of an endpoint of a macvlan network.
+pub fn macvlan_of(network: &Network, endpoint: &Endpoint) -> Option<Macvlan> {
+    let (parent, wiring) = network.macvlan()?;
+    Some(Macvlan {
+        netns: Some(endpoint.netns.clone()),
+        network: network.name.clone(),
+        name: endpoint.ifname.clone(),
+        parent: parent.link.clone(),
+        mac: endpoint.mac,
+        mtu: endpoint.mtu,
+        mode: wiring.mode,
+    })
+}
+
+/// The same, born inside.
+pub(super) fn link(network: &Network, endpoint: &Endpoint, macvlan: Macvlan) -> Plan {
+    let netns = macvlan.netns.clone();
     vec![
         Step::create(
             "a macvlan is a link with a MAC of its own on the wire of another",
-            Resource::Macvlan(Macvlan {
-                netns: netns.clone(),
-                name: endpoint.ifname.clone(),
-                parent: parent.link.clone(),
-                mac: endpoint.mac,
-                mtu: endpoint.mtu,
-                mode,
-            }),
+            Resource::Macvlan(macvlan),
         ),
         Step::create(
             "the alias says whose link it is",
             Resource::Alias {
                 netns,
                 link: endpoint.ifname.clone(),
-                alias: alias(network, endpoint),
+                alias: alias::of_endpoint(network, endpoint),
             },
         ),
     ]

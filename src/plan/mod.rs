@@ -5,6 +5,7 @@
 //! deletes one [`Resource`]: one netlink message, one shell command. Resources name each other,
 //! never by index or file descriptor. Removal has no plans of its own, see [`reverse`].
 
+mod alias;
 mod endpoint;
 mod explain;
 mod firewall;
@@ -28,6 +29,7 @@ use crate::model::{
     Route, Vlan,
 };
 
+pub use alias::Mark;
 pub use endpoint::attach;
 pub use explain::{command, quote};
 pub use firewall::{
@@ -36,9 +38,10 @@ pub use firewall::{
 pub use flows::Flows;
 pub use gate::{close, jumps, open};
 pub use guard::{Guard, Instruction};
+pub use macvlan::macvlan_of;
 pub use moved::Moved;
 pub use netns::{lo_up, name};
-pub use network::create;
+pub use network::{Uplinks, create};
 pub use publish::publish;
 pub use shape::{Shape, ShapeOf};
 pub use underlay::{ACCEPT_DAD, Carrier, Switch, Underlay, underlay, without_carrier};
@@ -291,6 +294,8 @@ pub struct Veth {
 pub struct Macvlan {
     /// Where it is.
     pub netns: Place,
+    /// Of which network.
+    pub network: LinkName,
     /// Its name there.
     pub name: LinkName,
     /// On which link of the host's.
@@ -364,6 +369,35 @@ impl Resource {
             _ => None,
         }
     }
+
+    /// Whether it leads a published port to its endpoint: nothing else shares it.
+    pub fn is_port(&self) -> bool {
+        match self {
+            Self::Nft(nft) => matches!(nft, Nft::Ports(_)),
+            Self::Rule(rule) => rule.is_port(),
+            _ => false,
+        }
+    }
+
+    /// The link that it is a part of and falls with, and where that is.
+    pub fn link(&self) -> Option<(&Place, &str)> {
+        match self {
+            Self::Mtu { link, .. }
+            | Self::Port { link, .. }
+            | Self::Ready { link }
+            | Self::Ingress { link }
+            | Self::Guard { link, .. } => Some((&None, link.as_str())),
+            Self::Alias { netns, link, .. }
+            | Self::Address { netns, link, .. }
+            | Self::Up { netns, link }
+            | Self::Announcement { netns, link, .. }
+            | Self::Neighbour { netns, link, .. } => Some((netns, link.as_str())),
+            Self::Route { netns, route } => Some((netns, route.link.as_str())),
+            // net/FAMILY/conf/LINK/NAME
+            Self::Sysctl { netns, key, .. } => Some((netns, key.split('/').nth(3)?)),
+            _ => None,
+        }
+    }
 }
 
 impl Change {
@@ -424,7 +458,7 @@ pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
 /// Records and what is published are never shared.
 pub fn once(mut plan: Plan) -> Plan {
     let is_of_one = |resource: &Resource| {
-        matches!(resource, Resource::Record(_) | Resource::Flows(_) | Resource::Nft(Nft::Ports(_)))
+        matches!(resource, Resource::Record(_) | Resource::Flows(_)) || resource.is_port()
     };
     let mut shared: Vec<Change> = Vec::new();
     plan.retain(|step| {
@@ -454,25 +488,9 @@ fn made_link(change: &Change) -> Option<[(Place, &LinkName); 2]> {
 }
 
 fn falls_with(resource: &Resource, made: &[(Place, &LinkName); 2]) -> bool {
-    let on = |place: &Place, link: &str| made.iter().any(|(p, l)| p == place && l.as_str() == link);
-    match resource {
-        Resource::Mtu { link, .. }
-        | Resource::Port { link, .. }
-        | Resource::Ready { link }
-        | Resource::Ingress { link }
-        | Resource::Guard { link, .. } => on(&None, link.as_str()),
-        Resource::Alias { netns, link, .. }
-        | Resource::Address { netns, link, .. }
-        | Resource::Up { netns, link }
-        | Resource::Announcement { netns, link, .. }
-        | Resource::Neighbour { netns, link, .. } => on(netns, link.as_str()),
-        Resource::Route { netns, route } => on(netns, route.link.as_str()),
-        // net/FAMILY/conf/LINK/NAME
-        Resource::Sysctl { netns, key, .. } => {
-            key.split('/').nth(3).is_some_and(|link| on(netns, link))
-        }
-        _ => false,
-    }
+    resource
+        .link()
+        .is_some_and(|(place, link)| made.iter().any(|(p, l)| p == place && l.as_str() == link))
 }
 
 /// A route for which another gave way: it must be gone before that one can come back.

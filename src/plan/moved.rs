@@ -34,6 +34,17 @@ pub enum Moved {
 }
 
 impl Moved {
+    /// The links that it needs.
+    pub fn links(&self) -> impl Iterator<Item = &LinkName> {
+        let (one, hops): (_, &[Hop]) = match self {
+            Self::Port { link, bridge } => (vec![link, bridge], &[]),
+            Self::Address { link, .. } | Self::Neighbour { link, .. } => (vec![link], &[]),
+            Self::Route(route) => (Vec::new(), &route.hops),
+            Self::Rule(_) => (Vec::new(), &[]),
+        };
+        one.into_iter().chain(hops.iter().map(|hop| &hop.link))
+    }
+
     /// The command that creates or deletes it.
     pub(super) fn command(&self, create: bool) -> String {
         match self {

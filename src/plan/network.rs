@@ -2,24 +2,30 @@
 
 use std::borrow::Cow;
 
-use super::{ALIAS_PREFIX, Family, Plan, Record, Resource, Scope, Step, firewall, gate, macvlan};
-use crate::model::{LinkName, Mode, Network};
+use super::{Family, Plan, Record, Resource, Scope, Step, alias, firewall, gate, macvlan};
+use crate::model::{LinkName, Network};
+
+/// Links of the host by which a network reaches the outside, where they need something for that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uplinks {
+    /// Those that have a default route by router advertisement: with forwarding on, the kernel stops
+    /// listening to routers unless `accept_ra` is 2, and the host would lose its IPv6.
+    pub advertised: Vec<LinkName>,
+    /// Those for which somebody switched forwarding of IPv4 off: no answer would get in.
+    pub closed: Vec<LinkName>,
+}
 
 /// Makes a bridge network, or a macvlan network.
-///
-/// `ra_links` are links of the host that have a default route by router advertisement: with
-/// forwarding on, the kernel stops listening to routers unless `accept_ra` is 2, and the host
-/// would lose its IPv6.
-pub fn create(network: &Network, ra_links: &[LinkName]) -> Plan {
+pub fn create(network: &Network, uplinks: &Uplinks) -> Plan {
     match network.macvlan() {
         Some((parent, wiring)) => macvlan::network(network, parent, wiring),
-        None => bridge(network, ra_links),
+        None => bridge(network, uplinks),
     }
 }
 
 /// A bridge whose address is the gateway, what may pass, forwarding. Protections come before the
 /// bridge goes up, and before forwarding is turned on.
-fn bridge(network: &Network, ra_links: &[LinkName]) -> Plan {
+fn bridge(network: &Network, uplinks: &Uplinks) -> Plan {
     let name = &network.name;
     let mut plan = vec![Step::create(
         "write down what was asked for, so that a later run can finish or undo it",
@@ -42,9 +48,13 @@ fn bridge(network: &Network, ra_links: &[LinkName]) -> Plan {
         for subnet in &network.subnets {
             let family = Family::of(subnet.cidr.network());
             if family == Family::V6 {
-                plan.extend(keep_router_advertisements(ra_links));
+                plan.extend(keep_router_advertisements(&uplinks.advertised));
             }
             plan.push(forwarding(family));
+            plan.push(forwarding_of(name, family));
+            if family == Family::V4 {
+                plan.extend(uplinks.closed.iter().map(opened));
+            }
         }
     }
     plan.push(Step::create(
@@ -65,34 +75,13 @@ pub(super) fn link(why: &'static str, network: &Network) -> Plan {
         Step::create(why, Resource::Bridge { name: name.clone(), mac, mtu: mtu ^ 1 }),
         Step::create(
             "the alias says whose link it is",
-            Resource::Alias { netns: None, link: name.clone(), alias: alias(network) },
+            Resource::Alias { netns: None, link: name.clone(), alias: alias::of_network(network) },
         ),
         Step::create(
             "an MTU that is set stays: any other follows the smallest port's",
             Resource::Mtu { link: name.clone(), mtu },
         ),
     ]
-}
-
-/// Whose link it is, and what no other mark in the kernel would tell if the record were lost.
-fn alias(network: &Network) -> String {
-    let mut alias = format!("{ALIAS_PREFIX}{}", network.name);
-    if let (Mode::Underlay, Some(parent)) = (network.mode, &network.parent) {
-        alias.push_str(" parent=");
-        alias.push_str(parent.link.as_str());
-    }
-    for (is_set, word) in [
-        (network.internal, "internal"),
-        (network.isolate, "isolate"),
-        (network.is_private() && !network.masquerade, "no-masquerade"),
-        (network.no_spoof, "no-spoof"),
-    ] {
-        if is_set {
-            alias.push(' ');
-            alias.push_str(word);
-        }
-    }
-    alias
 }
 
 fn link_protections(network: &Network) -> Plan {
@@ -140,6 +129,24 @@ pub(super) fn forwarding(family: Family) -> Step {
             switch(why, "net/ipv6/conf/all/forwarding".into(), "1")
         }
     }
+}
+
+/// A link is born as `default` says, and the switch for all links turns each when it is turned
+/// itself: somebody may have turned this one since.
+fn forwarding_of(bridge: &LinkName, family: Family) -> Step {
+    let family = match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    };
+    let key = format!("net/{family}/conf/{bridge}/forwarding");
+    let why = "and each link has a switch of its own for that";
+    Step::create(why, Resource::Sysctl { netns: None, key, value: "1".into(), reset: None })
+}
+
+fn opened(uplink: &LinkName) -> Step {
+    let why =
+        "answers come by this link, and the host passes them on only if its switch is on, too";
+    switch(why, format!("net/ipv4/conf/{uplink}/forwarding"), "1")
 }
 
 fn switch(why: &'static str, key: String, value: &'static str) -> Step {

@@ -1,20 +1,33 @@
-//! The plan of a published port.
+//! The plan of published ports.
 
 use super::{
-    Flows, Plan, PortFlag, Record, Resource, Scope, Step, firewall, gate, network::forwarding,
+    Change, Flows, Plan, PortFlag, Record, Resource, Scope, Step, firewall, gate,
+    network::forwarding, once,
 };
 use crate::model::{Endpoint, Network, Protocol, PublishedPort};
 
-/// Publishes a port of an endpoint on the host.
+/// Publishes ports of an endpoint on the host: they are written down together, and opened together,
+/// so that many cost as few transactions as one.
 ///
 /// `hairpin`: bridged frames meet iptables on this host (`br_netfilter`), so a container that calls
 /// its own published port is answered by a frame that leaves by the port it came by.
 pub fn publish(
     network: &Network,
     endpoint: &Endpoint,
-    port: &PublishedPort,
+    ports: &[PublishedPort],
     hairpin: bool,
 ) -> Plan {
+    let mut plan = once(ports.iter().flat_map(|p| one(network, endpoint, p, hairpin)).collect());
+    plan.sort_by_key(|step| match (&step.change, step.change.resource()) {
+        (Change::Create(_), Resource::Record(_)) => 0,
+        (Change::Create(resource), _) if !resource.is_port() => 1,
+        (Change::Create(_), _) => 2,
+        (Change::Delete(_), _) => 3,
+    });
+    plan
+}
+
+fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bool) -> Plan {
     let family = firewall::Family::of(port.host_ip);
     let mut plan = vec![Step::create(
         "write down the published port: it is taken from now on",

@@ -5,14 +5,17 @@
 //! that was killed, or is at this moment: it never was.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
     ops::Range,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
+use nix::libc::{ELOOP, O_NOFOLLOW, O_NONBLOCK};
 use serde::Serialize;
+
+use super::reserve;
 
 /// No honest file is larger: it bounds what a broken one can cost.
 const SIZE_MAX: u64 = 16 << 20;
@@ -27,18 +30,20 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Reads a file; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] if what is there is no file of ours.
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
-        let bytes = match fs::metadata(path).and_then(|m| {
-            if m.len() > SIZE_MAX {
-                Err(io::ErrorKind::FileTooLarge.into())
-            } else {
-                fs::read(path)
-            }
-        }) {
-            Ok(bytes) => bytes,
+        let mut file = match open(path, File::options().read(true)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
+            opened => opened?,
         };
+        let size = file.metadata()?.len();
+        if size > SIZE_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        file.read_to_end(&mut bytes)?;
         // What is no text is no JSON either, and is found out as such.
         let text = String::from_utf8(bytes)
             .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
@@ -78,22 +83,37 @@ impl Lines {
     }
 }
 
-/// Replaces a file in one step.
+/// Replaces a file in one step. One that does not grow is also replaced where no space is left.
 pub(super) fn replace<T: Serialize>(
     path: &Path,
     head: &impl Serialize,
     entries: &[T],
+    grows: bool,
 ) -> io::Result<()> {
     let mut text = lines(&[head])?;
     text.extend(lines(entries)?);
+    if grows {
+        reserve::keep(path, text.len())?;
+    }
+    match write_anew(path, &text) {
+        // Why the reserve cannot be had either says less.
+        Err(full) if !grows && reserve::is_full(&full) => {
+            reserve::spend(path, &text).map_err(|_| full)
+        }
+        written => written,
+    }
+}
+
+fn write_anew(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
+    // A run that was killed may have left one.
+    remove(&new)?;
     let written = File::options()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&new)
-        .and_then(|mut file| file.write_all(&text))
+        .and_then(|mut file| file.write_all(text))
         .and_then(|()| fs::rename(&new, path));
     if written.is_err() {
         // What cannot be written whole is not left in half.
@@ -105,13 +125,31 @@ pub(super) fn replace<T: Serialize>(
 /// Adds entries to a file that is whole.
 pub(super) fn append(path: &Path, entries: &[impl Serialize]) -> io::Result<()> {
     let text = lines(entries)?;
-    let mut file = File::options().append(true).open(path)?;
+    let mut file = open(path, File::options().append(true))?;
     let before = file.metadata()?.len();
+    reserve::keep(path, usize::try_from(before).unwrap_or(usize::MAX).saturating_add(text.len()))?;
     let written = file.write_all(&text);
     if written.is_err() {
         file.set_len(before)?;
     }
     written
+}
+
+/// Opens a file of ours. Of anything else nothing is read, and it is not waited for: a FIFO has no
+/// end.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidData`] if it is not a regular file, or another user's.
+pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let not_ours =
+        || io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file of our own");
+    let file = match options.custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path) {
+        Err(e) if e.raw_os_error() == Some(ELOOP) => return Err(not_ours()),
+        opened => opened?,
+    };
+    let metadata = file.metadata()?;
+    let is_ours = metadata.is_file() && metadata.uid() == fs::metadata("/proc/thread-self")?.uid();
+    if is_ours { Ok(file) } else { Err(not_ours()) }
 }
 
 /// Removes a file, if it is there.
@@ -151,7 +189,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file.json");
         assert!(Lines::read(&path).unwrap().is_none());
-        replace(&path, &"head", &["a"]).unwrap();
+        replace(&path, &"head", &["a"], true).unwrap();
         append(&path, &["b", "c"]).unwrap();
         assert_eq!(entries(&path), ["\"a\"", "\"b\"", "\"c\""]);
         let whole = fs::read(&path).unwrap();

@@ -1,27 +1,128 @@
 //! The lock on the records, and whose they are.
 
 use std::{
-    fs::{self, File},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 
+use super::file;
 use crate::error::{Error, Kind};
 
 /// How long to wait for another netcord on this host.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A lock that is held. Who removes its file lets others in: see [`Lock::stands`].
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Waits for the lock; `None` if its directory is gone.
+    pub(super) fn wait(path: &Path) -> Result<Option<Self>> {
+        let until = Instant::now() + PATIENCE;
+        while let Some(file) = open(path)? {
+            let file = lock(file, path, until)?;
+            let lock = Self { file, path: path.to_owned() };
+            // Somebody may have removed the file while it was waited for.
+            if lock.stands() {
+                return Ok(Some(lock));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The lock, if nobody else has it.
+    pub(super) fn try_now(path: &Path) -> Result<Option<Self>> {
+        let free = open(path)?.filter(|file| file.try_lock().is_ok());
+        let lock = free.map(|file| Self { file, path: path.to_owned() });
+        Ok(lock.filter(Self::stands))
+    }
+
+    /// Whether it keeps others out: it does for as long as its file has its name.
+    pub(super) fn stands(&self) -> bool {
+        let id = |m: Metadata| (m.dev(), m.ino());
+        let named = fs::symlink_metadata(&self.path).ok().map(id);
+        named.is_some() && named == self.file.metadata().ok().map(id)
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// Makes the directory of a host's records, which is in `base`, for its owner alone.
+pub(super) fn make_dir(base: &Path, dir: &Path) -> Result<()> {
+    if fs::symlink_metadata(base).is_ok() {
+        check_base(base)?;
+    }
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("cannot make the state directory {}", dir.display()))?;
+    check_base(base)?;
+    check_dir(dir)
+}
+
 /// Whoever could write here could make netcord act on what it never did.
-pub(super) fn check_owner(dir: &Path) -> Result<()> {
-    let metadata =
-        fs::symlink_metadata(dir).with_context(|| format!("cannot look at {}", dir.display()))?;
-    let own = fs::metadata("/proc/thread-self")?.uid();
-    if metadata.is_dir() && metadata.uid() == own && metadata.mode() & 0o022 == 0 {
+///
+/// # Errors
+/// If others than its owner can.
+pub(super) fn check_dir(dir: &Path) -> Result<()> {
+    let is_ours_alone =
+        |found: &Metadata, own: &Metadata| found.uid() == own.uid() && found.mode() & WRITABLE == 0;
+    check(dir, fs::symlink_metadata(dir), is_ours_alone)
+}
+
+/// Nor may others put another directory here. With the sticky bit, as `/tmp` has it, each renames
+/// only what is his own.
+///
+/// # Errors
+/// If they can, by this directory or one on the way to it.
+pub(super) fn check_base(base: &Path) -> Result<()> {
+    check(base, fs::metadata(base), |found, own| {
+        is_trusted(found, own) && (found.mode() & WRITABLE == 0 || found.mode() & STICKY != 0)
+    })?;
+    let real = base.canonicalize().with_context(|| cannot_look(base))?;
+    let given = std::path::absolute(base).with_context(|| cannot_look(base))?;
+    let given = (given != real).then_some(given);
+    for above in [Some(&real), given.as_ref()].into_iter().flatten().flat_map(|p| p.ancestors()) {
+        check(above, fs::metadata(above), |found, own| {
+            let of_group = ![0, own.gid()].contains(&found.gid());
+            let others = if of_group { WRITABLE } else { WRITABLE & !GROUP };
+            is_trusted(found, own) && (found.mode() & others == 0 || found.mode() & STICKY != 0)
+        })?;
+    }
+    Ok(())
+}
+
+/// Bits of a mode: who but the owner may write, and the sticky bit.
+const GROUP: u32 = 0o020;
+const WRITABLE: u32 = 0o002 | GROUP;
+const STICKY: u32 = 0o1000;
+
+/// Who owns the root directory can do everything anyway.
+fn is_trusted(found: &Metadata, own: &Metadata) -> bool {
+    found.uid() == own.uid() || fs::metadata("/").is_ok_and(|root| root.uid() == found.uid())
+}
+
+fn cannot_look(path: &Path) -> String {
+    format!("cannot look at {}", path.display())
+}
+
+fn check(
+    dir: &Path,
+    found: io::Result<Metadata>,
+    is_safe: impl Fn(&Metadata, &Metadata) -> bool,
+) -> Result<()> {
+    let found = found.with_context(|| cannot_look(dir))?;
+    if found.is_dir() && is_safe(&found, &fs::metadata("/proc/thread-self")?) {
         return Ok(());
     }
     let message = format!("the state directory {} is not ours alone", dir.display());
@@ -30,14 +131,17 @@ pub(super) fn check_owner(dir: &Path) -> Result<()> {
         .into())
 }
 
-pub(super) fn open(path: &Path) -> Result<File> {
-    let file =
-        File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    file.with_context(|| format!("cannot open {}", path.display()))
+/// Opens the file that is locked; `None` if its directory is gone.
+fn open(path: &Path) -> Result<Option<File>> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    match file::open(path, &mut options) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some).with_context(|| format!("cannot open {}", path.display())),
+    }
 }
 
-pub(super) fn lock(path: &Path) -> Result<File> {
-    let file = open(path)?;
+fn lock(file: File, path: &Path, until: Instant) -> Result<File> {
     if file.try_lock().is_ok() {
         return Ok(file);
     }
@@ -45,7 +149,7 @@ pub(super) fn lock(path: &Path) -> Result<File> {
     let (sender, receiver) = mpsc::channel();
     let waiting = file.try_clone()?;
     thread::spawn(move || drop(sender.send(waiting.lock())));
-    if let Ok(locked) = receiver.recv_timeout(PATIENCE) {
+    if let Ok(locked) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
         return locked.map(|()| file).context("cannot lock the records");
     }
     let holder = holder(path).map_or_else(String::new, |pid| format!(" by process {pid}"));

@@ -4,19 +4,22 @@
 //! reboot with what they describe. HOST is made of the boot's ID and the cookie of the host's
 //! network namespace, so that several hosts on one machine never mix.
 //!
-//! Under a lock, a file is replaced by a rename, or a line is added to it. A file that is empty or
-//! torn is treated as absent, with a warning.
+//! Under a lock, a file is replaced by a rename, or a line is added to it; for what is taken away
+//! there is always space, see [`reserve`]. Of a file that is damaged the lines count that make sense;
+//! what is lost is made anew from the kernel's marks (`ops`), with the help of what is left, see
+//! [`Spare`].
 
 mod file;
 mod lock;
+mod reserve;
+mod spare;
 mod unread;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    env,
-    fs::{self, DirBuilder, File},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    env, fmt,
+    fs::{self, File},
     io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,7 +27,8 @@ use std::{
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use self::{file::Lines, unread::Unread};
+pub use self::spare::Spare;
+use self::{file::Lines, lock::Lock, unread::Unread};
 use crate::{
     error::{Error, Kind},
     model::{Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Outline},
@@ -36,19 +40,27 @@ const SCHEMA: u32 = 1;
 
 const NAMES_FILE: &str = "names.json";
 const NETWORK_PREFIX: &str = "network-";
+const SUFFIX: &str = ".json";
 const LOCK_FILE: &str = "lock";
 
 /// The records of one host.
 #[derive(Debug)]
 pub struct State {
+    base: PathBuf,
     dir: PathBuf,
-    lock: Option<File>,
+    lock: Option<Lock>,
     networks: BTreeMap<LinkName, NetworkRecord>,
     /// By network, what of its record was not asked for.
     unread: BTreeMap<LinkName, Unread>,
     names: Vec<NamedNetns>,
     /// Files that end where a line ends: one more can be added.
     whole: BTreeSet<PathBuf>,
+    /// Files that say less than is known, by the network's name; `None`: that of names.
+    unwritten: BTreeSet<Option<LinkName>>,
+    /// What is left of files that are damaged.
+    spare: Spare,
+    /// Networks of whose damaged files nothing could be made.
+    leftover: BTreeSet<LinkName>,
     warnings: Vec<String>,
 }
 
@@ -92,8 +104,13 @@ impl State {
     /// When another netcord holds the lock for half a minute; it is named.
     pub fn locked(cookie: u64, wanted: Wanted<'_>) -> Result<Self> {
         let mut state = Self::at(cookie)?;
-        state.make_dir()?;
-        state.lock = Some(lock::lock(&state.dir.join(LOCK_FILE))?);
+        state.lock = loop {
+            lock::make_dir(&state.base, &state.dir)?;
+            // Somebody may remove the directory meanwhile.
+            if let Some(lock) = Lock::wait(&state.lock_path())? {
+                break Some(lock);
+            }
+        };
         state.load(wanted)?;
         Ok(state)
     }
@@ -101,19 +118,18 @@ impl State {
     /// As [`State::locked`], but `None` at once when another netcord holds the lock.
     pub fn try_locked(cookie: u64) -> Result<Option<Self>> {
         let mut state = Self::at(cookie)?;
-        state.make_dir()?;
-        let file = lock::open(&state.dir.join(LOCK_FILE))?;
-        if file.try_lock().is_err() {
+        lock::make_dir(&state.base, &state.dir)?;
+        state.lock = Lock::try_now(&state.lock_path())?;
+        if state.lock.is_none() {
             return Ok(None);
         }
-        state.lock = Some(file);
         state.load(Wanted::All)?;
         Ok(Some(state))
     }
 
     /// Who keeps others from changing the records of the host with this cookie, if that can be told.
     pub fn holder(cookie: u64) -> Option<u32> {
-        lock::holder(&Self::at(cookie).ok()?.dir.join(LOCK_FILE))
+        lock::holder(&Self::at(cookie).ok()?.lock_path())
     }
 
     fn at(cookie: u64) -> Result<Self> {
@@ -124,13 +140,21 @@ impl State {
         let boot = boot.get(..8).unwrap_or_default();
         Ok(Self {
             dir: base.join(format!("{boot}-{cookie}")),
+            base,
             lock: None,
             networks: BTreeMap::new(),
             unread: BTreeMap::new(),
             names: Vec::new(),
             whole: BTreeSet::new(),
+            unwritten: BTreeSet::new(),
+            spare: Spare::default(),
+            leftover: BTreeSet::new(),
             warnings: Vec::new(),
         })
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.dir.join(LOCK_FILE)
     }
 
     /// The lock that keeps others from changing anything on this host.
@@ -138,7 +162,29 @@ impl State {
     /// # Errors
     /// If the records were opened to look only.
     pub fn lock(&self) -> Result<&File> {
-        self.lock.as_ref().context("the records are not locked")
+        self.lock.as_ref().map(Lock::file).context("the records are not locked")
+    }
+
+    /// Whether the records are locked: what is changed is written.
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Sees to it that nobody else can have got the lock meanwhile.
+    ///
+    /// # Errors
+    /// If somebody removed the directory, or the lock in it.
+    pub fn check_lock(&self) -> Result<()> {
+        if self.may_write() {
+            return Ok(());
+        }
+        let message = format!("the state directory {} was removed meanwhile", self.dir.display());
+        Err(Error::new(Kind::Failed, message).hint("try again").into())
+    }
+
+    /// Who has no lock changes what it knows only. So does who lost it: the files are another's.
+    fn may_write(&self) -> bool {
+        self.lock.as_ref().is_none_or(Lock::stands)
     }
 
     /// Where the records are.
@@ -166,14 +212,13 @@ impl State {
         !self.unread.is_empty()
     }
 
-    /// Reads what was not asked for. What is not understood after all is treated as absent, with a
-    /// warning.
+    /// Reads what was not asked for. A line that is not understood after all is treated as absent,
+    /// with a warning.
     pub fn complete(&mut self) {
         for (name, unread) in std::mem::take(&mut self.unread) {
             let Some(record) = self.networks.get_mut(&name) else { continue };
-            if let Err(e) = unread.read(&mut record.endpoints) {
-                self.networks.remove(&name);
-                self.warnings.push(unreadable(&self.network_path(&name), &e));
+            if let Some(error) = unread.read(&mut record.endpoints) {
+                self.is_damaged(Some(name), &error);
             }
         }
     }
@@ -203,7 +248,7 @@ impl State {
             self.complete();
         }
         let mut inverses = Vec::with_capacity(changes.len());
-        let (mut news, mut added) = (None, Vec::new());
+        let (mut news, mut added, mut grows) = (None, Vec::new(), false);
         for change in changes {
             let inverse = match change {
                 Change::Create(Resource::Record(record)) => self.create(record)?,
@@ -213,6 +258,7 @@ impl State {
             if let (Some(inverse), Resource::Record(record)) = (&inverse, change.resource()) {
                 // What takes something away again was an addition.
                 let is_new = matches!(inverse, Change::Delete(_));
+                grows |= is_new;
                 added.push(if is_new { Entry::of(record) } else { None });
                 news = Some(record);
             }
@@ -220,9 +266,23 @@ impl State {
         }
         if let Some(record) = news {
             let added: Option<Vec<_>> = added.into_iter().collect();
-            self.write(record, added)?;
+            if let Err(error) = self.write(record.network(), added, grows) {
+                self.take_back(&inverses);
+                return Err(error);
+            }
         }
         Ok(inverses)
+    }
+
+    /// Makes what is known agree again with what is written.
+    fn take_back(&mut self, inverses: &[Option<Change>]) {
+        for inverse in inverses.iter().flatten().rev() {
+            match inverse {
+                Change::Create(Resource::Record(record)) => drop(self.create(record)),
+                Change::Delete(Resource::Record(record)) => drop(self.delete(record)),
+                _ => {}
+            }
+        }
     }
 
     /// Whether a change needs nothing of what was not read: so it is with a new endpoint, which is
@@ -320,12 +380,66 @@ impl State {
         there.then(|| Change::Create(Resource::Record(record.clone())))
     }
 
-    /// Takes over a record that was made anew from the kernel's marks. Without the lock it is only
-    /// known, not written.
-    pub fn adopt(&mut self, record: NetworkRecord) -> Result<()> {
-        let network = record.network.clone();
-        self.networks.insert(network.name.clone(), record);
-        if self.lock.is_some() { self.write(&Record::Network(network), None) } else { Ok(()) }
+    /// What is left of records that are damaged.
+    pub fn spare(&self) -> &Spare {
+        &self.spare
+    }
+
+    /// Takes over a network that is on no record, or is to be another than on record.
+    pub fn adopt_network(&mut self, network: Network) {
+        self.unwritten.insert(Some(network.name.clone()));
+        let endpoints = match self.networks.remove(&network.name) {
+            Some(record) => record.endpoints,
+            None => Vec::new(),
+        };
+        self.networks.insert(network.name.clone(), NetworkRecord { network, endpoints });
+    }
+
+    /// Takes over an endpoint that is on no record, of a network that is, or that has more ports
+    /// than on record.
+    pub fn adopt_endpoint(&mut self, network: &LinkName, endpoint: Endpoint) {
+        let Some(record) = self.networks.get_mut(network) else { return };
+        record.endpoints.retain(|e| e.host_ifname != endpoint.host_ifname);
+        record.endpoints.push(endpoint);
+        self.unwritten.insert(Some(network.clone()));
+    }
+
+    /// Forgets an endpoint that is another network's.
+    pub fn disown(&mut self, network: &LinkName, host_ifname: &str) {
+        if let Some(record) = self.networks.get_mut(network) {
+            record.endpoints.retain(|e| e.host_ifname.as_str() != host_ifname);
+            self.unwritten.insert(Some(network.clone()));
+        }
+    }
+
+    /// Writes what was adopted, and files anew that are damaged. Without the lock it is only known.
+    pub fn write_adopted(&mut self) -> Result<()> {
+        if self.lock.is_none() {
+            return Ok(());
+        }
+        while let Some(file) = self.unwritten.first().cloned() {
+            match &file {
+                // It stays for who asks for the network again, or tidies up.
+                Some(network) if !self.networks.contains_key(network) => {
+                    self.leftover.insert(network.clone());
+                }
+                _ => self.write(file.as_ref(), None, true)?,
+            }
+            self.unwritten.remove(&file);
+        }
+        Ok(())
+    }
+
+    /// Removes damaged files of which nothing could be made; tells which.
+    pub fn remove_leftovers(&mut self) -> Result<Vec<PathBuf>> {
+        let mut removed = Vec::new();
+        while let Some(network) = self.leftover.pop_first() {
+            if self.may_write() && !self.networks.contains_key(&network) {
+                self.write(Some(&network), None, false)?;
+                removed.push(self.network_path(&network));
+            }
+        }
+        Ok(removed)
     }
 
     fn network(&mut self, name: &LinkName) -> Result<&mut NetworkRecord> {
@@ -342,13 +456,18 @@ impl State {
             .with_context(|| format!("there is no record of endpoint `{host_ifname}`"))
     }
 
-    /// Writes the file that a part is in; if entries were added to it and nothing else was changed,
-    /// only these.
-    fn write(&mut self, record: &Record, added: Option<Vec<Entry<'_>>>) -> Result<()> {
-        let path = match record.network() {
-            Some(network) => self.network_path(network),
-            None => self.dir.join(NAMES_FILE),
-        };
+    /// Writes the file of a network, or that of names; if entries were added to it and nothing else
+    /// was changed, only these.
+    fn write(
+        &mut self,
+        network: Option<&LinkName>,
+        added: Option<Vec<Entry<'_>>>,
+        grows: bool,
+    ) -> Result<()> {
+        if !self.may_write() {
+            return Ok(());
+        }
+        let path = self.path(network);
         let cannot = || format!("cannot write {}", path.display());
         if let Some(added) = added.filter(|_| self.whole.contains(&path)) {
             match file::append(&path, &added) {
@@ -359,68 +478,102 @@ impl State {
         }
         self.complete();
         let head = |network| Head { schema: SCHEMA, network };
-        let written = match record.network() {
+        let written = match network {
             None if self.names.is_empty() => file::remove(&path),
-            None => file::replace(&path, &head(None), &self.names),
+            None => file::replace(&path, &head(None), &self.names, grows),
             Some(network) => match self.networks.get(network) {
                 None => file::remove(&path),
                 Some(NetworkRecord { network, endpoints }) => {
-                    file::replace(&path, &head(Some(network)), endpoints)
+                    file::replace(&path, &head(Some(network)), endpoints, grows)
                 }
             },
         };
         written.with_context(cannot)?;
         self.whole.insert(path);
+        self.unwritten.remove(&network.cloned());
+        if self.networks.is_empty() && self.names.is_empty() {
+            reserve::give_back(&self.dir);
+        }
         Ok(())
     }
 
-    fn network_path(&self, network: &LinkName) -> PathBuf {
-        self.dir.join(format!("{NETWORK_PREFIX}{network}.json"))
+    /// The file of a network.
+    pub fn network_path(&self, network: &LinkName) -> PathBuf {
+        self.dir.join(format!("{NETWORK_PREFIX}{network}{SUFFIX}"))
+    }
+
+    /// The file of a network, or that of names.
+    fn path(&self, network: Option<&LinkName>) -> PathBuf {
+        network.map_or_else(|| self.dir.join(NAMES_FILE), |name| self.network_path(name))
     }
 
     fn load(&mut self, wanted: Wanted<'_>) -> Result<()> {
+        if fs::symlink_metadata(&self.base).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+            return Ok(());
+        }
+        lock::check_base(&self.base)?;
         let entries = match fs::read_dir(&self.dir) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(e).with_context(|| format!("cannot read {}", self.dir.display())),
         };
-        lock::check_owner(&self.dir)?;
+        lock::check_dir(&self.dir)?;
         for entry in entries {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            let is_network =
-                name.starts_with(NETWORK_PREFIX) && path.extension().is_some_and(|e| e == "json");
-            if !is_network && name != NAMES_FILE {
-                continue;
-            }
-            let lines = Lines::read(&path);
-            // `None`: another netcord removed it meanwhile.
-            let Some(lines) = lines.with_context(|| format!("cannot read {}", path.display()))?
-            else {
-                continue;
-            };
-            let is_whole = lines.is_whole;
-            let read = check_version(&path, lines.head()).map(|()| {
-                if is_network { self.take_network(lines, wanted) } else { self.take_names(&lines) }
-            })?;
-            match read {
-                Ok(()) if is_whole => drop(self.whole.insert(path)),
-                Ok(()) => {}
-                Err(e) => self.warnings.push(unreadable(&path, &e)),
+            let name = entry?.file_name();
+            let name = name.to_str().unwrap_or_default();
+            let network = name.strip_prefix(NETWORK_PREFIX).and_then(|n| n.strip_suffix(SUFFIX));
+            match network.map(str::parse) {
+                Some(Ok(network)) => self.load_file(Some(network), wanted)?,
+                None if name == NAMES_FILE => self.load_file(None, wanted)?,
+                Some(Err(_)) | None => {}
             }
         }
         Ok(())
     }
 
-    fn take_names(&mut self, lines: &Lines) -> serde_json::Result<()> {
-        serde_json::from_str::<Version>(lines.head())?;
-        self.names = parse_all(lines)?;
+    fn load_file(&mut self, network: Option<LinkName>, wanted: Wanted<'_>) -> Result<()> {
+        let path = self.path(network.as_ref());
+        let lines = match Lines::read(&path) {
+            Ok(Some(lines)) => lines,
+            // Another netcord removed it meanwhile.
+            Ok(None) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                self.is_damaged(network, &e);
+                return Ok(());
+            }
+            Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+        };
+        check_version(&path, lines.head())?;
+        if lines.is_whole {
+            self.whole.insert(path);
+        }
+        match network {
+            Some(network) => self.take_network(network, lines, wanted),
+            None => self.take_names(&lines),
+        }
         Ok(())
     }
 
-    fn take_network(&mut self, lines: Lines, wanted: Wanted<'_>) -> serde_json::Result<()> {
-        let network: Network = serde_json::from_str(lines.head())?;
-        let name = network.name.clone();
+    fn take_names(&mut self, lines: &Lines) {
+        let bad_head = serde_json::from_str::<Version>(lines.head()).err();
+        let (names, bad_line) = parse_all(lines);
+        self.names = names;
+        if let Some(error) = bad_line.or(bad_head) {
+            self.is_damaged(None, &error);
+        }
+    }
+
+    fn take_network(&mut self, name: LinkName, lines: Lines, wanted: Wanted<'_>) {
+        let network = match serde_json::from_str::<Network>(lines.head()) {
+            Ok(network) if network.name == name => network,
+            misfiled => {
+                let found = misfiled.as_ref().map(|network| format!("it is of `{}`", network.name));
+                let why = found.unwrap_or_else(ToString::to_string);
+                self.spare.add(misfiled.ok(), parse_all(&lines).0);
+                self.is_damaged(Some(name), &why);
+                return;
+            }
+        };
         let some = match wanted {
             Wanted::All => Err(lines),
             Wanted::Of(cookies) => Unread::new(lines, cookies),
@@ -430,17 +583,23 @@ impl State {
                 self.unread.insert(name.clone(), unread);
                 endpoints
             }
-            Err(lines) => parse_all(&lines)?,
+            Err(lines) => {
+                let (endpoints, error) = parse_endpoints(&lines);
+                if let Some(error) = error {
+                    self.is_damaged(Some(name.clone()), &error);
+                }
+                endpoints
+            }
         };
         self.networks.insert(name, NetworkRecord { network, endpoints });
-        Ok(())
     }
 
-    /// Makes the directory, for its owner alone; a directory of anybody else's is not used.
-    fn make_dir(&self) -> Result<()> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
-        made.with_context(|| format!("cannot make the state directory {}", self.dir.display()))?;
-        lock::check_owner(&self.dir)
+    /// Says that a file, or a line of it, is not understood: it is written anew.
+    fn is_damaged(&mut self, network: Option<LinkName>, why: &dyn fmt::Display) {
+        let path = self.path(network.as_ref());
+        self.whole.remove(&path);
+        self.warnings.push(format!("{} is unreadable and is ignored: {why}", path.display()));
+        self.unwritten.insert(network);
     }
 }
 
@@ -463,8 +622,27 @@ impl<'a> Entry<'a> {
     }
 }
 
-fn parse_all<T: DeserializeOwned>(lines: &Lines) -> serde_json::Result<Vec<T>> {
-    lines.entries().map(serde_json::from_str).collect()
+/// The entries that make sense, and what is wrong with the first that does not.
+fn parse_all<T: DeserializeOwned>(lines: &Lines) -> (Vec<T>, Option<serde_json::Error>) {
+    let (mut entries, mut first) = (Vec::new(), None);
+    for line in lines.entries() {
+        match serde_json::from_str(line) {
+            Ok(entry) => entries.push(entry),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    (entries, first)
+}
+
+/// The same, of endpoints: of two lines of one endpoint the later counts.
+fn parse_endpoints(lines: &Lines) -> (Vec<Endpoint>, Option<serde_json::Error>) {
+    let (all, error) = parse_all::<Endpoint>(lines);
+    let mut last: HashMap<LinkName, usize> = HashMap::with_capacity(all.len());
+    last.extend(all.iter().enumerate().map(|(at, e)| (e.host_ifname.clone(), at)));
+    let mut at = 0..;
+    let mut all = all;
+    all.retain(|e| last.get(&e.host_ifname) == at.next().as_ref());
+    (all, error)
 }
 
 fn check_version(path: &Path, head: &str) -> Result<()> {
@@ -476,10 +654,6 @@ fn check_version(path: &Path, head: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn unreadable(path: &Path, why: &serde_json::Error) -> String {
-    format!("{} is unreadable and is ignored: {why}", path.display())
 }
 
 fn deletion(record: &Record) -> Change {

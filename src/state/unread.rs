@@ -1,11 +1,11 @@
 //! Endpoints on record that were not asked for: their lines, and of each as much as others have to
 //! know. To read a thousand in full takes longer than to make one more.
 
-use std::ops::Range;
+use std::{collections::HashSet, ops::Range};
 
 use ipnetwork::IpNetwork;
 
-use super::file::Lines;
+use super::{file::Lines, parse_all};
 use crate::model::{Endpoint, Mac, Outline};
 
 /// The file of a network of which not all endpoints were asked for.
@@ -29,7 +29,8 @@ struct Parts {
 
 impl Unread {
     /// Reads the endpoints of these namespaces in full, and of the others the outlines. Gives the
-    /// file back where there are no others, or one that has to be read in full to be understood.
+    /// file back where there are no others, or one that has to be read in full to be understood, or
+    /// that is there twice.
     pub(super) fn new(file: Lines, cookies: &[u64]) -> Result<(Vec<Endpoint>, Self), Lines> {
         match sorted(&file, cookies) {
             Some((endpoints, parts)) if !parts.is_empty() => {
@@ -52,11 +53,10 @@ impl Unread {
         })
     }
 
-    /// Reads all in full. `known` are those that were, as they are by now, and behind them those
-    /// that are new.
-    pub(super) fn read(&self, known: &mut Vec<Endpoint>) -> serde_json::Result<()> {
-        let mut all: Vec<Endpoint> =
-            self.file.entries().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    /// Reads all in full; returns what is wrong with the first line that makes no sense after all.
+    /// `known` are those that were read, as they are by now, and behind them those that are new.
+    pub(super) fn read(&self, known: &mut Vec<Endpoint>) -> Option<serde_json::Error> {
+        let (mut all, error) = parse_all::<Endpoint>(&self.file);
         let new = known.split_off(self.asked_for);
         for endpoint in known.drain(..) {
             if let Some(there) = all.iter_mut().find(|e| e.host_ifname == endpoint.host_ifname) {
@@ -65,15 +65,18 @@ impl Unread {
         }
         all.extend(new);
         *known = all;
-        Ok(())
+        error
     }
 }
 
 /// Endpoints of these namespaces, and of the others what makes an outline.
 fn sorted(file: &Lines, cookies: &[u64]) -> Option<(Vec<Endpoint>, Vec<Parts>)> {
-    let (mut endpoints, mut parts) = (Vec::new(), Vec::new());
+    let (mut endpoints, mut parts, mut names) = (Vec::new(), Vec::new(), HashSet::new());
     for (start, entry) in file.entries_with_places() {
         let one = Parts::of(entry, start)?;
+        if !names.insert(file.at(&one.host_ifname)) {
+            return None;
+        }
         if cookies.contains(&one.cookie) {
             endpoints.push(serde_json::from_str(entry).ok()?);
         } else {
@@ -168,7 +171,7 @@ mod tests {
         endpoints[0].mtu = 1400;
         endpoints.push(endpoint(5, &[]));
         let now = endpoints.clone();
-        unread.read(&mut endpoints).unwrap();
+        assert!(unread.read(&mut endpoints).is_none());
         let [one, two, _, four] = all;
         let [changed, new] = now.try_into().unwrap();
         assert_eq!(endpoints, [one, two, changed, four, new]);

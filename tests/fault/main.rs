@@ -5,7 +5,9 @@
 //!   each step of a plan
 //! - `traced`: netcord runs under strace, which kills it before each system call that changes
 //!   something, or makes that call fail
+//! - `vanished`: something that netcord works on is taken away before each step of a plan
 //! - `helper`: iptables-restore dies before, or after, it did its work
+//! - `many`: some of these where there is a lot to do
 //!
 //! Calls that change something are found by a run that is only watched; killing before one that
 //! only reads would be the same as before the next that changes. Each is a point of its own, with
@@ -28,9 +30,13 @@ use libtest_mimic::{Arguments, Trial};
 mod support;
 
 mod helper;
+mod large;
+mod many;
 mod traced;
+mod vanished;
 mod watched;
 
+use large::LARGE;
 use support::{SCENARIOS, Scenario};
 
 fn main() -> ExitCode {
@@ -54,6 +60,29 @@ fn main() -> ExitCode {
             }));
         }
     }
+    for (name, firewall, command, ports) in many::TRIALS {
+        trials.push(Trial::test(name, move || {
+            many::struck(firewall, command, ports);
+            Ok(())
+        }));
+    }
+    for scenario in LARGE {
+        for (kind, test) in KINDS_OF_LARGE {
+            trials.push(Trial::test(format!("{kind}::{}", scenario.name), move || {
+                test(scenario);
+                Ok(())
+            }));
+        }
+    }
+    for (name, test) in [
+        ("vanished::attach", vanished::while_attaching as fn()),
+        ("vanished::detach", vanished::while_detaching),
+    ] {
+        trials.push(Trial::test(name, move || {
+            test();
+            Ok(())
+        }));
+    }
     let mut arguments = Arguments::from_args();
     // A trial waits most of its time: for strace, and for the kernel's grace periods.
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -76,3 +105,7 @@ const KINDS: [(&str, Test); 7] = [
     ("failing_call", traced::failing),
     ("helper", helper::dies),
 ];
+
+/// Where much hangs on a link, only what depends on how much that is.
+const KINDS_OF_LARGE: [(&str, Test); 2] =
+    [("killed_around_moves", watched::killed_around_moves), ("sends_little", traced::sends_little)];

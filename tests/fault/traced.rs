@@ -7,14 +7,14 @@ use std::{
 };
 
 use crate::{
-    support::{NETCORD, Run, Scenario, Stage},
+    support::{NETCORD, Run, SCENARIOS, Scenario, Stage},
     watched::States,
 };
 
 /// How many system calls were killed at, in all.
 pub(crate) static KILL_POINTS: AtomicUsize = AtomicUsize::new(0);
 
-const CALLS: &str = "sendto,sendmsg,openat,write,rename,unlink,unlinkat,symlink,symlinkat,mkdir,\
+const CALLS: &str = "sendto,sendmsg,sendmmsg,openat,write,rename,unlink,unlinkat,symlink,symlinkat,mkdir,\
                      mount,umount2,setns,unshare,clone3";
 
 /// Requests that only read (`rtnetlink.h`), by name and, where strace cannot tell whose socket it
@@ -33,7 +33,7 @@ const READS: [&str; 10] = [
 ];
 
 /// One system call of a run: the how many-th of its name.
-type Call = (String, usize);
+pub(crate) type Call = (String, usize);
 
 fn traced(stage: &Stage, inject: Option<&str>) -> Run {
     let mut command = stage.lab.command("strace");
@@ -47,7 +47,7 @@ fn traced(stage: &Stage, inject: Option<&str>) -> Run {
 }
 
 /// The calls of an undisturbed run that change something.
-fn changing_calls(stage: &Stage) -> Vec<Call> {
+pub(crate) fn changing_calls(stage: &Stage) -> Vec<Call> {
     traced(stage, None).ok();
     stage.run_inverse().ok();
     let trace = fs::read_to_string(stage.lab.path("/run/trace")).unwrap();
@@ -63,7 +63,7 @@ fn changing_calls(stage: &Stage) -> Vec<Call> {
         let changes = match name {
             "openat" => arguments.contains("O_WRONLY") || arguments.contains("O_CREAT"),
             "write" => !arguments.starts_with("1,") && !arguments.starts_with("2,"),
-            "sendto" | "sendmsg" => !READS.iter().any(|read| arguments.contains(read)),
+            "sendto" | "sendmsg" | "sendmmsg" => !READS.iter().any(|read| arguments.contains(read)),
             _ => true,
         };
         if changes {
@@ -78,9 +78,14 @@ pub(crate) fn killed(scenario: &Scenario) {
     let stage = scenario.stage();
     let states = States::of(&stage);
     let calls = changing_calls(&stage);
-    for (name, count) in &calls {
+    killed_at(&stage, &states, &calls);
+}
+
+/// SIGKILL before each of these calls.
+pub(crate) fn killed_at(stage: &Stage, states: &States, calls: &[Call]) {
+    for (name, count) in calls {
         let inject = format!("{name}:signal=SIGKILL:when={count}");
-        let kill = || traced(&stage, Some(&inject));
+        let kill = || traced(stage, Some(&inject));
         let run = kill();
         if run.code == 0 {
             // The runtime's own calls (it wakes itself by one) are not the same in number each time.
@@ -88,7 +93,7 @@ pub(crate) fn killed(scenario: &Scenario) {
             stage.run_inverse().ok();
             continue;
         }
-        states.recovers(&stage, &run.command, || drop(kill()));
+        states.recovers(stage, &run.command, || drop(kill()));
     }
     KILL_POINTS.fetch_add(calls.len(), Ordering::Relaxed);
 }
@@ -109,21 +114,27 @@ fn injected_elsewhere(stage: &Stage) -> bool {
 pub(crate) fn failing(scenario: &Scenario) {
     let stage = scenario.stage();
     let states = States::of(&stage);
+    let calls = changing_calls(&stage);
+    failing_at(&stage, &states, scenario.is_removal(), &calls);
+}
+
+/// Each of these calls fails once.
+pub(crate) fn failing_at(stage: &Stage, states: &States, is_removal: bool, calls: &[Call]) {
     let full = std::env::var_os("FULL").is_some();
-    for (k, (name, count)) in changing_calls(&stage).into_iter().enumerate() {
+    for (k, (name, count)) in calls.iter().enumerate() {
         // What these fail of is covered by kills; a failing one leaves netcord no way back.
         if matches!(name.as_str(), "setns" | "unshare" | "clone3") {
             continue;
         }
         let errors: &[&str] = match name.as_str() {
-            "sendto" | "sendmsg" => &["EPERM", "ENOBUFS", "EINTR", "EBUSY"],
+            "sendto" | "sendmsg" | "sendmmsg" => &["EPERM", "ENOBUFS", "EINTR", "EBUSY"],
             _ => &["ENOSPC", "EIO", "EPERM", "EINTR"],
         };
         let turn = if full { errors } else { &errors[k % errors.len()..][..1] };
         for error in turn {
-            let run = traced(&stage, Some(&format!("{name}:error={error}:when={count}")));
+            let run = traced(stage, Some(&format!("{name}:error={error}:when={count}")));
             let when = run.command.clone();
-            if injected_elsewhere(&stage) {
+            if injected_elsewhere(stage) {
                 stage.run_inverse();
                 continue;
             }
@@ -131,7 +142,7 @@ pub(crate) fn failing(scenario: &Scenario) {
             if run.code == 0 {
                 states.after.assert_same(&now, &when);
                 stage.run_inverse().ok();
-            } else if now != states.before && scenario.is_removal() {
+            } else if now != states.before && is_removal {
                 // Once the link is gone there is no way back: doing it again finishes it.
                 let again = stage.run();
                 assert!(matches!(again.code, 0 | 3), "{when}, again: {}", again.stderr);
@@ -146,4 +157,21 @@ pub(crate) fn failing(scenario: &Scenario) {
             assert_eq!(half, "", "{when}: no half record");
         }
     }
+}
+
+/// What a parent has on it costs no requests one by one: so many more datagrams than an empty one
+/// are sent, however much it is.
+const SENDS_MORE: usize = 60;
+
+/// A move of much is as many datagrams as a move of little.
+pub(crate) fn sends_little(scenario: &Scenario) {
+    let sends = |scenario: &Scenario| {
+        let stage = scenario.stage();
+        traced(&stage, None).ok();
+        let trace = fs::read_to_string(stage.lab.path("/run/trace")).unwrap();
+        trace.lines().filter(|line| line.starts_with("send")).count()
+    };
+    let little = SCENARIOS.iter().find(|s| scenario.name == format!("{}_large", s.name)).unwrap();
+    let (few, many) = (sends(little), sends(scenario));
+    assert!(many <= few + SENDS_MORE, "{many} sends, and {few} where little hangs on the link");
 }

@@ -1,16 +1,18 @@
 //! Faults between steps, from within: netcord's library, watched by this program.
 
+#![expect(clippy::disallowed_types, reason = "tests run programs")]
+
 use std::{
     env::{self, Args},
-    process::ExitCode,
+    process::{Command, ExitCode, Stdio},
 };
 
 use anyhow::bail;
 use clap::Parser;
-use netcord::{cli::Cli, ops, output};
+use netcord::{cli::Cli, ops, output, plan::Resource};
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::support::{Run, Scenario, Stage};
+use crate::support::{Lab, Run, Scenario, Stage};
 
 /// The first argument of this program where it is to be netcord: what to do at which step, and
 /// netcord's arguments, come after it.
@@ -28,16 +30,25 @@ pub(crate) fn netcord(mut arguments: Args) -> ExitCode {
         Err(error) => error.exit(),
     };
     let color = cli.global.color;
-    // A command may carry out several plans: steps are counted through.
-    let mut steps = 0;
-    let result = ops::run(cli, &mut |_, _| {
-        steps += 1;
-        if steps - 1 == at {
+    // A command may carry out several plans: steps are counted through. Those that travel in one
+    // message are one point, as nothing is done between them.
+    let (mut points, mut moved) = (0, false);
+    let result = ops::run(cli, &mut |_, step| {
+        let moves = matches!(step.change.resource(), Resource::Moved(_));
+        let is_point = match fault.as_str() {
+            "kill-around-moves" => moves != moved,
+            _ => !(moves && moved),
+        };
+        moved = moves;
+        points += usize::from(is_point);
+        if is_point && points - 1 == at {
             match fault.as_str() {
+                "kill-around-moves" => kill_process(getpid(), Signal::KILL)?,
                 "fail" => bail!("this step fails"),
                 "kill" => kill_process(getpid(), Signal::KILL)?,
                 "interrupt" => kill_process(getpid(), Signal::INT)?,
                 "terminate" => kill_process(getpid(), Signal::TERM)?,
+                "steal" => steal()?,
                 other => bail!("no fault `{other}`"),
             }
         }
@@ -47,6 +58,24 @@ pub(crate) fn netcord(mut arguments: Args) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(output::report(&error, color)),
     }
+}
+
+/// The script by which a thief takes something away.
+const THEFT: &str = "THEFT";
+
+fn steal() -> anyhow::Result<()> {
+    let script = format!("touch /run/stolen; {}", env::var(THEFT)?);
+    // It may be gone already.
+    Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status()?;
+    Ok(())
+}
+
+/// Runs netcord, with a thief who comes before one step.
+pub(crate) fn with_thief(lab: &Lab, firewall: &str, words: &str, at: usize, how: &str) -> Run {
+    let program = env::current_exe().unwrap();
+    let mut command = lab.command(program.to_str().unwrap());
+    command.env(THEFT, how).args([AS_NETCORD, "steal", &at.to_string(), "--firewall", firewall]);
+    Run::new(words.to_owned(), &command.args(words.split(' ')).output().unwrap())
 }
 
 /// What netcord calls itself to guard an underlay network.
@@ -115,10 +144,19 @@ fn undone(scenario: &Scenario, fault: &str, code: i32, every: usize) {
 
 /// SIGKILL at each step: nobody rolls back.
 pub(crate) fn killed(scenario: &Scenario) {
+    killed_by(scenario, "kill");
+}
+
+/// SIGKILL before and after each message that moves what hangs on a link, however much that is.
+pub(crate) fn killed_around_moves(scenario: &Scenario) {
+    killed_by(scenario, "kill-around-moves");
+}
+
+fn killed_by(scenario: &Scenario, fault: &str) {
     let stage = scenario.stage();
     let states = States::of(&stage);
     for at in 0..STEPS_MAX {
-        let kill = || with_fault(&stage, "kill", at);
+        let kill = || with_fault(&stage, fault, at);
         let run = kill();
         if run.code == 0 {
             assert!(at > 0, "{} has steps", stage.command);

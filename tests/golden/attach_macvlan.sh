@@ -5,7 +5,7 @@ set -eu
 ip link add link eth0 name eth0 address 02:42:c0:00:02:09 mtu 1500 group 28259 netns web type macvlan mode bridge
 
 # the alias says whose link it is
-ip -n web link set dev eth0 alias netcord:lan0/web
+ip -n web link set dev eth0 alias 'netcord:lan0/web link=eth0'
 
 # an IPv4 network needs no IPv6, and its neighbour discovery would be flooded to all ports
 ip netns exec web sysctl -qw net/ipv6/conf/eth0/disable_ipv6=1

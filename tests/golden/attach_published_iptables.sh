@@ -34,14 +34,6 @@ ip link set dev HOSTLINK type bridge_slave hairpin on
 
 # what comes for the host's port gets the endpoint's address instead
 iptables -w -t nat -A NETCORD-DNAT -p tcp --dport 8080 -m comment --comment 'netcord:lab0/web publish 0.0.0.0:8080 -> 172.17.0.2:80/tcp' -j DNAT --to-destination 172.17.0.2:80
-
-# packets from this host's 127.0.0.1 may be routed to the bridge
-sysctl -qw net/ipv4/conf/lab0/route_localnet=1
-
-# with br_netfilter, who calls its own published port is answered by its own port
-ip link set dev HOSTLINK type bridge_slave hairpin on
-
-# what comes for the host's port gets the endpoint's address instead
 iptables -w -t nat -A NETCORD-DNAT -p udp --dport 5353 -m comment --comment 'netcord:lab0/web publish 0.0.0.0:5353 -> 172.17.0.2:53/udp' -j DNAT --to-destination 172.17.0.2:53
 
 # flows that conntrack remembers would go on as before

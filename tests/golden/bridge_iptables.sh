@@ -26,7 +26,7 @@ iptables -w -t filter -S NETCORD-ISOLATE >/dev/null 2>&1 || iptables -w -t filte
 iptables -w -t nat -S NETCORD-DNAT >/dev/null 2>&1 || iptables -w -t nat -N NETCORD-DNAT
 iptables -w -t nat -S NETCORD-POSTROUTING >/dev/null 2>&1 || iptables -w -t nat -N NETCORD-POSTROUTING
 iptables -w -t raw -C PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING 2>/dev/null || iptables -w -t raw -A PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING
-iptables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || iptables -w -t filter -A NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
+iptables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || iptables -w -t filter -I NETCORD-FORWARD 1 -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
 iptables -w -t filter -C FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD 2>/dev/null || iptables -w -t filter -A FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
 iptables -w -t nat -C PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || iptables -w -t nat -A PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT
 iptables -w -t nat -C OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || iptables -w -t nat -A OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT
@@ -48,8 +48,8 @@ iptables -w -t filter -A NETCORD-FORWARD -i lab0 -m comment --comment 'netcord:l
 iptables -w -t filter -A NETCORD-FORWARD -o lab0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:lab0 in 172.20.0.0/16' -j ACCEPT
 
 # what leaves by another link gets that link's address, so that answers find back
-iptables -w -t nat -A NETCORD-POSTROUTING -s 172.20.0.0/16 ! -o lab0 -p tcp -m comment --comment 'netcord:lab0 masquerade tcp 172.20.0.0/16' -j MASQUERADE --to-ports 1024-65535
-iptables -w -t nat -A NETCORD-POSTROUTING -s 172.20.0.0/16 ! -o lab0 -p udp -m comment --comment 'netcord:lab0 masquerade udp 172.20.0.0/16' -j MASQUERADE --to-ports 1024-65535
+iptables -w -t nat -I NETCORD-POSTROUTING 1 -s 172.20.0.0/16 ! -o lab0 -p tcp -m comment --comment 'netcord:lab0 masquerade tcp 172.20.0.0/16' -j MASQUERADE --to-ports 1024-65535
+iptables -w -t nat -I NETCORD-POSTROUTING 1 -s 172.20.0.0/16 ! -o lab0 -p udp -m comment --comment 'netcord:lab0 masquerade udp 172.20.0.0/16' -j MASQUERADE --to-ports 1024-65535
 
 # and so does what has no ports
 iptables -w -t nat -A NETCORD-POSTROUTING -s 172.20.0.0/16 ! -o lab0 -m comment --comment 'netcord:lab0 masquerade 172.20.0.0/16' -j MASQUERADE
@@ -67,7 +67,7 @@ ip6tables -w -t filter -S NETCORD-ISOLATE >/dev/null 2>&1 || ip6tables -w -t fil
 ip6tables -w -t nat -S NETCORD-DNAT >/dev/null 2>&1 || ip6tables -w -t nat -N NETCORD-DNAT
 ip6tables -w -t nat -S NETCORD-POSTROUTING >/dev/null 2>&1 || ip6tables -w -t nat -N NETCORD-POSTROUTING
 ip6tables -w -t raw -C PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING 2>/dev/null || ip6tables -w -t raw -A PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING
-ip6tables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || ip6tables -w -t filter -A NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
+ip6tables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || ip6tables -w -t filter -I NETCORD-FORWARD 1 -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
 ip6tables -w -t filter -C FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD 2>/dev/null || ip6tables -w -t filter -A FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
 ip6tables -w -t nat -C PREROUTING -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || ip6tables -w -t nat -A PREROUTING -m addrtype --dst-type LOCAL -m comment --comment 'netcord: PREROUTING to NETCORD-DNAT' -j NETCORD-DNAT
 ip6tables -w -t nat -C OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || ip6tables -w -t nat -A OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT
@@ -86,8 +86,8 @@ ip6tables -w -t filter -A NETCORD-FORWARD -i lab0 -m comment --comment 'netcord:
 ip6tables -w -t filter -A NETCORD-FORWARD -o lab0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:lab0 in fd00:1::/64' -j ACCEPT
 
 # what leaves by another link gets that link's address, so that answers find back
-ip6tables -w -t nat -A NETCORD-POSTROUTING -s fd00:1::/64 ! -o lab0 -p tcp -m comment --comment 'netcord:lab0 masquerade tcp fd00:1::/64' -j MASQUERADE --to-ports 1024-65535
-ip6tables -w -t nat -A NETCORD-POSTROUTING -s fd00:1::/64 ! -o lab0 -p udp -m comment --comment 'netcord:lab0 masquerade udp fd00:1::/64' -j MASQUERADE --to-ports 1024-65535
+ip6tables -w -t nat -I NETCORD-POSTROUTING 1 -s fd00:1::/64 ! -o lab0 -p tcp -m comment --comment 'netcord:lab0 masquerade tcp fd00:1::/64' -j MASQUERADE --to-ports 1024-65535
+ip6tables -w -t nat -I NETCORD-POSTROUTING 1 -s fd00:1::/64 ! -o lab0 -p udp -m comment --comment 'netcord:lab0 masquerade udp fd00:1::/64' -j MASQUERADE --to-ports 1024-65535
 
 # and so does what has no ports
 ip6tables -w -t nat -A NETCORD-POSTROUTING -s fd00:1::/64 ! -o lab0 -m comment --comment 'netcord:lab0 masquerade fd00:1::/64' -j MASQUERADE
@@ -102,8 +102,14 @@ ip addr add fd00:1::1/64 nodad dev lab0
 # the host passes packets on between the bridge and its other links
 sysctl -qw net/ipv4/ip_forward=1
 
+# and each link has a switch of its own for that
+sysctl -qw net/ipv4/conf/lab0/forwarding=1
+
 # the host passes IPv6 packets on
 sysctl -qw net/ipv6/conf/all/forwarding=1
+
+# and each link has a switch of its own for that
+sysctl -qw net/ipv6/conf/lab0/forwarding=1
 
 # a link carries nothing until it is up
 ip link set dev lab0 up

@@ -20,7 +20,7 @@ sysctl -qw net/ipv6/conf/lab0/accept_redirects=0
 sysctl -qw net/ipv6/conf/lab0/disable_ipv6=0
 
 # a table of our own: nobody else's rules are touched
-nft list table inet netcord >/dev/null 2>&1 || nft -f - <<'EOF'
+nft -f - <<'EOF'
 table inet netcord {
 	set bridges {
 		type ifname
@@ -60,47 +60,55 @@ table inet netcord {
 		flags interval
 	}
 	chain published {
-		meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ports4-at comment "to the endpoint of a published port"
-		meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4 comment "to the endpoint of a published port"
-		meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ranges4-at comment "to the endpoint of a published port"
-		meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ranges4 comment "to the endpoint of a published port"
-		meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6-at comment "to the endpoint of a published port"
-		meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6 comment "to the endpoint of a published port"
-		meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ranges6-at comment "to the endpoint of a published port"
-		meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ranges6 comment "to the endpoint of a published port"
 	}
 	chain raw {
 		type filter hook prerouting priority -300; policy accept;
-		ip daddr 127.0.0.0/8 iifname @bridges drop comment "nobody reaches the host's own 127.0.0.1 from a bridge"
 	}
 	chain forward {
 		type filter hook forward priority 0; policy accept;
-		iifname vmap @filter comment "on with the chain of a bridge of ours"
-		oifname vmap @filter comment "on with the chain of a bridge of ours"
 	}
 	chain prerouting {
 		type nat hook prerouting priority -99; policy accept;
-		ip daddr 127.0.0.0/8 return comment "what comes in for 127.0.0.1 is for nobody"
-		fib daddr type local jump published comment "is it for a published port?"
 	}
 	chain output {
 		type nat hook output priority -99; policy accept;
-		fib daddr type local jump published comment "is it for a published port?"
 	}
 	chain postrouting {
 		type nat hook postrouting priority 101; policy accept;
-		iifname vmap @nat comment "on with the chain of a bridge of ours"
-		oifname vmap @nat comment "on with the chain of a bridge of ours"
 	}
 }
+flush chain inet netcord published
+add rule inet netcord published meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ports4-at comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4 comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ranges4-at comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ranges4 comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6-at comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6 comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ranges6-at comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ranges6 comment "to the endpoint of a published port"
+flush chain inet netcord raw
+add rule inet netcord raw ip daddr 127.0.0.0/8 iifname @bridges drop comment "nobody reaches the host's own 127.0.0.1 from a bridge"
+flush chain inet netcord forward
+add rule inet netcord forward iifname vmap @filter comment "on with the chain of a bridge of ours"
+add rule inet netcord forward oifname vmap @filter comment "on with the chain of a bridge of ours"
+flush chain inet netcord prerouting
+add rule inet netcord prerouting ip daddr 127.0.0.0/8 return comment "what comes in for 127.0.0.1 is for nobody"
+add rule inet netcord prerouting fib daddr type local jump published comment "is it for a published port?"
+flush chain inet netcord output
+add rule inet netcord output fib daddr type local jump published comment "is it for a published port?"
+flush chain inet netcord postrouting
+add rule inet netcord postrouting iifname vmap @nat comment "on with the chain of a bridge of ours"
+add rule inet netcord postrouting oifname vmap @nat comment "on with the chain of a bridge of ours"
 EOF
 
 # what may pass by the bridge, and with which address it leaves
 nft -f - <<'EOF'
 add chain inet netcord filter-lab0
+flush chain inet netcord filter-lab0
 add rule inet netcord filter-lab0 iifname != "lab0" oifname "lab0" ct state ! established,related ct status ! dnat drop comment "from outside come answers, and what is for a published port"
 add rule inet netcord filter-lab0 iifname "lab0" oifname "lab0" ct status ! dnat drop comment "endpoints do not reach each other by way of the host, save published ports"
 add chain inet netcord nat-lab0
+flush chain inet netcord nat-lab0
 add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname != "lab0" meta l4proto tcp masquerade to :1024-65535 comment "what leaves by another link gets that link's address: so answers find back"
 add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname != "lab0" meta l4proto udp masquerade to :1024-65535 comment "what leaves by another link gets that link's address: so answers find back"
 add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname != "lab0" masquerade comment "and so does what has no ports"
@@ -122,8 +130,14 @@ ip addr add fd00:1::1/64 nodad dev lab0
 # the host passes packets on between the bridge and its other links
 sysctl -qw net/ipv4/ip_forward=1
 
+# and each link has a switch of its own for that
+sysctl -qw net/ipv4/conf/lab0/forwarding=1
+
 # the host passes IPv6 packets on
 sysctl -qw net/ipv6/conf/all/forwarding=1
+
+# and each link has a switch of its own for that
+sysctl -qw net/ipv6/conf/lab0/forwarding=1
 
 # a link carries nothing until it is up
 ip link set dev lab0 up

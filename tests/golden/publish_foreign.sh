@@ -5,7 +5,7 @@ set -eu
 sysctl -qw net/ipv4/ip_forward=1
 
 # a table of our own: nobody else's rules are touched
-nft list table inet netcord >/dev/null 2>&1 || nft -f - <<'EOF'
+nft -f - <<'EOF'
 table inet netcord {
 	set bridges {
 		type ifname
@@ -45,44 +45,51 @@ table inet netcord {
 		flags interval
 	}
 	chain published {
-		meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ports4-at comment "to the endpoint of a published port"
-		meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4 comment "to the endpoint of a published port"
-		meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ranges4-at comment "to the endpoint of a published port"
-		meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ranges4 comment "to the endpoint of a published port"
-		meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6-at comment "to the endpoint of a published port"
-		meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6 comment "to the endpoint of a published port"
-		meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ranges6-at comment "to the endpoint of a published port"
-		meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ranges6 comment "to the endpoint of a published port"
 	}
 	chain raw {
 		type filter hook prerouting priority -300; policy accept;
-		ip daddr 127.0.0.0/8 iifname @bridges drop comment "nobody reaches the host's own 127.0.0.1 from a bridge"
 	}
 	chain forward {
 		type filter hook forward priority 0; policy accept;
-		iifname vmap @filter comment "on with the chain of a bridge of ours"
-		oifname vmap @filter comment "on with the chain of a bridge of ours"
 	}
 	chain prerouting {
 		type nat hook prerouting priority -99; policy accept;
-		ip daddr 127.0.0.0/8 return comment "what comes in for 127.0.0.1 is for nobody"
-		fib daddr type local jump published comment "is it for a published port?"
 	}
 	chain output {
 		type nat hook output priority -99; policy accept;
-		fib daddr type local jump published comment "is it for a published port?"
 	}
 	chain postrouting {
 		type nat hook postrouting priority 101; policy accept;
-		iifname vmap @nat comment "on with the chain of a bridge of ours"
-		oifname vmap @nat comment "on with the chain of a bridge of ours"
 	}
 }
+flush chain inet netcord published
+add rule inet netcord published meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ports4-at comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4 comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ranges4-at comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ranges4 comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6-at comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6 comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ranges6-at comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ranges6 comment "to the endpoint of a published port"
+flush chain inet netcord raw
+add rule inet netcord raw ip daddr 127.0.0.0/8 iifname @bridges drop comment "nobody reaches the host's own 127.0.0.1 from a bridge"
+flush chain inet netcord forward
+add rule inet netcord forward iifname vmap @filter comment "on with the chain of a bridge of ours"
+add rule inet netcord forward oifname vmap @filter comment "on with the chain of a bridge of ours"
+flush chain inet netcord prerouting
+add rule inet netcord prerouting ip daddr 127.0.0.0/8 return comment "what comes in for 127.0.0.1 is for nobody"
+add rule inet netcord prerouting fib daddr type local jump published comment "is it for a published port?"
+flush chain inet netcord output
+add rule inet netcord output fib daddr type local jump published comment "is it for a published port?"
+flush chain inet netcord postrouting
+add rule inet netcord postrouting iifname vmap @nat comment "on with the chain of a bridge of ours"
+add rule inet netcord postrouting oifname vmap @nat comment "on with the chain of a bridge of ours"
 EOF
 
 # answers to published ports go by way of the host
 nft -f - <<'EOF'
 add chain inet netcord nat-docker0
+flush chain inet netcord nat-docker0
 add rule inet netcord nat-docker0 ip saddr 172.17.0.0/16 oifname "docker0" ct status dnat masquerade comment "a neighbour that calls a published port is answered by way of the host"
 add rule inet netcord nat-docker0 ip saddr 127.0.0.0/8 oifname "docker0" masquerade comment "an endpoint cannot answer 127.0.0.1, only the host's address on the bridge"
 add element inet netcord nat { "docker0" : jump nat-docker0 }

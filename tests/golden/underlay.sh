@@ -5,7 +5,7 @@ set -eu
 ip link add mydr0 address 02:00:00:00:00:01 mtu 1501 group 28259 type bridge stp_state 0 forward_delay 0
 
 # the alias says whose link it is
-ip link set dev mydr0 alias 'netcord:mydr0 parent=eth0'
+ip link set dev mydr0 alias 'netcord:mydr0 parent=eth0 range=192.0.2.64/27'
 
 # an MTU that is set stays: any other follows the smallest port's
 ip link set dev mydr0 mtu 1500
@@ -13,7 +13,7 @@ ip link set dev mydr0 mtu 1500
 # chains of our own, after everybody else's rules
 iptables -w -t filter -S NETCORD-FORWARD >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-FORWARD
 iptables -w -t filter -S NETCORD-ISOLATE >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-ISOLATE
-iptables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || iptables -w -t filter -A NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
+iptables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || iptables -w -t filter -I NETCORD-FORWARD 1 -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
 iptables -w -t filter -C FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD 2>/dev/null || iptables -w -t filter -A FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
 
 # what only crosses the bridge may pass, also where the policy is DROP
@@ -22,7 +22,7 @@ iptables -w -t filter -A NETCORD-FORWARD -i mydr0 -o mydr0 -m comment --comment 
 # chains of our own, after everybody else's rules
 ip6tables -w -t filter -S NETCORD-FORWARD >/dev/null 2>&1 || ip6tables -w -t filter -N NETCORD-FORWARD
 ip6tables -w -t filter -S NETCORD-ISOLATE >/dev/null 2>&1 || ip6tables -w -t filter -N NETCORD-ISOLATE
-ip6tables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || ip6tables -w -t filter -A NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
+ip6tables -w -t filter -C NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE 2>/dev/null || ip6tables -w -t filter -I NETCORD-FORWARD 1 -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
 ip6tables -w -t filter -C FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD 2>/dev/null || ip6tables -w -t filter -A FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
 
 # what only crosses the bridge may pass, also where the policy is DROP

@@ -1,5 +1,6 @@
 //! What hangs on a link of the host's: read whole, and carried to another link in one message.
 
+mod present;
 mod read;
 mod ready;
 mod write;

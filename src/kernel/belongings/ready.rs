@@ -1,6 +1,6 @@
 //! Waiting until a link can be relied on.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::HashSet, net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::libc;
@@ -84,14 +84,14 @@ async fn silent(rtnl: &Rtnl, index: u32) -> Result<Option<IpAddr>> {
 }
 
 /// What the host answers for on a link, by its table of local routes.
-async fn local_addresses(rtnl: &Rtnl, index: u32) -> Result<Vec<IpAddr>> {
+async fn local_addresses(rtnl: &Rtnl, index: u32) -> Result<HashSet<IpAddr>> {
     let mut request = RouteMessage::default();
     request.header.address_family = AddressFamily::Inet6;
     request.header.kind = RouteType::Local;
     request.attributes.push(RouteAttribute::Table(u32::from(libc::RT_TABLE_LOCAL)));
     request.attributes.push(RouteAttribute::Oif(index));
     let replies = match rtnl.dump(RouteNetlinkMessage::GetRoute(request)).await {
-        Err(e) if is_errno(&e, &[libc::ENOENT]) => return Ok(Vec::new()),
+        Err(e) if is_errno(&e, &[libc::ENOENT]) => return Ok(HashSet::new()),
         replies => replies.context("cannot read local routes")?,
     };
     let destination = |reply| {

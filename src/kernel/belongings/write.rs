@@ -19,7 +19,10 @@ use rtnetlink::packet_route::{
     rule::{RuleAttribute, RuleFlags, RuleMessage, RulePortRange, RuleUidRange},
 };
 
-use super::super::{address::family, datagram, link, rtnl::Rtnl};
+use super::{
+    super::{address::family, datagram, link, rtnl::Rtnl},
+    present::{self, Present},
+};
 use crate::{
     model::{Hop, HostAddress, HostRoute, LinkName, Neighbour, PolicyRule},
     plan::{Change, Moved, Resource},
@@ -32,9 +35,13 @@ const TABLE_COMPAT: u8 = 252;
 /// are taken back, in one message too.
 pub(in crate::kernel) async fn write(rtnl: &Rtnl, changes: &[&Change]) -> Result<Vec<bool>> {
     let indexes = indexes(rtnl, changes).await?;
+    // So many may fail that the answers are lost: then what is there before and after tells.
+    let is_much = changes.len() > datagram::FEW;
+    let before = if is_much { Present::read(rtnl, changes).await.ok() } else { None };
     let mut done = Vec::with_capacity(changes.len());
     let mut failure = None;
-    for (change, answer) in changes.iter().zip(send_all(&indexes, changes)?) {
+    let answers = send_all(rtnl, &indexes, changes, before.as_ref()).await?;
+    for (change, answer) in changes.iter().zip(answers) {
         match answer {
             Ok(news) => done.push(news),
             Err(error) => {
@@ -52,7 +59,7 @@ pub(in crate::kernel) async fn write(rtnl: &Rtnl, changes: &[&Change]) -> Result
         .filter(|(_, news)| **news)
         .map(|(change, _)| (*change).clone().reversed())
         .collect();
-    for answer in send_all(&indexes, &back.iter().collect::<Vec<_>>())? {
+    for answer in send_all(rtnl, &indexes, &back.iter().collect::<Vec<_>>(), None).await? {
         answer.with_context(|| format!("{failure:#}; and it could not be taken back"))?;
     }
     Err(failure)
@@ -63,22 +70,14 @@ type Indexes = HashMap<LinkName, u32>;
 async fn indexes(rtnl: &Rtnl, changes: &[&Change]) -> Result<Indexes> {
     let mut indexes = Indexes::new();
     for change in changes {
-        for name in names(change) {
+        let Resource::Moved(moved) = change.resource() else { continue };
+        for name in moved.links() {
             if !indexes.contains_key(name) {
                 indexes.insert(name.clone(), link::index(rtnl, name.as_str()).await?);
             }
         }
     }
     Ok(indexes)
-}
-
-fn names(change: &Change) -> Vec<&LinkName> {
-    match change.resource() {
-        Resource::Moved(Moved::Port { link, bridge }) => vec![link, bridge],
-        Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. }) => vec![link],
-        Resource::Moved(Moved::Route(route)) => route.hops.iter().map(|hop| &hop.link).collect(),
-        _ => Vec::new(),
-    }
 }
 
 fn describe(change: &Change) -> String {
@@ -103,12 +102,23 @@ fn describe(change: &Change) -> String {
     }
 }
 
-/// Sends all changes in one datagram, which the kernel works through before it returns; tells of
-/// each whether it changed anything.
-fn send_all(indexes: &Indexes, changes: &[&Change]) -> Result<Vec<io::Result<bool>>> {
+/// Sends all changes at once, which the kernel works through before it returns; tells of each whether
+/// it changed anything.
+async fn send_all(
+    rtnl: &Rtnl,
+    indexes: &Indexes,
+    changes: &[&Change],
+    before: Option<&Present>,
+) -> Result<Vec<io::Result<bool>>> {
     // A change may take more than one message.
     let messages: Vec<_> = changes.iter().map(|change| messages(indexes, change)).collect();
-    let failures = datagram::send_all(&messages.concat())?;
+    let Some(failures) = datagram::send_all(&messages.concat())? else {
+        let what = "the kernel's answers were lost, and what is there cannot be read";
+        let after = Present::read(rtnl, changes).await.context(what)?;
+        let lost = || io::Error::other("it is not so, and the kernel's word on it was lost");
+        let outcomes = present::outcomes(changes, before, &after).into_iter();
+        return Ok(outcomes.map(|outcome| outcome.ok_or_else(lost)).collect());
+    };
     let mut failures = failures.into_iter();
     let answer = |messages: Vec<(RouteNetlinkMessage, u16)>| {
         let mut answer = Ok(true);

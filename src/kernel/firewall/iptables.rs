@@ -22,7 +22,7 @@ use iptables::IPTables;
 use super::{Outcome, Published, not_permitted};
 use crate::{
     error::{Error, Kind},
-    plan::{ALIAS_PREFIX, Change, Family, Resource, Rule, Table, quote},
+    plan::{ALIAS_PREFIX, Chain, Change, Family, Resource, Rule, Table, quote},
 };
 
 /// How long to wait for whoever else is changing rules.
@@ -111,9 +111,9 @@ fn attempt(
             Some((table, line))
         });
         outcomes.push(match line {
-            Some((table, line)) => {
-                lines.entry(table).or_default().push_str(&line);
-                Outcome::Done((*change).clone().reversed())
+            Some((table, Line { text, mends })) => {
+                lines.entry(table).or_default().push_str(&text);
+                if mends { Outcome::Mended } else { Outcome::Done((*change).clone().reversed()) }
             }
             None => Outcome::AlreadySo,
         });
@@ -150,12 +150,9 @@ pub(super) fn list(family: Family, table: Table) -> Result<String> {
     Programs::of(family)?.list(table)
 }
 
-/// Whether a chain or rule of ours is there.
-pub(super) fn is_there(family: Family, resource: &Resource) -> Result<bool> {
-    let change = Change::Create(resource.clone());
-    let Some(table) = table_of(&change) else { return Ok(false) };
-    let mut present = Present::read(&Programs::of(family)?, table)?;
-    Ok(present.missing(&change).is_none())
+/// What of ours is in one table.
+pub(super) fn present(family: Family, table: Table) -> Result<Present> {
+    Present::read(&Programs::of(family)?, table)
 }
 
 fn table_of(change: &Change) -> Option<Table> {
@@ -181,12 +178,27 @@ fn script(lines: BTreeMap<Table, String>, deleting: bool) -> String {
 
 /// What of ours is in one table.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Present {
+pub(super) struct Present {
     chains: BTreeSet<String>,
     /// Chain and comment.
     rules: BTreeSet<(String, String)>,
+    /// By chain of ours: what somebody else put there, as it was put.
+    strangers: BTreeMap<String, Vec<String>>,
     /// Chains whose rules go all at once.
     emptied: BTreeSet<String>,
+}
+
+/// Lines for iptables-restore that make a change so.
+struct Line {
+    text: String,
+    /// What it is about was there, and is not as it should be.
+    mends: bool,
+}
+
+impl Line {
+    fn new(text: String) -> Self {
+        Self { text, mends: false }
+    }
 }
 
 impl Present {
@@ -205,12 +217,34 @@ impl Present {
                 (Some("-A"), Some(chain), Some(rest)) => {
                     if let Some(comment) = comment(rest) {
                         present.rules.insert((chain.to_owned(), comment));
+                    } else if chain.starts_with("NETCORD-") {
+                        let strangers = present.strangers.entry(chain.to_owned()).or_default();
+                        strangers.push(rest.to_owned());
                     }
                 }
                 _ => {}
             }
         }
         present
+    }
+
+    /// What of a chain or rule of ours is not as the plan has it, a line each.
+    pub(super) fn damage(&self, resource: &Resource) -> Vec<String> {
+        match resource {
+            Resource::Chain(Chain { family, table, name }) => {
+                let at = format!("{} -t {}", family.program(), table.name());
+                if !self.chains.contains(*name) {
+                    return vec![format!("not there: {at} -N {name}")];
+                }
+                let strangers = self.strangers.get(*name).into_iter().flatten();
+                strangers.map(|rule| format!("not netcord's: {at} -A {name} {rule}")).collect()
+            }
+            Resource::Rule(rule) if !self.rules.contains(&known(rule)) => {
+                let at = format!("{} -t {}", rule.family.program(), rule.table.name());
+                vec![format!("not there: {at} {}", rule_line(&rule.addition(), rule).trim_end())]
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Empties chains that are to be deleted, before anything else: they may refer to each other.
@@ -229,33 +263,48 @@ impl Present {
     }
 
     /// The line that makes a change so, if it is not; what is here is then as after it.
-    fn missing(&mut self, change: &Change) -> Option<String> {
-        let known = |rule: &Rule| (rule.chain.to_owned(), rule.comment.clone());
+    fn missing(&mut self, change: &Change) -> Option<Line> {
         match change {
-            Change::Create(Resource::Chain(chain)) => {
-                self.chains.insert(chain.name.to_owned()).then(|| format!("-N {}\n", chain.name))
+            Change::Create(Resource::Chain(Chain { name, .. })) => {
+                if self.chains.insert((*name).to_owned()) {
+                    return Some(Line::new(format!("-N {name}\n")));
+                }
+                // Our chains are nobody else's to write in: an accept in front would open all.
+                let strangers = self.strangers.remove(*name)?;
+                let mut text = String::new();
+                for rule in strangers {
+                    // Writing to a String cannot fail.
+                    let _ = writeln!(text, "-D {name} {rule}");
+                }
+                Some(Line { text, mends: true })
             }
             Change::Delete(Resource::Chain(chain)) => {
                 let name = chain.name;
-                self.chains.remove(name).then(|| format!("-X {name}\n"))
+                self.chains.remove(name).then(|| Line::new(format!("-X {name}\n")))
             }
             Change::Create(Resource::Rule(rule)) => {
-                self.rules.insert(known(rule)).then(|| rule_line(&rule.addition(), rule))
+                let line = || Line::new(rule_line(&rule.addition(), rule));
+                self.rules.insert(known(rule)).then(line)
             }
             Change::Delete(Resource::Rule(rule)) => {
                 let line = || {
                     let gone = self.emptied.contains(rule.chain);
-                    if gone {
+                    Line::new(if gone {
                         String::new()
                     } else {
                         rule_line(&format!("-D {}", rule.chain), rule)
-                    }
+                    })
                 };
                 self.rules.remove(&known(rule)).then(line)
             }
             _ => None,
         }
     }
+}
+
+/// By what a rule of ours is known.
+fn known(rule: &Rule) -> (String, String) {
+    (rule.chain.to_owned(), rule.comment.clone())
 }
 
 fn rule_line(operation: &str, rule: &Rule) -> String {
@@ -303,9 +352,10 @@ const IPV6: [(&str, &str); 4] = [
 
 impl Programs {
     fn of(family: Family) -> Result<Self> {
-        let (name, places) = match family {
-            Family::V4 => ("iptables", IPV4),
-            Family::V6 => ("ip6tables", IPV6),
+        let name = family.program();
+        let places = match family {
+            Family::V4 => IPV4,
+            Family::V6 => IPV6,
         };
         let (cmd, restore) =
             places.into_iter().find(|(cmd, _)| Path::new(cmd).exists()).ok_or_else(|| {

@@ -6,6 +6,7 @@ pub(super) mod firewalld;
 mod forward;
 mod iptables;
 mod nftables;
+mod standing;
 mod translations;
 
 use std::fs::{self, File};
@@ -21,12 +22,13 @@ use crate::{
         Firewall, LinkName, PublishedPort,
         ruleset::{Packet, Ruleset},
     },
-    plan::{Chain, Change, Family, Nft, Resource, Rule, Table},
+    plan::{Change, Family, Table},
 };
 pub use drops::Dropping;
 pub(super) use drops::{dropping, lets_by};
 pub use forward::Obstacles;
 pub(super) use forward::obstacles;
+pub use standing::Standing;
 pub use translations::Translation;
 pub(super) use translations::all as translations;
 
@@ -48,23 +50,12 @@ pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
     }
 }
 
-/// Whether something of a firewall is in the kernel.
-pub(super) fn is_there(resource: &Resource) -> Result<bool> {
-    match resource {
-        Resource::Chain(Chain { family, .. }) | Resource::Rule(Rule { family, .. }) => {
-            iptables::is_there(*family, resource)
-        }
-        Resource::Nft(nft) => nftables::is_there(nft),
-        _ => Ok(false),
-    }
-}
-
 /// Whether rules can be read at all: that takes a privilege.
 ///
 /// # Errors
 /// If they cannot.
 pub(super) fn check_readable() -> Result<()> {
-    match nftables::is_there(&Nft::Table) {
+    match nftables::stands() {
         Err(error) if Kind::of(&error) == Kind::Permission => Err(error),
         _ => Ok(()),
     }

@@ -498,3 +498,10 @@ impl Chain {
         text::rule(rule, &|name| ruleset.sets.get(&(self.table.clone(), name.to_owned())))
     }
 }
+
+impl Rule {
+    /// As people read it, without what is in the sets that it looks into.
+    pub fn words(&self) -> String {
+        text::rule(self, &|_| None)
+    }
+}

@@ -94,6 +94,7 @@ impl<'a> Chooser<'a> {
         // What is attached already keeps the name that it was attached by.
         let wanted = existing.as_ref().map(|e| &e.netns).or(self.args.wiring.name.as_ref());
         let (name, named) = naming(state, &found, wanted, false)?;
+        let is_new = existing.is_none();
         let mut endpoint = match existing {
             Some(existing) => {
                 self.check_same(target, &existing)?;
@@ -115,7 +116,9 @@ impl<'a> Chooser<'a> {
         let hairpin = !endpoint.ports.is_empty() && host.kernel.bridged_frames_meet_iptables()?;
         let mut wiring = plan::attach(&network, &endpoint, hairpin);
         wiring.retain(|step| !self.gave_way(host, state, &endpoint, &step.change));
-        reshape(&host.kernel, &mut wiring).await?;
+        if !is_new {
+            reshape(&host.kernel, &mut wiring).await?;
+        }
         plan.extend(wiring);
         Ok((endpoint, plan))
     }

@@ -5,17 +5,16 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
 
-use super::{bridge, chooser::check_mac};
+use super::chooser::check_mac;
 use crate::{
     cli,
     error::{Error, Kind},
     kernel::{
-        Link,
+        Kernel, Link,
         dhcp::{self, Leased},
     },
     model::{Endpoint, Mac, MacvlanMode, NetworkRecord, Target, client_mac, next_ifname},
-    ops::{Host, clean, find, keeper, resolve::Found},
-    output::Output,
+    ops::{Host, clean, find, keeper, plug, resolve::Found},
 };
 
 /// How long servers may take to answer. One that makes sure that nobody has the address takes
@@ -47,15 +46,15 @@ impl Leases {
                 .into());
         }
         let record = Self::prepare(host, args, targets).await?;
-        let link = bridge(&host.kernel, &record.network).await?;
+        let link = plug::required(&host.kernel, &record.network).await?;
         let asked = keeper::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
         for (_, found) in targets {
             if let Some(mac) = mac(args, &record, &link, found).await? {
-                match ask(&host.output, &asked, mac).await {
+                match ask(host, &asked, mac).await {
                     Ok(got) => leases.got.push((found.netns.cookie(), mac, got)),
                     Err(error) => {
                         leases.link = Some(asked);
-                        leases.release_all().await;
+                        leases.release_all(&host.kernel).await;
                         return Err(error);
                     }
                 }
@@ -95,20 +94,20 @@ impl Leases {
     /// Gives back what no endpoint has come to use.
     pub(super) async fn release_unused(&mut self, host: &Host<'_, '_>) -> Result<()> {
         if !self.got.is_empty() {
-            let state = host.look()?;
+            let state = host.look().await?;
             let used: BTreeSet<_> =
                 state.endpoints().filter(|(_, e)| e.lease.is_some()).map(|(_, e)| e.mac).collect();
             self.got.retain(|(_, mac, _)| !used.contains(mac));
         }
-        self.release_all().await;
+        self.release_all(&host.kernel).await;
         Ok(())
     }
 
-    async fn release_all(&self) {
+    async fn release_all(&self, kernel: &Kernel) {
         for (_, mac, leased) in &self.got {
             if let Some(link) = &self.link {
                 // If it does not get through, the lease runs out.
-                drop(dhcp::release(link, *mac, leased).await);
+                drop(dhcp::release(kernel, link, *mac, leased).await);
             }
         }
     }
@@ -140,10 +139,10 @@ async fn mac(
     Ok(Some(client_mac(&args.network, cookie, &ifname)))
 }
 
-async fn ask(output: &Output, link: &Link, mac: Mac) -> Result<Leased> {
+async fn ask(host: &Host<'_, '_>, link: &Link, mac: Mac) -> Result<Leased> {
     let text = format!("waiting for a DHCP server's answer on `{}`", link.name);
-    let _doing = output.doing_for(PATIENCE, text);
-    dhcp::acquire(link, mac, PATIENCE).await?.ok_or_else(|| {
+    let _doing = host.output.doing_for(PATIENCE, text);
+    dhcp::acquire(&host.kernel, link, mac, PATIENCE).await?.ok_or_else(|| {
         let message = format!(
             "no DHCP server answered on `{}` within {} seconds",
             link.name,

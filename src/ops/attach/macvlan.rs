@@ -6,8 +6,7 @@ use super::Chooser;
 use crate::{
     cli,
     error::Error,
-    kernel::{Kernel, Link},
-    model::{Mac, MacvlanMode, Network, Parent},
+    model::{Mac, MacvlanMode, Network},
 };
 
 /// Refuses flags of a host end, or of a MAC, that there is not to choose.
@@ -26,18 +25,6 @@ pub(super) fn check_flags(args: &cli::Attach, network: &Network) -> Result<()> {
         .into());
     }
     Ok(())
-}
-
-/// The parent, which must be there.
-pub(super) async fn parent(kernel: &Kernel, network: &Network, parent: &Parent) -> Result<Link> {
-    let (name, link) = (&network.name, &parent.link);
-    kernel.link(link.as_str()).await?.ok_or_else(|| {
-        let again = format!("make it again with `netcord macvlan {name} --parent {link}`");
-        let hint = if parent.vlan.is_some() { again } else { "it comes back with its link".into() };
-        Error::conflict(format!("network `{name}` is on record, and its parent `{link}` is gone"))
-            .hint(hint)
-            .into()
-    })
 }
 
 impl Chooser<'_> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::{chooser::Chooser, lease::Leases};
 use super::{
-    Changed, Host, clean, find, firewall, gates, keeper,
+    Changed, Host, clean, find, firewall, gates, keeper, plug,
     ps::Seen,
     removal,
     resolve::{Found, resolve},
@@ -20,7 +20,6 @@ use super::{
 use crate::{
     cli::{self, Gateway},
     error::Error,
-    kernel::{Kernel, Link},
     model::{Endpoint, LinkName, Network, Target},
     plan::{Change, Plan, Record, Resource, Step},
     state::{State, Wanted},
@@ -67,8 +66,10 @@ async fn attach(
     leases: &Leases,
 ) -> Result<Option<Wired>> {
     let cookies: Vec<_> = found.iter().map(|(_, f)| f.netns.cookie()).collect();
-    let mut state = host.state_of(wanted(args, &cookies)).await?;
+    let mut state = host.state(wanted(args, &cookies)).await?;
+    host.look_inside(&mut state, &args.network).await?;
     clean::dead(host, &mut state).await?;
+    host.check_aside(&args.network)?;
     let names: Vec<_> = found.iter().map(|(_, f)| f.name.to_string()).collect();
     let wants = |ip| args.wiring.ip.iter().any(|a| a.ip == ip);
     clean::dying(host, &mut state, |e| {
@@ -83,7 +84,7 @@ async fn attach(
         record.network.firewall = firewall::of_host(host, &state);
     }
     macvlan::check_flags(args, &record.network)?;
-    let bridge = bridge(&host.kernel, &record.network).await?;
+    let bridge = plug::required(&host.kernel, &record.network).await?;
 
     let mut plan = Plan::new();
     let publishes = record.network.foreign && !args.wiring.publish.is_empty();
@@ -107,6 +108,11 @@ async fn attach(
         endpoints.push(endpoint);
     }
     drop(doing);
+    let is_there = |e: &Endpoint| record.endpoints.iter().any(|o| o.host_ifname == e.host_ifname);
+    if network.is_private() && endpoints.iter().all(is_there) {
+        // Who asks for what is there may ask because somebody took its rules away.
+        plan.extend(firewall::again(host, &network)?.1);
+    }
     // A run that is killed half-way has written down all that it was about to make.
     plan.sort_by_key(|step| match &step.change {
         // A gate that is needed no more goes while it is still on record.
@@ -203,19 +209,6 @@ fn check_flags(args: &cli::Attach) -> Result<()> {
         return Err(Error::usage("--gateway: one of each family at most, or `none`").into());
     }
     Ok(())
-}
-
-/// The bridge of a network, or the parent that its endpoints hang on, which must be there.
-async fn bridge(kernel: &Kernel, network: &Network) -> Result<Link> {
-    if let Some((parent, _)) = network.macvlan() {
-        return macvlan::parent(kernel, network, parent).await;
-    }
-    let name = &network.name;
-    kernel.link(name.as_str()).await?.ok_or_else(|| {
-        Error::conflict(format!("network `{name}` is on record, and its bridge is gone"))
-            .hint(format!("make it again with `netcord {} {name}`", network.mode.as_str()))
-            .into()
-    })
 }
 
 /// A foreign network is on record as long as something of ours is attached to it.

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use ipnetwork::IpNetwork;
+
 use super::{
     again,
     inside::Inside,
@@ -38,11 +40,17 @@ pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
             found.push(
                 Finding::error(seen.place(end), what)
                     .shown_by(format!("addresses of {}: {}", link.name, listed(&there)))
-                    .mended_by(format!("{} addr add {address} dev {}", inside.ip, link.name)),
+                    .mended_by(added(inside, *address, link)),
             );
         }
     }
     found
+}
+
+/// It was its own before: nobody else has it, so it can be used at once.
+fn added(inside: &Inside, address: IpNetwork, link: &Link) -> String {
+    let nodad = if address.is_ipv6() { " nodad" } else { "" };
+    format!("{} addr add {address} dev {}{nodad}", inside.ip, link.name)
 }
 
 fn listed<T: ToString>(all: &[T]) -> String {

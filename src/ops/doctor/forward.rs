@@ -8,10 +8,84 @@ use super::{
     fate::{Packet, Rules},
     seen::{FAMILIES, Seen, Segment},
 };
-use crate::{kernel::Dropping, model::Finding, plan::Family};
+use crate::{
+    kernel::{Dropping, Link},
+    model::Finding,
+    plan::Family,
+};
 
-/// The kernel's own switch.
+/// The kernel's own switches: one for all links, and one each.
 pub(super) fn forwarding(seen: &Seen<'_>) -> Result<Vec<Finding>> {
+    let mut found = of_all_links(seen)?;
+    for segment in seen.segments.iter().filter(|s| s.is_routed() && s.bridge.is_some()) {
+        for family in segment.families() {
+            if seen.kernel.sysctl(all_links(family))?.as_deref() != Some("0") {
+                found.extend(of_each_link(seen, segment, family)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn all_links(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "net/ipv4/ip_forward",
+        Family::V6 => "net/ipv6/conf/all/forwarding",
+    }
+}
+
+/// IPv4 is passed on if the link that a packet comes by forwards; of IPv6 the switch of a link says
+/// only whether the host is a router to who is there.
+fn of_each_link(seen: &Seen<'_>, segment: &Segment, family: Family) -> Result<Vec<Finding>> {
+    let name = segment.name();
+    let is_off = |link: &str| -> Result<Option<String>> {
+        let version = if family == Family::V4 { "ipv4" } else { "ipv6" };
+        let key = format!("net/{version}/conf/{link}/forwarding");
+        let value = seen.kernel.sysctl(&key)?;
+        // Of a link with a dot in its name `sysctl` takes the path only.
+        let shown = if link.contains('.') { key } else { key.replace('/', ".") };
+        Ok((value.as_deref() == Some("0")).then_some(shown))
+    };
+    let mut found = Vec::new();
+    if let Some(key) = is_off(name)? {
+        let finding = match family {
+            Family::V4 => {
+                let what =
+                    "the host passes no IPv4 on that comes from it: it reaches nothing outside";
+                Finding::error(name, what)
+            }
+            Family::V6 => {
+                let what = "the host does not tell its endpoints that it is an IPv6 router";
+                Finding::warning(name, what)
+            }
+        };
+        found.push(finding.shown_by(format!("{key} = 0")).mended_by(again_or(segment, &key)));
+    }
+    let route = seen.default_route(true).filter(|_| family == Family::V4);
+    let is_uplink = |link: &&Link| route.is_some_and(|route| link.carries(route));
+    if let Some(uplink) = seen.links.iter().find(is_uplink)
+        && let Some(key) = is_off(&uplink.name)?
+    {
+        let what = format!(
+            "the host passes no IPv4 on that comes by `{}`: no answer from outside gets to `{name}`",
+            uplink.name
+        );
+        let finding = Finding::error("host", what).shown_by(format!("{key} = 0"));
+        found.push(finding.mended_by(again_or(segment, &key)));
+    }
+    Ok(found)
+}
+
+/// The command that turns a switch on.
+fn again_or(segment: &Segment, key: &str) -> String {
+    if segment.network().is_private() {
+        again::bridge(segment.network())
+    } else {
+        format!("sysctl -w {key}=1")
+    }
+}
+
+fn of_all_links(seen: &Seen<'_>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     for family in FAMILIES {
         let (key, words) = match family {

@@ -2,14 +2,17 @@
 
 use std::net::IpAddr;
 
-use super::seen::{End, Inner, best_default};
+use super::{
+    routing::{self, Unrouted},
+    seen::{End, Inner, best_default},
+};
 use crate::{
     error::Kind,
     kernel::{
-        Between, Kernel, Link, LinkAddress, LinkKind, Netns, TableRoute, global_addresses, named,
-        process,
+        Between, Kernel, Link, LinkAddress, LinkKind, Netns, Sockets, TableRoute, global_addresses,
+        named, process,
     },
-    model::{Endpoint, LinkName, Mode, Network},
+    model::{Endpoint, LinkName, Mode, Network, Protocol, ruleset::Ruleset},
     ops::{
         namespaces::{self, Handle},
         resolve::Found,
@@ -33,6 +36,14 @@ pub(super) struct Inside {
     /// so.
     pub(super) strict: Vec<(String, String)>,
     pub(super) resolver: Option<Resolver>,
+    /// What its programs listen to, if it has published ports and that can be told.
+    pub(super) sockets: Option<Sockets>,
+    /// All its rules of nftables, if they can be read.
+    pub(super) ruleset: Option<Ruleset>,
+    /// Addresses whose routes are gone.
+    pub(super) unrouted: Vec<Unrouted>,
+    /// The IP versions that it passes on between its links: whether each is IPv4.
+    pub(super) forwards: Vec<bool>,
     /// How the host's links and those inside tell of each other.
     between: Between,
     /// It was asked for by name.
@@ -119,6 +130,10 @@ impl Reading<'_> {
             .filter(has_ports)
             .flat_map(|(_, e)| links.iter().filter(|link| link.name == e.ifname.as_str()));
         let strict = of_ports.filter_map(|l| Some((l.name.clone(), strict(netns, l)?)));
+        let addresses = netns.all_addresses().await.ok()?;
+        let routes = netns.routes().await.ok()?;
+        let unrouted = routing::read(netns, links.iter(), &addresses, &routes).await.ok()?;
+        let has_any_port = self.on_record.iter().any(|of| has_ports(&of));
         Some(Inside {
             target,
             cookie: netns.cookie(),
@@ -126,8 +141,12 @@ impl Reading<'_> {
             enter: how.enter(),
             strict: strict.collect(),
             resolver: how.resolver(netns),
-            addresses: netns.all_addresses().await.ok()?,
-            routes: netns.routes().await.ok()?,
+            sockets: has_any_port.then(|| netns.sockets(&Protocol::ALL).ok()).flatten(),
+            ruleset: is_known.then(|| netns.ruleset().ok()).flatten(),
+            unrouted,
+            forwards: [true, false].into_iter().filter(|v4| forwards(netns, *v4)).collect(),
+            addresses,
+            routes,
             links,
             between,
             asked,
@@ -218,6 +237,12 @@ fn strict(netns: &Netns, link: &Link) -> Option<String> {
     let (own, all) = (read(&link.name)?, read("all")?);
     let highest = if own.0 >= all.0 { own } else { all };
     (highest.0 == "1").then_some(highest.1)
+}
+
+/// Whether it passes packets of an IP version on between its links.
+fn forwards(netns: &Netns, is_ipv4: bool) -> bool {
+    let key = if is_ipv4 { "net/ipv4/ip_forward" } else { "net/ipv6/conf/all/forwarding" };
+    netns.sysctl(key).is_ok_and(|value| value.is_some_and(|value| value != "0"))
 }
 
 /// How a shell gets into a namespace.

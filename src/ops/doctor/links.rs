@@ -6,8 +6,12 @@ use super::{
 };
 use crate::{
     kernel::{BRIDGE_PORTS_MAX, Link, LinkKind},
-    model::{Finding, Mode},
-    ops::managers,
+    model::{Endpoint, Finding, Mode, Parent, is_link_local},
+    ops::{
+        managers,
+        underlay::{self, Uplink},
+    },
+    plan::quote,
 };
 
 /// How `ip link` shows a link, as far as it matters here.
@@ -25,17 +29,101 @@ pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
     let is_gone = |s: &&Segment| s.network().mode != Mode::Macvlan && s.bridge.is_none();
     let of = |segment: &Segment| {
         let name = segment.name();
-        let finding = Finding::error(name, format!("the bridge `{name}` is gone"))
+        let mut finding = Finding::error(name, format!("the bridge `{name}` is gone"))
             .shown_by(format!("Device \"{name}\" does not exist."));
-        if !segment.network().is_private() {
-            return finding;
+        let ends: Vec<_> = seen.ends_on(segment).collect();
+        for port in ends.iter().filter_map(|end| end.outer.as_ref()).filter(|p| p.master.is_none())
+        {
+            finding = finding.shown_by(format!("{}: no master", port.name));
         }
-        let mut commands = vec![again::bridge(segment.network())];
-        let ports = seen.ends_on(segment).filter_map(|end| end.outer.as_ref());
-        commands.extend(ports.map(|port| format!("ip link set {} master {name}", port.name)));
-        finding.mended_by(commands.join(" && "))
+        let endpoints = ends.iter().filter_map(|end| end.endpoint.as_ref());
+        let network = segment.network();
+        let commands: Vec<_> = if network.is_private() {
+            let again = endpoints.map(|endpoint| again::endpoint(&network.name, endpoint));
+            [again::bridge(network)].into_iter().chain(again).collect()
+        } else {
+            // Who made it makes it again; without it nothing can be attached.
+            let detach =
+                |e: &Endpoint| format!("netcord detach {name} {}", quote(e.netns.as_str()));
+            endpoints.filter(|_| network.foreign).map(detach).collect()
+        };
+        if commands.is_empty() { finding } else { finding.mended_by(commands.join(" && ")) }
     };
     seen.segments.iter().filter(is_gone).map(of).collect()
+}
+
+/// Parents, by which a network is in the physical one, that are gone.
+pub(super) fn parents(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for segment in &seen.segments {
+        let Some(Parent { link: parent, vlan, .. }) = &segment.network().parent else { continue };
+        let shown = format!("Device \"{parent}\" does not exist.");
+        match seen.uplink(segment, parent) {
+            Uplink::Gone => {
+                let what = format!(
+                    "`{parent}`, by which it is in the physical network, is gone: it was pulled \
+                     out, renamed, or its driver unloaded"
+                );
+                let finding = Finding::error(segment.name(), what).shown_by(shown);
+                // What netcord made it makes again; hardware it does not.
+                found.push(match vlan {
+                    Some(_) => finding.mended_by("netcord repair"),
+                    None => finding,
+                });
+            }
+            Uplink::Renamed(link) => {
+                let what = format!(
+                    "`{parent}`, by which it is in the physical network, is called `{}` now",
+                    link.name
+                );
+                found.push(
+                    Finding::warning(segment.name(), what)
+                        .shown_by(shown)
+                        .shown_by(format!("{}: master {}", link.name, segment.name()))
+                        .mended_by(format!("ip link set {} name {parent}", quote(&link.name))),
+                );
+            }
+            Uplink::Port(_) | Uplink::Out(_) => {}
+        }
+    }
+    found
+}
+
+/// Parents that were taken out of their bridge, or came back without it.
+fn parents_out(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    // One that is not settled is for its watchdog to undo.
+    let is_settled =
+        |s: &&Segment| s.network().mode == Mode::Underlay && s.network().moving().is_none();
+    for segment in seen.segments.iter().filter(is_settled) {
+        let Some(parent) = segment.network().parent.as_ref().map(|parent| &parent.link) else {
+            continue;
+        };
+        let Uplink::Out(link) = seen.uplink(segment, parent) else { continue };
+        let name = segment.name();
+        let what = format!(
+            "`{parent}` is no port of `{name}`: the host and what is attached reach nothing of the \
+             physical network by it"
+        );
+        let has_addresses =
+            seen.addresses.iter().any(|a| link.has(a) && !is_link_local(a.address.ip()));
+        let command = if link.master.is_some() {
+            format!("ip link set {parent} master {name}")
+        } else if has_addresses {
+            underlay::again(segment.network()).unwrap_or_default()
+        } else {
+            "netcord repair".to_owned()
+        };
+        found.push(Finding::error(name, what).shown_by(master(seen, link)).mended_by(command));
+    }
+    found
+}
+
+fn master(seen: &Seen<'_>, link: &Link) -> String {
+    match seen.links.iter().find(|other| link.is_port_of(other)) {
+        Some(other) => format!("{}: master {}", link.name, other.name),
+        None => format!("{}: no master", link.name),
+    }
 }
 
 /// Links that an administrator's command, or nobody's, would set up.
@@ -69,7 +157,14 @@ pub(super) fn down(seen: &Seen<'_>) -> Vec<Finding> {
         }
         if let Some(inner) = &end.inner {
             let command = match end.network.as_ref().zip(end.endpoint.as_ref()) {
-                Some((network, endpoint)) => again::endpoint(network, endpoint),
+                Some((network, endpoint)) => {
+                    let (ip, name) = (&seen.insides[inner.inside].ip, &inner.link.name);
+                    let again = again::endpoint(network, endpoint);
+                    match endpoint.ifname.as_str() {
+                        own if own == name => again,
+                        own => format!("{ip} link set {} name {own} && {again}", quote(name)),
+                    }
+                }
                 None => up(&seen.insides[inner.inside].ip, &inner.link),
             };
             check(&place, &inner.link, command);
@@ -108,23 +203,19 @@ pub(super) fn carrier(seen: &Seen<'_>) -> Vec<Finding> {
 
 /// Ports that were taken out of their bridge.
 pub(super) fn in_bridge(seen: &Seen<'_>) -> Vec<Finding> {
-    let mut found = Vec::new();
-    for end in seen.examined().filter(|end| end.endpoint.is_some()) {
-        let (Some(segment), Some(outer)) = (seen.segment_of(end), &end.outer) else { continue };
+    let mut found = parents_out(seen);
+    for end in seen.examined() {
+        let (Some(endpoint), Some(outer)) = (&end.endpoint, &end.outer) else { continue };
+        let Some(segment) = seen.segment_of(end) else { continue };
         let Some(bridge) = &segment.bridge else { continue };
         if outer.is_port_of(bridge) {
             continue;
         }
-        let master = seen.links.iter().find(|link| outer.is_port_of(link));
-        let shown = match master {
-            Some(other) => format!("{}: master {}", outer.name, other.name),
-            None => format!("{}: no master", outer.name),
-        };
         let what = format!("`{}` is no port of `{}`", outer.name, bridge.name);
         found.push(
             Finding::error(seen.place(end), what)
-                .shown_by(shown)
-                .mended_by(format!("ip link set {} master {}", outer.name, bridge.name)),
+                .shown_by(master(seen, outer))
+                .mended_by(again::endpoint(&segment.network().name, endpoint)),
         );
     }
     found

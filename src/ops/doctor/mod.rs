@@ -2,21 +2,27 @@
 //! what it finds has its evidence and the command that mends it.
 //!
 //! - `seen`, `inside`: what is looked at
-//! - `links`, `addresses`, `wire`, `forward`, `rules`, `ports`, `names`, `host`: the checks
-//! - `fate`: what becomes of a packet in listed rules
+//! - `links`, `isolation`, `addresses`, `routing`, `wire`, `forward`, `firewalls`, `rules`, `ports`,
+//!   `served`, `names`, `host`: the checks
+//! - `fate`: what becomes of a packet in listed rules; `judged`: in those of nftables
 //! - `again`: the commands that make a network again
 
 mod addresses;
 mod again;
 mod fate;
+mod firewalls;
 mod forward;
 mod host;
 mod inside;
+mod isolation;
+mod judged;
 mod links;
 mod names;
 mod ports;
+mod routing;
 mod rules;
 mod seen;
+mod served;
 mod wire;
 
 use anyhow::Result;
@@ -54,12 +60,14 @@ const fn into(id: &'static str, look: fn(&Seen<'_>) -> Result<Vec<Finding>>) -> 
 }
 
 /// All of them, from the wire up.
-const CHECKS: [Check; 28] = [
+const CHECKS: [Check; 37] = [
     at("bridge-missing", links::missing),
+    at("parent-missing", links::parents),
     at("link-down", links::down),
     at("no-carrier", links::carrier),
     at("not-in-bridge", links::in_bridge),
     at("bridge-full", links::full),
+    at("port-isolated", isolation::isolated),
     at("not-attached", links::attached),
     at("loopback-down", links::loopback),
     at("managed-elsewhere", links::managed),
@@ -68,16 +76,23 @@ const CHECKS: [Check; 28] = [
     at("mtu-mismatch", wire::mtus),
     at("address-missing", addresses::missing),
     at("address-clash", addresses::clashes),
+    at("route-missing", routing::unrouted),
     at("default-route", addresses::default_route),
     at("rp-filter", addresses::reverse_path),
     into("forwarding-off", forward::forwarding),
     into("forward-drop", forward::drops),
+    at("input-drop", firewalls::input),
+    at("output-drop", firewalls::output),
+    at("target-drop", firewalls::inside),
     into("bridge-netfilter", forward::bridged),
     at("masquerade-missing", rules::masquerade),
     at("rules-missing", rules::rules),
     into("conntrack-full", host::conntrack),
     at("port-missing", ports::missing),
     at("port-shadowed", ports::shadowed),
+    at("port-address", served::addressless),
+    at("port-unserved", served::unserved),
+    at("port-unheard", served::unheard),
     at("port-listener", ports::listened_to),
     at("name-dangling", names::dangling),
     at("endpoint-dead", names::dead),

@@ -7,8 +7,8 @@ use super::{
     seen::{End, Seen},
 };
 use crate::{
-    kernel::{NETNS_DIR, Netns, named},
-    model::{Finding, Mode, NamedNetns, NetnsName},
+    kernel::{NETNS_DIR, Netns, named, process},
+    model::{Finding, Mode, NamedNetns, NetnsName, Source},
     ops::{keeper, resolver},
     plan::quote,
 };
@@ -44,10 +44,22 @@ fn shown(name: &NetnsName) -> String {
 }
 
 fn tidied(name: &NetnsName, own: Option<&NamedNetns>) -> String {
+    let file = quote(&format!("{NETNS_DIR}/{name}"));
+    // Where its endpoints live, prune leaves the name to them.
+    let living = own.filter(|own| matches!(own.source, Source::Link(_)));
+    if let Some(pid) = living.and_then(|own| lives_in(own.cookie)) {
+        return format!("ln -sfn /proc/{pid}/ns/net {file}");
+    }
     match own {
         Some(_) => "netcord prune".to_owned(),
-        None => format!("rm {}", quote(&format!("{NETNS_DIR}/{name}"))),
+        None => format!("rm {file}"),
     }
+}
+
+/// A process that is in a namespace.
+fn lives_in(cookie: u64) -> Option<u32> {
+    let is_in = |pid: &u32| Netns::of_process(*pid).is_ok_and(|netns| netns.cookie() == cookie);
+    process::one_of_each_netns().into_iter().find(is_in)
 }
 
 /// Endpoints on record whose link is gone.

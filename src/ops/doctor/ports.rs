@@ -6,10 +6,7 @@ use super::{
     seen::{End, Seen},
 };
 use crate::{
-    kernel::{
-        Published, Translation,
-        ports::{Listener, listeners},
-    },
+    kernel::{Published, Socket, Translation, sockets::processes_of},
     model::{Endpoint, Finding, Network, PortRange, PublishedPort},
     plan::{self, Family, quote},
 };
@@ -134,23 +131,25 @@ fn takes(rule: &str, port: &PublishedPort) -> bool {
 
 /// Programs of the host that listen where a published port leads away.
 pub(super) fn listened_to(seen: &Seen<'_>) -> Vec<Finding> {
-    let mut found = Vec::new();
+    let mut met: Vec<(&End, &Endpoint, &PublishedPort, &Socket)> = Vec::new();
     for (end, _, endpoint, port) in all(seen) {
-        for Listener { address, process } in listeners(port.host_ip, port.host, port.protocol) {
-            let who = process.unwrap_or_else(|| "a program of the host".to_owned());
-            let what = format!(
-                "{who} listens to port {} too, and is not called: the published port comes first",
-                address.port()
-            );
-            let target = quote(endpoint.netns.as_str());
-            found.push(
-                Finding::warning(seen.place(end), what)
-                    .shown_by(format!("listening: {address}/{}", port.protocol))
-                    .mended_by(format!("netcord unpublish {target} {}", typed(port))),
-            );
-        }
+        let sockets = seen.sockets.listening(port.host_ip, port.host, port.protocol);
+        met.extend(sockets.map(|socket| (end, endpoint, port, socket)));
     }
-    found
+    let sockets: Vec<_> = met.iter().map(|(.., socket)| *socket).collect();
+    let processes = processes_of(&sockets);
+    let found = met.into_iter().zip(processes).map(|((end, endpoint, port, socket), process)| {
+        let who = process.unwrap_or_else(|| "a program of the host".to_owned());
+        let what = format!(
+            "{who} listens to port {} too, and is not called: the published port comes first",
+            socket.port
+        );
+        let target = quote(endpoint.netns.as_str());
+        Finding::warning(seen.place(end), what)
+            .shown_by(format!("listening: {}/{}", socket.local(), port.protocol))
+            .mended_by(format!("netcord unpublish {target} {}", typed(port)))
+    });
+    found.collect()
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ pub(super) fn masquerade(seen: &Seen<'_>) -> Vec<Finding> {
 /// Whether everything else is.
 pub(super) fn rules(seen: &Seen<'_>) -> Vec<Finding> {
     let found = seen.segments.iter().filter_map(|segment| {
-        let what = "rules of the network are gone: what must not pass does, or what must does not";
+        let what = "rules of the network are gone, or others stand between them: what must not \
+                    pass does, or what must does not";
         let gone = |lost: &&Lost| lost.kind != LostKind::Masquerade;
         of(segment, what, segment.lost.iter().filter(gone))
     });
@@ -33,8 +34,10 @@ fn has_no_table(segment: &Segment) -> bool {
 }
 
 fn of<'l>(segment: &Segment, what: &str, lost: impl Iterator<Item = &'l Lost>) -> Option<Finding> {
-    let finding = Finding::error(segment.name(), what).mended_by(again::bridge(segment.network()));
-    let finding =
-        lost.fold(finding, |found, lost| found.shown_by(format!("not there: {}", lost.words)));
+    let network = segment.network();
+    let is_ours = network.is_private();
+    let command = if is_ours { again::bridge(network) } else { "netcord repair".to_owned() };
+    let finding = Finding::error(segment.name(), what).mended_by(command);
+    let finding = lost.fold(finding, |found, lost| found.shown_by(lost.words.clone()));
     (!finding.evidence.is_empty()).then_some(finding)
 }

@@ -1,17 +1,31 @@
 //! What a diagnosis looks at, read once: the host's links, addresses, routes and rules, networks,
 //! and what is inside of the namespaces that the links lead into.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use anyhow::Result;
 
-use super::inside::{self, Inside};
+use super::{
+    inside::{self, Inside},
+    routing::{self, Unrouted},
+    served,
+};
 use crate::{
     error::Kind,
-    kernel::{Dropping, Kernel, Link, LinkAddress, Published, TableRoute, Translation},
-    model::{Endpoint, Firewall, LinkName, Mode, NamedNetns, Network, NetworkRecord},
-    ops::{Host, find, resolve::resolve},
-    plan::{self, Change, Family, Resource, Table, nft::Nft},
+    kernel::{
+        Dropping, Kernel, Link, LinkAddress, Netns, Published, Sockets, Standing, TableRoute,
+        Translation, sockets,
+    },
+    model::{
+        Endpoint, Firewall, LinkName, Mode, NamedNetns, Network, NetworkRecord, Protocol,
+        ruleset::Ruleset,
+    },
+    ops::{
+        Host, find, firewall,
+        resolve::resolve,
+        underlay::{self, Uplink},
+    },
+    plan::{self, Family, Plan, Resource, Table, nft::Nft},
     state::State,
 };
 
@@ -32,6 +46,12 @@ pub(super) struct Seen<'a> {
     /// The names in `/run/netns` that netcord made, if it is about the whole host.
     pub(super) names: Option<Vec<NamedNetns>>,
     pub(super) rules: Rules,
+    /// The host's sockets that wait for callers.
+    pub(super) sockets: Sockets,
+    /// Addresses of the host's bridges whose routes are gone.
+    pub(super) unrouted: Vec<Unrouted>,
+    /// Addresses that ports are published on, and that are no more the host's.
+    pub(super) lost_addresses: Vec<IpAddr>,
     /// What could not be looked at, and why.
     pub(super) unchecked: Vec<String>,
 }
@@ -48,7 +68,7 @@ pub(super) struct Segment {
 /// A rule that is gone, or more than one.
 pub(super) struct Lost {
     pub(super) kind: LostKind,
-    /// How one would ask for it, or make it.
+    /// What of it is not as it was made.
     pub(super) words: String,
 }
 
@@ -92,6 +112,8 @@ pub(super) struct Rules {
     pub(super) translations: Vec<Translation>,
     /// The published ports that have rules.
     pub(super) published: HashMap<Firewall, Vec<Published>>,
+    /// All of nftables, of everybody.
+    pub(super) all: Option<Ruleset>,
     /// Whether they could be read.
     pub(super) readable: bool,
 }
@@ -107,7 +129,7 @@ enum Scope {
 /// Reads all there is to see of the host, or of one network or target.
 pub(super) async fn read<'a>(host: &'a Host<'_, '_>, name: Option<&str>) -> Result<Seen<'a>> {
     let kernel = &host.kernel;
-    let state = host.look()?;
+    let state = host.look_at_all().await?;
     let mut asked = None;
     let scope = match name {
         None => Scope::Host,
@@ -117,7 +139,7 @@ pub(super) async fn read<'a>(host: &'a Host<'_, '_>, name: Option<&str>) -> Resu
         },
     };
     let links: Vec<_> = sorted(kernel.links().await?.into_values().collect());
-    let records = find::all(kernel, &state, &links).await;
+    let records = by_name(&state);
     let mut unchecked = Vec::new();
     let on_record: Vec<_> =
         records.values().flat_map(|r| r.endpoints.iter().map(move |e| (&r.network, e))).collect();
@@ -160,23 +182,51 @@ pub(super) async fn read<'a>(host: &'a Host<'_, '_>, name: Option<&str>) -> Resu
             Rules::default()
         }
     };
+    let sockets =
+        Sockets::here(&Protocol::ALL, sockets::Scope::Listening).unwrap_or_else(|error| {
+            unchecked.push(format!("what the host's programs listen to: {error:#}"));
+            Sockets::default()
+        });
     let mut segments = Vec::new();
+    let mut standing = rules.readable.then(Standing::default);
     for record in records {
-        segments.push(segment(kernel, &links, record, rules.readable).await);
+        segments.push(segment(&links, record, standing.as_mut())?);
     }
     segments.sort_by(|a, b| a.name().cmp(b.name()));
+    let (addresses, routes) = (kernel.addresses().await?, kernel.routes().await?);
+    let bridges = segments.iter().filter_map(|segment| segment.bridge.as_ref());
+    let examined = ends.iter().filter(|end| end.examined);
+    let endpoints = examined.filter_map(|end| end.endpoint.as_ref());
+    let (mut unrouted, mut lost_addresses) = (Vec::new(), Vec::new());
+    match Netns::own() {
+        Ok(own) => {
+            unrouted = routing::read(&own, bridges, &addresses, &routes).await?;
+            lost_addresses = served::lost_addresses(&own, endpoints).await?;
+        }
+        Err(error) if Kind::of(&error) == Kind::Permission => {
+            unchecked.push(format!("which way packets take: {error:#}"));
+        }
+        Err(error) => return Err(error),
+    }
     Ok(Seen {
         kernel,
-        addresses: kernel.addresses().await?,
-        routes: kernel.routes().await?,
+        addresses,
+        routes,
+        unrouted,
+        lost_addresses,
         links,
         segments,
         insides,
         ends,
         names: matches!(scope, Scope::Host).then(|| state.names().to_vec()),
         rules,
+        sockets,
         unchecked,
     })
+}
+
+fn by_name(state: &State) -> HashMap<String, NetworkRecord> {
+    state.networks().iter().map(|(name, record)| (name.to_string(), record.clone())).collect()
 }
 
 fn sorted(mut links: Vec<Link>) -> Vec<Link> {
@@ -220,6 +270,7 @@ async fn target(
 
 fn rules(kernel: &Kernel, records: &[NetworkRecord]) -> Result<Rules> {
     let mut rules = Rules { dropping: kernel.dropping()?, readable: true, ..Rules::default() };
+    rules.all = Some(Netns::own()?.ruleset()?);
     for family in FAMILIES {
         rules.filter.insert(family, kernel.iptables(family, Table::Filter)?);
         rules.nat.insert(family, kernel.iptables(family, Table::Nat)?);
@@ -243,31 +294,42 @@ fn rules(kernel: &Kernel, records: &[NetworkRecord]) -> Result<Rules> {
     Ok(rules)
 }
 
-async fn segment(
-    kernel: &Kernel,
+fn segment(
     links: &[Link],
     record: NetworkRecord,
-    rules_readable: bool,
-) -> Segment {
+    standing: Option<&mut Standing>,
+) -> Result<Segment> {
     let network = &record.network;
     let has_bridge = network.mode != Mode::Macvlan;
     let bridge = links.iter().find(|l| has_bridge && l.name == network.name.as_str()).cloned();
-    let mut lost = Vec::new();
-    if network.is_private() && rules_readable {
-        for resource in wanted(network) {
-            if !kernel.is_so(&Change::Create(resource.clone())).await {
-                lost.push(Lost::of(resource));
+    let mut lost: Vec<Lost> = Vec::new();
+    if let Some(standing) = standing {
+        for resource in wanted(&record)? {
+            let has_table = standing.has_table()?;
+            for words in standing.damage(&resource)? {
+                if !lost.iter().any(|lost| lost.words == words) {
+                    lost.push(Lost { kind: LostKind::of(&resource, has_table), words });
+                }
             }
         }
     }
-    Segment { record, bridge, lost }
+    Ok(Segment { record, bridge, lost })
 }
 
-/// What a network should have in the firewall, but in those of others; what translates by itself.
-fn wanted(network: &Network) -> Vec<Resource> {
-    let plan = plan::create(&network.with_gates(Vec::new()), &[]);
+/// What a network should have in the firewall, but in those of others, and ports; what translates by
+/// itself.
+fn wanted(record: &NetworkRecord) -> Result<Vec<Resource>> {
+    let NetworkRecord { network, endpoints } = record;
+    let plan = match network.mode {
+        Mode::Underlay if network.moving().is_none() => underlay::unmoved(network)?,
+        Mode::Bridge => firewall::rules(&NetworkRecord {
+            network: network.with_gates(Vec::new()),
+            endpoints: endpoints.clone(),
+        }),
+        Mode::Underlay | Mode::Macvlan => Plan::new(),
+    };
     let resources = plan.into_iter().map(|step| step.change.resource().clone());
-    let of_firewall = resources.filter(|resource| resource.firewall().is_some());
+    let of_firewall = resources.filter(|r| r.firewall().is_some() && !r.is_port());
     let in_parts = of_firewall.flat_map(|resource| match resource {
         Resource::Nft(Nft::Network(rules)) => {
             let filter = plan::nft::NetworkRules { nat: Vec::new(), ..rules.clone() };
@@ -276,31 +338,19 @@ fn wanted(network: &Network) -> Vec<Resource> {
         }
         other => vec![other],
     });
-    in_parts.collect()
+    Ok(in_parts.collect())
 }
 
-impl Lost {
-    fn of(resource: Resource) -> Self {
-        let kind = match &resource {
-            Resource::Nft(Nft::Table) => LostKind::Table,
-            Resource::Nft(Nft::Network(rules)) if rules.filter.is_empty() => LostKind::Masquerade,
+impl LostKind {
+    fn of(resource: &Resource, has_table: bool) -> Self {
+        match resource {
+            Resource::Nft(_) if !has_table => Self::Table,
+            Resource::Nft(Nft::Network(rules)) if rules.filter.is_empty() => Self::Masquerade,
             Resource::Rule(rule) if rule.jump.first().is_some_and(|j| j == "MASQUERADE") => {
-                LostKind::Masquerade
+                Self::Masquerade
             }
-            _ => LostKind::Other,
-        };
-        let words = match &resource {
-            Resource::Nft(Nft::Table) => format!("table inet {}", plan::nft::TABLE),
-            Resource::Nft(Nft::Network(rules)) => {
-                let chain = |(_, chain): (_, plan::nft::Chain)| {
-                    let (name, rules) = (chain.name, chain.rules.len());
-                    format!("chain inet {} {name} with its {rules} rules", plan::nft::TABLE)
-                };
-                rules.chains().map(chain).collect::<Vec<_>>().join(", ")
-            }
-            _ => plan::command(&plan::Step::create("", resource)).unwrap_or_default(),
-        };
-        Self { kind, words }
+            _ => Self::Other,
+        }
     }
 }
 
@@ -333,6 +383,11 @@ impl Seen<'_> {
     /// A link of the host.
     pub(super) fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name)
+    }
+
+    /// Where the parent of a network is; one that has no bridge needs it to be there only.
+    pub(super) fn uplink(&self, segment: &Segment, parent: &LinkName) -> Uplink<'_> {
+        Uplink::find(self.links.iter(), segment.bridge.as_ref(), parent)
     }
 
     /// The network of an attachment, if it is one of those that it is about.

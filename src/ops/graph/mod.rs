@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use self::inside::Insides;
 pub(super) use self::inside::process_name;
-use super::{Host, find};
+use super::Host;
 use crate::{
     cli::{self, Format},
     error::Error,
@@ -70,10 +70,11 @@ struct Seen {
 
 async fn read(host: &Host<'_, '_>) -> Result<Graph> {
     let kernel = &host.kernel;
-    let state = host.look()?;
+    let state = host.look().await?;
     let mut links: Vec<_> = kernel.links().await?.into_values().collect();
     links.sort_by(|a, b| natural_order(&a.name, &b.name));
-    let records = find::all(kernel, &state, &links).await;
+    let records =
+        state.networks().iter().map(|(name, record)| (name.to_string(), record.clone())).collect();
     let (addresses, routes) = (kernel.addresses().await?, kernel.routes().await?);
     let seen = Seen { links, addresses, routes, records };
     let doing = host.output.doing("looking into each namespace");

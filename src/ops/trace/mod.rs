@@ -47,7 +47,7 @@ struct Shown<'a> {
 
 /// Returns the exit code: whether the packet gets there, as far as that can be said.
 pub(super) async fn run(host: &Host<'_, '_>, args: cli::Trace) -> Result<u8> {
-    let mut world = World::open(&host.kernel, &host.look()?).await?;
+    let mut world = World::open(&host.kernel, &host.look().await?).await?;
     let (packet, start) = beginning(host, &mut world, &args.from, &args.to).await?;
     let walked = walk(&mut world, packet, start).await?;
     let way = if args.live {

@@ -5,8 +5,10 @@
 //! was not finished, is undone: by the watchdog, or by the next command if that was killed too.
 
 mod manager;
+mod outside;
 mod preflight;
 mod undo;
+mod uplink;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,6 +35,7 @@ use crate::{
     state::State,
 };
 pub(super) use undo::{commands, overdue, removal, undo, unmoved};
+pub(super) use uplink::{Lost, Uplink, again, gone, put_back, up};
 
 /// How many gateways are asked whether they answer: more, and it is no host but a router.
 const GATEWAYS: usize = 8;
@@ -52,6 +55,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<
     let asked = Asked::new(&[], &args.gateway, &args.ip_range)?;
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
+    host.check_aside(&args.name)?;
     let there = state.networks().get(&args.name).map(|record| record.network.clone());
     if let Some(there) = &there {
         check_same(&args, &asked, there)?;

@@ -1,17 +1,21 @@
 //! What must be so before a link is taken over, and what must be asked for expressly.
 
-use std::{env, fs, net::IpAddr, path::Path};
+use std::path::Path;
 
 use anyhow::Result;
+use ipnetwork::IpNetwork;
+
+use super::outside;
 
 use crate::{
     cli,
     error::Error,
-    kernel::{Kernel, LinkKind, process},
+    kernel::{Kernel, LinkKind},
     model::Belongings,
     ops::{
         Host,
         parent::{self, Found},
+        ssh,
     },
     state::State,
 };
@@ -66,47 +70,29 @@ pub(super) async fn check_takeover(
         return Ok(());
     }
     let parent = &args.parent;
-    let mut why = None;
-    if let Some(peer) = ssh_peer()
-        && host.kernel.link_towards(peer).await?.is_some_and(|link| link.name == parent.as_str())
-    {
-        why = Some(format!("your SSH connection from {peer} comes by `{parent}`"));
-    }
-    if let Some(route) = belongings.routes.iter().find(|r| r.destination.prefix() == 0) {
-        let gateway = route.hops.iter().find_map(|hop| hop.gateway);
-        let by = gateway.map_or_else(String::new, |gateway| format!(" (via {gateway})"));
-        why = why.or(Some(format!("`{parent}` carries the host's default route{by}")));
-    }
-    match why {
-        None => Ok(()),
-        Some(why) => {
-            Err(Error::conflict(format!("{why}: if this goes wrong, the host is cut off"))
-                .hint(
-                    "add `--takeover`; with `--confirm 60` it is undone after a minute unless \
-                 `netcord confirm` comes",
-                )
-                .into())
-        }
-    }
+    let peer = ssh::peer_by(&host.kernel, parent.as_str(), &chosen(belongings)).await?;
+    let why = match peer {
+        Some(peer) => format!("your SSH connection from {peer} comes by `{parent}`"),
+        None => match outside::carried(&belongings.routes, parent) {
+            Some(what) => format!("`{parent}` {what}"),
+            None => return Ok(()),
+        },
+    };
+    Err(Error::conflict(format!("{why}: if this goes wrong, the host is cut off"))
+        .hint(
+            "add `--takeover`; with `--confirm 60` it is undone after a minute unless \
+             `netcord confirm` comes",
+        )
+        .into())
 }
 
-/// The other end of the SSH connection that this process belongs to: in its own environment, or,
-/// as `sudo` takes it away, in that of who started it.
-fn ssh_peer() -> Option<IpAddr> {
-    const VARIABLE: &str = "SSH_CONNECTION";
-    let of_text = |text: &str| text.split(' ').next()?.parse().ok();
-    if let Ok(text) = env::var(VARIABLE) {
-        return of_text(&text);
-    }
-    let mut pid = std::os::unix::process::parent_id();
-    while pid > 1 {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&environment);
-        let prefix = format!("{VARIABLE}=");
-        if let Some(text) = text.split('\0').find_map(|line| line.strip_prefix(&prefix)) {
-            return of_text(text);
-        }
-        pid = process::parent(pid)?;
-    }
-    None
+/// Where routes lead in tables that policy rules choose: by what, the kernel is not asked in full.
+fn chosen(belongings: &Belongings) -> Vec<IpNetwork> {
+    let is_chosen = |table: u32| ![RT_TABLE_MAIN, RT_TABLE_LOCAL].contains(&table);
+    let routes = belongings.routes.iter().filter(|route| is_chosen(route.table));
+    routes.map(|route| route.destination).collect()
 }
+
+/// `<linux/rtnetlink.h>`
+const RT_TABLE_MAIN: u32 = 254;
+const RT_TABLE_LOCAL: u32 = 255;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::parent_of;
+use super::{Uplink, parent_of};
 use crate::{
     kernel::{Link, clock},
     model::{Belongings, LinkName, Network},
@@ -48,11 +48,18 @@ pub(in crate::ops) async fn removal(
     records: &Records,
     network: &Network,
 ) -> Result<Plan> {
-    let parent = parent_of(network)?;
-    let bridge = host.kernel.link(network.name.as_str()).await?;
-    let mut belongings = moved(host, network, bridge.as_ref(), parent).await?;
+    let known_as = parent_of(network)?;
+    let links = host.kernel.links().await?;
+    let bridge = links.values().find(|link| link.name == network.name.as_str());
+    let uplink = Uplink::find(links.values(), bridge, known_as).link();
+    // It may have another name by now.
+    let parent = &match uplink {
+        Some(link) => link.name.parse()?,
+        None => known_as.clone(),
+    };
+    let mut belongings = moved(host, network, bridge, parent).await?;
     if let Some(moving) = network.moving() {
-        belongings = belongings.or(moving.belongings.clone());
+        belongings = belongings.or(moving.belongings.moved(known_as, parent));
     }
     let mut plan = plan::underlay(&Underlay {
         network,
@@ -64,7 +71,7 @@ pub(in crate::ops) async fn removal(
     if bridge.is_none() {
         // Nothing has moved yet, or all of it is back.
         plan.retain(|step| !is_of_the_move(step.change.resource()));
-    } else if host.kernel.link(parent.as_str()).await?.is_none() {
+    } else if uplink.is_none() {
         // A link that was pulled out has nothing to be given back.
         plan.retain(|step| !concerns_parent(step.change.resource(), parent));
     }

@@ -97,7 +97,8 @@ pub(super) fn base(family: Family) -> Plan {
             family,
             table,
             chain: from,
-            before: None,
+            // What denies stays before what accepts, also where it alone is made again.
+            before: (to == ISOLATE).then_some(1),
             matches: words(matches),
             jump: words(to),
             comment: format!("netcord: {from} to {to}"),
@@ -199,7 +200,7 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
     if network.masquerade && !network.internal {
         // Never from a privileged port: services trust those (CVE-2010-2242).
         for protocol in ["tcp", "udp"] {
-            plan.push(rules.step(
+            plan.push(rules.first(
                 "what leaves by another link gets that link's address, so that answers find back",
                 (Table::Nat, POSTROUTING, &format!("masquerade {protocol}")),
                 &format!("-s {cidr} ! -o {name} -p {protocol}"),
@@ -335,32 +336,42 @@ fn destination(port: &PublishedPort) -> String {
     }
 }
 
+impl Rule {
+    /// Whether it is a published port's.
+    pub(in crate::plan) fn is_port(&self) -> bool {
+        self.chain == DNAT && self.jump.first().is_some_and(|jump| jump == "DNAT")
+    }
+}
+
 /// Makes the rules of one subnet of one network.
 struct RuleMaker<'a> {
     network: &'a Network,
     subnet: &'a Subnet,
 }
 
+type Place<'a> = (Table, &'static str, &'a str);
+
 impl RuleMaker<'_> {
-    fn step(
-        &self,
-        why: &'static str,
-        (table, chain, what): (Table, &'static str, &str),
-        matches: &str,
-        jump: &str,
-    ) -> Step {
-        Step::create(
-            why,
-            Resource::Rule(Rule {
-                family: Family::of(self.subnet.cidr.network()),
-                table,
-                chain,
-                before: None,
-                matches: words(matches),
-                jump: words(jump),
-                comment: format!("netcord:{} {what} {}", self.network.name, self.subnet.cidr),
-            }),
-        )
+    fn step(&self, why: &'static str, place: Place<'_>, matches: &str, jump: &str) -> Step {
+        Step::create(why, Resource::Rule(self.rule(place, matches, jump)))
+    }
+
+    /// One that stays before those for more, also where it alone is made again.
+    fn first(&self, why: &'static str, place: Place<'_>, matches: &str, jump: &str) -> Step {
+        let rule = Rule { before: Some(1), ..self.rule(place, matches, jump) };
+        Step::create(why, Resource::Rule(rule))
+    }
+
+    fn rule(&self, (table, chain, what): Place<'_>, matches: &str, jump: &str) -> Rule {
+        Rule {
+            family: Family::of(self.subnet.cidr.network()),
+            table,
+            chain,
+            before: None,
+            matches: words(matches),
+            jump: words(jump),
+            comment: format!("netcord:{} {what} {}", self.network.name, self.subnet.cidr),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ impl Snapshot {
         );
         let mut all = Vec::new();
         for part in format!("\n{text}").split("\n== ").skip(1) {
-            let (name, text) = part.split_once("\n").unwrap_or((part, ""));
+            let (name, text) = part.split_once('\n').unwrap_or((part, ""));
             all.extend(lines::of(name, text).into_iter().map(|line| format!("{name} {line}")));
         }
         Self(all)

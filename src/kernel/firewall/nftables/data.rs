@@ -3,11 +3,13 @@
 
 use std::net::IpAddr;
 
+use netlink_packet_netfilter::nftables::{DataAttribute, SetElementAttribute};
+
 use crate::{
     model::{LinkName, PortRange, Protocol},
     plan::{
         Family,
-        nft::{Element, Field, Value},
+        nft::{Element, Field, Set, Value},
     },
 };
 
@@ -86,6 +88,12 @@ fn bytes(values: &[Value], port: impl Fn(&PortRange) -> u16) -> Vec<u8> {
         all.resize(all.len().next_multiple_of(4), 0);
     }
     all
+}
+
+/// Reads a key back, if an attribute is one.
+pub(super) fn read_key(set: &Set, attribute: &SetElementAttribute) -> Option<Vec<Value>> {
+    let SetElementAttribute::Key(DataAttribute::Value(bytes)) = attribute else { return None };
+    read(set.key, bytes, bytes)
 }
 
 /// Reads fields back; of an interval, its lower and its upper end.

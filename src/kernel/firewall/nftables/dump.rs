@@ -17,7 +17,10 @@ use netlink_packet_netfilter::{
     },
 };
 
-use super::{NLA_TYPE_MASK, read, request::read_comment};
+use super::{
+    NLA_TYPE_MASK, read,
+    request::{inet, read_comment},
+};
 use crate::{
     kernel::nfnetlink::{Socket, is_absent},
     model::ruleset::{
@@ -104,6 +107,53 @@ fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Res
         into.sets.insert((Table { family, name: table }, name), set);
     }
     Ok(())
+}
+
+/// A chain of one table, with how many rules it has and how many lead to it.
+pub(super) type Used = (Chain, u32);
+
+/// The chains of a table of the family `inet`, with their rules.
+///
+/// Equivalent to `nft list table inet NAME`, without its sets.
+pub(super) fn of_table(socket: &mut Socket, name: &str) -> io::Result<Vec<Used>> {
+    let get = inet(NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() }));
+    let mut chains = socket.dump(&get, NLM_F_DUMP, |message| match message.inner {
+        NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(m)) => {
+            let uses = uses(&m);
+            chain(Family::Inet, m).filter(|c| c.table.name == name).map(|c| (c, uses))
+        }
+        _ => None,
+    })?;
+    if chains.is_empty() {
+        return Ok(chains);
+    }
+    let attributes = vec![RuleAttribute::Table(name.to_owned())];
+    let get = inet(NfTablesMessage::GetRule(RuleMessage { attributes }));
+    let rules = socket.dump(&get, NLM_F_DUMP, |message| match message.inner {
+        NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(m)) => rule(m),
+        _ => None,
+    })?;
+    let mut of: HashMap<String, Vec<Rule>> = HashMap::new();
+    for ((_, chain), rule) in rules {
+        of.entry(chain).or_default().push(rule);
+    }
+    for (chain, _) in &mut chains {
+        chain.rules = of.remove(&chain.name).unwrap_or_default();
+    }
+    Ok(chains)
+}
+
+/// A rule's expressions as they are read back: the kernel tells them in other words.
+pub(super) fn read_back(expressions: Vec<ListAttribute<ExpressionAttribute>>) -> Vec<Expression> {
+    expressions.into_iter().filter_map(one).collect()
+}
+
+fn uses(message: &ChainMessage) -> u32 {
+    let found = message.attributes.iter().find_map(|attribute| match attribute {
+        ChainAttribute::Use(uses) => Some(*uses),
+        _ => None,
+    });
+    found.unwrap_or_default()
 }
 
 fn number(family: Family) -> NetfilterProtoFamily {

@@ -4,6 +4,7 @@
 //! - `expression`: rules, as the kernel runs them
 //! - `data`: keys and values
 //! - `read`: what is there
+//! - `standing`: what of it is not as the plan has it
 //! - `dump`: everybody's tables
 //! - `follow`: a packet, as the kernel tells of it
 
@@ -13,8 +14,12 @@ mod expression;
 mod follow;
 mod read;
 mod request;
+mod standing;
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use anyhow::Result;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_EXCL};
@@ -27,17 +32,21 @@ use nix::errno::Errno;
 
 pub(super) use self::data::number as protocol_number;
 use self::request::{Request, inet};
+pub(super) use self::standing::Standing;
 pub use follow::{Event, Follower};
 
 use super::{Outcome, Published};
 use crate::{
     error::{Error, Kind},
-    kernel::nfnetlink::{Socket, is_absent},
+    kernel::{
+        datagram,
+        nfnetlink::{Socket, is_absent},
+    },
     model::{
         LinkName,
         ruleset::{Packet, Ruleset},
     },
-    plan::{Change, Nft, Resource, Step, command},
+    plan::{Change, Nft, Resource, Step, command, nft},
 };
 
 /// More than a change takes, in bytes, unless it is a long range.
@@ -67,9 +76,21 @@ pub(super) fn stands() -> Result<bool> {
         .map_err(failed)
 }
 
-/// Whether something of our table is there.
-pub(super) fn is_there(nft: &Nft) -> Result<bool> {
-    read::is_there(&mut open()?, nft).map_err(failed)
+/// Our table as it stands; `None`: there is none.
+pub(super) fn standing() -> Result<Option<Standing>> {
+    Standing::read(&mut open()?).map_err(failed)
+}
+
+/// What of a part of our table is not as the plan has it, a line each.
+pub(super) fn damage(standing: Option<&Standing>, nft: &Nft) -> Result<Vec<String>> {
+    let Some(standing) = standing else {
+        return Ok(vec![format!("not there: table inet {}", nft::TABLE)]);
+    };
+    Ok(match nft {
+        Nft::Table => standing.damage_of_table(),
+        Nft::Network(rules) => standing.damage_of_network(rules),
+        Nft::Ports(ports) => read::damage_of_ports(&mut open()?, ports).map_err(failed)?,
+    })
 }
 
 /// All published ports that are in our table.
@@ -79,7 +100,7 @@ pub(super) fn published() -> Result<Vec<Published>> {
 
 /// The networks that have chains in our table.
 pub(super) fn networks() -> Result<Vec<LinkName>> {
-    read::networks(&mut open()?).map_err(failed)
+    standing::links(&mut open()?, &nft::NAT).map_err(failed)
 }
 
 /// All tables, of everybody; none where the kernel has no nftables.
@@ -106,28 +127,52 @@ pub(super) fn apply(changes: &[&Change]) -> Result<Vec<Outcome>> {
     let at_once = if all { changes.len() } else { FEW };
     let mut outcomes = Vec::with_capacity(changes.len());
     for part in changes.chunks(at_once.max(1)) {
-        match at_once_or_not(&mut socket, part) {
-            Ok(done) => outcomes.extend(done),
-            Err(error) => {
-                let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
-                for part in inverses.chunks(FEW) {
-                    // The first error is the one that is told.
-                    drop(at_once_or_not(&mut socket, part));
-                }
-                return Err(error);
+        if let Err(error) = in_parts(&mut socket, part, &mut outcomes) {
+            let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
+            for part in inverses.chunks(FEW) {
+                // The first error is the one that is told.
+                drop(in_parts(&mut socket, part, &mut Vec::new()));
             }
+            return Err(error);
         }
     }
     Ok(outcomes)
 }
 
+/// Makes changes so in one transaction; where so many requests of it fail that the answers are lost,
+/// nothing was done, and each half is tried by itself.
+fn in_parts(socket: &mut Socket, changes: &[&Change], outcomes: &mut Vec<Outcome>) -> Result<()> {
+    match at_once_or_not(socket, changes) {
+        Err(error) if changes.len() > 1 && is_lost(&error) => {
+            // What this one still has to be read is about what was tried.
+            *socket = open()?;
+            let (first, second) = changes.split_at(changes.len() / 2);
+            in_parts(socket, first, outcomes)?;
+            in_parts(socket, second, outcomes)
+        }
+        done => {
+            outcomes.extend(done?);
+            Ok(())
+        }
+    }
+}
+
+fn is_lost(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(datagram::is_overrun)
+}
+
 fn at_once_or_not(socket: &mut Socket, changes: &[&Change]) -> Result<Vec<Outcome>> {
     let mut transaction = Transaction::of(changes);
-    if changes.iter().any(|change| makes_table(change))
-        && read::has_table(socket).map_err(failed)?
+    if let Some(at) = changes.iter().position(|change| makes_table(change))
+        && let Some(standing) = Standing::read(socket).map_err(failed)?
     {
         // It takes many requests: not only to be told that it exists.
         transaction.requests.retain(|(change, _)| !makes_table(changes[*change]));
+        if !standing.damage_of_table().is_empty() {
+            let whole = standing.made_whole().into_iter().map(|request| (at, request));
+            transaction.requests.splice(0..0, whole);
+            transaction.mends.insert(at);
+        }
     }
     loop {
         let failures = transaction.commit(socket).map_err(failed)?;
@@ -150,6 +195,8 @@ fn open() -> Result<Socket> {
 struct Transaction {
     /// With the place of the change that it belongs to.
     requests: Vec<(usize, Request)>,
+    /// Changes of which something was there that is not as it should be.
+    mends: BTreeSet<usize>,
 }
 
 impl Transaction {
@@ -162,7 +209,8 @@ impl Transaction {
             };
             requests.into_iter().map(move |request| (i, request))
         };
-        Self { requests: changes.iter().enumerate().flat_map(of_change).collect() }
+        let requests = changes.iter().enumerate().flat_map(of_change).collect();
+        Self { requests, mends: BTreeSet::new() }
     }
 
     /// Sends all; tells which failed, and then nothing was done.
@@ -216,12 +264,20 @@ impl Transaction {
             }
         }
         self.requests = kept;
-        for change in of_changes.into_keys() {
-            if let Change::Create(Resource::Nft(Nft::Network(rules))) = changes[change]
-                && !read::has_network(socket, rules).map_err(failed)?
-            {
+        let networks = of_changes.into_keys().filter_map(|change| match changes[change] {
+            Change::Create(Resource::Nft(Nft::Network(rules))) => Some((change, rules)),
+            _ => None,
+        });
+        let networks: Vec<_> = networks.collect();
+        if networks.is_empty() {
+            return Ok(());
+        }
+        let standing = Standing::read(socket).map_err(failed)?;
+        for (change, rules) in networks {
+            if standing.as_ref().is_none_or(|s| !s.damage_of_network(rules).is_empty()) {
                 let anew = request::network(rules, true).into_iter().map(|r| (change, r));
                 self.requests.extend(anew);
+                self.mends.insert(change);
             }
         }
         Ok(())
@@ -234,7 +290,9 @@ impl Transaction {
             let is_a_look =
                 matches!(changes[*change], Change::Create(Resource::Nft(Nft::Ports(_))))
                     && request.flags & NLM_F_EXCL == 0;
-            if !is_a_look {
+            if self.mends.contains(change) {
+                outcomes[*change] = Outcome::Mended;
+            } else if !is_a_look {
                 outcomes[*change] = Outcome::Done(changes[*change].clone().reversed());
             }
         }

@@ -6,42 +6,38 @@ use netlink_packet_core::{DefaultNla, NLM_F_DUMP, Nla};
 use netlink_packet_netfilter::{
     NetfilterMessage, NetfilterMessageInner,
     nftables::{
-        DataAttribute, ListAttribute, NfTablesMessage, RuleMessage, SetElementAttribute,
-        SetElementList, SetElementMessage, TableAttribute, TableMessage, VerdictAttribute,
+        DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList,
+        SetElementMessage, TableAttribute, TableMessage, VerdictAttribute,
     },
 };
 use nix::errno::Errno;
 
 use super::{
     data,
-    request::{inet, key, list, of_chain, of_set, read_comment},
+    request::{inet, key, list, of_set, read_comment},
 };
 use crate::{
     kernel::{firewall::Published, nfnetlink::Socket},
-    model::{LinkName, PortRange, PublishedPort},
+    model::{PortRange, PublishedPort},
     plan::{
         ALIAS_PREFIX,
-        nft::{
-            DataType, Element, ElementData, NAT, NetworkRules, Nft, PortElements, Set, TABLE,
-            Value, port_maps,
-        },
+        nft::{DataType, Element, ElementData, PortElements, Set, TABLE, Value, port_maps},
     },
 };
 
-/// Whether something of our table is there.
-pub(super) fn is_there(socket: &mut Socket, nft: &Nft) -> io::Result<bool> {
-    match nft {
-        Nft::Table => has_table(socket),
-        Nft::Network(rules) => has_network(socket, rules),
-        Nft::Ports(PortElements { set, elements, .. }) => {
-            for element in elements {
-                if !has(socket, set, element)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
+/// Which elements of a published port are not there, or lead elsewhere, a line each.
+pub(super) fn damage_of_ports(
+    socket: &mut Socket,
+    ports: &PortElements,
+) -> io::Result<Vec<String>> {
+    let PortElements { set, elements, .. } = ports;
+    let mut lines = Vec::new();
+    for element in elements {
+        if !has(socket, set, element)? {
+            lines.push(format!("not there: element inet {TABLE} {} {{ {element} }}", set.name));
         }
     }
+    Ok(lines)
 }
 
 /// Whether our table is there.
@@ -49,28 +45,6 @@ pub(super) fn has_table(socket: &mut Socket) -> io::Result<bool> {
     let attributes = vec![TableAttribute::Name(TABLE.to_owned())];
     let get = inet(NfTablesMessage::GetTable(TableMessage { attributes }));
     or_none(socket.request(get, 0, |_| {}).map(Some)).map(|found| found.is_some())
-}
-
-/// Whether the chains of a network are there, with as many rules as they are to have.
-pub(super) fn has_network(socket: &mut Socket, rules: &NetworkRules) -> io::Result<bool> {
-    for (_, chain) in rules.chains() {
-        let attributes = of_chain(&chain.name);
-        let get = inet(NfTablesMessage::GetRule(RuleMessage { attributes }));
-        let is_rule = |message: NetfilterMessage| {
-            matches!(message.inner, NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(_)))
-                .then_some(())
-        };
-        let found = or_none(socket.dump(&get, NLM_F_DUMP, is_rule).map(Some))?;
-        if found.map(|rules| rules.len()) != Some(chain.rules.len()) {
-            return Ok(false);
-        }
-    }
-    for (set, element) in rules.elements() {
-        if !has(socket, set, &element)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Whether an element is there, and mapped to the same.
@@ -98,20 +72,6 @@ fn is_mapped_to(attributes: &[SetElementAttribute], data: &ElementData) -> bool 
         }
         _ => false,
     }
-}
-
-/// The networks that have chains in our table.
-pub(super) fn networks(socket: &mut Socket) -> io::Result<Vec<LinkName>> {
-    let get = inet(NfTablesMessage::GetSetElement(of_set(&NAT)));
-    let found = or_none(socket.dump(&get, NLM_F_DUMP, |m| Some(elements(m))).map(Some))?;
-    let name = |attribute: &SetElementAttribute| {
-        let SetElementAttribute::Key(DataAttribute::Value(bytes)) = attribute else { return None };
-        match data::read(NAT.key, bytes, bytes)?.pop()? {
-            Value::Link(name) => Some(name),
-            _ => None,
-        }
-    };
-    Ok(found.unwrap_or_default().iter().flatten().flatten().filter_map(name).collect())
 }
 
 /// All published ports that are in our table.
@@ -205,7 +165,8 @@ pub(super) fn bytes(attribute: &DefaultNla) -> Vec<u8> {
     bytes
 }
 
-fn or_none<T>(found: io::Result<Option<T>>) -> io::Result<Option<T>> {
+/// What is not there is none.
+pub(super) fn or_none<T>(found: io::Result<Option<T>>) -> io::Result<Option<T>> {
     match found {
         Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(None),
         found => found,

@@ -50,7 +50,7 @@ pub(super) fn inet(message: NfTablesMessage) -> NetfilterMessage {
 /// The requests that make something be there; each insists on being the first.
 pub(super) fn create(nft: &Nft) -> Vec<Request> {
     match nft {
-        Nft::Table => whole_table(),
+        Nft::Table => table(MAKE),
         Nft::Network(rules) => network(rules, false),
         Nft::Ports(ports) => ports.elements.iter().map(|e| port(ports, e)).collect(),
     }
@@ -100,15 +100,17 @@ pub(super) fn network(rules: &NetworkRules, anew: bool) -> Vec<Request> {
     requests
 }
 
-fn whole_table() -> Vec<Request> {
+/// The requests that make what all networks share; with these flags it may be there, with empty
+/// chains.
+pub(super) fn table(flags: u16) -> Vec<Request> {
     let table = NfTablesMessage::NewTable(TableMessage {
         attributes: vec![TableAttribute::Name(TABLE.to_owned())],
     });
-    let mut requests = vec![Request { message: table, flags: MAKE }];
-    let made = sets().zip(1..).map(|(set, id)| Request { message: new_set(set, id), flags: MAKE });
+    let mut requests = vec![Request { message: table, flags }];
+    let made = sets().zip(1..).map(|(set, id)| Request { message: new_set(set, id), flags });
     requests.extend(made);
     for chain in chains() {
-        requests.push(Request { message: new_chain(&chain), flags: MAKE });
+        requests.push(Request { message: new_chain(&chain), flags });
         requests.extend(chain.rules.iter().map(|rule| new_rule(&chain, rule)));
     }
     requests
@@ -189,7 +191,7 @@ fn new_rule(chain: &Chain, rule: &Rule) -> Request {
 }
 
 /// Deletes all rules of a chain.
-fn empty(chain: &str) -> NfTablesMessage {
+pub(super) fn empty(chain: &str) -> NfTablesMessage {
     NfTablesMessage::DeleteRule(RuleMessage { attributes: of_chain(chain) })
 }
 

@@ -16,9 +16,7 @@ impl Nft {
     pub(in crate::plan) fn command(&self, create: bool) -> String {
         let table = format!("inet {TABLE}");
         match (self, create) {
-            (Self::Table, true) => {
-                format!("nft list table {table} >/dev/null 2>&1 || {}", script(&whole_table()))
-            }
+            (Self::Table, true) => script(&whole_table()),
             (Self::Table, false) => format!("nft delete table {table}"),
             (Self::Network(rules), true) => script(&rules.made(&table)),
             (Self::Network(rules), false) => script(&rules.gone(&table)),
@@ -31,23 +29,26 @@ fn script(lines: &str) -> String {
     format!("nft -f - <<'EOF'\n{lines}EOF")
 }
 
+/// What is there stays, but for the rules of shared chains: those are the plan's, and no others.
 fn whole_table() -> String {
     let mut text = format!("table inet {TABLE} {{\n");
     for set in sets() {
         // Writing to a String cannot fail.
         let _ = write!(text, "{set}");
     }
-    for Chain { name, hook, rules } in chains() {
-        let _ = writeln!(text, "\tchain {name} {{");
-        if let Some(hook) = hook {
-            let _ = writeln!(text, "\t\t{hook}");
-        }
-        for rule in rules {
-            let _ = writeln!(text, "\t\t{rule}");
-        }
-        text.push_str("\t}\n");
+    for Chain { name, hook, .. } in chains() {
+        let _ = match hook {
+            Some(hook) => writeln!(text, "\tchain {name} {{\n\t\t{hook}\n\t}}"),
+            None => writeln!(text, "\tchain {name} {{\n\t}}"),
+        };
     }
     text.push_str("}\n");
+    for Chain { name, rules, .. } in chains() {
+        let _ = writeln!(text, "flush chain inet {TABLE} {name}");
+        for rule in rules {
+            let _ = writeln!(text, "add rule inet {TABLE} {name} {rule}");
+        }
+    }
     text
 }
 
@@ -57,6 +58,7 @@ impl NetworkRules {
         for (_, Chain { name, rules, .. }) in self.chains() {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "add chain {table} {name}");
+            let _ = writeln!(text, "flush chain {table} {name}");
             for rule in rules {
                 let _ = writeln!(text, "add rule {table} {name} {rule}");
             }

@@ -3,6 +3,10 @@
 //!
 //! Always the whole exchange, DISCOVER to ACK: a server offers what it has leased already, so
 //! this renews as well, and the answers reach us although the address is not ours.
+//!
+//! - `local`: a server of this host itself
+
+mod local;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -14,8 +18,12 @@ use ipnetwork::Ipv4Network;
 use mozim::{DhcpV4Client, DhcpV4Config, DhcpV4Lease, DhcpV4State};
 use tokio::time::timeout;
 
-use super::Link;
+use self::local::LocalPort;
+use super::{Kernel, Link};
 use crate::model::Mac;
+
+/// How long a release waits for the way to a server of this host to be open.
+const RELEASE: Duration = Duration::from_secs(1);
 
 /// What a server gave.
 #[derive(Clone, Debug)]
@@ -76,7 +84,13 @@ impl Leased {
 
 /// Asks the servers on a link for an address for this MAC, or to prolong the one that it has.
 /// `None`: none answered in time. Equivalent to `udhcpc -i LINK` with another MAC.
-pub async fn acquire(link: &Link, mac: Mac, patience: Duration) -> Result<Option<Leased>> {
+pub async fn acquire(
+    kernel: &Kernel,
+    link: &Link,
+    mac: Mac,
+    patience: Duration,
+) -> Result<Option<Leased>> {
+    let local = LocalPort::open(kernel, link, mac, patience / 2).await?;
     let mut client = client(link, mac).await?;
     let exchange = async {
         loop {
@@ -85,16 +99,30 @@ pub async fn acquire(link: &Link, mac: Mac, patience: Duration) -> Result<Option
             }
         }
     };
-    match timeout(patience, exchange).await {
-        Ok(leased) => leased.map(Some),
-        Err(_) => Ok(None),
+    let exchange = timeout(patience, exchange);
+    let answer = match &local {
+        Some(local) => tokio::select! {
+            answer = exchange => answer,
+            error = local.pass() => Ok(Err(error.into())),
+        },
+        None => exchange.await,
+    };
+    if let Some(local) = local {
+        local.close(kernel).await?;
     }
+    answer.map_or(Ok(None), |leased| leased.map(Some))
 }
 
 /// Gives a lease back. There is no answer to it.
-pub async fn release(link: &Link, mac: Mac, leased: &Leased) -> Result<()> {
+pub async fn release(kernel: &Kernel, link: &Link, mac: Mac, leased: &Leased) -> Result<()> {
+    let local = LocalPort::open(kernel, link, mac, RELEASE).await?;
     let mut client = client(link, mac).await?;
-    client.release(&leased.message).await.context("cannot release the lease")
+    let released = client.release(&leased.message).await.context("cannot release the lease");
+    if let Some(local) = local {
+        local.pass_all()?;
+        local.close(kernel).await?;
+    }
+    released
 }
 
 async fn client(link: &Link, mac: Mac) -> Result<DhcpV4Client> {

@@ -1,0 +1,172 @@
+//! A server of this host itself. What a socket sends on a bridge leaves by the bridge's ports and
+//! never reaches the bridge's own IP stack, so a server that listens there would not hear us. What
+//! comes in by a port does.
+
+use std::{
+    io::{self, ErrorKind},
+    net::IpAddr,
+    os::fd::{AsRawFd, OwnedFd},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    libc,
+    sys::socket::{LinkAddr, MsgFlags, recvfrom, send},
+};
+use rustix::net::eth;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::{Instant, sleep},
+};
+
+use crate::{
+    kernel::{
+        Kernel, Link, LinkKind, Netns, link,
+        sockets::{Scope, Sockets},
+        wire,
+    },
+    model::{Mac, PortRange, Protocol},
+};
+
+/// The server's port.
+const SERVER: u16 = 67;
+/// A frame with a message of DHCP is not longer than any link's.
+const FRAME: usize = 2048;
+/// How often to look whether the port forwards.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// A port of the bridge, whose far end is in a namespace that only this program holds: it is gone
+/// when this value is, and also when the program is killed.
+pub(super) struct LocalPort {
+    _netns: Netns,
+    link: Link,
+    /// What we send on the bridge is heard here.
+    tap: AsyncFd<OwnedFd>,
+    /// By which it comes in again.
+    far: OwnedFd,
+    /// Whose requests.
+    client: Mac,
+    bridge: Mac,
+}
+
+impl LocalPort {
+    /// Opens one, if a server may be behind it: on a bridge, and where a program of the host listens
+    /// to the port of DHCP servers.
+    pub(super) async fn open(
+        kernel: &Kernel,
+        link: &Link,
+        client: Mac,
+        patience: Duration,
+    ) -> Result<Option<Self>> {
+        if link.kind != LinkKind::Bridge {
+            return Ok(None);
+        }
+        let any = IpAddr::from([0; 4]);
+        let sockets = Sockets::here(&[Protocol::Udp], Scope::Listening)?;
+        if sockets.listening(any, PortRange::single(SERVER), Protocol::Udp).next().is_none() {
+            return Ok(None);
+        }
+        let netns = Netns::anonymous()?;
+        let name = format!("ncd{}", std::process::id());
+        let port = link::create_silent_port(&kernel.rtnl, &netns, link, &name, client.beside());
+        let port = port.await.context("cannot ask by a port of the bridge")?;
+        let far = netns.within(|| wire::frames_of(&name, eth::IP))??;
+        let tap = wire::frames_of(&link.name, eth::ALL)?;
+        #[expect(deprecated, reason = "its successor is unsafe; the descriptor is the value's own")]
+        let tap = AsyncFd::with_interest(tap, Interest::READABLE)?;
+        // A bridge that speaks the spanning tree protocol lets nothing in for some seconds.
+        let until = Instant::now() + patience;
+        while !kernel.link(&name).await?.is_some_and(|l| l.forwards()) && Instant::now() < until {
+            sleep(INTERVAL).await;
+        }
+        // Where it was never set it is that of a port, and this may be the first.
+        let bridge = kernel.link(&link.name).await?.and_then(|bridge| bridge.mac);
+        let bridge = bridge.with_context(|| format!("`{}` has no MAC", link.name))?;
+        Ok(Some(Self { _netns: netns, link: port, tap, far, client, bridge }))
+    }
+
+    /// Lets in what is sent meanwhile, for ever.
+    pub(super) async fn pass(&self) -> io::Error {
+        loop {
+            let mut ready = match self.tap.readable().await {
+                Ok(ready) => ready,
+                Err(error) => return error,
+            };
+            if let Err(error) = self.pass_all() {
+                return error;
+            }
+            ready.clear_ready();
+        }
+    }
+
+    /// Lets in all that was sent up to now.
+    pub(super) fn pass_all(&self) -> io::Result<()> {
+        let mut buffer = [0; FRAME];
+        loop {
+            match recvfrom::<LinkAddr>(self.tap.get_ref().as_raw_fd(), &mut buffer) {
+                Ok((length, from)) => {
+                    let is_sent = from.is_some_and(|from| from.pkttype() == libc::PACKET_OUTGOING);
+                    let frame = &mut buffer[..length.min(FRAME)];
+                    if is_sent && is_request(frame, self.client) {
+                        // To the bridge itself: the others have it already.
+                        frame[..6].copy_from_slice(&self.bridge.octets());
+                        send(self.far.as_raw_fd(), frame, MsgFlags::empty())?;
+                    }
+                }
+                Err(e) => {
+                    let error = io::Error::from(e);
+                    match error.kind() {
+                        ErrorKind::WouldBlock => return Ok(()),
+                        ErrorKind::Interrupted => {}
+                        _ => return Err(error),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes it away, and returns when it is gone.
+    pub(super) async fn close(self, kernel: &Kernel) -> Result<()> {
+        link::delete_this(&kernel.rtnl, &self.link).await.map(drop)
+    }
+}
+
+/// Whether a frame is UDP over IPv4, from a client's MAC and for the port of servers.
+fn is_request(frame: &[u8], client: Mac) -> bool {
+    const IPV4_AND_UDP: ([u8; 2], u8) = ([8, 0], 17);
+    let Some(header) = frame.get(14..34) else { return false };
+    let payload = 14 + usize::from(header[0] & 0xf) * 4;
+    ([frame[12], frame[13]], header[9]) == IPV4_AND_UDP
+        && frame[6..12] == client.octets()
+        && frame.get(payload + 2..payload + 4) == Some(&SERVER.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_requests_of_the_client_are_let_in() {
+        let client: Mac = "02:6e:00:00:00:01".parse().unwrap();
+        let frame = |source: Mac, kind: [u8; 2], protocol, port: u16| {
+            let mut frame = vec![0xff; 6];
+            frame.extend(source.octets());
+            frame.extend(kind);
+            // Six words of header: it has options.
+            frame.extend([0x46, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0]);
+            frame.extend([0; 12]);
+            frame.extend([0, 68]);
+            frame.extend(port.to_be_bytes());
+            frame
+        };
+        assert!(is_request(&frame(client, [8, 0], 17, 67), client));
+        assert!(!is_request(&frame(client.beside(), [8, 0], 17, 67), client));
+        assert!(!is_request(&frame(client, [8, 6], 17, 67), client));
+        assert!(!is_request(&frame(client, [8, 0], 6, 67), client));
+        assert!(!is_request(&frame(client, [8, 0], 17, 68), client));
+        for length in 0..40 {
+            assert!(!is_request(&frame(client, [8, 0], 17, 67)[..length], client), "{length}");
+        }
+    }
+}

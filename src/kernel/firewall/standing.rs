@@ -1,0 +1,53 @@
+//! What of ours is in the firewalls, held against what a plan has there.
+
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, btree_map::Entry},
+};
+
+use anyhow::Result;
+
+use super::{iptables, nftables};
+use crate::plan::{Chain, Family, Resource, Rule, Table};
+
+/// What of ours is in the kernel's firewalls: each part is read when it is first asked for, once.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// Our table, once it was read; `None`: there is none.
+    nftables: OnceCell<Option<nftables::Standing>>,
+    iptables: BTreeMap<(Family, Table), iptables::Present>,
+}
+
+impl Standing {
+    /// What of a thing in a firewall is not as the plan has it: gone, or in between. A line each;
+    /// none where it is whole.
+    pub fn damage(&mut self, resource: &Resource) -> Result<Vec<String>> {
+        match resource {
+            Resource::Nft(nft) => nftables::damage(self.nftables()?, nft),
+            Resource::Chain(Chain { family, table, .. })
+            | Resource::Rule(Rule { family, table, .. }) => {
+                Ok(self.iptables(*family, *table)?.damage(resource))
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether our own table is there, in whatever state.
+    pub fn has_table(&mut self) -> Result<bool> {
+        Ok(self.nftables()?.is_some())
+    }
+
+    fn nftables(&mut self) -> Result<Option<&nftables::Standing>> {
+        if self.nftables.get().is_none() {
+            self.nftables = nftables::standing()?.into();
+        }
+        Ok(self.nftables.get().and_then(Option::as_ref))
+    }
+
+    fn iptables(&mut self, family: Family, table: Table) -> Result<&iptables::Present> {
+        Ok(match self.iptables.entry((family, table)) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(place) => place.insert(iptables::present(family, table)?),
+        })
+    }
+}

@@ -1,0 +1,310 @@
+//! The sockets of a namespace, as the kernel lists them (`sock_diag(7)`), and whose they are.
+//! Everything here is about the namespace that the thread is in. Equivalent to `ss -an`.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs, io,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd,
+    path::Path,
+};
+
+use anyhow::Result;
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_sock_diag::{
+    AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SockDiagMessage, TCP_CLOSE, TCP_LISTEN,
+    inet::{
+        ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags,
+        nlas::Nla::{self, SkV6Only},
+    },
+};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, send},
+};
+use rtnetlink::sys::{Socket as NetlinkSocket, protocols::NETLINK_SOCK_DIAG};
+
+use super::datagram;
+use crate::{
+    error::{Error, Kind},
+    model::{PortRange, Protocol},
+};
+
+/// More than the largest datagram of a dump, 32 KiB (`netlink_recvmsg`).
+const BUFFER: usize = 1 << 16;
+/// Not in the crate: <https://www.iana.org/assignments/protocol-numbers>
+const IPPROTO_SCTP: u8 = 132;
+
+/// Which sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those that wait for callers.
+    Listening,
+    /// Connections too.
+    All,
+}
+
+/// Sockets, read once.
+#[derive(Clone, Debug, Default)]
+pub struct Sockets(Vec<Socket>);
+
+/// A socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Its address, or all.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// It waits for callers.
+    pub listens: bool,
+    /// The number of the only link that it hears; 0: all.
+    pub link: u32,
+    /// Of the wildcard of IPv6: it has IPv4 too.
+    dual: bool,
+    inode: u32,
+}
+
+impl Sockets {
+    /// Reads them: of each protocol in two dumps, one an IP version.
+    pub fn here(protocols: &[Protocol], scope: Scope) -> Result<Self> {
+        let mut found = Vec::new();
+        for protocol in protocols {
+            // Asking loads what is not there, and nobody has a socket of it.
+            if *protocol == Protocol::Sctp && !Path::new("/proc/thread-self/net/sctp").exists() {
+                continue;
+            }
+            let socket = datagram::open(NETLINK_SOCK_DIAG)?;
+            for family in [AF_INET, AF_INET6] {
+                dump(&socket, family, *protocol, scope, &mut found)
+                    .map_err(|error| lacking(error, *protocol))?;
+            }
+        }
+        Ok(Self(found))
+    }
+
+    /// Those that have one of these ports of an address, or of any if that is unspecified.
+    pub fn at(
+        &self,
+        ip: IpAddr,
+        ports: PortRange,
+        protocol: Protocol,
+    ) -> impl Iterator<Item = &Socket> {
+        self.0.iter().filter(move |socket| {
+            socket.protocol == protocol
+                && ports.overlaps(PortRange::single(socket.port))
+                && socket.has(ip)
+        })
+    }
+
+    /// Those of them that wait for callers.
+    pub fn listening(
+        &self,
+        ip: IpAddr,
+        ports: PortRange,
+        protocol: Protocol,
+    ) -> impl Iterator<Item = &Socket> {
+        self.at(ip, ports, protocol).filter(|socket| socket.listens)
+    }
+}
+
+impl Socket {
+    /// Where it is.
+    pub fn local(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+
+    /// Whether it has an address, or any at all if that is unspecified.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        let same_family = self.address.is_ipv4() == ip.is_ipv4();
+        let same_address = self.address == ip || ip.is_unspecified();
+        same_family && (same_address || self.address.is_unspecified()) || self.dual && ip.is_ipv4()
+    }
+
+    fn of(message: &InetResponse, protocol: Protocol) -> Self {
+        let header = &message.header;
+        let address = header.socket_id.source_address;
+        let is_only_v6 = message.nlas.iter().any(|nla: &Nla| matches!(nla, SkV6Only(true)));
+        // UDP has no word for it: what is not connected is closed.
+        let listening = if protocol == Protocol::Udp { TCP_CLOSE } else { TCP_LISTEN };
+        Self {
+            address: address.to_canonical(),
+            port: header.socket_id.source_port,
+            protocol,
+            listens: header.state == listening,
+            link: header.socket_id.interface_id,
+            dual: address.is_ipv6() && address.is_unspecified() && !is_only_v6,
+            inode: header.inode,
+        }
+    }
+}
+
+fn dump(
+    socket: &NetlinkSocket,
+    family: u8,
+    protocol: Protocol,
+    scope: Scope,
+    found: &mut Vec<Socket>,
+) -> io::Result<()> {
+    let request = InetRequest {
+        family,
+        protocol: match protocol {
+            Protocol::Tcp => IPPROTO_TCP,
+            Protocol::Udp => IPPROTO_UDP,
+            Protocol::Sctp => IPPROTO_SCTP,
+        },
+        extensions: ExtensionFlags::empty(),
+        states: match scope {
+            Scope::Listening => StateFlags::LISTEN | StateFlags::CLOSE,
+            Scope::All => StateFlags::all(),
+        },
+        socket_id: if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() },
+    };
+    let mut message = NetlinkMessage::from(SockDiagMessage::InetRequest(request));
+    message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    send(socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let length = datagram::read(socket, &mut buffer)?;
+        let mut rest = &buffer[..length];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
+                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+            let (header, payload) = message.into_parts();
+            let length = (header.length as usize).next_multiple_of(4);
+            rest = rest.get(length..).unwrap_or_default();
+            match payload {
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(message)) => {
+                    found.push(Socket::of(&message, protocol));
+                }
+                NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                NetlinkPayload::Done(done) if done.code < 0 => {
+                    return Err(io::Error::from_raw_os_error(-done.code));
+                }
+                NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn lacking(error: io::Error, protocol: Protocol) -> anyhow::Error {
+    match error.raw_os_error().map(Errno::from_raw) {
+        // No handler of this family, or none of this protocol.
+        Some(Errno::ENOENT | Errno::EPROTONOSUPPORT) => {
+            let message = format!("the kernel does not list its sockets of {protocol}");
+            let module = format!("load the module: `modprobe {protocol}_diag`");
+            Error::new(Kind::Missing, message).hint(module).into()
+        }
+        _ => anyhow::Error::from(error).context(format!("cannot list the sockets of {protocol}")),
+    }
+}
+
+/// Whether a port of the thread's own loopback is listened to.
+pub(super) fn answers_on_loopback(port: u16) -> Result<bool> {
+    let sockets = Sockets::here(&[Protocol::Udp, Protocol::Tcp], Scope::Listening)?;
+    let at = |protocol| sockets.listening([127, 0, 0, 1].into(), PortRange::single(port), protocol);
+    Ok(at(Protocol::Udp).chain(at(Protocol::Tcp)).next().is_some())
+}
+
+/// Who takes what comes for a port of an address: its name, or nothing if that cannot be told;
+/// `None`: nobody does. Equivalent to `ss -lnp 'sport = PORT'`.
+pub(super) fn listener(ip: IpAddr, port: u16, protocol: Protocol) -> Result<Option<String>> {
+    let sockets = Sockets::here(&[protocol], Scope::Listening)?;
+    let found: Vec<_> = sockets.listening(ip, PortRange::single(port), protocol).collect();
+    Ok((!found.is_empty()).then(|| process_of(&found).unwrap_or_default()))
+}
+
+/// Who has a port, `nginx (pid 1310)`, if it can be told: an unprivileged user sees only their own
+/// processes. Equivalent to `ss -anp 'sport = PORT'`.
+pub fn owner(ip: IpAddr, port: u16, protocol: Protocol) -> Option<String> {
+    let sockets = Sockets::here(&[protocol], Scope::All).ok()?;
+    let mut found: Vec<_> = sockets.at(ip, PortRange::single(port), protocol).collect();
+    // Connections keep a port too, after whoever listened has gone.
+    if found.iter().any(|s| s.listens) {
+        found.retain(|s| s.listens);
+    }
+    process_of(&found)
+}
+
+/// The oldest process that has one of these sockets: a server's parent rather than its workers.
+fn process_of(sockets: &[&Socket]) -> Option<String> {
+    let found = holders(sockets);
+    found.values().min().map(|pid| named(*pid))
+}
+
+/// Whose sockets are, in their order, each `nginx (pid 1310)`, if it can be told.
+pub fn processes_of(sockets: &[&Socket]) -> Vec<Option<String>> {
+    let found = holders(sockets);
+    sockets.iter().map(|socket| found.get(&socket.inode).map(|pid| named(*pid))).collect()
+}
+
+fn named(pid: u32) -> String {
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    format!("{} (pid {pid})", String::from_utf8_lossy(&name).trim_end().escape_debug())
+}
+
+/// The oldest process that has each of these sockets, by its inode. All are looked for at once:
+/// each process has many files.
+fn holders(sockets: &[&Socket]) -> HashMap<u32, u32> {
+    let mut wanted: BTreeSet<_> = sockets.iter().map(|socket| socket.inode).collect();
+    let mut found = HashMap::new();
+    if wanted.is_empty() {
+        return found;
+    }
+    let names = fs::read_dir("/proc").into_iter().flatten().flatten().map(|e| e.file_name());
+    let mut pids: Vec<u32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+    pids.sort_unstable();
+    for pid in pids {
+        for file in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+            let target = fs::read_link(file.path()).unwrap_or_default();
+            let inode = target.to_str().and_then(|t| t.strip_prefix("socket:["));
+            let inode = inode.and_then(|t| t.strip_suffix(']')?.parse().ok());
+            if let Some(inode) = inode.filter(|inode| wanted.remove(inode)) {
+                found.insert(inode, pid);
+            }
+        }
+        if wanted.is_empty() {
+            break;
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_wildcard_has_every_address() {
+        for (address, dual, wanted, expected) in [
+            ("0.0.0.0", false, "192.0.2.1", true),
+            ("0.0.0.0", false, "2001:db8::1", false),
+            ("::", true, "192.0.2.1", true),
+            ("::", true, "0.0.0.0", true),
+            ("::", true, "2001:db8::1", true),
+            ("::", false, "192.0.2.1", false),
+            ("::", false, "0.0.0.0", false),
+            ("::", false, "2001:db8::1", true),
+            ("192.0.2.1", false, "0.0.0.0", true),
+            ("192.0.2.1", false, "::", false),
+            ("192.0.2.1", false, "192.0.2.2", false),
+            ("2001:db8::1", false, "::", true),
+            ("2001:db8::1", false, "0.0.0.0", false),
+        ] {
+            let protocol = Protocol::Tcp;
+            let address = ip(address);
+            let socket =
+                Socket { address, port: 80, protocol, listens: true, link: 0, dual, inode: 1 };
+            assert_eq!(socket.has(ip(wanted)), expected, "{address} {dual} {wanted}");
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! What carries our mark in the kernel and is on no record: it is put on record again, by every
+//! verb and before that decides anything. So nothing that lives is given away, or taken away,
+//! because a file is not there.
+//!
+//! The names of the host's links tell that something is missing; where nothing is, that is all that
+//! is read. A macvlan is inside its target only: how deep is looked for such, [`Depth`] says.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use anyhow::Result;
+
+use super::{
+    Host, gates,
+    rebuild::{self, Inside, Ports},
+};
+use crate::{
+    kernel::{Kernel, Link, LinkKind},
+    model::{Endpoint, Firewall, LinkName, Network, PublishedPort},
+    plan::{self, Mark},
+    state::{State, Wanted},
+};
+
+/// Where it is looked for what is on no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Depth {
+    /// Among the host's links.
+    Links,
+    /// Also inside the names in `/run/netns` that nothing on record is called by.
+    Unattached,
+    /// Inside all names, and among published ports: what is about to be tidied is looked at first.
+    Names,
+}
+
+/// So many things are told of by name.
+const TOLD: usize = 4;
+
+impl Host<'_, '_> {
+    /// The records, for a verb that changes them, with those that were lost made anew. A dry run
+    /// takes no lock and no privilege.
+    pub(super) async fn state_with_rebuilt(&self) -> Result<State> {
+        self.state(Wanted::All).await
+    }
+
+    /// The same, of some endpoints; of the others as much as these have to know.
+    pub(super) async fn state(&self, wanted: Wanted<'_>) -> Result<State> {
+        self.state_to(wanted, Depth::Links).await
+    }
+
+    /// The same, with whatever carries our mark anywhere.
+    pub(super) async fn state_with_all(&self) -> Result<State> {
+        self.state_to(Wanted::All, Depth::Names).await
+    }
+
+    async fn state_to(&self, wanted: Wanted<'_>, depth: Depth) -> Result<State> {
+        if self.dry_run {
+            return self.look_for(wanted, depth).await;
+        }
+        let cookie = self.kernel.cookie();
+        let doing =
+            self.output.doing_for(State::PATIENCE, move || super::waiting_for_records(cookie));
+        let mut state = State::locked(cookie, wanted)?;
+        drop(doing);
+        self.tell(&state, 0);
+        self.adopt(&mut state, depth).await?;
+        Ok(state)
+    }
+
+    /// The records, for a verb that only looks.
+    pub(super) async fn look(&self) -> Result<State> {
+        self.look_for(Wanted::All, Depth::Unattached).await
+    }
+
+    /// The same, with whatever carries our mark anywhere.
+    pub(super) async fn look_at_all(&self) -> Result<State> {
+        self.look_for(Wanted::All, Depth::Names).await
+    }
+
+    async fn look_for(&self, wanted: Wanted<'_>, depth: Depth) -> Result<State> {
+        let read = || State::read(self.kernel.cookie(), wanted);
+        let state = read()?;
+        let missing = Missing::read(&self.kernel, &state, depth).await?;
+        if missing.is_empty() {
+            self.tell(&state, 0);
+            return Ok(state);
+        }
+        // What is made right now was written down before; so it is on record by now, or gone again.
+        let mut state = read()?;
+        state.complete();
+        self.tell(&state, 0);
+        let missing = missing.still(&self.kernel, &state, depth).await?;
+        self.put_on_record(&mut state, missing).await?;
+        Ok(state)
+    }
+
+    /// Adds to the records what was not asked for.
+    pub(super) async fn complete(&self, state: &mut State) -> Result<()> {
+        if state.is_partial() {
+            let told = state.warnings().len();
+            state.complete();
+            self.tell(state, told);
+            self.adopt(state, Depth::Links).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a network which lives inside its targets only is on record, with all that is
+    /// attached to it.
+    pub(super) async fn look_inside(&self, state: &mut State, network: &LinkName) -> Result<()> {
+        let is_inside = if let Some(record) = state.networks().get(network) {
+            record.network.macvlan().is_some()
+        } else {
+            let link = self.kernel.link(network.as_str()).await?;
+            link.is_none_or(|link| link.kind == LinkKind::Macvlan)
+        };
+        if is_inside { self.adopt(state, Depth::Names).await } else { Ok(()) }
+    }
+
+    /// Puts on record what carries our mark and is on none. Nobody else changes anything meanwhile.
+    pub(super) async fn adopt(&self, state: &mut State, depth: Depth) -> Result<()> {
+        let missing = Missing::read(&self.kernel, state, depth).await?;
+        if !missing.is_empty() {
+            let told = state.warnings().len();
+            state.complete();
+            self.tell(state, told);
+            // A line that makes no sense after all is one more that is missing.
+            let missing = Missing::read(&self.kernel, state, depth).await?;
+            self.put_on_record(state, missing).await?;
+        }
+        if let Err(error) = state.write_adopted() {
+            // What needs no record can still be done.
+            self.output.warn(&format!("what was rebuilt is not on record: {error:#}"));
+        }
+        Ok(())
+    }
+
+    fn tell(&self, state: &State, from: usize) {
+        for warning in &state.warnings()[from..] {
+            self.output.warn(warning);
+        }
+    }
+
+    async fn put_on_record(&self, state: &mut State, missing: Missing) -> Result<()> {
+        let mut found = Adoption::new(&self.kernel, state);
+        found.adopt(missing).await?;
+        let told: Vec<_> = found.told.into_iter().collect();
+        if told.is_empty() {
+            return Ok(());
+        }
+        let mut list = told[..told.len().min(TOLD)].join(", ");
+        if told.len() > TOLD {
+            list = format!("{list} and {} more", told.len() - TOLD);
+        }
+        let hint = if state.is_locked() { "" } else { "; `netcord repair` writes it down" };
+        self.output.warn(&format!(
+            "the record of {list} is lost: it is rebuilt from the marks in the kernel{hint}"
+        ));
+        Ok(())
+    }
+}
+
+/// What carries our mark and is on no record.
+#[derive(Default)]
+struct Missing {
+    links: Vec<Link>,
+    /// Macvlans of endpoints.
+    inside: Vec<Inside>,
+    /// Endpoints on record, with the ports that they have and that are not.
+    ports: Vec<(LinkName, Endpoint)>,
+    /// Endpoints that are on record of two networks.
+    twice: Vec<LinkName>,
+}
+
+impl Missing {
+    async fn read(kernel: &Kernel, state: &State, depth: Depth) -> Result<Self> {
+        let mut names = kernel.link_names()?;
+        let mut twice = Vec::new();
+        names.remove("lo");
+        for (network, outline) in state.outlines() {
+            let was_there = names.remove(outline.host_ifname);
+            if !was_there && is_on_two(state, &network.name, outline.host_ifname) {
+                twice.extend(outline.host_ifname.parse().ok());
+            }
+        }
+        for network in state.networks().values().map(|record| &record.network) {
+            names.remove(network.name.as_str());
+            if let Some(parent) = &network.parent {
+                names.remove(parent.link.as_str());
+                names
+                    .retain(|name| network.name.carrier_names().iter().all(|c| c.as_str() != name));
+            }
+        }
+        let mut links = kernel.links_named(&names).await?;
+        links.retain(Link::is_ours);
+        links.sort_by(|a, b| a.name.cmp(&b.name));
+        let is_called = |name: &str| state.outlines().any(|(_, outline)| outline.netns == name);
+        let inside = match depth {
+            Depth::Links => Vec::new(),
+            Depth::Unattached => {
+                let names = kernel.netns_names().into_iter();
+                rebuild::inside(kernel, names.filter(|name| !is_called(name.as_str()))).await
+            }
+            Depth::Names => rebuild::inside(kernel, kernel.netns_names().into_iter()).await,
+        };
+        let inside = inside.into_iter().filter(|found| !found.is_on_record(state)).collect();
+        let ports =
+            if depth == Depth::Names { unrecorded_ports(kernel, state) } else { Vec::new() };
+        Ok(Self { links, inside, ports, twice })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.links.is_empty()
+            && self.inside.is_empty()
+            && self.ports.is_empty()
+            && self.twice.is_empty()
+    }
+
+    /// What is still missing in a record that was read later.
+    async fn still(mut self, kernel: &Kernel, state: &State, depth: Depth) -> Result<Self> {
+        let now = Self::read(kernel, state, depth).await?;
+        self.links.retain(|link| now.links.iter().any(|l| l.index() == link.index()));
+        self.inside =
+            now.inside.into_iter().filter(|i| self.inside.iter().any(|o| o.is(i))).collect();
+        let is_of =
+            |one: &Endpoint, (_, other): &(_, Endpoint)| one.host_ifname == other.host_ifname;
+        let former = std::mem::take(&mut self.ports);
+        self.ports = now.ports;
+        self.ports.retain(|(_, endpoint)| former.iter().any(|other| is_of(endpoint, other)));
+        self.twice.retain(|name| now.twice.contains(name));
+        Ok(self)
+    }
+}
+
+fn is_on_two(state: &State, network: &LinkName, host_ifname: &str) -> bool {
+    state.outlines().any(|(other, o)| other.name != *network && o.host_ifname == host_ifname)
+}
+
+/// Endpoints with published ports that are in the firewall and on no record.
+fn unrecorded_ports(kernel: &Kernel, state: &State) -> Vec<(LinkName, Endpoint)> {
+    let mut found = Vec::new();
+    for firewall in Firewall::ALL {
+        let is_of = |network: &Network| network.firewall == firewall;
+        if !state.networks().values().any(|record| is_of(&record.network)) {
+            continue;
+        }
+        let published = kernel.published(firewall);
+        for (record, endpoint) in state.endpoints().filter(|(record, _)| is_of(&record.network)) {
+            let owner = plan::owner(&record.network.name, &endpoint.netns);
+            let own = published.iter().filter(|p| p.owner == owner).map(|p| &p.port);
+            let leads_there = |address| endpoint.addresses.iter().any(|a| a.ip() == address);
+            let is_new = |p: &&_| is_unlisted(endpoint, p) && leads_there(p.address);
+            let new: Vec<_> = own.filter(is_new).cloned().collect();
+            if !new.is_empty() {
+                let mut endpoint = endpoint.clone();
+                endpoint.ports.extend(new);
+                found.push((record.network.name.clone(), endpoint));
+            }
+        }
+    }
+    found
+}
+
+fn is_unlisted(endpoint: &Endpoint, port: &PublishedPort) -> bool {
+    endpoint.ports.iter().all(|known| !known.is_as(port))
+}
+
+/// Records that are being made anew.
+struct Adoption<'a> {
+    kernel: &'a Kernel,
+    state: &'a mut State,
+    ports: Ports,
+    /// Networks that were on no record.
+    networks: BTreeSet<LinkName>,
+    /// What the user hears of.
+    told: BTreeSet<String>,
+}
+
+impl<'a> Adoption<'a> {
+    fn new(kernel: &'a Kernel, state: &'a mut State) -> Self {
+        let (networks, told) = (BTreeSet::new(), BTreeSet::new());
+        Self { kernel, state, ports: Ports::default(), networks, told }
+    }
+
+    async fn adopt(&mut self, missing: Missing) -> Result<()> {
+        for name in &missing.twice {
+            self.settle_owner(name).await?;
+        }
+        for link in &missing.links {
+            if link.kind == LinkKind::Bridge
+                && let Ok(name) = link.name.parse()
+            {
+                let network = rebuild::network(self.kernel, self.state, &name, link).await?;
+                self.network(&network);
+            }
+        }
+        let mut ports = Vec::new();
+        for link in missing.links.iter().filter(|link| link.kind == LinkKind::Veth) {
+            ports.extend(self.port(link).await?);
+        }
+        // In about the order in which they were attached.
+        ports.sort_by(|(_, a), (_, b)| a.addresses.cmp(&b.addresses));
+        for (network, endpoint) in ports {
+            self.network(&network);
+            self.endpoint(&network.name, endpoint);
+        }
+        let mut inside: BTreeMap<LinkName, Vec<Inside>> = BTreeMap::new();
+        for found in missing.inside {
+            inside.entry(found.network.clone()).or_default().push(found);
+        }
+        for (name, found) in inside {
+            self.inside(&name, &found).await?;
+        }
+        for (network, endpoint) in missing.ports {
+            self.endpoint(&network, endpoint);
+        }
+        self.open_foreign();
+        Ok(())
+    }
+
+    /// Published ports of a foreign network have it let by other firewalls.
+    fn open_foreign(&mut self) {
+        let has_ports = |name: &&LinkName| {
+            self.state.networks().get(*name).is_some_and(|record| {
+                record.network.foreign && record.endpoints.iter().any(|e| !e.ports.is_empty())
+            })
+        };
+        let foreign: Vec<_> = self.networks.iter().filter(has_ports).cloned().collect();
+        for name in foreign {
+            if let Some(record) = self.state.networks().get(&name) {
+                self.state.adopt_network(gates::rebuilt(self.kernel, &record.network));
+            }
+        }
+    }
+
+    fn network(&mut self, network: &Network) {
+        let name = &network.name;
+        if !self.state.networks().contains_key(name) {
+            self.told.insert(format!("network `{name}`"));
+            self.networks.insert(name.clone());
+            self.state.adopt_network(network.clone());
+        }
+    }
+
+    /// The host end of an endpoint: of the network that its alias says, or else whose port it is.
+    async fn port(&mut self, port: &Link) -> Result<Option<(Network, Endpoint)>> {
+        let mark = port.alias.as_deref().and_then(Mark::read);
+        let of_bridge = match (mark.and_then(|mark| mark.target.map(|_| mark.network)), port.master)
+        {
+            (Some(network), _) => self.kernel.link(network).await?,
+            (None, Some(master)) => self.kernel.links().await?.remove(&master),
+            (None, None) => None,
+        };
+        let Some(bridge) = of_bridge.filter(|link| link.kind == LinkKind::Bridge) else {
+            return Ok(None);
+        };
+        let Ok(name) = bridge.name.parse() else { return Ok(None) };
+        let on_record = self.state.networks().get(&name).map(|record| record.network.clone());
+        let network = match on_record {
+            Some(network) if network.macvlan().is_some() => return Ok(None),
+            Some(network) => network,
+            None => rebuild::network(self.kernel, self.state, &name, &bridge).await?,
+        };
+        let spare = self.state.spare();
+        let endpoint = rebuild::endpoint(self.kernel, spare, &network, port).await?;
+        Ok(endpoint.map(|mut endpoint| {
+            self.ports.give(self.kernel, &network, &mut endpoint);
+            (network, endpoint)
+        }))
+    }
+
+    async fn inside(&mut self, name: &LinkName, found: &[Inside]) -> Result<()> {
+        let network = match self.state.networks().get(name) {
+            Some(record) => record.network.clone(),
+            None => match rebuild::macvlan(self.kernel, self.state, name, found).await? {
+                Some(network) => {
+                    self.network(&network);
+                    network
+                }
+                None => return Ok(()),
+            },
+        };
+        if network.macvlan().is_none() {
+            return Ok(());
+        }
+        for found in found {
+            let endpoint = found.endpoint(self.state.spare(), &network).await?;
+            self.endpoint(name, endpoint);
+        }
+        Ok(())
+    }
+
+    fn endpoint(&mut self, network: &LinkName, endpoint: Endpoint) {
+        if !self.told.contains(&format!("network `{network}`")) {
+            self.told.insert(format!("endpoint `{network}/{}`", endpoint.target));
+        }
+        self.state.adopt_endpoint(network, endpoint);
+    }
+
+    /// Of an endpoint that two networks have on record, the alias says whose it is.
+    async fn settle_owner(&mut self, host_ifname: &LinkName) -> Result<()> {
+        let link = self.kernel.link(host_ifname.as_str()).await?;
+        let alias = link.and_then(|link| link.alias).unwrap_or_default();
+        let Some(owner) = Mark::read(&alias).map(|mark| mark.network) else { return Ok(()) };
+        let has_it = |e: &Endpoint| e.host_ifname == *host_ifname;
+        let wrong: HashSet<_> = self
+            .state
+            .networks()
+            .values()
+            .filter(|r| r.network.name.as_str() != owner && r.endpoints.iter().any(has_it))
+            .map(|r| r.network.name.clone())
+            .collect();
+        for network in wrong {
+            self.state.disown(&network, host_ifname.as_str());
+        }
+        Ok(())
+    }
+}

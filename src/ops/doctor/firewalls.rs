@@ -1,0 +1,224 @@
+//! Firewalls at both ends: the host's own INPUT and OUTPUT, and those inside of targets.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::{
+    inside::Inside,
+    judged::Flow,
+    seen::{End, Seen, Segment},
+};
+use crate::{
+    kernel::{Link, global_addresses},
+    model::{Endpoint, Finding, PortRange, Protocol, ruleset::Met},
+    picture,
+};
+
+/// Services of the host that endpoints ask: names and addresses.
+const SERVICES: [(u16, Protocol); 3] =
+    [(53, Protocol::Udp), (53, Protocol::Tcp), (67, Protocol::Udp)];
+
+/// What endpoints send to the host itself, and the host's rules drop.
+pub(super) fn input(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (segment, bridge, own, endpoint) in pairs(seen) {
+        let flow =
+            |port| Flow { from: endpoint, to: own, port, incoming: Some(bridge), outgoing: None };
+        let is_served = |(port, protocol): &(u16, Protocol)| {
+            seen.sockets.listening(own, PortRange::single(*port), *protocol).next().is_some()
+        };
+        let services = SERVICES.into_iter().filter(is_served).map(Some);
+        for flow in services.chain([None]).map(flow) {
+            let Some(met) = seen.rules.all.as_ref().and_then(|rules| flow.dropped(rules)) else {
+                continue;
+            };
+            let what = format!(
+                "the host's firewall drops what `{}` sends to the host itself: {}",
+                segment.name(),
+                flow.words()
+            );
+            found.push(
+                Finding::warning(segment.name(), what)
+                    .shown_by(picture::way::rule(&met))
+                    .mended_by(flow.let_by("", &met)),
+            );
+        }
+    }
+    found
+}
+
+/// What the host sends to endpoints, and its own rules drop.
+pub(super) fn output(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (segment, bridge, own, endpoint) in pairs(seen) {
+        let published = seen.ends_on(segment).filter(|end| end.examined);
+        let published = published.filter_map(|end| end.endpoint.as_ref()).flat_map(|e| &e.ports);
+        let to_ports = published
+            .filter(|port| port.address.is_ipv4() == own.is_ipv4())
+            .map(|port| (port.address, Some((port.container.first, port.protocol))));
+        for (to, port) in to_ports.chain([(endpoint, None)]) {
+            let flow = Flow { from: own, to, port, incoming: None, outgoing: Some(bridge) };
+            let Some(met) = seen.rules.all.as_ref().and_then(|rules| flow.dropped(rules)) else {
+                continue;
+            };
+            let what = format!(
+                "the host's firewall drops what the host itself sends to `{}`",
+                segment.name()
+            );
+            found.push(
+                Finding::warning(segment.name(), what)
+                    .shown_by(picture::way::rule(&met))
+                    .mended_by(flow.let_by("", &met)),
+            );
+        }
+    }
+    found
+}
+
+/// Of each network and IP version: the bridge, the host's address on it, and that of an endpoint.
+fn pairs<'s>(seen: &'s Seen<'_>) -> Vec<(&'s Segment, &'s Link, IpAddr, IpAddr)> {
+    let mut found = Vec::new();
+    for segment in &seen.segments {
+        let Some(bridge) = segment.bridge.as_ref().filter(|bridge| bridge.up) else { continue };
+        for own in global_addresses(&seen.addresses, bridge) {
+            let ends = seen.ends_on(segment).filter_map(|end| end.endpoint.as_ref());
+            let mut theirs = ends.flat_map(|endpoint| &endpoint.addresses).map(IpNetwork::ip);
+            if let Some(endpoint) = theirs.find(|ip| own.contains(*ip)) {
+                found.push((segment, bridge, own.ip(), endpoint));
+            }
+        }
+    }
+    found
+}
+
+/// Firewalls inside of targets that drop what is for their published ports, what they send, or what
+/// they should pass on.
+pub(super) fn inside(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (end, inside, link) in seen.entered() {
+        let Some(endpoint) = &end.endpoint else { continue };
+        let calls = for_ports(endpoint, link);
+        found.extend(calls.filter_map(|flow| {
+            let what = format!("its own firewall drops what is for its port {}", flow.words());
+            dropped(seen, end, inside, flow, what)
+        }));
+        found.extend(pings(seen, end, link).filter_map(|flow| {
+            let what = "its own firewall drops echo requests: it does not answer a ping".to_owned();
+            dropped(seen, end, inside, flow, what)
+        }));
+        found.extend(sent(seen, end, inside, link));
+        found.extend(passed_on(seen, end, inside, link));
+    }
+    found
+}
+
+fn dropped(
+    seen: &Seen<'_>,
+    end: &End,
+    inside: &Inside,
+    flow: Flow<'_>,
+    what: String,
+) -> Option<Finding> {
+    let met = flow.dropped(inside.ruleset.as_ref()?)?;
+    Some(
+        Finding::warning(seen.place(end), what)
+            .shown_by(format!("in {}: {}", inside.target, picture::way::rule(&met)))
+            .mended_by(flow.let_by(&inside.enter, &met)),
+    )
+}
+
+/// Somebody anywhere (RFC 5737, RFC 3849).
+fn somebody(is_ipv4: bool) -> IpAddr {
+    if is_ipv4 {
+        IpAddr::from([203, 0, 113, 1])
+    } else {
+        IpAddr::from([0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1])
+    }
+}
+
+/// The calls that come for published ports.
+fn for_ports<'s>(endpoint: &'s Endpoint, link: &'s Link) -> impl Iterator<Item = Flow<'s>> {
+    endpoint.ports.iter().map(|port| Flow {
+        from: somebody(port.address.is_ipv4()),
+        to: port.address,
+        port: Some((port.container.first, port.protocol)),
+        incoming: Some(link),
+        outgoing: None,
+    })
+}
+
+/// The host, as it asks whether an endpoint is there.
+fn pings<'s>(seen: &Seen<'_>, end: &'s End, link: &'s Link) -> impl Iterator<Item = Flow<'s>> {
+    let bridge = seen.segment_of(end).and_then(|segment| segment.bridge.as_ref());
+    let own = bridge.map(|bridge| global_addresses(&seen.addresses, bridge)).unwrap_or_default();
+    let addresses = end.endpoint.iter().flat_map(|endpoint| &endpoint.addresses);
+    addresses.filter_map(move |address| {
+        let from = own.iter().map(IpNetwork::ip).find(|ip| address.contains(*ip))?;
+        Some(Flow { from, to: address.ip(), port: None, incoming: Some(link), outgoing: None })
+    })
+}
+
+/// What a target sends: it is told of where nothing at all gets out that one would send.
+fn sent(seen: &Seen<'_>, end: &End, inside: &Inside, link: &Link) -> Option<Finding> {
+    let ruleset = inside.ruleset.as_ref()?;
+    let addresses = &end.endpoint.as_ref()?.addresses;
+    for address in addresses {
+        let flow = |port| Flow {
+            from: address.ip(),
+            to: somebody(address.is_ipv4()),
+            port,
+            incoming: None,
+            outgoing: Some(link),
+        };
+        let usual = [
+            None,
+            Some((80, Protocol::Tcp)),
+            Some((443, Protocol::Tcp)),
+            Some((53, Protocol::Udp)),
+        ];
+        let flows = usual.map(flow);
+        let met: Vec<_> = flows.iter().filter_map(|flow| flow.dropped(ruleset)).collect();
+        // A policy that drops with rules that accept is somebody's thought: answers may pass.
+        let is_thought = |met: &Met| {
+            met.handle.is_none()
+                && ruleset.chain(&met.table, &met.chain).is_some_and(|c| !c.rules.is_empty())
+        };
+        if met.len() == flows.len() && !is_thought(&met[0]) {
+            let what = "its own firewall drops what it sends".to_owned();
+            return dropped(seen, end, inside, flows[0], what);
+        }
+    }
+    None
+}
+
+/// What a target that routes should pass on, from this link to its others.
+fn passed_on(seen: &Seen<'_>, end: &End, inside: &Inside, link: &Link) -> Option<Finding> {
+    let from = end.endpoint.as_ref()?.addresses.iter();
+    for address in from.filter(|address| inside.forwards.contains(&address.is_ipv4())) {
+        let others = inside.links.iter().filter(|l| l.up && l.name != "lo" && l.name != link.name);
+        for (other, to) in
+            others.flat_map(|l| inside.addresses_of(l).into_iter().map(move |a| (l, a)))
+        {
+            if to.is_ipv4() != address.is_ipv4() {
+                continue;
+            }
+            let flow = Flow {
+                from: somebody(address.is_ipv4()),
+                // Anybody there.
+                to: to.network(),
+                port: None,
+                incoming: Some(link),
+                outgoing: Some(other),
+            };
+            let what = format!(
+                "it passes packets on, and its own firewall drops those from `{}` to `{}`",
+                link.name, other.name
+            );
+            if let Some(finding) = dropped(seen, end, inside, flow, what) {
+                return Some(finding);
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,112 @@
+//! Routes that the kernel makes of each address by itself, and that somebody took away: what is for
+//! the address is refused, or what is for its subnet goes astray.
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+
+use super::seen::{Seen, Segment};
+use crate::{
+    kernel::{
+        Link, LinkAddress, Netns, TableRoute, global_addresses,
+        route::{Query, Way},
+    },
+    model::Finding,
+};
+
+/// An address whose routes are not all there.
+pub(super) struct Unrouted {
+    link: String,
+    address: IpNetwork,
+    /// What is for it is not taken for its own.
+    local: bool,
+}
+
+/// Looks for the routes of the addresses of links, each as the kernel itself would use it.
+pub(super) async fn read(
+    netns: &Netns,
+    links: impl Iterator<Item = &Link>,
+    addresses: &[LinkAddress],
+    routes: &[TableRoute],
+) -> Result<Vec<Unrouted>> {
+    let mut found = Vec::new();
+    // One that may be another's has no routes yet.
+    let usable: Vec<_> = addresses.iter().filter(|a| a.usable).cloned().collect();
+    // What is down, or has nobody at the other end, has no routes, or not all of them.
+    for link in links.filter(|link| link.is_running()) {
+        for address in global_addresses(&usable, link) {
+            let unrouted = |local| Unrouted { link: link.name.clone(), address, local };
+            if !matches!(netns.way(Query::to(address.ip())).await?, Way::Here { .. }) {
+                found.push(unrouted(true));
+            }
+            if let Some(other) = neighbour(address)
+                && !routes.iter().any(|route| is_direct(route, link, address))
+                && !matches!(
+                    netns.way(Query::to(other)).await?,
+                    Way::Here { .. } | Way::By { gateway: None, .. }
+                )
+            {
+                found.push(unrouted(false));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn is_direct(route: &TableRoute, link: &Link, address: IpNetwork) -> bool {
+    link.carries(route)
+        && route.gateway.is_none()
+        && route.destination.prefix() > 0
+        && route.destination.contains(address.network())
+}
+
+/// Another address of the subnet, if it has one.
+fn neighbour(address: IpNetwork) -> Option<std::net::IpAddr> {
+    let hosts = if address.is_ipv4() { 32 } else { 128 } - address.prefix();
+    let mut others = address.iter().skip(1).take(2).filter(|ip| *ip != address.ip());
+    others.next().filter(|_| hosts > 1)
+}
+
+/// Addresses whose routes are gone, inside of targets and of the host's bridges.
+pub(super) fn unrouted(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (end, inside, link) in seen.entered() {
+        for unrouted in inside.unrouted.iter().filter(|u| u.link == link.name) {
+            found.push(unrouted.told(&seen.place(end), &inside.ip));
+        }
+    }
+    for unrouted in &seen.unrouted {
+        let of = |s: &&Segment| s.name() == unrouted.link && s.network().is_private();
+        found.extend(seen.segments.iter().find(of).map(|s| unrouted.told(s.name(), "ip")));
+    }
+    found
+}
+
+impl Unrouted {
+    fn told(&self, place: &str, ip: &str) -> Finding {
+        let Self { link, address, local } = self;
+        let (own, subnet) = (address.ip(), IpNetwork::new(address.network(), address.prefix()));
+        let subnet = subnet.map_or_else(|_| address.to_string(), |subnet| subnet.to_string());
+        let (what, shown, route) = if *local {
+            let what =
+                format!("`{link}` has {own}, and what is for that is not taken: its route is gone");
+            let route = match address {
+                IpNetwork::V4(_) => {
+                    format!("local {own} dev {link} table local proto kernel scope host src {own}")
+                }
+                IpNetwork::V6(_) => format!("local {own} dev {link} table local proto kernel"),
+            };
+            (what, format!("no route: local {own} dev {link} table local"), route)
+        } else {
+            let what =
+                format!("the route to its own subnet {subnet} is gone: it reaches no neighbour");
+            let route = match address {
+                IpNetwork::V4(_) => {
+                    format!("{subnet} dev {link} proto kernel scope link src {own}")
+                }
+                IpNetwork::V6(_) => format!("{subnet} dev {link} proto kernel metric 256"),
+            };
+            (what, format!("no route: {subnet} dev {link}"), route)
+        };
+        Finding::error(place, what).shown_by(shown).mended_by(format!("{ip} route add {route}"))
+    }
+}

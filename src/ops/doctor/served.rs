@@ -1,0 +1,166 @@
+//! What a published port leads to: whether anybody inside listens there, and the host still has the
+//! address that it is published on.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::{again::port as typed, seen::Seen};
+use crate::{
+    kernel::{
+        Link, Netns, Socket, Sockets, global_addresses,
+        route::{Query, Way},
+    },
+    model::{Endpoint, Finding, PublishedPort},
+    plan::quote,
+};
+
+/// The published ports of an attachment by how they are typed: those of IPv4 and IPv6 are one.
+fn published(endpoint: &Endpoint) -> BTreeMap<String, Vec<&PublishedPort>> {
+    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for port in &endpoint.ports {
+        found.entry(typed(port)).or_default().push(port);
+    }
+    found
+}
+
+/// Published ports behind which nobody listens.
+pub(super) fn unserved(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (end, inside, link) in seen.entered() {
+        let (Some(endpoint), Some(sockets)) = (&end.endpoint, &inside.sockets) else { continue };
+        // Of what is down nobody can be called anyway.
+        for (typed, ports) in published(endpoint).into_iter().filter(|_| link.up) {
+            let nobody = ports.iter().all(|port| anywhere(sockets, port).next().is_none());
+            if nobody {
+                let port = ports[0];
+                let what = format!(
+                    "nobody in it listens to port {}, which is published: callers are refused",
+                    port.container
+                );
+                found.push(
+                    Finding::warning(seen.place(end), what)
+                        .shown_by(format!("no socket has {}:{}", port.address, in_words(port)))
+                        .mended_by(unpublish(endpoint, &typed)),
+                );
+            }
+        }
+    }
+    found
+}
+
+/// Published ports whose server listens where what comes from outside does not get to: on its own
+/// loopback, most often.
+pub(super) fn unheard(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (end, inside, link) in seen.entered() {
+        let (Some(endpoint), Some(sockets)) = (&end.endpoint, &inside.sockets) else { continue };
+        for (typed, ports) in published(endpoint).into_iter().filter(|_| link.up) {
+            let elsewhere: Vec<_> = ports.iter().flat_map(|port| anywhere(sockets, port)).collect();
+            if elsewhere.is_empty() || ports.iter().any(|port| hears(sockets, port, link)) {
+                continue;
+            }
+            let port = ports[0];
+            let mut places: Vec<_> = elsewhere.iter().map(|s| in_place(s, &inside.links)).collect();
+            places.sort();
+            places.dedup();
+            let what = format!(
+                "its server listens to port {} on {} only, and what comes for the published port is \
+                 refused: start it with {} or with all addresses",
+                port.container,
+                places.join(" and "),
+                port.address
+            );
+            let finding = places.iter().fold(Finding::error(seen.place(end), what), |f, place| {
+                f.shown_by(format!("listening: {place}:{}", in_words(port)))
+            });
+            found.push(finding.mended_by(unpublish(endpoint, &typed)));
+        }
+    }
+    found
+}
+
+/// The sockets that listen to a published port inside, on whatever address of its IP version.
+fn anywhere<'s>(
+    sockets: &'s Sockets,
+    port: &PublishedPort,
+) -> impl Iterator<Item = &'s Socket> + use<'s> {
+    let any = match port.address {
+        IpAddr::V4(_) => IpAddr::from([0; 4]),
+        IpAddr::V6(_) => IpAddr::from([0; 16]),
+    };
+    sockets.listening(any, port.container, port.protocol)
+}
+
+/// Whether somebody hears what comes for a published port by this link.
+fn hears(sockets: &Sockets, port: &PublishedPort, link: &Link) -> bool {
+    sockets
+        .listening(port.address, port.container, port.protocol)
+        .any(|socket| socket.link == 0 || socket.link == link.index())
+}
+
+fn in_words(port: &PublishedPort) -> String {
+    format!("{}/{}", port.container, port.protocol)
+}
+
+/// Where a socket is: its address, or the link that it is bound to.
+fn in_place(socket: &Socket, links: &[Link]) -> String {
+    match links.iter().find(|link| link.index() == socket.link) {
+        Some(link) => format!("{}%{}", socket.address, link.name),
+        None => socket.address.to_string(),
+    }
+}
+
+fn unpublish(endpoint: &Endpoint, typed: &str) -> String {
+    format!("netcord unpublish {} {typed}", quote(endpoint.netns.as_str()))
+}
+
+/// Addresses that ports are published on, and that are no more the host's.
+pub(super) async fn lost_addresses<'e>(
+    own: &Netns,
+    endpoints: impl Iterator<Item = &'e Endpoint>,
+) -> anyhow::Result<Vec<IpAddr>> {
+    let ports = endpoints.flat_map(|endpoint| &endpoint.ports);
+    let mut asked: Vec<_> =
+        ports.map(|port| port.host_ip).filter(|ip| !ip.is_unspecified()).collect();
+    asked.sort_unstable();
+    asked.dedup();
+    let mut lost = Vec::new();
+    for address in asked {
+        if !matches!(own.way(Query::to(address)).await?, Way::Here { .. }) {
+            lost.push(address);
+        }
+    }
+    Ok(lost)
+}
+
+/// Ports that are published on an address that the host has lost.
+pub(super) fn addressless(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for end in seen.examined() {
+        let Some(endpoint) = &end.endpoint else { continue };
+        for port in endpoint.ports.iter().filter(|p| seen.lost_addresses.contains(&p.host_ip)) {
+            let address = port.host_ip;
+            let what = format!("its port is published on {address}, which this host has not");
+            let near = near(seen, address);
+            let shown = match &near {
+                Some((link, own)) => format!("addresses of {}: {own}", link.name),
+                None => format!("no link has an address in a subnet with {address}"),
+            };
+            let command = match near {
+                Some((link, own)) => {
+                    format!("ip addr add {address}/{} dev {}", own.prefix(), link.name)
+                }
+                None => unpublish(endpoint, &typed(port)),
+            };
+            found.push(Finding::error(seen.place(end), what).shown_by(shown).mended_by(command));
+        }
+    }
+    found
+}
+
+/// The host's link in whose subnet an address is, with its own address there.
+fn near<'s>(seen: &'s Seen<'_>, address: IpAddr) -> Option<(&'s Link, ipnetwork::IpNetwork)> {
+    let mut all = seen.links.iter().flat_map(|link| {
+        global_addresses(&seen.addresses, link).into_iter().map(move |own| (link, own))
+    });
+    all.find(|(_, own)| own.contains(address) && own.prefix() > 0)
+}

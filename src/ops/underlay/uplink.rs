@@ -1,0 +1,146 @@
+//! The parent of an underlay network, as its bridge's way out: whether it is one still, and how it
+//! becomes one again.
+
+use anyhow::Result;
+
+use super::parent_of;
+use crate::{
+    kernel::{Kernel, Link},
+    model::{LinkName, Network},
+    plan::{Moved, Plan, Resource, Step, quote},
+};
+
+/// Where the parent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ops) enum Uplink<'l> {
+    /// A port of the bridge.
+    Port(&'l Link),
+    /// A port of the bridge, and called otherwise by now.
+    Renamed(&'l Link),
+    /// Not in the bridge: taken out, made anew by its driver, or in another one.
+    Out(&'l Link),
+    /// There is none of this name.
+    Gone,
+}
+
+impl<'l> Uplink<'l> {
+    /// Finds the parent of a bridge among the host's links.
+    pub(in crate::ops) fn find(
+        links: impl Iterator<Item = &'l Link> + Clone,
+        bridge: Option<&Link>,
+        parent: &LinkName,
+    ) -> Self {
+        let named = links.clone().find(|link| link.name == parent.as_str());
+        let is_port = |link: &&Link| bridge.is_some_and(|bridge| link.is_port_of(bridge));
+        if let Some(link) = named.filter(is_port) {
+            return Self::Port(link);
+        }
+        match (Self::only_foreign(links.filter(is_port), bridge), named) {
+            (Some(link), _) => Self::Renamed(link),
+            (None, Some(link)) => Self::Out(link),
+            (None, None) => Self::Gone,
+        }
+    }
+
+    /// The port that netcord did not make: of several the one whose MAC the bridge has; but not a tap,
+    /// which is a machine's.
+    fn only_foreign(
+        ports: impl Iterator<Item = &'l Link>,
+        bridge: Option<&Link>,
+    ) -> Option<&'l Link> {
+        let foreign: Vec<_> = ports.filter(|l| !l.is_ours() && l.kind_name != "tun").collect();
+        match foreign.as_slice() {
+            [one] => Some(one),
+            several => several.iter().copied().find(|l| bridge.is_some_and(|b| b.mac == l.mac)),
+        }
+    }
+
+    /// The parent, where it has something to be given back to.
+    pub(super) fn link(self) -> Option<&'l Link> {
+        match self {
+            Self::Port(link) | Self::Renamed(link) | Self::Out(link) => Some(link),
+            Self::Gone => None,
+        }
+    }
+
+    /// Whether what is attached reaches the physical network by it.
+    pub(in crate::ops) fn carries(self) -> bool {
+        matches!(self, Self::Port(link) | Self::Renamed(link) if link.is_running())
+    }
+}
+
+/// A parent that cannot be put back without a word of the user's.
+#[derive(Debug)]
+pub(in crate::ops) struct Lost {
+    /// What is wrong.
+    pub(in crate::ops) why: &'static str,
+    /// What mends it.
+    pub(in crate::ops) command: String,
+}
+
+/// The command that puts the parent into the bridge, with what hangs on it.
+pub(in crate::ops) fn again(network: &Network) -> Option<String> {
+    let parent = network.parent.as_ref()?;
+    let mut words =
+        format!("netcord underlay {} --parent {} --takeover", network.name, parent.link);
+    for (is_set, flag) in [(network.isolate, " --isolate"), (network.no_spoof, " --no-spoof")] {
+        if is_set {
+            words.push_str(flag);
+        }
+    }
+    Some(words)
+}
+
+/// The steps that put a parent back: it is up and, where nothing hangs on it, in the bridge. What
+/// hangs on it by now, somebody may use this moment: that has to be moved with a watchdog beside it.
+pub(in crate::ops) async fn put_back(
+    kernel: &Kernel,
+    network: &Network,
+) -> Result<(Plan, Option<Lost>)> {
+    let parent = parent_of(network)?;
+    let links = kernel.links().await?;
+    let bridge = links.values().find(|link| link.name == network.name.as_str());
+    let lost = |why, command| Some(Lost { why, command });
+    let (mut plan, mut missing) = (Plan::new(), None);
+    match Uplink::find(links.values(), bridge, parent) {
+        Uplink::Port(_) => plan.push(up(parent)),
+        Uplink::Renamed(link) => {
+            let command = format!("ip link set {} name {parent}", quote(&link.name));
+            missing = lost("the link that it was made for has another name now", command);
+        }
+        Uplink::Out(link) if link.master.is_some() => {
+            let command = format!("ip link set {parent} master {}", network.name);
+            missing = lost("the link that it was made for is a port of something else", command);
+        }
+        Uplink::Out(link) => {
+            // What has something that netcord does not know is not moved.
+            let is_free = kernel.belongings(link).await.is_ok_and(|there| there.is_empty());
+            if is_free {
+                let (link, bridge) = (parent.clone(), network.name.clone());
+                plan.push(up(parent));
+                plan.push(Step::create(
+                    "the link is the network's way out",
+                    Resource::Moved(Moved::Port { link, bridge }),
+                ));
+            } else {
+                let why = "the link that it was made for is out of the bridge, and has addresses \
+                           or routes of its own";
+                missing = lost(why, again(network).unwrap_or_default());
+            }
+        }
+        Uplink::Gone => missing = Some(gone(network)),
+    }
+    Ok((plan, missing))
+}
+
+/// A parent that is not there: no command brings it back.
+pub(in crate::ops) fn gone(network: &Network) -> Lost {
+    let command = format!("netcord doctor {}", network.name);
+    Lost { why: "the link that it was made for is gone", command }
+}
+
+/// The step that sets a parent up.
+pub(in crate::ops) fn up(parent: &LinkName) -> Step {
+    let why = "what is down carries nothing";
+    Step::create(why, Resource::Up { netns: None, link: parent.clone() })
+}

@@ -1,0 +1,205 @@
+//! What breaks, and who names it: `doctor`, `repair --check`, `trace`. Each breakage is made on a
+//! host on which all three find nothing, and mended again, by doctor's own command where it prints
+//! one. `UPDATE=1` writes the table in docs/diagnosis.md anew.
+
+use std::{env, fmt::Write, fs, path::Path};
+
+use crate::support::{Lab, NETCORD};
+
+/// Something that breaks. More than one word of an answer is told in its order.
+struct Breakage {
+    /// In words, for the table.
+    what: &'static str,
+    /// The script that breaks it.
+    breaks: &'static str,
+    /// The codes that doctor finds; empty: it does not judge it.
+    doctor: &'static str,
+    /// A part of what doctor shows.
+    shows: &'static str,
+    /// Whether `repair --check` tells of it.
+    repair: bool,
+    /// A packet, as for `trace`, and how it ends: outcome and stage; real traffic ends likewise.
+    trace: (&'static str, &'static str),
+    /// The script that mends it; empty: doctor's commands do, or else `repair`.
+    mends: &'static str,
+    /// What is done after that, so that all is as before.
+    tidies: &'static str,
+}
+
+/// Whether doctor finds nothing, or which packet is looked at, if most is so.
+const NONE: Breakage = Breakage {
+    what: "",
+    breaks: "",
+    doctor: "",
+    shows: "",
+    repair: false,
+    trace: ("", ""),
+    mends: "",
+    tidies: "",
+};
+
+include!("support/breakages.rs");
+
+/// A host with everything that can break.
+fn host(firewall: &'static str) -> Lab {
+    let lab = Lab::with_firewall(firewall);
+    lab.neighbour("outside").netns(&["web", "db", "iso", "iso2", "far"]);
+    lab.sh("mkdir /run/etc && cp -r /etc/. /run/etc 2>/dev/null || true
+            rm -f /run/etc/resolv.conf && echo nameserver 192.0.2.2 >/run/etc/resolv.conf
+            mount --bind /run/etc /etc")
+        .ok();
+    lab.netcord("bridge lab0 --subnet 10.1.0.0/24 --subnet fd00:1::/64").ok();
+    lab.netcord("bridge lab1 --subnet 10.2.0.0/24 --isolate").ok();
+    lab.netcord("macvlan lan0 --parent eth0 --ip-range 192.0.2.64/27").ok();
+    lab.netcord("attach lab0 web -p 8080:80 --host-ifname webport").ok();
+    lab.netcord("attach lab0 db --host-ifname dbport").ok();
+    lab.netcord("attach lab1 iso --host-ifname isoport").ok();
+    lab.netcord("attach lab1 iso2 --gateway 10.2.0.1").ok();
+    lab.netcord("attach lan0 far --ip 192.0.2.70").ok();
+    lab.serve("web", 80);
+    // Two processes of one namespace: the first one gives it its name.
+    lab.sh("unshare --net sh -c 'sleep infinity & echo $! >/run/second; echo $$ >/run/first; exec sleep infinity' >/dev/null 2>&1 &
+            until [ -s /run/first ] && [ -s /run/second ]; do :; done")
+        .ok();
+    lab.sh(&format!("{NETCORD} --firewall {firewall} attach lab0 $(cat /run/first) --name twins"))
+        .ok();
+    lab
+}
+
+/// Tells of what is not as it should be; nothing is broken.
+fn healthy(lab: &Lab) -> Result<(), String> {
+    for words in ["doctor", "repair --check"] {
+        let run = lab.netcord(words);
+        if run.code != 0 || !run.stdout.is_empty() || !run.stderr.is_empty() {
+            return Err(format!("{words} on a healthy host: {}{}", run.stdout, run.stderr));
+        }
+    }
+    Ok(())
+}
+
+/// How a packet ends by `trace`: outcome and stage.
+fn traced(lab: &Lab, words: &str) -> String {
+    let run = lab.netcord(&format!("--format json trace {words}"));
+    let Ok(way) = serde_json::from_str::<serde_json::Value>(&run.stdout) else { return run.stderr };
+    let word = |key: &str| way["verdict"][key].as_str().unwrap_or_default().to_owned();
+    format!("{} {}", word("outcome"), word("stage"))
+}
+
+/// Whether real traffic gets there.
+fn passes(lab: &Lab, words: &str) -> bool {
+    let (from, to) = words.split_once(' ').unwrap();
+    let is_address = |text: &str| text.parse::<std::net::IpAddr>().is_ok();
+    let script = if is_address(to) {
+        format!("ping -qc1 -W1 {to}")
+    } else {
+        format!("curl -gsS --max-time 1 http://{to}/")
+    };
+    lab.within(from, &script).code == 0
+}
+
+/// Breaks one thing, asks all three, and mends it.
+fn judge(lab: &Lab, b: &Breakage) -> Result<(), String> {
+    let bin = Path::new(NETCORD).parent().unwrap().display();
+    lab.sh(&format!("PATH={bin}:$PATH\n{}", b.breaks)).ok();
+    let mut wrong = Vec::new();
+    let run = lab.netcord("--format json doctor");
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).map_err(|_| run.stderr)?;
+    let findings = report["findings"].as_array().unwrap();
+    let mut ids: Vec<_> = findings.iter().map(|f| f["id"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let ids = ids.join(" ");
+    if ids != b.doctor || !run.stdout.contains(b.shows) {
+        wrong.push(format!("doctor: {ids}\n{findings:#?}"));
+    }
+    let check = lab.netcord("repair --check");
+    if (check.code == 1) != b.repair {
+        wrong.push(format!("repair --check: {}{}", check.stdout, check.stderr));
+    }
+    let (words, end) = b.trace;
+    if !end.is_empty() {
+        let passes = passes(lab, words);
+        let (worked_out, live) = (traced(lab, words), traced(lab, &format!("--live {words}")));
+        if worked_out != end || live != end || passes != end.starts_with("arrives") {
+            wrong.push(format!("trace: {worked_out}; live: {live}; real traffic passes: {passes}"));
+        }
+    }
+    let commands = findings.iter().filter_map(|f| f["command"].as_str());
+    let commands: Vec<_> = commands.map(str::to_owned).collect();
+    let mends = match (b.mends, commands.is_empty()) {
+        ("", false) => commands.join("\n"),
+        ("", true) => "netcord repair".to_owned(),
+        (script, _) => script.to_owned(),
+    };
+    // What led nowhere is closed.
+    let is_closed = mends.contains("netcord unpublish");
+    let mended = lab.sh(&format!("PATH={bin}:$PATH\n{mends}"));
+    if mended.code != 0 {
+        wrong.push(format!("`{mends}`: {}", mended.stderr));
+    }
+    // Neighbours are asked again after a second.
+    if !words.is_empty() && !is_closed && !(0..5).any(|_| passes(lab, words)) {
+        wrong.push(format!("mended by `{mends}`: {words} does not pass"));
+    }
+    if !b.tidies.is_empty() {
+        let tidied = lab.sh(&format!("PATH={bin}:$PATH\n{}", b.tidies));
+        if tidied.code != 0 {
+            wrong.push(format!("`{}`: {}", b.tidies, tidied.stderr));
+        }
+    }
+    if let Err(error) = healthy(lab) {
+        wrong.push(format!("mended by `{mends}`: {error}"));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(format!("# {}\n{}", b.what, wrong.join("\n"))) }
+}
+
+#[track_caller]
+fn judge_all(firewall: &'static str, breakages: &[&Breakage]) {
+    let lab = host(firewall);
+    healthy(&lab).unwrap();
+    let wrong: Vec<_> = breakages.iter().filter_map(|b| judge(&lab, b).err()).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Several hosts, as there are several processors.
+#[test]
+fn every_breakage_is_named_by_who_judges_it() {
+    let all: Vec<_> = BREAKAGES.iter().collect();
+    let chosen = |b: &&&Breakage| env::var("ONLY").map_or(true, |part| b.what.contains(&part));
+    let all: Vec<_> = all.iter().filter(chosen).copied().collect();
+    let (some, others) = all.split_at(all.len() / 2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| judge_all("nftables", some));
+        scope.spawn(|| judge_all("nftables", others));
+    });
+}
+
+fn table() -> String {
+    let mut table =
+        "| what breaks | doctor | repair --check | trace |\n| --- | --- | --- | --- |\n".to_owned();
+    for b in BREAKAGES {
+        let doctor = match b.doctor {
+            "" => "-".to_owned(),
+            ids => ids.split(' ').map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", "),
+        };
+        let repair = if b.repair { "yes" } else { "-" };
+        let trace = if b.trace.1.is_empty() { "-" } else { b.trace.1 };
+        writeln!(table, "| {} | {doctor} | {repair} | {trace} |", b.what).unwrap();
+    }
+    table
+}
+
+#[test]
+fn the_table_is_what_is_tested() {
+    const MARK: &str =
+        "<!-- written by `UPDATE=1 cargo test diagnosis` from tests/support/breakages.rs -->\n";
+    assert!(BREAKAGES.len() >= 60, "{} breakages", BREAKAGES.len());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/diagnosis.md");
+    let text = fs::read_to_string(&file).unwrap();
+    let (before, _) = text.split_once(MARK).unwrap();
+    let expected = format!("{before}{MARK}{}", table());
+    if env::var_os("UPDATE").is_some() {
+        fs::write(&file, &expected).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), expected, "UPDATE=1 writes it anew");
+}
