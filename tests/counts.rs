@@ -242,7 +242,8 @@ fn a_trace_costs_the_same_however_many_there_are() {
     assert_eq!(of(20), of(200));
 }
 
-/// Without a record each namespace is tried once at the most.
+/// Without a record each namespace is tried once at the most, by the trace and by who looks for lost
+/// records.
 #[test]
 fn a_trace_across_a_foreign_bridge_tries_each_namespace_once() {
     let of = |n: usize| {
@@ -260,7 +261,7 @@ fn a_trace_across_a_foreign_bridge_tries_each_namespace_once() {
     };
     let (few, many) = (of(20), of(120));
     assert!(many.sends <= few.sends + 100 * 5, "{few:?} {many:?}");
-    assert!(many.opens <= few.opens + 100 * 2, "{few:?} {many:?}");
+    assert!(many.opens <= few.opens + 100 * 3, "{few:?} {many:?}");
 }
 
 /// What takes many published ports away costs as many sends, programs and writes as what takes a few

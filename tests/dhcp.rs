@@ -304,11 +304,12 @@ fn a_keeper_that_cannot_start_leaves_nothing() {
     let lab = lab();
     dnsmasq(&lab, NORMAL);
     let before = lab.snapshot();
-    // The keeper lives in `/`, where this is not.
+    // The keeper lives in `/`, where this is a directory that others can write.
     lab.sh(&format!(
-        "mkdir -p /run/here; cd /run/here; NETCORD_STATE_DIR=state {NETCORD} attach br0 web --dhcp"
+        "mkdir -p /run/here; mkdir -m 777 /run/open; cd /run/here
+         NETCORD_STATE_DIR=run/open {NETCORD} attach br0 web --dhcp"
     ))
-    .fails(1, &["cannot keep the lease", "no endpoint"]);
+    .fails(1, &["cannot keep the lease", "state directory"]);
     lab.until("grep -q DHCPRELEASE /run/log && [ ! -s /run/leases ]");
     assert_eq!(keepers(&lab), "");
     before.assert_same(&lab.snapshot(), "without a keeper");

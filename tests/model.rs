@@ -540,7 +540,8 @@ fn perform(lab: &Lab, model: &Model, op: Op) -> Run {
             lab.netcord("repair")
         }
         Op::Mischief(..) => lab.netcord("prune"),
-        Op::Foreign(n, _) if !model.networks.contains_key(&n) => lab.sh(":"),
+        // A port needs a bridge.
+        Op::Foreign(n, 1) if !model.networks.contains_key(&n) => lab.sh(":"),
         Op::Foreign(..) | Op::Cut(..) => lab.sh(&op.words()),
         _ => lab.netcord(&op.words()),
     }

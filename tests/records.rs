@@ -108,8 +108,16 @@ fn who_looks_sees_what_is_lost_and_writes_nothing() {
             same(&told(&lab), &said, lost);
             let run = lab.netcord("ps").exits(0);
             assert_eq!(run.stderr.matches("is lost").count(), 1, "{}", run.stderr);
-            for verb in ["doctor", "repair --check", "trace web db"] {
-                let run = lab.netcord(verb).exits(0);
+            // Nobody listens to what is published.
+            for (verb, code) in [("doctor", 1), ("repair --check", 0), ("trace web db", 0)] {
+                let run = lab.netcord(verb).exits(code);
+                let found = run.stdout.matches("  [").count();
+                assert_eq!(
+                    found,
+                    run.stdout.matches("  [port-unserved]").count(),
+                    "{}",
+                    run.stdout
+                );
                 assert!(run.stderr.contains("is lost"), "{verb}: {}", run.stderr);
             }
             before.assert_same(&lab.snapshot(), lost);

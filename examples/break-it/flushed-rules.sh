@@ -2,6 +2,9 @@
 # Somebody flushed the rules: nobody outside knows the way back to addresses of a bridge.
 . "$(dirname "$0")/lab"
 
+mkdir /run/blue
+echo blue >/run/blue/index.html
+netcord container blue -- busybox httpd -p 80 -h /run/blue
 run netcord publish blue 8080:80
 iptables -t nat -F
 nft flush ruleset
