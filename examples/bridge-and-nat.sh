@@ -38,7 +38,7 @@ expect 'you are 192.0.2.1' netcord container red -- busybox wget -qO- http://192
 say 'The commands that would have made red the same by hand.'
 run netcord inspect red --commands
 
-say 'All away.'
+say 'Remove everything.'
 run netcord detach lab0 red blue
 run netcord rm lab0
 refuse netcord container red -- ping -c 1 -W 1 192.0.2.2

@@ -24,7 +24,7 @@ say 'The page, read from outside the namespace, by two addresses of the host.'
 expect Hello busybox wget -qO- http://10.7.0.1:8080/
 expect Hello busybox wget -qO- http://127.0.0.1:8080/
 
-say 'Who is attached, and where.'
+say 'The endpoint, its network and its address.'
 expect 10.7.0.2 netcord ps
 
 say 'Away again: what was made is taken back.'

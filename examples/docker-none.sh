@@ -1,6 +1,6 @@
 #!/bin/sh
 # A docker container started with --network=none is attached to docker0, which docker itself
-# refuses. Works on the real host: it needs a running docker, root, and busybox-static.
+# refuses. Runs on the real host, and needs a running docker, root, and busybox-static.
 . "$(dirname "$0")/show"
 
 need() {

@@ -34,6 +34,6 @@ after=$(heard carol)
 say "Frames that carol got: $before before, $after after."
 [ $((after - before)) -lt 50 ] || fail 'the bridge sent to carol what was for bob'
 
-say 'All away.'
+say 'Remove everything.'
 run netcord detach lab0 alice bob carol
 run netcord rm lab0

@@ -44,6 +44,6 @@ say 'Unpublished: connections to it find nobody.'
 run netcord unpublish web 2333:80
 refuse netcord container netns:outside -- timeout 2 busybox wget -qO- http://192.0.2.1:2333/
 
-say 'All away.'
+say 'Remove everything.'
 run netcord detach lab0 web
 run netcord rm lab0

@@ -21,6 +21,6 @@ run netcord bridge lab0 --subnet 10.7.0.0/24
 run netcord attach lab0 web
 expect 10.7.0.2/24 netcord container web -- ip -brief address show eth0
 
-say 'All away.'
+say 'Remove everything.'
 run netcord detach lab0 web
 run netcord rm lab0

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The way of a packet: worked out from what the kernel says, and then followed for real. This is what
-# `iptables -j TRACE` tells on a host, and in a namespace tells nobody.
+# Trace a packet: first computed from the kernel's state, then followed for real. This shows what
+# `iptables -j TRACE` shows on a host, and does not show in a namespace.
 [ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
 . "$(dirname "$0")/show"
 
@@ -25,6 +25,6 @@ expect arrives netcord trace --live client web:80
 say 'Nobody listens at 81: it comes to web, and is refused there.'
 refuse netcord trace client web:81
 
-say 'All away.'
+say 'Remove everything.'
 run netcord detach lab0 web client
 run netcord rm lab0

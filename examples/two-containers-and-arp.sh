@@ -29,6 +29,6 @@ expect '172.17.0.2 dev eth0 lladdr 02:42:ac:11:00:02' netcord container nginx-2 
 say 'It is the MAC of the other eth0, and the address is written in it: ac:11:00:03.'
 expect '02:42:ac:11:00:03' netcord container nginx-2 -- ip -brief link show eth0
 
-say 'All away.'
+say 'Remove everything.'
 run netcord detach lab0 nginx-1 nginx-2
 run netcord rm lab0

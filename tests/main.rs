@@ -75,6 +75,8 @@ mod run;
 mod same_as_shell;
 /// Who speaks in another's name.
 mod spoof;
+/// The words of the documents.
+mod style;
 /// The sessions that the documents show.
 mod tour;
 /// The way of a packet.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Two have one address: who is reached is a matter of luck.
+# A duplicate address: either of the two endpoints may answer.
 . "$(dirname "$0")/lab"
 
 ip -n blue addr add 10.7.0.2/24 dev eth0

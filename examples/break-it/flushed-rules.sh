@@ -1,5 +1,5 @@
 #!/bin/sh
-# Somebody flushed the rules: nobody outside knows the way back to addresses of a bridge.
+# The firewall rules were flushed: without masquerade, outside hosts have no route for replies.
 . "$(dirname "$0")/lab"
 
 mkdir /run/blue

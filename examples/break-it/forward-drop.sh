@@ -1,5 +1,5 @@
 #!/bin/sh
-# As after the start of docker: what is forwarded is dropped, unless somebody allowed it.
+# The policy of FORWARD is DROP, as after docker starts: forwarded packets need an accept rule.
 . "$(dirname "$0")/lab"
 
 iptables -P FORWARD DROP

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Blue is silent: its cable was pulled, and with it went its route.
+# The link of blue is down, and the kernel removed its default route with it.
 . "$(dirname "$0")/lab"
 
 ip -n blue link set eth0 down

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A published port leads to somebody else: an older rule takes it first.
+# An older DNAT rule matches first, so a published port leads to another endpoint.
 . "$(dirname "$0")/lab"
 
 mkdir /run/red /run/blue

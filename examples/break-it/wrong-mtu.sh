@@ -1,5 +1,5 @@
 #!/bin/sh
-# Small things pass, and large ones never arrive: connections begin, and then hang.
+# A smaller MTU on the path: small packets pass, large ones are dropped, connections hang.
 . "$(dirname "$0")/lab"
 
 ip -n red link set eth0 mtu 9000

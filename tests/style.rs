@@ -1,0 +1,94 @@
+//! No document has a shape that docs/style.md forbids.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Documents, and folders of documents and of scripts that people read.
+const READ: [&str; 5] = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "examples"];
+
+#[test]
+fn no_document_has_a_forbidden_shape() {
+    let (shapes, mut wrong) = (shapes(), Vec::new());
+    let files = READ.iter().flat_map(|name| files(&root().join(name))).collect::<Vec<_>>();
+    assert!(files.len() > 40, "{} files were found", files.len());
+    for path in files {
+        let text = prose(&fs::read_to_string(&path).unwrap(), path.ends_with("style.md"));
+        for shape in &shapes {
+            for found in occurrences(&text, shape) {
+                wrong.push(format!("{}: `{shape}`: {found}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "see docs/style.md:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_shape_is_found_across_lines_and_not_in_what_is_exempt() {
+    let found = |text: &str| occurrences(&prose(text, true), "is told").len();
+    assert_eq!(found("# who is\n# Told so"), 1);
+    assert_eq!(found("- It is told.\n  What is told twice"), 2);
+    assert_eq!(found("this is toldest, his told"), 0);
+    assert_eq!(found("`is told`\n| is told | says |"), 0);
+    assert_eq!(found("<!-- written by x -->\n```\nis told\n\nis told\n```\nis told"), 1);
+    assert_eq!(found("<!-- written by x -->\n| a |\nis told\n\nis told"), 1);
+    assert_eq!(occurrences("who is asked. Who is asked", "Who is").len(), 1);
+}
+
+/// The list of docs/style.md.
+fn shapes() -> Vec<String> {
+    let guide = include_str!("../docs/style.md");
+    let (_, list) = guide.split_once("## Forbidden shapes").unwrap();
+    let entry = |line: &str| line.strip_prefix("- `")?.strip_suffix('`').map(str::to_owned);
+    let shapes: Vec<_> = list.lines().filter_map(entry).collect();
+    assert!(shapes.len() > 20, "{} shapes are listed", shapes.len());
+    shapes
+}
+
+/// Every text file at a path: the file itself, or those below the folder.
+fn files(path: &Path) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        let is_picture = path.extension().is_some_and(|extension| extension == "svg");
+        return if is_picture { Vec::new() } else { vec![path.to_owned()] };
+    }
+    fs::read_dir(path).unwrap().flat_map(|entry| files(&entry.unwrap().path())).collect()
+}
+
+/// What a person wrote, in one line: without generated blocks, text in backquotes and the signs
+/// that begin a line of a comment, and, of the style guide, without the examples in its tables.
+fn prose(text: &str, is_guide: bool) -> String {
+    let mut written = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with("<!-- written by") {
+            let is_fenced = lines.next().is_some_and(|line| line.starts_with("```"));
+            let is_end = |line: &&str| if is_fenced { *line == "```" } else { line.is_empty() };
+            lines.by_ref().find(is_end);
+        } else if !(is_guide && line.starts_with('|')) {
+            let line = line.trim_start_matches([' ', '#']);
+            written.push_str(&line.split('`').step_by(2).collect::<Vec<_>>().join("`"));
+            written.push(' ');
+        }
+    }
+    written.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The places of a shape, as whole words, with some text around each.
+fn occurrences(text: &str, shape: &str) -> Vec<String> {
+    let is_lower = shape.chars().all(|c| !c.is_uppercase());
+    let text = if is_lower { text.to_lowercase() } else { text.to_owned() };
+    let is_whole = |at: usize| {
+        let (before, after) = (&text[..at], &text[at + shape.len()..]);
+        !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric)
+    };
+    let around = |at: usize| {
+        let before = text[..at].char_indices().rev().nth(30).map_or(0, |(i, _)| i);
+        text[before..].chars().take(80).collect()
+    };
+    text.match_indices(shape).map(|(at, _)| at).filter(|at| is_whole(*at)).map(around).collect()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
