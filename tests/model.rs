@@ -7,17 +7,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env, fmt,
+    env, fmt, thread,
 };
 
 use proptest::{
     collection::vec,
     prelude::{Just, Strategy, TestCaseError, any, prop_oneof},
+    sample::select,
     test_runner::{Config, TestRng, TestRunner},
 };
 use serde_json::Value;
 
-use crate::support::{Lab, NETCORD, NFTABLES_PORTS, Run};
+use crate::support::{FIREWALLS, Lab, NETCORD, NFTABLES_PORTS, Run};
 
 const NETWORKS: [&str; 2] = ["lab0", "lab1"];
 const TARGETS: [&str; 4] = ["ns0", "ns1", "ns2", "ns3"];
@@ -31,6 +32,8 @@ const PORTS: [(&str, u16, u16, &str); 6] = [
     ("", 8053, 53, "udp"),
 ];
 const OPS: usize = 15;
+/// Sequences that run at the same time, each on its own host.
+const THREADS: u8 = 2;
 
 /// What becomes of records: of network `$n`, or of all. The host is as before.
 const DAMAGES: [(&str, &str); 10] = [
@@ -46,13 +49,59 @@ const DAMAGES: [(&str, &str); 10] = [
     ("remove the state directory", "rm -rf /run/netcord"),
 ];
 
-/// What others do to what netcord made on network `$n`, and `repair` mends.
-const MISCHIEF: [(&str, &str); 4] = [
+/// What others do to what netcord made on network `$n`, and `repair` mends. Of netcord's
+/// rules `$k` picks one.
+const MISCHIEF: [(&str, &str); 10] = [
     ("delete the bridge", "ip link del $n"),
     ("unplug a port", "for p in $(ports | head -n 1); do ip link set $p nomaster; done"),
     ("take the bridge down", "ip link set $n down"),
-    ("delete the table", "nft delete table inet netcord"),
+    ("delete the table", "nft delete table inet netcord || rules | sh"),
+    ("flush all chains", "chains | sh"),
+    ("flush a chain", "chains | one"),
+    ("delete a rule", "rules | one"),
+    ("delete a rule", "rules | one"),
+    ("delete all elements", "elements | sh"),
+    ("delete an element", "elements | one"),
 ];
+
+/// What mischief is said with: `ports` of a network, and commands that take netcord's rules away,
+/// a line each, in either firewall.
+const HANDS: &str = r#"
+ports() { ip -o link show master $n | grep -o 'nc[0-9a-f]*' | sort -u; }
+table() { nft -a list table inet netcord 2>/dev/null; }
+chains() {
+    table | awk '/^\tchain / { print "nft flush chain inet netcord " $2 }'
+    for p in iptables ip6tables; do
+        $p-save | awk -v p=$p '
+            /^\*/ { t = substr($0, 2) }
+            /^:NETCORD/ { print p " -t " t " -F " substr($1, 2) }'
+    done
+}
+rules() {
+    table | awk '
+        /^\tchain / { c = $2 }
+        /^\t\t.* # handle / { print "nft delete rule inet netcord " c " handle " $NF }'
+    for p in iptables ip6tables; do
+        $p-save | awk -v p=$p '
+            /^\*/ { t = substr($0, 2) }
+            /^-A .*netcord:/ { sub(/^-A/, "-D"); print p " -t " t " " $0 }'
+    done
+}
+elements() {
+    table | awk -v q="'" '
+        /^\t(map|set) / { m = $2 }
+        /elements = \{/ { sub(/.*elements = \{/, ""); is_element = 1 }
+        is_element {
+            is_element = !/}$/
+            gsub(/^[ \t]+|[ \t]*[,}]$/, ""); sub(/ comment .*| : .*/, "")
+            print "nft delete element inet netcord " m " " q "{ " $0 " }" q
+        }'
+}
+one() {
+    all=$(cat); count=$(echo "$all" | grep -c .)
+    [ $count = 0 ] || echo "$all" | sed -n "$((k % count + 1))p" | sh
+}
+"#;
 
 /// What others do that concerns nobody.
 const FOREIGN: [(&str, &str); 3] = [
@@ -90,10 +139,11 @@ enum Op {
     Revive(usize),
     /// Which network's, and what.
     Damage(usize, usize),
-    Mischief(usize, usize),
+    /// On which network, what, and to which rule.
+    Mischief(usize, usize, u8),
     Foreign(usize, usize),
-    /// Somebody deletes the link of a target.
-    Cut(usize, usize),
+    /// Somebody deletes the link of a target: its end on the host, or inside.
+    Cut(usize, usize, bool),
 }
 
 /// An operation, and how it is done.
@@ -131,13 +181,24 @@ impl Op {
                     DAMAGES[what].1
                 )
             }
-            Self::Mischief(n, what) => format!("n={}; {}", NETWORKS[n], MISCHIEF[what].1),
+            Self::Mischief(n, what, k) => {
+                format!("n={}; k={k}; {}", NETWORKS[n], MISCHIEF[what].1)
+            }
             Self::Foreign(n, what) => format!("n={}; {}", NETWORKS[n], FOREIGN[what].1),
-            Self::Cut(n, t) => format!(
-                "for p in $(ip -o link | grep 'alias netcord:{}/{}$' | sed 's/^[0-9]*: //; s/@.*//'); \
-                 do ip link del $p; done",
-                NETWORKS[n], TARGETS[t]
-            ),
+            Self::Cut(n, t, is_inside) => {
+                let delete = if is_inside {
+                    let name = r#"$(ip -n $t -o link | sed -n "s/^$i: \([^@:]*\).*/\1/p")"#;
+                    format!("ip -n $t link del {name}")
+                } else {
+                    "ip link del $p".into()
+                };
+                format!(
+                    "t={1}; ip -o link | grep 'alias netcord:{0}/{1}$' |
+                     sed 's/^[0-9]*: \\([^@]*\\)@if\\([0-9]*\\):.*/\\1 \\2/' |
+                     while read -r p i; do {delete}; done",
+                    NETWORKS[n], TARGETS[t]
+                )
+            }
         }
     }
 
@@ -222,7 +283,7 @@ struct Model {
     endpoints: BTreeMap<(usize, usize), Endpoint>,
     alive: [bool; TARGETS.len()],
     /// Died, and no verb has cleaned up since: a rule may still be there.
-    unburied: BTreeSet<usize>,
+    unburied: BTreeSet<(usize, usize)>,
 }
 
 impl Model {
@@ -240,7 +301,10 @@ impl Model {
         let mut after = self.clone();
         let code = after.apply(op);
         match op {
-            Op::Kill(t) | Op::Cut(_, t) => drop(after.unburied.insert(t)),
+            Op::Kill(_) | Op::Cut(..) => {
+                let is_dead = |at: &&(usize, usize)| !after.endpoints.contains_key(at);
+                after.unburied.extend(self.endpoints.keys().filter(is_dead));
+            }
             Op::Revive(_) | Op::Foreign(..) => {}
             _ => after.unburied.clear(),
         }
@@ -280,7 +344,7 @@ impl Model {
                 self.networks.remove(&n);
             }
             Op::Prune | Op::Damage(..) | Op::Mischief(..) | Op::Foreign(..) => {}
-            Op::Cut(n, t) => drop(self.endpoints.remove(&(n, t))),
+            Op::Cut(n, t, _) => drop(self.endpoints.remove(&(n, t))),
             Op::Kill(t) => {
                 self.alive[t] = false;
                 self.endpoints.retain(|(_, target), _| *target != t);
@@ -435,7 +499,8 @@ fn check(lab: &Lab, model: &Model) -> Result<(), String> {
     let rules_found: Vec<_> = seen["rules"].lines().collect();
     let comments = rules_found.iter().filter_map(|r| r.split_once(' ')).map(|(_, comment)| comment);
     let unburied = |comment: &str| {
-        model.unburied.iter().any(|t| comment.contains(&format!("/{} publish ", TARGETS[*t])))
+        let mut owners = model.unburied.iter().map(|(n, t)| (NETWORKS[*n], TARGETS[*t]));
+        owners.any(|(n, t)| comment.starts_with(&format!("netcord:{n}/{t} publish ")))
     };
     let mut published: Vec<_> =
         comments.clone().filter(|c| c.contains(" publish ") && !unburied(c)).collect();
@@ -534,9 +599,8 @@ fn perform(lab: &Lab, model: &Model, op: Op) -> Run {
             lab.netcord("prune").ok();
             lab.sh(&op.words())
         }
-        Op::Mischief(n, _) if model.networks.contains_key(&n) => {
-            let ports = "ports() { ip -o link show master $n | grep -o 'nc[0-9a-f]*' | sort -u; }";
-            lab.sh(&format!("{ports}; {}", op.words()));
+        Op::Mischief(n, ..) if model.networks.contains_key(&n) => {
+            lab.sh(&format!("{HANDS}\n{}", op.words()));
             lab.netcord("repair")
         }
         Op::Mischief(..) => lab.netcord("prune"),
@@ -547,12 +611,13 @@ fn perform(lab: &Lab, model: &Model, op: Op) -> Run {
     }
 }
 
-fn run_step(lab: &Lab, model: &Model, step: &Step) -> Result<Model, String> {
+fn run_step((firewall, lab): (&str, &Lab), model: &Model, step: &Step) -> Result<Model, String> {
     let mut model = model.clone();
     let (mut after, code) = model.after(step.op);
     let mut allowed = vec![code];
     if let Some(tenths) = step.killed_after {
-        let command = killing(tenths, &format!("{} {}", NETCORD, step.op.words()));
+        let words = format!("{NETCORD} --firewall {firewall} {}", step.op.words());
+        let command = killing(tenths, &words);
         let killed = lab.sh(&command);
         // 124: it ended by itself in the moment in which it was to be killed.
         if ![137, 124, code].contains(&killed.code) {
@@ -571,6 +636,9 @@ fn run_step(lab: &Lab, model: &Model, step: &Step) -> Result<Model, String> {
             return Err(format!("expected exit code {allowed:?}: {run:?}\nof {model:?}"));
         }
         check(lab, &after)?;
+        if let Op::Mischief(..) = step.op {
+            nothing_to_repair(lab)?;
+        }
         model = after;
         let next = model.after(step.op);
         after = next.0;
@@ -582,22 +650,28 @@ fn run_step(lab: &Lab, model: &Model, step: &Step) -> Result<Model, String> {
     Ok(model)
 }
 
-fn run_sequence(steps: &[Step]) -> Result<(), String> {
-    let lab = Lab::new();
+fn nothing_to_repair(lab: &Lab) -> Result<(), String> {
+    let left = lab.netcord("repair --check");
+    if (left.code, left.stdout.as_str(), left.stderr.as_str()) == (0, "", "") {
+        return Ok(());
+    }
+    Err(format!("repair has left something: {left:?}"))
+}
+
+fn run_sequence(firewall: &'static str, steps: &[Step]) -> Result<(), String> {
+    let lab = Lab::with_firewall(firewall);
+    let host = (firewall, &lab);
     for t in 0..TARGETS.len() {
         lab.sh(&Op::Revive(t).words()).ok();
     }
     let before = lab.snapshot();
     let mut model = Model::new();
     for (k, step) in steps.iter().enumerate() {
-        model = run_step(&lab, &model, step)
+        model = run_step(host, &model, step)
             .map_err(|e| format!("after {k} steps, `{step:?}`: {e}"))?;
     }
     lab.netcord("repair").ok();
-    let left = lab.netcord("repair --check");
-    if (left.code, left.stdout.as_str(), left.stderr.as_str()) != (0, "", "") {
-        return Err(format!("repair has left something: {left:?}"));
-    }
+    nothing_to_repair(&lab)?;
     let end = [Op::Foreign(0, 2), Op::Foreign(1, 2)].into_iter();
     let end = end.chain((0..TARGETS.len()).map(Op::Revive));
     let end = end.chain(model.endpoints.keys().map(|(n, t)| Op::Detach(*n, *t)));
@@ -605,7 +679,7 @@ fn run_sequence(steps: &[Step]) -> Result<(), String> {
         end.chain(model.networks.keys().map(|n| Op::Rm(*n))).chain([Op::Prune]).collect();
     for op in end {
         let step = Step { op, killed_after: None, twice: false };
-        model = run_step(&lab, &model, &step).map_err(|e| format!("at the end, {step:?}: {e}"))?;
+        model = run_step(host, &model, &step).map_err(|e| format!("at the end, {step:?}: {e}"))?;
     }
     before.assert_same(&lab.snapshot(), "at the end");
     Ok(())
@@ -632,10 +706,11 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Prune),
         1 => t.clone().prop_map(Op::Kill),
         1 => t.clone().prop_map(Op::Revive),
-        5 => (0..NETWORKS.len(), 0..DAMAGES.len()).prop_map(|(n, what)| Op::Damage(n, what)),
-        2 => (0..NETWORKS.len(), 0..MISCHIEF.len()).prop_map(|(n, what)| Op::Mischief(n, what)),
-        1 => (0..NETWORKS.len(), 0..FOREIGN.len()).prop_map(|(n, what)| Op::Foreign(n, what)),
-        1 => (0..NETWORKS.len(), t).prop_map(|(n, t)| Op::Cut(n, t)),
+        5 => (n.clone(), 0..DAMAGES.len()).prop_map(|(n, what)| Op::Damage(n, what)),
+        4 => (n.clone(), 0..MISCHIEF.len(), any::<u8>())
+            .prop_map(|(n, what, k)| Op::Mischief(n, what, k)),
+        1 => (n.clone(), 0..FOREIGN.len()).prop_map(|(n, what)| Op::Foreign(n, what)),
+        1 => (n, t, any::<bool>()).prop_map(|(n, t, is_inside)| Op::Cut(n, t, is_inside)),
     ]
 }
 
@@ -648,18 +723,16 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The same sequences each time, so that a change is blamed for its own failures only; `RANDOM=1`
-/// draws new ones.
-fn runner(config: Config) -> TestRunner {
+/// draws new ones. Each thread has its own.
+fn runner(config: Config, thread: u8) -> TestRunner {
     if env::var_os("RANDOM").is_some() {
         return TestRunner::new(config);
     }
-    let rng = TestRng::deterministic_rng(config.rng_algorithm);
+    let rng = TestRng::from_seed(config.rng_algorithm, &[thread; 32]);
     TestRunner::new_with_rng(config, rng)
 }
 
-#[test]
-fn any_sequence_of_verbs_comes_to_what_the_model_says() {
-    let cases = env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+fn run_cases(cases: u32, thread: u8) {
     let config = Config {
         cases,
         failure_persistence: None,
@@ -667,12 +740,23 @@ fn any_sequence_of_verbs_comes_to_what_the_model_says() {
         max_shrink_time: 20_000,
         ..Config::default()
     };
-    let mut runner = runner(config);
-    let result =
-        runner.run(&vec(step(), OPS), |steps| run_sequence(&steps).map_err(TestCaseError::fail));
+    let sequence = (select(&FIREWALLS[..]), vec(step(), OPS));
+    let result = runner(config, thread).run(&sequence, |(firewall, steps)| {
+        run_sequence(firewall, &steps).map_err(TestCaseError::fail)
+    });
     if let Err(error) = result {
         panic!("{error}");
     }
+}
+
+#[test]
+fn any_sequence_of_verbs_comes_to_what_the_model_says() {
+    let cases = env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(40_u32);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || run_cases(cases.div_ceil(THREADS.into()), thread));
+        }
+    });
 }
 
 #[test]

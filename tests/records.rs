@@ -127,6 +127,19 @@ fn who_looks_sees_what_is_lost_and_writes_nothing() {
     }
 }
 
+#[test]
+fn repair_removes_a_record_of_which_nothing_can_be_made() {
+    let lab = Lab::new();
+    lab.netcord("bridge lab0").ok();
+    for damage in ["cp $d/network-lab0.json $d/network-lab9.json", "echo x >$d/network-lab9.json"] {
+        lab.sh(&format!("d=$(echo /run/netcord/*); {damage}")).ok();
+        let told = lab.netcord("repair --check").exits(0).stderr;
+        assert!(told.contains("network-lab9.json is unreadable"), "{damage}: {told}");
+        lab.netcord("repair").ok();
+        assert_eq!(lab.netcord("repair --check").exits(0).stderr, "", "{damage}");
+    }
+}
+
 /// What a script did by hand is as good as what netcord did.
 #[test]
 fn a_script_that_was_run_by_hand_is_known() {

@@ -77,8 +77,9 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Repair) -> Result<u8
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(0) };
     let kept = keep(host, &mut state).await?;
     clean::dead(host, &mut state).await?;
+    let tidied = !state.remove_leftovers()?.is_empty();
     let now = Repaired { repaired: &drift };
-    host.output.result(&Changed::new(changed || kept, now), &lines)?;
+    host.output.result(&Changed::new(changed || kept || tidied, now), &lines)?;
     host.check_none_aside()?;
     match lost.first() {
         None => Ok(0),
