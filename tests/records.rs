@@ -296,3 +296,28 @@ fn a_state_directory_that_others_could_change_is_refused() {
     ))
     .ok();
 }
+
+/// Who flushed the addresses of a bridge, or set it down, has not taken its subnets away.
+#[test]
+fn a_lost_network_keeps_its_subnets_although_its_addresses_are_gone() {
+    for firewall in FIREWALLS {
+        let lab = Lab::with_firewall(firewall);
+        lab.netns(&["web"]);
+        // Who raised a loopback no mark tells.
+        lab.sh("ip -n web link set lo up").ok();
+        let nothing = lab.snapshot();
+        lab.netcord("bridge lab1 --subnet 10.8.0.0/24 --subnet fd00:8::/64").ok();
+        lab.netcord("attach lab1 web").ok();
+        let (before, said) = (lab.snapshot(), lab.netcord("ls").ok());
+        for loss in ["ip link set lab1 down", "ip addr flush dev lab1"] {
+            lab.sh(&format!("{F} {loss}; : > $f")).ok();
+            assert_eq!(lab.netcord("ls").ok(), said, "{loss}");
+            lab.netcord("repair").ok();
+            before.assert_same(&lab.snapshot(), loss);
+        }
+        lab.sh(&format!("{F} ip link set lab1 down; rm $f")).ok();
+        lab.netcord("detach lab1 web").ok();
+        lab.netcord("rm lab1").ok();
+        nothing.assert_same(&lab.snapshot(), "after rm");
+    }
+}

@@ -73,8 +73,21 @@ async fn own(
             ..looks
         }
     };
+    add_subnets(&mut network, mark);
     add_ranges(&mut network, mark);
     Ok(network)
+}
+
+/// Subnets of which the bridge has lost its address.
+fn add_subnets(network: &mut Network, mark: Option<Mark<'_>>) {
+    let Some(mark) = mark else { return };
+    for gateway in mark.values("subnet").filter_map(|gateway| gateway.parse().ok()) {
+        let subnet = Subnet::of_bridge_address(gateway);
+        if network.subnets.iter().all(|s| s.cidr.is_ipv4() != subnet.cidr.is_ipv4()) {
+            network.subnets.push(subnet);
+        }
+    }
+    network.subnets.sort_by_key(|s| s.cidr.is_ipv6());
 }
 
 /// Which addresses are netcord's to give, as an alias says.

@@ -22,7 +22,15 @@ pub(super) fn of_network(network: &Network) -> String {
             alias.push_str(word);
         }
     }
-    alias + &ranges(network)
+    alias + &subnets(network) + &ranges(network)
+}
+
+/// Of a bridge with addresses of its own: they are gone after `ip addr flush`, and those of IPv6
+/// whenever the bridge is set down.
+fn subnets(network: &Network) -> String {
+    let subnets = network.subnets.iter().filter(|_| network.is_private());
+    let gateways = subnets.filter_map(|s| s.gateway.map(|ip| format!("{ip}/{}", s.cidr.prefix())));
+    gateways.fold(String::new(), |words, gateway| words + &format!(" subnet={gateway}"))
 }
 
 /// On an endpoint's link: the host end, or the macvlan, which is all that there is of its network.
