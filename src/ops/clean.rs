@@ -106,9 +106,10 @@ async fn bury_endpoints(
     endpoints: &[Endpoint],
 ) -> Result<()> {
     let plan = removal::endpoints(&host.kernel, state, network, endpoints).await?;
+    let kept = keeper::kept(endpoints);
     bury(host, state, &plan).await?;
     for endpoint in endpoints.iter().filter(|_| !host.dry_run) {
-        keeper::end(host, network, endpoint).await?;
+        keeper::end(host, network, endpoint, &kept).await?;
     }
     Ok(())
 }

@@ -53,10 +53,11 @@ pub(super) async fn away(
         open(host, endpoint);
     }
     let plan = removal::endpoints(&host.kernel, state, network, endpoints).await?;
+    let kept = keeper::kept(endpoints);
     let changed = host.carry_out(&plan, state).await?;
     if changed.is_some() {
         for endpoint in endpoints {
-            keeper::end(host, network, endpoint).await?;
+            keeper::end(host, network, endpoint, &kept).await?;
         }
     }
     Ok(changed)

@@ -2,6 +2,7 @@
 //! how others see it: started, looked at, ended.
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -99,9 +100,22 @@ pub(super) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
     )
 }
 
-/// Ends the keeper of an endpoint that is gone, which gives the lease back; without one, that is
-/// done here.
-pub(super) async fn end(host: &Host<'_, '_>, network: &Network, endpoint: &Endpoint) -> Result<()> {
+/// Those of these endpoints whose keepers run, by their host ends. To be asked before they go: a
+/// keeper ends by itself once its endpoint is gone, and has given the lease back then.
+pub(super) fn kept<'e>(endpoints: impl IntoIterator<Item = &'e Endpoint>) -> BTreeSet<LinkName> {
+    let keeper = |e: &Endpoint| e.lease.as_ref().and_then(|lease| lease.keeper);
+    let kept = endpoints.into_iter().filter(|e| keeper(e).is_some_and(runs));
+    kept.map(|e| e.host_ifname.clone()).collect()
+}
+
+/// Waits until the keeper of an endpoint that is gone has given the lease back; where none ran,
+/// that is done here.
+pub(super) async fn end(
+    host: &Host<'_, '_>,
+    network: &Network,
+    endpoint: &Endpoint,
+    kept: &BTreeSet<LinkName>,
+) -> Result<()> {
     let Some(lease) = &endpoint.lease else { return Ok(()) };
     let text = format!("waiting for the lease of `{}` to be given back", endpoint.target);
     let _doing = host.output.doing_for(PATIENCE, text);
@@ -111,6 +125,7 @@ pub(super) async fn end(host: &Host<'_, '_>, network: &Network, endpoint: &Endpo
     };
     match ending {
         Ending::Ended => {}
+        Ending::NotThere if kept.contains(&endpoint.host_ifname) => {}
         Ending::NotThere => {
             if let Some(link) = link(&host.kernel, network).await?
                 && let Some(leased) = known(endpoint, lease)

@@ -43,9 +43,10 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Reset) -> Result<()>
         }
     }
     let Work { mut state, endpoints, plan, mut removed } = Work::of(host).await?;
+    let kept = keeper::kept(endpoints.iter().map(|(_, endpoint)| endpoint));
     let Some(mut changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
     for (network, endpoint) in &endpoints {
-        keeper::end(host, network, endpoint).await?;
+        keeper::end(host, network, endpoint, &kept).await?;
     }
     let staying = staying(host, &state);
     let stays = |file: &Path| staying.keys().any(|name| file == state.network_path(name));

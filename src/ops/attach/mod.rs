@@ -140,9 +140,10 @@ async fn attach(
         if kept.is_err() {
             endpoints.retain(|e| !there.contains(&e.host_ifname));
             let plan = removal::endpoints(&host.kernel, &state, &network, &endpoints).await?;
+            let kept = keeper::kept(&endpoints);
             host.carry_out(&plan, &mut state).await?;
             for endpoint in &endpoints {
-                keeper::end(host, &network, endpoint).await?;
+                keeper::end(host, &network, endpoint, &kept).await?;
             }
         }
         changed |= kept?;
