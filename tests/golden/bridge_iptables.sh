@@ -5,7 +5,7 @@ set -eu
 ip link add lab0 address 02:42:ac:14:00:01 mtu 1501 group 28259 type bridge stp_state 0 forward_delay 0
 
 # the alias says whose link it is
-ip link set dev lab0 alias netcord:lab0
+ip link set dev lab0 alias 'netcord:lab0 subnet=172.20.0.1/16 subnet=fd00:1::1/64'
 
 # an MTU that is set stays: any other follows the smallest port's
 ip link set dev lab0 mtu 1500
