@@ -586,22 +586,22 @@ fn forwarding_that_is_off_for_one_link() {
 }
 
 /// More sockets than one answer of the kernel holds, of each kind that a server may have.
+const MANY_SERVERS: &str = "exec ip netns exec web perl -MIO::Socket::IP -e '
+    for my $port (20001 .. 20300) {
+        for my $kind ([\"udp\"], [\"tcp\", Listen => 1]) {
+            my ($proto, @listen) = @$kind;
+            my $where = (\"0.0.0.0\", \"::\", \"10.1.0.2\")[$port % 3];
+            push @all, IO::Socket::IP->new(Proto => $proto, LocalHost => $where,
+                LocalPort => $port, V6Only => 0, @listen) || die $@;
+        }
+    }
+    open my $ready, q(>), q(/run/served);
+    sleep'";
+
 #[test]
 fn none_of_many_servers_is_missed() {
     let lab = host();
-    lab.start(
-        "exec ip netns exec web perl -MIO::Socket::IP -e '
-            for my $port (20001 .. 20300) {
-                for my $kind ([\"udp\"], [\"tcp\", Listen => 1]) {
-                    my ($proto, @listen) = @$kind;
-                    my $where = (\"0.0.0.0\", \"::\", \"10.1.0.2\")[$port % 3];
-                    push @all, IO::Socket::IP->new(Proto => $proto, LocalHost => $where,
-                        LocalPort => $port, V6Only => 0, @listen) || die $@;
-                }
-            }
-            open my $ready, q(>), q(/run/served);
-            sleep'",
-    );
+    let mut servers = lab.start(MANY_SERVERS);
     lab.until("[ -e /run/served ]");
     for protocol in ["udp", "tcp"] {
         lab.netcord(&format!("publish web 127.0.0.1:30001-30300:20001-20300/{protocol}")).ok();
@@ -609,4 +609,6 @@ fn none_of_many_servers_is_missed() {
     is_silent(&lab, "");
     lab.netcord("publish web 30301:20301/udp").ok();
     finds(&lab, "", "port-unserved", &["20301/udp"]);
+    servers.kill().unwrap();
+    servers.wait().unwrap();
 }

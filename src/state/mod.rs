@@ -5,8 +5,8 @@
 //! network namespace, so that several hosts on one machine never mix.
 //!
 //! Under a lock, a file is replaced by a rename, or a line is added to it; for what is taken away
-//! there is always space, see [`reserve`]. Of a file that is damaged the lines count that make sense;
-//! what is lost is made anew from the kernel's marks (`ops`), with the help of what is left, see
+//! there is always space, see `reserve`. Of a file that is damaged the lines count that make sense;
+//! what is lost is made anew from the kernel's marks (`ops`), with the help of what is left:
 //! [`Spare`].
 
 mod file;

@@ -32,20 +32,19 @@ pub(crate) fn netcord(mut arguments: Args) -> ExitCode {
     let color = cli.global.color;
     // A command may carry out several plans: steps are counted through. Those that travel in one
     // message are one point, as nothing is done between them.
-    let (mut points, mut moved) = (0, false);
+    let (mut points, mut was_move) = (0, false);
     let result = ops::run(cli, &mut |_, step| {
-        let moves = matches!(step.change.resource(), Resource::Moved(_));
+        let is_move = matches!(step.change.resource(), Resource::Moved(_));
         let is_point = match fault.as_str() {
-            "kill-around-moves" => moves != moved,
-            _ => !(moves && moved),
+            "kill-around-moves" => is_move != was_move,
+            _ => !(is_move && was_move),
         };
-        moved = moves;
+        was_move = is_move;
         points += usize::from(is_point);
         if is_point && points - 1 == at {
             match fault.as_str() {
-                "kill-around-moves" => kill_process(getpid(), Signal::KILL)?,
                 "fail" => bail!("this step fails"),
-                "kill" => kill_process(getpid(), Signal::KILL)?,
+                "kill" | "kill-around-moves" => kill_process(getpid(), Signal::KILL)?,
                 "interrupt" => kill_process(getpid(), Signal::INT)?,
                 "terminate" => kill_process(getpid(), Signal::TERM)?,
                 "steal" => steal()?,
