@@ -15,7 +15,7 @@ const BREAKAGES: &[Breakage] = &[
         doctor: "link-down",
         shows: "state DOWN",
         repair: true,
-        trace: ("db 10.1.0.2:80", "dies neighbour"),
+        trace: ("db 10.1.0.2:80", "dies bridge"),
         ..NONE
     },
     Breakage {
@@ -23,7 +23,7 @@ const BREAKAGES: &[Breakage] = &[
         breaks: "ip link set webport down",
         doctor: "link-down",
         shows: "webport: state DOWN",
-        trace: ("db 10.1.0.2:80", "dies neighbour"),
+        trace: ("db 10.1.0.2:80", "dies bridge"),
         ..NONE
     },
     Breakage {
@@ -151,7 +151,7 @@ const BREAKAGES: &[Breakage] = &[
         doctor: "address-missing",
         shows: "addresses of eth0",
         repair: true,
-        trace: ("db 10.1.0.2:80", "dies route"),
+        trace: ("db 10.1.0.2:80", "dies neighbour"),
         ..NONE
     },
     Breakage {
@@ -243,7 +243,7 @@ const BREAKAGES: &[Breakage] = &[
         breaks: "ip -n web route del local 10.1.0.2 dev eth0 table local",
         doctor: "route-missing",
         shows: "table local",
-        trace: ("db 10.1.0.2:80", "dies route"),
+        trace: ("db 10.1.0.2:80", "dies neighbour"),
         ..NONE
     },
     Breakage {
@@ -643,6 +643,146 @@ const BREAKAGES: &[Breakage] = &[
         what: "a macvlan reaches no others",
         breaks: "ip -n far link set eth0 type macvlan mode private",
         repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "connections to a published port are not tracked",
+        breaks: "nft add table ip corp; nft 'add chain ip corp c { type filter hook prerouting priority -300; }'; nft add rule ip corp c tcp dport 8080 notrack",
+        trace: ("outside 192.0.2.1:8080", "refused socket"),
+        mends: "nft delete table ip corp",
+        ..NONE
+    },
+    Breakage {
+        what: "connection tracking has another zone for a published port",
+        breaks: "nft add table ip corp; nft 'add chain ip corp c { type filter hook prerouting priority -300; }'; nft add rule ip corp c tcp dport 8080 ct zone set 7",
+        trace: ("outside 192.0.2.1:8080", "dies socket"),
+        mends: "nft delete table ip corp",
+        ..NONE
+    },
+    Breakage {
+        what: "an arp rule inside drops",
+        breaks: "ip netns exec web nft add table arp corp; ip netns exec web nft 'add chain arp corp c { type filter hook input priority 0; }'; ip netns exec web nft add rule arp corp c drop",
+        trace: ("db 10.1.0.2:80", "dies neighbour"),
+        mends: "ip netns exec web nft delete table arp corp",
+        ..NONE
+    },
+    Breakage {
+        what: "a bridge rule drops",
+        breaks: "nft add table bridge corp; nft 'add chain bridge corp c { type filter hook forward priority 0; }'; nft add rule bridge corp c ip daddr 10.1.0.2 drop",
+        trace: ("db 10.1.0.2:80", "dies bridge"),
+        mends: "nft delete table bridge corp",
+        ..NONE
+    },
+    Breakage {
+        what: "a netdev rule drops at a port",
+        breaks: "nft add table netdev corp; nft 'add chain netdev corp c { type filter hook ingress device dbport priority 0; }'; nft add rule netdev corp c ip daddr 10.1.0.2 drop",
+        trace: ("db 10.1.0.2:80", "dies ingress"),
+        mends: "nft delete table netdev corp",
+        ..NONE
+    },
+    Breakage {
+        what: "a bridge port is disabled",
+        breaks: "bridge link set dev webport state 0",
+        trace: ("db 10.1.0.2:80", "dies bridge"),
+        mends: "bridge link set dev webport state 3",
+        ..NONE
+    },
+    Breakage {
+        what: "a bridge port gets no broadcasts",
+        breaks: "bridge link set dev webport bcast_flood off",
+        trace: ("db 10.1.0.2:80", "dies bridge"),
+        mends: "bridge link set dev webport bcast_flood on",
+        ..NONE
+    },
+    Breakage {
+        what: "a tc filter drops at a port",
+        breaks: "tc qdisc add dev dbport clsact; tc filter add dev dbport ingress pref 1 protocol all bpf da bytecode '1,6 0 0 2'",
+        trace: ("db 10.1.0.2:80", "dies ingress"),
+        mends: "tc qdisc del dev dbport clsact",
+        ..NONE
+    },
+    Breakage {
+        what: "ARP is not answered inside",
+        breaks: "ip netns exec web sysctl -qw net.ipv4.conf.all.arp_ignore=8",
+        trace: ("db 10.1.0.2:80", "dies neighbour"),
+        mends: "ip netns exec web sysctl -qw net.ipv4.conf.all.arp_ignore=0",
+        ..NONE
+    },
+    Breakage {
+        what: "a route inside is a blackhole",
+        breaks: "ip -n web route add blackhole 10.1.0.3/32",
+        trace: ("db 10.1.0.2:80", "dies route"),
+        mends: "ip -n web route del blackhole 10.1.0.3/32",
+        ..NONE
+    },
+    Breakage {
+        what: "a route inside is an unreachable",
+        breaks: "ip -n web route add unreachable 10.1.0.3/32",
+        trace: ("db 10.1.0.2:80", "dies route"),
+        mends: "ip -n web route del unreachable 10.1.0.3/32",
+        ..NONE
+    },
+    Breakage {
+        what: "a route inside is a prohibit",
+        breaks: "ip -n web route add prohibit 10.1.0.3/32",
+        trace: ("db 10.1.0.2:80", "dies route"),
+        mends: "ip -n web route del prohibit 10.1.0.3/32",
+        ..NONE
+    },
+    Breakage {
+        what: "a policy rule inside refuses answers",
+        breaks: "ip -n web rule add pref 100 from 10.1.0.2 to 10.1.0.3 unreachable",
+        trace: ("db 10.1.0.2:80", "dies route"),
+        mends: "ip -n web rule del pref 100",
+        ..NONE
+    },
+    Breakage {
+        what: "a permanent neighbour has a wrong MAC",
+        breaks: "ip -n db neigh replace 10.1.0.2 lladdr 02:00:00:00:00:99 nud permanent dev eth0",
+        trace: ("db 10.1.0.2:80", "dies neighbour"),
+        mends: "ip -n db neigh del 10.1.0.2 dev eth0",
+        ..NONE
+    },
+    Breakage {
+        what: "forwarding is off on one link",
+        breaks: "sysctl -qw net/ipv4/conf/lab0/forwarding=0",
+        doctor: "forwarding-off",
+        shows: "forwarding = 0",
+        repair: true,
+        trace: ("web 192.0.2.2", "dies route"),
+        ..NONE
+    },
+    Breakage {
+        what: "IPv6 forwarding is off on one link",
+        breaks: "sysctl -qw net/ipv6/conf/lab0/forwarding=0",
+        doctor: "forwarding-off",
+        shows: "forwarding = 0",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "a base chain is flushed",
+        breaks: "nft flush chain inet netcord forward",
+        doctor: "rules-missing",
+        shows: "not there",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "a rule of a base chain is deleted",
+        breaks: "nft delete rule inet netcord forward handle $(nft -a list chain inet netcord forward | sed -n 's/.* handle //p' | tail -1)",
+        doctor: "rules-missing",
+        shows: "not there",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "one published port is out of the map",
+        breaks: "nft delete element inet netcord ports4 '{ tcp . 8080 }'",
+        doctor: "port-missing",
+        shows: "not in ",
+        repair: true,
+        trace: ("outside 192.0.2.1:8080", "refused socket"),
         ..NONE
     },
 ];
