@@ -199,8 +199,8 @@ pub(super) async fn macvlans(rtnl: &Rtnl) -> Result<Vec<Link>> {
     Ok(dump(rtnl, Some(is_macvlan)).await?.filter(|l| l.kind == LinkKind::Macvlan).collect())
 }
 
-/// Reads all bridges' ports, by name, as far as a bridge tells of them: a third of what a dump of
-/// links has. Equivalent to `bridge link show`.
+/// Reads the ports of all bridges, by name, from a dump in family `AF_BRIDGE`, which has a third of
+/// the attributes of a dump of links. Equivalent to `bridge link show`.
 pub(super) async fn ports(rtnl: &Rtnl) -> Result<HashMap<String, Link>> {
     let mut message = LinkMessage::default();
     message.header.interface_family = AddressFamily::Bridge;

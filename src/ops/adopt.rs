@@ -31,7 +31,7 @@ pub(super) enum Depth {
     Names,
 }
 
-/// So many things are told of by name.
+/// The warning names at most this many lost records, and counts the others.
 const TOLD: usize = 4;
 
 impl Host<'_, '_> {
@@ -270,7 +270,7 @@ struct Adoption<'a> {
     ports: Ports,
     /// Networks that were on no record.
     networks: BTreeSet<LinkName>,
-    /// What the user hears of.
+    /// The lost networks and endpoints that the warning names.
     told: BTreeSet<String>,
 }
 

@@ -100,8 +100,8 @@ async fn leave_nothing(host: &mut Host<'_, '_>, state: &mut State, to: Firewall)
     Ok(())
 }
 
-/// Somebody may have flushed all tables, or changed ours: nothing says so, so it is looked for. What
-/// cannot be mended keeps no verb from what it is asked for.
+/// Restores our nftables table if another program flushed or changed it. If that fails, the networks
+/// that need the table are set aside: commands for other networks go on.
 async fn mend(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
     let may_be = |n: &Network| n.firewall == Firewall::Nftables && may_have_rules(n);
     if host.dry_run || !state.networks().values().any(|r| may_be(&r.network)) {
@@ -122,8 +122,7 @@ async fn mend(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
         "the table of netcord's rules was gone"
     };
     if let Err(error) = host.carry_out(&once(plan), state).await {
-        let has_rules = |r: &&NetworkRecord| removal::needs(r, Firewall::Nftables, None);
-        for NetworkRecord { network, .. } in state.networks().values().filter(has_rules) {
+        for NetworkRecord { network, .. } in in_our_table(state) {
             let what = format!("cannot be protected: {what}, and cannot be made again");
             host.set_aside(&network.name, &what, &error, "netcord repair")?;
         }
@@ -149,11 +148,15 @@ fn is_damaged(state: &State, standing: &mut Standing) -> Result<bool> {
     Ok(false)
 }
 
-/// All that is on record and belongs into our table.
+/// The networks that have rules in our nftables table.
+fn in_our_table(state: &State) -> impl Iterator<Item = &NetworkRecord> {
+    state.networks().values().filter(|r| removal::needs(r, Firewall::Nftables, None))
+}
+
+/// The plan of everything on record that belongs into our nftables table.
 fn all_again(host: &Host<'_, '_>, state: &State) -> Result<Plan> {
-    let has_rules = |r: &&NetworkRecord| removal::needs(r, Firewall::Nftables, None);
     let mut plan = Plan::new();
-    for record in state.networks().values().filter(has_rules) {
+    for record in in_our_table(state) {
         // Who flushes all tables flushes the gates of others', too.
         let (network, closing) = gates::renewed(host, &record.network)?;
         plan.extend(closing);

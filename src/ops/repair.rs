@@ -50,8 +50,7 @@ type Part = (String, Plan);
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Repair) -> Result<u8> {
     let mut state =
         if args.check { host.look_at_all().await? } else { host.state_with_all().await? };
-    let lost = lost_parents(host, &state).await?;
-    let parts = parts(host, &state).await?;
+    let (parts, lost) = parts(host, &state).await?;
     let mut drift = drift(&host.kernel, &parts).await;
     drift.extend(unkept(&state));
     drift.extend(lost.iter().map(|(network, lost)| Drift {
@@ -89,24 +88,6 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Repair) -> Result<u8
     }
 }
 
-/// The networks whose way out is not as it was, and cannot simply be put back.
-async fn lost_parents(host: &Host<'_, '_>, state: &State) -> Result<Vec<(LinkName, Lost)>> {
-    let mut found = Vec::new();
-    for NetworkRecord { network, .. } in state.networks().values() {
-        let lost = match network.mode {
-            Mode::Underlay if network.moving().is_none() => {
-                underlay::put_back(&host.kernel, network).await?.1
-            }
-            Mode::Macvlan if nothing_to_hang_on(host, network).await?.is_some() => {
-                Some(underlay::gone(network))
-            }
-            _ => None,
-        };
-        found.extend(lost.map(|lost| (network.name.clone(), lost)));
-    }
-    Ok(found)
-}
-
 /// What it is, with one line of a command that may have several, and what shows it.
 fn lines(drift: &Drift) -> Vec<String> {
     let command = drift.command.lines().next().unwrap_or_default();
@@ -115,10 +96,14 @@ fn lines(drift: &Drift) -> Vec<String> {
     [what].into_iter().chain(evidence).collect()
 }
 
-/// Everything on record that can be made so: what is dead is not.
-async fn parts(host: &mut Host<'_, '_>, state: &State) -> Result<Vec<Part>> {
+/// The plans of everything on record that is alive, and the networks whose parent cannot simply be
+/// put back.
+async fn parts(
+    host: &mut Host<'_, '_>,
+    state: &State,
+) -> Result<(Vec<Part>, Vec<(LinkName, Lost)>)> {
     let hairpin = host.kernel.bridged_frames_meet_iptables()?;
-    let mut parts = Vec::new();
+    let (mut parts, mut lost) = (Vec::new(), Vec::new());
     for named in state.names() {
         if let Some(netns) = living(named) {
             host.kernel.know(named.name.clone(), netns);
@@ -130,9 +115,13 @@ async fn parts(host: &mut Host<'_, '_>, state: &State) -> Result<Vec<Part>> {
     for NetworkRecord { network, endpoints } in state.networks().values() {
         if let Some(error) = nothing_to_hang_on(host, network).await? {
             host.set_aside(&network.name, "cannot be repaired", &error, "netcord repair")?;
+            if network.mode == Mode::Macvlan {
+                lost.push((network.name.clone(), underlay::gone(network)));
+            }
             continue;
         }
-        let (network, plan) = of_network(host, network, endpoints).await?;
+        let (network, plan, lost_parent) = of_network(host, network, endpoints).await?;
+        lost.extend(lost_parent.map(|parent| (network.name.clone(), parent)));
         parts.push((format!("network {}", network.name), plan));
         networks.push((network, endpoints));
     }
@@ -146,7 +135,7 @@ async fn parts(host: &mut Host<'_, '_>, state: &State) -> Result<Vec<Part>> {
             parts.push((format!("endpoint {}/{}", network.name, endpoint.target), plan));
         }
     }
-    Ok(parts)
+    Ok((parts, lost))
 }
 
 /// Why the endpoints of a network have nothing to hang on, where that is nothing of ours to make.
@@ -173,13 +162,14 @@ fn living(named: &NamedNetns) -> Option<Netns> {
     (there.cookie() == named.cookie).then_some(there)
 }
 
-/// A network with the gates that it needs now, and its plan. A firewall that came meanwhile is one to
-/// be let by, too, and of one that went nothing is asked.
+/// A network with the accept rules that it needs in other firewalls now, its plan, and what became of
+/// its parent if that cannot simply be put back.
 async fn of_network(
     host: &Host<'_, '_>,
     network: &Network,
     endpoints: &[Endpoint],
-) -> Result<(Network, Plan)> {
+) -> Result<(Network, Plan, Option<Lost>)> {
+    let mut lost_parent = None;
     let (network, mut plan) = match network.mode {
         Mode::Bridge => gates::renewed(host, network)?,
         Mode::Underlay | Mode::Macvlan => (network.clone(), Plan::new()),
@@ -189,7 +179,9 @@ async fn of_network(
         Mode::Underlay if network.moving().is_some() => {}
         Mode::Underlay => {
             plan.extend(underlay::unmoved(&network)?);
-            plan.extend(underlay::put_back(&host.kernel, &network).await?.0);
+            let (back, lost) = underlay::put_back(&host.kernel, &network).await?;
+            plan.extend(back);
+            lost_parent = lost;
         }
         Mode::Macvlan => {
             plan.extend(plan::create(&network, &Uplinks::default()));
@@ -211,7 +203,7 @@ async fn of_network(
         }
     }
     reshape(&host.kernel, &mut plan).await?;
-    Ok((network, plan))
+    Ok((network, plan, lost_parent))
 }
 
 async fn of_endpoint(

@@ -102,8 +102,7 @@ fn describe(change: &Change) -> String {
     }
 }
 
-/// Sends all changes at once, which the kernel works through before it returns; tells of each whether
-/// it changed anything.
+/// Sends all changes in one system call; returns for each whether it changed anything, or its error.
 async fn send_all(
     rtnl: &Rtnl,
     indexes: &Indexes,
