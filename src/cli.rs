@@ -21,11 +21,11 @@ use crate::{
     },
 };
 
-/// Wire anything that has a Linux network namespace
+/// Connect anything that has a Linux network namespace
 ///
 /// netcord is a `docker network` for containers that were started with --network=none, for
-/// processes and for namespaces made with `ip netns`. Every command does the steps that one would
-/// do by hand, can be repeated, and undoes what it did if it fails. There is no daemon.
+/// processes and for namespaces made with `ip netns`. Every command does the steps that you would do
+/// by hand with ip, nft and sysctl, can be repeated, and rolls back if it fails. There is no daemon.
 #[derive(Debug, Parser)]
 #[command(name = "netcord", version, max_term_width = 100, disable_help_subcommand = true, after_long_help = AFTER_HELP)]
 pub struct Cli {
@@ -38,16 +38,17 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-A TARGET is a process ID (1310, pid:1310), a name in /run/netns (web, netns:web), a container of an \
-engine that answers (web, docker:web, podman:web), or a namespace file (/proc/1310/ns/net, \
+A TARGET is a process ID (1310, pid:1310), a name in /run/netns (web, netns:web), a container of a \
+running docker or podman (web, docker:web, podman:web), or a namespace file (/proc/1310/ns/net, \
 path:FILE).
 
-Exit codes: 0 done, or so already; 1 failed; 2 usage; 3 not found; 4 conflict; 5 permission; \
-6 kernel feature or helper program missing; 7 timeout; 8 could not roll back whole; of `-- CMD` \
-CMD's own, or 125, 126, 127 as docker's; 130 and 143 interrupted, after rolling back.
+Exit codes: 0 done, or nothing to do; 1 failed; 2 usage; 3 not found; 4 conflict; 5 permission; \
+6 kernel feature or helper program missing; 7 timeout; 8 rollback incomplete; with `-- CMD` the \
+exit code of CMD, or 125, 126, 127 as in docker; 130 and 143 interrupted, after rolling back.
 
-Environment: DOCKER_HOST and CONTAINER_HOST (unix:// only) say where docker and podman listen; \
-NO_COLOR turns colour off; NETCORD_STATE_DIR is where records are kept, if not in /run/netcord.
+Environment: DOCKER_HOST and CONTAINER_HOST (unix:// only) give the sockets of docker and podman; \
+NO_COLOR turns colour off; NETCORD_STATE_DIR is the directory of the records [default: \
+/run/netcord].
 
 Files: /run/netcord/BOOT-HOST/ has the records of a host, /run/netns the names of namespaces.";
 
@@ -56,13 +57,13 @@ Files: /run/netcord/BOOT-HOST/ has the records of a host, /run/netns the names o
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Print what would be done as a shell script, and change nothing
+    /// Print the steps as a shell script, and change nothing
     #[arg(long, global = true)]
     pub dry_run: bool,
     /// Print each step and its reason on stderr as it is done
     #[arg(long, global = true)]
     pub explain: bool,
-    /// Where rules go; a host that has some in the other gets them moved over
+    /// Firewall for the rules; rules that are in the other firewall are moved
     #[arg(
         long,
         global = true,
@@ -90,10 +91,10 @@ pub struct Global {
         hide_default_value = true
     )]
     pub color: Color,
-    /// Print nothing but errors, and no progress on a terminal; of ls and ps, names only
+    /// Print only errors, and no progress; ls and ps print only names
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Print each command on stderr as it is done
+    /// Print each command on stderr as it is run
     #[arg(short, long, global = true)]
     pub verbose: bool,
 }
@@ -101,22 +102,22 @@ pub struct Global {
 /// Which of the kernel's firewalls to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FirewallChoice {
-    /// The one that this host's networks have; for the first one nftables, if the kernel has it
+    /// The firewall of this host's networks; for the first network nftables, if the kernel has it
     Auto,
-    /// A table of netcord's own, by netlink: no program is needed
+    /// A table of netcord's own, made by netlink without a helper program
     Nftables,
-    /// Chains of netcord's own, by the program iptables
+    /// Chains of netcord's own, made with the program iptables
     Iptables,
 }
 
 /// How to print results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people: a table, or a line
+    /// A table, or a line, for reading
     Table,
     /// One JSON value
     Json,
-    /// One JSON object a line
+    /// One JSON object per line
     Jsonl,
     /// A tree
     Text,
@@ -148,12 +149,12 @@ pub enum Color {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Ensure a namespace with nothing but a running lo, and print its path
+    /// Ensure a namespace that has only lo, and print its path
     #[command(
         after_help = "Examples:\n  netcord none web\n  netcord none web -- httpd -f\n  netcord none web --of 1310"
     )]
     None(None),
-    /// Print the path of the host's namespace, or run a command on the host's stack
+    /// Print the path of the host's namespace, or run a command in it
     Host(Host),
     /// Print the path of a target's namespace, or run a command in it
     #[command(
@@ -162,7 +163,7 @@ pub enum Verb {
     Container(Container),
     /// Run a command in a namespace of its own, attached to a network
     #[command(
-        after_help = "It is `docker run` for a command of this host, with its files and its users. The namespace is attached before the command starts, signals and the exit code are the command's own, and all is removed when it ends, also when netcord is killed. What it leaves running in the background stays, without a network.\n\nNETWORK is a network's name, none (nothing but lo), host (the host's own namespace), or container:TARGET (that of a target).\n\nExamples:\n  netcord run -- ip addr\n  netcord run --network lab0 -p 8080:80 -- python3 -m http.server 80\n  netcord run --network lab0 --ip 10.7.0.9 --name web -- sh\n  netcord run --network container:web -- ss -tlnp"
+        after_help = "This is `docker run` for a program of this host, with the host's files and users. The namespace is attached before the command starts. Signals are passed on to the command, and netcord exits with its exit code. Everything is removed when the command ends, even if netcord is killed. Background processes that the command leaves keep running, without a network.\n\nNETWORK is a network's name, none (only lo), host (the host's own namespace), or container:TARGET (a target's namespace).\n\nExamples:\n  netcord run -- ip addr\n  netcord run --network lab0 -p 8080:80 -- python3 -m http.server 80\n  netcord run --network lab0 --ip 10.7.0.9 --name web -- sh\n  netcord run --network container:web -- ss -tlnp"
     )]
     Run(Run),
     /// Ensure a bridge network
@@ -170,19 +171,19 @@ pub enum Verb {
         after_help = "Examples:\n  netcord bridge lab0\n  netcord bridge lab0 --subnet 10.9.0.0/24 --ipv6\n  netcord bridge back --internal"
     )]
     Bridge(Bridge),
-    /// Ensure a bridge that takes over a link of the host's: endpoints in the physical network
+    /// Ensure a network that bridges the host's uplink: endpoints join the physical network
     #[command(
-        after_help = "The link's addresses, routes, policy rules and neighbours move to the bridge, and back with `rm`. On a terminal, or with --confirm, the move is undone unless `netcord confirm` comes in time.\n\nExamples:\n  netcord underlay mydr0 --parent eth0 --ip-range 192.168.1.64/27 --takeover\n  netcord confirm mydr0\n  netcord attach mydr0 web"
+        after_help = "The link becomes a port of the bridge. Its addresses, routes, policy rules and neighbour entries move to the bridge, and `rm` moves them back. On a terminal, or with --confirm, the move is undone unless you run `netcord confirm` in time.\n\nExamples:\n  netcord underlay mydr0 --parent eth0 --ip-range 192.168.1.64/27 --takeover\n  netcord confirm mydr0\n  netcord attach mydr0 web"
     )]
     Underlay(Underlay),
-    /// Keep an underlay network that would be undone otherwise
+    /// Confirm an underlay network, so that it is not undone
     Confirm(Confirm),
-    /// Ensure a network in the physical one: endpoints are links on a link of the host's
+    /// Ensure a macvlan network: endpoints join the physical network on a host link
     #[command(
-        after_help = "Without --subnet, subnets and gateways are the parent's own. Which addresses are yours to give, --ip-range says; the wire is asked before one is given. The host and the endpoints reach each other with --host-access only.\n\nExamples:\n  netcord macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27\n  netcord macvlan lan0 --parent eth0 --host-access\n  netcord macvlan dmz0 --parent eth0.100 --subnet 10.9.0.0/24 --gateway 10.9.0.254"
+        after_help = "Without --subnet, subnets and gateways are those of the parent. --ip-range limits which addresses netcord may assign; before it assigns one, it checks with ARP or NDP that the address is free. The host and the endpoints reach each other only with --host-access.\n\nExamples:\n  netcord macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27\n  netcord macvlan lan0 --parent eth0 --host-access\n  netcord macvlan dmz0 --parent eth0.100 --subnet 10.9.0.0/24 --gateway 10.9.0.254"
     )]
     Macvlan(Macvlan),
-    /// Ensure a network, in docker's words
+    /// Ensure a network, with the syntax of `docker network create`
     #[command(
         after_help = "Examples:\n  netcord create lab0\n  netcord create -d macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27"
     )]
@@ -198,15 +199,15 @@ pub enum Verb {
     Detach(Detach),
     /// Wait until a target's network can be used
     #[command(
-        after_help = "Each condition includes those before it, of one and the same link:\n  up       a link besides lo is up\n  carrier  and the other end is there\n  addr     and it has an address that can be used\n  route    and a default route leads by it\n\nThe target need not be there yet. Printed are the link's addresses, or its name if it has none yet. Exit code 7 says that it did not come in time.\n\nExamples:\n  netcord wait web && curl http://$(netcord wait web)\n  netcord wait 1310 --for route --timeout 5\n  netcord wait host --for route"
+        after_help = "One link must meet the condition, and all conditions before it:\n  up       a link other than lo is up\n  carrier  it has carrier\n  addr     it has a usable address (not tentative)\n  route    a default route uses it\n\nThe target need not exist yet. Prints the link's addresses, or its name if it has none yet. Exit code 7 means that the time ran out.\n\nExamples:\n  netcord wait web && curl http://$(netcord wait web)\n  netcord wait 1310 --for route --timeout 5\n  netcord wait host --for route"
     )]
     Wait(Wait),
     /// Publish ports of a target on the host
     #[command(
-        after_help = "PORT is [HOSTIP:][HOSTPORT[-END]:]PORT[-END][/tcp|udp|sctp], as of `docker run -p`.\n\nExamples:\n  netcord publish web 8080:80\n  netcord publish web 127.0.0.1:5353:53/udp 9000-9010:9000-9010"
+        after_help = "PORT is [HOSTIP:][HOSTPORT[-END]:]PORT[-END][/tcp|udp|sctp], as for `docker run -p`.\n\nExamples:\n  netcord publish web 8080:80\n  netcord publish web 127.0.0.1:5353:53/udp 9000-9010:9000-9010"
     )]
     Publish(Publish),
-    /// Take published ports back
+    /// Unpublish ports of a target
     Unpublish(Unpublish),
     /// List a target's published ports
     Port(Port),
@@ -217,44 +218,44 @@ pub enum Verb {
     Ps(Ps),
     /// Show networks and targets as JSON
     Inspect(Inspect),
-    /// Draw the host's network as it is: bridges, ports, endpoints, addresses, published ports
+    /// Draw the host's network: bridges, ports, endpoints, addresses, published ports
     #[command(
-        after_help = "It is the kernel that is shown, so also what others made: bridges, veths, containers. A network's lines are its endpoints: the host's link, whose namespace it leads into, the link there, addresses, MAC, gateway, published ports. A namespace is called by its name in /run/netns, its container, or a process in it. To look into namespaces takes root.\n\nExamples:\n  netcord graph\n  netcord graph lab0 web\n  netcord graph --format svg > host.svg\n  netcord graph --format dot | dot -Tpdf > host.pdf"
+        after_help = "The picture shows the kernel's state, so it includes bridges, veth pairs and containers that netcord did not make. Each line of a network is an endpoint: the host end, the namespace, the link inside, addresses, MAC, gateway, published ports. A namespace is shown by its name in /run/netns, its container, or a process in it. Reading other namespaces needs root.\n\nExamples:\n  netcord graph\n  netcord graph lab0 web\n  netcord graph --format svg > host.svg\n  netcord graph --format dot | dot -Tpdf > host.pdf"
     )]
     Graph(Graph),
-    /// Say why packets do not flow, and what mends it
+    /// Find out why packets do not flow, and how to fix it
     #[command(
-        after_help = "Looks at the host, its networks and all that is attached, or at what concerns one of them: links and their carrier, addresses, routes, MTUs, MACs, forwarding, firewalls (also of others), reverse path filters, published ports, names, resolvers, connection tracking, who else manages the links. A TARGET that netcord did not attach and a bridge that others made will do too. Nothing is changed.\n\nEach finding has its evidence, in the kernel's words, and the command that mends it, for you to judge and to copy. On a healthy host nothing is printed; -v says what was looked at. What could not be looked at, for lack of a privilege, is said.\n\nExit codes: 0 nothing found; 1 something found.\n\nExamples:\n  netcord doctor\n  netcord doctor web\n  netcord doctor docker0\n  netcord doctor --format json | jq -r '.findings[].command'"
+        after_help = "Checks the host, its networks and all endpoints, or only one network or target: links and carrier, addresses, routes, MTUs, MACs, forwarding, firewalls (also those of other programs), reverse path filters, published ports, names, resolvers, connection tracking, and other programs that manage the links. It also checks targets that netcord did not attach and bridges that it did not make. It changes nothing.\n\nEach finding has its evidence, in the kernel's notation, and a command that fixes it, for you to judge and copy. On a healthy host nothing is printed; -v lists what was checked. Checks that lack a privilege are reported.\n\nExit codes: 0 nothing found; 1 something found.\n\nExamples:\n  netcord doctor\n  netcord doctor web\n  netcord doctor docker0\n  netcord doctor --format json | jq -r '.findings[].command'"
     )]
     Doctor(Doctor),
-    /// Make it again what the records say, after a flush, a reload or a hand-made change
+    /// Restore what the records describe, after a flush, a reload or a manual change
     #[command(
-        after_help = "Networks, endpoints, names, published ports and their rules are made again where they are missing or another. What is dead stays so: that is for `prune`.\n\nExamples:\n  netcord repair --check\n  iptables -F; netcord repair"
+        after_help = "Makes networks, endpoints, names, published ports and their rules again where they are missing or changed. Endpoints whose namespace is gone are not restored; `prune` removes them.\n\nExamples:\n  netcord repair --check\n  iptables -F; netcord repair"
     )]
     Repair(Repair),
-    /// Print this host as a script of netcord commands
+    /// Print this host's networks as a script of netcord commands
     #[command(
-        after_help = "Networks, names, endpoints and published ports are made again as they are, each with the addresses, MACs and ports that it has. A container is named as its engine does. A process is another after a reboot, so what is attached by PID is printed as a comment.\n\nExamples:\n  netcord export > /etc/netcord.sh\n  sh /etc/netcord.sh"
+        after_help = "The script makes the networks, names, endpoints and published ports again, with the same addresses, MACs and ports. Containers are named as in their engine. PIDs do not survive a reboot, so targets attached by PID are printed as comments.\n\nExamples:\n  netcord export > /etc/netcord.sh\n  sh /etc/netcord.sh"
     )]
     Export,
-    /// Tell the way of a packet, hop by hop, with the rules it meets and where it would die
+    /// Trace a packet's path hop by hop, with the rules that match it and where it is dropped
     #[command(
-        after_help = "FROM and TO are targets, `host`, or addresses. From an address that is nobody's on this host, the packet comes in by the link that leads there. Without a port it is an ICMP echo.\n\nThe way is worked out from the kernel's own answers: routes as looked up inside the namespaces, neighbours and who would answer for them, ports and forwarding tables of bridges, the rules of nftables in all its families, and of iptables, ebtables and arptables where they are nftables' own. It is the way of the first packet of a new flow and of its answer, and nothing is sent. What cannot be judged is named: filters of tc that are no classic BPF, XDP programs, legacy iptables, rules that depend on what nobody can know before.\n\nWith --live a real one is sent, or waited for, and the kernel's own trace of it is shown: what `iptables -j TRACE` writes to a log that no namespace has. Only this flow is traced. The table that does it is gone when netcord is, however it ends.\n\nExit codes: 0 the packet arrives or leaves the machine, and its answer comes back; 1 it does not; 9 it passes something that was not judged, so nothing is promised.\n\nExamples:\n  netcord trace web db\n  netcord trace web 192.0.2.9:53/udp\n  netcord trace 192.0.2.9 host:8080\n  netcord trace --live web db:5432\n  netcord trace --live --wait 192.0.2.9 host:8080"
+        after_help = "FROM and TO are targets, `host`, or addresses. If no link of this host has the address FROM, the packet arrives on the link that routes to it. Without a port the packet is an ICMP echo request.\n\nThe path is computed from the kernel's state: route lookups inside the namespaces, neighbour entries and who would answer ARP or NDP, bridge ports and forwarding tables (FDB), nftables rules of all families, and iptables, ebtables and arptables rules if they use the nf_tables backend. It is the path of the first packet of a new flow and of its reply; nothing is sent. Parts that cannot be judged are named: tc filters other than classic BPF, XDP programs, legacy iptables, rules that depend on things unknown before the packet is sent.\n\nWith --live netcord sends a real packet, or waits for one, and shows the kernel's own trace of it (nftrace): `iptables -j TRACE` writes the same to a log, but not for other namespaces. Only this flow is traced. The kernel removes the trace table when netcord ends, even if it is killed.\n\nExit codes: 0 the packet arrives or leaves the machine, and its reply comes back; 1 it does not; 9 it passes something that could not be judged, so the result is unknown.\n\nExamples:\n  netcord trace web db\n  netcord trace web 192.0.2.9:53/udp\n  netcord trace 192.0.2.9 host:8080\n  netcord trace --live web db:5432\n  netcord trace --live --wait 192.0.2.9 host:8080"
     )]
     Trace(Trace),
-    /// Remove networks that nothing is attached to
+    /// Remove networks without endpoints
     #[command(visible_alias = "remove")]
     Rm(Rm),
-    /// Remove what is dead: stale names, leases, rules, half-made links
+    /// Remove leftovers: stale names, leases, rules, half-made links
     Prune,
     /// Remove everything that netcord made on this host, and nothing else
     #[command(
-        after_help = "Endpoints, networks, names, published ports, rules in both firewalls, records; also what carries netcord's mark and is on no record. An underlay network gives its parent back what it had. Namespaces and bridges of others stay, and so do processes: what is in a namespace that `none` made keeps it, without a name.\n\nOn a terminal it wants --yes, and without it prints what it would remove.\n\nExamples:\n  netcord --dry-run reset\n  netcord reset --yes"
+        after_help = "Removes endpoints, networks, names, published ports, rules in both firewalls and records; also links and rules that carry netcord's mark but have no record. The addresses and routes of an underlay network move back to its parent. Namespaces and bridges that netcord did not make stay, and so do processes: a process in a namespace made by `none` keeps the namespace, without its name.\n\nOn a terminal --yes is required; without it netcord prints what it would remove.\n\nExamples:\n  netcord --dry-run reset\n  netcord reset --yes"
     )]
     Reset(Reset),
-    /// Open a throwaway host: a shell, or a command, where everything works without root
+    /// Open a throwaway host: a shell or a command where every verb works without root
     #[command(
-        after_help = "Inside are fresh user, mount, PID and network namespaces and a private /run. All of it is gone at exit. The shell has a home of its own, so it neither reads nor writes your files there, and its prompt says on which host one is.\n\nWith --hosts, network `wire` (10.0.0.0/24) connects the lab, which has 10.0.0.1, and host1, host2 and so on, which have the next addresses. Each has its own links, addresses, routes, firewall and networks of netcord's; names in /run/netns they share.\n\nExamples:\n  netcord lab\n  netcord lab --hosts 3\n  netcord container host2 -- bash\n  netcord lab -- sh examples/null-mode.sh"
+        after_help = "The lab has new user, mount, PID and network namespaces and a private /run. All of it is gone at exit. The shell has its own home directory, so it neither reads nor writes files in yours, and its prompt shows the host.\n\nWith --hosts, the network `wire` (10.0.0.0/24) connects the lab, which has 10.0.0.1, with host1, host2 and so on, which have the next addresses. Each host has its own links, addresses, routes, firewall and netcord networks; all share the names in /run/netns.\n\nExamples:\n  netcord lab\n  netcord lab --hosts 3\n  netcord container host2 -- bash\n  netcord lab -- sh examples/null-mode.sh"
     )]
     Lab(Lab),
     /// Print a shell's completion script
@@ -262,15 +263,15 @@ pub enum Verb {
         after_help = "Examples:\n  netcord completions bash > /etc/bash_completion.d/netcord\n  source <(netcord completions zsh)"
     )]
     Completions(Completions),
-    /// Print the manual page, or write one a verb
+    /// Print the manual page, or write one page per verb
     Man(Man),
-    /// Undo an underlay network unless it is confirmed: not for people
+    /// Undo an underlay network unless it is confirmed (internal)
     #[command(hide = true)]
     Watchdog(Watchdog),
-    /// Clear up after a run that was killed: not for people
+    /// Clean up after a run that was killed (internal)
     #[command(hide = true)]
     Attendant(Attendant),
-    /// Renew an endpoint's lease: not for people
+    /// Renew an endpoint's DHCP lease (internal)
     #[command(hide = true)]
     KeepLease(KeepLease),
 }
@@ -308,7 +309,7 @@ pub struct Host {
 /// `container`
 #[derive(Args, Debug)]
 pub struct Container {
-    /// Whose namespace
+    /// The target that has the namespace
     #[arg(add = ArgValueCompleter::new(complete::targets))]
     pub target: Target,
     /// A command
@@ -319,13 +320,13 @@ pub struct Container {
 /// `run`
 #[derive(Args, Debug)]
 pub struct Run {
-    /// What the command is attached to
+    /// The network that the command is attached to
     #[arg(long, visible_alias = "net", value_name = "NETWORK", default_value = "none", add = ArgValueCompleter::new(complete::networks))]
     pub network: RunNetwork,
     /// How it is attached
     #[command(flatten)]
     pub wiring: Wiring,
-    /// Become the command once told to: not for people
+    /// Wait on this file descriptor, then become the command (internal)
     #[arg(long, hide = true)]
     pub gate: Option<i32>,
     /// The command, and its arguments
@@ -364,35 +365,35 @@ pub struct Bridge {
     /// The network's name, which is the bridge's: 15 bytes at most
     #[arg(value_name = "NETWORK", value_parser = new_network)]
     pub name: LinkName,
-    /// A subnet; one of each family at most [default: the lowest free of docker's pools]
+    /// A subnet; at most one per IP family [default: the lowest free one of docker's pools]
     #[arg(long, value_name = "CIDR")]
     pub subnet: Vec<Cidr>,
-    /// The bridge's address, which is the endpoints' gateway [default: the subnet's first]
+    /// The bridge's address, which is the endpoints' gateway [default: the first of the subnet]
     #[arg(long, value_name = "IP")]
     pub gateway: Vec<IpAddr>,
-    /// Where in the subnet addresses are given out from
+    /// Assign addresses only from this part of the subnet
     #[arg(long, value_name = "CIDR")]
     pub ip_range: Vec<Cidr>,
-    /// In bytes [default: that of the link with the host's default route]
+    /// The MTU in bytes [default: that of the link with the host's default route]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(68..=65535))]
     pub mtu: Option<u32>,
-    /// Have an IPv6 subnet too [default: a /64 of this host's own unique local prefix]
+    /// Add an IPv6 subnet [default: a /64 of this host's unique local (ULA) prefix]
     #[arg(long)]
     pub ipv6: bool,
-    /// Reach nothing outside
+    /// Endpoints reach nothing outside the network
     #[arg(long)]
     pub internal: bool,
     /// Endpoints do not reach each other, only the host, the outside and published ports
     #[arg(long)]
     pub isolate: bool,
-    /// Endpoints can send by no other MAC and address than their own, and are no routers or DHCP
-    /// servers
+    /// Drop frames with a source MAC or IP address that is not the endpoint's own, and messages of
+    /// routers and DHCP servers
     #[arg(long)]
     pub no_spoof: bool,
-    /// Leave source addresses as they are
+    /// Do not translate source addresses (no SNAT) of packets that leave the network
     #[arg(long)]
     pub no_masquerade: bool,
-    /// Something of your own to remember
+    /// Metadata to store with the network
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub label: Vec<(String, String)>,
 }
@@ -403,28 +404,28 @@ pub struct Macvlan {
     /// The network's name: 15 bytes at most
     #[arg(value_name = "NETWORK", value_parser = new_network)]
     pub name: LinkName,
-    /// The host's link that endpoints hang on; a VLAN of one (eth0.100) is made if it is missing
+    /// The host's link that endpoints use; a VLAN link (eth0.100) is made if it is missing
     #[arg(long, value_name = "LINK")]
     pub parent: LinkName,
     /// Which endpoints reach each other
     #[arg(long, value_name = "MODE", default_value = "bridge")]
     pub mode: MacvlanMode,
-    /// A subnet; one of each family at most [default: those of the parent's own addresses]
+    /// A subnet; at most one per IP family [default: those of the parent's addresses]
     #[arg(long, value_name = "CIDR")]
     pub subnet: Vec<Cidr>,
-    /// The physical network's router [default: that of the host's default route by the parent]
+    /// The physical network's router [default: that of the host's default route on the parent]
     #[arg(long, value_name = "IP")]
     pub gateway: Vec<IpAddr>,
-    /// Which addresses of the physical network are ours to give [default: all that nobody answers for]
+    /// Assign addresses only from this range of the physical network [default: every free address]
     #[arg(long, value_name = "CIDR")]
     pub ip_range: Vec<Cidr>,
-    /// In bytes [default: the parent's, which is the most]
+    /// The MTU in bytes, at most the parent's [default: the parent's]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(68..=65535))]
     pub mtu: Option<u32>,
-    /// Let the host and the endpoints reach each other, by a macvlan of the host's own
+    /// Let the host and the endpoints reach each other, through a macvlan for the host
     #[arg(long)]
     pub host_access: bool,
-    /// Something of your own to remember
+    /// Metadata to store with the network
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub label: Vec<(String, String)>,
 }
@@ -435,13 +436,13 @@ pub struct Underlay {
     /// The network's name, which is the bridge's: 15 bytes at most
     #[arg(value_name = "NETWORK", value_parser = new_network)]
     pub name: LinkName,
-    /// The host's link that the bridge takes over
+    /// The host's link that becomes a port of the bridge
     #[arg(long, value_name = "LINK")]
     pub parent: LinkName,
-    /// Which addresses of the physical network are ours to give [default: all that nobody answers for]
+    /// Assign addresses only from this range of the physical network [default: every free address]
     #[arg(long, value_name = "CIDR")]
     pub ip_range: Vec<Cidr>,
-    /// The endpoints' gateway [default: the host's, by that link]
+    /// The endpoints' gateway [default: the host's on that link]
     #[arg(long, value_name = "IP")]
     pub gateway: Vec<IpAddr>,
     /// When the move is kept
@@ -450,10 +451,10 @@ pub struct Underlay {
     /// Endpoints do not reach each other, only the host and the outside
     #[arg(long)]
     pub isolate: bool,
-    /// Endpoints can send by no other MAC and address than their own
+    /// Drop frames with a source MAC or IP address that is not the endpoint's own
     #[arg(long)]
     pub no_spoof: bool,
-    /// Something of your own to remember
+    /// Metadata to store with the network
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub label: Vec<(String, String)>,
 }
@@ -461,13 +462,13 @@ pub struct Underlay {
 /// Which endpoints of a macvlan network reach each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MacvlanMode {
-    /// All, at once
+    /// All, directly
     Bridge,
     /// None
     Private,
-    /// All, by way of a switch that sends frames back where they came from
+    /// All, through an external switch that reflects frames (hairpin)
     Vepa,
-    /// There is one only, and it has the parent to itself
+    /// Only one endpoint, which has the parent for itself
     Passthru,
 }
 
@@ -485,13 +486,13 @@ impl From<MacvlanMode> for model::MacvlanMode {
 /// When a link may be taken over, and when that is kept.
 #[derive(Args, Debug)]
 pub struct Takeover {
-    /// Undo it unless `netcord confirm` comes within this time [default: 60 on a terminal]
+    /// Undo the move unless `netcord confirm` is run within this time [default: 60 on a terminal]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86400))]
     pub confirm: Option<u32>,
-    /// Keep it without asking: for scripts
+    /// Keep the move without confirmation, for scripts
     #[arg(long, conflicts_with = "confirm")]
     pub no_confirm: bool,
-    /// Also if the host is reached by this link, or reaches the outside by it
+    /// Allow a link that the host is reached through, or that has its default route
     #[arg(long)]
     pub takeover: bool,
 }
@@ -499,7 +500,7 @@ pub struct Takeover {
 /// `confirm`
 #[derive(Args, Debug)]
 pub struct Confirm {
-    /// The network [default: whatever waits for it]
+    /// The network [default: all that wait for confirmation]
     #[arg(value_name = "NETWORK", add = ArgValueCompleter::new(complete::networks))]
     pub name: Option<LinkName>,
 }
@@ -517,7 +518,7 @@ pub struct Watchdog {
 /// `create`
 #[derive(Args, Debug)]
 pub struct Create {
-    /// How the network is wired
+    /// The driver of the network
     #[arg(short, long, value_name = "DRIVER", default_value = "bridge")]
     pub driver: Driver,
     /// As of `bridge`
@@ -550,9 +551,9 @@ pub struct Physical {
 pub enum Driver {
     /// A Linux bridge with the gateway's address on it
     Bridge,
-    /// A Linux bridge that takes over a link of the host's
+    /// A Linux bridge with the host's uplink as a port
     Underlay,
-    /// Links on a link of the host's
+    /// macvlan links on a link of the host
     Macvlan,
 }
 
@@ -562,13 +563,13 @@ pub struct Attach {
     /// The network: one of netcord's, or any bridge of this host
     #[arg(add = ArgValueCompleter::new(complete::networks))]
     pub network: LinkName,
-    /// Whom to attach
+    /// The targets to attach
     #[arg(value_name = "TARGET", required = true, add = ArgValueCompleter::new(complete::targets))]
     pub targets: Vec<Target>,
     /// How they are attached
     #[command(flatten)]
     pub wiring: Wiring,
-    /// Wait for the targets to appear, this long at most
+    /// Wait for the targets to appear, at most this long
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
     pub wait: Option<u64>,
 }
@@ -576,7 +577,7 @@ pub struct Attach {
 /// How an endpoint is wired.
 #[derive(Args, Debug)]
 pub struct Wiring {
-    /// An address; one of each family at most [default: the lowest free one]
+    /// An address; at most one per IP family [default: the lowest free one]
     #[arg(long, value_name = "IP[/LEN]")]
     pub ip: Vec<Address>,
     /// Lease the IPv4 address from the network's DHCP server, and keep renewing it
@@ -585,22 +586,22 @@ pub struct Wiring {
     /// The default route's gateway, or `none` [default: the network's, if there is no default route yet]
     #[arg(long, value_name = "IP|none")]
     pub gateway: Vec<Gateway>,
-    /// The inner link's MAC address [default: 02:42 and the IPv4 address]
+    /// The inner link's MAC address [default: 02:42 followed by the IPv4 address]
     #[arg(long)]
     pub mac: Option<Mac>,
     /// The inner link's name [default: the next free ethN]
     #[arg(long, value_name = "NAME")]
     pub ifname: Option<LinkName>,
-    /// The outer link's name [default: nc and a hash]
+    /// The host end's name [default: nc and a hash]
     #[arg(long, value_name = "NAME")]
     pub host_ifname: Option<LinkName>,
-    /// Of both links, in bytes [default: the bridge's]
+    /// The MTU of both links in bytes [default: the bridge's]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(68..=65535))]
     pub mtu: Option<u32>,
-    /// One more route inside
+    /// An additional route inside the target
     #[arg(long, value_name = "DST[,GATEWAY]")]
     pub route: Vec<RouteSpec>,
-    /// Publish a port, as of `publish`
+    /// Publish a port, as with `publish`
     #[arg(short, long, value_name = "PORT")]
     pub publish: Vec<PortSpec>,
     /// The target's name in /run/netns [default: the PID, or the container's name]
@@ -614,7 +615,7 @@ pub struct Detach {
     /// The network
     #[arg(add = ArgValueCompleter::new(complete::networks))]
     pub network: LinkName,
-    /// Whom to detach
+    /// The targets to detach
     #[arg(value_name = "TARGET", required = true, add = ArgValueCompleter::new(complete::targets))]
     pub targets: Vec<Target>,
     /// Only the endpoint with this inner link
@@ -625,13 +626,13 @@ pub struct Detach {
 /// `wait`
 #[derive(Args, Debug)]
 pub struct Wait {
-    /// Whose network; `host` is this host's own
+    /// The target to wait for; `host` is this host's own network
     #[arg(add = ArgValueCompleter::new(complete::targets))]
     pub target: Target,
-    /// For what
+    /// The condition to wait for
     #[arg(long = "for", value_name = "CONDITION", default_value = "addr")]
     pub condition: Condition,
-    /// How long at most; 0 looks once
+    /// How long to wait at most; 0 checks once
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(..=31_536_000))]
     pub timeout: u64,
 }
@@ -639,23 +640,23 @@ pub struct Wait {
 /// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Condition {
-    /// A link besides lo is up
+    /// A link other than lo is up
     Up,
-    /// And its other end, or its wire, is there
+    /// And it has carrier
     Carrier,
-    /// And it has an address that can be used
+    /// And it has a usable address (not tentative)
     Addr,
-    /// And a default route leads by it
+    /// And a default route uses it
     Route,
 }
 
 /// `publish`
 #[derive(Args, Debug)]
 pub struct Publish {
-    /// Whose ports
+    /// The target that has the ports
     #[arg(add = ArgValueCompleter::new(complete::targets))]
     pub target: Target,
-    /// Which ports, and where
+    /// The ports to publish
     #[arg(value_name = "PORT", required = true)]
     pub ports: Vec<PortSpec>,
 }
@@ -663,13 +664,13 @@ pub struct Publish {
 /// `unpublish`
 #[derive(Args, Debug)]
 pub struct Unpublish {
-    /// Whose ports
+    /// The target that has the ports
     #[arg(add = ArgValueCompleter::new(complete::targets))]
     pub target: Target,
-    /// Which ports, as they were published
+    /// The ports, written as they were published
     #[arg(value_name = "PORT", required_unless_present = "all")]
     pub ports: Vec<PortSpec>,
-    /// All of the target's
+    /// All ports of the target
     #[arg(long, conflicts_with = "ports")]
     pub all: bool,
 }
@@ -677,7 +678,7 @@ pub struct Unpublish {
 /// `port`
 #[derive(Args, Debug)]
 pub struct Port {
-    /// Whose ports
+    /// The target that has the ports
     #[arg(add = ArgValueCompleter::new(complete::targets))]
     pub target: Target,
     /// Only this port of the target
@@ -696,7 +697,7 @@ pub struct Ls {
 /// `ps`
 #[derive(Args, Debug)]
 pub struct Ps {
-    /// Only this network's
+    /// Only endpoints of this network
     #[arg(add = ArgValueCompleter::new(complete::networks))]
     pub network: Option<LinkName>,
 }
@@ -707,7 +708,7 @@ pub struct Inspect {
     /// Networks and targets [default: everything on this host]
     #[arg(value_name = "NETWORK|TARGET", add = ArgValueCompleter::new(complete::networks_and_targets))]
     pub names: Vec<String>,
-    /// Print the commands that would make it by hand
+    /// Print the commands that would make it manually
     #[arg(long)]
     pub commands: bool,
 }
@@ -719,7 +720,7 @@ pub struct Graph {
     #[arg(value_name = "NETWORK|TARGET", add = ArgValueCompleter::new(complete::networks_and_targets))]
     pub names: Vec<String>,
     // The global flag with other values.
-    /// How to draw it
+    /// The output format
     #[arg(
         long,
         value_name = "FORMAT",
@@ -732,7 +733,7 @@ pub struct Graph {
 /// `doctor`
 #[derive(Args, Debug)]
 pub struct Doctor {
-    /// Only what concerns this network or target [default: everything on this host]
+    /// Check only this network or target [default: everything on this host]
     #[arg(value_name = "TARGET|NETWORK", add = ArgValueCompleter::new(complete::networks_and_targets))]
     pub name: Option<String>,
 }
@@ -740,19 +741,19 @@ pub struct Doctor {
 /// `trace`
 #[derive(Args, Debug)]
 pub struct Trace {
-    /// Who sends it
+    /// The sender
     #[arg(value_name = "FROM", add = ArgValueCompleter::new(complete::targets))]
     pub from: Party,
-    /// For whom it is
+    /// The destination
     #[arg(value_name = "TO[:PORT[/PROTO]]", add = ArgValueCompleter::new(complete::targets))]
     pub to: Goal,
-    /// Follow a real packet, which is sent from FROM
+    /// Send a real packet from FROM and trace it
     #[arg(long)]
     pub live: bool,
-    /// Wait for somebody else's packet instead of sending one
+    /// Wait for a matching packet instead of sending one
     #[arg(long, requires = "live")]
     pub wait: bool,
-    /// How long to wait for it, or for its answer [default: 3, or 60 with --wait]
+    /// How long to wait for the packet or its reply [default: 3, or 60 with --wait]
     #[arg(long, value_name = "SECONDS", requires = "live", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: Option<u64>,
 }
@@ -760,7 +761,7 @@ pub struct Trace {
 /// `rm`
 #[derive(Args, Debug)]
 pub struct Rm {
-    /// Networks, or namespaces that `none` made; where both have a name, network:NAME or netns:NAME
+    /// Networks, or namespaces made by `none`; network:NAME or netns:NAME if both have the name
     #[arg(value_name = "NETWORK", required = true, add = ArgValueCompleter::new(complete::networks))]
     pub names: Vec<Removable>,
 }
@@ -779,7 +780,7 @@ pub enum Removable {
 /// `reset`
 #[derive(Args, Debug)]
 pub struct Reset {
-    /// Do it, also on a terminal
+    /// Remove without asking, also on a terminal
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -787,7 +788,7 @@ pub struct Reset {
 /// `repair`
 #[derive(Args, Debug)]
 pub struct Repair {
-    /// Only tell what is not so, a line each, and change nothing; exit code 1 if there is any
+    /// Only list the differences, one per line, and change nothing; exit code 1 if there is any
     #[arg(long)]
     pub check: bool,
 }
@@ -795,10 +796,10 @@ pub struct Repair {
 /// `lab`
 #[derive(Args, Debug)]
 pub struct Lab {
-    /// Have this many other hosts, host1 and so on, on one wire
+    /// Add this many hosts, host1 and so on, on one network
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=250))]
     pub hosts: Option<u8>,
-    /// Become the first process: not for people
+    /// Become the first process (internal)
     #[arg(long, hide = true)]
     pub first_process: bool,
     /// A command
@@ -809,14 +810,14 @@ pub struct Lab {
 /// `completions`
 #[derive(Args, Debug)]
 pub struct Completions {
-    /// Which shell
+    /// The shell
     pub shell: Shell,
 }
 
 /// `man`
 #[derive(Args, Debug)]
 pub struct Man {
-    /// Write netcord.1 and a page a verb into this directory
+    /// Write netcord.1 and one page per verb into this directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
 }
@@ -891,9 +892,9 @@ const OTHER_WORDS: [(&[&str], &str); 13] = [
     (&["show", "status", "info", "get"], "`netcord ls` lists networks, `netcord ps` endpoints"),
     (&["exec", "enter", "shell", "sh"], "`netcord container TARGET -- CMD` runs a command there"),
     (&["expose", "forward", "open"], "`netcord publish TARGET PORT` publishes a port"),
-    (&["check", "diagnose", "why"], "`netcord doctor` says why packets do not flow"),
-    (&["fix", "restore", "reload"], "`netcord repair` makes again what the records say"),
-    (&["save", "dump", "backup"], "`netcord export` prints this host as a script"),
+    (&["check", "diagnose", "why"], "`netcord doctor` finds out why packets do not flow"),
+    (&["fix", "restore", "reload"], "`netcord repair` restores what the records describe"),
+    (&["save", "dump", "backup"], "`netcord export` prints this host's networks as a script"),
     (&["version"], "`netcord --version`"),
     (&["help"], "`netcord --help`"),
 ];
@@ -982,7 +983,8 @@ mod values {
 
         fn from_str(text: &str) -> Result<Self, String> {
             let Address { ip, length } = text.parse()?;
-            let length = length.ok_or_else(|| format!("a length is missing, as in {ip}/24"))?;
+            let length = length
+                .ok_or_else(|| format!("the prefix length is missing: write it as {ip}/24"))?;
             IpNetwork::new(ip, length).map(Self).map_err(|e| e.to_string())
         }
     }
@@ -995,12 +997,12 @@ mod values {
                 Some((ip, length)) => (ip, Some(length)),
                 None => (text, None),
             };
-            let ip: IpAddr = ip.parse().map_err(|_| "it is not an IP address".to_owned())?;
+            let ip: IpAddr = ip.parse().map_err(|_| "not an IP address".to_owned())?;
             let longest = if ip.is_ipv4() { 32 } else { 128 };
             let length = length
                 .map(|l| match l.parse::<u8>() {
                     Ok(l) if l <= longest => Ok(l),
-                    _ => Err(format!("its length must be /0 to /{longest}")),
+                    _ => Err(format!("the prefix length must be /0 to /{longest}")),
                 })
                 .transpose()?;
             Ok(Self { ip, length })
@@ -1013,10 +1015,9 @@ mod values {
         fn from_str(text: &str) -> Result<Self, String> {
             match text {
                 "none" => Ok(Self::None),
-                ip => ip
-                    .parse()
-                    .map(Self::Ip)
-                    .map_err(|_| "it is neither an IP address nor `none`".into()),
+                ip => {
+                    ip.parse().map(Self::Ip).map_err(|_| "neither an IP address nor `none`".into())
+                }
             }
         }
     }
@@ -1063,7 +1064,7 @@ mod values {
             };
             if destination.ip() != destination.network() {
                 return Err(format!(
-                    "it has host bits set: {}/{} was meant",
+                    "host bits are set: use {}/{}",
                     destination.network(),
                     destination.prefix()
                 ));
@@ -1073,7 +1074,7 @@ mod values {
                 .transpose()
                 .map_err(|_| "the gateway is not an IP address".to_owned())?;
             if gateway.is_some_and(|g| g.is_ipv4() != destination.is_ipv4()) {
-                return Err("destination and gateway are not of one family".into());
+                return Err("destination and gateway are of different IP families".into());
             }
             Ok(Self { destination, gateway })
         }
@@ -1085,7 +1086,7 @@ mod values {
         fn from_str(text: &str) -> Result<Self, String> {
             let spec: PortSpec = text.parse().map_err(|e: Invalid| e.message)?;
             if text.contains(':') || spec.container.count() != 1 {
-                return Err("one port of the target is wanted, as in 80/tcp".into());
+                return Err("expected one port of the target, such as 80/tcp".into());
             }
             let PortRange { first: port, .. } = spec.container;
             Ok(Self { port, protocol: spec.protocol })
@@ -1107,17 +1108,17 @@ fn new_netns(text: &str) -> Result<NetnsName, Invalid> {
 
 fn free(text: &str, reserved: &[&str]) -> Result<(), Invalid> {
     if reserved.contains(&text) {
-        return Err(Invalid::new(format!("`{text}` is a word of netcord's own, choose another")));
+        return Err(Invalid::new(format!("`{text}` is a reserved word: choose another name")));
     }
     Ok(())
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
     if text.contains(char::is_control) {
-        return Err("it has a control character in it, and no script could repeat it".into());
+        return Err("control characters are not allowed".into());
     }
     match text.split_once('=') {
-        Some(("", _)) | None => Err("it has to be KEY=VALUE".into()),
+        Some(("", _)) | None => Err("expected KEY=VALUE".into()),
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
     }
 }

@@ -234,7 +234,7 @@ fn unused_foreign(state: &State) -> Vec<(LinkName, Step)> {
     let unused = |r: &&NetworkRecord| r.network.foreign && !is_used(&r.network.name);
     let forget = |r: &NetworkRecord| {
         let record = Resource::Record(Record::Network(r.network.clone()));
-        (r.network.name.clone(), Step::delete("nothing of ours is attached to it", record))
+        (r.network.name.clone(), Step::delete("netcord has no endpoint on this bridge", record))
     };
     state.networks().values().filter(unused).map(forget).collect()
 }

@@ -52,5 +52,8 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Confirm) -> Result<(
 
 /// The network stays as it is: the list by which it would be undone is no longer needed.
 pub(super) fn settled(network: &Network) -> Step {
-    Step::create("the network stays", Resource::Record(Record::Network(network.with_moving(None))))
+    Step::create(
+        "record that the move is confirmed",
+        Resource::Record(Record::Network(network.with_moving(None))),
+    )
 }

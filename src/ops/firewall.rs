@@ -65,7 +65,7 @@ async fn move_over(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> 
         let network = Network { firewall: to, ..record.network.clone() };
         let network = gates::of_now(host, &network)?;
         records.push(Step::create(
-            "write down where the rules are",
+            "record which firewall has the rules",
             Resource::Record(Record::Network(network.clone())),
         ));
         former.extend(rules(&record));

@@ -50,7 +50,7 @@ pub(super) fn renewed(host: &Host<'_, '_>, had: &Network) -> Result<(Network, Pl
 /// Writes down a network with its gates.
 pub(super) fn remember(network: &Network) -> Step {
     Step::create(
-        "write down where other firewalls of this host let it through",
+        "record in which other firewalls this network is accepted",
         Resource::Record(Record::Network(network.clone())),
     )
 }

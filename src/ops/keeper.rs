@@ -94,10 +94,7 @@ pub(super) fn running(network: &LinkName, host_ifname: &LinkName) -> Option<Keep
 pub(super) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
     let endpoint = Endpoint { ports: Vec::new(), ..endpoint.clone() };
     let record = Record::Endpoint { network: network.clone(), endpoint };
-    Step::create(
-        "write down until when the address is leased, and who renews it",
-        Resource::Record(record),
-    )
+    Step::create("record the DHCP lease and the process that renews it", Resource::Record(record))
 }
 
 /// Those of these endpoints whose keepers run, by their host ends. To be asked before they go: a

@@ -67,7 +67,7 @@ fn stale_rules(host: &Host<'_, '_>, state: &State) -> Vec<(String, Plan)> {
             };
             if !state.endpoints().any(has_it) {
                 let step = Step::delete(
-                    "a published port that no record knows",
+                    "a published port without a record",
                     plan::port(firewall, &owner, &port),
                 );
                 found.push((format!("port {port} in {firewall}"), vec![step]));
@@ -130,7 +130,7 @@ pub(super) async fn unknown_links(
             mtu: link.mtu,
             up: true,
         };
-        let step = Step::delete("a link that no record knows", Resource::Veth(veth));
+        let step = Step::delete("a link without a record", Resource::Veth(veth));
         found.push((link.name, step));
     }
     Ok(found)

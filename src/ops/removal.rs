@@ -97,7 +97,7 @@ fn endpoint(
     }));
     if network.foreign && last_of_network {
         plan.push(Step::delete(
-            "nothing of ours is attached any more",
+            "netcord has no endpoint on this bridge any more",
             Resource::Record(Record::Network(network.clone())),
         ));
     }

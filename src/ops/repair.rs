@@ -224,7 +224,7 @@ async fn of_endpoint(
         && !kernel.is_laid(&veth).await?
     {
         // An end was changed: it is cut, and laid anew.
-        plan.insert(0, Step::delete("the cable is not as it was laid", Resource::Veth(veth)));
+        plan.insert(0, Step::delete("the veth pair was changed", Resource::Veth(veth)));
     }
     if let Some(step) = renamed(kernel, network, endpoint).await? {
         plan.insert(0, step);
@@ -242,7 +242,7 @@ async fn renamed(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Res
     };
     let there = netns.macvlan(&parent, &made).await?;
     let is_renamed = there.is_some_and(|link| link.is_ours() && link.name != made.name.as_str());
-    let why = "the link has another name than it was made with";
+    let why = "the link was renamed";
     Ok(is_renamed.then(|| Step::delete(why, Resource::Macvlan(made))))
 }
 
@@ -254,10 +254,10 @@ pub(super) async fn reshape(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
     for step in plan.iter().filter(|step| matches!(step.change, Change::Create(_))) {
         let made = step.change.resource();
         for shape in kernel.lost_shape(made).await? {
-            lost.push(Step::create("the link is not as it was made", Resource::Shape(shape)));
+            lost.push(Step::create("attributes of the link were changed", Resource::Shape(shape)));
         }
         for change in kernel.plugging(made).await?.into_iter().filter(|_| !cut(made)) {
-            lost.push(Step { why: "the port is out of its bridge", change, scope: Scope::Own });
+            lost.push(Step { why: "the port is not in its bridge", change, scope: Scope::Own });
         }
     }
     // The record comes first, so that a later run can finish.
@@ -314,7 +314,7 @@ fn unplugged(host: &Host<'_, '_>, state: &State) -> Vec<Drift> {
     aside
         .map(|(record, e)| Drift {
             of: format!("endpoint {}/{}", record.network.name, e.target),
-            why: "what it hangs on is gone, and is for who made it to make again",
+            why: "its bridge or parent is gone, and netcord did not make that",
             command: format!("netcord detach {} {}", record.network.name, e.netns),
             evidence: Vec::new(),
         })
@@ -329,7 +329,7 @@ fn unkept(state: &State) -> Vec<Drift> {
     let all = state.endpoints().filter(|(_, e)| is_unkept(e));
     all.map(|(record, e)| Drift {
         of: format!("endpoint {}/{}", record.network.name, e.target),
-        why: "nobody renews the lease of its address",
+        why: "no process renews its DHCP lease",
         command: format!("netcord attach {} {} --dhcp", record.network.name, e.netns),
         evidence: Vec::new(),
     })

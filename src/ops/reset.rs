@@ -224,7 +224,7 @@ async fn macvlans_inside(kernel: &mut Kernel, state: &State) -> Result<Vec<(Stri
                 mtu: link.mtu,
                 mode: MacvlanMode::Bridge,
             };
-            let step = Step::delete("a link that no record knows", Resource::Macvlan(macvlan));
+            let step = Step::delete("a link without a record", Resource::Macvlan(macvlan));
             found.push((format!("{} in {name}", link.name), step));
         }
         kernel.know(name, netns);

@@ -76,7 +76,7 @@ pub(super) fn inherited(after: &mut Records, endpoint: &Endpoint) -> (Vec<Route>
             left.retain(|r| !of_family(r));
             let recorded = Endpoint { ports: Vec::new(), ..heir.clone() };
             plan.push(Step::create(
-                "the default route that gave way is gone for good",
+                "record that the replaced default route will not come back",
                 Resource::Record(Record::Endpoint { network, endpoint: recorded }),
             ));
         }

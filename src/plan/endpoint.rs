@@ -11,7 +11,7 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
     let inside = Some(endpoint.netns.clone());
     let recorded = Endpoint { ports: Vec::new(), ..endpoint.clone() };
     let mut plan = vec![Step::create(
-        "write down the endpoint: its address is taken from now on",
+        "record the endpoint: this reserves its address",
         Resource::Record(Record::Endpoint { network: network.name.clone(), endpoint: recorded }),
     )];
     plan.extend(match macvlan::macvlan_of(network, endpoint) {
@@ -27,7 +27,7 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
     }
     for address in &endpoint.addresses {
         plan.push(Step::create(
-            "the endpoint's address",
+            "the endpoint's IP address",
             Resource::Address {
                 netns: inside.clone(),
                 link: endpoint.ifname.clone(),
@@ -37,8 +37,8 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
     }
     plan.push(Step::create(
         match network.macvlan() {
-            Some(_) => "the link goes up last: from now on it is on the wire",
-            None => "the inner end goes up last: now the cable has carrier",
+            Some(_) => "the link goes up last, fully configured: now it can send and receive",
+            None => "the inner end goes up last: with both ends up, the veth pair has carrier",
         },
         Resource::Up { netns: inside.clone(), link: endpoint.ifname.clone() },
     ));
@@ -57,7 +57,7 @@ fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
     let guard = Guard::of(network, endpoint);
     let mut plan = vec![
         Step::create(
-            "a veth pair is a cable: one end in the bridge, the other inside the target",
+            "a veth pair is a virtual cable: one end in the bridge, the other inside the target",
             Resource::Veth(Veth {
                 host: endpoint.host_ifname.clone(),
                 host_mac: endpoint.host_mac(),
@@ -70,7 +70,7 @@ fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
             }),
         ),
         Step::create(
-            "the alias says whose link it is",
+            "the alias marks the link as netcord's and names its owner",
             Resource::Alias {
                 netns: None,
                 link: endpoint.host_ifname.clone(),
@@ -78,7 +78,7 @@ fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
             },
         ),
         sysctl(
-            "a bridge port needs no addresses of its own",
+            "a bridge port needs no IP addresses of its own",
             None,
             &endpoint.host_ifname,
             "disable_ipv6",
@@ -87,7 +87,7 @@ fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
     ];
     if network.isolate {
         plan.push(Step::create(
-            "an isolated port speaks to the bridge only, not to other endpoints",
+            "an isolated bridge port cannot send frames to other isolated ports",
             Resource::Port { link: endpoint.host_ifname.clone(), flag: PortFlag::Isolated },
         ));
     }
@@ -97,7 +97,7 @@ fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
     }
     if protected {
         plan.push(Step::create(
-            "the port's protections stand, so it may carry",
+            "the port's protections are in place, so it may go up",
             Resource::Up { netns: None, link: endpoint.host_ifname.clone() },
         ));
     }
@@ -106,12 +106,16 @@ fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
 
 fn guarded(link: &LinkName, guard: Guard) -> Plan {
     let why = match guard {
-        Guard::Routers => "an endpoint is no router: it cannot tell others where the world is",
-        Guard::Spoofing { .. } => "an endpoint speaks for its own MAC and addresses only",
+        Guard::Routers => {
+            "RA guard: drop router advertisements and ICMPv6 redirects from the endpoint"
+        }
+        Guard::Spoofing { .. } => {
+            "anti-spoofing filter: drop frames with another source MAC or IP address"
+        }
     };
     vec![
         Step::create(
-            "what comes in by this port is looked at",
+            "the clsact qdisc: where tc filters on incoming frames are attached",
             Resource::Ingress { link: link.clone() },
         ),
         Step::create(why, Resource::Guard { link: link.clone(), guard }),
@@ -129,7 +133,7 @@ fn speaking(endpoint: &Endpoint, inside: &Place) -> Plan {
             let key = format!("net/{family}/conf/{}/{name}", endpoint.ifname);
             let (netns, value) = (inside.clone(), "1".into());
             Step::create(
-                "neighbours are told of the endpoint's addresses, unasked",
+                "the kernel announces addresses when the link goes up (gratuitous ARP, unsolicited NA)",
                 Resource::Sysctl { netns, key, value, reset: None },
             )
         })
@@ -140,7 +144,7 @@ fn speaking(endpoint: &Endpoint, inside: &Place) -> Plan {
 /// a MAC.
 fn announcement(endpoint: &Endpoint, inside: &Place) -> Step {
     Step::create(
-        "who remembers a former owner of the address learns of this one",
+        "announce the address (gratuitous ARP, unsolicited NA): neighbours update their caches",
         Resource::Announcement {
             netns: inside.clone(),
             link: endpoint.ifname.clone(),
@@ -154,14 +158,14 @@ fn ipv6_inside(endpoint: &Endpoint, inside: &Place) -> Plan {
     if endpoint.has_ipv6() {
         vec![
             sysctl(
-                "the network has an IPv6 subnet",
+                "the network has an IPv6 subnet, so the link needs IPv6",
                 inside.clone(),
                 &endpoint.ifname,
                 "disable_ipv6",
                 "0",
             ),
             sysctl(
-                "addresses are given, not announced by whoever speaks first",
+                "netcord assigns the addresses: ignore router advertisements (no SLAAC)",
                 inside.clone(),
                 &endpoint.ifname,
                 "accept_ra",
@@ -170,7 +174,7 @@ fn ipv6_inside(endpoint: &Endpoint, inside: &Place) -> Plan {
         ]
     } else {
         vec![sysctl(
-            "an IPv4 network needs no IPv6, and its neighbour discovery would be flooded to all ports",
+            "no IPv6 subnet: with IPv6 off, no neighbour discovery floods the bridge's ports",
             inside.clone(),
             &endpoint.ifname,
             "disable_ipv6",
@@ -195,16 +199,16 @@ fn routes(endpoint: &Endpoint, inside: &Place) -> Plan {
     let mut plan: Plan = endpoint
         .replaced
         .iter()
-        .map(|old| Step::delete("the former default route gives way", route(old.clone())))
+        .map(|old| Step::delete("the new default route replaces this one", route(old.clone())))
         .collect();
     for gateway in &endpoint.gateways {
         plan.push(Step::create(
-            "everything else is reached by way of the gateway",
+            "the default route: all other destinations are reached through the gateway",
             route(Route::default_by(*gateway, endpoint.ifname.clone())),
         ));
     }
     for more in &endpoint.routes {
-        plan.push(Step::create("a route that was asked for", route(more.clone())));
+        plan.push(Step::create("a route given with --route", route(more.clone())));
     }
     plan
 }

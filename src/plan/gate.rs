@@ -29,7 +29,7 @@ fn steps(network: &Network, gate: &Gate) -> Plan {
         (Some(door), Firewall::Iptables) => vec![jump(door)],
         (Some(door), Firewall::Nftables) => accepts(network, door),
         (None, _) => vec![Step::create(
-            "firewalld rejects what comes from a link that it is not told to trust",
+            "firewalld rejects packets from links that are in no trusted zone",
             Resource::Zone { link: network.name.clone() },
         )],
     }
@@ -71,7 +71,8 @@ impl Door {
 fn jump(door: Door) -> Step {
     let comment = format!("netcord: {} to NETCORD-FORWARD, before the rest is dropped", door.chain);
     let rule = door.rule("", "NETCORD-FORWARD", comment);
-    Step::create("ahead of what others drop at the end of their rules", rule).until(Scope::Firewall)
+    Step::create("netcord's chain is evaluated before the drop at the end of the chain", rule)
+        .until(Scope::Firewall)
 }
 
 fn accepts(network: &Network, door: Door) -> Plan {
@@ -81,18 +82,17 @@ fn accepts(network: &Network, door: Door) -> Plan {
         Step::create(why, door.rule(&matches, "ACCEPT", format!("netcord:{name} {what}")))
     };
     if network.internal {
-        let why = "what only crosses the bridge passes others' rules too";
+        let why = "other firewalls must accept frames that are only bridged (br_netfilter)";
         return vec![accept(why, "bridged", format!("-i {name} -o {name}"))];
     }
     let into = format!("-o {name} {ASKED_FOR}");
     if network.is_private() {
-        let out =
-            "what endpoints send passes others' rules too: they drop what none of them accepts";
-        let answers = "and so do the answers, and what is for a published port";
+        let out = "another firewall would drop what endpoints send: accept it there too";
+        let answers = "accept replies and traffic to published ports there too";
         return vec![accept(out, "out", format!("-i {name}")), accept(answers, "in", into)];
     }
-    let ports = "what is for a published port passes others' rules: they drop what none accepts";
-    let answers = "and so do the answers";
+    let ports = "another firewall would drop traffic to published ports: accept it there too";
+    let answers = "accept the replies there too";
     [accept(ports, "in", into), accept(answers, "out", format!("-i {name} {ASKED_FOR}"))]
         .map(|step| step.until(Scope::NetworkPorts))
         .into()

@@ -10,7 +10,7 @@ use crate::model::{self, Endpoint, LinkName, MacvlanMode, Network, Parent, Route
 /// and a link of the host's own if it is to be reached.
 pub(super) fn network(network: &Network, parent: &Parent, wiring: &model::Macvlan) -> Plan {
     let mut plan = vec![Step::create(
-        "write down what was asked for, so that a later run can finish or undo it",
+        "record the request first, so that a later run can finish or undo it",
         Resource::Record(Record::Network(network.clone())),
     )];
     plan.extend(vlan(parent));
@@ -23,10 +23,10 @@ pub(super) fn network(network: &Network, parent: &Parent, wiring: &model::Macvla
 /// A parent that is a VLAN, if it was missing.
 pub(super) fn vlan(parent: &Parent) -> Plan {
     let Some(vlan) = &parent.vlan else { return Plan::new() };
-    let why = "the endpoints are in the VLAN, the host is not";
+    let why = "the endpoints use this VLAN, the host does not: no IPv6 on the VLAN link";
     vec![
         Step::create(
-            "frames with this tag get a link of their own",
+            "a VLAN link (802.1Q): it sends and receives the frames with this VLAN ID",
             Resource::Vlan { name: parent.link.clone(), vlan: vlan.clone() },
         ),
         whose(&parent.link, alias::of_link(&parent.link)),
@@ -45,7 +45,7 @@ fn own_link(network: &Network, parent: &Parent) -> Plan {
     let name = &network.name;
     let mut plan = vec![
         Step::create(
-            "the host reaches its parent's macvlans by a macvlan of its own only",
+            "the host cannot reach macvlans through their parent: it needs a macvlan of its own",
             Resource::Macvlan(Macvlan {
                 netns: None,
                 network: name.clone(),
@@ -58,7 +58,7 @@ fn own_link(network: &Network, parent: &Parent) -> Plan {
         ),
         whose(name, alias::of_link(name)),
         sysctl(
-            "the host has one address on the wire: this link must not answer for it too",
+            "arp_ignore: the parent answers ARP for the host's address, this link must not",
             "ipv4",
             name,
             "arp_ignore",
@@ -66,13 +66,13 @@ fn own_link(network: &Network, parent: &Parent) -> Plan {
         ),
     ];
     if network.has_ipv6() {
-        let why = "nor announce or accept anything of IPv6's";
+        let why = "the host's macvlan gets no IPv6 address, router advertisement or redirect";
         for (key, value) in [("accept_ra", "0"), ("accept_redirects", "0"), ("addr_gen_mode", "1")]
         {
             plan.push(sysctl(why, "ipv6", name, key, value));
         }
     } else {
-        let why = "an IPv4 network needs no IPv6, and what is off cannot be attacked";
+        let why = "no IPv6 subnet: with IPv6 off, the link has no IPv6 attack surface";
         plan.push(sysctl(why, "ipv6", name, "disable_ipv6", "1"));
     }
     plan.push(up(name));
@@ -98,11 +98,11 @@ pub(super) fn link(network: &Network, endpoint: &Endpoint, macvlan: Macvlan) -> 
     let netns = macvlan.netns.clone();
     vec![
         Step::create(
-            "a macvlan is a link with a MAC of its own on the wire of another",
+            "a macvlan: a link with its own MAC that sends and receives through its parent",
             Resource::Macvlan(macvlan),
         ),
         Step::create(
-            "the alias says whose link it is",
+            "the alias marks the link as netcord's and names its owner",
             Resource::Alias {
                 netns,
                 link: endpoint.ifname.clone(),
@@ -118,7 +118,7 @@ pub(super) fn host_access(network: &Network, wiring: &model::Macvlan, endpoint: 
     for host in &wiring.host_access {
         let Some(address) = endpoint.address(host.is_ipv4()) else { continue };
         plan.push(Step::create(
-            "the endpoint is told where the host is: nobody answers for it on this wire",
+            "a permanent neighbour entry: the host's macvlan does not answer ARP or NDP",
             Resource::Neighbour {
                 netns: Some(endpoint.netns.clone()),
                 link: endpoint.ifname.clone(),
@@ -126,7 +126,7 @@ pub(super) fn host_access(network: &Network, wiring: &model::Macvlan, endpoint: 
                 mac: network.mac,
             },
         ));
-        let why = "the host reaches the endpoint by its own macvlan, not by the parent";
+        let why = "the host reaches the endpoint through its own macvlan, not through the parent";
         plan.push(Step::create(
             why,
             Resource::Neighbour {
@@ -146,12 +146,12 @@ pub(super) fn host_access(network: &Network, wiring: &model::Macvlan, endpoint: 
 }
 
 fn whose(link: &LinkName, alias: String) -> Step {
-    let why = "the alias says whose link it is";
+    let why = "the alias marks the link as netcord's and names its owner";
     Step::create(why, Resource::Alias { netns: None, link: link.clone(), alias })
 }
 
 fn up(link: &LinkName) -> Step {
-    let why = "a link carries nothing until it is up";
+    let why = "a link carries no frames until it is up";
     Step::create(why, Resource::Up { netns: None, link: link.clone() })
 }
 

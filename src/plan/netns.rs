@@ -16,13 +16,13 @@ const LOOPBACK: Ipv4Network = match Ipv4Network::new_checked(Ipv4Addr::LOCALHOST
 pub fn name(named: &NamedNetns) -> Plan {
     let mut plan = vec![
         Step::create(
-            "write down what is about to be named",
+            "record the name before it is made, so that a later run can remove it",
             Resource::Record(Record::Name(named.clone())),
         ),
         Step::create(
             match named.source {
-                Source::Made => "a network namespace of its own, held by its name",
-                Source::Link(_) => "a name in /run/netns makes the namespace known to `ip netns`",
+                Source::Made => "a new network namespace, kept alive by a bind mount in /run/netns",
+                Source::Link(_) => "a name in /run/netns lets `ip netns` find the namespace",
             },
             Resource::Name(named.clone()),
         ),
@@ -38,7 +38,7 @@ pub fn name(named: &NamedNetns) -> Plan {
 pub fn lo_up(netns: &Place) -> Plan {
     let link = LinkName::loopback();
     let address = IpNetwork::V4(LOOPBACK);
-    let why = "programs expect to reach themselves on 127.0.0.1";
+    let why = "programs expect lo to be up and to have 127.0.0.1";
     vec![
         Step::create(why, Resource::Address { netns: netns.clone(), link: link.clone(), address }),
         Step::create(why, Resource::Up { netns: netns.clone(), link }),

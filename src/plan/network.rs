@@ -28,10 +28,10 @@ pub fn create(network: &Network, uplinks: &Uplinks) -> Plan {
 fn bridge(network: &Network, uplinks: &Uplinks) -> Plan {
     let name = &network.name;
     let mut plan = vec![Step::create(
-        "write down what was asked for, so that a later run can finish or undo it",
+        "record the request first, so that a later run can finish or undo it",
         Resource::Record(Record::Network(network.clone())),
     )];
-    plan.extend(link("a bridge is the switch that all endpoints plug into", network));
+    plan.extend(link("the bridge: the Ethernet switch that all endpoints plug into", network));
     plan.extend(link_protections(network));
     plan.extend(firewall::network(network));
     for subnet in &network.subnets {
@@ -39,7 +39,7 @@ fn bridge(network: &Network, uplinks: &Uplinks) -> Plan {
             && let Ok(address) = ipnetwork::IpNetwork::new(gateway, subnet.cidr.prefix())
         {
             plan.push(Step::create(
-                "the bridge's address is the gateway of the subnet",
+                "the bridge's address: the default gateway of the endpoints",
                 Resource::Address { netns: None, link: name.clone(), address },
             ));
         }
@@ -58,7 +58,7 @@ fn bridge(network: &Network, uplinks: &Uplinks) -> Plan {
         }
     }
     plan.push(Step::create(
-        "a link carries nothing until it is up",
+        "a link carries no frames until it is up",
         Resource::Up { netns: None, link: name.clone() },
     ));
     plan.extend(gate::open(network));
@@ -74,11 +74,11 @@ pub(super) fn link(why: &'static str, network: &Network) -> Plan {
     vec![
         Step::create(why, Resource::Bridge { name: name.clone(), mac, mtu: mtu ^ 1 }),
         Step::create(
-            "the alias says whose link it is",
+            "the alias marks the link as netcord's and names its owner",
             Resource::Alias { netns: None, link: name.clone(), alias: alias::of_network(network) },
         ),
         Step::create(
-            "an MTU that is set stays: any other follows the smallest port's",
+            "an MTU set explicitly stays; otherwise a bridge follows the smallest MTU of its ports",
             Resource::Mtu { link: name.clone(), mtu },
         ),
     ]
@@ -98,13 +98,17 @@ fn link_protections(network: &Network) -> Plan {
     };
     if network.has_ipv6() {
         vec![
-            ipv6("a container must not announce itself as the host's router", "accept_ra", "0"),
-            ipv6("nor redirect the host's packets", "accept_redirects", "0"),
-            ipv6("the network has an IPv6 subnet", "disable_ipv6", "0"),
+            ipv6(
+                "the host ignores router advertisements (RA) that endpoints send",
+                "accept_ra",
+                "0",
+            ),
+            ipv6("the host ignores ICMPv6 redirects that endpoints send", "accept_redirects", "0"),
+            ipv6("the network has an IPv6 subnet, so the link needs IPv6", "disable_ipv6", "0"),
         ]
     } else {
         vec![ipv6(
-            "an IPv4 network needs no IPv6, and what is off cannot be attacked",
+            "no IPv6 subnet: with IPv6 off, the link has no IPv6 attack surface",
             "disable_ipv6",
             "1",
         )]
@@ -113,7 +117,7 @@ fn link_protections(network: &Network) -> Plan {
 
 /// Keeps links listening to their router on a host that is about to forward.
 fn keep_router_advertisements(links: &[LinkName]) -> Plan {
-    let why = "a forwarding host listens to its own router only if told to";
+    let why = "accept_ra=2: a forwarding host accepts router advertisements only with this value";
     links.iter().map(|link| switch(why, format!("net/ipv6/conf/{link}/accept_ra"), "2")).collect()
 }
 
@@ -121,11 +125,11 @@ fn keep_router_advertisements(links: &[LinkName]) -> Plan {
 pub(super) fn forwarding(family: Family) -> Step {
     match family {
         Family::V4 => {
-            let why = "the host passes packets on between the bridge and its other links";
+            let why = "the host forwards IPv4 packets between the bridge and its other links";
             switch(why, "net/ipv4/ip_forward".into(), "1")
         }
         Family::V6 => {
-            let why = "the host passes IPv6 packets on";
+            let why = "the host forwards IPv6 packets between the bridge and its other links";
             switch(why, "net/ipv6/conf/all/forwarding".into(), "1")
         }
     }
@@ -139,13 +143,12 @@ fn forwarding_of(bridge: &LinkName, family: Family) -> Step {
         Family::V6 => "ipv6",
     };
     let key = format!("net/{family}/conf/{bridge}/forwarding");
-    let why = "and each link has a switch of its own for that";
+    let why = "forwarding is also set per link: the host forwards what arrives from this bridge";
     Step::create(why, Resource::Sysctl { netns: None, key, value: "1".into(), reset: None })
 }
 
 fn opened(uplink: &LinkName) -> Step {
-    let why =
-        "answers come by this link, and the host passes them on only if its switch is on, too";
+    let why = "replies arrive on this link, and its forwarding sysctl is off";
     switch(why, format!("net/ipv4/conf/{uplink}/forwarding"), "1")
 }
 

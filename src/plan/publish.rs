@@ -30,7 +30,7 @@ pub fn publish(
 fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bool) -> Plan {
     let family = firewall::Family::of(port.host_ip);
     let mut plan = vec![Step::create(
-        "write down the published port: it is taken from now on",
+        "record the published port: this reserves it",
         Resource::Record(Record::Port {
             network: network.name.clone(),
             host_ifname: endpoint.host_ifname.clone(),
@@ -47,7 +47,7 @@ fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bo
     } else if port.reaches_loopback() {
         plan.push(
             Step::create(
-                "packets from this host's 127.0.0.1 may be routed to the bridge",
+                "route_localnet: packets from the host's 127.0.0.1 can be routed to the bridge",
                 Resource::Sysctl {
                     netns: None,
                     key: format!("net/ipv4/conf/{}/route_localnet", network.name),
@@ -61,19 +61,19 @@ fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bo
     if hairpin {
         plan.push(
             Step::create(
-                "with br_netfilter, who calls its own published port is answered by its own port",
+                "hairpin mode: with br_netfilter, an endpoint can reach its own published port",
                 Resource::Port { link: endpoint.host_ifname.clone(), flag: PortFlag::Hairpin },
             )
             .until(Scope::EndpointPorts),
         );
     }
     plan.push(Step::create(
-        "what comes for the host's port gets the endpoint's address instead",
+        "DNAT: packets to the host's port go to the endpoint's address and port",
         firewall::port(network.firewall, &firewall::owner(&network.name, &endpoint.netns), port),
     ));
     if port.protocol == Protocol::Udp {
         plan.push(Step::delete(
-            "flows that conntrack remembers would go on as before",
+            "conntrack entries of earlier UDP flows would bypass the new rule",
             Resource::Flows(Flows::towards(port)),
         ));
     }

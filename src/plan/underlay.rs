@@ -50,35 +50,39 @@ pub fn underlay(underlay: &Underlay<'_>) -> Plan {
         plan.extend(with_carrier(bridge));
     }
     plan.push(Step::create(
-        "a link carries nothing until it is up",
+        "a link carries no frames until it is up",
         Resource::Up { netns: None, link: bridge.clone() },
     ));
     for address in there.addresses.iter().filter(|a| a.address.is_ipv6()) {
         plan.push(Step::create(
-            "an address of IPv6 needs a moment before it answers, so it is there beforehand",
+            "duplicate address detection (DAD) takes time, so IPv6 addresses are added early",
             moved_address(bridge, address),
         ));
     }
     plan.push(ready(bridge));
     plan.extend(cut(parent, bridge, belongings, &there));
     if plug {
-        let why = "the link carries the bridge now";
+        let why = "the uplink now gives the bridge carrier";
         plan.push(Step::delete(why, Resource::Carrier(Carrier::of(bridge))).until(Scope::Run));
         if let Some(former) = underlay.switches.iter().find(|s| s.name == ACCEPT_DAD) {
-            let (why, value) = ("as the link had it", former.value.clone().into());
+            let (why, value) =
+                ("the bridge takes over the link's own value", former.value.clone().into());
             plan.push(switch(why, bridge, "ipv6", ACCEPT_DAD, value).until(Scope::Run));
         }
     }
     plan.push(ready(parent));
     for address in last_for_ever(belongings) {
         plan.push(Step::delete(
-            "the bridge has this address of IPv6 now",
+            "the bridge has this IPv6 address now",
             moved_address(parent, address),
         ));
     }
     for route in belongings.left_behind() {
         let route = Resource::Moved(Moved::Route(route.clone().into()));
-        plan.push(Step::delete("it would lead nowhere", route).until(Scope::Run));
+        plan.push(
+            Step::delete("the route would lead nowhere: its link is a bridge port now", route)
+                .until(Scope::Run),
+        );
     }
     plan
 }
@@ -88,20 +92,20 @@ fn bridge_like(underlay: &Underlay<'_>) -> Plan {
     let network = underlay.network;
     let name = &network.name;
     let mut plan = vec![Step::create(
-        "write down what is about to move: the list by which it is undone",
+        "record what is about to move, so that it can be moved back",
         Resource::Record(Record::Network(network.clone())),
     )];
     if let Some(parent) = &network.parent {
         plan.extend(vlan(parent));
     }
-    let why = "a bridge with the link's own MAC: to its neighbours the host stays the same";
+    let why = "a bridge with the link's MAC: neighbours keep their ARP entries for the host";
     plan.extend(link(why, network));
     if network.parent.as_ref().is_some_and(|parent| parent.filtered) {
         plan.extend(firewall::underlay(network));
     }
     let others = underlay.switches.iter().filter(|s| !(underlay.plug && s.name == ACCEPT_DAD));
     for Switch { family, name: key, value } in others {
-        let why = "what was set for the link holds for the bridge";
+        let why = "the bridge gets the sysctl values of the link";
         plan.push(switch(why, name, family, key, value.clone().into()));
     }
     plan
@@ -128,24 +132,24 @@ impl Carrier {
 /// Takes the cable away that a run left behind.
 pub fn without_carrier(network: &Network) -> Step {
     Step::delete(
-        "nothing needs its carrier any more",
+        "a leftover veth pair: the bridge no longer needs carrier from it",
         Resource::Carrier(Carrier::of(&network.name)),
     )
 }
 
 fn with_carrier(bridge: &LinkName) -> Plan {
-    let why = "the bridge's own link-local address is the link's: no duplicate, so no wait";
+    let why = "the bridge shares the link's link-local address, so DAD would report a duplicate";
     let mut plan = vec![switch(why, bridge, "ipv6", ACCEPT_DAD, "0".into())];
     let carrier = Carrier::of(bridge);
-    let why = "a cable with both ends here: a bridge needs carrier before anything depends on it";
+    let why = "a veth pair with both ends on the host: it gives the bridge carrier before the move";
     plan.push(Step::create(why, Resource::Carrier(carrier.clone())));
     let ends = [carrier.port, carrier.loose];
     for end in &ends {
-        let why = "the cable says nothing of its own";
+        let why = "the veth pair must send no IPv6 packets of its own";
         plan.push(switch(why, end, "ipv6", "disable_ipv6", "1".into()));
     }
     for end in ends {
-        let why = "a cable has carrier when both ends are up";
+        let why = "a veth pair has carrier when both ends are up";
         plan.push(Step::create(why, Resource::Up { netns: None, link: end }));
     }
     plan.into_iter().map(|step| step.until(Scope::Run)).collect()
@@ -154,7 +158,7 @@ fn with_carrier(bridge: &LinkName) -> Plan {
 /// What has to happen at once.
 fn cut(parent: &LinkName, bridge: &LinkName, here: &Belongings, there: &Belongings) -> Plan {
     let mut plan = vec![Step::create(
-        "the link becomes a port: what comes in by it is the bridge's from now on",
+        "the link becomes a bridge port: the bridge receives its frames from now on",
         Resource::Moved(Moved::Port { link: parent.clone(), bridge: bridge.clone() }),
     )];
     let neighbour = |link: &LinkName, n: &Neighbour| {
@@ -164,40 +168,43 @@ fn cut(parent: &LinkName, bridge: &LinkName, here: &Belongings, there: &Belongin
     // Those go with a link's last address: before it, so that they can be put back; and therefore
     // come after it.
     for one in &set {
-        let why = "a neighbour that was set by hand leaves the link";
+        let why = "a permanent neighbour entry moves from the link";
         plan.push(Step::delete(why, neighbour(parent, one)));
     }
     for one in &learned {
-        let why = "who is known need not be asked for again";
+        let why = "known neighbours are copied, so that they need no new ARP or NDP request";
         plan.push(Step::create(why, neighbour(bridge, one)));
     }
     for rule in &there.rules {
-        let why = "what the rule says of the link holds for the bridge";
+        let why = "the policy rule names the link: the bridge needs the same rule";
         plan.push(Step::create(why, Resource::Moved(Moved::Rule(rule.clone().into()))));
     }
     let route = |route: &HostRoute| Resource::Moved(Moved::Route(route.clone().into()));
     for one in in_order(&here.routes).into_iter().rev() {
-        plan.push(Step::delete("the route leaves the link", route(one)));
+        plan.push(Step::delete("the route moves from the link", route(one)));
     }
     // Of addresses in one subnet the first is the primary one, which takes the others with it.
     for address in here.addresses.iter().rev().filter(|a| a.address.is_ipv4()) {
-        plan.push(Step::delete("the address leaves the link", moved_address(parent, address)));
+        plan.push(Step::delete("the address moves from the link", moved_address(parent, address)));
     }
     for address in there.addresses.iter().filter(|a| a.address.is_ipv4()) {
-        plan.push(Step::create("and comes to the bridge", moved_address(bridge, address)));
+        plan.push(Step::create("the address moves to the bridge", moved_address(bridge, address)));
     }
     for one in in_order(&there.routes) {
-        plan.push(Step::create("the route leads by the bridge", route(one)));
+        plan.push(Step::create("the route moves to the bridge", route(one)));
     }
     for one in &set {
-        plan.push(Step::create("and is one on the bridge", neighbour(bridge, one)));
+        plan.push(Step::create(
+            "the permanent neighbour entry moves to the bridge",
+            neighbour(bridge, one),
+        ));
     }
     for rule in &here.rules {
-        let why = "nothing comes by the link any more";
+        let why = "the policy rule for the link no longer matches any packet";
         plan.push(Step::delete(why, Resource::Moved(Moved::Rule(rule.clone().into()))));
     }
     for one in &learned {
-        let why = "nobody is a neighbour on the link any more";
+        let why = "a bridge port needs no neighbour entries";
         plan.push(Step::delete(why, neighbour(parent, one)));
     }
     plan
@@ -223,7 +230,7 @@ fn moved_address(link: &LinkName, address: &HostAddress) -> Resource {
 }
 
 fn ready(link: &LinkName) -> Step {
-    let why = "it must carry, and its addresses answer, before anything depends on it";
+    let why = "wait for carrier and for duplicate address detection (DAD)";
     Step::create(why, Resource::Ready { link: link.clone() })
 }
 

@@ -1,38 +1,38 @@
 #!/bin/sh
 set -eu
 
-# a veth pair is a cable: one end in the bridge, the other inside the target
+# a veth pair is a virtual cable: one end in the bridge, the other inside the target
 ip link add HOSTLINK address fe:42:ac:14:00:02 mtu 1500 master lab0 group 28259 type veth peer name eth0 address 02:42:ac:14:00:02 mtu 1500 netns web
 
-# the alias says whose link it is
+# the alias marks the link as netcord's and names its owner
 ip link set dev HOSTLINK alias netcord:lab0/web
 
-# a bridge port needs no addresses of its own
+# a bridge port needs no IP addresses of its own
 sysctl -qw net/ipv6/conf/HOSTLINK/disable_ipv6=1
 
-# an isolated port speaks to the bridge only, not to other endpoints
+# an isolated bridge port cannot send frames to other isolated ports
 ip link set dev HOSTLINK type bridge_slave isolated on
 
-# the port's protections stand, so it may carry
+# the port's protections are in place, so it may go up
 ip link set dev HOSTLINK up
 
-# the network has an IPv6 subnet
+# the network has an IPv6 subnet, so the link needs IPv6
 ip netns exec web sysctl -qw net/ipv6/conf/eth0/disable_ipv6=0
 
-# addresses are given, not announced by whoever speaks first
+# netcord assigns the addresses: ignore router advertisements (no SLAAC)
 ip netns exec web sysctl -qw net/ipv6/conf/eth0/accept_ra=0
 
-# programs expect to reach themselves on 127.0.0.1
+# programs expect lo to be up and to have 127.0.0.1
 ip -n web addr replace 127.0.0.1/8 scope host dev lo
 ip -n web link set dev lo up
 
-# the endpoint's address
+# the endpoint's IP address
 ip -n web addr add 172.20.0.2/16 brd + dev eth0
 ip -n web addr add fd00:1::2/64 nodad dev eth0
 
-# the inner end goes up last: now the cable has carrier
+# the inner end goes up last: with both ends up, the veth pair has carrier
 ip -n web link set dev eth0 up
 
-# everything else is reached by way of the gateway
+# the default route: all other destinations are reached through the gateway
 ip -n web route add default via 172.20.0.1 dev eth0 proto 110
 ip -n web -6 route add default via fd00:1::1 dev eth0 proto 110

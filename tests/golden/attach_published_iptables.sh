@@ -1,40 +1,40 @@
 #!/bin/sh
 set -eu
 
-# a veth pair is a cable: one end in the bridge, the other inside the target
+# a veth pair is a virtual cable: one end in the bridge, the other inside the target
 ip link add HOSTLINK address fe:42:ac:11:00:02 mtu 1500 master lab0 group 28259 up type veth peer name eth0 address 02:42:ac:11:00:02 mtu 1500 netns web
 
-# the alias says whose link it is
+# the alias marks the link as netcord's and names its owner
 ip link set dev HOSTLINK alias netcord:lab0/web
 
-# a bridge port needs no addresses of its own
+# a bridge port needs no IP addresses of its own
 sysctl -qw net/ipv6/conf/HOSTLINK/disable_ipv6=1
 
-# an IPv4 network needs no IPv6, and its neighbour discovery would be flooded to all ports
+# no IPv6 subnet: with IPv6 off, no neighbour discovery floods the bridge's ports
 ip netns exec web sysctl -qw net/ipv6/conf/eth0/disable_ipv6=1
 
-# programs expect to reach themselves on 127.0.0.1
+# programs expect lo to be up and to have 127.0.0.1
 ip -n web addr replace 127.0.0.1/8 scope host dev lo
 ip -n web link set dev lo up
 
-# the endpoint's address
+# the endpoint's IP address
 ip -n web addr add 172.17.0.2/16 brd + dev eth0
 
-# the inner end goes up last: now the cable has carrier
+# the inner end goes up last: with both ends up, the veth pair has carrier
 ip -n web link set dev eth0 up
 
-# everything else is reached by way of the gateway
+# the default route: all other destinations are reached through the gateway
 ip -n web route add default via 172.17.0.1 dev eth0 proto 110
 
-# packets from this host's 127.0.0.1 may be routed to the bridge
+# route_localnet: packets from the host's 127.0.0.1 can be routed to the bridge
 sysctl -qw net/ipv4/conf/lab0/route_localnet=1
 
-# with br_netfilter, who calls its own published port is answered by its own port
+# hairpin mode: with br_netfilter, an endpoint can reach its own published port
 ip link set dev HOSTLINK type bridge_slave hairpin on
 
-# what comes for the host's port gets the endpoint's address instead
+# DNAT: packets to the host's port go to the endpoint's address and port
 iptables -w -t nat -A NETCORD-DNAT -p tcp --dport 8080 -m comment --comment 'netcord:lab0/web publish 0.0.0.0:8080 -> 172.17.0.2:80/tcp' -j DNAT --to-destination 172.17.0.2:80
 iptables -w -t nat -A NETCORD-DNAT -p udp --dport 5353 -m comment --comment 'netcord:lab0/web publish 0.0.0.0:5353 -> 172.17.0.2:53/udp' -j DNAT --to-destination 172.17.0.2:53
 
-# flows that conntrack remembers would go on as before
+# conntrack entries of earlier UDP flows would bypass the new rule
 conntrack -D -f ipv4 -p udp --orig-port-dst 5353 2>/dev/null || true

@@ -1,19 +1,19 @@
 #!/bin/sh
 set -eu
 
-# a bridge is the switch that all endpoints plug into
+# the bridge: the Ethernet switch that all endpoints plug into
 ip link add lab0 address 02:42:ac:14:00:01 mtu 1501 group 28259 type bridge stp_state 0 forward_delay 0
 
-# the alias says whose link it is
+# the alias marks the link as netcord's and names its owner
 ip link set dev lab0 alias 'netcord:lab0 internal isolate subnet=172.20.0.1/16'
 
-# an MTU that is set stays: any other follows the smallest port's
+# an MTU set explicitly stays; otherwise a bridge follows the smallest MTU of its ports
 ip link set dev lab0 mtu 1500
 
-# an IPv4 network needs no IPv6, and what is off cannot be attacked
+# no IPv6 subnet: with IPv6 off, the link has no IPv6 attack surface
 sysctl -qw net/ipv6/conf/lab0/disable_ipv6=1
 
-# chains of our own, after everybody else's rules
+# netcord's own chains, called after the rules of others
 iptables -w -t raw -S NETCORD-PREROUTING >/dev/null 2>&1 || iptables -w -t raw -N NETCORD-PREROUTING
 iptables -w -t filter -S NETCORD-FORWARD >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-FORWARD
 iptables -w -t filter -S NETCORD-ISOLATE >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-ISOLATE
@@ -26,35 +26,35 @@ iptables -w -t nat -C PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -
 iptables -w -t nat -C OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || iptables -w -t nat -A OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT
 iptables -w -t nat -C POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING 2>/dev/null || iptables -w -t nat -A POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING
 
-# nobody reaches an endpoint by routing to its address, past the host's ports
+# drop packets routed directly to endpoint addresses: only published ports are open
 iptables -w -t raw -A NETCORD-PREROUTING -d 172.20.0.0/16 ! -i lab0 -m comment --comment 'netcord:lab0 direct 172.20.0.0/16' -j DROP
 
-# nobody reaches the host's own 127.0.0.1 from the bridge
+# endpoints must not reach the host's 127.0.0.1
 iptables -w -t raw -A NETCORD-PREROUTING -d 127.0.0.0/8 -i lab0 -m comment --comment 'netcord:lab0 loopback 172.20.0.0/16' -j DROP
 
-# an internal network reaches nothing outside
+# an internal network sends nothing outside
 iptables -w -t filter -A NETCORD-ISOLATE -i lab0 ! -o lab0 -m comment --comment 'netcord:lab0 internal out 172.20.0.0/16' -j DROP
 
-# endpoints do not reach each other by way of the host either, save published ports
+# isolated endpoints do not reach each other through the host, except published ports
 iptables -w -t filter -A NETCORD-ISOLATE -i lab0 -o lab0 -m conntrack ! --ctstate DNAT -m comment --comment 'netcord:lab0 isolate 172.20.0.0/16' -j DROP
 
-# from outside come answers, and what is for a published port
+# only replies and traffic to published ports may enter from outside
 iptables -w -t filter -A NETCORD-ISOLATE ! -i lab0 -o lab0 -m comment --comment 'netcord:lab0 unpublished 172.20.0.0/16' -j DROP
 
-# what endpoints send may pass, also where the policy is DROP
+# endpoints may send, even if the FORWARD policy is DROP
 iptables -w -t filter -A NETCORD-FORWARD -i lab0 -m comment --comment 'netcord:lab0 out 172.20.0.0/16' -j ACCEPT
 
-# and so may the answers
+# replies are accepted, even if the FORWARD policy is DROP
 iptables -w -t filter -A NETCORD-FORWARD -o lab0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:lab0 in 172.20.0.0/16' -j ACCEPT
 
-# a neighbour that calls a published port must be answered by way of the host
+# hairpin: replies to an endpoint that uses a published port must return through the host
 iptables -w -t nat -A NETCORD-POSTROUTING -s 172.20.0.0/16 -o lab0 -m conntrack --ctstate DNAT -m comment --comment 'netcord:lab0 hairpin 172.20.0.0/16' -j MASQUERADE
 
-# an endpoint cannot answer 127.0.0.1, only the host's address on the bridge
+# an endpoint cannot reply to 127.0.0.1: masquerade as the host's address on the bridge
 iptables -w -t nat -A NETCORD-POSTROUTING -s 127.0.0.0/8 -o lab0 -m comment --comment 'netcord:lab0 from loopback 172.20.0.0/16' -j MASQUERADE
 
-# the bridge's address is the gateway of the subnet
+# the bridge's address: the default gateway of the endpoints
 ip addr add 172.20.0.1/16 brd + dev lab0
 
-# a link carries nothing until it is up
+# a link carries no frames until it is up
 ip link set dev lab0 up

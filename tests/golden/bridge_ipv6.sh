@@ -1,25 +1,25 @@
 #!/bin/sh
 set -eu
 
-# a bridge is the switch that all endpoints plug into
+# the bridge: the Ethernet switch that all endpoints plug into
 ip link add lab0 address 02:42:ac:14:00:01 mtu 1501 group 28259 type bridge stp_state 0 forward_delay 0
 
-# the alias says whose link it is
+# the alias marks the link as netcord's and names its owner
 ip link set dev lab0 alias 'netcord:lab0 subnet=172.20.0.1/16 subnet=fd00:1::1/64'
 
-# an MTU that is set stays: any other follows the smallest port's
+# an MTU set explicitly stays; otherwise a bridge follows the smallest MTU of its ports
 ip link set dev lab0 mtu 1500
 
-# a container must not announce itself as the host's router
+# the host ignores router advertisements (RA) that endpoints send
 sysctl -qw net/ipv6/conf/lab0/accept_ra=0
 
-# nor redirect the host's packets
+# the host ignores ICMPv6 redirects that endpoints send
 sysctl -qw net/ipv6/conf/lab0/accept_redirects=0
 
-# the network has an IPv6 subnet
+# the network has an IPv6 subnet, so the link needs IPv6
 sysctl -qw net/ipv6/conf/lab0/disable_ipv6=0
 
-# a table of our own: nobody else's rules are touched
+# netcord's own nftables table: the rules of others stay as they are
 nft -f - <<'EOF'
 table inet netcord {
 	set bridges {
@@ -78,65 +78,65 @@ table inet netcord {
 	}
 }
 flush chain inet netcord published
-add rule inet netcord published meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ports4-at comment "to the endpoint of a published port"
-add rule inet netcord published meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4 comment "to the endpoint of a published port"
-add rule inet netcord published meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ranges4-at comment "to the endpoint of a published port"
-add rule inet netcord published meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ranges4 comment "to the endpoint of a published port"
-add rule inet netcord published meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6-at comment "to the endpoint of a published port"
-add rule inet netcord published meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6 comment "to the endpoint of a published port"
-add rule inet netcord published meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ranges6-at comment "to the endpoint of a published port"
-add rule inet netcord published meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ranges6 comment "to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ports4-at comment "DNAT to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4 comment "DNAT to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ranges4-at comment "DNAT to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ranges4 comment "DNAT to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6-at comment "DNAT to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6 comment "DNAT to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ranges6-at comment "DNAT to the endpoint of a published port"
+add rule inet netcord published meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ranges6 comment "DNAT to the endpoint of a published port"
 flush chain inet netcord raw
-add rule inet netcord raw ip daddr 127.0.0.0/8 iifname @bridges drop comment "nobody reaches the host's own 127.0.0.1 from a bridge"
+add rule inet netcord raw ip daddr 127.0.0.0/8 iifname @bridges drop comment "endpoints must not reach the host's 127.0.0.1"
 flush chain inet netcord forward
-add rule inet netcord forward iifname vmap @filter comment "on with the chain of a bridge of ours"
-add rule inet netcord forward oifname vmap @filter comment "on with the chain of a bridge of ours"
+add rule inet netcord forward iifname vmap @filter comment "continue in the chain of the netcord network"
+add rule inet netcord forward oifname vmap @filter comment "continue in the chain of the netcord network"
 flush chain inet netcord prerouting
-add rule inet netcord prerouting ip daddr 127.0.0.0/8 return comment "what comes in for 127.0.0.1 is for nobody"
-add rule inet netcord prerouting fib daddr type local jump published comment "is it for a published port?"
+add rule inet netcord prerouting ip daddr 127.0.0.0/8 return comment "packets from outside to 127.0.0.1 reach no published port"
+add rule inet netcord prerouting fib daddr type local jump published comment "look up the published ports"
 flush chain inet netcord output
-add rule inet netcord output fib daddr type local jump published comment "is it for a published port?"
+add rule inet netcord output fib daddr type local jump published comment "look up the published ports"
 flush chain inet netcord postrouting
-add rule inet netcord postrouting iifname vmap @nat comment "on with the chain of a bridge of ours"
-add rule inet netcord postrouting oifname vmap @nat comment "on with the chain of a bridge of ours"
+add rule inet netcord postrouting iifname vmap @nat comment "continue in the chain of the netcord network"
+add rule inet netcord postrouting oifname vmap @nat comment "continue in the chain of the netcord network"
 EOF
 
-# what may pass by the bridge, and with which address it leaves
+# the network's filter rules, and its source NAT (masquerade)
 nft -f - <<'EOF'
 add chain inet netcord filter-lab0
 flush chain inet netcord filter-lab0
-add rule inet netcord filter-lab0 iifname != "lab0" oifname "lab0" ct state ! established,related ct status ! dnat drop comment "from outside come answers, and what is for a published port"
+add rule inet netcord filter-lab0 iifname != "lab0" oifname "lab0" ct state ! established,related ct status ! dnat drop comment "only replies and traffic to published ports may enter from outside"
 add chain inet netcord nat-lab0
 flush chain inet netcord nat-lab0
-add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname != "lab0" meta l4proto tcp masquerade to :1024-65535 comment "what leaves by another link gets that link's address: so answers find back"
-add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname != "lab0" meta l4proto udp masquerade to :1024-65535 comment "what leaves by another link gets that link's address: so answers find back"
-add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname != "lab0" masquerade comment "and so does what has no ports"
-add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname "lab0" ct status dnat masquerade comment "a neighbour that calls a published port is answered by way of the host"
-add rule inet netcord nat-lab0 ip saddr 127.0.0.0/8 oifname "lab0" masquerade comment "an endpoint cannot answer 127.0.0.1, only the host's address on the bridge"
-add rule inet netcord nat-lab0 ip6 saddr fd00:1::/64 oifname != "lab0" meta l4proto tcp masquerade to :1024-65535 comment "what leaves by another link gets that link's address: so answers find back"
-add rule inet netcord nat-lab0 ip6 saddr fd00:1::/64 oifname != "lab0" meta l4proto udp masquerade to :1024-65535 comment "what leaves by another link gets that link's address: so answers find back"
-add rule inet netcord nat-lab0 ip6 saddr fd00:1::/64 oifname != "lab0" masquerade comment "and so does what has no ports"
-add rule inet netcord nat-lab0 ip6 saddr fd00:1::/64 oifname "lab0" ct status dnat masquerade comment "a neighbour that calls a published port is answered by way of the host"
+add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname != "lab0" meta l4proto tcp masquerade to :1024-65535 comment "masquerade (SNAT): packets to other links get that link's address, so replies return"
+add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname != "lab0" meta l4proto udp masquerade to :1024-65535 comment "masquerade (SNAT): packets to other links get that link's address, so replies return"
+add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname != "lab0" masquerade comment "masquerade for protocols without ports, such as ICMP"
+add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname "lab0" ct status dnat masquerade comment "hairpin: replies to an endpoint that uses a published port must return through the host"
+add rule inet netcord nat-lab0 ip saddr 127.0.0.0/8 oifname "lab0" masquerade comment "an endpoint cannot reply to 127.0.0.1: masquerade as the host's address on the bridge"
+add rule inet netcord nat-lab0 ip6 saddr fd00:1::/64 oifname != "lab0" meta l4proto tcp masquerade to :1024-65535 comment "masquerade (SNAT): packets to other links get that link's address, so replies return"
+add rule inet netcord nat-lab0 ip6 saddr fd00:1::/64 oifname != "lab0" meta l4proto udp masquerade to :1024-65535 comment "masquerade (SNAT): packets to other links get that link's address, so replies return"
+add rule inet netcord nat-lab0 ip6 saddr fd00:1::/64 oifname != "lab0" masquerade comment "masquerade for protocols without ports, such as ICMP"
+add rule inet netcord nat-lab0 ip6 saddr fd00:1::/64 oifname "lab0" ct status dnat masquerade comment "hairpin: replies to an endpoint that uses a published port must return through the host"
 add element inet netcord bridges { "lab0" }
 add element inet netcord filter { "lab0" : jump filter-lab0 }
 add element inet netcord nat { "lab0" : jump nat-lab0 }
 EOF
 
-# the bridge's address is the gateway of the subnet
+# the bridge's address: the default gateway of the endpoints
 ip addr add 172.20.0.1/16 brd + dev lab0
 ip addr add fd00:1::1/64 nodad dev lab0
 
-# the host passes packets on between the bridge and its other links
+# the host forwards IPv4 packets between the bridge and its other links
 sysctl -qw net/ipv4/ip_forward=1
 
-# and each link has a switch of its own for that
+# forwarding is also set per link: the host forwards what arrives from this bridge
 sysctl -qw net/ipv4/conf/lab0/forwarding=1
 
-# the host passes IPv6 packets on
+# the host forwards IPv6 packets between the bridge and its other links
 sysctl -qw net/ipv6/conf/all/forwarding=1
 
-# and each link has a switch of its own for that
+# forwarding is also set per link: the host forwards what arrives from this bridge
 sysctl -qw net/ipv6/conf/lab0/forwarding=1
 
-# a link carries nothing until it is up
+# a link carries no frames until it is up
 ip link set dev lab0 up

@@ -1,5 +1,5 @@
 #!/bin/sh
 set -eu
 
-# a name in /run/netns makes the namespace known to `ip netns`
+# a name in /run/netns lets `ip netns` find the namespace
 mkdir -p /run/netns && ln -s /proc/PID/ns/net /run/netns/db

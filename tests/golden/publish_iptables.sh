@@ -1,7 +1,7 @@
 #!/bin/sh
 set -eu
 
-# chains of our own, after everybody else's rules
+# netcord's own chains, called after the rules of others
 # already so: iptables -w -t raw -S NETCORD-PREROUTING >/dev/null 2>&1 || iptables -w -t raw -N NETCORD-PREROUTING
 # already so: iptables -w -t filter -S NETCORD-FORWARD >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-FORWARD
 # already so: iptables -w -t filter -S NETCORD-ISOLATE >/dev/null 2>&1 || iptables -w -t filter -N NETCORD-ISOLATE
@@ -14,43 +14,43 @@ set -eu
 # already so: iptables -w -t nat -C OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT 2>/dev/null || iptables -w -t nat -A OUTPUT -m addrtype --dst-type LOCAL -m comment --comment 'netcord: OUTPUT to NETCORD-DNAT' -j NETCORD-DNAT
 # already so: iptables -w -t nat -C POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING 2>/dev/null || iptables -w -t nat -A POSTROUTING -m comment --comment 'netcord: POSTROUTING to NETCORD-POSTROUTING' -j NETCORD-POSTROUTING
 
-# nobody reaches an endpoint by routing to its address, past the host's ports
+# drop packets routed directly to endpoint addresses: only published ports are open
 # already so: iptables -w -t raw -A NETCORD-PREROUTING -d 172.17.0.0/16 ! -i lab0 -m comment --comment 'netcord:lab0 direct 172.17.0.0/16' -j DROP
 
-# nobody reaches the host's own 127.0.0.1 from the bridge
+# endpoints must not reach the host's 127.0.0.1
 # already so: iptables -w -t raw -A NETCORD-PREROUTING -d 127.0.0.0/8 -i lab0 -m comment --comment 'netcord:lab0 loopback 172.17.0.0/16' -j DROP
 
-# from outside come answers, and what is for a published port
+# only replies and traffic to published ports may enter from outside
 # already so: iptables -w -t filter -A NETCORD-ISOLATE ! -i lab0 -o lab0 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:lab0 unpublished 172.17.0.0/16' -j DROP
 
-# what endpoints send may pass, also where the policy is DROP
+# endpoints may send, even if the FORWARD policy is DROP
 # already so: iptables -w -t filter -A NETCORD-FORWARD -i lab0 -m comment --comment 'netcord:lab0 out 172.17.0.0/16' -j ACCEPT
 
-# and so may the answers
+# replies are accepted, even if the FORWARD policy is DROP
 # already so: iptables -w -t filter -A NETCORD-FORWARD -o lab0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:lab0 in 172.17.0.0/16' -j ACCEPT
 
-# what leaves by another link gets that link's address, so that answers find back
+# masquerade (SNAT): packets to other links get that link's address, so replies return
 # already so: iptables -w -t nat -I NETCORD-POSTROUTING 1 -s 172.17.0.0/16 ! -o lab0 -p tcp -m comment --comment 'netcord:lab0 masquerade tcp 172.17.0.0/16' -j MASQUERADE --to-ports 1024-65535
 # already so: iptables -w -t nat -I NETCORD-POSTROUTING 1 -s 172.17.0.0/16 ! -o lab0 -p udp -m comment --comment 'netcord:lab0 masquerade udp 172.17.0.0/16' -j MASQUERADE --to-ports 1024-65535
 
-# and so does what has no ports
+# masquerade for protocols without ports, such as ICMP
 # already so: iptables -w -t nat -A NETCORD-POSTROUTING -s 172.17.0.0/16 ! -o lab0 -m comment --comment 'netcord:lab0 masquerade 172.17.0.0/16' -j MASQUERADE
 
-# a neighbour that calls a published port must be answered by way of the host
+# hairpin: replies to an endpoint that uses a published port must return through the host
 # already so: iptables -w -t nat -A NETCORD-POSTROUTING -s 172.17.0.0/16 -o lab0 -m conntrack --ctstate DNAT -m comment --comment 'netcord:lab0 hairpin 172.17.0.0/16' -j MASQUERADE
 
-# an endpoint cannot answer 127.0.0.1, only the host's address on the bridge
+# an endpoint cannot reply to 127.0.0.1: masquerade as the host's address on the bridge
 # already so: iptables -w -t nat -A NETCORD-POSTROUTING -s 127.0.0.0/8 -o lab0 -m comment --comment 'netcord:lab0 from loopback 172.17.0.0/16' -j MASQUERADE
 
-# packets from this host's 127.0.0.1 may be routed to the bridge
+# route_localnet: packets from the host's 127.0.0.1 can be routed to the bridge
 sysctl -qw net/ipv4/conf/lab0/route_localnet=1
 
-# with br_netfilter, who calls its own published port is answered by its own port
+# hairpin mode: with br_netfilter, an endpoint can reach its own published port
 ip link set dev HOSTLINK type bridge_slave hairpin on
 
-# what comes for the host's port gets the endpoint's address instead
+# DNAT: packets to the host's port go to the endpoint's address and port
 iptables -w -t nat -A NETCORD-DNAT -p tcp --dport 8080 -m comment --comment 'netcord:lab0/web publish 0.0.0.0:8080 -> 172.17.0.2:80/tcp' -j DNAT --to-destination 172.17.0.2:80
 iptables -w -t nat -A NETCORD-DNAT -p udp --dport 5000:5004 -m comment --comment 'netcord:lab0/web publish 0.0.0.0:5000-5004 -> 172.17.0.2:6000-6004/udp' -j DNAT --to-destination 172.17.0.2:6000-6004/5000
 
-# flows that conntrack remembers would go on as before
+# conntrack entries of earlier UDP flows would bypass the new rule
 for port in $(seq 5000 5004); do conntrack -D -f ipv4 -p udp --orig-port-dst "$port" 2>/dev/null || true; done

@@ -1,14 +1,14 @@
 #!/bin/sh
 set -eu
 
-# packets from this host's 127.0.0.1 may be routed to the bridge
+# route_localnet: packets from the host's 127.0.0.1 can be routed to the bridge
 sysctl -qw net/ipv4/conf/lab0/route_localnet=1
 
-# with br_netfilter, who calls its own published port is answered by its own port
+# hairpin mode: with br_netfilter, an endpoint can reach its own published port
 ip link set dev HOSTLINK type bridge_slave hairpin on
 
-# what comes for the host's port gets the endpoint's address instead
+# DNAT: packets to the host's port go to the endpoint's address and port
 nft add element inet netcord ports4 '{ udp . 5000 comment "netcord:lab0/web 5000-5004" : 172.20.0.2 . 6000, udp . 5001 comment "netcord:lab0/web 5000-5004" : 172.20.0.2 . 6001, udp . 5002 comment "netcord:lab0/web 5000-5004" : 172.20.0.2 . 6002, udp . 5003 comment "netcord:lab0/web 5000-5004" : 172.20.0.2 . 6003, udp . 5004 comment "netcord:lab0/web 5000-5004" : 172.20.0.2 . 6004 }'
 
-# flows that conntrack remembers would go on as before
+# conntrack entries of earlier UDP flows would bypass the new rule
 for port in $(seq 5000 5004); do conntrack -D -f ipv4 -p udp --orig-port-dst "$port" 2>/dev/null || true; done

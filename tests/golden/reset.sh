@@ -1,7 +1,7 @@
 #!/bin/sh
 set -eu
 
-# what may pass by the bridge, and with which address it leaves
+# the network's filter rules, and its source NAT (masquerade)
 nft -f - <<'EOF'
 delete element inet netcord nat { "lab0" }
 delete element inet netcord filter { "lab0" }
@@ -12,8 +12,8 @@ flush chain inet netcord nat-lab0
 delete chain inet netcord nat-lab0
 EOF
 
-# a table of our own: nobody else's rules are touched
+# netcord's own nftables table: the rules of others stay as they are
 nft delete table inet netcord
 
-# a bridge is the switch that all endpoints plug into
+# the bridge: the Ethernet switch that all endpoints plug into
 ip link del lab0

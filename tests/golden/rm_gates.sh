@@ -1,13 +1,13 @@
 #!/bin/sh
 set -eu
 
-# and so do the answers, and what is for a published port
+# accept replies and traffic to published ports there too
 iptables -w -t filter -D FORWARD -o lab0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m comment --comment 'netcord:lab0 in' -j ACCEPT
 
-# what endpoints send passes others' rules too: they drop what none of them accepts
+# another firewall would drop what endpoints send: accept it there too
 iptables -w -t filter -D FORWARD -i lab0 -m comment --comment 'netcord:lab0 out' -j ACCEPT
 
-# what may pass by the bridge, and with which address it leaves
+# the network's filter rules, and its source NAT (masquerade)
 nft -f - <<'EOF'
 delete element inet netcord nat { "lab0" }
 delete element inet netcord filter { "lab0" }
@@ -18,8 +18,8 @@ flush chain inet netcord nat-lab0
 delete chain inet netcord nat-lab0
 EOF
 
-# a table of our own: nobody else's rules are touched
+# netcord's own nftables table: the rules of others stay as they are
 nft delete table inet netcord
 
-# a bridge is the switch that all endpoints plug into
+# the bridge: the Ethernet switch that all endpoints plug into
 ip link del lab0

@@ -1,24 +1,24 @@
 #!/bin/sh
 set -eu
 
-# the bridge has this address of IPv6 now
+# the bridge has this IPv6 address now
 ip addr add 2001:db8::1/64 nodad dev eth0
 ip addr add 2001:db8:1::1/64 metric 300 nodad dev eth0 && ip addr change 2001:db8:1::1/64 metric 300 dev eth0
 ip addr add fe80::1/64 scope 253 nodad dev eth0
 
-# it must carry, and its addresses answer, before anything depends on it
+# wait for carrier and for duplicate address detection (DAD)
 until [ "$(cat /sys/class/net/eth0/operstate)" != down ] && [ -z "$(ip -6 addr show dev eth0 tentative)" ]; do sleep 0.01; done
 
-# nothing comes by the link any more
+# the policy rule for the link no longer matches any packet
 ip -6 rule add from all oif eth0 pref 501 protocol 0 lookup 78
 ip rule add from all iif eth0 fwmark 0x7/0xff pref 500 protocol 0 lookup 77
 
-# and is one on the bridge
+# the permanent neighbour entry moves to the bridge
 ip neigh del 2001:db8::9 dev mydr0 2>/dev/null || true
 ip neigh del proxy 192.0.2.99 dev mydr0
 ip neigh del 192.0.2.9 dev mydr0 2>/dev/null || true
 
-# the route leads by the bridge
+# the route moves to the bridge
 ip -6 route del default via fe80::2 dev mydr0 table 254 proto 3 metric 512 pref high
 ip -6 route del 2001:db8:8::/64 table 254 proto 3 metric 1024 nexthop via 2001:db8::2 dev mydr0 weight 1 nexthop via 2001:db8::3 dev mydr0 weight 1
 ip route del 203.0.113.0/24 via 192.0.2.2 dev mydr0 table 254 proto 3 src 192.0.2.11
@@ -26,19 +26,19 @@ ip route del 10.8.0.0/16 table 254 proto 3 nexthop via 192.0.2.2 dev mydr0 weigh
 ip route del default via 192.0.2.2 dev mydr0 table 254 proto 4 metric 100 mtu 1400
 ip route del default via 10.9.9.9 dev mydr0 onlink table 77 proto 3
 
-# and comes to the bridge
+# the address moves to the bridge
 ip addr del 192.0.2.11/24 dev mydr0
 ip addr del 10.7.0.1/24 dev mydr0
 ip addr del 192.0.2.1/24 dev mydr0
 ip addr del 198.51.100.1/25 dev mydr0
 
-# the address leaves the link
+# the address moves from the link
 ip addr add 198.51.100.1/25 scope 253 metric 77 dev eth0
 ip addr add 192.0.2.1/24 brd 192.0.2.255 dev eth0
 ip addr add 10.7.0.1/24 noprefixroute dev eth0
 ip addr add 192.0.2.11/24 label eth0:two dev eth0
 
-# the route leaves the link
+# the route moves from the link
 ip route add default via 10.9.9.9 dev eth0 onlink table 77 proto 3
 ip route add default via 192.0.2.2 dev eth0 table 254 proto 4 metric 100 mtu 1400
 ip route add 10.8.0.0/16 table 254 proto 3 nexthop via 192.0.2.2 dev eth0 weight 2 nexthop via 192.0.2.3 dev eth0 weight 1
@@ -46,40 +46,40 @@ ip route add 203.0.113.0/24 via 192.0.2.2 dev eth0 table 254 proto 3 src 192.0.2
 ip -6 route add 2001:db8:8::/64 table 254 proto 3 metric 1024 nexthop via 2001:db8::2 dev eth0 weight 1 nexthop via 2001:db8::3 dev eth0 weight 1
 ip -6 route add default via fe80::2 dev eth0 table 254 proto 3 metric 512 pref high
 
-# what the rule says of the link holds for the bridge
+# the policy rule names the link: the bridge needs the same rule
 ip -6 rule del from all oif mydr0 pref 501 protocol 0 lookup 78
 ip rule del from all iif mydr0 fwmark 0x7/0xff pref 500 protocol 0 lookup 77
 
-# a neighbour that was set by hand leaves the link
+# a permanent neighbour entry moves from the link
 ip neigh replace 2001:db8::9 lladdr 02:00:00:00:00:09 nud permanent dev eth0
 ip neigh replace proxy 192.0.2.99 dev eth0
 ip neigh replace 192.0.2.9 lladdr 02:00:00:00:00:09 nud permanent dev eth0
 
-# the link becomes a port: what comes in by it is the bridge's from now on
+# the link becomes a bridge port: the bridge receives its frames from now on
 ip link set dev eth0 nomaster
 
-# an address of IPv6 needs a moment before it answers, so it is there beforehand
+# duplicate address detection (DAD) takes time, so IPv6 addresses are added early
 ip addr del fe80::1/64 dev mydr0
 ip addr del 2001:db8:1::1/64 dev mydr0
 ip addr del 2001:db8::1/64 dev mydr0
 
-# what only crosses the bridge may pass, also where the policy is DROP
+# bridged frames are accepted (br_netfilter), even if the FORWARD policy is DROP
 ip6tables -w -t filter -D NETCORD-FORWARD -i mydr0 -o mydr0 -m comment --comment 'netcord:mydr0 bridged' -j ACCEPT
 
-# chains of our own, after everybody else's rules
+# netcord's own chains, called after the rules of others
 ip6tables -w -t filter -D FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
 ip6tables -w -t filter -D NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
 ip6tables -w -t filter -F NETCORD-ISOLATE && ip6tables -w -t filter -X NETCORD-ISOLATE
 ip6tables -w -t filter -F NETCORD-FORWARD && ip6tables -w -t filter -X NETCORD-FORWARD
 
-# what only crosses the bridge may pass, also where the policy is DROP
+# bridged frames are accepted (br_netfilter), even if the FORWARD policy is DROP
 iptables -w -t filter -D NETCORD-FORWARD -i mydr0 -o mydr0 -m comment --comment 'netcord:mydr0 bridged' -j ACCEPT
 
-# chains of our own, after everybody else's rules
+# netcord's own chains, called after the rules of others
 iptables -w -t filter -D FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
 iptables -w -t filter -D NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
 iptables -w -t filter -F NETCORD-ISOLATE && iptables -w -t filter -X NETCORD-ISOLATE
 iptables -w -t filter -F NETCORD-FORWARD && iptables -w -t filter -X NETCORD-FORWARD
 
-# a bridge with the link's own MAC: to its neighbours the host stays the same
+# a bridge with the link's MAC: neighbours keep their ARP entries for the host
 ip link del mydr0

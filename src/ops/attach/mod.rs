@@ -215,7 +215,7 @@ fn check_flags(args: &cli::Attach) -> Result<()> {
 /// A foreign network is on record as long as something of ours is attached to it.
 fn remember(network: &Network) -> Step {
     Step::create(
-        "write down that something of ours is attached to this bridge",
+        "record that netcord has an endpoint on this bridge",
         Resource::Record(Record::Network(network.clone())),
     )
 }

@@ -166,7 +166,7 @@ fn waiting(network: &Network, moving: &Moving, seconds: u32) -> Step {
     let deadline = clock::since_boot() + Duration::from_secs(seconds.into());
     let moving = Moving { deadline: Some(deadline.as_secs()), ..moving.clone() };
     Step::create(
-        "the network stays if that is confirmed in time",
+        "record the deadline: the move is undone unless it is confirmed in time",
         Resource::Record(Record::Network(network.with_moving(Some(moving)))),
     )
 }

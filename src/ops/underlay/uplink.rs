@@ -106,11 +106,11 @@ pub(in crate::ops) async fn put_back(
         Uplink::Port(_) => plan.push(up(parent)),
         Uplink::Renamed(link) => {
             let command = format!("ip link set {} name {parent}", quote(&link.name));
-            missing = lost("the link that it was made for has another name now", command);
+            missing = lost("its parent link has been renamed", command);
         }
         Uplink::Out(link) if link.master.is_some() => {
             let command = format!("ip link set {parent} master {}", network.name);
-            missing = lost("the link that it was made for is a port of something else", command);
+            missing = lost("its parent link is a port of another bridge or bond", command);
         }
         Uplink::Out(link) => {
             // What has something that netcord does not know is not moved.
@@ -119,12 +119,11 @@ pub(in crate::ops) async fn put_back(
                 let (link, bridge) = (parent.clone(), network.name.clone());
                 plan.push(up(parent));
                 plan.push(Step::create(
-                    "the link is the network's way out",
+                    "the link is the bridge's uplink to the physical network",
                     Resource::Moved(Moved::Port { link, bridge }),
                 ));
             } else {
-                let why = "the link that it was made for is out of the bridge, and has addresses \
-                           or routes of its own";
+                let why = "its parent link is no longer in the bridge, and has addresses or routes";
                 missing = lost(why, again(network).unwrap_or_default());
             }
         }
@@ -136,11 +135,11 @@ pub(in crate::ops) async fn put_back(
 /// A parent that is not there: no command brings it back.
 pub(in crate::ops) fn gone(network: &Network) -> Lost {
     let command = format!("netcord doctor {}", network.name);
-    Lost { why: "the link that it was made for is gone", command }
+    Lost { why: "its parent link does not exist any more", command }
 }
 
 /// The step that sets a parent up.
 pub(in crate::ops) fn up(parent: &LinkName) -> Step {
-    let why = "what is down carries nothing";
+    let why = "a link carries no frames until it is up";
     Step::create(why, Resource::Up { netns: None, link: parent.clone() })
 }

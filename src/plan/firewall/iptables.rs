@@ -122,7 +122,7 @@ pub(super) fn base(family: Family) -> Plan {
             jump(Table::Nat, "POSTROUTING", POSTROUTING, ""),
         ])
         .map(|resource| {
-            Step::create("chains of our own, after everybody else's rules", resource)
+            Step::create("netcord's own chains, called after the rules of others", resource)
                 .until(Scope::Firewall)
         })
         .collect()
@@ -145,7 +145,7 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
 
     if network.masquerade || network.internal {
         plan.push(rules.step(
-            "nobody reaches an endpoint by routing to its address, past the host's ports",
+            "drop packets routed directly to endpoint addresses: only published ports are open",
             (Table::Raw, PREROUTING, "direct"),
             &format!("-d {cidr} ! -i {name}"),
             "DROP",
@@ -153,7 +153,7 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
     }
     if cidr.is_ipv4() {
         plan.push(rules.step(
-            "nobody reaches the host's own 127.0.0.1 from the bridge",
+            "endpoints must not reach the host's 127.0.0.1",
             (Table::Raw, PREROUTING, "loopback"),
             &format!("-d 127.0.0.0/8 -i {name}"),
             "DROP",
@@ -161,7 +161,7 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
     }
     if network.internal {
         plan.push(rules.step(
-            "an internal network reaches nothing outside",
+            "an internal network sends nothing outside",
             (Table::Filter, ISOLATE, "internal out"),
             &format!("-i {name} ! -o {name}"),
             "DROP",
@@ -169,14 +169,14 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
     }
     if network.isolate {
         plan.push(rules.step(
-            "endpoints do not reach each other by way of the host either, save published ports",
+            "isolated endpoints do not reach each other through the host, except published ports",
             (Table::Filter, ISOLATE, "isolate"),
             &format!("-i {name} -o {name} -m conntrack ! --ctstate DNAT"),
             "DROP",
         ));
     }
     plan.push(rules.step(
-        "from outside come answers, and what is for a published port",
+        "only replies and traffic to published ports may enter from outside",
         (Table::Filter, ISOLATE, "unpublished"),
         &if network.internal {
             format!("! -i {name} -o {name}")
@@ -186,13 +186,13 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
         "DROP",
     ));
     plan.push(rules.step(
-        "what endpoints send may pass, also where the policy is DROP",
+        "endpoints may send, even if the FORWARD policy is DROP",
         (Table::Filter, FORWARD, "out"),
         &format!("-i {name}"),
         "ACCEPT",
     ));
     plan.push(rules.step(
-        "and so may the answers",
+        "replies are accepted, even if the FORWARD policy is DROP",
         (Table::Filter, FORWARD, "in"),
         &format!("-o {name} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT"),
         "ACCEPT",
@@ -201,14 +201,14 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
         // Never from a privileged port: services trust those (CVE-2010-2242).
         for protocol in ["tcp", "udp"] {
             plan.push(rules.first(
-                "what leaves by another link gets that link's address, so that answers find back",
+                "masquerade (SNAT): packets to other links get that link's address, so replies return",
                 (Table::Nat, POSTROUTING, &format!("masquerade {protocol}")),
                 &format!("-s {cidr} ! -o {name} -p {protocol}"),
                 "MASQUERADE --to-ports 1024-65535",
             ));
         }
         plan.push(rules.step(
-            "and so does what has no ports",
+            "masquerade for protocols without ports, such as ICMP",
             (Table::Nat, POSTROUTING, "masquerade"),
             &format!("-s {cidr} ! -o {name}"),
             "MASQUERADE",
@@ -229,13 +229,13 @@ pub(super) fn foreign(network: &Network, port: &PublishedPort) -> Plan {
 fn foreign_rules(network: &Network, subnet: &Subnet) -> Plan {
     let rules = RuleMaker { network, subnet };
     let mut plan = vec![rules.step(
-        "what is for a published port may pass, also where the policy is DROP",
+        "traffic to published ports is accepted, even if the FORWARD policy is DROP",
         (Table::Filter, FORWARD, "in"),
         &format!("-o {} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT", network.name),
         "ACCEPT",
     )];
     plan.push(rules.step(
-        "and so may the answers",
+        "replies are accepted, even if the FORWARD policy is DROP",
         (Table::Filter, FORWARD, "out"),
         &format!("-i {} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT", network.name),
         "ACCEPT",
@@ -271,7 +271,7 @@ fn bridged(network: &Network, family: Family) -> Step {
         comment: format!("netcord:{name} bridged"),
     };
     Step::create(
-        "what only crosses the bridge may pass, also where the policy is DROP",
+        "bridged frames are accepted (br_netfilter), even if the FORWARD policy is DROP",
         Resource::Rule(rule),
     )
 }
@@ -280,14 +280,14 @@ fn bridged(network: &Network, family: Family) -> Step {
 fn answer_by_the_host(rules: &RuleMaker<'_>) -> Plan {
     let (name, cidr) = (&rules.network.name, &rules.subnet.cidr);
     let mut plan = vec![rules.step(
-        "a neighbour that calls a published port must be answered by way of the host",
+        "hairpin: replies to an endpoint that uses a published port must return through the host",
         (Table::Nat, POSTROUTING, "hairpin"),
         &format!("-s {cidr} -o {name} -m conntrack --ctstate DNAT"),
         "MASQUERADE",
     )];
     if cidr.is_ipv4() {
         plan.push(rules.step(
-            "an endpoint cannot answer 127.0.0.1, only the host's address on the bridge",
+            "an endpoint cannot reply to 127.0.0.1: masquerade as the host's address on the bridge",
             (Table::Nat, POSTROUTING, "from loopback"),
             &format!("-s 127.0.0.0/8 -o {name}"),
             "MASQUERADE",

@@ -77,7 +77,10 @@ pub fn owner(network: &LinkName, netns: &NetnsName) -> String {
 /// Takes away what a network has in our table that is on record no more.
 pub fn stale_network(network: LinkName) -> Step {
     let rules = nftables::any_rules(network);
-    Step::delete("rules of a network that is gone", Resource::Nft(Nft::Network(rules)))
+    Step::delete(
+        "leftover rules of a network that no longer exists",
+        Resource::Nft(Nft::Network(rules)),
+    )
 }
 
 /// What all networks share: it goes when none is left that needs it.

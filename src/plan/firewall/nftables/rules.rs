@@ -11,7 +11,7 @@ use crate::{
 
 /// What all networks share.
 pub(in crate::plan) fn shared() -> Plan {
-    let why = "a table of our own: nobody else's rules are touched";
+    let why = "netcord's own nftables table: the rules of others stay as they are";
     vec![Step::create(why, Resource::Nft(Nft::Table)).until(Scope::Firewall)]
 }
 
@@ -21,23 +21,26 @@ pub(in crate::plan) fn network(network: &Network) -> Plan {
     let bridge = &network.name;
     let mut drop = |why, matches| filter.push(Rule { matches, verdict: Verdict::Drop, why });
     if network.internal {
-        drop("an internal network reaches nothing outside", out_of(bridge));
-        drop("and nothing outside reaches it", into(bridge));
+        drop("an internal network sends nothing outside", out_of(bridge));
+        drop("an internal network receives nothing from outside", into(bridge));
     } else {
         let mut unasked = into(bridge);
         unasked.push(Match::Unasked);
-        drop("from outside come answers, and what is for a published port", unasked);
+        drop("only replies and traffic to published ports may enter from outside", unasked);
     }
     if network.isolate {
         let mut across = vec![Match::In(bridge.clone(), true), Match::Out(bridge.clone(), true)];
         across.push(Match::Translated(false));
-        drop("endpoints do not reach each other by way of the host, save published ports", across);
+        drop(
+            "isolated endpoints do not reach each other through the host, except published ports",
+            across,
+        );
     }
     let nat = network.subnets.iter().flat_map(|subnet| translation(network, subnet)).collect();
     let rules = NetworkRules { network: bridge.clone(), filter, nat };
     let mut plan = shared();
     plan.push(Step::create(
-        "what may pass by the bridge, and with which address it leaves",
+        "the network's filter rules, and its source NAT (masquerade)",
         Resource::Nft(Nft::Network(rules)),
     ));
     plan
@@ -48,7 +51,7 @@ pub(in crate::plan) fn foreign(network: &Network) -> Plan {
     let answers = |subnet| answer_by_the_host(&network.name, subnet);
     let nat = network.subnets.iter().flat_map(answers).collect();
     let rules = NetworkRules { network: network.name.clone(), filter: Vec::new(), nat };
-    let why = "answers to published ports go by way of the host";
+    let why = "replies from published ports return through the host (masquerade)";
     let step = Step::create(why, Resource::Nft(Nft::Network(rules))).until(Scope::NetworkPorts);
     shared().into_iter().chain([step]).collect()
 }
@@ -75,13 +78,13 @@ fn translation(network: &Network, subnet: &Subnet) -> Vec<Rule> {
             rules.push(Rule {
                 matches,
                 verdict: Verdict::Masquerade { high_ports: true },
-                why: "what leaves by another link gets that link's address: so answers find back",
+                why: "masquerade (SNAT): packets to other links get that link's address, so replies return",
             });
         }
         rules.push(Rule {
             matches: leaving(),
             verdict: Verdict::Masquerade { high_ports: false },
-            why: "and so does what has no ports",
+            why: "masquerade for protocols without ports, such as ICMP",
         });
     }
     rules.extend(answer_by_the_host(&network.name, subnet));
@@ -94,7 +97,7 @@ fn answer_by_the_host(bridge: &LinkName, subnet: &Subnet) -> Vec<Rule> {
     let mut rules = vec![Rule {
         matches: vec![Match::Source(subnet.cidr), to_bridge, Match::Translated(true)],
         verdict: Verdict::Masquerade { high_ports: false },
-        why: "a neighbour that calls a published port is answered by way of the host",
+        why: "hairpin: replies to an endpoint that uses a published port must return through the host",
     }];
     if subnet.cidr.is_ipv4() {
         rules.push(answers_to_loopback(bridge));
@@ -106,7 +109,7 @@ fn answers_to_loopback(bridge: &LinkName) -> Rule {
     Rule {
         matches: vec![Match::Source(LOOPBACK), Match::Out(bridge.clone(), true)],
         verdict: Verdict::Masquerade { high_ports: false },
-        why: "an endpoint cannot answer 127.0.0.1, only the host's address on the bridge",
+        why: "an endpoint cannot reply to 127.0.0.1: masquerade as the host's address on the bridge",
     }
 }
 

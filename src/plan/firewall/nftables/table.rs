@@ -147,7 +147,7 @@ fn published() -> Vec<Rule> {
         maps.all().map(|map| Rule {
             matches: vec![Match::Family(family)],
             verdict: Verdict::Translate(map),
-            why: "to the endpoint of a published port",
+            why: "DNAT to the endpoint of a published port",
         })
     };
     let (v4, v6) = (look(Family::V4, &MAPS4), look(Family::V6, &MAPS6));
@@ -155,7 +155,7 @@ fn published() -> Vec<Rule> {
 }
 
 fn by_link(map: &'static Set) -> Vec<Rule> {
-    let why = "on with the chain of a bridge of ours";
+    let why = "continue in the chain of the netcord network";
     let by = |verdict| Rule { matches: Vec::new(), verdict, why };
     vec![by(Verdict::ByIncomingLink(map)), by(Verdict::ByOutgoingLink(map))]
 }
@@ -164,7 +164,7 @@ fn no_loopback_from_bridges() -> Rule {
     Rule {
         matches: vec![Match::Destination(LOOPBACK), Match::InOneOf(&BRIDGES)],
         verdict: Verdict::Drop,
-        why: "nobody reaches the host's own 127.0.0.1 from a bridge",
+        why: "endpoints must not reach the host's 127.0.0.1",
     }
 }
 
@@ -172,7 +172,7 @@ fn not_loopback() -> Rule {
     Rule {
         matches: vec![Match::Destination(LOOPBACK)],
         verdict: Verdict::Return,
-        why: "what comes in for 127.0.0.1 is for nobody",
+        why: "packets from outside to 127.0.0.1 reach no published port",
     }
 }
 
@@ -180,6 +180,6 @@ fn to_host() -> Rule {
     Rule {
         matches: vec![Match::ToThisHost],
         verdict: Verdict::Jump(PUBLISHED),
-        why: "is it for a published port?",
+        why: "look up the published ports",
     }
 }
