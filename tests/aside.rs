@@ -9,8 +9,8 @@ fn stuck() -> Lab {
     lab.neighbour("outside").netns(&["web", "db"]);
     lab.netcord("bridge lab0 --subnet 10.7.0.0/24").ok();
     lab.netcord("attach lab0 web").ok();
-    lab.netcord("underlay lan0 --parent eth0 --takeover --confirm 1").ok();
-    lab.sh("ip nexthop add id 1 via 192.0.2.2 dev lan0; ip route add 10.99.0.0/16 nhid 1").ok();
+    let route = "ip nexthop add id 1 via 192.0.2.2 dev lan0 && ip route add 10.99.0.0/16 nhid 1";
+    lab.before_it_is_undone("underlay lan0 --parent eth0 --takeover", || lab.sh(route).code == 0);
     lab.until(&format!("{NETCORD} none made 2>&1 >/dev/null | grep -q 'could not be undone'"));
     lab
 }

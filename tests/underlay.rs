@@ -176,8 +176,7 @@ fn endpoints_that_came_meanwhile_are_detached_when_it_is_undone() {
     let lab = physical();
     lab.netns(&["web"]);
     let before = lab.snapshot();
-    lab.netcord(&format!("{UNDERLAY} --confirm 3")).ok();
-    lab.netcord("attach mydr0 web").ok();
+    lab.before_it_is_undone(UNDERLAY, || lab.netcord("attach mydr0 web").code == 0);
     until_undone(&lab);
     before.assert_same(&lab.snapshot(), "undone, with its endpoints");
 }
@@ -197,11 +196,11 @@ fn the_watchdog_outlives_the_shell_and_its_hangup() {
 #[test]
 fn what_is_confirmed_stays() {
     let lab = physical();
-    lab.netcord(&format!("{UNDERLAY} --confirm 1")).ok();
-    assert_eq!(lab.netcord("confirm").ok(), "mydr0");
+    let seconds =
+        lab.before_it_is_undone(UNDERLAY, || lab.netcord("confirm").stdout.trim() == "mydr0");
     lab.until("! pgrep -f '[n]etcord watchdog'");
-    let deadline: u64 = lab.sh("cut -d. -f1 /proc/uptime").ok().parse().unwrap();
-    lab.until(&format!("test $(cut -d. -f1 /proc/uptime) -gt {}", deadline + 2));
+    let now: u64 = lab.sh("cut -d. -f1 /proc/uptime").ok().parse().unwrap();
+    lab.until(&format!("test $(cut -d. -f1 /proc/uptime) -gt {}", now + seconds + 1));
     lab.sh("ip link show mydr0; ip addr show dev mydr0 | grep -q 192.0.2.1/24").ok();
     // Again is success.
     lab.netcord("confirm mydr0").ok();
@@ -212,10 +211,11 @@ fn what_is_confirmed_stays() {
 fn a_killed_watchdog_is_replaced_by_the_next_command() {
     let lab = physical();
     let before = lab.snapshot();
-    lab.netcord(&format!("{UNDERLAY} --confirm 1")).ok();
-    lab.sh("pkill -KILL -f '[n]etcord watchdog'").ok();
+    let seconds = lab.before_it_is_undone(UNDERLAY, || {
+        lab.sh("pkill -KILL -f '[n]etcord watchdog' && [ -e /sys/class/net/mydr0 ]").code == 0
+    });
     let now: u64 = lab.sh("cut -d. -f1 /proc/uptime").ok().parse().unwrap();
-    lab.until(&format!("test $(cut -d. -f1 /proc/uptime) -gt {}", now + 1));
+    lab.until(&format!("test $(cut -d. -f1 /proc/uptime) -gt {}", now + seconds));
     let run = lab.netcord("prune").exits(0);
     assert!(run.stderr.contains("not confirmed in time"), "{}", run.stderr);
     before.assert_same(&lab.snapshot(), "undone");

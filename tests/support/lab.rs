@@ -250,6 +250,25 @@ impl Lab {
         }
     }
 
+    /// Makes an underlay network that must be confirmed, and does something that succeeds only before
+    /// the move is undone; on a slow machine with more time. Returns the seconds that it had.
+    #[track_caller]
+    pub(crate) fn before_it_is_undone(&self, words: &str, act: impl Fn() -> bool) -> u64 {
+        let name = words.split(' ').nth(1).unwrap();
+        let in_time = [2, 8, 32].into_iter().find(|seconds| {
+            self.netcord(&format!("{words} --confirm {seconds}")).ok();
+            let done = act();
+            if !done {
+                self.until(&format!(
+                    "[ ! -e /sys/class/net/{name} ] && \
+                     [ -z \"$(find /run/netcord -name network-{name}.json)\" ]"
+                ));
+            }
+            done
+        });
+        in_time.expect("32 seconds are enough")
+    }
+
     /// The published ports that are in either firewall, in the words of their marks: whose, from
     /// where and where to. One that is there twice is told twice.
     #[track_caller]

@@ -13,7 +13,6 @@ mod uplink;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    time::Duration,
 };
 
 use anyhow::Result;
@@ -163,8 +162,9 @@ async fn settle(
 
 /// The network stays if it is confirmed in time.
 fn waiting(network: &Network, moving: &Moving, seconds: u32) -> Step {
-    let deadline = clock::since_boot() + Duration::from_secs(seconds.into());
-    let moving = Moving { deadline: Some(deadline.as_secs()), ..moving.clone() };
+    // The second that has begun does not count.
+    let deadline = clock::since_boot().as_secs() + 1 + u64::from(seconds);
+    let moving = Moving { deadline: Some(deadline), ..moving.clone() };
     Step::create(
         "record the deadline: the move is undone unless it is confirmed in time",
         Resource::Record(Record::Network(network.with_moving(Some(moving)))),

@@ -123,7 +123,7 @@ pub(in crate::ops) async fn put_back(
                     Resource::Moved(Moved::Port { link, bridge }),
                 ));
             } else {
-                let why = "its parent link is no longer in the bridge, and has addresses or routes";
+                let why = "its parent link is out of the bridge, and has addresses or routes";
                 missing = lost(why, again(network).unwrap_or_default());
             }
         }
@@ -135,7 +135,7 @@ pub(in crate::ops) async fn put_back(
 /// A parent that is not there: no command brings it back.
 pub(in crate::ops) fn gone(network: &Network) -> Lost {
     let command = format!("netcord doctor {}", network.name);
-    Lost { why: "its parent link does not exist any more", command }
+    Lost { why: "its parent link is gone", command }
 }
 
 /// The step that sets a parent up.
