@@ -110,7 +110,7 @@ pub(in crate::ops) async fn put_back(
         }
         Uplink::Out(link) if link.master.is_some() => {
             let command = format!("ip link set {parent} master {}", network.name);
-            missing = lost("its parent link is a port of another bridge or bond", command);
+            missing = lost("its parent link is a port of something else", command);
         }
         Uplink::Out(link) => {
             // What has something that netcord does not know is not moved.
