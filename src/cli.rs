@@ -16,7 +16,8 @@ use ipnetwork::IpNetwork;
 use crate::{
     complete,
     model::{
-        self, Invalid, LinkName, Mac, NetnsName, PortSpec, Protocol, Target, steers, visible,
+        self, Flag, Flags, Invalid, LinkName, Mac, NetnsName, PortSpec, Protocol, Target, steers,
+        visible,
         way::{Goal, Party},
     },
 };
@@ -398,6 +399,18 @@ pub struct Bridge {
     pub label: Vec<(String, String)>,
 }
 
+impl Bridge {
+    /// The flags that were given.
+    pub fn flags(&self) -> Flags {
+        Flags::of(|flag| match flag {
+            Flag::Internal => self.internal,
+            Flag::Isolate => self.isolate,
+            Flag::NoMasquerade => self.no_masquerade,
+            Flag::NoSpoof => self.no_spoof,
+        })
+    }
+}
+
 /// `macvlan`
 #[derive(Args, Debug)]
 pub struct Macvlan {
@@ -457,6 +470,17 @@ pub struct Underlay {
     /// Metadata to store with the network
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub label: Vec<(String, String)>,
+}
+
+impl Underlay {
+    /// The flags that were given.
+    pub fn flags(&self) -> Flags {
+        Flags::of(|flag| match flag {
+            Flag::Isolate => self.isolate,
+            Flag::NoSpoof => self.no_spoof,
+            Flag::Internal | Flag::NoMasquerade => false,
+        })
+    }
 }
 
 /// Which endpoints of a macvlan network reach each other.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 
-use super::{EndpointState, Mac, MacvlanMode, Mode, PublishedPort};
+use super::{EndpointState, Mac, MacvlanMode, PublishedPort};
 
 /// A host, its links, and the segments that hang on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -58,8 +58,8 @@ pub struct HostLink {
 pub struct Segment {
     /// The network's name, and the bridge's.
     pub name: String,
-    /// How it is wired.
-    pub mode: Mode,
+    /// The word for its driver.
+    pub mode: &'static str,
     /// Somebody else made it.
     pub foreign: bool,
     /// The bridge, or the parent, is up. A bridge without ports carries nothing, and is up.

@@ -30,7 +30,8 @@ pub use lease::{Keeper, Lease};
 pub use mac::Mac;
 pub use name::{LinkName, NetnsName};
 pub use network::{
-    Macvlan, MacvlanMode, Mode, Moving, NamedNetns, Network, NetworkRecord, Parent, Source, Vlan,
+    Addresses, Driver, Filter, Flag, Flags, LowerLink, Macvlan, MacvlanMode, Moving, NamedNetns,
+    Network, NetworkRecord, Parent, Sharing, Source, Underlay, Vlan,
 };
 pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
 pub use subnet::{Subnet, overlap, pools, unique_local_prefix};

@@ -107,7 +107,7 @@ impl Host<'_, '_> {
     /// attached to it.
     pub(super) async fn look_inside(&self, state: &mut State, network: &LinkName) -> Result<()> {
         let is_inside = if let Some(record) = state.networks().get(network) {
-            record.network.macvlan().is_some()
+            record.network.bridge().is_none()
         } else {
             let link = self.kernel.link(network.as_str()).await?;
             link.is_none_or(|link| link.kind == LinkKind::Macvlan)
@@ -183,7 +183,7 @@ impl Missing {
         }
         for network in state.networks().values().map(|record| &record.network) {
             names.remove(network.name.as_str());
-            if let Some(parent) = &network.parent {
+            if let Some(parent) = network.driver.parent() {
                 names.remove(parent.link.as_str());
                 names
                     .retain(|name| network.name.carrier_names().iter().all(|c| c.as_str() != name));
@@ -320,7 +320,8 @@ impl<'a> Adoption<'a> {
     fn open_foreign(&mut self) {
         let has_ports = |name: &&LinkName| {
             self.state.networks().get(*name).is_some_and(|record| {
-                record.network.foreign && record.endpoints.iter().any(|e| !e.ports.is_empty())
+                record.network.driver.is_foreign()
+                    && record.endpoints.iter().any(|e| !e.ports.is_empty())
             })
         };
         let foreign: Vec<_> = self.networks.iter().filter(has_ports).cloned().collect();
@@ -355,7 +356,7 @@ impl<'a> Adoption<'a> {
         let Ok(name) = bridge.name.parse() else { return Ok(None) };
         let on_record = self.state.networks().get(&name).map(|record| record.network.clone());
         let network = match on_record {
-            Some(network) if network.macvlan().is_some() => return Ok(None),
+            Some(network) if network.bridge().is_none() => return Ok(None),
             Some(network) => network,
             None => rebuild::network(self.kernel, self.state, &name, &bridge).await?,
         };
@@ -370,7 +371,7 @@ impl<'a> Adoption<'a> {
     async fn inside(&mut self, name: &LinkName, found: &[Inside]) -> Result<()> {
         let network = match self.state.networks().get(name) {
             Some(record) => record.network.clone(),
-            None => match rebuild::macvlan(self.kernel, self.state, name, found).await? {
+            None => match rebuild::network_inside(self.kernel, self.state, name, found).await? {
                 Some(network) => {
                     self.network(&network);
                     network
@@ -378,7 +379,7 @@ impl<'a> Adoption<'a> {
                 None => return Ok(()),
             },
         };
-        if network.macvlan().is_none() {
+        if network.bridge().is_some() {
             return Ok(());
         }
         for found in found {

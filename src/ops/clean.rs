@@ -6,11 +6,11 @@ use std::{collections::HashSet, time::Duration};
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
-use super::{Host, firewall, keeper, liveness, removal, underlay};
+use super::{Host, driver::underlay, firewall, keeper, liveness, removal};
 use crate::{
     apply, error,
     kernel::{Link, Netns, named},
-    model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Outline},
+    model::{Endpoint, LinkName, LowerLink, NamedNetns, Network, NetworkRecord, Outline},
     plan::{Plan, Record, Resource, Step, name, reverse},
     state::State,
 };
@@ -117,7 +117,7 @@ async fn bury_endpoints(
 /// Whether nothing is dead, as far as outlines tell.
 async fn is_tidy(host: &Host<'_, '_>, state: &State) -> Result<bool> {
     // These are looked at inside.
-    let has_macvlans = state.outlines().any(|(network, _)| network.mode == Mode::Macvlan);
+    let has_macvlans = state.outlines().any(|(network, _)| network.bridge().is_none());
     Ok(!has_macvlans
         && underlay::overdue(state).is_empty()
         && unused_names(state).await.is_empty()
@@ -167,7 +167,7 @@ async fn bury(host: &mut Host<'_, '_>, state: &mut State, plan: &Plan) -> Result
 
 /// The host ends that are gone.
 async fn gone<'s>(host: &Host<'_, '_>, state: &'s State) -> Result<HashSet<&'s str>> {
-    let outside = state.outlines().filter(|(network, _)| network.mode != Mode::Macvlan);
+    let outside = state.outlines().filter(|(network, _)| network.bridge().is_some());
     let mut names = outside.map(|(_, outline)| outline.host_ifname).peekable();
     if names.peek().is_none() {
         return Ok(HashSet::new());
@@ -186,11 +186,11 @@ async fn dead_endpoints(
     for NetworkRecord { network, endpoints } in state.networks().values() {
         let mut of_network = Vec::new();
         for endpoint in endpoints {
-            let is_dead = match network.mode {
-                Mode::Macvlan => {
+            let is_dead = match network.lower_link() {
+                LowerLink::Parent(_) => {
                     matches!(liveness::inner(&host.kernel, network, endpoint).await, Ok(None))
                 }
-                Mode::Bridge | Mode::Underlay => gone.contains(endpoint.host_ifname.as_str()),
+                LowerLink::Bridge(_) => gone.contains(endpoint.host_ifname.as_str()),
             };
             if is_dead {
                 of_network.push(endpoint.clone());
@@ -231,7 +231,7 @@ async fn is_attached(named: &NamedNetns) -> bool {
 /// Records of foreign networks that nothing of ours is attached to.
 fn unused_foreign(state: &State) -> Vec<(LinkName, Step)> {
     let is_used = |name: &LinkName| state.outlines().any(|(network, _)| network.name == *name);
-    let unused = |r: &&NetworkRecord| r.network.foreign && !is_used(&r.network.name);
+    let unused = |r: &&NetworkRecord| r.network.driver.is_foreign() && !is_used(&r.network.name);
     let forget = |r: &NetworkRecord| {
         let record = Resource::Record(Record::Network(r.network.clone()));
         (r.network.name.clone(), Step::delete("netcord has no endpoint on this bridge", record))

@@ -7,7 +7,7 @@ use super::{Changed, Host, clean, find};
 use crate::{
     cli,
     error::Error,
-    model::{LinkName, Mode, Network},
+    model::{LinkName, Network},
     plan::{Plan, Record, Resource, Step},
     state::Wanted,
 };
@@ -25,7 +25,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Confirm) -> Result<(
         host.check_aside(name)?;
     }
     if let Some(name) = &args.name
-        && !state.networks().get(name).is_some_and(|r| r.network.mode == Mode::Underlay)
+        && state.networks().get(name).is_none_or(|r| r.network.driver.uplink().is_none())
     {
         return Err(find::no_network(&host.kernel, &state, name.as_str()).await);
     }
@@ -33,7 +33,8 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Confirm) -> Result<(
         .networks()
         .values()
         .map(|record| &record.network)
-        .filter(|n| n.mode == Mode::Underlay && args.name.as_ref().is_none_or(|a| *a == n.name))
+        .filter(|n| n.driver.uplink().is_some())
+        .filter(|n| args.name.as_ref().is_none_or(|a| *a == n.name))
         .filter(|n| !host.is_aside(&n.name))
         .collect();
     if underlays.is_empty() {
@@ -42,7 +43,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Confirm) -> Result<(
             .hint("its time may be over: then everything is as it was before")
             .into());
     }
-    let waiting = underlays.iter().filter(|n| n.moving().is_some());
+    let waiting = underlays.iter().filter(|n| n.driver.moving().is_some());
     let confirmed: Vec<_> = waiting.map(|n| n.name.clone()).collect();
     let plan: Plan = underlays.iter().map(|network| settled(network)).collect();
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt::Display};
 
 use anyhow::Result;
 
-use crate::{error::Error, model::Network};
+use crate::{
+    error::Error,
+    model::{Flag, Flags, Network},
+};
 
 /// Differences, in words.
 #[derive(Debug, Default)]
@@ -16,6 +19,13 @@ impl Differences {
         let (wanted, found) = (wanted.to_string(), found.to_string());
         if wanted != found {
             self.0.push(format!("{what} is {found}, not {wanted}"));
+        }
+    }
+
+    /// Notes flags that were asked for and are not set, or the other way round.
+    pub(super) fn flags(&mut self, wanted: Flags, there: &Network) {
+        for flag in Flag::ALL {
+            self.compare(flag.word(), wanted.has(flag), there.has(flag));
         }
     }
 

@@ -4,15 +4,11 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 
-use super::{Host, succession};
+use super::{Host, driver, succession, words::Words};
 use crate::{
     engine::{self, Answer, Container},
     kernel::process::container_id,
-    model::{
-        Endpoint, Mac, MacvlanMode, Mode, NamedNetns, NetnsName, Network, PublishedPort, Source,
-        Subnet, host_name,
-    },
-    plan::quote,
+    model::{Endpoint, Mac, NamedNetns, NetnsName, Network, PublishedPort, Source, host_name},
     state::State,
 };
 
@@ -28,8 +24,8 @@ pub(super) async fn run(host: &Host<'_, '_>) -> Result<()> {
         script.push_str(line);
         script.push('\n');
     };
-    for network in state.networks().values().map(|r| &r.network).filter(|n| !n.foreign) {
-        say(&Words::of_network(network).line());
+    for words in state.networks().values().filter_map(|r| driver::command(&r.network)) {
+        say(&words.line());
     }
     for named in state.names().iter().filter(|named| named.kept) {
         let words = Words::new(["none", named.name.as_str()]);
@@ -101,72 +97,10 @@ async fn container(pid: &str) -> Option<Container> {
     })
 }
 
-/// The words of a command.
-struct Words(Vec<String>);
-
 impl Words {
-    fn new<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
-        Self(["netcord"].into_iter().chain(words).map(str::to_owned).collect())
-    }
-
-    fn flag<T: ToString + ?Sized>(mut self, name: &str, value: &T) -> Self {
-        self.0.extend([name.to_owned(), value.to_string()]);
-        self
-    }
-
-    fn flags<T: ToString>(self, name: &str, values: impl IntoIterator<Item = T>) -> Self {
-        values.into_iter().fold(self, |words, value| words.flag(name, &value))
-    }
-
-    fn switch(mut self, name: &str, is_on: bool) -> Self {
-        if is_on {
-            self.0.push(name.to_owned());
-        }
-        self
-    }
-
-    fn line(&self) -> String {
-        self.0.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
-    }
-
-    fn of_network(network: &Network) -> Self {
-        let name = network.name.as_str();
-        let words = match (&network.parent, network.mode) {
-            (Some(parent), Mode::Underlay) => Self::new(["underlay", name])
-                .flag("--parent", &parent.link)
-                .switch("--takeover", true)
-                .switch("--no-confirm", true),
-            (Some(parent), _) => {
-                let wiring = parent.macvlan.as_ref();
-                Self::new(["macvlan", name])
-                    .flag("--parent", &parent.link)
-                    .flags("--mode", wiring.map(|w| w.mode.as_str()))
-                    .switch("--host-access", wiring.is_some_and(|w| !w.host_access.is_empty()))
-            }
-            (None, _) => Self::new(["--firewall", &network.firewall.to_string(), "bridge", name]),
-        };
-        let words = match network.mode {
-            // The parent's own.
-            Mode::Underlay => words,
-            Mode::Bridge | Mode::Macvlan => words
-                .flags("--subnet", network.subnets.iter().map(|s| s.cidr))
-                .flag("--mtu", &network.mtu),
-        };
-        let of = |part: fn(&Subnet) -> Option<String>| network.subnets.iter().filter_map(part);
-        let labels = network.labels.iter().map(|(key, value)| format!("{key}={value}"));
-        words
-            .flags("--gateway", of(|s| s.gateway.map(|g| g.to_string())))
-            .flags("--ip-range", of(|s| s.ip_range.map(|r| r.to_string())))
-            .switch("--internal", network.internal)
-            .switch("--isolate", network.isolate)
-            .switch("--no-spoof", network.no_spoof)
-            .switch("--no-masquerade", network.is_private() && !network.masquerade)
-            .flags("--label", labels)
-    }
-
     fn of_endpoint(network: &Network, endpoint: &Endpoint, target: &str) -> Self {
         let firewall = network.firewall.to_string();
-        let words = if network.foreign {
+        let words = if network.driver.is_foreign() {
             Self::new(["--firewall", &firewall, "attach", network.name.as_str(), target])
         } else {
             Self::new(["attach", network.name.as_str(), target])
@@ -176,12 +110,12 @@ impl Words {
         let by_server = |ip: &&IpAddr| leased && ip.is_ipv4();
         let has_derived_mac =
             !leased && endpoint.addresses.first().is_some_and(|a| Mac::of(a.ip()) == endpoint.mac);
-        let is_parents = network.macvlan().is_some_and(|(_, w)| w.mode == MacvlanMode::Passthru);
+        let is_parents = network.driver.is_passthru();
         let derived = |attempt| {
             host_name(&network.name, endpoint.cookie, &endpoint.ifname, attempt)
                 == endpoint.host_ifname
         };
-        let has_derived_name = network.macvlan().is_some() || (0..=u8::MAX).any(derived);
+        let has_derived_name = network.bridge().is_none() || (0..=u8::MAX).any(derived);
         let routes = endpoint.routes.iter().map(|route| match route.gateway {
             Some(gateway) => format!("{},{gateway}", route.destination),
             None => route.destination.to_string(),

@@ -1,14 +1,14 @@
 //! A network by its name: one of ours, or a bridge of somebody else's.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use anyhow::Result;
 
-use super::{Host, firewall};
+use super::{Host, driver::foreign, firewall};
 use crate::{
     error::Error,
-    kernel::{Kernel, Link, LinkKind},
-    model::{Firewall, LinkName, Mac, Mode, Network, NetworkRecord, Subnet},
+    kernel::{Kernel, LinkKind},
+    model::{LinkName, NetworkRecord},
     state::State,
 };
 
@@ -24,7 +24,7 @@ pub(super) async fn network<'s>(
     match kernel.link(name.as_str()).await? {
         Some(link) if link.kind == LinkKind::Bridge => {
             let firewall = firewall::of_networks(kernel, state);
-            let network = foreign(kernel, name, &link, firewall).await?;
+            let network = foreign::network(kernel, name, &link, firewall).await?;
             Ok(Cow::Owned(NetworkRecord { network, endpoints: Vec::new() }))
         }
         Some(link) if link.kind == LinkKind::Macvlan && link.is_ours() => {
@@ -58,34 +58,6 @@ pub(super) async fn no_network(kernel: &Kernel, state: &State, name: &str) -> an
     let hint = did_you_mean(name, names.iter().map(String::as_str))
         .unwrap_or_else(|| format!("make it with `netcord bridge {name}`, or see `netcord ls`"));
     Error::not_found(format!("no network `{name}`")).hint(hint).into()
-}
-
-/// A bridge that somebody else made, as it is: its addresses are its gateways.
-pub(super) async fn foreign(
-    kernel: &Kernel,
-    name: &LinkName,
-    link: &Link,
-    firewall: Firewall,
-) -> Result<Network> {
-    let addresses = kernel.addresses_of(link).await?;
-    let first_of = |is_ipv4: bool| addresses.iter().find(|a| a.is_ipv4() == is_ipv4);
-    let subnets = [first_of(true), first_of(false)];
-    Ok(Network {
-        name: name.clone(),
-        mode: Mode::Bridge,
-        foreign: true,
-        mac: link.mac.unwrap_or_else(|| Mac::of([0, 0, 0, 0].into())),
-        mtu: link.mtu,
-        subnets: subnets.into_iter().flatten().map(|a| Subnet::of_bridge_address(*a)).collect(),
-        internal: false,
-        isolate: false,
-        masquerade: false,
-        no_spoof: false,
-        firewall,
-        gates: Vec::new(),
-        parent: None,
-        labels: BTreeMap::new(),
-    })
 }
 
 /// A hint at the name that was probably meant; what was typed was not.

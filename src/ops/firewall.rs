@@ -7,7 +7,7 @@ use super::{Host, gates, removal};
 use crate::{
     cli::FirewallChoice,
     kernel::{Kernel, Standing},
-    model::{Endpoint, Firewall, Mode, Network, NetworkRecord},
+    model::{Endpoint, Filter, Firewall, Network, NetworkRecord},
     plan::{self, Nft, Plan, Record, Resource, Step, once, reverse},
     state::State,
 };
@@ -39,7 +39,7 @@ fn asked(choice: FirewallChoice) -> Option<Firewall> {
 }
 
 fn may_have_rules(network: &Network) -> bool {
-    network.mode == Mode::Bridge
+    network.driver.forwards()
 }
 
 /// Moves the rules of all networks to the firewall that was asked for, and makes those again that
@@ -175,7 +175,7 @@ pub(super) fn again(host: &Host<'_, '_>, network: &Network) -> Result<(Network, 
         // Our own table is whole by now; of iptables' somebody may have flushed some.
         plan.extend(of_network(&network));
     }
-    if network.is_private() {
+    if network.driver.filter() == Filter::Traffic {
         plan.extend(plan::open(&network));
     }
     Ok((network, plan))
@@ -189,10 +189,7 @@ fn of_network(network: &Network) -> Plan {
 /// What a network and its published ports have in their firewall.
 pub(super) fn rules(record: &NetworkRecord) -> Plan {
     let NetworkRecord { network, endpoints } = record;
-    let mut plan = Plan::new();
-    if network.is_private() {
-        plan.extend(plan::create(network, &plan::Uplinks::default()));
-    }
+    let mut plan = plan::create(network, &plan::Uplinks::default());
     plan.extend(ports(network, endpoints));
     plan.retain(|step| step.change.resource().firewall().is_some());
     plan

@@ -34,7 +34,9 @@ fn obstacles(kernel: &Kernel, network: &Network) -> Result<Obstacles> {
     let families: Vec<_> = network.subnets.iter().map(|s| Family::of(s.cidr.network())).collect();
     let mut found = kernel.obstacles(network.firewall, &families)?;
     // Who made a foreign bridge tells firewalld of it.
-    found.gates.retain(|gate| network.is_private() || gate.place != GatePlace::FirewalldZone);
+    found
+        .gates
+        .retain(|gate| !network.driver.is_foreign() || gate.place != GatePlace::FirewalldZone);
     Ok(found)
 }
 

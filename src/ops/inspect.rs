@@ -8,14 +8,14 @@ use serde::Serialize;
 use super::{
     Host,
     detach::everywhere,
-    find,
+    driver, find,
     ps::{Seen, ShownLease, States},
-    succession, underlay,
+    succession,
 };
 use crate::{
     cli,
     error::{Error, Kind},
-    model::{Endpoint, EndpointState, LinkName, Mode, NamedNetns, Network, NetworkRecord, Target},
+    model::{Endpoint, EndpointState, LinkName, NamedNetns, Network, NetworkRecord, Target},
     output::SCHEMA_VERSION,
     plan::{self, Plan},
     state::State,
@@ -144,11 +144,7 @@ async fn commands(host: &Host<'_, '_>, state: &State, subjects: &[Subject]) -> R
     for subject in subjects {
         match subject {
             Subject::Network(NetworkRecord { network, endpoints }) => {
-                plan.extend(match network.mode {
-                    Mode::Underlay => underlay::commands(host, network).await?,
-                    _ if network.foreign => Plan::new(),
-                    _ => plan::create(network, &plan::Uplinks::default()),
-                });
+                plan.extend(driver::commands(host, network).await?);
                 attached.extend(endpoints.iter().map(|e| (network, e)));
             }
             Subject::Target(_, endpoints) => attached.extend(endpoints.iter().map(|(n, e)| (n, e))),

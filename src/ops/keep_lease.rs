@@ -20,7 +20,7 @@ use crate::{
         process,
         signal::Held,
     },
-    model::{Endpoint, Keeper, Lease, Mac, Mode, Network, PublishedPort},
+    model::{Endpoint, Keeper, Lease, Mac, Network, PublishedPort},
     plan::{self, Plan, Record, Resource, Step, reverse},
     state::State,
 };
@@ -70,7 +70,7 @@ enum Life {
 
 impl Life {
     async fn of(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Result<Self> {
-        let life = if network.mode == Mode::Macvlan {
+        let life = if network.bridge().is_none() {
             Self::Inside(Box::new((network.clone(), endpoint.clone())))
         } else {
             let host_end = kernel.link(endpoint.host_ifname.as_str()).await?;

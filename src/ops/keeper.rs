@@ -16,7 +16,7 @@ use crate::{
         dhcp::{self, Leased},
         process::{self, Ending},
     },
-    model::{Endpoint, Keeper, Lease, LinkName, Mode, Network},
+    model::{Endpoint, Keeper, Lease, LinkName, Network},
     plan::{Record, Resource, Step},
     state::State,
 };
@@ -48,12 +48,7 @@ pub(super) fn now() -> u64 {
 
 /// The link by which a network's DHCP server is reached.
 pub(super) async fn link(kernel: &Kernel, network: &Network) -> Result<Option<Link>> {
-    let name = match &network.parent {
-        // The parent of an underlay is a port of its bridge; a macvlan has no bridge.
-        Some(parent) if network.mode == Mode::Macvlan => &parent.link,
-        _ => &network.name,
-    };
-    kernel.link(name.as_str()).await
+    kernel.link(network.lower_link().name().as_str()).await
 }
 
 /// Whether it lives.

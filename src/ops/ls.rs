@@ -50,7 +50,7 @@ fn matches(record: &NetworkRecord, filters: &[(String, String)]) -> bool {
     let network = &record.network;
     let one = |key: &str, value: &str| match key {
         "name" => network.name.as_str() == value,
-        "mode" => network.mode.as_str() == value,
+        "mode" => network.driver.word() == value,
         _ => match value.split_once('=') {
             Some((label, wanted)) => network.labels.get(label).is_some_and(|v| v == wanted),
             None => network.labels.contains_key(value),
@@ -62,11 +62,11 @@ fn matches(record: &NetworkRecord, filters: &[(String, String)]) -> bool {
 fn row(record: NetworkRecord) -> Row<Listed> {
     let NetworkRecord { network, endpoints } = record;
     let joined = |parts: Vec<String>| if parts.is_empty() { "-".into() } else { parts.join(",") };
-    let foreign = if network.foreign { " (foreign)" } else { "" };
+    let foreign = if network.driver.is_foreign() { " (foreign)" } else { "" };
     Row {
         cells: vec![
             network.name.to_string(),
-            format!("{}{foreign}", network.mode.as_str()),
+            format!("{}{foreign}", network.driver.word()),
             joined(network.subnets.iter().map(|s| s.cidr.to_string()).collect()),
             joined(
                 network.subnets.iter().filter_map(|s| s.gateway).map(|g| g.to_string()).collect(),

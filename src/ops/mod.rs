@@ -14,7 +14,8 @@
 //! - `plug`: the bridge that a port has to be in
 //! - `differences`: what is there and not as was asked for
 //! - `subnets`: subnets as typed, and as they are there
-//! - `parent`: the host's link by which a network is in the physical one
+//! - `driver`: what is different for each driver of networks
+//! - `words`: the words of a netcord command
 //! - `ssh`: the connections that a command was typed by, and which link they need
 //! - `liveness`: whether an endpoint without a host end lives
 //! - `keeper`: the processes that keep leases
@@ -25,14 +26,13 @@ mod adopt;
 mod aside;
 mod attach;
 mod attendant;
-mod bridge;
 mod clean;
 mod confirm;
 mod container;
-mod create;
 mod detach;
 mod differences;
 mod doctor;
+mod driver;
 mod export;
 mod find;
 mod firewall;
@@ -44,12 +44,10 @@ mod keeper;
 mod lab;
 mod liveness;
 mod ls;
-mod macvlan;
 mod managers;
 mod namespaces;
 mod none;
 mod packaging;
-mod parent;
 mod plug;
 mod port;
 mod prune;
@@ -67,10 +65,10 @@ mod ssh;
 mod subnets;
 mod succession;
 mod trace;
-mod underlay;
 mod unpublish;
 mod wait;
 mod watchdog;
+mod words;
 
 use std::{cell::Cell, collections::BTreeMap, ffi::OsString};
 
@@ -142,12 +140,12 @@ async fn carry_out(verb: Verb, host: &mut Host<'_, '_>) -> Result<u8> {
         Verb::None(args) => none::run(host, args).await,
         Verb::Host(args) => container::host(host, &args.command.command),
         Verb::Container(args) => container::run(host, args).await,
-        Verb::Bridge(args) => bridge::run(host, args).await,
-        Verb::Macvlan(args) => macvlan::run(host, args).await,
-        Verb::Underlay(args) => underlay::run(host, args).await,
+        Verb::Bridge(args) => driver::bridge::run(host, args).await,
+        Verb::Macvlan(args) => driver::macvlan::run(host, args).await,
+        Verb::Underlay(args) => driver::underlay::run(host, args).await,
         Verb::Confirm(args) => confirm::run(host, args).await,
         Verb::Watchdog(args) => watchdog::run(host, args).await,
-        Verb::Create(args) => create::run(host, args).await,
+        Verb::Create(args) => driver::create::run(host, args).await,
         Verb::Attach(args) => attach::run(host, args).await,
         Verb::Detach(args) => detach::run(host, args).await,
         Verb::Wait(args) => wait::run(host, args).await,

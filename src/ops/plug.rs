@@ -5,20 +5,24 @@ use anyhow::Result;
 use crate::{
     error::Error,
     kernel::{Kernel, Link, LinkKind},
-    model::{Network, Parent},
+    model::{LinkName, LowerLink, Network, Parent},
 };
 
 /// What the endpoints of a network hang on, its bridge or its parent, which must be there.
 pub(super) async fn required(kernel: &Kernel, network: &Network) -> Result<Link> {
-    if let Some((parent, _)) = network.macvlan() {
-        return self::parent(kernel, network, parent).await;
+    match network.lower_link() {
+        LowerLink::Bridge(bridge) => self::bridge(kernel, network, bridge).await,
+        LowerLink::Parent(parent) => self::parent(kernel, network, parent).await,
     }
-    let name = &network.name;
+}
+
+/// The bridge, which must be there.
+async fn bridge(kernel: &Kernel, network: &Network, name: &LinkName) -> Result<Link> {
     match kernel.link(name.as_str()).await? {
         Some(link) if link.kind == LinkKind::Bridge => Ok(link),
         there => {
             let why = if there.is_some() { "is another link now" } else { "is gone" };
-            let hint = if network.foreign {
+            let hint = if network.driver.is_foreign() {
                 "who made the bridge makes it again, and `netcord repair` plugs in what was \
                  attached; until then it can only be detached"
                     .to_owned()

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, removal, underlay};
+use super::{Changed, Host, clean, driver::underlay, removal};
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns, Published},
     model::{Endpoint, Firewall, NamedNetns, NetworkRecord},

@@ -5,12 +5,13 @@ use std::{cell::OnceCell, collections::HashMap};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Host, find, keeper, liveness, underlay::Uplink};
+use super::{Host, driver::underlay::Uplink, find, keeper, liveness};
 use crate::{
     cli,
     kernel::{Kernel, Link},
     model::{
-        Endpoint, EndpointState as State, Keeper, Lease, LinkName, Mode, Network, NetworkRecord,
+        Endpoint, EndpointState as State, Keeper, Lease, LinkName, LowerLink, Network,
+        NetworkRecord, Parent,
     },
     output::{Row, SCHEMA_VERSION, natural_order},
 };
@@ -70,7 +71,7 @@ pub(super) enum Seen {
 
 impl Seen {
     pub(super) fn new(network: &Network, endpoint: Endpoint) -> Result<Self> {
-        if network.mode != Mode::Macvlan {
+        if network.bridge().is_some() {
             return Ok(Self::Whole(Box::new(endpoint)));
         }
         let mut value = serde_json::to_value(endpoint)?;
@@ -100,24 +101,25 @@ impl<'a> States<'a> {
 
     pub(super) async fn of(&self, network: &Network, endpoint: &Endpoint) -> State {
         let name = endpoint.host_ifname.as_str();
-        let link = match (network.mode, self.ports.get(name)) {
-            (Mode::Macvlan, _) => liveness::inner(self.kernel, network, endpoint).await,
-            (_, Some(port)) => Ok(Some(port.clone())),
+        let link = match (network.lower_link(), self.ports.get(name)) {
+            (LowerLink::Parent(_), _) => liveness::inner(self.kernel, network, endpoint).await,
+            (LowerLink::Bridge(_), Some(port)) => Ok(Some(port.clone())),
             // Gone, or out of its bridge.
-            (_, None) => self.kernel.link(name).await,
+            (LowerLink::Bridge(_), None) => self.kernel.link(name).await,
         };
         match link {
             Err(_) => State::Unknown,
             Ok(None) => State::Dead,
             Ok(Some(link)) if !link.is_running() || !self.is_plugged(network, &link) => State::Down,
-            Ok(Some(_)) if network.mode == Mode::Underlay => self.by_uplink(network).await,
-            Ok(Some(_)) => State::Up,
+            Ok(Some(_)) => match network.driver.uplink() {
+                Some(parent) => self.by_uplink(network, parent).await,
+                None => State::Up,
+            },
         }
     }
 
     /// What is in the physical network by a link that does not carry is as good as down.
-    async fn by_uplink(&self, network: &Network) -> State {
-        let Some(parent) = &network.parent else { return State::Unknown };
+    async fn by_uplink(&self, network: &Network, parent: &Parent) -> State {
         let links = match self.links.get() {
             Some(links) => links,
             None => match self.kernel.links().await {
@@ -132,8 +134,9 @@ impl<'a> States<'a> {
 
     /// Whether a link is a port of the network's own bridge, where it has to be one.
     fn is_plugged(&self, network: &Network, link: &Link) -> bool {
-        let bridge = self.bridges.get(network.name.as_str());
-        network.mode == Mode::Macvlan || bridge.is_some_and(|bridge| link.is_port_of(bridge))
+        network.bridge().is_none_or(|bridge| {
+            self.bridges.get(bridge.as_str()).is_some_and(|bridge| link.is_port_of(bridge))
+        })
     }
 }
 
@@ -164,10 +167,7 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
 
 fn row(network: &Network, state: State, mut endpoint: Endpoint) -> Result<Row<Listed>> {
     let lease = ShownLease::take(&mut endpoint);
-    let host_link = match network.mode {
-        Mode::Macvlan => "-".into(),
-        Mode::Bridge | Mode::Underlay => endpoint.host_ifname.to_string(),
-    };
+    let host_link = network.bridge().map_or("-", |_| endpoint.host_ifname.as_str()).to_owned();
     Ok(Row {
         cells: vec![
             endpoint.target.clone(),

@@ -14,7 +14,7 @@ use crate::{
         ports::{Free, ephemeral, is_free},
         sockets::owner,
     },
-    model::{Endpoint, HostPorts, Mode, Network, PortRange, PortSpec, Protocol, PublishedPort},
+    model::{Endpoint, Flag, HostPorts, Network, PortRange, PortSpec, Protocol, PublishedPort},
     plan::{self, Change, Resource, once},
     state::State,
 };
@@ -71,7 +71,7 @@ fn warn_of_no_forwarding(
     ports: &[PublishedPort],
 ) -> Result<()> {
     let key = "net/ipv6/conf/all/forwarding";
-    let wants_ipv6 = network.foreign && ports.iter().any(|p| p.host_ip.is_ipv6());
+    let wants_ipv6 = network.driver.is_foreign() && ports.iter().any(|p| p.host_ip.is_ipv6());
     if wants_ipv6 && host.kernel.sysctl(key)?.as_deref() == Some("0") {
         host.output.warn(&format!("the host forwards no IPv6: `sysctl -w {key}=1` opens [::]"));
     }
@@ -90,7 +90,9 @@ fn published_endpoint(
         args.ports.iter().any(|spec| e.ports.iter().any(|published| published.is_of(spec)))
     };
     let mut own: Vec<_> = state.endpoints().filter(|(_, e)| e.cookie == cookie).collect();
-    own.sort_by_key(|(record, e)| (!has_it(e), record.network.internal, e.gateways.is_empty()));
+    own.sort_by_key(|(record, e)| {
+        (!has_it(e), record.network.has(Flag::Internal), e.gateways.is_empty())
+    });
     match own.first() {
         Some((record, endpoint)) => Ok((record.network.clone(), (*endpoint).clone())),
         None => Err(Error::not_found(format!("target `{target}` is attached to no network"))
@@ -118,7 +120,7 @@ fn split(
     endpoint: &Endpoint,
     spec: &PortSpec,
 ) -> Result<(Vec<PublishedPort>, Vec<PublishedPort>)> {
-    if network.internal {
+    if network.has(Flag::Internal) {
         return Err(Error::conflict(format!(
             "network `{}` is internal: nothing outside reaches it",
             network.name
@@ -126,7 +128,7 @@ fn split(
         .hint("attach the target to another network too, and publish there")
         .into());
     }
-    if matches!(network.mode, Mode::Underlay | Mode::Macvlan) {
+    if !network.driver.forwards() {
         return Err(Error::conflict(format!(
             "network `{}` is the physical one: `{}` has an address there, and nothing to publish",
             network.name, endpoint.target
@@ -204,7 +206,7 @@ fn host_addresses(
         .hint("publish on 127.0.0.1, or on all addresses")
         .into());
     }
-    if network.foreign && host_ip.is_loopback() {
+    if network.driver.is_foreign() && host_ip.is_loopback() {
         let key = format!("net/ipv4/conf/{}/route_localnet", network.name);
         if kernel.sysctl(&key)?.as_deref() != Some("1") {
             return Err(Error::conflict(format!(

@@ -1,22 +1,18 @@
 //! Parts of records made anew from the kernel's marks: aliases say whose a link is, comments which
 //! ports are published. What is left of a damaged record says the rest, where it says the same.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, mem::discriminant, net::Ipv4Addr};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use super::{
-    find, firewall, gates, keeper,
+    driver, gates, keeper,
     namespaces::{self, Handle},
-    parent, underlay,
 };
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns, Published},
-    model::{
-        Endpoint, Firewall, Lease, LinkName, Mac, Macvlan, Mode, NetnsName, Network, Parent,
-        Subnet, Vlan, host_name, network_of,
-    },
+    model::{Endpoint, Filter, Firewall, Lease, LinkName, Mac, NetnsName, Network, host_name},
     plan::{self, Mark},
     state::{Spare, State},
 };
@@ -28,71 +24,35 @@ pub(super) async fn network(
     name: &LinkName,
     bridge: &Link,
 ) -> Result<Network> {
-    let firewall = firewall::of_marks(kernel);
-    let rebuilt = if bridge.is_ours() {
-        own(kernel, name, bridge, firewall).await?
-    } else {
-        find::foreign(kernel, name, bridge, firewall).await?
-    };
-    let network = known(state.spare(), rebuilt);
-    Ok(if network.is_private() { gates::rebuilt(kernel, &network) } else { network })
+    let network = known(state.spare(), driver::of_bridge(kernel, name, bridge).await?);
+    let is_filtered = network.driver.filter() == Filter::Traffic;
+    Ok(if is_filtered { gates::rebuilt(kernel, &network) } else { network })
+}
+
+/// A network that lives inside its targets only, as far as its endpoints tell; `None` if they do not
+/// tell its parent.
+pub(super) async fn network_inside(
+    kernel: &Kernel,
+    state: &State,
+    name: &LinkName,
+    endpoints: &[Inside],
+) -> Result<Option<Network>> {
+    let rebuilt = driver::of_inside(kernel, name, endpoints).await?;
+    Ok(rebuilt.map(|rebuilt| known(state.spare(), rebuilt)))
 }
 
 /// What is left of a network's record, if that says what the marks do.
 fn known(spare: &Spare, rebuilt: Network) -> Network {
     let Some(left) = spare.network(&rebuilt.name) else { return rebuilt };
     let cidrs = |network: &Network| network.subnets.iter().map(|s| s.cidr).collect::<Vec<_>>();
-    let link = |network: &Network| network.parent.as_ref().map(|parent| parent.link.clone());
-    let says = |n: &Network| {
-        (n.mode, n.foreign, n.internal, n.isolate, n.masquerade, n.no_spoof, cidrs(n), link(n))
-    };
-    let is_settled = left.moving().is_none();
+    let link = |network: &Network| network.driver.parent().map(|parent| parent.link.clone());
+    let says = |n: &Network| (discriminant(&n.driver), n.flags, cidrs(n), link(n));
+    let is_settled = left.driver.moving().is_none();
     if is_settled && says(left) == says(&rebuilt) { left.clone() } else { rebuilt }
 }
 
-async fn own(
-    kernel: &Kernel,
-    name: &LinkName,
-    bridge: &Link,
-    firewall: Firewall,
-) -> Result<Network> {
-    let mark = bridge.alias.as_deref().and_then(Mark::read);
-    let is_set = |word: &str| mark.is_some_and(|mark| mark.says(word));
-    let parent = mark.and_then(|mark| mark.values("parent").next());
-    let mut network = if let Some(link) = parent.and_then(|name| name.parse().ok()) {
-        let set = (is_set("isolate"), is_set("no-spoof"));
-        underlay::rebuilt(kernel, name, bridge, link, set).await?
-    } else {
-        let looks = find::foreign(kernel, name, bridge, firewall).await?;
-        Network {
-            foreign: false,
-            internal: is_set("internal"),
-            isolate: is_set("isolate"),
-            masquerade: !is_set("no-masquerade"),
-            no_spoof: is_set("no-spoof"),
-            ..looks
-        }
-    };
-    add_subnets(&mut network, mark);
-    add_ranges(&mut network, mark);
-    Ok(network)
-}
-
-/// Subnets of which the bridge has lost its address.
-fn add_subnets(network: &mut Network, mark: Option<Mark<'_>>) {
-    let Some(mark) = mark else { return };
-    for gateway in mark.values("subnet").filter_map(|gateway| gateway.parse().ok()) {
-        let subnet = Subnet::of_bridge_address(gateway);
-        if network.subnets.iter().all(|s| s.cidr.is_ipv4() != subnet.cidr.is_ipv4()) {
-            network.subnets.push(subnet);
-        }
-    }
-    network.subnets.sort_by_key(|s| s.cidr.is_ipv6());
-}
-
 /// Which addresses are netcord's to give, as an alias says.
-fn add_ranges(network: &mut Network, mark: Option<Mark<'_>>) {
-    let Some(mark) = mark else { return };
+pub(super) fn add_ranges(network: &mut Network, mark: Mark<'_>) {
     for range in mark.values("range").filter_map(|range| range.parse::<IpNetwork>().ok()) {
         let subnet = network.subnets.iter_mut().find(|s| s.contains(range.ip()));
         if let Some(subnet) = subnet {
@@ -208,8 +168,8 @@ pub(super) struct Inside {
     target: NetnsName,
     /// What it was called as it was made, if the alias says that.
     ifname: Option<LinkName>,
-    netns: Netns,
-    link: Link,
+    pub(super) netns: Netns,
+    pub(super) link: Link,
 }
 
 /// The macvlans of ours inside the namespaces of these names. What cannot be entered cannot have
@@ -279,69 +239,6 @@ impl Inside {
         let left = spare.endpoint(&endpoint.host_ifname).filter(|left| is_same(left, &endpoint));
         Ok(left.cloned().unwrap_or(endpoint))
     }
-}
-
-/// A macvlan network, as far as its endpoints tell; `None` if its parent cannot be told.
-pub(super) async fn macvlan(
-    kernel: &Kernel,
-    state: &State,
-    name: &LinkName,
-    endpoints: &[Inside],
-) -> Result<Option<Network>> {
-    let Some(first) = endpoints.first() else { return Ok(None) };
-    let between = kernel.between(&first.netns).await?;
-    let links = kernel.links().await?;
-    let lower = links.values().find(|lower| between.is_on(&first.link, lower));
-    let (Some(lower), Some(mode)) = (lower, first.link.macvlan_mode()) else { return Ok(None) };
-    let looks = find::foreign(kernel, name, lower, Firewall::default()).await?;
-    let subnets = subnets(kernel, lower, endpoints).await?;
-    let is_own = |l: &&Link| l.kind == LinkKind::Macvlan && l.is_ours() && l.name == name.as_str();
-    let host_access = match links.values().find(is_own) {
-        Some(_) => parent::own_addresses(kernel, lower, &subnets).await?,
-        None => Vec::new(),
-    };
-    let wiring = Parent {
-        link: lower.name.parse()?,
-        vlan: own_vlan(lower, &links.values().collect::<Vec<_>>()),
-        macvlan: Some(Macvlan { mode, host_access }),
-        filtered: false,
-        moving: None,
-    };
-    let mut network = Network {
-        mode: Mode::Macvlan,
-        foreign: false,
-        mac: Mac::of_own_link(looks.mac, name.as_str()),
-        subnets,
-        parent: Some(wiring),
-        ..looks
-    };
-    add_ranges(&mut network, first.link.alias.as_deref().and_then(Mark::read));
-    Ok(Some(known(state.spare(), network)))
-}
-
-/// The VLAN that a parent of ours is.
-fn own_vlan(lower: &Link, links: &[&Link]) -> Option<Vlan> {
-    let trunk = links.iter().find(|trunk| lower.is_upper_of(trunk))?;
-    let is_ours = lower.kind == LinkKind::Vlan && lower.is_ours();
-    is_ours.then_some(Vlan { trunk: trunk.name.parse().ok()?, id: lower.vlan_id()? })
-}
-
-/// The subnets of the parent's addresses, and of those that endpoints have besides.
-async fn subnets(kernel: &Kernel, lower: &Link, endpoints: &[Inside]) -> Result<Vec<Subnet>> {
-    let own = kernel.addresses_of(lower).await?;
-    let mut theirs = Vec::new();
-    for endpoint in endpoints {
-        theirs.extend(endpoint.netns.addresses(&endpoint.link).await?);
-    }
-    let mut cidrs: Vec<IpNetwork> = Vec::new();
-    // What an endpoint has it was given: the parent's own may be another.
-    for address in theirs.iter().chain(&own) {
-        if cidrs.iter().all(|cidr| cidr.is_ipv4() != address.is_ipv4()) {
-            cidrs.push(network_of(*address));
-        }
-    }
-    cidrs.sort_by_key(IpNetwork::is_ipv6);
-    parent::known_subnets(kernel, lower, &cidrs).await
 }
 
 /// Published ports that are in the firewalls, read once they are asked for.

@@ -8,7 +8,9 @@ use anyhow::Result;
 use super::succession;
 use crate::{
     kernel::Kernel,
-    model::{Endpoint, Firewall, LinkName, NetnsName, Network, NetworkRecord, PublishedPort},
+    model::{
+        Endpoint, Filter, Firewall, LinkName, NetnsName, Network, NetworkRecord, PublishedPort,
+    },
     plan::{self, Change, Family, Macvlan, Plan, Record, Resource, Scope, Step, Uplinks, reverse},
     state::State,
 };
@@ -95,7 +97,7 @@ fn endpoint(
     plan.extend(reverse(&wiring, |step| {
         is_needed(step, after, network, Some(&endpoint.host_ifname))
     }));
-    if network.foreign && last_of_network {
+    if network.driver.is_foreign() && last_of_network {
         plan.push(Step::delete(
             "netcord has no endpoint on this bridge any more",
             Resource::Record(Record::Network(network.clone())),
@@ -146,8 +148,8 @@ pub(super) fn network(records: &Records, network: &Network) -> Plan {
 pub(super) fn of(records: &Records, network: &Network, plan: &Plan) -> Plan {
     let mut after = records.clone();
     after.remove(&network.name);
-    let parent = network.parent.as_ref().map(|p| &p.link);
-    let shared = after.values().any(|r| r.network.parent.as_ref().map(|p| &p.link) == parent);
+    let parent = network.driver.parent().map(|p| &p.link);
+    let shared = after.values().any(|r| r.network.driver.parent().map(|p| &p.link) == parent);
     reverse(plan, |step| {
         let is_vlan = matches!(step.change.resource(), Resource::Vlan { .. });
         (is_vlan && shared) || is_needed(step, &after, network, None)
@@ -217,12 +219,13 @@ pub(super) fn needs(record: &NetworkRecord, firewall: Firewall, family: Option<F
 
 /// Whether a network has rules, of one IP version or of any.
 pub(super) fn needs_firewall(record: &NetworkRecord, family: Option<Family>) -> bool {
-    if record.network.parent.as_ref().is_some_and(|parent| parent.filtered) {
-        true
-    } else if record.network.is_private() {
-        record.network.subnets.iter().any(|s| is_of(family, s.cidr.network()))
-    } else {
-        record.endpoints.iter().flat_map(|e| &e.ports).any(|p| is_of(family, p.host_ip))
+    match record.network.driver.filter() {
+        Filter::Traffic => record.network.subnets.iter().any(|s| is_of(family, s.cidr.network())),
+        Filter::Ports => {
+            record.endpoints.iter().flat_map(|e| &e.ports).any(|p| is_of(family, p.host_ip))
+        }
+        Filter::Bridged => true,
+        Filter::Nothing => false,
     }
 }
 

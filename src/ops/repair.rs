@@ -6,16 +6,20 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    Changed, Host, bridge, clean, detach, gates, keeper, plug, succession,
-    underlay::{self, Lost},
+    Changed, Host, clean, detach,
+    driver::{
+        self,
+        underlay::{self, Lost},
+    },
+    keeper, plug, succession,
 };
 use crate::{
     cli,
     error::Error,
     kernel::{Kernel, Netns, Standing},
-    model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Source},
+    model::{Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Source},
     output::SCHEMA_VERSION,
-    plan::{self, Change, Plan, Resource, Scope, Step, Uplinks, command, once},
+    plan::{self, Change, Plan, Resource, Scope, Step, command, once},
     state::State,
 };
 
@@ -115,12 +119,13 @@ async fn parts(
     for NetworkRecord { network, endpoints } in state.networks().values() {
         if let Some(error) = nothing_to_hang_on(host, network).await? {
             host.set_aside(&network.name, "cannot be repaired", &error, "netcord repair")?;
-            if network.mode == Mode::Macvlan {
+            if network.driver.parent().is_some() {
                 lost.push((network.name.clone(), underlay::gone(network)));
             }
             continue;
         }
-        let (network, plan, lost_parent) = of_network(host, network, endpoints).await?;
+        let (network, mut plan, lost_parent) = driver::repair(host, network, endpoints).await?;
+        reshape(&host.kernel, &mut plan).await?;
         lost.extend(lost_parent.map(|parent| (network.name.clone(), parent)));
         parts.push((format!("network {}", network.name), plan));
         networks.push((network, endpoints));
@@ -143,13 +148,10 @@ async fn nothing_to_hang_on(
     host: &Host<'_, '_>,
     network: &Network,
 ) -> Result<Option<anyhow::Error>> {
-    let parent = network.macvlan().map(|(parent, _)| parent);
-    let is_for_others = match parent {
-        // A VLAN is ours, and is made again with the network.
-        Some(parent) => parent.vlan.is_none(),
-        None => network.foreign,
-    };
-    Ok(if is_for_others { plug::required(&host.kernel, network).await.err() } else { None })
+    if network.driver.makes_lower_link() {
+        return Ok(None);
+    }
+    Ok(plug::required(&host.kernel, network).await.err())
 }
 
 /// The namespace of a name, if it lives, and the name is free for it.
@@ -160,50 +162,6 @@ fn living(named: &NamedNetns) -> Option<Netns> {
         (None, Source::Made) => return None,
     };
     (there.cookie() == named.cookie).then_some(there)
-}
-
-/// A network with the accept rules that it needs in other firewalls now, its plan, and what became of
-/// its parent if that cannot simply be put back.
-async fn of_network(
-    host: &Host<'_, '_>,
-    network: &Network,
-    endpoints: &[Endpoint],
-) -> Result<(Network, Plan, Option<Lost>)> {
-    let mut lost_parent = None;
-    let (network, mut plan) = match network.mode {
-        Mode::Bridge => gates::renewed(host, network)?,
-        Mode::Underlay | Mode::Macvlan => (network.clone(), Plan::new()),
-    };
-    match network.mode {
-        // One that is not settled is for its watchdog to undo.
-        Mode::Underlay if network.moving().is_some() => {}
-        Mode::Underlay => {
-            plan.extend(underlay::unmoved(&network)?);
-            let (back, lost) = underlay::put_back(&host.kernel, &network).await?;
-            plan.extend(back);
-            lost_parent = lost;
-        }
-        Mode::Macvlan => {
-            plan.extend(plan::create(&network, &Uplinks::default()));
-            if let Some(parent) = &network.parent
-                && host.kernel.link(parent.link.as_str()).await?.is_some()
-            {
-                plan.push(underlay::up(&parent.link));
-            }
-        }
-        // Somebody else's.
-        Mode::Bridge if network.foreign => {
-            if endpoints.iter().any(|e| !e.ports.is_empty()) {
-                plan.push(gates::remember(&network));
-            }
-        }
-        Mode::Bridge => {
-            let uplinks = bridge::uplinks(&host.kernel, &network).await?;
-            plan.extend(plan::create(&network, &uplinks));
-        }
-    }
-    reshape(&host.kernel, &mut plan).await?;
-    Ok((network, plan, lost_parent))
 }
 
 async fn of_endpoint(

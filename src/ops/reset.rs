@@ -11,15 +11,14 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{
-    Changed, Host, clean, detach, keeper, prune,
+    Changed, Host, clean, detach, driver, keeper, prune,
     removal::{self, Records},
-    underlay,
 };
 use crate::{
     cli::{self, FirewallChoice},
     error::Error,
     kernel::{Kernel, Link, LinkKind, Netns},
-    model::{Endpoint, Firewall, MacvlanMode, Mode, Network, NetworkRecord},
+    model::{Endpoint, Firewall, MacvlanMode, Network, NetworkRecord},
     plan::{self, Change, Macvlan, Plan, Resource, Step, reverse},
     state::State,
 };
@@ -125,24 +124,21 @@ async fn recorded(
     }
     // What cannot be given back whole fails before it is begun, and keeps no other.
     let mut networks: Vec<_> = goes.values().map(|record| &record.network).collect();
-    networks.sort_by_key(|network| network.mode == Mode::Underlay);
+    networks.sort_by_key(|network| network.driver.uplink().is_some());
     for network in networks {
-        if network.foreign {
+        if network.driver.is_foreign() {
             // Its record went with the last endpoint.
             after.remove(&network.name);
             continue;
         }
-        plan.extend(match network.mode {
-            Mode::Underlay => match underlay::removal(host, &after, network).await {
-                Ok(plan) => plan,
-                Err(error) => {
-                    let advice = format!("netcord rm {}", network.name);
-                    host.set_aside(&network.name, "could not be removed", &error, &advice)?;
-                    continue;
-                }
-            },
-            Mode::Bridge | Mode::Macvlan => removal::network(&after, network),
-        });
+        match driver::removal(host, &after, network).await {
+            Ok(removal) => plan.extend(removal),
+            Err(error) => {
+                let advice = format!("netcord rm {}", network.name);
+                host.set_aside(&network.name, "could not be removed", &error, &advice)?;
+                continue;
+            }
+        }
         after.remove(&network.name);
         removed.push(format!("network {}", network.name));
     }
@@ -173,7 +169,7 @@ async fn links_of(host: &Host<'_, '_>, records: &Records) -> Result<BTreeSet<Str
     let mut names = BTreeSet::new();
     for (name, NetworkRecord { network, endpoints }) in records {
         names.insert(name.to_string());
-        names.extend(network.parent.iter().map(|parent| parent.link.to_string()));
+        names.extend(network.driver.parent().map(|parent| parent.link.to_string()));
         names.extend(endpoints.iter().map(|e| e.host_ifname.to_string()));
         if let Some(bridge) = host.kernel.link(name.as_str()).await? {
             names.extend(host.kernel.ports(&bridge).await?.into_iter().map(|port| port.name));

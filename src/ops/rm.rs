@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, find, removal, underlay};
+use super::{Changed, Host, clean, driver, find, removal};
 use crate::{
     cli::{self, Removable},
     error::Error,
     kernel::Netns,
-    model::{LinkName, Mode, NamedNetns, NetnsName, NetworkRecord},
+    model::{LinkName, NamedNetns, NetnsName, NetworkRecord},
     plan::{self, Plan, reverse},
     state::State,
 };
@@ -120,7 +120,7 @@ async fn removal_plan(host: &mut Host<'_, '_>, state: &State, asked: &Removable)
     };
     let name = &record.network.name;
     host.check_aside(name)?;
-    if record.network.foreign {
+    if record.network.driver.is_foreign() {
         return Err(Error::conflict(format!(
             "bridge `{name}` is not netcord's, and is left alone"
         ))
@@ -133,10 +133,7 @@ async fn removal_plan(host: &mut Host<'_, '_>, state: &State, asked: &Removable)
         let hint = format!("detach them first: `netcord detach {name} {}`", names.join(" "));
         return Err(Error::conflict(message).hint(hint).into());
     }
-    match record.network.mode {
-        Mode::Underlay => underlay::removal(host, state.networks(), &record.network).await,
-        _ => Ok(removal::network(state.networks(), &record.network)),
-    }
+    driver::removal(host, state.networks(), &record.network).await
 }
 
 fn removal_of_name(state: &State, named: &NamedNetns) -> Result<Plan> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::{Host, underlay};
+use super::{Host, driver::underlay};
 use crate::{
     cli,
     kernel::{background, clock},
@@ -57,7 +57,7 @@ fn is_settled(host: &Host<'_, '_>, name: &LinkName) -> Result<bool> {
 }
 
 fn moving(state: &State, name: &LinkName) -> Option<Moving> {
-    state.networks().get(name)?.network.moving().cloned()
+    state.networks().get(name)?.network.driver.moving().cloned()
 }
 
 async fn undo(host: &mut Host<'_, '_>, name: &LinkName) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Graphs for tests.
 
 use crate::model::{
-    EndpointState, Mac, MacvlanMode, Mode, PublishedPort,
+    EndpointState, Mac, MacvlanMode, PublishedPort,
     graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
 };
 
@@ -19,7 +19,7 @@ pub(crate) fn link(name: &str) -> HostLink {
 pub(crate) fn segment(name: &str, endpoints: u8) -> Segment {
     Segment {
         name: name.into(),
-        mode: Mode::Bridge,
+        mode: "bridge",
         foreign: false,
         up: true,
         mac: Some(Mac::of([10, 7, 0, 1].into())),
@@ -95,7 +95,7 @@ pub(crate) fn mixed() -> Graph {
         end,
     }));
     let mut macvlan = segment("lan0", 4);
-    macvlan.mode = Mode::Macvlan;
+    macvlan.mode = "macvlan";
     macvlan.macvlan = Some(MacvlanMode::Bridge);
     macvlan.parent = Some("eth0".into());
     macvlan.masquerade = false;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::model::{
-    EndpointState, Mode, PublishedPort,
+    EndpointState, PublishedPort,
     graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
     visible,
 };
@@ -24,7 +24,7 @@ pub(super) fn forwarding(forwarding: Forwarding) -> &'static str {
 
 /// `bridge`, `bridge (foreign)`, `macvlan (private) on eth0`
 pub(super) fn mode(segment: &Segment) -> String {
-    let mut words = segment.mode.as_str().to_owned();
+    let mut words = segment.mode.to_owned();
     if segment.foreign {
         words.push_str(" (foreign)");
     }
@@ -52,7 +52,7 @@ pub(super) fn properties(segment: &Segment) -> Vec<String> {
         (segment.isolate, "isolated endpoints"),
         (segment.no_spoof, "no spoofing"),
         (segment.host_access, "host access"),
-        (segment.mode == Mode::Macvlan && !segment.host_access, "no host access"),
+        (segment.macvlan.is_some() && !segment.host_access, "no host access"),
     ];
     found.extend(switches.into_iter().filter(|(on, _)| *on).map(|(_, word)| word.to_owned()));
     found

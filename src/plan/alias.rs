@@ -2,25 +2,18 @@
 //! lost: whose it is, and in words behind it what no other mark in the kernel would.
 
 use super::ALIAS_PREFIX;
-use crate::model::{Endpoint, LinkName, Mode, Network};
+use crate::model::{Endpoint, LinkName, LowerLink, Network};
 
 /// On a network's bridge.
 pub(super) fn of_network(network: &Network) -> String {
     let mut alias = of_link(&network.name);
-    if let (Mode::Underlay, Some(parent)) = (network.mode, &network.parent) {
+    if let Some(parent) = network.driver.uplink() {
         alias.push_str(" parent=");
         alias.push_str(parent.link.as_str());
     }
-    for (is_set, word) in [
-        (network.internal, "internal"),
-        (network.isolate, "isolate"),
-        (network.is_private() && !network.masquerade, "no-masquerade"),
-        (network.no_spoof, "no-spoof"),
-    ] {
-        if is_set {
-            alias.push(' ');
-            alias.push_str(word);
-        }
+    for flag in network.flags.iter() {
+        alias.push(' ');
+        alias.push_str(flag.word());
     }
     alias + &subnets(network) + &ranges(network)
 }
@@ -28,7 +21,7 @@ pub(super) fn of_network(network: &Network) -> String {
 /// Of a bridge with addresses of its own: they are gone after `ip addr flush`, and those of IPv6
 /// whenever the bridge is set down.
 fn subnets(network: &Network) -> String {
-    let subnets = network.subnets.iter().filter(|_| network.is_private());
+    let subnets = network.subnets.iter().filter(|_| network.driver.is_gateway());
     let gateways = subnets.filter_map(|s| s.gateway.map(|ip| format!("{ip}/{}", s.cidr.prefix())));
     gateways.fold(String::new(), |words, gateway| words + &format!(" subnet={gateway}"))
 }
@@ -36,10 +29,10 @@ fn subnets(network: &Network) -> String {
 /// On an endpoint's link: the host end, or the macvlan, which is all that there is of its network.
 pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint) -> String {
     let owner = format!("{ALIAS_PREFIX}{}/{}", network.name, endpoint.netns);
-    match network.mode {
+    match network.lower_link() {
         // Who lives with it may give it another name.
-        Mode::Macvlan => format!("{owner} link={}{}", endpoint.ifname, ranges(network)),
-        Mode::Bridge | Mode::Underlay => owner,
+        LowerLink::Parent(_) => format!("{owner} link={}{}", endpoint.ifname, ranges(network)),
+        LowerLink::Bridge(_) => owner,
     }
 }
 

@@ -1,10 +1,7 @@
 //! The plan of an endpoint: the notes' steps 7 to 9.
 
-use super::{
-    Guard, Place, Plan, PortFlag, Record, Resource, Step, Veth, alias, macvlan, netns::lo_up,
-    publish::publish,
-};
-use crate::model::{Endpoint, LinkName, Network, Route};
+use super::{Place, Plan, Record, Resource, Step, driver, netns::lo_up, publish::publish};
+use crate::model::{Endpoint, LinkName, LowerLink, Network, Route};
 
 /// Attaches a target, whose name in `/run/netns` exists, to a network, with its published ports.
 pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
@@ -14,12 +11,9 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
         "record the endpoint: this reserves its address",
         Resource::Record(Record::Endpoint { network: network.name.clone(), endpoint: recorded }),
     )];
-    plan.extend(match macvlan::macvlan_of(network, endpoint) {
-        Some(macvlan) => macvlan::link(network, endpoint, macvlan),
-        None => cable(network, endpoint),
-    });
+    plan.extend(driver::link(network, endpoint));
     plan.extend(ipv6_inside(endpoint, &inside));
-    if !network.is_private() {
+    if network.is_shared() {
         plan.extend(speaking(endpoint, &inside));
     }
     if endpoint.raises_lo {
@@ -36,90 +30,20 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
         ));
     }
     plan.push(Step::create(
-        match network.macvlan() {
-            Some(_) => "the link goes up last, fully configured: now it can send and receive",
-            None => "the inner end goes up last: with both ends up, the veth pair has carrier",
+        match network.lower_link() {
+            LowerLink::Parent(_) => {
+                "the link goes up last, fully configured: now it can send and receive"
+            }
+            LowerLink::Bridge(_) => {
+                "the inner end goes up last: with both ends up, the veth pair has carrier"
+            }
         },
         Resource::Up { netns: inside.clone(), link: endpoint.ifname.clone() },
     ));
     plan.extend(routes(endpoint, &inside));
-    match network.macvlan() {
-        Some((_, wiring)) => plan.extend(macvlan::host_access(network, wiring, endpoint)),
-        None if !network.is_private() => plan.push(announcement(endpoint, &inside)),
-        None => {}
-    }
+    plan.extend(driver::introduction(network, endpoint));
     plan.extend(publish(network, endpoint, &endpoint.ports, hairpin));
     plan
-}
-
-/// A veth pair between the bridge and the inside.
-fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
-    let guard = Guard::of(network, endpoint);
-    let mut plan = vec![
-        Step::create(
-            "a veth pair is a virtual cable: one end in the bridge, the other inside the target",
-            Resource::Veth(Veth {
-                host: endpoint.host_ifname.clone(),
-                host_mac: endpoint.host_mac(),
-                bridge: network.name.clone(),
-                netns: endpoint.netns.clone(),
-                peer: endpoint.ifname.clone(),
-                mac: endpoint.mac,
-                mtu: endpoint.mtu,
-                up: guard.is_none() && !network.isolate,
-            }),
-        ),
-        Step::create(
-            "the alias marks the link as netcord's and names its owner",
-            Resource::Alias {
-                netns: None,
-                link: endpoint.host_ifname.clone(),
-                alias: alias::of_endpoint(network, endpoint),
-            },
-        ),
-        sysctl(
-            "a bridge port needs no IP addresses of its own",
-            None,
-            &endpoint.host_ifname,
-            "disable_ipv6",
-            "1",
-        ),
-    ];
-    if network.isolate {
-        plan.push(Step::create(
-            "an isolated bridge port cannot send frames to other isolated ports",
-            Resource::Port { link: endpoint.host_ifname.clone(), flag: PortFlag::Isolated },
-        ));
-    }
-    let protected = guard.is_some() || network.isolate;
-    if let Some(guard) = guard {
-        plan.extend(guarded(&endpoint.host_ifname, guard));
-    }
-    if protected {
-        plan.push(Step::create(
-            "the port's protections are in place, so it may go up",
-            Resource::Up { netns: None, link: endpoint.host_ifname.clone() },
-        ));
-    }
-    plan
-}
-
-fn guarded(link: &LinkName, guard: Guard) -> Plan {
-    let why = match guard {
-        Guard::Routers => {
-            "RA guard: drop router advertisements and ICMPv6 redirects from the endpoint"
-        }
-        Guard::Spoofing { .. } => {
-            "anti-spoofing filter: drop frames with another source MAC or IP address"
-        }
-    };
-    vec![
-        Step::create(
-            "the clsact qdisc: where tc filters on incoming frames are attached",
-            Resource::Ingress { link: link.clone() },
-        ),
-        Step::create(why, Resource::Guard { link: link.clone(), guard }),
-    ]
 }
 
 /// Lets the inner end speak of its addresses, unasked. Strangers may remember a former owner of
@@ -138,20 +62,6 @@ fn speaking(endpoint: &Endpoint, inside: &Place) -> Plan {
             )
         })
         .collect()
-}
-
-/// The kernel speaks as the link goes up, when the bridge does not forward yet, and as it is given
-/// a MAC.
-fn announcement(endpoint: &Endpoint, inside: &Place) -> Step {
-    Step::create(
-        "announce the address (gratuitous ARP, unsolicited NA): neighbours update their caches",
-        Resource::Announcement {
-            netns: inside.clone(),
-            link: endpoint.ifname.clone(),
-            mac: endpoint.mac,
-            port: endpoint.host_ifname.clone(),
-        },
-    )
 }
 
 fn ipv6_inside(endpoint: &Endpoint, inside: &Place) -> Plan {

@@ -5,7 +5,7 @@
 //! chains would end ours too: there a jump leads to our chain, which drops first and then accepts.
 
 use super::{Family, Plan, Resource, Rule, Scope, Step, Table, reverse};
-use crate::model::{Firewall, Gate, GatePlace, Network};
+use crate::model::{Filter, Firewall, Flag, Gate, GatePlace, Network};
 
 /// Opens the gates of a network.
 pub fn open(network: &Network) -> Plan {
@@ -81,12 +81,12 @@ fn accepts(network: &Network, door: Door) -> Plan {
     let accept = |why, what: &str, matches: String| {
         Step::create(why, door.rule(&matches, "ACCEPT", format!("netcord:{name} {what}")))
     };
-    if network.internal {
+    if network.has(Flag::Internal) {
         let why = "other firewalls must accept frames that are only bridged (br_netfilter)";
         return vec![accept(why, "bridged", format!("-i {name} -o {name}"))];
     }
     let into = format!("-o {name} {ASKED_FOR}");
-    if network.is_private() {
+    if network.driver.filter() == Filter::Traffic {
         let out = "another firewall would drop what endpoints send: accept it there too";
         let answers = "accept replies and traffic to published ports there too";
         return vec![accept(out, "out", format!("-i {name}")), accept(answers, "in", into)];

@@ -6,19 +6,18 @@
 //! never by index or file descriptor. Removal has no plans of its own, see [`reverse`].
 
 mod alias;
+mod cable;
+mod driver;
 mod endpoint;
 mod explain;
 mod firewall;
 mod flows;
 mod gate;
 mod guard;
-mod macvlan;
 mod moved;
 mod netns;
-mod network;
 mod publish;
 mod shape;
-mod underlay;
 
 use std::{borrow::Cow, fmt::Debug, net::IpAddr};
 
@@ -30,6 +29,9 @@ use crate::model::{
 };
 
 pub use alias::Mark;
+pub use driver::{
+    ACCEPT_DAD, Carrier, Switch, Takeover, Uplinks, create, macvlan_of, takeover, without_carrier,
+};
 pub use endpoint::attach;
 pub use explain::{command, quote};
 pub use firewall::{
@@ -38,13 +40,10 @@ pub use firewall::{
 pub use flows::Flows;
 pub use gate::{close, jumps, open};
 pub use guard::{Guard, Instruction};
-pub use macvlan::macvlan_of;
 pub use moved::Moved;
 pub use netns::{lo_up, name};
-pub use network::{Uplinks, create};
 pub use publish::publish;
 pub use shape::{Shape, ShapeOf};
-pub use underlay::{ACCEPT_DAD, Carrier, Switch, Underlay, underlay, without_carrier};
 
 /// Steps, in the order in which they are done.
 pub type Plan = Vec<Step>;

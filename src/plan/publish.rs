@@ -1,10 +1,10 @@
 //! The plan of published ports.
 
 use super::{
-    Change, Flows, Plan, PortFlag, Record, Resource, Scope, Step, firewall, gate,
-    network::forwarding, once,
+    Change, Flows, Plan, PortFlag, Record, Resource, Scope, Step, driver::bridge::forwarding,
+    firewall, gate, once,
 };
-use crate::model::{Endpoint, Network, Protocol, PublishedPort};
+use crate::model::{Endpoint, Filter, Network, Protocol, PublishedPort};
 
 /// Publishes ports of an endpoint on the host: they are written down together, and opened together,
 /// so that many cost as few transactions as one.
@@ -37,7 +37,7 @@ fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bo
             port: port.clone(),
         }),
     )];
-    if !network.is_private() {
+    if network.driver.filter() == Filter::Ports {
         // Of IPv6 its owner decides: what the host learned from a router could get lost.
         if family == firewall::Family::V4 {
             plan.push(forwarding(family));

@@ -90,7 +90,7 @@ impl Chooser<'_> {
     /// Whether the wire is asked: on a network of this host's own nobody else gives addresses, and
     /// without carrier there is nobody to ask.
     fn asks(&self) -> bool {
-        !self.record.network.is_private() && self.bridge.carrier
+        self.record.network.is_shared() && self.bridge.carrier
     }
 
     /// Whether an address needs no asking, or no more.
@@ -173,7 +173,7 @@ impl Chooser<'_> {
             }
             (None, Some(length))
                 if network.subnets.iter().all(|s| s.cidr.is_ipv4() != ip.is_ipv4())
-                    && !network.is_private() =>
+                    && network.is_shared() =>
             {
                 length
             }

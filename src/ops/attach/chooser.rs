@@ -16,7 +16,8 @@ use crate::{
     error::Error,
     kernel::{Kernel, Link, Netns},
     model::{
-        Endpoint, LinkName, Mac, NetnsName, NetworkRecord, Outline, Target, host_name, next_ifname,
+        Endpoint, LinkName, LowerLink, Mac, NetnsName, NetworkRecord, Outline, Target, host_name,
+        next_ifname,
     },
     ops::{
         Host, keeper, publish,
@@ -55,13 +56,13 @@ impl<'a> Chooser<'a> {
         leases: &'a Leases,
     ) -> Result<Self> {
         let mut taken = BTreeMap::new();
-        if !record.network.is_private() {
+        if record.network.is_shared() {
             taken.extend(host.kernel.heard_on(&bridge).await?);
             taken.extend(engine::addresses(ENGINE_PATIENCE).await);
             for own in host.kernel.addresses_of(&bridge).await? {
-                let owner = match record.network.macvlan() {
-                    Some((parent, _)) => format!("the host, on `{}`", parent.link),
-                    None => format!("bridge `{}`", bridge.name),
+                let owner = match record.network.lower_link() {
+                    LowerLink::Parent(parent) => format!("the host, on `{}`", parent.link),
+                    LowerLink::Bridge(name) => format!("bridge `{name}`"),
                 };
                 taken.insert(own.ip(), owner);
             }

@@ -13,7 +13,7 @@ use crate::{
         Kernel, Link,
         dhcp::{self, Leased},
     },
-    model::{Endpoint, Mac, MacvlanMode, NetworkRecord, Target, client_mac, next_ifname},
+    model::{Endpoint, Mac, NetworkRecord, Target, client_mac, next_ifname},
     ops::{Host, clean, find, keeper, plug, resolve::Found},
 };
 
@@ -130,7 +130,7 @@ async fn mac(
     if let Some(mac) = args.wiring.mac {
         return check_mac(record, bridge, mac).map(Some);
     }
-    if record.network.macvlan().is_some_and(|(_, w)| w.mode == MacvlanMode::Passthru) {
+    if record.network.driver.is_passthru() {
         // The link is the parent, whose MAC the endpoint has to have.
         return Ok(bridge.mac);
     }

@@ -6,18 +6,18 @@ use super::Chooser;
 use crate::{
     cli,
     error::Error,
-    model::{Mac, MacvlanMode, Network},
+    model::{LowerLink, Mac, Network},
 };
 
 /// Refuses flags of a host end, or of a MAC, that there is not to choose.
 pub(super) fn check_flags(args: &cli::Attach, network: &Network) -> Result<()> {
-    let Some((parent, wiring)) = network.macvlan() else { return Ok(()) };
+    let LowerLink::Parent(parent) = network.lower_link() else { return Ok(()) };
     let name = &network.name;
     if args.wiring.host_ifname.is_some() {
         let message = format!("--host-ifname: network `{name}` is a macvlan, there is no host end");
         return Err(Error::usage(message).hint("name the link inside with `--ifname`").into());
     }
-    if args.wiring.mac.is_some() && wiring.mode == MacvlanMode::Passthru {
+    if args.wiring.mac.is_some() && network.driver.is_passthru() {
         return Err(Error::usage(format!(
             "--mac: in mode passthru the MAC is that of `{}` itself",
             parent.link
@@ -30,14 +30,13 @@ pub(super) fn check_flags(args: &cli::Attach, network: &Network) -> Result<()> {
 impl Chooser<'_> {
     /// The one MAC that an endpoint in passthru mode can have.
     pub(super) fn mac_of_parent(&self) -> Option<Mac> {
-        let (_, wiring) = self.record.network.macvlan()?;
-        (wiring.mode == MacvlanMode::Passthru).then_some(self.bridge.mac).flatten()
+        self.bridge.mac.filter(|_| self.record.network.driver.is_passthru())
     }
 
     /// Refuses a second endpoint in passthru mode: the first has the parent to itself.
     pub(super) fn check_room(&self) -> Result<()> {
         let network = &self.record.network;
-        match (self.mac_of_parent(), network.parent.as_ref(), self.endpoints().next()) {
+        match (self.mac_of_parent(), network.driver.parent(), self.endpoints().next()) {
             (Some(_), Some(parent), Some(first)) => Err(Error::conflict(format!(
                 "`{}` has `{}` to itself: network `{}` is in mode passthru",
                 first.target, parent.link, network.name
@@ -51,7 +50,7 @@ impl Chooser<'_> {
     /// The MTU that was asked for, or the network's; a macvlan's is at most its parent's.
     pub(super) fn mtu(&self) -> Result<u32> {
         let network = &self.record.network;
-        let Some((parent, _)) = network.macvlan() else {
+        let LowerLink::Parent(parent) = network.lower_link() else {
             return Ok(self.args.wiring.mtu.unwrap_or(self.bridge.mtu));
         };
         match self.args.wiring.mtu {

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     cli::{self, Gateway},
     error::Error,
-    model::{Endpoint, LinkName, Network, Target},
+    model::{Endpoint, Filter, LinkName, Network, Target},
     plan::{Change, Plan, Record, Resource, Step},
     state::{State, Wanted},
 };
@@ -76,18 +76,18 @@ async fn attach(
         names.iter().any(|name| name == e.target) || e.addresses.iter().any(|a| wants(a.ip()))
     })
     .await?;
-    if !state.networks().get(&args.network).is_some_and(|r| r.network.is_private()) {
+    if state.networks().get(&args.network).is_none_or(|r| r.network.is_shared()) {
         host.complete(&mut state).await?;
     }
     let mut record = find::network(&host.kernel, &state, &args.network).await?.into_owned();
-    if record.network.foreign && !state.networks().contains_key(&args.network) {
+    if record.network.driver.is_foreign() && !state.networks().contains_key(&args.network) {
         record.network.firewall = firewall::of_host(host, &state);
     }
     macvlan::check_flags(args, &record.network)?;
     let bridge = plug::required(&host.kernel, &record.network).await?;
 
     let mut plan = Plan::new();
-    let publishes = record.network.foreign && !args.wiring.publish.is_empty();
+    let publishes = record.network.driver.is_foreign() && !args.wiring.publish.is_empty();
     if publishes {
         (record.network, plan) = gates::renewed(host, &record.network)?;
     }
@@ -95,10 +95,10 @@ async fn attach(
         plan.push(remember(&record.network));
     }
     let network = record.network.clone();
-    let doing = host.output.doing(if network.is_private() {
-        "choosing addresses"
-    } else {
+    let doing = host.output.doing(if network.is_shared() {
         "asking the wire which addresses are free"
+    } else {
+        "choosing addresses"
     });
     let mut chooser = Chooser::new(host, args, &state, &record, bridge, leases).await?;
     let mut endpoints = Vec::new();
@@ -109,7 +109,7 @@ async fn attach(
     }
     drop(doing);
     let is_there = |e: &Endpoint| record.endpoints.iter().any(|o| o.host_ifname == e.host_ifname);
-    if network.is_private() && endpoints.iter().all(is_there) {
+    if network.driver.filter() == Filter::Traffic && endpoints.iter().all(is_there) {
         // Who asks for what is there may ask because somebody took its rules away.
         plan.extend(firewall::again(host, &network)?.1);
     }

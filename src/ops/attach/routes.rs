@@ -10,7 +10,7 @@ use crate::{
     cli::{self, Gateway},
     error::Error,
     kernel::{Netns, dhcp::Leased},
-    model::{LinkName, Route},
+    model::{Flag, LinkName, Route},
 };
 
 impl Chooser<'_> {
@@ -49,7 +49,7 @@ impl Chooser<'_> {
                 }
             }
         }
-        if self.record.network.internal {
+        if self.record.network.has(Flag::Internal) {
             return Ok((gateways, replaced));
         }
         for address in addresses {

@@ -11,14 +11,15 @@ use super::{
 };
 use crate::{
     kernel::{Link, LinkKind, global_addresses},
-    model::{Finding, overlap},
+    model::{Finding, Flag, overlap},
+    ops::driver,
 };
 
 /// Addresses that a network and its endpoints were given, and have no more. A link that is down
 /// loses those of IPv6.
 pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for segment in seen.segments.iter().filter(|s| s.network().is_private()) {
+    for segment in seen.segments.iter().filter(|s| s.is_gateway()) {
         let Some(bridge) = segment.bridge.as_ref().filter(|bridge| bridge.up) else { continue };
         let there = global_addresses(&seen.addresses, bridge);
         let gateways = segment.network().subnets.iter().filter_map(|subnet| subnet.gateway);
@@ -28,7 +29,7 @@ pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
             found.push(
                 Finding::error(name, what)
                     .shown_by(format!("addresses of {name}: {}", listed(&there)))
-                    .mended_by(again::bridge(segment.network())),
+                    .mended_by(driver::again(segment.network())),
             );
         }
     }
@@ -66,7 +67,7 @@ pub(super) fn clashes(seen: &Seen<'_>) -> Vec<Finding> {
     for segment in &seen.segments {
         found.extend(of_segment(seen, segment));
         if let Some(bridge) = &segment.bridge
-            && segment.network().is_private()
+            && segment.is_gateway()
         {
             found.extend(elsewhere(seen, segment, bridge));
         }
@@ -250,7 +251,9 @@ fn wanted_gateway(
     let bridge = segment.bridge.as_ref()?;
     let own = inside.addresses_of(link).into_iter().find(|a| a.is_ipv4() == is_ipv4)?;
     let gateways = global_addresses(&seen.addresses, bridge).into_iter().map(|a| a.ip());
-    gateways.filter(|_| !segment.network().internal).find(|gateway| own.contains(*gateway))
+    gateways
+        .filter(|_| !segment.network().has(Flag::Internal))
+        .find(|gateway| own.contains(*gateway))
 }
 
 /// Whether all that is on a bridge was seen: none of its ports leads out to a wire.

@@ -2,25 +2,9 @@
 
 use crate::{
     model::{Endpoint, LinkName, Network, NetworkRecord, PublishedPort},
+    ops::driver,
     plan::quote,
 };
-
-/// The command that makes what is missing of a network, and nothing else.
-pub(super) fn bridge(network: &Network) -> String {
-    let mut command = format!("netcord bridge {}", network.name);
-    for (is_set, flag) in [
-        (network.internal, "--internal"),
-        (network.isolate, "--isolate"),
-        (!network.masquerade, "--no-masquerade"),
-        (network.no_spoof, "--no-spoof"),
-    ] {
-        if is_set {
-            command.push(' ');
-            command.push_str(flag);
-        }
-    }
-    command
-}
 
 /// The command that makes what is missing of an endpoint, and nothing else.
 pub(super) fn endpoint(network: &LinkName, endpoint: &Endpoint) -> String {
@@ -31,7 +15,7 @@ pub(super) fn endpoint(network: &LinkName, endpoint: &Endpoint) -> String {
 /// The commands that take a network away, and make it anew with another MTU.
 pub(super) fn with_mtu(record: &NetworkRecord, mtu: u32) -> String {
     let network = &record.network;
-    let mut words = vec![bridge(network)];
+    let mut words = vec![driver::again(network)];
     for subnet in &network.subnets {
         words.push(format!("--subnet {}", subnet.cidr));
         words.extend(subnet.gateway.map(|gateway| format!("--gateway {gateway}")));
@@ -46,7 +30,7 @@ pub(super) fn with_mtu(record: &NetworkRecord, mtu: u32) -> String {
 /// The commands that take a network away, and make it anew in a subnet that is free.
 pub(super) fn elsewhere(record: &NetworkRecord) -> String {
     let ipv6 = if record.network.has_ipv6() { " --ipv6" } else { "" };
-    anew(record, bridge(&record.network) + ipv6, false)
+    anew(record, driver::again(&record.network) + ipv6, false)
 }
 
 fn anew(record: &NetworkRecord, made: String, same_addresses: bool) -> String {

@@ -4,13 +4,13 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use super::{
-    again,
     fate::{Packet, Rules},
     seen::{FAMILIES, Seen, Segment},
 };
 use crate::{
     kernel::{Dropping, Link},
-    model::Finding,
+    model::{Finding, Flag},
+    ops::driver,
     plan::Family,
 };
 
@@ -78,8 +78,8 @@ fn of_each_link(seen: &Seen<'_>, segment: &Segment, family: Family) -> Result<Ve
 
 /// The command that turns a switch on.
 fn again_or(segment: &Segment, key: &str) -> String {
-    if segment.network().is_private() {
-        again::bridge(segment.network())
+    if segment.is_filtered() {
+        driver::again(segment.network())
     } else {
         format!("sysctl -w {key}=1")
     }
@@ -134,8 +134,8 @@ pub(super) fn drops(seen: &Seen<'_>) -> Result<Vec<Finding>> {
             let wall = Wall::of(seen, family, &[out, back]);
             found.extend(wall.map(|wall| {
                 let what = format!("{} drops what `{name}` sends to other links", wall.owner);
-                let command = if segment.network().is_private() {
-                    again::bridge(segment.network())
+                let command = if segment.is_filtered() {
+                    driver::again(segment.network())
                 } else {
                     wall.accept_all(name)
                 };
@@ -157,7 +157,7 @@ pub(super) fn bridged(seen: &Seen<'_>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     for segment in &seen.segments {
         // Of a network that is routed too, the same chains drop more than that.
-        if segment.bridge.is_none() || segment.is_routed() || segment.network().isolate {
+        if segment.bridge.is_none() || segment.is_routed() || segment.network().has(Flag::Isolate) {
             continue;
         }
         let name = segment.name();
@@ -173,7 +173,7 @@ pub(super) fn bridged(seen: &Seen<'_>) -> Result<Vec<Finding>> {
             let subnet = |s: &&IpNetwork| Family::of(s.network()) == family;
             let subnets: Vec<_> = segment.network().subnets.iter().map(|s| s.cidr).collect();
             let subnet = subnets.iter().find(subnet).copied();
-            if subnet.is_none() && segment.network().is_private() {
+            if subnet.is_none() && !segment.network().is_shared() {
                 continue;
             }
             let across = Packet {
@@ -189,8 +189,8 @@ pub(super) fn bridged(seen: &Seen<'_>) -> Result<Vec<Finding>> {
                 )
             };
             if let Some(wall) = Wall::of(seen, family, &[across]) {
-                let command = if segment.network().is_private() {
-                    again::bridge(segment.network())
+                let command = if segment.is_filtered() {
+                    driver::again(segment.network())
                 } else {
                     wall.accept(&format!("-i {name} -o {name}"))
                 };
@@ -211,7 +211,9 @@ pub(super) fn bridged(seen: &Seen<'_>) -> Result<Vec<Finding>> {
             }
         }
     }
-    for segment in seen.segments.iter().filter(|s| s.bridge.is_some() && !s.network().isolate) {
+    for segment in
+        seen.segments.iter().filter(|s| s.bridge.is_some() && !s.network().has(Flag::Isolate))
+    {
         let name = segment.name();
         for chain in seen.rules.dropping.iter().filter(|c| c.is_of_bridges()) {
             if !seen.kernel.lets_by(chain, name)? {
@@ -283,8 +285,8 @@ fn of_nftables(chain: &Dropping, segment: &Segment, what: String) -> Finding {
     let name = segment.name();
     let path = format!("{} {} {}", chain.family, chain.table, chain.chain);
     if chain.is_firewalld {
-        let command = if segment.network().is_private() {
-            again::bridge(segment.network())
+        let command = if segment.is_filtered() {
+            driver::again(segment.network())
         } else {
             format!("firewall-cmd --zone=trusted --change-interface={name}")
         };

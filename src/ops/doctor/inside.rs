@@ -12,7 +12,7 @@ use crate::{
         Between, Kernel, Link, LinkAddress, LinkKind, Netns, Sockets, TableRoute, global_addresses,
         named, process,
     },
-    model::{Endpoint, LinkName, Mode, Network, Protocol, ruleset::Ruleset},
+    model::{Endpoint, LinkName, Network, Protocol, ruleset::Ruleset},
     ops::{
         namespaces::{self, Handle},
         resolve::Found,
@@ -157,12 +157,9 @@ impl Reading<'_> {
     pub(super) fn ends(&self, insides: &[Inside]) -> Vec<End> {
         let mut ends = Vec::new();
         for (network, endpoint) in self.on_record {
-            let outer = match network.mode {
-                Mode::Macvlan => None,
-                Mode::Bridge | Mode::Underlay => {
-                    self.links.iter().find(|l| l.name == endpoint.host_ifname.as_str())
-                }
-            };
+            let outer = network
+                .bridge()
+                .and_then(|_| self.links.iter().find(|l| l.name == endpoint.host_ifname.as_str()));
             let inner = insides.iter().enumerate().filter(|(_, i)| i.cookie == endpoint.cookie);
             let inner = inner.flat_map(|(at, i)| i.links.iter().map(move |link| (at, i, link)));
             let is_it = |inside: &Inside, link: &Link| match outer {

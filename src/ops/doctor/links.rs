@@ -6,10 +6,13 @@ use super::{
 };
 use crate::{
     kernel::{BRIDGE_PORTS_MAX, Link, LinkKind},
-    model::{Endpoint, Finding, Mode, Parent, is_link_local},
+    model::{Endpoint, Finding, Parent, is_link_local},
     ops::{
+        driver::{
+            self,
+            underlay::{self, Uplink},
+        },
         managers,
-        underlay::{self, Uplink},
     },
     plan::quote,
 };
@@ -26,7 +29,7 @@ fn words(link: &Link) -> String {
 
 /// Bridges that are on record and not there.
 pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
-    let is_gone = |s: &&Segment| s.network().mode != Mode::Macvlan && s.bridge.is_none();
+    let is_gone = |s: &&Segment| s.network().bridge().is_some() && s.bridge.is_none();
     let of = |segment: &Segment| {
         let name = segment.name();
         let mut finding = Finding::error(name, format!("the bridge `{name}` is gone"))
@@ -38,14 +41,14 @@ pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
         }
         let endpoints = ends.iter().filter_map(|end| end.endpoint.as_ref());
         let network = segment.network();
-        let commands: Vec<_> = if network.is_private() {
+        let commands: Vec<_> = if segment.is_gateway() {
             let again = endpoints.map(|endpoint| again::endpoint(&network.name, endpoint));
-            [again::bridge(network)].into_iter().chain(again).collect()
+            [driver::again(network)].into_iter().chain(again).collect()
         } else {
             // Who made it makes it again; without it nothing can be attached.
             let detach =
                 |e: &Endpoint| format!("netcord detach {name} {}", quote(e.netns.as_str()));
-            endpoints.filter(|_| network.foreign).map(detach).collect()
+            endpoints.filter(|_| network.driver.is_foreign()).map(detach).collect()
         };
         if commands.is_empty() { finding } else { finding.mended_by(commands.join(" && ")) }
     };
@@ -56,7 +59,9 @@ pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
 pub(super) fn parents(seen: &Seen<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for segment in &seen.segments {
-        let Some(Parent { link: parent, vlan, .. }) = &segment.network().parent else { continue };
+        let Some(Parent { link: parent, vlan }) = segment.network().driver.parent() else {
+            continue;
+        };
         let shown = format!("Device \"{parent}\" does not exist.");
         match seen.uplink(segment, parent) {
             Uplink::Gone => {
@@ -93,12 +98,9 @@ pub(super) fn parents(seen: &Seen<'_>) -> Vec<Finding> {
 fn parents_out(seen: &Seen<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     // One that is not settled is for its watchdog to undo.
-    let is_settled =
-        |s: &&Segment| s.network().mode == Mode::Underlay && s.network().moving().is_none();
+    let is_settled = |s: &&Segment| s.network().driver.moving().is_none();
     for segment in seen.segments.iter().filter(is_settled) {
-        let Some(parent) = segment.network().parent.as_ref().map(|parent| &parent.link) else {
-            continue;
-        };
+        let Some(Parent { link: parent, .. }) = segment.network().driver.uplink() else { continue };
         let Uplink::Out(link) = seen.uplink(segment, parent) else { continue };
         let name = segment.name();
         let what = format!(
@@ -110,7 +112,7 @@ fn parents_out(seen: &Seen<'_>) -> Vec<Finding> {
         let command = if link.master.is_some() {
             format!("ip link set {parent} master {name}")
         } else if has_addresses {
-            underlay::again(segment.network()).unwrap_or_default()
+            underlay::again(segment.network(), parent)
         } else {
             "netcord repair".to_owned()
         };
@@ -139,8 +141,8 @@ pub(super) fn down(seen: &Seen<'_>) -> Vec<Finding> {
     for segment in &seen.segments {
         if let Some(bridge) = &segment.bridge {
             // What hung on it may have gone as it went down.
-            let command = if segment.network().is_private() {
-                again::bridge(segment.network())
+            let command = if segment.is_gateway() {
+                driver::again(segment.network())
             } else {
                 up("ip", bridge)
             };
@@ -288,12 +290,11 @@ pub(super) fn attached(seen: &Seen<'_>) -> Vec<Finding> {
 /// Links of a network that another program configures as it thinks fit.
 pub(super) fn managed(seen: &Seen<'_>) -> Vec<Finding> {
     let mut links: Vec<(String, &str)> = Vec::new();
-    for segment in seen.segments.iter().filter(|s| !s.network().foreign) {
+    for segment in seen.segments.iter().filter(|s| !s.network().driver.is_foreign()) {
         let name = segment.name();
         links.extend(segment.bridge.iter().map(|l| (name.to_owned(), l.name.as_str())));
-        if segment.network().mode == Mode::Underlay {
-            links.extend(segment.parent().map(|parent| (name.to_owned(), parent)));
-        }
+        let uplink = segment.network().driver.uplink();
+        links.extend(uplink.map(|parent| (name.to_owned(), parent.link.as_str())));
     }
     for end in seen.examined().filter(|end| end.endpoint.is_some()) {
         links.extend(end.outer.iter().map(|l| (seen.place(end), l.name.as_str())));

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     kernel::{NETNS_DIR, Netns, named, process},
-    model::{Finding, Mode, NamedNetns, NetnsName, Source},
+    model::{Finding, Flag, LowerLink, NamedNetns, NetnsName, Source},
     ops::{keeper, resolver},
     plan::quote,
 };
@@ -69,9 +69,9 @@ pub(super) fn dead(seen: &Seen<'_>) -> Vec<Finding> {
         let (Some(endpoint), Some(segment)) = (&end.endpoint, seen.segment_of(end)) else {
             continue;
         };
-        let (is_gone, link) = match segment.network().mode {
-            Mode::Macvlan => (is_gone_inside(seen, end), &endpoint.ifname),
-            Mode::Bridge | Mode::Underlay => (end.outer.is_none(), &endpoint.host_ifname),
+        let (is_gone, link) = match segment.network().lower_link() {
+            LowerLink::Parent(_) => (is_gone_inside(seen, end), &endpoint.ifname),
+            LowerLink::Bridge(_) => (end.outer.is_none(), &endpoint.host_ifname),
         };
         if is_gone {
             found.push(
@@ -131,7 +131,7 @@ pub(super) fn resolvers(seen: &Seen<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for (end, inside, _) in seen.entered() {
         let Some(resolver) = &inside.resolver else { continue };
-        let is_internal = seen.segment_of(end).is_some_and(|s| s.network().internal);
+        let is_internal = seen.segment_of(end).is_some_and(|s| s.network().has(Flag::Internal));
         if is_internal || !resolver.asks_nobody {
             continue;
         }

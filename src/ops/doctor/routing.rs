@@ -75,7 +75,7 @@ pub(super) fn unrouted(seen: &Seen<'_>) -> Vec<Finding> {
         }
     }
     for unrouted in &seen.unrouted {
-        let of = |s: &&Segment| s.name() == unrouted.link && s.network().is_private();
+        let of = |s: &&Segment| s.name() == unrouted.link && s.is_gateway();
         found.extend(seen.segments.iter().find(of).map(|s| unrouted.told(s.name(), "ip")));
     }
     found

@@ -1,10 +1,7 @@
 //! netcord's own rules: what of them is gone.
 
-use super::{
-    again,
-    seen::{Lost, LostKind, Seen, Segment},
-};
-use crate::model::Finding;
+use super::seen::{Lost, LostKind, Seen, Segment};
+use crate::{model::Finding, ops::driver};
 
 /// Whether what translates source addresses is there.
 pub(super) fn masquerade(seen: &Seen<'_>) -> Vec<Finding> {
@@ -35,9 +32,7 @@ fn has_no_table(segment: &Segment) -> bool {
 
 fn of<'l>(segment: &Segment, what: &str, lost: impl Iterator<Item = &'l Lost>) -> Option<Finding> {
     let network = segment.network();
-    let is_ours = network.is_private();
-    let command = if is_ours { again::bridge(network) } else { "netcord repair".to_owned() };
-    let finding = Finding::error(segment.name(), what).mended_by(command);
+    let finding = Finding::error(segment.name(), what).mended_by(driver::again(network));
     let finding = lost.fold(finding, |found, lost| found.shown_by(lost.words.clone()));
     (!finding.evidence.is_empty()).then_some(finding)
 }

@@ -17,15 +17,11 @@ use crate::{
         Translation, sockets,
     },
     model::{
-        Endpoint, Firewall, LinkName, Mode, NamedNetns, Network, NetworkRecord, Protocol,
+        Endpoint, Filter, Firewall, Flag, LinkName, NamedNetns, Network, NetworkRecord, Protocol,
         ruleset::Ruleset,
     },
-    ops::{
-        Host, find, firewall,
-        resolve::resolve,
-        underlay::{self, Uplink},
-    },
-    plan::{self, Family, Plan, Resource, Table, nft::Nft},
+    ops::{Host, driver::underlay::Uplink, find, firewall, resolve::resolve},
+    plan::{self, Family, Resource, Table, nft::Nft},
     state::State,
 };
 
@@ -300,11 +296,11 @@ fn segment(
     standing: Option<&mut Standing>,
 ) -> Result<Segment> {
     let network = &record.network;
-    let has_bridge = network.mode != Mode::Macvlan;
-    let bridge = links.iter().find(|l| has_bridge && l.name == network.name.as_str()).cloned();
+    let bridge = network.bridge();
+    let bridge = links.iter().find(|l| bridge.is_some_and(|b| l.name == b.as_str())).cloned();
     let mut lost: Vec<Lost> = Vec::new();
     if let Some(standing) = standing {
-        for resource in wanted(&record)? {
+        for resource in wanted(&record) {
             let has_table = standing.has_table()?;
             for words in standing.damage(&resource)? {
                 if !lost.iter().any(|lost| lost.words == words) {
@@ -318,16 +314,15 @@ fn segment(
 
 /// What a network should have in the firewall, but in those of others, and ports; what translates by
 /// itself.
-fn wanted(record: &NetworkRecord) -> Result<Vec<Resource>> {
+fn wanted(record: &NetworkRecord) -> Vec<Resource> {
     let NetworkRecord { network, endpoints } = record;
-    let plan = match network.mode {
-        Mode::Underlay if network.moving().is_none() => underlay::unmoved(network)?,
-        Mode::Bridge => firewall::rules(&NetworkRecord {
-            network: network.with_gates(Vec::new()),
-            endpoints: endpoints.clone(),
-        }),
-        Mode::Underlay | Mode::Macvlan => Plan::new(),
-    };
+    if network.driver.moving().is_some() {
+        return Vec::new();
+    }
+    let plan = firewall::rules(&NetworkRecord {
+        network: network.with_gates(Vec::new()),
+        endpoints: endpoints.clone(),
+    });
     let resources = plan.into_iter().map(|step| step.change.resource().clone());
     let of_firewall = resources.filter(|r| r.firewall().is_some() && !r.is_port());
     let in_parts = of_firewall.flat_map(|resource| match resource {
@@ -338,7 +333,7 @@ fn wanted(record: &NetworkRecord) -> Result<Vec<Resource>> {
         }
         other => vec![other],
     });
-    Ok(in_parts.collect())
+    in_parts.collect()
 }
 
 impl LostKind {
@@ -365,7 +360,17 @@ impl Segment {
 
     /// Whether the host passes packets on between it and the rest of the world.
     pub(super) fn is_routed(&self) -> bool {
-        self.network().mode == Mode::Bridge && !self.network().internal
+        self.network().driver.forwards() && !self.network().has(Flag::Internal)
+    }
+
+    /// Whether its bridge is the gateway of its endpoints, and netcord's.
+    pub(super) fn is_gateway(&self) -> bool {
+        self.network().driver.is_gateway()
+    }
+
+    /// Whether netcord decides which of its traffic passes, also in the firewalls of others.
+    pub(super) fn is_filtered(&self) -> bool {
+        self.network().driver.filter() == Filter::Traffic
     }
 
     /// The IP versions that it has.
@@ -375,7 +380,7 @@ impl Segment {
 
     /// The host's link by which it is in the physical network.
     pub(super) fn parent(&self) -> Option<&str> {
-        self.network().parent.as_ref().map(|parent| parent.link.as_str())
+        self.network().driver.parent().map(|parent| parent.link.as_str())
     }
 }
 

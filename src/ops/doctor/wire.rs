@@ -74,7 +74,7 @@ fn with_mac(inside: &Inside, link: &Link, mac: Mac) -> String {
 /// MACs that are not as they were given: neighbours remember the old one.
 pub(super) fn changed_macs(seen: &Seen<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for segment in seen.segments.iter().filter(|s| s.network().is_private()) {
+    for segment in seen.segments.iter().filter(|s| s.is_gateway()) {
         if let Some(bridge) = &segment.bridge
             && bridge.mac != Some(segment.network().mac)
         {
@@ -85,7 +85,7 @@ pub(super) fn changed_macs(seen: &Seen<'_>) -> Vec<Finding> {
     }
     for (end, inside, link) in seen.entered() {
         let Some(endpoint) = &end.endpoint else { continue };
-        let is_shared = seen.segment_of(end).is_some_and(is_passthru);
+        let is_shared = seen.segment_of(end).is_some_and(|s| s.network().driver.is_passthru());
         // Two that have one are told of by another check.
         let is_anothers = |mac| {
             let has_it = |other: &End| {
@@ -102,12 +102,6 @@ pub(super) fn changed_macs(seen: &Seen<'_>) -> Vec<Finding> {
         }
     }
     found
-}
-
-/// The one endpoint has the parent's own.
-fn is_passthru(segment: &Segment) -> bool {
-    use crate::model::MacvlanMode::Passthru;
-    segment.network().macvlan().is_some_and(|(_, macvlan)| macvlan.mode == Passthru)
 }
 
 fn changed(
@@ -139,7 +133,7 @@ pub(super) fn mtus(seen: &Seen<'_>) -> Vec<Finding> {
             found.extend(of_pair(seen, end, inside, link, outer, bridge));
         }
     }
-    for segment in seen.segments.iter().filter(|s| s.is_routed() && s.network().is_private()) {
+    for segment in seen.segments.iter().filter(|s| s.is_routed() && s.is_gateway()) {
         found.extend(way_out(seen, segment));
     }
     found

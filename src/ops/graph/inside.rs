@@ -12,7 +12,7 @@ use crate::{
     engine::{self, Answer},
     error::Kind,
     kernel::{Kernel, Link, LinkKind, Netns, global_addresses, process},
-    model::{Endpoint, LinkName, Mode, Network, graph::Inside},
+    model::{Endpoint, LinkName, Network, graph::Inside},
     output::natural_order,
 };
 
@@ -38,7 +38,7 @@ impl Insides {
         network: &Network,
         endpoint: &Endpoint,
     ) -> Option<(bool, Inside)> {
-        let parent = network.parent.as_ref().map(|p| LinkName::as_str(&p.link))?;
+        let parent = network.driver.parent().map(|p| LinkName::as_str(&p.link))?;
         let found = self.found.get_mut(parent)?;
         let is_it = |inside: &Inside| {
             inside.cookie == Some(endpoint.cookie)
@@ -70,7 +70,7 @@ pub(super) async fn read<'r>(
         links: links.iter().map(|link| (link.name.as_str(), link)).collect(),
         on_record: on_record
             .iter()
-            .filter(|(network, _)| network.mode != Mode::Macvlan)
+            .filter(|(network, _)| network.bridge().is_some())
             .map(|(_, endpoint)| (endpoint.host_ifname.as_str(), *endpoint))
             .collect(),
         insides: Insides { found: HashMap::new(), refused: 0 },

@@ -21,7 +21,7 @@ use crate::{
     error::Error,
     kernel::{Kernel, Link, LinkAddress, LinkKind, TableRoute, global_addresses},
     model::{
-        Endpoint, EndpointState, Mode, Network, NetworkRecord,
+        Driver, Endpoint, EndpointState, Flag, Network, NetworkRecord,
         graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
     },
     output::{SCHEMA_VERSION, natural_order},
@@ -93,7 +93,7 @@ async fn read(host: &Host<'_, '_>) -> Result<Graph> {
         .filter(|link| link.kind == LinkKind::Bridge)
         .map(|bridge| seen.bridge(bridge, &mut insides))
         .collect();
-    let macvlans = seen.records.values().filter(|record| record.network.macvlan().is_some());
+    let macvlans = seen.records.values().filter(|record| record.network.bridge().is_none());
     segments.extend(macvlans.map(|record| seen.macvlan(record, &mut insides)));
     segments.sort_by(|a, b| natural_order(&a.name, &b.name));
     forget_detached(kernel, &mut segments)?;
@@ -141,22 +141,24 @@ impl Seen {
     /// A segment with what its link of the host's tells, if it has one.
     fn segment(&self, name: &str, link: Option<&Link>) -> Segment {
         let network = self.records.get(name).map(|record| &record.network);
+        let driver = network.map(|network| &network.driver);
+        let macvlan = driver.and_then(Driver::macvlan);
         let is = |f: fn(&Network) -> bool| network.is_some_and(f);
-        let masquerade = is(|n| n.is_private() && n.masquerade && !n.internal);
+        let masquerade = is(|n| n.masquerades() && !n.has(Flag::Internal));
         Segment {
             name: name.to_owned(),
-            mode: network.map_or(Mode::Bridge, |n| n.mode),
-            foreign: network.is_none_or(|n| n.foreign),
+            mode: driver.map_or("bridge", Driver::word),
+            foreign: driver.is_none_or(Driver::is_foreign),
             up: link.is_some_and(|l| l.up),
             mac: link.and_then(|l| l.mac),
             addresses: link.map(|l| global_addresses(&self.addresses, l)).unwrap_or_default(),
             gateways: link.map(|l| gateways(&self.routes, l)).unwrap_or_default(),
-            parent: network.and_then(|n| n.parent.as_ref()).map(|p| p.link.to_string()),
-            macvlan: network.and_then(Network::macvlan).map(|(_, macvlan)| macvlan.mode),
-            host_access: network.is_some_and(|n| n.macvlan().is_some()) && link.is_some(),
-            internal: is(|n| n.internal),
-            isolate: is(|n| n.isolate),
-            no_spoof: is(|n| n.no_spoof),
+            parent: driver.and_then(Driver::parent).map(|p| p.link.to_string()),
+            macvlan: macvlan.map(|macvlan| macvlan.mode),
+            host_access: macvlan.is_some() && link.is_some(),
+            internal: is(|n| n.has(Flag::Internal)),
+            isolate: is(|n| n.has(Flag::Isolate)),
+            no_spoof: is(|n| n.has(Flag::NoSpoof)),
             masquerade,
             masquerade_by: if masquerade { self.ways_out(name) } else { Vec::new() },
             ports: Vec::new(),

@@ -15,7 +15,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    model::{Network, PublishedPort, Subnet},
+    model::{Flag, Network, PublishedPort, Subnet},
     plan::{Family, Plan, Resource, Scope, Step},
 };
 
@@ -143,7 +143,7 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
     let rules = RuleMaker { network, subnet };
     let mut plan = Vec::new();
 
-    if network.masquerade || network.internal {
+    if network.masquerades() || network.has(Flag::Internal) {
         plan.push(rules.step(
             "drop packets routed directly to endpoint addresses: only published ports are open",
             (Table::Raw, PREROUTING, "direct"),
@@ -159,7 +159,7 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
             "DROP",
         ));
     }
-    if network.internal {
+    if network.has(Flag::Internal) {
         plan.push(rules.step(
             "an internal network sends nothing outside",
             (Table::Filter, ISOLATE, "internal out"),
@@ -167,7 +167,7 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
             "DROP",
         ));
     }
-    if network.isolate {
+    if network.has(Flag::Isolate) {
         plan.push(rules.step(
             "isolated endpoints do not reach each other through the host, except published ports",
             (Table::Filter, ISOLATE, "isolate"),
@@ -178,7 +178,7 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
     plan.push(rules.step(
         "only replies and traffic to published ports may enter from outside",
         (Table::Filter, ISOLATE, "unpublished"),
-        &if network.internal {
+        &if network.has(Flag::Internal) {
             format!("! -i {name} -o {name}")
         } else {
             format!("! -i {name} -o {name} -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT")
@@ -197,7 +197,7 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
         &format!("-o {name} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT"),
         "ACCEPT",
     ));
-    if network.masquerade && !network.internal {
+    if network.masquerades() && !network.has(Flag::Internal) {
         // Never from a privileged port: services trust those (CVE-2010-2242).
         for protocol in ["tcp", "udp"] {
             plan.push(rules.first(

@@ -16,7 +16,7 @@ use ipnetwork::IpNetwork;
 pub use assembler::Instruction;
 use assembler::{Assembler, Label, Load};
 
-use crate::model::{Endpoint, Mac, Mode, Network};
+use crate::model::{Endpoint, Flag, Mac, Network};
 
 /// What an endpoint may not send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,19 +79,12 @@ const DHCPV6_SERVER: u32 = 547;
 const EXTENSIONS: usize = 4;
 
 impl Guard {
-    /// What an endpoint of a network is kept from, if anything.
-    pub(super) fn of(network: &Network, endpoint: &Endpoint) -> Option<Self> {
-        match network.mode {
-            Mode::Bridge | Mode::Underlay if network.no_spoof => Some(Self::Spoofing {
-                mac: endpoint.mac,
-                addresses: endpoint.addresses.iter().map(IpNetwork::ip).collect(),
-            }),
-            // The host is deaf to routers on a bridge of its own, but not on the one that took over
-            // its way to the world.
-            Mode::Underlay => Some(Self::Routers),
-            // Of a macvlan network there is no port on this host.
-            Mode::Bridge | Mode::Macvlan => None,
-        }
+    /// Keeps an endpoint to its own MAC and addresses, where its network wants that.
+    pub(super) fn against_spoofing(network: &Network, endpoint: &Endpoint) -> Option<Self> {
+        network.has(Flag::NoSpoof).then(|| Self::Spoofing {
+            mac: endpoint.mac,
+            addresses: endpoint.addresses.iter().map(IpNetwork::ip).collect(),
+        })
     }
 
     /// The program.

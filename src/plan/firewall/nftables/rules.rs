@@ -5,7 +5,7 @@ use super::{
     table::{LOOPBACK, Maps},
 };
 use crate::{
-    model::{LinkName, Network, PortRange, Protocol, PublishedPort, Subnet},
+    model::{Flag, LinkName, Network, PortRange, Protocol, PublishedPort, Subnet},
     plan::{ALIAS_PREFIX, Family, Plan, Resource, Scope, Step},
 };
 
@@ -20,7 +20,7 @@ pub(in crate::plan) fn network(network: &Network) -> Plan {
     let mut filter = Vec::new();
     let bridge = &network.name;
     let mut drop = |why, matches| filter.push(Rule { matches, verdict: Verdict::Drop, why });
-    if network.internal {
+    if network.has(Flag::Internal) {
         drop("an internal network sends nothing outside", out_of(bridge));
         drop("an internal network receives nothing from outside", into(bridge));
     } else {
@@ -28,7 +28,7 @@ pub(in crate::plan) fn network(network: &Network) -> Plan {
         unasked.push(Match::Unasked);
         drop("only replies and traffic to published ports may enter from outside", unasked);
     }
-    if network.isolate {
+    if network.has(Flag::Isolate) {
         let mut across = vec![Match::In(bridge.clone(), true), Match::Out(bridge.clone(), true)];
         across.push(Match::Translated(false));
         drop(
@@ -66,7 +66,7 @@ fn out_of(bridge: &LinkName) -> Vec<Match> {
 
 fn translation(network: &Network, subnet: &Subnet) -> Vec<Rule> {
     let mut rules = Vec::new();
-    if network.masquerade && !network.internal {
+    if network.masquerades() && !network.has(Flag::Internal) {
         let leaving = || {
             let from = Match::Source(subnet.cidr);
             vec![from, Match::Out(network.name.clone(), false)]

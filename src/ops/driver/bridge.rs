@@ -6,18 +6,20 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 
-use super::{
-    Changed, Host, clean, differences::Differences, firewall, gates, repair::reshape, resolver,
-    subnets::Asked,
-};
+use super::foreign;
 use crate::{
     cli,
     error::{Error, Kind},
     kernel::{Kernel, Link, TableRoute},
     model::{
-        LinkName, Mac, Mode, Network, NetworkRecord, Subnet, overlap, pools, unique_local_prefix,
+        Driver, Firewall, Flag, Flags, LinkName, Mac, Network, NetworkRecord, Subnet, overlap,
+        pools, unique_local_prefix,
     },
-    plan::{self, Uplinks},
+    ops::{
+        Changed, Host, clean, differences::Differences, firewall, gates, rebuild, repair::reshape,
+        resolver, subnets::Asked, words::Words,
+    },
+    plan::{self, Mark, Uplinks},
     state::State,
 };
 
@@ -29,7 +31,7 @@ struct Made<'a> {
     network: &'a Network,
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Bridge) -> Result<()> {
+pub(in crate::ops) async fn run(host: &mut Host<'_, '_>, args: cli::Bridge) -> Result<()> {
     let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
     let wanted = asked.subnets(Subnet::new)?;
     let mut state = host.state_with_rebuilt().await?;
@@ -102,18 +104,13 @@ async fn new_network(
     let gateway = subnets.iter().find_map(|s| s.gateway).unwrap_or_else(|| [0, 0, 0, 0].into());
     Ok(Network {
         name: args.name.clone(),
-        mode: Mode::Bridge,
-        foreign: false,
+        driver: Driver::Bridge,
         mac: Mac::of(gateway),
         mtu,
         subnets,
-        internal: args.internal,
-        isolate: args.isolate,
-        masquerade: !args.no_masquerade,
-        no_spoof: args.no_spoof,
+        flags: args.flags(),
         firewall: firewall::of_host(host, state),
         gates: Vec::new(),
-        parent: None,
         labels: args.label.iter().cloned().collect(),
     })
 }
@@ -205,7 +202,7 @@ async fn default_mtu(kernel: &Kernel) -> Result<u32> {
 
 /// What the host's links to the outside need, for this network to reach it.
 pub(super) async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplinks> {
-    if network.internal {
+    if network.has(Flag::Internal) {
         return Ok(Uplinks::default());
     }
     let routes = kernel.routes().await?;
@@ -243,13 +240,13 @@ fn check_same(
     there: &Network,
 ) -> Result<()> {
     let name = &there.name;
-    if there.foreign {
+    if there.driver.is_foreign() {
         return Err(Error::conflict(format!("bridge `{name}` is not netcord's"))
             .hint("choose another name; to use it, `attach` is enough")
             .into());
     }
     let mut differences = Differences::default();
-    differences.compare("mode", Mode::Bridge.as_str(), there.mode.as_str());
+    differences.compare("mode", Driver::Bridge.word(), there.driver.word());
     asked.compare(wanted, there, &mut differences);
     let mut compare =
         |what: &str, wanted: String, found: String| differences.compare(what, wanted, found);
@@ -259,17 +256,51 @@ fn check_same(
     if let Some(mtu) = args.mtu {
         compare("MTU", mtu.to_string(), there.mtu.to_string());
     }
-    for (what, wanted, found) in [
-        ("internal", args.internal, there.internal),
-        ("isolate", args.isolate, there.isolate),
-        ("no-masquerade", args.no_masquerade, !there.masquerade),
-        ("no-spoof", args.no_spoof, there.no_spoof),
-    ] {
-        compare(what, wanted.to_string(), found.to_string());
-    }
+    differences.flags(args.flags(), there);
     differences.labels(&args.label, there);
     differences.refuse(
         &format!("network `{name}` exists"),
         &format!("use it as it is, or remove it first: `netcord rm {name}`"),
     )
+}
+
+/// A network whose record is lost, as far as its bridge tells.
+pub(super) async fn rebuilt(
+    kernel: &Kernel,
+    name: &LinkName,
+    bridge: &Link,
+    firewall: Firewall,
+) -> Result<Network> {
+    let mark = bridge.alias.as_deref().and_then(Mark::read);
+    let looks = foreign::network(kernel, name, bridge, firewall).await?;
+    let flags = Flags::of(|flag| mark.is_some_and(|mark| mark.says(flag.word())));
+    let mut network = Network { driver: Driver::Bridge, flags, ..looks };
+    if let Some(mark) = mark {
+        add_subnets(&mut network, mark);
+        rebuild::add_ranges(&mut network, mark);
+    }
+    Ok(network)
+}
+
+/// Subnets of which the bridge has lost its address.
+fn add_subnets(network: &mut Network, mark: Mark<'_>) {
+    for gateway in mark.values("subnet").filter_map(|gateway| gateway.parse().ok()) {
+        let subnet = Subnet::of_bridge_address(gateway);
+        if network.subnets.iter().all(|s| s.cidr.is_ipv4() != subnet.cidr.is_ipv4()) {
+            network.subnets.push(subnet);
+        }
+    }
+    network.subnets.sort_by_key(|s| s.cidr.is_ipv6());
+}
+
+/// The command that makes what is missing of a network, and nothing else.
+pub(super) fn again(network: &Network) -> Words {
+    Words::new(["bridge", network.name.as_str()]).flags_of(network)
+}
+
+/// The command that makes a network.
+pub(super) fn command(network: &Network) -> Words {
+    Words::new(["--firewall", &network.firewall.to_string(), "bridge", network.name.as_str()])
+        .subnets_of(network)
+        .rest_of(network)
 }

@@ -1,9 +1,13 @@
-//! The plan of a network, and of a bridge network in particular.
+//! The plan of a bridge network.
 
 use std::borrow::Cow;
 
-use super::{Family, Plan, Record, Resource, Scope, Step, alias, firewall, gate, macvlan};
-use crate::model::{LinkName, Network};
+use crate::{
+    model::{Endpoint, Flag, LinkName, Network},
+    plan::{
+        Family, Guard, Plan, Record, Resource, Scope, Step, alias, cable::cable, firewall, gate,
+    },
+};
 
 /// Links of the host by which a network reaches the outside, where they need something for that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,17 +19,9 @@ pub struct Uplinks {
     pub closed: Vec<LinkName>,
 }
 
-/// Makes a bridge network, or a macvlan network.
-pub fn create(network: &Network, uplinks: &Uplinks) -> Plan {
-    match network.macvlan() {
-        Some((parent, wiring)) => macvlan::network(network, parent, wiring),
-        None => bridge(network, uplinks),
-    }
-}
-
 /// A bridge whose address is the gateway, what may pass, forwarding. Protections come before the
 /// bridge goes up, and before forwarding is turned on.
-fn bridge(network: &Network, uplinks: &Uplinks) -> Plan {
+pub(super) fn network(network: &Network, uplinks: &Uplinks) -> Plan {
     let name = &network.name;
     let mut plan = vec![Step::create(
         "record the request first, so that a later run can finish or undo it",
@@ -44,7 +40,7 @@ fn bridge(network: &Network, uplinks: &Uplinks) -> Plan {
             ));
         }
     }
-    if !network.internal {
+    if !network.has(Flag::Internal) {
         for subnet in &network.subnets {
             let family = Family::of(subnet.cidr.network());
             if family == Family::V6 {
@@ -63,6 +59,11 @@ fn bridge(network: &Network, uplinks: &Uplinks) -> Plan {
     ));
     plan.extend(gate::open(network));
     plan
+}
+
+/// An endpoint's port.
+pub(super) fn port(network: &Network, endpoint: &Endpoint) -> Plan {
+    cable(network, endpoint, Guard::against_spoofing(network, endpoint))
 }
 
 /// The bridge itself, marked as ours.
@@ -122,7 +123,7 @@ fn keep_router_advertisements(links: &[LinkName]) -> Plan {
 }
 
 /// Turns forwarding of a family on.
-pub(super) fn forwarding(family: Family) -> Step {
+pub(in crate::plan) fn forwarding(family: Family) -> Step {
     match family {
         Family::V4 => {
             let why = "the host forwards IPv4 packets between the bridge and its other links";

@@ -14,7 +14,7 @@ use crate::{
     model::Belongings,
     ops::{
         Host,
-        parent::{self, Found},
+        driver::parent::{self, Found},
         ssh,
     },
     state::State,

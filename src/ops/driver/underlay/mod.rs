@@ -19,22 +19,27 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    Changed, Host, clean, confirm,
-    differences::Differences,
-    find,
+    foreign,
     parent::{self, Found},
-    subnets::Asked,
 };
 use crate::{
     cli,
     error::{Error, Kind},
     kernel::{Kernel, Link, background, clock},
-    model::{Belongings, Firewall, LinkName, Mode, Moving, Network, Parent, Subnet},
-    plan::{self, Plan, Record, Resource, Step, Underlay},
+    model::{
+        Belongings, Driver, Firewall, Flags, LinkName, Moving, Network, Parent, Subnet, Underlay,
+    },
+    ops::{
+        Changed, Host, clean, confirm, differences::Differences, rebuild, subnets::Asked,
+        words::Words,
+    },
+    plan::{self, Mark, Plan, Record, Resource, Step, Takeover, Uplinks},
     state::State,
 };
-pub(super) use undo::{commands, overdue, removal, undo, unmoved};
-pub(super) use uplink::{Lost, Uplink, again, gone, put_back, up};
+pub(super) use undo::{commands, removal};
+pub(in crate::ops) use undo::{overdue, undo};
+pub(super) use uplink::up;
+pub(in crate::ops) use uplink::{Lost, Uplink, again, gone};
 
 /// How many gateways are asked whether they answer: more, and it is no host but a router.
 const GATEWAYS: usize = 8;
@@ -50,7 +55,7 @@ struct Made<'a> {
     confirm_within: Option<u32>,
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<()> {
+pub(in crate::ops) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<()> {
     let asked = Asked::new(&[], &args.gateway, &args.ip_range)?;
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
@@ -70,19 +75,21 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<
         preflight::check_takeover(host, &args, &belongings).await?;
         manager::warn(&host.output, &args);
     }
-    let mut network = match there {
+    let network = match there {
         Some(there) => there,
         None => new_network(&host.kernel, &args, &asked, &found).await?,
     };
-    if let Some(parent) = &mut network.parent {
-        parent.filtered |= host.kernel.bridged_frames_meet_iptables()?;
-    }
+    let driver = driver_of(&network)?;
+    let filtered = driver.filtered || host.kernel.bridged_frames_meet_iptables()?;
+    let driver = Underlay { filtered, ..driver.clone() };
+    let network = Network { driver: Driver::Underlay(driver.clone()), ..network };
     // Somebody may also have put things on the link since it moved.
     let moves = plug || !belongings.is_empty();
     let moving = Moving { belongings: belongings.clone(), deadline: None };
     let planned = if moves { network.with_moving(Some(moving)) } else { network.clone() };
-    let plan = plan::underlay(&Underlay {
+    let plan = plan::takeover(&Takeover {
         network: &planned,
+        driver: &driver,
         parent: &args.parent,
         belongings: &belongings,
         switches: &host.kernel.switches(&args.parent)?,
@@ -153,7 +160,7 @@ async fn settle(
     let network = check.network;
     check.all_arrived(host).await?;
     check.gateways_answer(host).await?;
-    let settled = match (patience, network.moving()) {
+    let settled = match (patience, network.driver.moving()) {
         (Some(seconds), Some(moving)) => waiting(network, moving, seconds),
         _ => confirm::settled(network),
     };
@@ -182,7 +189,7 @@ impl Check<'_> {
     /// Everything that was to move has.
     async fn all_arrived(&self, host: &Host<'_, '_>) -> Result<()> {
         let network = self.network;
-        let (Some(parent), Some(moving)) = (&network.parent, network.moving()) else {
+        let Underlay { parent, moving: Some(moving), .. } = driver_of(network)? else {
             return Ok(());
         };
         let found = host.kernel.belongings(&bridge(host, network).await?).await?;
@@ -238,16 +245,10 @@ async fn new_network(
     asked: &Asked<'_>,
     found: &Found,
 ) -> Result<Network> {
-    let wiring = Parent {
-        link: args.parent.clone(),
-        vlan: found.vlan.clone(),
-        macvlan: None,
-        filtered: false,
-        moving: None,
-    };
-    let mut network = of_link(kernel, &args.name, &found.lower, wiring).await?;
+    let parent = Parent { link: args.parent.clone(), vlan: found.vlan.clone() };
+    let mut network = of_link(kernel, &args.name, &found.lower, parent).await?;
     network.subnets = subnets(kernel, &args.parent, found.link.as_ref(), asked).await?;
-    (network.isolate, network.no_spoof) = (args.isolate, args.no_spoof);
+    network.flags = args.flags();
     network.labels = args.label.iter().cloned().collect();
     Ok(network)
 }
@@ -259,20 +260,27 @@ pub(super) async fn rebuilt(
     name: &LinkName,
     bridge: &Link,
     parent: LinkName,
-    (isolate, no_spoof): (bool, bool),
 ) -> Result<Network> {
     let filtered = kernel.bridged_frames_meet_iptables()?;
     let asked = Asked::new(&[], &[], &[])?;
     let subnets = subnets(kernel, &parent, Some(bridge), &asked).await?;
-    let wiring = Parent { link: parent, vlan: None, macvlan: None, filtered, moving: None };
-    let network = of_link(kernel, name, bridge, wiring).await?;
-    Ok(Network { subnets, isolate, no_spoof, ..network })
+    let mark = bridge.alias.as_deref().and_then(Mark::read);
+    let flags = Flags::of(|flag| mark.is_some_and(|mark| mark.says(flag.word())));
+    let parent = Parent { link: parent, vlan: None };
+    let looks = of_link(kernel, name, bridge, parent.clone()).await?;
+    let driver = Driver::Underlay(Underlay { parent, filtered, moving: None });
+    let mut network = Network { driver, subnets, flags, ..looks };
+    if let Some(mark) = mark {
+        rebuild::add_ranges(&mut network, mark);
+    }
+    Ok(network)
 }
 
 /// A network whose bridge looks like this link.
 async fn of_link(kernel: &Kernel, name: &LinkName, link: &Link, parent: Parent) -> Result<Network> {
-    let looks = find::foreign(kernel, name, link, Firewall::Iptables).await?;
-    Ok(Network { mode: Mode::Underlay, foreign: false, parent: Some(parent), ..looks })
+    let looks = foreign::network(kernel, name, link, Firewall::Iptables).await?;
+    let driver = Driver::Underlay(Underlay { parent, filtered: false, moving: None });
+    Ok(Network { driver, ..looks })
 }
 
 /// The subnets of the link's addresses; of a link that has none there are none.
@@ -296,14 +304,13 @@ async fn subnets(
 fn check_same(args: &cli::Underlay, asked: &Asked<'_>, there: &Network) -> Result<()> {
     let name = &there.name;
     let mut differences = Differences::default();
-    differences.compare("mode", Mode::Underlay.as_str(), there.mode.as_str());
+    differences.compare("mode", "underlay", there.driver.word());
     let cidrs: Vec<_> = there.subnets.iter().map(|s| s.cidr).collect();
     asked.compare(&asked.of(&cidrs, Subnet::physical)?, there, &mut differences);
-    if let Some(parent) = &there.parent {
+    if let Some(parent) = there.driver.uplink() {
         differences.compare("parent", &args.parent, &parent.link);
     }
-    differences.compare("isolate", args.isolate, there.isolate);
-    differences.compare("no-spoof", args.no_spoof, there.no_spoof);
+    differences.flags(args.flags(), there);
     differences.labels(&args.label, there);
     differences.refuse(
         &format!("network `{name}` exists"),
@@ -311,14 +318,34 @@ fn check_same(args: &cli::Underlay, asked: &Asked<'_>, there: &Network) -> Resul
     )
 }
 
-/// The link of a network that is there, and that it must give back.
-fn parent_of(network: &Network) -> Result<&LinkName> {
-    let parent = network.parent.as_ref().map(|parent| &parent.link);
-    parent.ok_or_else(|| {
-        Error::conflict(format!(
-            "the record of `{}` does not say of which link it is",
-            network.name
-        ))
-        .into()
+/// What an underlay network has besides its bridge.
+fn driver_of(network: &Network) -> Result<&Underlay> {
+    network.driver.underlay().ok_or_else(|| {
+        Error::conflict(format!("network `{}` is not an underlay", network.name)).into()
     })
+}
+
+/// The plan that repairs a network, and what became of its parent if that cannot simply be put back.
+pub(super) async fn repair(
+    kernel: &Kernel,
+    network: &Network,
+    driver: &Underlay,
+) -> Result<(Plan, Option<Lost>)> {
+    if driver.moving.is_some() {
+        // One that is not settled is for its watchdog to undo.
+        return Ok((Plan::new(), None));
+    }
+    let mut plan = plan::create(network, &Uplinks::default());
+    let (back, lost) = uplink::put_back(kernel, network, &driver.parent.link).await?;
+    plan.extend(back);
+    Ok((plan, lost))
+}
+
+/// The command that makes a network.
+pub(super) fn command(network: &Network, driver: &Underlay) -> Words {
+    Words::new(["underlay", network.name.as_str()])
+        .flag("--parent", &driver.parent.link)
+        .switch("--takeover", true)
+        .switch("--no-confirm", true)
+        .rest_of(network)
 }

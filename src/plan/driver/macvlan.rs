@@ -3,19 +3,21 @@
 
 use ipnetwork::IpNetwork;
 
-use super::{Macvlan, Plan, Record, Resource, Step, alias};
-use crate::model::{self, Endpoint, LinkName, MacvlanMode, Network, Parent, Route};
+use crate::{
+    model::{self, Endpoint, LinkName, MacvlanMode, Network, Parent, Route},
+    plan::{Macvlan, Plan, Record, Resource, Step, alias},
+};
 
 /// Makes a macvlan network: nothing on the host, but the parent if it is a VLAN that is missing,
 /// and a link of the host's own if it is to be reached.
-pub(super) fn network(network: &Network, parent: &Parent, wiring: &model::Macvlan) -> Plan {
+pub(super) fn network(network: &Network, driver: &model::Macvlan) -> Plan {
     let mut plan = vec![Step::create(
         "record the request first, so that a later run can finish or undo it",
         Resource::Record(Record::Network(network.clone())),
     )];
-    plan.extend(vlan(parent));
-    if !wiring.host_access.is_empty() {
-        plan.extend(own_link(network, parent));
+    plan.extend(vlan(&driver.parent));
+    if !driver.host_access.is_empty() {
+        plan.extend(own_link(network, &driver.parent));
     }
     plan
 }
@@ -81,30 +83,32 @@ fn own_link(network: &Network, parent: &Parent) -> Plan {
 
 /// The link of an endpoint of a macvlan network.
 pub fn macvlan_of(network: &Network, endpoint: &Endpoint) -> Option<Macvlan> {
-    let (parent, wiring) = network.macvlan()?;
-    Some(Macvlan {
+    network.driver.macvlan().map(|driver| of(network, driver, endpoint))
+}
+
+fn of(network: &Network, driver: &model::Macvlan, endpoint: &Endpoint) -> Macvlan {
+    Macvlan {
         netns: Some(endpoint.netns.clone()),
         network: network.name.clone(),
         name: endpoint.ifname.clone(),
-        parent: parent.link.clone(),
+        parent: driver.parent.link.clone(),
         mac: endpoint.mac,
         mtu: endpoint.mtu,
-        mode: wiring.mode,
-    })
+        mode: driver.mode,
+    }
 }
 
 /// The same, born inside.
-pub(super) fn link(network: &Network, endpoint: &Endpoint, macvlan: Macvlan) -> Plan {
-    let netns = macvlan.netns.clone();
+pub(super) fn link(network: &Network, driver: &model::Macvlan, endpoint: &Endpoint) -> Plan {
     vec![
         Step::create(
             "a macvlan: a link with its own MAC that sends and receives through its parent",
-            Resource::Macvlan(macvlan),
+            Resource::Macvlan(of(network, driver, endpoint)),
         ),
         Step::create(
             "the alias marks the link as netcord's and names its owner",
             Resource::Alias {
-                netns,
+                netns: Some(endpoint.netns.clone()),
                 link: endpoint.ifname.clone(),
                 alias: alias::of_endpoint(network, endpoint),
             },
@@ -113,9 +117,9 @@ pub(super) fn link(network: &Network, endpoint: &Endpoint, macvlan: Macvlan) -> 
 }
 
 /// Lets host and endpoint reach each other: each is told where the other is.
-pub(super) fn host_access(network: &Network, wiring: &model::Macvlan, endpoint: &Endpoint) -> Plan {
+pub(super) fn host_access(network: &Network, driver: &model::Macvlan, endpoint: &Endpoint) -> Plan {
     let mut plan = Plan::new();
-    for host in &wiring.host_access {
+    for host in &driver.host_access {
         let Some(address) = endpoint.address(host.is_ipv4()) else { continue };
         plan.push(Step::create(
             "a permanent neighbour entry: the host's macvlan does not answer ARP or NDP",

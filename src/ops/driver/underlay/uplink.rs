@@ -3,10 +3,10 @@
 
 use anyhow::Result;
 
-use super::parent_of;
 use crate::{
     kernel::{Kernel, Link},
     model::{LinkName, Network},
+    ops::words::Words,
     plan::{Moved, Plan, Resource, Step, quote},
 };
 
@@ -79,25 +79,18 @@ pub(in crate::ops) struct Lost {
 }
 
 /// The command that puts the parent into the bridge, with what hangs on it.
-pub(in crate::ops) fn again(network: &Network) -> Option<String> {
-    let parent = network.parent.as_ref()?;
-    let mut words =
-        format!("netcord underlay {} --parent {} --takeover", network.name, parent.link);
-    for (is_set, flag) in [(network.isolate, " --isolate"), (network.no_spoof, " --no-spoof")] {
-        if is_set {
-            words.push_str(flag);
-        }
-    }
-    Some(words)
+pub(in crate::ops) fn again(network: &Network, parent: &LinkName) -> String {
+    let words = Words::new(["underlay", network.name.as_str()]).flag("--parent", parent);
+    words.switch("--takeover", true).flags_of(network).line()
 }
 
 /// The steps that put a parent back: it is up and, where nothing hangs on it, in the bridge. What
 /// hangs on it by now, somebody may use this moment: that has to be moved with a watchdog beside it.
-pub(in crate::ops) async fn put_back(
+pub(super) async fn put_back(
     kernel: &Kernel,
     network: &Network,
+    parent: &LinkName,
 ) -> Result<(Plan, Option<Lost>)> {
-    let parent = parent_of(network)?;
     let links = kernel.links().await?;
     let bridge = links.values().find(|link| link.name == network.name.as_str());
     let lost = |why, command| Some(Lost { why, command });
@@ -124,7 +117,7 @@ pub(in crate::ops) async fn put_back(
                 ));
             } else {
                 let why = "its parent link is out of the bridge, and has addresses or routes";
-                missing = lost(why, again(network).unwrap_or_default());
+                missing = lost(why, again(network, parent));
             }
         }
         Uplink::Gone => missing = Some(gone(network)),
@@ -139,7 +132,7 @@ pub(in crate::ops) fn gone(network: &Network) -> Lost {
 }
 
 /// The step that sets a parent up.
-pub(in crate::ops) fn up(parent: &LinkName) -> Step {
+pub(in crate::ops::driver) fn up(parent: &LinkName) -> Step {
     let why = "a link carries no frames until it is up";
     Step::create(why, Resource::Up { netns: None, link: parent.clone() })
 }

@@ -2,13 +2,15 @@
 
 use anyhow::Result;
 
-use super::{Host, bridge, macvlan, underlay};
+use super::{bridge, macvlan, underlay};
 use crate::{
     cli::{self, Driver},
     error::Error,
+    model::{Flag, Flags},
+    ops::Host,
 };
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Create) -> Result<()> {
+pub(in crate::ops) async fn run(host: &mut Host<'_, '_>, args: cli::Create) -> Result<()> {
     match args.driver {
         Driver::Bridge => {
             let flags = &args.physical;
@@ -36,15 +38,12 @@ fn as_macvlan(args: cli::Create) -> Result<cli::Macvlan> {
         "macvlan",
         &[
             ("--ipv6", bridge.ipv6),
-            ("--internal", bridge.internal),
-            ("--isolate", bridge.isolate),
-            ("--no-spoof", bridge.no_spoof),
-            ("--no-masquerade", bridge.no_masquerade),
             ("--confirm", physical.takeover.confirm.is_some()),
             ("--no-confirm", physical.takeover.no_confirm),
             ("--takeover", physical.takeover.takeover),
         ],
     )?;
+    refuse_flags("macvlan", bridge.flags(), |_| false)?;
     let parent = physical.parent.ok_or_else(|| no_parent("macvlan"))?;
     Ok(cli::Macvlan {
         name: bridge.name,
@@ -67,12 +66,11 @@ fn as_underlay(args: cli::Create) -> Result<cli::Underlay> {
             ("--subnet", !bridge.subnet.is_empty()),
             ("--mtu", bridge.mtu.is_some()),
             ("--ipv6", bridge.ipv6),
-            ("--internal", bridge.internal),
-            ("--no-masquerade", bridge.no_masquerade),
             ("--mode", physical.mode.is_some()),
             ("--host-access", physical.host_access),
         ],
     )?;
+    refuse_flags("underlay", bridge.flags(), |f| matches!(f, Flag::Isolate | Flag::NoSpoof))?;
     Ok(cli::Underlay {
         name: bridge.name,
         parent: physical.parent.ok_or_else(|| no_parent("underlay"))?,
@@ -93,9 +91,18 @@ fn no_parent(driver: &str) -> Error {
 /// Flags that mean nothing to a driver are refused: who gives one relies on it.
 fn refuse(driver: &str, flags: &[(&str, bool)]) -> Result<()> {
     match flags.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => {
-            Err(Error::usage(format!("{flag} is not of the driver {driver}")).into())
-        }
+        Some((flag, _)) => Err(unsupported(driver, flag)),
         None => Ok(()),
     }
+}
+
+fn refuse_flags(driver: &str, given: Flags, is_supported: fn(Flag) -> bool) -> Result<()> {
+    match given.iter().find(|flag| !is_supported(*flag)) {
+        Some(flag) => Err(unsupported(driver, &flag.option())),
+        None => Ok(()),
+    }
+}
+
+fn unsupported(driver: &str, flag: &str) -> anyhow::Error {
+    Error::usage(format!("{flag} is not of the driver {driver}")).into()
 }

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::{find::did_you_mean, subnets::Asked};
 use crate::{
     error::Error,
     kernel::{Kernel, Link, LinkKind},
     model::{LinkName, MacvlanMode, Network, Subnet, Vlan, is_link_local, network_of},
+    ops::{find::did_you_mean, subnets::Asked},
     state::State,
 };
 
@@ -35,7 +35,7 @@ pub(super) async fn found(kernel: &Kernel, state: &State, name: &LinkName) -> Re
     }
     let link = link(kernel, name).await?;
     // A VLAN that another network of ours made goes with the last of them.
-    let parents = state.networks().values().filter_map(|r| r.network.parent.as_ref());
+    let parents = state.networks().values().filter_map(|r| r.network.driver.parent());
     let vlan = parents.filter(|p| p.link == *name).find_map(|p| p.vlan.clone());
     Ok(Found { lower: link.clone(), link: Some(link), vlan })
 }
@@ -112,15 +112,15 @@ pub(super) fn check_free(
 ) -> Result<()> {
     let others = state.networks().values().map(|r| &r.network);
     let same_parent =
-        |n: &&Network| n.name != *network && n.parent.as_ref().is_some_and(|p| p.link == *parent);
+        |n: &&Network| n.name != *network && n.driver.parent().is_some_and(|p| p.link == *parent);
     for other in others.filter(same_parent) {
-        let theirs = other.macvlan().map(|(_, wiring)| wiring.mode);
+        let theirs = other.driver.macvlan().map(|driver| driver.mode);
         let shares = |m: Option<MacvlanMode>| m.is_some_and(|m| m != MacvlanMode::Passthru);
         if !(shares(mode) && shares(theirs)) {
             let message = format!(
                 "link `{parent}` is the parent of network `{}` ({}) and cannot be shared",
                 other.name,
-                theirs.map_or(other.mode.as_str(), MacvlanMode::as_str)
+                theirs.map_or(other.driver.word(), MacvlanMode::as_str)
             );
             return Err(Error::conflict(message)
                 .hint(format!(

@@ -2,23 +2,32 @@
 //! stays as it is.
 
 use anyhow::Result;
+use ipnetwork::IpNetwork;
 use serde::Serialize;
 
 use super::{
-    Changed, Host, clean,
-    differences::Differences,
+    foreign,
     parent::{self, Found},
-    rebuild,
-    repair::reshape,
-    ssh,
-    subnets::Asked,
+    underlay,
 };
 use crate::{
     cli,
     error::Error,
-    kernel::{Link, LinkKind},
-    model::{Firewall, Mac, Macvlan, MacvlanMode, Mode, Network, Parent, Subnet},
-    plan,
+    kernel::{Kernel, Link, LinkKind},
+    model::{
+        Driver, Firewall, Flags, LinkName, Mac, Macvlan, MacvlanMode, Network, Parent, Subnet,
+        Vlan, network_of,
+    },
+    ops::{
+        Changed, Host, clean,
+        differences::Differences,
+        rebuild::{self, Inside},
+        repair::reshape,
+        ssh,
+        subnets::Asked,
+        words::Words,
+    },
+    plan::{self, Mark, Plan},
     state::State,
 };
 
@@ -27,7 +36,7 @@ struct Made<'a> {
     network: &'a Network,
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<()> {
+pub(in crate::ops) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<()> {
     let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
     let mode = MacvlanMode::from(args.mode);
     if args.host_access && mode != MacvlanMode::Bridge {
@@ -64,7 +73,9 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<(
 
 /// What surprises everybody once.
 async fn tell(host: &Host<'_, '_>, network: &Network, mode: MacvlanMode) -> Result<()> {
-    let Some((parent, wiring)) = network.macvlan() else { return Ok(()) };
+    let Some(Macvlan { parent, host_access, .. }) = network.driver.macvlan() else {
+        return Ok(());
+    };
     if mode == MacvlanMode::Passthru {
         host.output.note(&format!(
             "who is attached has `{}` to itself: the host reaches nothing by it then",
@@ -77,7 +88,7 @@ async fn tell(host: &Host<'_, '_>, network: &Network, mode: MacvlanMode) -> Resu
                 parent.link, network.name
             ));
         }
-    } else if wiring.host_access.is_empty() {
+    } else if host_access.is_empty() {
         host.output.note(&format!(
             "the host and the endpoints of `{}` do not reach each other by `{}`, everybody else \
              there does; `--host-access` makes them",
@@ -130,24 +141,17 @@ async fn new_network(
     let mac = lower.mac.unwrap_or_else(|| Mac::of([0, 0, 0, 0].into()));
     Ok(Network {
         name: args.name.clone(),
-        mode: Mode::Macvlan,
-        foreign: false,
+        driver: Driver::Macvlan(Macvlan {
+            parent: Parent { link: args.parent.clone(), vlan },
+            mode,
+            host_access,
+        }),
         mac: Mac::of_own_link(mac, args.name.as_str()),
         mtu,
         subnets,
-        internal: false,
-        isolate: false,
-        masquerade: false,
-        no_spoof: false,
+        flags: Flags::default(),
         firewall: Firewall::default(),
         gates: Vec::new(),
-        parent: Some(Parent {
-            link: args.parent.clone(),
-            vlan,
-            macvlan: Some(Macvlan { mode, host_access }),
-            filtered: false,
-            moving: None,
-        }),
         labels: args.label.iter().cloned().collect(),
     })
 }
@@ -156,7 +160,7 @@ async fn new_network(
 fn check_same(args: &cli::Macvlan, asked: &Asked<'_>, there: &Network) -> Result<()> {
     let name = &there.name;
     let mut differences = Differences::default();
-    differences.compare("mode", Mode::Macvlan.as_str(), there.mode.as_str());
+    differences.compare("mode", "macvlan", there.driver.word());
     let cidrs: Vec<_> = there.subnets.iter().map(|s| s.cidr).collect();
     let wanted = if asked.has_subnets() {
         asked.subnets(Subnet::physical)?
@@ -164,11 +168,11 @@ fn check_same(args: &cli::Macvlan, asked: &Asked<'_>, there: &Network) -> Result
         asked.of(&cidrs, Subnet::physical)?
     };
     asked.compare(&wanted, there, &mut differences);
-    if let Some((parent, wiring)) = there.macvlan() {
-        differences.compare("parent", &args.parent, &parent.link);
+    if let Some(driver) = there.driver.macvlan() {
+        differences.compare("parent", &args.parent, &driver.parent.link);
         let mode = MacvlanMode::from(args.mode);
-        differences.compare("macvlan mode", mode.as_str(), wiring.mode.as_str());
-        differences.compare("host-access", args.host_access, !wiring.host_access.is_empty());
+        differences.compare("macvlan mode", mode.as_str(), driver.mode.as_str());
+        differences.compare("host-access", args.host_access, !driver.host_access.is_empty());
     }
     if let Some(mtu) = args.mtu {
         differences.compare("MTU", mtu, there.mtu);
@@ -178,4 +182,81 @@ fn check_same(args: &cli::Macvlan, asked: &Asked<'_>, there: &Network) -> Result
         &format!("network `{name}` exists"),
         &format!("use it as it is, or remove it first: `netcord rm {name}`"),
     )
+}
+
+/// The plan that repairs a network: its parent is set up if it is there.
+pub(super) async fn repair(kernel: &Kernel, network: &Network, driver: &Macvlan) -> Result<Plan> {
+    let mut plan = plan::create(network, &plan::Uplinks::default());
+    if kernel.link(driver.parent.link.as_str()).await?.is_some() {
+        plan.push(underlay::up(&driver.parent.link));
+    }
+    Ok(plan)
+}
+
+/// A network whose record is lost, as far as its endpoints tell; `None` if its parent cannot be
+/// told.
+pub(super) async fn rebuilt(
+    kernel: &Kernel,
+    name: &LinkName,
+    endpoints: &[Inside],
+) -> Result<Option<Network>> {
+    let Some(Inside { netns, link: first, .. }) = endpoints.first() else { return Ok(None) };
+    let between = kernel.between(netns).await?;
+    let links = kernel.links().await?;
+    let lower = links.values().find(|lower| between.is_on(first, lower));
+    let (Some(lower), Some(mode)) = (lower, first.macvlan_mode()) else { return Ok(None) };
+    let looks = foreign::network(kernel, name, lower, Firewall::default()).await?;
+    let subnets = subnets(kernel, lower, endpoints).await?;
+    let is_own = |l: &&Link| l.kind == LinkKind::Macvlan && l.is_ours() && l.name == name.as_str();
+    let host_access = match links.values().find(is_own) {
+        Some(_) => parent::own_addresses(kernel, lower, &subnets).await?,
+        None => Vec::new(),
+    };
+    let vlan = own_vlan(lower, &links.values().collect::<Vec<_>>());
+    let parent = Parent { link: lower.name.parse()?, vlan };
+    let mut network = Network {
+        driver: Driver::Macvlan(Macvlan { parent, mode, host_access }),
+        mac: Mac::of_own_link(looks.mac, name.as_str()),
+        subnets,
+        ..looks
+    };
+    if let Some(mark) = first.alias.as_deref().and_then(Mark::read) {
+        rebuild::add_ranges(&mut network, mark);
+    }
+    Ok(Some(network))
+}
+
+/// The VLAN that a parent of ours is.
+fn own_vlan(lower: &Link, links: &[&Link]) -> Option<Vlan> {
+    let trunk = links.iter().find(|trunk| lower.is_upper_of(trunk))?;
+    let is_ours = lower.kind == LinkKind::Vlan && lower.is_ours();
+    is_ours.then_some(Vlan { trunk: trunk.name.parse().ok()?, id: lower.vlan_id()? })
+}
+
+/// The subnets of the parent's addresses, and of those that endpoints have besides.
+async fn subnets(kernel: &Kernel, lower: &Link, endpoints: &[Inside]) -> Result<Vec<Subnet>> {
+    let own = kernel.addresses_of(lower).await?;
+    let mut theirs = Vec::new();
+    for endpoint in endpoints {
+        theirs.extend(endpoint.netns.addresses(&endpoint.link).await?);
+    }
+    let mut cidrs: Vec<IpNetwork> = Vec::new();
+    // What an endpoint has it was given: the parent's own may be another.
+    for address in theirs.iter().chain(&own) {
+        if cidrs.iter().all(|cidr| cidr.is_ipv4() != address.is_ipv4()) {
+            cidrs.push(network_of(*address));
+        }
+    }
+    cidrs.sort_by_key(IpNetwork::is_ipv6);
+    parent::known_subnets(kernel, lower, &cidrs).await
+}
+
+/// The command that makes a network.
+pub(super) fn command(network: &Network, driver: &Macvlan) -> Words {
+    Words::new(["macvlan", network.name.as_str()])
+        .flag("--parent", &driver.parent.link)
+        .flag("--mode", driver.mode.as_str())
+        .switch("--host-access", !driver.host_access.is_empty())
+        .subnets_of(network)
+        .rest_of(network)
 }

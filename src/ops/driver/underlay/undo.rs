@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Uplink, parent_of};
+use super::Uplink;
 use crate::{
     kernel::{Link, clock},
-    model::{Belongings, LinkName, Network},
+    model::{Belongings, LinkName, Network, Underlay},
     ops::{
-        Host, detach,
+        Host, detach, driver,
         removal::{self, Records},
     },
-    plan::{self, Moved, Plan, Resource, Underlay},
+    plan::{self, Moved, Plan, Resource, Takeover, Uplinks},
     state::State,
 };
 
 /// The networks whose time is over, or that a killed run did not finish.
 pub(in crate::ops) fn overdue(state: &State) -> Vec<Network> {
     let is_overdue = |network: &&Network| {
-        network.moving().is_some_and(|moving| match moving.deadline {
+        network.driver.moving().is_some_and(|moving| match moving.deadline {
             // Who makes it holds the lock, and it is ours.
             None => true,
             Some(deadline) => clock::since_boot() >= Duration::from_secs(deadline),
@@ -37,18 +37,19 @@ pub(in crate::ops) async fn undo(
     let record = state.networks().get(&network.name);
     let endpoints = record.map(|record| record.endpoints.clone()).unwrap_or_default();
     detach::away(host, state, network, &endpoints).await?;
-    let plan = removal(host, state.networks(), network).await?;
+    let plan = driver::removal(host, state.networks(), network).await?;
     host.carry_out(&plan, state).await?;
     Ok(())
 }
 
 /// The plan that takes the network away, which nothing is attached to.
-pub(in crate::ops) async fn removal(
+pub(in crate::ops::driver) async fn removal(
     host: &Host<'_, '_>,
     records: &Records,
     network: &Network,
+    driver: &Underlay,
 ) -> Result<Plan> {
-    let known_as = parent_of(network)?;
+    let known_as = &driver.parent.link;
     let links = host.kernel.links().await?;
     let bridge = links.values().find(|link| link.name == network.name.as_str());
     let uplink = Uplink::find(links.values(), bridge, known_as).link();
@@ -58,50 +59,40 @@ pub(in crate::ops) async fn removal(
         None => known_as.clone(),
     };
     let mut belongings = moved(host, network, bridge, parent).await?;
-    if let Some(moving) = network.moving() {
+    if let Some(moving) = &driver.moving {
         belongings = belongings.or(moving.belongings.moved(known_as, parent));
     }
-    let mut plan = plan::underlay(&Underlay {
-        network,
-        parent,
-        belongings: &belongings,
-        switches: &[],
-        plug: false,
-    });
-    if bridge.is_none() {
+    let mut plan = if bridge.is_some() {
+        let belongings = &belongings;
+        let takeover = Takeover { network, driver, parent, belongings, switches: &[], plug: false };
+        plan::takeover(&takeover)
+    } else {
         // Nothing has moved yet, or all of it is back.
-        plan.retain(|step| !is_of_the_move(step.change.resource()));
-    } else if uplink.is_none() {
+        plan::create(network, &Uplinks::default())
+    };
+    if uplink.is_none() {
         // A link that was pulled out has nothing to be given back.
         plan.retain(|step| !concerns_parent(step.change.resource(), parent));
     }
     let mut plan = removal::of(records, network, &plan);
-    if network.moving().is_some() {
+    if driver.moving.is_some() {
         // A run that did not come to its end may have left it.
         plan.insert(0, plan::without_carrier(network));
     }
     Ok(plan)
 }
 
-/// What the network is besides what was moved.
-pub(in crate::ops) fn unmoved(network: &Network) -> Result<Plan> {
-    let mut plan = plan::underlay(&Underlay {
-        network,
-        parent: parent_of(network)?,
-        belongings: &Belongings::default(),
-        switches: &[],
-        plug: false,
-    });
-    plan.retain(|step| !is_of_the_move(step.change.resource()));
-    Ok(plan)
-}
-
 /// The plan that would make the network out of a link that has what its bridge has now.
-pub(in crate::ops) async fn commands(host: &Host<'_, '_>, network: &Network) -> Result<Plan> {
-    let parent = parent_of(network)?;
+pub(in crate::ops::driver) async fn commands(
+    host: &Host<'_, '_>,
+    network: &Network,
+    driver: &Underlay,
+) -> Result<Plan> {
+    let parent = &driver.parent.link;
     let bridge = host.kernel.link(network.name.as_str()).await?;
-    Ok(plan::underlay(&Underlay {
+    Ok(plan::takeover(&Takeover {
         network,
+        driver,
         parent,
         belongings: &moved(host, network, bridge.as_ref(), parent).await?,
         switches: &host.kernel.switches(parent)?,
@@ -122,15 +113,11 @@ async fn moved(
     }
 }
 
-fn is_of_the_move(resource: &Resource) -> bool {
-    matches!(resource, Resource::Moved(_) | Resource::Ready { .. })
-}
-
 fn concerns_parent(resource: &Resource, parent: &LinkName) -> bool {
-    match resource {
-        Resource::Moved(Moved::Port { .. } | Moved::Route(_)) => true,
-        Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. })
-        | Resource::Ready { link } => link == parent,
-        _ => false,
+    if let Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. })
+    | Resource::Ready { link } = resource
+    {
+        return link == parent;
     }
+    matches!(resource, Resource::Moved(Moved::Port { .. } | Moved::Route(_)))
 }

@@ -7,14 +7,19 @@
 
 use std::borrow::Cow;
 
-use super::{Moved, Plan, Record, Resource, Scope, Step, firewall, macvlan::vlan, network::link};
-use crate::model::{Belongings, HostAddress, HostRoute, LinkName, Neighbour, Network};
+use super::{bridge::link, macvlan::vlan};
+use crate::{
+    model::{Belongings, Endpoint, HostAddress, HostRoute, LinkName, Neighbour, Network, Underlay},
+    plan::{Guard, Moved, Plan, Record, Resource, Scope, Step, cable::cable, firewall},
+};
 
 /// A network's bridge takes over a link of the host's, and what hangs on it.
 #[derive(Clone, Copy, Debug)]
-pub struct Underlay<'a> {
+pub struct Takeover<'a> {
     /// The network.
     pub network: &'a Network,
+    /// What its driver has.
+    pub driver: &'a Underlay,
     /// The link.
     pub parent: &'a LinkName,
     /// What hangs on the link.
@@ -40,19 +45,35 @@ pub struct Switch {
 /// Whether addresses are asked for before they are used; of IPv6 only.
 pub const ACCEPT_DAD: &str = "accept_dad";
 
+/// What an underlay network is besides what it takes over.
+pub(super) fn network(network: &Network, driver: &Underlay) -> Plan {
+    let mut plan = bare_bridge(network, driver);
+    plan.push(up(&network.name));
+    plan
+}
+
+/// An endpoint's port. The host does not listen to routers on a bridge of its own, but it does on
+/// the one that took over its uplink.
+pub(super) fn port(network: &Network, endpoint: &Endpoint) -> Plan {
+    let guard = Guard::against_spoofing(network, endpoint).unwrap_or(Guard::Routers);
+    cable(network, endpoint, Some(guard))
+}
+
 /// Makes the bridge, and moves the link's addresses, routes, rules and neighbours to it.
-pub fn underlay(underlay: &Underlay<'_>) -> Plan {
-    let Underlay { network, parent, belongings, plug, .. } = *underlay;
+pub fn takeover(takeover: &Takeover<'_>) -> Plan {
+    let Takeover { network, driver, parent, belongings, switches, plug } = *takeover;
     let bridge = &network.name;
     let there = belongings.moved(parent, bridge);
-    let mut plan = bridge_like(underlay);
+    let mut plan = bare_bridge(network, driver);
+    let others = switches.iter().filter(|s| !(plug && s.name == ACCEPT_DAD));
+    for Switch { family, name, value } in others {
+        let why = "the bridge gets the sysctl values of the link";
+        plan.push(switch(why, bridge, family, name, value.clone().into()));
+    }
     if plug {
         plan.extend(with_carrier(bridge));
     }
-    plan.push(Step::create(
-        "a link carries no frames until it is up",
-        Resource::Up { netns: None, link: bridge.clone() },
-    ));
+    plan.push(up(bridge));
     for address in there.addresses.iter().filter(|a| a.address.is_ipv6()) {
         plan.push(Step::create(
             "duplicate address detection (DAD) takes time, so IPv6 addresses are added early",
@@ -64,7 +85,7 @@ pub fn underlay(underlay: &Underlay<'_>) -> Plan {
     if plug {
         let why = "the uplink now gives the bridge carrier";
         plan.push(Step::delete(why, Resource::Carrier(Carrier::of(bridge))).until(Scope::Run));
-        if let Some(former) = underlay.switches.iter().find(|s| s.name == ACCEPT_DAD) {
+        if let Some(former) = switches.iter().find(|s| s.name == ACCEPT_DAD) {
             let (why, value) =
                 ("the bridge takes over the link's own value", former.value.clone().into());
             plan.push(switch(why, bridge, "ipv6", ACCEPT_DAD, value).until(Scope::Run));
@@ -87,28 +108,24 @@ pub fn underlay(underlay: &Underlay<'_>) -> Plan {
     plan
 }
 
-/// A bridge that looks like the link: its MAC, its MTU, its switches.
-fn bridge_like(underlay: &Underlay<'_>) -> Plan {
-    let network = underlay.network;
-    let name = &network.name;
+/// A bridge that looks like the link: its MAC, its MTU.
+fn bare_bridge(network: &Network, driver: &Underlay) -> Plan {
     let mut plan = vec![Step::create(
         "record what is about to move, so that it can be moved back",
         Resource::Record(Record::Network(network.clone())),
     )];
-    if let Some(parent) = &network.parent {
-        plan.extend(vlan(parent));
-    }
+    plan.extend(vlan(&driver.parent));
     let why = "a bridge with the link's MAC: neighbours keep their ARP entries for the host";
     plan.extend(link(why, network));
-    if network.parent.as_ref().is_some_and(|parent| parent.filtered) {
+    if driver.filtered {
         plan.extend(firewall::underlay(network));
     }
-    let others = underlay.switches.iter().filter(|s| !(underlay.plug && s.name == ACCEPT_DAD));
-    for Switch { family, name: key, value } in others {
-        let why = "the bridge gets the sysctl values of the link";
-        plan.push(switch(why, name, family, key, value.clone().into()));
-    }
     plan
+}
+
+fn up(bridge: &LinkName) -> Step {
+    let why = "a link carries no frames until it is up";
+    Step::create(why, Resource::Up { netns: None, link: bridge.clone() })
 }
 
 /// A cable with both ends here, one of them in a bridge, so that the bridge has carrier.

@@ -1,0 +1,358 @@
+//! The driver of a network: how endpoints are connected, and what follows from that.
+//!
+//! Other code asks what a driver does and not which one it is, so that a new one answers here, in
+//! `plan/driver` and in `ops/driver`, and nowhere else. Matches name every driver: the compiler
+//! finds what a new one has to answer.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Moving;
+use crate::model::{Invalid, LinkName};
+
+/// How a network is made, and how its endpoints are connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// A Linux bridge with the gateway's address on it, behind this host.
+    Bridge,
+    /// A Linux bridge that another program made: it is used as it is, never changed, never removed.
+    Foreign,
+    /// A Linux bridge with the host's uplink as a port: endpoints are in the physical network.
+    Underlay(Underlay),
+    /// No bridge: each endpoint is a macvlan on a link of the host, which stays as it is.
+    Macvlan(Macvlan),
+}
+
+/// What an underlay network has besides its bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Underlay {
+    /// The uplink.
+    pub parent: Parent,
+    /// Bridged frames pass iptables on this host (`br_netfilter`), where a policy could drop them,
+    /// so rules accept them.
+    pub filtered: bool,
+    /// The move of the uplink, until it is settled.
+    pub moving: Option<Box<Moving>>,
+}
+
+/// What a macvlan network has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Macvlan {
+    /// The link that the macvlans are on.
+    pub parent: Parent,
+    /// Which of them reach each other.
+    pub mode: MacvlanMode,
+    /// The host's own addresses, at most one of each family, that a macvlan of the host makes
+    /// reachable; none: there is no such link, and host and endpoints do not reach each other.
+    pub host_access: Vec<IpAddr>,
+}
+
+/// The host's link by which a network's endpoints reach the physical network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// The link: `eth0`, or `eth0.100`.
+    pub link: LinkName,
+    /// The link is a VLAN that netcord made, and removes with the network.
+    pub vlan: Option<Vlan>,
+}
+
+/// A VLAN of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vlan {
+    /// The link that carries the tagged frames.
+    pub trunk: LinkName,
+    /// The tag (802.1Q), 1 to 4094.
+    pub id: u16,
+}
+
+/// Which of a link's macvlans reach each other (`IFLA_MACVLAN_MODE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MacvlanMode {
+    /// All, directly.
+    Bridge,
+    /// None, not even through the switch.
+    Private,
+    /// All, through a switch that sends frames back where they came from.
+    Vepa,
+    /// There is one only, and it has the link to itself, with the link's own MAC.
+    Passthru,
+}
+
+impl MacvlanMode {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Bridge, Self::Private, Self::Vepa, Self::Passthru];
+
+    /// The word for it, `ip link`'s and docker's.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Private => "private",
+            Self::Vepa => "vepa",
+            Self::Passthru => "passthru",
+        }
+    }
+}
+
+/// Who assigns the addresses of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// netcord only: an address that is not on record is free.
+    Ours,
+    /// Others, too: an address is probed before it is assigned, and announced afterwards.
+    Shared(Sharing),
+}
+
+/// With whom netcord shares the addresses of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// With other programs of this host.
+    Host,
+    /// With whoever runs the physical network. `--ip-range` limits what netcord may assign.
+    Physical,
+}
+
+/// What of a network has rules in the firewalls of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// All of its traffic, and published ports.
+    Traffic,
+    /// Published ports only: the bridge's owner decides about the rest.
+    Ports,
+    /// Frames between ports of its bridge, which are accepted.
+    Bridged,
+    /// Nothing.
+    Nothing,
+}
+
+/// The host's link that endpoints are attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LowerLink<'n> {
+    /// The network's bridge: an endpoint has a host end, which is one of its ports.
+    Bridge(&'n LinkName),
+    /// The network's parent: an endpoint has no link on the host.
+    Parent(&'n Parent),
+}
+
+impl<'n> LowerLink<'n> {
+    /// What it is called.
+    pub fn name(self) -> &'n LinkName {
+        match self {
+            Self::Bridge(bridge) => bridge,
+            Self::Parent(parent) => &parent.link,
+        }
+    }
+}
+
+impl Driver {
+    /// The word for it, as users type and read it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Bridge | Self::Foreign => "bridge",
+            Self::Underlay(_) => "underlay",
+            Self::Macvlan(_) => "macvlan",
+        }
+    }
+
+    /// Whether another program made the network, and removes it.
+    pub fn is_foreign(&self) -> bool {
+        match self {
+            Self::Foreign => true,
+            Self::Bridge | Self::Underlay(_) | Self::Macvlan(_) => false,
+        }
+    }
+
+    /// Who assigns addresses.
+    pub fn addresses(&self) -> Addresses {
+        match self {
+            Self::Bridge => Addresses::Ours,
+            Self::Foreign => Addresses::Shared(Sharing::Host),
+            Self::Underlay(_) | Self::Macvlan(_) => Addresses::Shared(Sharing::Physical),
+        }
+    }
+
+    /// Whether the host routes between the network and the rest of the world: then it can publish
+    /// ports, in the firewall that the network's record names.
+    pub fn forwards(&self) -> bool {
+        match self {
+            Self::Bridge | Self::Foreign => true,
+            Self::Underlay(_) | Self::Macvlan(_) => false,
+        }
+    }
+
+    /// Whether netcord's bridge is the gateway of the endpoints, with an address of each subnet.
+    pub fn is_gateway(&self) -> bool {
+        match self {
+            Self::Bridge => true,
+            Self::Foreign | Self::Underlay(_) | Self::Macvlan(_) => false,
+        }
+    }
+
+    /// What has rules in the firewalls of this host.
+    pub fn filter(&self) -> Filter {
+        match self {
+            Self::Bridge => Filter::Traffic,
+            Self::Foreign => Filter::Ports,
+            Self::Underlay(underlay) if underlay.filtered => Filter::Bridged,
+            Self::Underlay(_) | Self::Macvlan(_) => Filter::Nothing,
+        }
+    }
+
+    /// What endpoints are attached to; `name` is the network's, and that of its bridge.
+    pub(super) fn lower_link<'n>(&'n self, name: &'n LinkName) -> LowerLink<'n> {
+        match self {
+            Self::Bridge | Self::Foreign | Self::Underlay(_) => LowerLink::Bridge(name),
+            Self::Macvlan(macvlan) => LowerLink::Parent(&macvlan.parent),
+        }
+    }
+
+    /// Whether netcord makes the link that endpoints are attached to.
+    pub fn makes_lower_link(&self) -> bool {
+        match self {
+            Self::Bridge | Self::Underlay(_) => true,
+            Self::Foreign => false,
+            Self::Macvlan(macvlan) => macvlan.parent.vlan.is_some(),
+        }
+    }
+
+    /// The host's link by which endpoints are in the physical network.
+    pub fn parent(&self) -> Option<&Parent> {
+        match self {
+            Self::Bridge | Self::Foreign => None,
+            Self::Underlay(underlay) => Some(&underlay.parent),
+            Self::Macvlan(macvlan) => Some(&macvlan.parent),
+        }
+    }
+
+    /// The same, where netcord made it a port of the network's bridge.
+    pub fn uplink(&self) -> Option<&Parent> {
+        match self {
+            Self::Underlay(underlay) => Some(&underlay.parent),
+            Self::Bridge | Self::Foreign | Self::Macvlan(_) => None,
+        }
+    }
+
+    /// The move of the uplink, if it is not settled.
+    pub fn moving(&self) -> Option<&Moving> {
+        match self {
+            Self::Underlay(underlay) => underlay.moving.as_deref(),
+            Self::Bridge | Self::Foreign | Self::Macvlan(_) => None,
+        }
+    }
+
+    /// What an underlay network has besides its bridge.
+    pub fn underlay(&self) -> Option<&Underlay> {
+        match self {
+            Self::Underlay(underlay) => Some(underlay),
+            Self::Bridge | Self::Foreign | Self::Macvlan(_) => None,
+        }
+    }
+
+    /// What a macvlan network has.
+    pub fn macvlan(&self) -> Option<&Macvlan> {
+        match self {
+            Self::Macvlan(macvlan) => Some(macvlan),
+            Self::Bridge | Self::Foreign | Self::Underlay(_) => None,
+        }
+    }
+
+    /// Whether the one endpoint has the parent to itself, and the parent's MAC.
+    pub fn is_passthru(&self) -> bool {
+        self.macvlan().is_some_and(|macvlan| macvlan.mode == MacvlanMode::Passthru)
+    }
+
+    /// The same, with its move settled, or not.
+    pub(super) fn with_moving(self, moving: Option<Moving>) -> Self {
+        match self {
+            Self::Underlay(underlay) => {
+                Self::Underlay(Underlay { moving: moving.map(Box::new), ..underlay })
+            }
+            Self::Bridge | Self::Foreign | Self::Macvlan(_) => self,
+        }
+    }
+}
+
+/// A driver in JSON, in records and as it is printed: part of an object of the network's.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DriverForm {
+    mode: Word,
+    foreign: bool,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Bridge,
+    Underlay,
+    Macvlan,
+}
+
+/// The rest of it, which stands behind what all networks have.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DriverData {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parent: Option<ParentForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ParentForm {
+    link: LinkName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vlan: Option<Vlan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    macvlan: Option<MacvlanForm>,
+    #[serde(default)]
+    filtered: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    moving: Option<Box<Moving>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MacvlanForm {
+    mode: MacvlanMode,
+    host_access: Vec<IpAddr>,
+}
+
+impl From<Driver> for (DriverForm, DriverData) {
+    fn from(driver: Driver) -> Self {
+        let form = |mode, foreign, parent| (DriverForm { mode, foreign }, DriverData { parent });
+        match driver {
+            Driver::Bridge => form(Word::Bridge, false, None),
+            Driver::Foreign => form(Word::Bridge, true, None),
+            Driver::Underlay(Underlay { parent: Parent { link, vlan }, filtered, moving }) => {
+                let parent = ParentForm { link, vlan, macvlan: None, filtered, moving };
+                form(Word::Underlay, false, Some(parent))
+            }
+            Driver::Macvlan(Macvlan { parent: Parent { link, vlan }, mode, host_access }) => {
+                let macvlan = Some(MacvlanForm { mode, host_access });
+                let parent = ParentForm { link, vlan, macvlan, filtered: false, moving: None };
+                form(Word::Macvlan, false, Some(parent))
+            }
+        }
+    }
+}
+
+impl TryFrom<(DriverForm, DriverData)> for Driver {
+    type Error = Invalid;
+
+    fn try_from((form, data): (DriverForm, DriverData)) -> Result<Self, Invalid> {
+        let lacks = |what| Invalid::new(format!("the network's driver needs {what}"));
+        let parent = || data.parent.ok_or_else(|| lacks("a parent"));
+        Ok(match form.mode {
+            Word::Bridge if form.foreign => Self::Foreign,
+            Word::Bridge => Self::Bridge,
+            Word::Underlay => {
+                let ParentForm { link, vlan, filtered, moving, .. } = parent()?;
+                Self::Underlay(Underlay { parent: Parent { link, vlan }, filtered, moving })
+            }
+            Word::Macvlan => {
+                let ParentForm { link, vlan, macvlan, .. } = parent()?;
+                let MacvlanForm { mode, host_access } =
+                    macvlan.ok_or_else(|| lacks("a macvlan mode"))?;
+                Self::Macvlan(Macvlan { parent: Parent { link, vlan }, mode, host_access })
+            }
+        })
+    }
+}

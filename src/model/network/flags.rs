@@ -1,0 +1,74 @@
+//! The flags of a network: what can be set at its creation, and is off otherwise.
+
+/// A flag of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    /// Endpoints reach nothing outside the network.
+    Internal,
+    /// Endpoints do not reach each other.
+    Isolate,
+    /// Packets that leave the network keep their source address.
+    NoMasquerade,
+    /// Endpoints can send with no other source MAC and IP address than their own.
+    NoSpoof,
+}
+
+impl Flag {
+    /// Each of them, in the order in which they are named.
+    pub const ALL: [Self; 4] = [Self::Internal, Self::Isolate, Self::NoMasquerade, Self::NoSpoof];
+
+    /// The word for it: in the alias of the bridge, and behind `--` on the command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::Isolate => "isolate",
+            Self::NoMasquerade => "no-masquerade",
+            Self::NoSpoof => "no-spoof",
+        }
+    }
+
+    /// As it is typed: `--WORD`.
+    pub fn option(self) -> String {
+        format!("--{}", self.word())
+    }
+}
+
+/// The flags that are set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// Those for which this holds.
+    pub fn of(is_set: impl Fn(Flag) -> bool) -> Self {
+        let bits = Flag::ALL.into_iter().filter(|flag| is_set(*flag)).map(bit);
+        Self(bits.fold(0, |all, bit| all | bit))
+    }
+
+    /// Whether a flag is set.
+    pub fn has(self, flag: Flag) -> bool {
+        self.0 & bit(flag) != 0
+    }
+
+    /// The flags that are set.
+    pub fn iter(self) -> impl Iterator<Item = Flag> {
+        Flag::ALL.into_iter().filter(move |flag| self.has(*flag))
+    }
+}
+
+const fn bit(flag: Flag) -> u8 {
+    1 << flag as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_are_set_are_told_in_order() {
+        let flags = Flags::of(|flag| matches!(flag, Flag::NoSpoof | Flag::Internal));
+        assert!(flags.has(Flag::NoSpoof) && !flags.has(Flag::Isolate));
+        assert_eq!(flags.iter().map(Flag::word).collect::<Vec<_>>(), ["internal", "no-spoof"]);
+        assert_eq!(Flags::default().iter().count(), 0);
+        assert_eq!(Flag::NoSpoof.option(), "--no-spoof");
+    }
+}
