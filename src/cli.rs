@@ -16,8 +16,8 @@ use ipnetwork::IpNetwork;
 use crate::{
     complete,
     model::{
-        self, Flag, Flags, Invalid, LinkName, Mac, NetnsName, PortSpec, Protocol, Target, steers,
-        visible,
+        self, EndpointId, Flag, Flags, Invalid, LinkName, Mac, NetnsName, PortSpec, Protocol,
+        Target, steers, visible,
         way::{Goal, Party},
     },
 };
@@ -851,8 +851,8 @@ pub struct Man {
 pub struct KeepLease {
     /// The network
     pub network: LinkName,
-    /// The endpoint's outer link
-    pub host_ifname: LinkName,
+    /// What identifies the endpoint
+    pub endpoint: EndpointId,
 }
 
 impl Cli {

@@ -2,13 +2,15 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
 };
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
-use super::{Lease, LinkName, Mac, NetnsName, PublishedPort, stable_hash};
+use super::{Invalid, Lease, LinkName, Mac, NetnsName, PublishedPort, stable_hash};
 
 /// One target's attachment to one network.
 ///
@@ -24,8 +26,9 @@ pub struct Endpoint {
     pub cookie: u64,
     /// The link inside.
     pub ifname: LinkName,
-    /// The link outside, the bridge port.
-    pub host_ifname: LinkName,
+    /// How it is attached to its network; in JSON the name of the host end, where it has one.
+    #[serde(rename = "host_ifname", default, skip_serializing_if = "Attachment::is_inside")]
+    pub attachment: Attachment,
     /// Of the link inside.
     pub mac: Mac,
     /// Of both ends, bytes.
@@ -46,6 +49,82 @@ pub struct Endpoint {
     /// What is published of it.
     #[serde(default)]
     pub ports: Vec<PublishedPort>,
+}
+
+/// How an endpoint is attached to its network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Option<LinkName>", into = "Option<LinkName>")]
+pub enum Attachment {
+    /// By a veth pair.
+    Veth {
+        /// The end on the host, which is a port of the network's bridge.
+        host_ifname: LinkName,
+    },
+    /// By a macvlan on the network's parent: there is no link on the host.
+    #[default]
+    Macvlan,
+}
+
+impl Attachment {
+    fn is_inside(&self) -> bool {
+        match self {
+            Self::Veth { .. } => false,
+            Self::Macvlan => true,
+        }
+    }
+}
+
+impl From<Option<LinkName>> for Attachment {
+    fn from(host_ifname: Option<LinkName>) -> Self {
+        host_ifname.map_or(Self::Macvlan, |host_ifname| Self::Veth { host_ifname })
+    }
+}
+
+impl From<Attachment> for Option<LinkName> {
+    fn from(attachment: Attachment) -> Self {
+        match attachment {
+            Attachment::Veth { host_ifname } => Some(host_ifname),
+            Attachment::Macvlan => None,
+        }
+    }
+}
+
+/// What identifies an endpoint among those of its network.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndpointId {
+    /// Its host end.
+    HostEnd(LinkName),
+    /// Its link inside, where it has no host end.
+    Inside {
+        /// Of the namespace.
+        cookie: u64,
+        /// As it was made.
+        ifname: LinkName,
+    },
+}
+
+/// `nc0123456789ab`, or `COOKIE/LINK`.
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HostEnd(name) => name.fmt(f),
+            Self::Inside { cookie, ifname } => write!(f, "{cookie}/{ifname}"),
+        }
+    }
+}
+
+impl FromStr for EndpointId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        // No link has a slash in its name.
+        let Some((cookie, ifname)) = text.split_once('/') else {
+            return text.parse().map(Self::HostEnd);
+        };
+        let cookie =
+            cookie.parse().map_err(|_| Invalid::new(format!("`{cookie}` is no cookie")))?;
+        Ok(Self::Inside { cookie, ifname: ifname.parse()? })
+    }
 }
 
 /// How an endpoint is.
@@ -71,8 +150,10 @@ pub struct Outline<'a> {
     pub netns: &'a str,
     /// See [`Endpoint::cookie`].
     pub cookie: u64,
-    /// See [`Endpoint::host_ifname`].
-    pub host_ifname: &'a str,
+    /// See [`Endpoint::ifname`].
+    pub ifname: &'a str,
+    /// See [`Attachment::Veth`].
+    pub host_ifname: Option<&'a str>,
     /// See [`Endpoint::mac`].
     pub mac: Mac,
     /// See [`Endpoint::addresses`].
@@ -86,9 +167,21 @@ impl<'a> Outline<'a> {
             target: &endpoint.target,
             netns: endpoint.netns.as_str(),
             cookie: endpoint.cookie,
-            host_ifname: endpoint.host_ifname.as_str(),
+            ifname: endpoint.ifname.as_str(),
+            host_ifname: endpoint.host_ifname().map(LinkName::as_str),
             mac: endpoint.mac,
             addresses: &endpoint.addresses,
+        }
+    }
+
+    /// Whether it is the endpoint with this identity.
+    pub fn is(&self, id: &EndpointId) -> bool {
+        match (id, self.host_ifname) {
+            (EndpointId::HostEnd(name), Some(own)) => name.as_str() == own,
+            (EndpointId::Inside { cookie, ifname }, None) => {
+                *cookie == self.cookie && ifname.as_str() == self.ifname
+            }
+            (EndpointId::HostEnd(_) | EndpointId::Inside { .. }, _) => false,
         }
     }
 }
@@ -139,6 +232,34 @@ impl Route {
 }
 
 impl Endpoint {
+    /// Its link on the host, if it has one: a port of the network's bridge.
+    pub fn host_ifname(&self) -> Option<&LinkName> {
+        match &self.attachment {
+            Attachment::Veth { host_ifname } => Some(host_ifname),
+            Attachment::Macvlan => None,
+        }
+    }
+
+    /// Whether this link of the host is its host end.
+    pub fn has_host_end(&self, link: &str) -> bool {
+        self.host_ifname().is_some_and(|name| name.as_str() == link)
+    }
+
+    /// What identifies it.
+    pub fn id(&self) -> EndpointId {
+        match &self.attachment {
+            Attachment::Veth { host_ifname } => EndpointId::HostEnd(host_ifname.clone()),
+            Attachment::Macvlan => {
+                EndpointId::Inside { cookie: self.cookie, ifname: self.ifname.clone() }
+            }
+        }
+    }
+
+    /// Whether it is the endpoint with this identity.
+    pub fn is(&self, id: &EndpointId) -> bool {
+        Outline::of(self).is(id)
+    }
+
     /// Whether it has an address of IPv6.
     pub fn has_ipv6(&self) -> bool {
         self.addresses.iter().any(IpNetwork::is_ipv6)
@@ -199,6 +320,16 @@ mod tests {
         assert_eq!(name, host_name(&lab, 4101, &eth0, 0));
         assert_ne!(name, host_name(&lab, 4102, &eth0, 0));
         assert_ne!(name, host_name(&lab, 4101, &eth0, 1));
+    }
+
+    #[test]
+    fn an_identity_is_read_as_it_is_written() {
+        for text in ["nc0123456789ab", "4101/eth0"] {
+            assert_eq!(text.parse::<EndpointId>().unwrap().to_string(), text);
+        }
+        for wrong in ["", "x/eth0", "4101/", "4101/eth0/eth1"] {
+            assert!(wrong.parse::<EndpointId>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

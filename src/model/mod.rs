@@ -22,7 +22,10 @@ pub mod way;
 use std::fmt;
 
 pub use belongings::{Belongings, Hop, HostAddress, HostRoute, Lifetime, Neighbour, PolicyRule};
-pub use endpoint::{Endpoint, EndpointState, Outline, Route, client_mac, host_name, next_ifname};
+pub use endpoint::{
+    Attachment, Endpoint, EndpointId, EndpointState, Outline, Route, client_mac, host_name,
+    next_ifname,
+};
 pub use finding::{Finding, Severity};
 pub use firewall::Firewall;
 pub use gate::{Gate, GatePlace};

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     kernel::{Kernel, Link, LinkKind},
-    model::{Endpoint, Firewall, LinkName, Network, PublishedPort},
+    model::{Endpoint, EndpointId, Firewall, LinkName, Network, PublishedPort},
     plan::{self, Mark},
     state::{State, Wanted},
 };
@@ -176,9 +176,10 @@ impl Missing {
         let mut twice = Vec::new();
         names.remove("lo");
         for (network, outline) in state.outlines() {
-            let was_there = names.remove(outline.host_ifname);
-            if !was_there && is_on_two(state, &network.name, outline.host_ifname) {
-                twice.extend(outline.host_ifname.parse().ok());
+            let Some(host_ifname) = outline.host_ifname else { continue };
+            let was_there = names.remove(host_ifname);
+            if !was_there && is_on_two(state, &network.name, host_ifname) {
+                twice.extend(host_ifname.parse().ok());
             }
         }
         for network in state.networks().values().map(|record| &record.network) {
@@ -220,8 +221,7 @@ impl Missing {
         self.links.retain(|link| now.links.iter().any(|l| l.index() == link.index()));
         self.inside =
             now.inside.into_iter().filter(|i| self.inside.iter().any(|o| o.is(i))).collect();
-        let is_of =
-            |one: &Endpoint, (_, other): &(_, Endpoint)| one.host_ifname == other.host_ifname;
+        let is_of = |one: &Endpoint, (_, other): &(_, Endpoint)| one.is(&other.id());
         let former = std::mem::take(&mut self.ports);
         self.ports = now.ports;
         self.ports.retain(|(_, endpoint)| former.iter().any(|other| is_of(endpoint, other)));
@@ -231,7 +231,7 @@ impl Missing {
 }
 
 fn is_on_two(state: &State, network: &LinkName, host_ifname: &str) -> bool {
-    state.outlines().any(|(other, o)| other.name != *network && o.host_ifname == host_ifname)
+    state.outlines().any(|(other, o)| other.name != *network && o.host_ifname == Some(host_ifname))
 }
 
 /// Endpoints with published ports that are in the firewall and on no record.
@@ -401,7 +401,8 @@ impl<'a> Adoption<'a> {
         let link = self.kernel.link(host_ifname.as_str()).await?;
         let alias = link.and_then(|link| link.alias).unwrap_or_default();
         let Some(owner) = Mark::read(&alias).map(|mark| mark.network) else { return Ok(()) };
-        let has_it = |e: &Endpoint| e.host_ifname == *host_ifname;
+        let id = EndpointId::HostEnd(host_ifname.clone());
+        let has_it = |e: &Endpoint| e.is(&id);
         let wrong: HashSet<_> = self
             .state
             .networks()
@@ -410,7 +411,7 @@ impl<'a> Adoption<'a> {
             .map(|r| r.network.name.clone())
             .collect();
         for network in wrong {
-            self.state.disown(&network, host_ifname.as_str());
+            self.state.disown(&network, &id);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::{Host, driver::underlay, firewall, keeper, liveness, removal};
 use crate::{
     apply, error,
     kernel::{Link, Netns, named},
-    model::{Endpoint, LinkName, LowerLink, NamedNetns, Network, NetworkRecord, Outline},
+    model::{Attachment, Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Outline},
     plan::{Plan, Record, Resource, Step, name, reverse},
     state::State,
 };
@@ -117,7 +117,7 @@ async fn bury_endpoints(
 /// Whether nothing is dead, as far as outlines tell.
 async fn is_tidy(host: &Host<'_, '_>, state: &State) -> Result<bool> {
     // These are looked at inside.
-    let has_macvlans = state.outlines().any(|(network, _)| network.bridge().is_none());
+    let has_macvlans = state.outlines().any(|(_, outline)| outline.host_ifname.is_none());
     Ok(!has_macvlans
         && underlay::overdue(state).is_empty()
         && unused_names(state).await.is_empty()
@@ -140,7 +140,7 @@ pub(super) async fn dying(
     let dying: Vec<_> = state
         .outlines()
         .filter(|(_, e)| is_in_the_way(e) && !lives(e))
-        .map(|(_, e)| e.host_ifname.to_owned())
+        .filter_map(|(_, e)| e.host_ifname.map(str::to_owned))
         .collect();
     let until = Instant::now() + DEATH_PATIENCE;
     let _doing = (!dying.is_empty()).then(|| {
@@ -167,8 +167,7 @@ async fn bury(host: &mut Host<'_, '_>, state: &mut State, plan: &Plan) -> Result
 
 /// The host ends that are gone.
 async fn gone<'s>(host: &Host<'_, '_>, state: &'s State) -> Result<HashSet<&'s str>> {
-    let outside = state.outlines().filter(|(network, _)| network.bridge().is_some());
-    let mut names = outside.map(|(_, outline)| outline.host_ifname).peekable();
+    let mut names = state.outlines().filter_map(|(_, outline)| outline.host_ifname).peekable();
     if names.peek().is_none() {
         return Ok(HashSet::new());
     }
@@ -186,11 +185,11 @@ async fn dead_endpoints(
     for NetworkRecord { network, endpoints } in state.networks().values() {
         let mut of_network = Vec::new();
         for endpoint in endpoints {
-            let is_dead = match network.lower_link() {
-                LowerLink::Parent(_) => {
+            let is_dead = match &endpoint.attachment {
+                Attachment::Macvlan => {
                     matches!(liveness::inner(&host.kernel, network, endpoint).await, Ok(None))
                 }
-                LowerLink::Bridge(_) => gone.contains(endpoint.host_ifname.as_str()),
+                Attachment::Veth { host_ifname } => gone.contains(host_ifname.as_str()),
             };
             if is_dead {
                 of_network.push(endpoint.clone());

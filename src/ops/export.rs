@@ -8,7 +8,9 @@ use super::{Host, driver, succession, words::Words};
 use crate::{
     engine::{self, Answer, Container},
     kernel::process::container_id,
-    model::{Endpoint, Mac, NamedNetns, NetnsName, Network, PublishedPort, Source, host_name},
+    model::{
+        Endpoint, LinkName, Mac, NamedNetns, NetnsName, Network, PublishedPort, Source, host_name,
+    },
     state::State,
 };
 
@@ -111,11 +113,11 @@ impl Words {
         let has_derived_mac =
             !leased && endpoint.addresses.first().is_some_and(|a| Mac::of(a.ip()) == endpoint.mac);
         let is_parents = network.driver.is_passthru();
-        let derived = |attempt| {
-            host_name(&network.name, endpoint.cookie, &endpoint.ifname, attempt)
-                == endpoint.host_ifname
+        let is_derived = |name: &LinkName| {
+            (0..=u8::MAX).any(|attempt| {
+                host_name(&network.name, endpoint.cookie, &endpoint.ifname, attempt) == *name
+            })
         };
-        let has_derived_name = network.bridge().is_none() || (0..=u8::MAX).any(derived);
         let routes = endpoint.routes.iter().map(|route| match route.gateway {
             Some(gateway) => format!("{},{gateway}", route.destination),
             None => route.destination.to_string(),
@@ -127,7 +129,7 @@ impl Words {
             .flags("--gateway", endpoint.gateways.is_empty().then_some("none"))
             .flags("--mac", (!has_derived_mac && !is_parents).then_some(endpoint.mac))
             .flag("--ifname", &endpoint.ifname)
-            .flags("--host-ifname", (!has_derived_name).then_some(&endpoint.host_ifname))
+            .flags("--host-ifname", endpoint.host_ifname().filter(|name| !is_derived(name)))
             .flags("--mtu", (endpoint.mtu != network.mtu).then_some(endpoint.mtu))
             .flags("--route", routes)
             .flags("--name", (target != endpoint.netns.as_str()).then_some(&endpoint.netns))

@@ -9,7 +9,7 @@ use super::{
     Host,
     detach::everywhere,
     driver, find,
-    ps::{Seen, ShownLease, States},
+    ps::{ShownLease, States},
     succession,
 };
 use crate::{
@@ -44,7 +44,7 @@ struct Shown {
     network: LinkName,
     state: EndpointState,
     #[serde(flatten)]
-    endpoint: Seen,
+    endpoint: Endpoint,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<ShownLease>,
 }
@@ -76,7 +76,7 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Inspect) -> Result<()> {
         let states = States::read(&host.kernel).await?;
         let mut objects = Vec::new();
         for subject in subjects {
-            objects.push(object(&states, subject).await?);
+            objects.push(object(&states, subject).await);
         }
         host.output.inspect(&objects)?;
     }
@@ -101,12 +101,12 @@ async fn subject(host: &Host<'_, '_>, state: &State, name: &str) -> Result<Subje
     }
 }
 
-async fn object(states: &States<'_>, subject: Subject) -> Result<Object> {
-    Ok(match subject {
+async fn object(states: &States<'_>, subject: Subject) -> Object {
+    match subject {
         Subject::Network(NetworkRecord { network, endpoints }) => {
             let mut shown = Vec::new();
             for endpoint in endpoints {
-                shown.push(self::shown(states, &network, endpoint).await?);
+                shown.push(self::shown(states, &network, endpoint).await);
             }
             Object::Network { schema_version: SCHEMA_VERSION, endpoints: shown, network }
         }
@@ -115,7 +115,7 @@ async fn object(states: &States<'_>, subject: Subject) -> Result<Object> {
             let (netns, cookie) = first.unwrap_or_default();
             let mut shown = Vec::new();
             for (network, endpoint) in endpoints {
-                shown.push(self::shown(states, &network, endpoint).await?);
+                shown.push(self::shown(states, &network, endpoint).await);
             }
             Object::Target {
                 schema_version: SCHEMA_VERSION,
@@ -125,16 +125,16 @@ async fn object(states: &States<'_>, subject: Subject) -> Result<Object> {
                 endpoints: shown,
             }
         }
-    })
+    }
 }
 
-async fn shown(states: &States<'_>, network: &Network, mut endpoint: Endpoint) -> Result<Shown> {
-    Ok(Shown {
+async fn shown(states: &States<'_>, network: &Network, mut endpoint: Endpoint) -> Shown {
+    Shown {
         network: network.name.clone(),
         state: states.of(network, &endpoint).await,
         lease: ShownLease::take(&mut endpoint),
-        endpoint: Seen::new(network, endpoint)?,
-    })
+        endpoint,
+    }
 }
 
 /// Networks first, then who is attached to them.

@@ -20,7 +20,7 @@ use crate::{
         process,
         signal::Held,
     },
-    model::{Endpoint, Keeper, Lease, Mac, Network, PublishedPort},
+    model::{Attachment, Endpoint, Keeper, Lease, Mac, Network, PublishedPort},
     plan::{self, Plan, Record, Resource, Step, reverse},
     state::State,
 };
@@ -70,11 +70,12 @@ enum Life {
 
 impl Life {
     async fn of(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Result<Self> {
-        let life = if network.bridge().is_none() {
-            Self::Inside(Box::new((network.clone(), endpoint.clone())))
-        } else {
-            let host_end = kernel.link(endpoint.host_ifname.as_str()).await?;
-            Self::HostEnd(host_end.context("the endpoint is gone")?)
+        let life = match &endpoint.attachment {
+            Attachment::Macvlan => Self::Inside(Box::new((network.clone(), endpoint.clone()))),
+            Attachment::Veth { host_ifname } => {
+                let host_end = kernel.link(host_ifname.as_str()).await?;
+                Self::HostEnd(host_end.context("the endpoint is gone")?)
+            }
         };
         if life.lives(kernel).await? { Ok(life) } else { bail!("the endpoint is gone") }
     }
@@ -124,7 +125,7 @@ impl Keep {
     async fn new(host: &Host<'_, '_>, args: cli::KeepLease) -> Result<(Self, Life)> {
         let state = host.look().await?;
         let (network, endpoint) = find(&state, &args)
-            .with_context(|| format!("there is no endpoint `{}` on record", args.host_ifname))?;
+            .with_context(|| format!("there is no endpoint `{}` on record", args.endpoint))?;
         let lease = endpoint.lease.as_ref().context("the endpoint has no lease")?;
         let link = keeper::link(&host.kernel, &network).await?.context("the network is gone")?;
         let life = Life::of(&host.kernel, &network, &endpoint).await?;
@@ -298,7 +299,7 @@ impl Keep {
 
 fn find(state: &State, args: &cli::KeepLease) -> Option<(Network, Endpoint)> {
     let record = state.networks().get(&args.network)?;
-    let endpoint = record.endpoints.iter().find(|e| e.host_ifname == args.host_ifname)?;
+    let endpoint = record.endpoints.iter().find(|e| e.is(&args.endpoint))?;
     Some((record.network.clone(), endpoint.clone()))
 }
 

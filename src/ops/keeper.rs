@@ -16,7 +16,7 @@ use crate::{
         dhcp::{self, Leased},
         process::{self, Ending},
     },
-    model::{Endpoint, Keeper, Lease, LinkName, Network},
+    model::{Endpoint, EndpointId, Keeper, Lease, LinkName, Network},
     plan::{Record, Resource, Step},
     state::State,
 };
@@ -63,25 +63,26 @@ pub(super) async fn ensure(
     network: &Network,
     endpoint: &mut Endpoint,
 ) -> Result<bool> {
+    let id = endpoint.id();
     let Some(lease) = &mut endpoint.lease else { return Ok(false) };
     if lease.keeper.is_some_and(runs) {
         return Ok(false);
     }
-    lease.keeper = Some(start(&network.name, &endpoint.host_ifname)?);
+    lease.keeper = Some(start(&network.name, &id)?);
     host.carry_out(&vec![record(&network.name, endpoint)], state).await?;
     Ok(true)
 }
 
-fn start(network: &LinkName, host_ifname: &LinkName) -> Result<Keeper> {
-    let arguments = [VERB, network.as_str(), host_ifname.as_str()];
+fn start(network: &LinkName, endpoint: &EndpointId) -> Result<Keeper> {
+    let arguments = [VERB, network.as_str(), &endpoint.to_string()];
     let pid = background::start(&arguments.map(Into::into)).context("cannot keep the lease")?;
     let started = process::started(pid).context("cannot keep the lease: its keeper ended")?;
     Ok(Keeper { pid, started })
 }
 
 /// The keeper of an endpoint's lease, if it runs: found by what it was started with.
-pub(super) fn running(network: &LinkName, host_ifname: &LinkName) -> Option<Keeper> {
-    let pid = process::with_arguments(&[VERB, network.as_str(), host_ifname.as_str()])?;
+pub(super) fn running(network: &LinkName, endpoint: &EndpointId) -> Option<Keeper> {
+    let pid = process::with_arguments(&[VERB, network.as_str(), &endpoint.to_string()])?;
     Some(Keeper { pid, started: process::started(pid)? })
 }
 
@@ -92,12 +93,12 @@ pub(super) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
     Step::create("record the DHCP lease and the process that renews it", Resource::Record(record))
 }
 
-/// Those of these endpoints whose keepers run, by their host ends. To be asked before they go: a
+/// Those of these endpoints whose keepers run. To be asked before they go: a
 /// keeper ends by itself once its endpoint is gone, and has given the lease back then.
-pub(super) fn kept<'e>(endpoints: impl IntoIterator<Item = &'e Endpoint>) -> BTreeSet<LinkName> {
+pub(super) fn kept<'e>(endpoints: impl IntoIterator<Item = &'e Endpoint>) -> BTreeSet<EndpointId> {
     let keeper = |e: &Endpoint| e.lease.as_ref().and_then(|lease| lease.keeper);
     let kept = endpoints.into_iter().filter(|e| keeper(e).is_some_and(runs));
-    kept.map(|e| e.host_ifname.clone()).collect()
+    kept.map(Endpoint::id).collect()
 }
 
 /// Waits until the keeper of an endpoint that is gone has given the lease back; where none ran,
@@ -106,7 +107,7 @@ pub(super) async fn end(
     host: &Host<'_, '_>,
     network: &Network,
     endpoint: &Endpoint,
-    kept: &BTreeSet<LinkName>,
+    kept: &BTreeSet<EndpointId>,
 ) -> Result<()> {
     let Some(lease) = &endpoint.lease else { return Ok(()) };
     let text = format!("waiting for the lease of `{}` to be given back", endpoint.target);
@@ -117,7 +118,7 @@ pub(super) async fn end(
     };
     match ending {
         Ending::Ended => {}
-        Ending::NotThere if kept.contains(&endpoint.host_ifname) => {}
+        Ending::NotThere if kept.contains(&endpoint.id()) => {}
         Ending::NotThere => {
             if let Some(link) = link(&host.kernel, network).await?
                 && let Some(leased) = known(endpoint, lease)

@@ -100,8 +100,7 @@ fn strangers(state: &State) -> impl Iterator<Item = (String, Plan)> + '_ {
 
 /// Host ends with our mark that no record knows, even after records were made anew.
 async fn half_made_links(host: &Host<'_, '_>, state: &State) -> Result<Vec<(String, Step)>> {
-    let is_known =
-        |link: &Link| state.endpoints().any(|(_, e)| e.host_ifname.as_str() == link.name);
+    let is_known = |link: &Link| state.endpoints().any(|(_, e)| e.has_host_end(&link.name));
     // One that carries may be somebody's, even if nothing says whose.
     let is_half = |link: &Link| link.master.is_none() || !link.is_running();
     let is_unknown = |link: &Link| link.kind == LinkKind::Veth && !is_known(link) && is_half(link);

@@ -10,7 +10,7 @@ use crate::{
     cli,
     kernel::{Kernel, Link},
     model::{
-        Endpoint, EndpointState as State, Keeper, Lease, LinkName, LowerLink, Network,
+        Attachment, Endpoint, EndpointState as State, Keeper, Lease, LinkName, Network,
         NetworkRecord, Parent,
     },
     output::{Row, SCHEMA_VERSION, natural_order},
@@ -54,32 +54,9 @@ struct Listed {
     network: LinkName,
     state: State,
     #[serde(flatten)]
-    endpoint: Seen,
+    endpoint: Endpoint,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<ShownLease>,
-}
-
-/// An endpoint as users see it.
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(super) enum Seen {
-    /// As it is on record.
-    Whole(Box<Endpoint>),
-    /// Without the host end that it does not have.
-    Inside(serde_json::Value),
-}
-
-impl Seen {
-    pub(super) fn new(network: &Network, endpoint: Endpoint) -> Result<Self> {
-        if network.bridge().is_some() {
-            return Ok(Self::Whole(Box::new(endpoint)));
-        }
-        let mut value = serde_json::to_value(endpoint)?;
-        if let Some(fields) = value.as_object_mut() {
-            fields.remove("host_ifname");
-        }
-        Ok(Self::Inside(value))
-    }
 }
 
 /// The state of each endpoint, by its host end, or, where it has none, by the link inside.
@@ -100,12 +77,13 @@ impl<'a> States<'a> {
     }
 
     pub(super) async fn of(&self, network: &Network, endpoint: &Endpoint) -> State {
-        let name = endpoint.host_ifname.as_str();
-        let link = match (network.lower_link(), self.ports.get(name)) {
-            (LowerLink::Parent(_), _) => liveness::inner(self.kernel, network, endpoint).await,
-            (LowerLink::Bridge(_), Some(port)) => Ok(Some(port.clone())),
-            // Gone, or out of its bridge.
-            (LowerLink::Bridge(_), None) => self.kernel.link(name).await,
+        let link = match &endpoint.attachment {
+            Attachment::Macvlan => liveness::inner(self.kernel, network, endpoint).await,
+            Attachment::Veth { host_ifname } => match self.ports.get(host_ifname.as_str()) {
+                Some(port) => Ok(Some(port.clone())),
+                // Gone, or out of its bridge.
+                None => self.kernel.link(host_ifname.as_str()).await,
+            },
         };
         match link {
             Err(_) => State::Unknown,
@@ -154,7 +132,7 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
     for NetworkRecord { network, endpoints } in records {
         for endpoint in endpoints {
             let state = states.of(&network, &endpoint).await;
-            rows.push(row(&network, state, endpoint)?);
+            rows.push(row(&network, state, endpoint));
         }
     }
     rows.sort_by(|a, b| {
@@ -165,10 +143,10 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
     host.output.list(&header, &rows)
 }
 
-fn row(network: &Network, state: State, mut endpoint: Endpoint) -> Result<Row<Listed>> {
+fn row(network: &Network, state: State, mut endpoint: Endpoint) -> Row<Listed> {
     let lease = ShownLease::take(&mut endpoint);
-    let host_link = network.bridge().map_or("-", |_| endpoint.host_ifname.as_str()).to_owned();
-    Ok(Row {
+    let host_link = endpoint.host_ifname().map_or("-", LinkName::as_str).to_owned();
+    Row {
         cells: vec![
             endpoint.target.clone(),
             network.name.to_string(),
@@ -194,10 +172,10 @@ fn row(network: &Network, state: State, mut endpoint: Endpoint) -> Result<Row<Li
             schema_version: SCHEMA_VERSION,
             network: network.name.clone(),
             state,
-            endpoint: Seen::new(network, endpoint)?,
+            endpoint,
             lease,
         },
-    })
+    }
 }
 
 fn addresses(endpoint: &Endpoint, lease: Option<&ShownLease>) -> String {

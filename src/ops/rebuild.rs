@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns, Published},
-    model::{Endpoint, Filter, Firewall, Lease, LinkName, Mac, NetnsName, Network, host_name},
+    model::{
+        Attachment, Endpoint, EndpointId, Filter, Firewall, Lease, LinkName, Mac, NetnsName,
+        Network,
+    },
     plan::{self, Mark},
     state::{Spare, State},
 };
@@ -83,7 +86,8 @@ pub(super) async fn endpoint(
         IpNetwork::new(ip, subnet.cidr.prefix()).ok()
     });
     let mac = derived.map(Mac::of).or(port.mac).unwrap_or(network.mac);
-    let mut endpoint = bare(&netns, "eth0".parse()?, host_ifname, mac, port.mtu);
+    let attachment = Attachment::Veth { host_ifname };
+    let mut endpoint = bare(&netns, "eth0".parse()?, attachment, mac, port.mtu);
     endpoint.addresses.extend(lease);
     if let Some((_, open, inner)) = inside {
         look_inside(&mut endpoint, &open, &inner).await?;
@@ -91,7 +95,7 @@ pub(super) async fn endpoint(
             add_lease(&mut endpoint, network, port);
         }
     }
-    let left = spare.endpoint(&endpoint.host_ifname);
+    let left = spare.endpoint(&endpoint.id());
     let says_so = |left: &&Endpoint| {
         left.netns == endpoint.netns
             && port.mac == Some(left.host_mac())
@@ -151,7 +155,7 @@ fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
         acquired: now,
         renews: now,
         expires: now,
-        keeper: keeper::running(&network.name, &endpoint.host_ifname),
+        keeper: keeper::running(&network.name, &endpoint.id()),
     }));
     if port.mac != Some(endpoint.host_mac()) {
         endpoint.lease = None;
@@ -219,8 +223,8 @@ impl Inside {
             .filter(|(network, o)| network.name == self.network && o.cookie == cookie);
         match &self.ifname {
             Some(ifname) => {
-                let derived = host_name(&self.network, cookie, ifname, 0);
-                own.any(|(_, outline)| outline.host_ifname == derived.as_str())
+                let id = EndpointId::Inside { cookie, ifname: ifname.clone() };
+                own.any(|(_, outline)| outline.is(&id))
             }
             // It may have been given another name since.
             None => own.next().is_some(),
@@ -231,12 +235,11 @@ impl Inside {
     pub(super) async fn endpoint(&self, spare: &Spare, network: &Network) -> Result<Endpoint> {
         let (open, inner) = (&self.netns, &self.link);
         let ifname = self.ifname.clone().map_or_else(|| inner.name.parse(), Ok)?;
-        let host_ifname = host_name(&self.network, open.cookie(), &ifname, 0);
         let mac = inner.mac.unwrap_or(network.mac);
-        let mut endpoint = bare(&self.name, ifname.clone(), host_ifname, mac, inner.mtu);
+        let mut endpoint = bare(&self.name, ifname.clone(), Attachment::Macvlan, mac, inner.mtu);
         look_inside(&mut endpoint, open, inner).await?;
         endpoint.ifname = ifname;
-        let left = spare.endpoint(&endpoint.host_ifname).filter(|left| is_same(left, &endpoint));
+        let left = spare.endpoint(&endpoint.id()).filter(|left| is_same(left, &endpoint));
         Ok(left.cloned().unwrap_or(endpoint))
     }
 }
@@ -264,7 +267,7 @@ impl Ports {
 fn bare(
     netns: &NetnsName,
     ifname: LinkName,
-    host_ifname: LinkName,
+    attachment: Attachment,
     mac: Mac,
     mtu: u32,
 ) -> Endpoint {
@@ -273,7 +276,7 @@ fn bare(
         netns: netns.clone(),
         cookie: 0,
         ifname,
-        host_ifname,
+        attachment,
         mac,
         mtu,
         addresses: Vec::new(),

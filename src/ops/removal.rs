@@ -9,7 +9,8 @@ use super::succession;
 use crate::{
     kernel::Kernel,
     model::{
-        Endpoint, Filter, Firewall, LinkName, NetnsName, Network, NetworkRecord, PublishedPort,
+        Endpoint, EndpointId, Filter, Firewall, LinkName, NetnsName, Network, NetworkRecord,
+        PublishedPort,
     },
     plan::{self, Change, Family, Macvlan, Plan, Record, Resource, Scope, Step, Uplinks, reverse},
     state::State,
@@ -73,11 +74,10 @@ fn endpoint(
     endpoint: &Endpoint,
     after: &mut Records,
 ) -> Plan {
-    let mut endpoint = endpoint.clone();
+    let (mut endpoint, id) = (endpoint.clone(), endpoint.id());
     let mut last_of_network = false;
     if let Some(record) = after.get_mut(&network.name) {
-        let is_it = |e: &Endpoint| e.host_ifname == endpoint.host_ifname;
-        if let Some(at) = record.endpoints.iter().position(is_it) {
+        if let Some(at) = record.endpoints.iter().position(|e| e.is(&id)) {
             // One that went before it may have left it something.
             endpoint.replaced = record.endpoints.swap_remove(at).replaced;
         }
@@ -94,9 +94,7 @@ fn endpoint(
         wiring.retain(|step| !is_of_lo(step.change.resource()));
     }
     plan.extend(last_jumps(state.networks(), network, after));
-    plan.extend(reverse(&wiring, |step| {
-        is_needed(step, after, network, Some(&endpoint.host_ifname))
-    }));
+    plan.extend(reverse(&wiring, |step| is_needed(step, after, network, Some(&id))));
     if network.driver.is_foreign() && last_of_network {
         plan.push(Step::delete(
             "netcord has no endpoint on this bridge any more",
@@ -120,16 +118,16 @@ pub(super) fn ports(
     endpoint: &Endpoint,
     ports: &[PublishedPort],
 ) -> Plan {
-    let mut after = state.networks().clone();
+    let (mut after, id) = (state.networks().clone(), endpoint.id());
     if let Some(record) = after.get_mut(&network.name) {
-        for e in record.endpoints.iter_mut().filter(|e| e.host_ifname == endpoint.host_ifname) {
+        for e in record.endpoints.iter_mut().filter(|e| e.is(&id)) {
             e.ports.retain(|p| !ports.contains(p));
         }
     }
     let mut plan = last_jumps(state.networks(), network, &after);
     // Hairpin goes off whether or not it was ever needed: then it is off already.
     plan.extend(reverse(&plan::publish(network, endpoint, ports, true), |step| {
-        is_needed(step, &after, network, Some(&endpoint.host_ifname))
+        is_needed(step, &after, network, Some(&id))
     }));
     plan.sort_by_key(|step| turn(&step.change));
     plan
@@ -190,7 +188,7 @@ fn is_needed(
     step: &Step,
     after: &Records,
     network: &Network,
-    host_ifname: Option<&LinkName>,
+    endpoint: Option<&EndpointId>,
 ) -> bool {
     let endpoints = || after.get(&network.name).into_iter().flat_map(|r| &r.endpoints);
     let mut ports = endpoints().flat_map(|e| &e.ports);
@@ -200,7 +198,7 @@ fn is_needed(
         Scope::Own | Scope::Run => false,
         Scope::Host => true,
         Scope::EndpointPorts => {
-            endpoints().any(|e| Some(&e.host_ifname) == host_ifname && !e.ports.is_empty())
+            endpoints().any(|e| endpoint.is_some_and(|id| e.is(id)) && !e.ports.is_empty())
         }
         Scope::NetworkPorts if matches!(resource, Resource::Sysctl { .. }) => {
             ports.any(PublishedPort::reaches_loopback)

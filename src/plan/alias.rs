@@ -2,7 +2,7 @@
 //! lost: whose it is, and in words behind it what no other mark in the kernel would.
 
 use super::ALIAS_PREFIX;
-use crate::model::{Endpoint, LinkName, LowerLink, Network};
+use crate::model::{Attachment, Endpoint, LinkName, Network};
 
 /// On a network's bridge.
 pub(super) fn of_network(network: &Network) -> String {
@@ -29,10 +29,10 @@ fn subnets(network: &Network) -> String {
 /// On an endpoint's link: the host end, or the macvlan, which is all that there is of its network.
 pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint) -> String {
     let owner = format!("{ALIAS_PREFIX}{}/{}", network.name, endpoint.netns);
-    match network.lower_link() {
+    match endpoint.attachment {
         // Who lives with it may give it another name.
-        LowerLink::Parent(_) => format!("{owner} link={}{}", endpoint.ifname, ranges(network)),
-        LowerLink::Bridge(_) => owner,
+        Attachment::Macvlan => format!("{owner} link={}{}", endpoint.ifname, ranges(network)),
+        Attachment::Veth { .. } => owner,
     }
 }
 

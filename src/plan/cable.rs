@@ -3,11 +3,12 @@
 use super::{Guard, Plan, PortFlag, Resource, Step, Veth, alias};
 use crate::model::{Endpoint, Flag, LinkName, Network};
 
-/// Makes the pair; the host end goes up once its protections are in place.
+/// Makes the pair, for an endpoint that has one; the host end goes up once its protections are in
+/// place.
 pub(super) fn cable(network: &Network, endpoint: &Endpoint, guard: Option<Guard>) -> Plan {
     let isolate = network.has(Flag::Isolate);
     let is_protected = guard.is_some() || isolate;
-    let port = &endpoint.host_ifname;
+    let Some(port) = endpoint.host_ifname() else { return Plan::new() };
     let mut plan = vec![
         Step::create(
             "a veth pair is a virtual cable: one end in the bridge, the other inside the target",

@@ -1,7 +1,7 @@
 //! The plan of an endpoint: the notes' steps 7 to 9.
 
 use super::{Place, Plan, Record, Resource, Step, driver, netns::lo_up, publish::publish};
-use crate::model::{Endpoint, LinkName, LowerLink, Network, Route};
+use crate::model::{Attachment, Endpoint, LinkName, Network, Route};
 
 /// Attaches a target, whose name in `/run/netns` exists, to a network, with its published ports.
 pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
@@ -30,11 +30,11 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
         ));
     }
     plan.push(Step::create(
-        match network.lower_link() {
-            LowerLink::Parent(_) => {
+        match endpoint.attachment {
+            Attachment::Macvlan => {
                 "the link goes up last, fully configured: now it can send and receive"
             }
-            LowerLink::Bridge(_) => {
+            Attachment::Veth { .. } => {
                 "the inner end goes up last: with both ends up, the veth pair has carrier"
             }
         },

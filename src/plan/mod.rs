@@ -24,8 +24,8 @@ use std::{borrow::Cow, fmt::Debug, net::IpAddr};
 use ipnetwork::IpNetwork;
 
 use crate::model::{
-    Endpoint, Firewall, LinkName, Mac, MacvlanMode, NamedNetns, NetnsName, Network, PublishedPort,
-    Route, Vlan,
+    Endpoint, EndpointId, Firewall, LinkName, Mac, MacvlanMode, NamedNetns, NetnsName, Network,
+    PublishedPort, Route, Vlan,
 };
 
 pub use alias::Mark;
@@ -257,8 +257,8 @@ pub enum Record {
     Port {
         /// The network's name.
         network: LinkName,
-        /// The endpoint's host end, which identifies it.
-        host_ifname: LinkName,
+        /// The endpoint.
+        endpoint: EndpointId,
         /// The port.
         port: PublishedPort,
     },

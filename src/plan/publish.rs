@@ -33,7 +33,7 @@ fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bo
         "record the published port: this reserves it",
         Resource::Record(Record::Port {
             network: network.name.clone(),
-            host_ifname: endpoint.host_ifname.clone(),
+            endpoint: endpoint.id(),
             port: port.clone(),
         }),
     )];
@@ -58,11 +58,11 @@ fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bo
             .until(Scope::NetworkPorts),
         );
     }
-    if hairpin {
+    if hairpin && let Some(link) = endpoint.host_ifname() {
         plan.push(
             Step::create(
                 "hairpin mode: with br_netfilter, an endpoint can reach its own published port",
-                Resource::Port { link: endpoint.host_ifname.clone(), flag: PortFlag::Hairpin },
+                Resource::Port { link: link.clone(), flag: PortFlag::Hairpin },
             )
             .until(Scope::EndpointPorts),
         );

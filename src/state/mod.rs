@@ -31,7 +31,7 @@ pub use self::spare::Spare;
 use self::{file::Lines, lock::Lock, unread::Unread};
 use crate::{
     error::{Error, Kind},
-    model::{Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Outline},
+    model::{Endpoint, EndpointId, LinkName, NamedNetns, Network, NetworkRecord, Outline},
     plan::{Change, Record, Resource},
 };
 
@@ -293,7 +293,8 @@ impl State {
             (Change::Create(_), Record::Endpoint { network, endpoint })
                 if self.whole.contains(&self.network_path(network)) =>
             {
-                self.others(network).all(|o| o.host_ifname != endpoint.host_ifname.as_str())
+                let id = endpoint.id();
+                self.others(network).all(|outline| !outline.is(&id))
             }
             _ => record.network().is_none_or(|name| !self.unread.contains_key(name)),
         }
@@ -317,8 +318,8 @@ impl State {
             }
             Record::Endpoint { network, endpoint } => {
                 let endpoints = &mut self.network(network)?.endpoints;
-                let is_it = |e: &&mut Endpoint| e.host_ifname == endpoint.host_ifname;
-                if let Some(there) = endpoints.iter_mut().find(is_it) {
+                let id = endpoint.id();
+                if let Some(there) = endpoints.iter_mut().find(|e| e.is(&id)) {
                     let wanted = Endpoint { ports: there.ports.clone(), ..endpoint.clone() };
                     if *there == wanted {
                         return Ok(None);
@@ -331,8 +332,8 @@ impl State {
                     deletion(record)
                 }
             }
-            Record::Port { network, host_ifname, port } => {
-                let ports = &mut self.endpoint(network, host_ifname)?.ports;
+            Record::Port { network, endpoint, port } => {
+                let ports = &mut self.endpoint(network, endpoint)?.ports;
                 if ports.contains(port) {
                     return Ok(None);
                 }
@@ -360,12 +361,13 @@ impl State {
             Record::Endpoint { network, endpoint } => {
                 self.networks.get_mut(network).is_some_and(|n| {
                     let before = n.endpoints.len();
-                    n.endpoints.retain(|e| e.host_ifname != endpoint.host_ifname);
+                    let id = endpoint.id();
+                    n.endpoints.retain(|e| !e.is(&id));
                     n.endpoints.len() < before
                 })
             }
-            Record::Port { network, host_ifname, port } => {
-                self.endpoint(network, host_ifname).is_ok_and(|endpoint| {
+            Record::Port { network, endpoint, port } => {
+                self.endpoint(network, endpoint).is_ok_and(|endpoint| {
                     let before = endpoint.ports.len();
                     endpoint.ports.retain(|p| p != port);
                     endpoint.ports.len() < before
@@ -399,15 +401,16 @@ impl State {
     /// than on record.
     pub fn adopt_endpoint(&mut self, network: &LinkName, endpoint: Endpoint) {
         let Some(record) = self.networks.get_mut(network) else { return };
-        record.endpoints.retain(|e| e.host_ifname != endpoint.host_ifname);
+        let id = endpoint.id();
+        record.endpoints.retain(|e| !e.is(&id));
         record.endpoints.push(endpoint);
         self.unwritten.insert(Some(network.clone()));
     }
 
     /// Forgets an endpoint that is another network's.
-    pub fn disown(&mut self, network: &LinkName, host_ifname: &str) {
+    pub fn disown(&mut self, network: &LinkName, id: &EndpointId) {
         if let Some(record) = self.networks.get_mut(network) {
-            record.endpoints.retain(|e| e.host_ifname.as_str() != host_ifname);
+            record.endpoints.retain(|e| !e.is(id));
             self.unwritten.insert(Some(network.clone()));
         }
     }
@@ -448,12 +451,12 @@ impl State {
             .with_context(|| format!("there is no record of network `{name}`"))
     }
 
-    fn endpoint(&mut self, network: &LinkName, host_ifname: &LinkName) -> Result<&mut Endpoint> {
+    fn endpoint(&mut self, network: &LinkName, id: &EndpointId) -> Result<&mut Endpoint> {
         let endpoints = &mut self.network(network)?.endpoints;
         endpoints
             .iter_mut()
-            .find(|e| e.host_ifname == *host_ifname)
-            .with_context(|| format!("there is no record of endpoint `{host_ifname}`"))
+            .find(|e| e.is(id))
+            .with_context(|| format!("there is no record of endpoint `{id}`"))
     }
 
     /// Writes the file of a network, or that of names; if entries were added to it and nothing else
@@ -637,11 +640,11 @@ fn parse_all<T: DeserializeOwned>(lines: &Lines) -> (Vec<T>, Option<serde_json::
 /// The same, of endpoints: of two lines of one endpoint the later counts.
 fn parse_endpoints(lines: &Lines) -> (Vec<Endpoint>, Option<serde_json::Error>) {
     let (all, error) = parse_all::<Endpoint>(lines);
-    let mut last: HashMap<LinkName, usize> = HashMap::with_capacity(all.len());
-    last.extend(all.iter().enumerate().map(|(at, e)| (e.host_ifname.clone(), at)));
+    let mut last: HashMap<EndpointId, usize> = HashMap::with_capacity(all.len());
+    last.extend(all.iter().enumerate().map(|(at, e)| (e.id(), at)));
     let mut at = 0..;
     let mut all = all;
-    all.retain(|e| last.get(&e.host_ifname) == at.next().as_ref());
+    all.retain(|e| last.get(&e.id()) == at.next().as_ref());
     (all, error)
 }
 

@@ -4,19 +4,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Endpoint, LinkName, Network};
+use crate::model::{Endpoint, EndpointId, LinkName, Network};
 
 /// Parts of records, as far as they make sense.
 #[derive(Debug, Default)]
 pub struct Spare {
     networks: BTreeMap<LinkName, Network>,
-    endpoints: BTreeMap<LinkName, Endpoint>,
+    endpoints: BTreeMap<EndpointId, Endpoint>,
 }
 
 impl Spare {
     pub(super) fn add(&mut self, network: Option<Network>, endpoints: Vec<Endpoint>) {
         self.networks.extend(network.map(|network| (network.name.clone(), network)));
-        self.endpoints.extend(endpoints.into_iter().map(|e| (e.host_ifname.clone(), e)));
+        self.endpoints.extend(endpoints.into_iter().map(|e| (e.id(), e)));
     }
 
     /// The network of this name.
@@ -24,8 +24,8 @@ impl Spare {
         self.networks.get(name)
     }
 
-    /// The endpoint with this host end.
-    pub fn endpoint(&self, host_ifname: &LinkName) -> Option<&Endpoint> {
-        self.endpoints.get(host_ifname)
+    /// The endpoint with this identity.
+    pub fn endpoint(&self, id: &EndpointId) -> Option<&Endpoint> {
+        self.endpoints.get(id)
     }
 }

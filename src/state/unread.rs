@@ -22,7 +22,8 @@ struct Parts {
     target: Range<usize>,
     netns: Range<usize>,
     cookie: u64,
-    host_ifname: Range<usize>,
+    ifname: Range<usize>,
+    host_ifname: Option<Range<usize>>,
     mac: Mac,
     addresses: Vec<IpNetwork>,
 }
@@ -47,7 +48,8 @@ impl Unread {
             target: self.file.at(&parts.target),
             netns: self.file.at(&parts.netns),
             cookie: parts.cookie,
-            host_ifname: self.file.at(&parts.host_ifname),
+            ifname: self.file.at(&parts.ifname),
+            host_ifname: parts.host_ifname.as_ref().map(|place| self.file.at(place)),
             mac: parts.mac,
             addresses: &parts.addresses,
         })
@@ -59,7 +61,8 @@ impl Unread {
         let (mut all, error) = parse_all::<Endpoint>(&self.file);
         let new = known.split_off(self.asked_for);
         for endpoint in known.drain(..) {
-            if let Some(there) = all.iter_mut().find(|e| e.host_ifname == endpoint.host_ifname) {
+            let id = endpoint.id();
+            if let Some(there) = all.iter_mut().find(|e| e.is(&id)) {
                 *there = endpoint;
             }
         }
@@ -74,7 +77,12 @@ fn sorted(file: &Lines, cookies: &[u64]) -> Option<(Vec<Endpoint>, Vec<Parts>)> 
     let (mut endpoints, mut parts, mut names) = (Vec::new(), Vec::new(), HashSet::new());
     for (start, entry) in file.entries_with_places() {
         let one = Parts::of(entry, start)?;
-        if !names.insert(file.at(&one.host_ifname)) {
+        // Of what has no host end, two namespaces may have one of the same name.
+        let (cookie, name) = match &one.host_ifname {
+            Some(place) => (0, place),
+            None => (one.cookie, &one.ifname),
+        };
+        if !names.insert((cookie, file.at(name))) {
             return None;
         }
         if cookies.contains(&one.cookie) {
@@ -94,8 +102,9 @@ impl Parts {
         let target = values.next("{\"target\":\"", b'"')?;
         let netns = values.next("\",\"netns\":\"", b'"')?;
         let cookie = values.next("\",\"cookie\":", b',')?;
-        values.next(",\"ifname\":\"", b'"')?;
-        let host_ifname = values.next("\",\"host_ifname\":\"", b'"')?;
+        let ifname = values.next(",\"ifname\":\"", b'"')?;
+        // Where there is none, its key is left out.
+        let host_ifname = values.next("\",\"host_ifname\":\"", b'"');
         let mac = values.next("\",\"mac\":\"", b'"')?;
         values.next("\",\"mtu\":", b',')?;
         let addresses = values.next(",\"addresses\":[", b']')?;
@@ -110,7 +119,8 @@ impl Parts {
             mac: line[mac].parse().ok()?,
             target: in_file(target),
             netns: in_file(netns),
-            host_ifname: in_file(host_ifname),
+            ifname: in_file(ifname),
+            host_ifname: host_ifname.map(in_file),
             addresses,
         })
     }
@@ -137,6 +147,7 @@ impl Values<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Attachment;
 
     fn endpoint(cookie: u64, addresses: &[&str]) -> Endpoint {
         let mut endpoint: Endpoint = serde_json::from_str(
@@ -146,7 +157,8 @@ mod tests {
         )
         .unwrap();
         endpoint.cookie = cookie;
-        endpoint.host_ifname = format!("nc{cookie}").parse().unwrap();
+        let host_ifname = format!("nc{cookie}").parse().unwrap();
+        endpoint.attachment = Attachment::Veth { host_ifname };
         endpoint.addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
         endpoint
     }
@@ -175,6 +187,16 @@ mod tests {
         let [one, two, _, four] = all;
         let [changed, new] = now.try_into().unwrap();
         assert_eq!(endpoints, [one, two, changed, four, new]);
+    }
+
+    #[test]
+    fn an_endpoint_may_have_no_host_end() {
+        let inside = |cookie| Endpoint { attachment: Attachment::Macvlan, ..endpoint(cookie, &[]) };
+        let all = [inside(1), inside(2)];
+        let (endpoints, unread) = Unread::new(file(&all, ""), &[1]).unwrap();
+        assert_eq!(endpoints, all[..1]);
+        assert_eq!(unread.outlines().collect::<Vec<_>>(), [Outline::of(&all[1])]);
+        assert!(Unread::new(file(&[inside(1), inside(1)], ""), &[]).is_err());
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::{
     error::Error,
     kernel::{Kernel, Link, Netns},
     model::{
-        Endpoint, LinkName, LowerLink, Mac, NetnsName, NetworkRecord, Outline, Target, host_name,
-        next_ifname,
+        Attachment, Endpoint, LinkName, LowerLink, Mac, NetnsName, NetworkRecord, Outline, Target,
+        host_name, next_ifname,
     },
     ops::{
         Host, keeper, publish,
@@ -184,7 +184,12 @@ impl<'a> Chooser<'a> {
                 Error::usage(format!("MTU {mtu} is too small for IPv6, which needs 1280")).into()
             );
         }
-        let host_ifname = self.host_ifname(kernel, cookie, &ifname).await?;
+        let attachment = match self.record.network.lower_link() {
+            LowerLink::Bridge(_) => {
+                Attachment::Veth { host_ifname: self.host_ifname(kernel, cookie, &ifname).await? }
+            }
+            LowerLink::Parent(_) => Attachment::Macvlan,
+        };
         let lo_is_up = links.values().any(|l| l.name == "lo" && l.up);
         let raised = state.endpoints().any(|(_, e)| e.cookie == cookie && e.raises_lo);
         let (gateways, replaced) = self.default_routes(netns, &addresses, leased).await?;
@@ -194,7 +199,7 @@ impl<'a> Chooser<'a> {
             cookie,
             routes: self.routes(&ifname, &addresses)?,
             ifname,
-            host_ifname,
+            attachment,
             mac,
             mtu,
             addresses,

@@ -12,9 +12,7 @@ use serde::Serialize;
 
 use self::{chooser::Chooser, lease::Leases};
 use super::{
-    Changed, Host, clean, find, firewall, gates, keeper, plug,
-    ps::Seen,
-    removal,
+    Changed, Host, clean, find, firewall, gates, keeper, plug, removal,
     resolve::{Found, resolve},
 };
 use crate::{
@@ -28,15 +26,14 @@ use crate::{
 #[derive(Serialize)]
 struct Attached<'a> {
     network: &'a LinkName,
-    endpoints: Vec<Seen>,
+    endpoints: Vec<Endpoint>,
 }
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Attach) -> Result<()> {
-    let Some((network, endpoints, changed)) = wire(host, &args).await? else { return Ok(()) };
+    let Some((_, endpoints, changed)) = wire(host, &args).await? else { return Ok(()) };
     let lines: Vec<_> =
         endpoints.iter().flat_map(|e| &e.addresses).map(|a| a.ip().to_string()).collect();
-    let seen: Result<_> = endpoints.into_iter().map(|e| Seen::new(&network, e)).collect();
-    let now = Attached { network: &args.network, endpoints: seen? };
+    let now = Attached { network: &args.network, endpoints };
     host.output.result(&Changed::new(changed, now), &lines)
 }
 
@@ -108,7 +105,7 @@ async fn attach(
         endpoints.push(endpoint);
     }
     drop(doing);
-    let is_there = |e: &Endpoint| record.endpoints.iter().any(|o| o.host_ifname == e.host_ifname);
+    let is_there = |e: &Endpoint| record.endpoints.iter().any(|o| o.is(&e.id()));
     if network.driver.filter() == Filter::Traffic && endpoints.iter().all(is_there) {
         // Who asks for what is there may ask because somebody took its rules away.
         plan.extend(firewall::again(host, &network)?.1);
@@ -122,11 +119,11 @@ async fn attach(
         _ => 3,
     });
     let there: Vec<_> = if args.wiring.dhcp || !network.has_range() {
-        state.endpoints().map(|(_, e)| e.host_ifname.clone()).collect()
+        state.endpoints().map(|(_, e)| e.id()).collect()
     } else {
         Vec::new()
     };
-    let is_new = endpoints.iter().any(|e| !there.contains(&e.host_ifname));
+    let is_new = endpoints.iter().any(|e| !there.contains(&e.id()));
     if is_new && !network.has_range() && args.wiring.ip.is_empty() && !args.wiring.dhcp {
         host.output.warn(&format!(
             "nobody answers for the address, but who runs the network of `{}` may give it to \
@@ -138,7 +135,7 @@ async fn attach(
     if args.wiring.dhcp {
         let kept = keep(host, &mut state, &network, &mut endpoints).await;
         if kept.is_err() {
-            endpoints.retain(|e| !there.contains(&e.host_ifname));
+            endpoints.retain(|e| !there.contains(&e.id()));
             let plan = removal::endpoints(&host.kernel, &state, &network, &endpoints).await?;
             let kept = keeper::kept(&endpoints);
             host.carry_out(&plan, &mut state).await?;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Chooser;
 use crate::{
     cli::Gateway,
-    model::{Endpoint, Target},
+    model::{Endpoint, LinkName, Target},
     ops::differences::Differences,
 };
 
@@ -54,7 +54,8 @@ impl Chooser<'_> {
             compare("MTU", mtu.to_string(), there.mtu.to_string());
         }
         if let Some(name) = &args.wiring.host_ifname {
-            compare("host link", name.to_string(), there.host_ifname.to_string());
+            let found = there.host_ifname().map_or("none", LinkName::as_str);
+            compare("host link", name.to_string(), found.to_owned());
         }
         if let Some(name) = &args.wiring.name {
             compare("name", name.to_string(), there.netns.to_string());

@@ -157,9 +157,7 @@ impl Reading<'_> {
     pub(super) fn ends(&self, insides: &[Inside]) -> Vec<End> {
         let mut ends = Vec::new();
         for (network, endpoint) in self.on_record {
-            let outer = network
-                .bridge()
-                .and_then(|_| self.links.iter().find(|l| l.name == endpoint.host_ifname.as_str()));
+            let outer = self.links.iter().find(|l| endpoint.has_host_end(&l.name));
             let inner = insides.iter().enumerate().filter(|(_, i)| i.cookie == endpoint.cookie);
             let inner = inner.flat_map(|(at, i)| i.links.iter().map(move |link| (at, i, link)));
             let is_it = |inside: &Inside, link: &Link| match outer {

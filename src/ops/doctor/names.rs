@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     kernel::{NETNS_DIR, Netns, named, process},
-    model::{Finding, Flag, LowerLink, NamedNetns, NetnsName, Source},
+    model::{Attachment, Finding, Flag, NamedNetns, NetnsName, Source},
     ops::{keeper, resolver},
     plan::quote,
 };
@@ -65,13 +65,11 @@ fn lives_in(cookie: u64) -> Option<u32> {
 /// Endpoints on record whose link is gone.
 pub(super) fn dead(seen: &Seen<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for end in seen.examined() {
-        let (Some(endpoint), Some(segment)) = (&end.endpoint, seen.segment_of(end)) else {
-            continue;
-        };
-        let (is_gone, link) = match segment.network().lower_link() {
-            LowerLink::Parent(_) => (is_gone_inside(seen, end), &endpoint.ifname),
-            LowerLink::Bridge(_) => (end.outer.is_none(), &endpoint.host_ifname),
+    for end in seen.examined().filter(|end| seen.segment_of(end).is_some()) {
+        let Some(endpoint) = &end.endpoint else { continue };
+        let (is_gone, link) = match &endpoint.attachment {
+            Attachment::Macvlan => (is_gone_inside(seen, end), &endpoint.ifname),
+            Attachment::Veth { host_ifname } => (end.outer.is_none(), host_ifname),
         };
         if is_gone {
             found.push(

@@ -70,8 +70,7 @@ pub(super) async fn read<'r>(
         links: links.iter().map(|link| (link.name.as_str(), link)).collect(),
         on_record: on_record
             .iter()
-            .filter(|(network, _)| network.bridge().is_some())
-            .map(|(_, endpoint)| (endpoint.host_ifname.as_str(), *endpoint))
+            .filter_map(|(_, endpoint)| Some((endpoint.host_ifname()?.as_str(), *endpoint)))
             .collect(),
         insides: Insides { found: HashMap::new(), refused: 0 },
     };

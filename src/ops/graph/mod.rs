@@ -181,10 +181,10 @@ impl Seen {
         }));
         if let Some(record) = self.records.get(&bridge.name) {
             // A port that was taken out by hand is among the host's links.
-            let gone =
-                record.endpoints.iter().filter(|e| self.link(e.host_ifname.as_str()).is_none());
-            segment.ports.extend(gone.map(|endpoint| Port {
-                link: Some(endpoint.host_ifname.to_string()),
+            let ends = record.endpoints.iter().filter_map(|e| Some((e, e.host_ifname()?)));
+            let gone = ends.filter(|(_, host_ifname)| self.link(host_ifname.as_str()).is_none());
+            segment.ports.extend(gone.map(|(endpoint, host_ifname)| Port {
+                link: Some(host_ifname.to_string()),
                 state: EndpointState::Dead,
                 end: End::Inside(on_record(endpoint)),
             }));
@@ -227,7 +227,7 @@ impl Seen {
         }
         if let Some(nsid) = port.leads_into() {
             let mut endpoints = self.endpoints().map(|(_, endpoint)| endpoint);
-            let endpoint = endpoints.find(|e| e.host_ifname.as_str() == port.name);
+            let endpoint = endpoints.find(|e| e.has_host_end(&port.name));
             return End::Inside(Inside {
                 target: endpoint.map(|e| e.target.clone()),
                 nsid: Some(nsid),

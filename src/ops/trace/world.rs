@@ -81,7 +81,7 @@ struct Known {
     target: String,
     cookie: u64,
     netns: NetnsName,
-    host_link: String,
+    host_link: Option<String>,
     mac: Mac,
     addresses: Vec<IpNetwork>,
 }
@@ -161,7 +161,7 @@ impl World {
             target: e.target.clone(),
             cookie: e.cookie,
             netns: e.netns.clone(),
-            host_link: e.host_ifname.to_string(),
+            host_link: e.host_ifname().map(ToString::to_string),
             mac: e.mac,
             addresses: e.addresses.clone(),
         });
@@ -240,7 +240,10 @@ impl World {
         if let Some(at) = self.numbers.get(&(from, number)) {
             return Ok(Some(*at));
         }
-        let on_record = self.endpoints.iter().find(|e| from == HOST && e.host_link == link.name);
+        let on_record = self
+            .endpoints
+            .iter()
+            .find(|e| from == HOST && e.host_link.as_ref() == Some(&link.name));
         if let Some(candidate) = on_record.map(|endpoint| Candidate::Name(endpoint.netns.clone()))
             && let Some(file) = Self::file(&candidate)
             && self.places[from].netns.number_of(&file).await? == Some(number)
@@ -351,7 +354,9 @@ impl World {
         let Some(bridge) = self.places[place].links.get(&bridge).cloned() else { return Ok(None) };
         let ports = self.places[place].ports(&bridge);
         let hint = self.endpoints.iter().find(|e| place == HOST && e.is(wanted));
-        let hint = hint.and_then(|e| ports.iter().find(|port| port.name == e.host_link)).cloned();
+        let hint = hint
+            .and_then(|e| ports.iter().find(|port| e.host_link.as_ref() == Some(&port.name)))
+            .cloned();
         let mut beyond = Vec::new();
         for port in hint.iter().chain(&ports).filter(|port| Some(port.index()) != came) {
             match self.is_behind(place, port, wanted).await? {

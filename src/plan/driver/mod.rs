@@ -12,7 +12,7 @@ pub use macvlan::macvlan_of;
 pub use underlay::{ACCEPT_DAD, Carrier, Switch, Takeover, takeover, without_carrier};
 
 use super::{Plan, Resource, Step};
-use crate::model::{Driver, Endpoint, Network};
+use crate::model::{Driver, Endpoint, LinkName, Network};
 
 /// Makes a network. What an underlay takes over from its parent is not part of it, see [`takeover`].
 pub fn create(network: &Network, uplinks: &Uplinks) -> Plan {
@@ -39,21 +39,23 @@ pub(super) fn introduction(network: &Network, endpoint: &Endpoint) -> Plan {
     match &network.driver {
         // An address comes with the same MAC each time.
         Driver::Bridge => Plan::new(),
-        Driver::Foreign | Driver::Underlay(_) => vec![announcement(endpoint)],
+        Driver::Foreign | Driver::Underlay(_) => {
+            endpoint.host_ifname().map(|port| announcement(endpoint, port)).into_iter().collect()
+        }
         Driver::Macvlan(macvlan) => macvlan::host_access(network, macvlan, endpoint),
     }
 }
 
 /// The kernel announces addresses as the link goes up, when the bridge does not forward yet, and as
 /// it is given a MAC.
-fn announcement(endpoint: &Endpoint) -> Step {
+fn announcement(endpoint: &Endpoint, port: &LinkName) -> Step {
     Step::create(
         "announce the address (gratuitous ARP, unsolicited NA): neighbours update their caches",
         Resource::Announcement {
             netns: Some(endpoint.netns.clone()),
             link: endpoint.ifname.clone(),
             mac: endpoint.mac,
-            port: endpoint.host_ifname.clone(),
+            port: port.clone(),
         },
     )
 }
