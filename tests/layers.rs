@@ -16,7 +16,7 @@ const TRADES: [(&str, &[&str]); 17] = [
     ("netlink_packet_netfilter::", &["kernel"]),
     ("IPTables", &["kernel"]),
     ("std::process::Command", &["kernel"]),
-    ("clap::", &["cli", "main", "ops/packaging"]),
+    ("clap::", &["cli", "main"]),
     ("comfy_table::", &["output"]),
     ("io::stdout", &["output"]),
     ("io::stderr", &["output"]),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 
-use super::{Host, driver, succession, words::Words};
+use super::{Session, driver, succession, words::Words};
 use crate::{
     engine::{self, Answer, Container},
     kernel::process::container_id,
@@ -19,7 +19,11 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 const HEADER: &str = "#!/bin/sh\nset -eu\n";
 
-pub(super) async fn run(host: &Host<'_, '_>) -> Result<()> {
+/// This host's networks as a script of netcord commands.
+///
+/// # Errors
+/// If the records or the kernel cannot be read.
+pub async fn export(host: &Session<'_>) -> Result<String> {
     let state = host.look_at_all().await?;
     let mut script = HEADER.to_owned();
     let mut say = |line: &str| {
@@ -54,7 +58,7 @@ pub(super) async fn run(host: &Host<'_, '_>) -> Result<()> {
             }
         }
     }
-    host.output.data(&script)
+    Ok(script)
 }
 
 /// What stands for a process in a command that cannot be known.

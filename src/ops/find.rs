@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use anyhow::Result;
 
-use super::{Host, driver::foreign, firewall};
+use super::{Session, driver::foreign, firewall};
 use crate::{
     error::Error,
     kernel::{Kernel, LinkKind},
@@ -42,7 +42,7 @@ pub(super) async fn network<'s>(
 }
 
 /// Tells early, before targets are looked for, of a network that is not there.
-pub(super) async fn check_name(host: &Host<'_, '_>, name: &LinkName) -> Result<()> {
+pub(super) async fn check_name(host: &Session<'_>, name: &LinkName) -> Result<()> {
     if host.kernel.link(name.as_str()).await?.is_some() {
         return Ok(());
     }

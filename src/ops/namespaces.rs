@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     kernel::{Kernel, Netns, process},
     model::NetnsName,
-    output::natural_order,
+    model::natural_order,
 };
 
 /// By what a namespace was found.

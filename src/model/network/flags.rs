@@ -1,7 +1,10 @@
 //! The flags of a network: what can be set at its creation, and is off otherwise.
 
+use serde::{Deserialize, Serialize};
+
 /// A flag of a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Flag {
     /// Endpoints reach nothing outside the network.
     Internal,
@@ -34,8 +37,21 @@ impl Flag {
 }
 
 /// The flags that are set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Flag>", into = "Vec<Flag>")]
 pub struct Flags(u8);
+
+impl From<Vec<Flag>> for Flags {
+    fn from(flags: Vec<Flag>) -> Self {
+        Self::of(|flag| flags.contains(&flag))
+    }
+}
+
+impl From<Flags> for Vec<Flag> {
+    fn from(flags: Flags) -> Self {
+        flags.iter().collect()
+    }
+}
 
 impl Flags {
     /// Those for which this holds.
@@ -70,5 +86,8 @@ mod tests {
         assert_eq!(flags.iter().map(Flag::word).collect::<Vec<_>>(), ["internal", "no-spoof"]);
         assert_eq!(Flags::default().iter().count(), 0);
         assert_eq!(Flag::NoSpoof.option(), "--no-spoof");
+        let json = serde_json::to_string(&flags).unwrap();
+        assert_eq!(json, r#"["internal","no-spoof"]"#);
+        assert_eq!(serde_json::from_str::<Flags>(&json).unwrap(), flags);
     }
 }

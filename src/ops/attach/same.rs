@@ -6,8 +6,7 @@ use anyhow::Result;
 
 use super::Chooser;
 use crate::{
-    cli::Gateway,
-    model::{Endpoint, LinkName, Target},
+    model::{Endpoint, Gateway, LinkName, Target},
     ops::differences::Differences,
 };
 

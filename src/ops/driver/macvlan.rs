@@ -1,25 +1,27 @@
 //! `macvlan`, and `create -d macvlan`: a network in the physical one, on a link of the host's that
 //! stays as it is.
 
+use std::net::IpAddr;
+
 use anyhow::Result;
 use ipnetwork::IpNetwork;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
+    bridge::Made,
     foreign,
     parent::{self, Found},
     underlay,
 };
 use crate::{
-    cli,
     error::Error,
     kernel::{Kernel, Link, LinkKind},
     model::{
-        Driver, Firewall, Flags, LinkName, Mac, Macvlan, MacvlanMode, Network, Parent, Subnet,
+        self, Cidr, Driver, Firewall, Flags, LinkName, Mac, MacvlanMode, Network, Parent, Subnet,
         Vlan, network_of,
     },
     ops::{
-        Changed, Host, clean,
+        Changed, Session, clean,
         differences::Differences,
         rebuild::{self, Inside},
         repair::reshape,
@@ -31,14 +33,36 @@ use crate::{
     state::State,
 };
 
-#[derive(Serialize)]
-struct Made<'a> {
-    network: &'a Network,
+/// A macvlan network.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Macvlan {
+    /// The network's name.
+    pub name: LinkName,
+    /// The host's link; a VLAN link (`eth0.100`) is made if it is missing.
+    pub parent: LinkName,
+    /// Which endpoints reach each other.
+    pub mode: MacvlanMode,
+    /// Subnets, at most one of each family; else those of the parent's addresses.
+    pub subnet: Vec<Cidr>,
+    /// The physical network's routers; else those of the host's default routes on the parent.
+    pub gateway: Vec<IpAddr>,
+    /// Which addresses netcord assigns; else every free one.
+    pub ip_range: Vec<Cidr>,
+    /// In bytes; else the parent's.
+    pub mtu: Option<u32>,
+    /// Let the host and the endpoints reach each other.
+    pub host_access: bool,
+    /// Metadata to store with the network: keys and values.
+    pub label: Vec<(String, String)>,
 }
 
-pub(in crate::ops) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<()> {
+/// Ensures a macvlan network; `None`: it was a dry run.
+///
+/// # Errors
+/// If a network or link of this name is there and differs, or the parent cannot carry macvlans.
+pub async fn macvlan(host: &mut Session<'_>, args: &Macvlan) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
-    let mode = MacvlanMode::from(args.mode);
+    let mode = args.mode;
     if args.host_access && mode != MacvlanMode::Bridge {
         return Err(Error::usage(format!(
             "--host-access: in mode {} the endpoints do not reach a macvlan of the host's either",
@@ -51,10 +75,10 @@ pub(in crate::ops) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> 
     clean::dead(host, &mut state).await?;
     host.check_aside(&args.name)?;
     let network = if let Some(there) = state.networks().get(&args.name) {
-        check_same(&args, &asked, &there.network)?;
+        check_same(args, &asked, &there.network)?;
         there.network.clone()
     } else {
-        let network = new_network(host, &state, &args, &asked).await?;
+        let network = new_network(host, &state, args, &asked).await?;
         let inside = rebuild::inside(&host.kernel, host.kernel.netns_names().into_iter()).await;
         if inside.iter().any(|found| found.network == network.name) {
             // Its record was lost: what was asked for now says more than the marks do.
@@ -65,31 +89,30 @@ pub(in crate::ops) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> 
     host.look_inside(&mut state, &network.name).await?;
     let mut plan = plan::create(&network, &plan::Uplinks::default());
     reshape(&host.kernel, &mut plan).await?;
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     tell(host, &network, mode).await?;
-    let lines = [network.name.to_string()];
-    host.output.result(&Changed::new(changed, Made { network: &network }), &lines)
+    Ok(Some(Changed::new(changed, Made { network })))
 }
 
 /// What surprises everybody once.
-async fn tell(host: &Host<'_, '_>, network: &Network, mode: MacvlanMode) -> Result<()> {
-    let Some(Macvlan { parent, host_access, .. }) = network.driver.macvlan() else {
+async fn tell(host: &Session<'_>, network: &Network, mode: MacvlanMode) -> Result<()> {
+    let Some(model::Macvlan { parent, host_access, .. }) = network.driver.macvlan() else {
         return Ok(());
     };
     if mode == MacvlanMode::Passthru {
-        host.output.note(&format!(
+        host.events.note(&format!(
             "who is attached has `{}` to itself: the host reaches nothing by it then",
             parent.link
         ));
         if let Some(peer) = ssh::peer_by(&host.kernel, parent.link.as_str(), &[]).await? {
-            host.output.warn(&format!(
+            host.events.warn(&format!(
                 "your SSH connection from {peer} comes by `{}`: the first `netcord attach {}` cuts \
                  you off",
                 parent.link, network.name
             ));
         }
     } else if host_access.is_empty() {
-        host.output.note(&format!(
+        host.events.note(&format!(
             "the host and the endpoints of `{}` do not reach each other by `{}`, everybody else \
              there does; `--host-access` makes them",
             network.name, parent.link
@@ -99,12 +122,12 @@ async fn tell(host: &Host<'_, '_>, network: &Network, mode: MacvlanMode) -> Resu
 }
 
 async fn new_network(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     state: &State,
-    args: &cli::Macvlan,
+    args: &Macvlan,
     asked: &Asked<'_>,
 ) -> Result<Network> {
-    let (kernel, mode) = (&host.kernel, MacvlanMode::from(args.mode));
+    let (kernel, mode) = (&host.kernel, args.mode);
     // Our own link is there already if the record of it was lost.
     let is_own = |l: &Link| args.host_access && l.kind == LinkKind::Macvlan && l.is_ours();
     if kernel.link(args.name.as_str()).await?.is_some_and(|link| !is_own(&link)) {
@@ -141,7 +164,7 @@ async fn new_network(
     let mac = lower.mac.unwrap_or_else(|| Mac::of([0, 0, 0, 0].into()));
     Ok(Network {
         name: args.name.clone(),
-        driver: Driver::Macvlan(Macvlan {
+        driver: Driver::Macvlan(model::Macvlan {
             parent: Parent { link: args.parent.clone(), vlan },
             mode,
             host_access,
@@ -157,7 +180,7 @@ async fn new_network(
 }
 
 /// A network that is there must be as was asked for: nothing is changed to fit.
-fn check_same(args: &cli::Macvlan, asked: &Asked<'_>, there: &Network) -> Result<()> {
+fn check_same(args: &Macvlan, asked: &Asked<'_>, there: &Network) -> Result<()> {
     let name = &there.name;
     let mut differences = Differences::default();
     differences.compare("mode", "macvlan", there.driver.word());
@@ -170,8 +193,7 @@ fn check_same(args: &cli::Macvlan, asked: &Asked<'_>, there: &Network) -> Result
     asked.compare(&wanted, there, &mut differences);
     if let Some(driver) = there.driver.macvlan() {
         differences.compare("parent", &args.parent, &driver.parent.link);
-        let mode = MacvlanMode::from(args.mode);
-        differences.compare("macvlan mode", mode.as_str(), driver.mode.as_str());
+        differences.compare("macvlan mode", args.mode.as_str(), driver.mode.as_str());
         differences.compare("host-access", args.host_access, !driver.host_access.is_empty());
     }
     if let Some(mtu) = args.mtu {
@@ -185,7 +207,11 @@ fn check_same(args: &cli::Macvlan, asked: &Asked<'_>, there: &Network) -> Result
 }
 
 /// The plan that repairs a network: its parent is set up if it is there.
-pub(super) async fn repair(kernel: &Kernel, network: &Network, driver: &Macvlan) -> Result<Plan> {
+pub(super) async fn repair(
+    kernel: &Kernel,
+    network: &Network,
+    driver: &model::Macvlan,
+) -> Result<Plan> {
     let mut plan = plan::create(network, &plan::Uplinks::default());
     if kernel.link(driver.parent.link.as_str()).await?.is_some() {
         plan.push(underlay::up(&driver.parent.link));
@@ -215,7 +241,7 @@ pub(super) async fn rebuilt(
     let vlan = own_vlan(lower, &links.values().collect::<Vec<_>>());
     let parent = Parent { link: lower.name.parse()?, vlan };
     let mut network = Network {
-        driver: Driver::Macvlan(Macvlan { parent, mode, host_access }),
+        driver: Driver::Macvlan(model::Macvlan { parent, mode, host_access }),
         mac: Mac::of_own_link(looks.mac, name.as_str()),
         subnets,
         ..looks
@@ -252,7 +278,7 @@ async fn subnets(kernel: &Kernel, lower: &Link, endpoints: &[Inside]) -> Result<
 }
 
 /// The command that makes a network.
-pub(super) fn command(network: &Network, driver: &Macvlan) -> Words {
+pub(super) fn command(network: &Network, driver: &model::Macvlan) -> Words {
     Words::new(["macvlan", network.name.as_str()])
         .flag("--parent", &driver.parent.link)
         .flag("--mode", driver.mode.as_str())

@@ -2,17 +2,16 @@
 //! found again by its marks in the kernel when its record is lost, repaired and removed.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-pub(super) mod bridge;
-pub(super) mod create;
+pub mod bridge;
 pub(super) mod foreign;
-pub(super) mod macvlan;
+pub mod macvlan;
 mod parent;
-pub(super) mod underlay;
+pub mod underlay;
 
 use anyhow::Result;
 
 use super::{
-    Host, firewall, gates,
+    Session, firewall, gates,
     rebuild::Inside,
     removal::{self, Records},
     words::Words,
@@ -26,7 +25,7 @@ use underlay::Lost;
 
 /// The plan that removes a network that nothing is attached to.
 pub(super) async fn removal(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     records: &Records,
     network: &Network,
 ) -> Result<Plan> {
@@ -39,7 +38,7 @@ pub(super) async fn removal(
 }
 
 /// The plan that would make a network by hand, as it is now.
-pub(super) async fn commands(host: &Host<'_, '_>, network: &Network) -> Result<Plan> {
+pub(super) async fn commands(host: &Session<'_>, network: &Network) -> Result<Plan> {
     match &network.driver {
         Driver::Bridge | Driver::Macvlan(_) => Ok(plan::create(network, &Uplinks::default())),
         Driver::Foreign => Ok(Plan::new()),
@@ -50,7 +49,7 @@ pub(super) async fn commands(host: &Host<'_, '_>, network: &Network) -> Result<P
 /// A network with the accept rules that it needs in other firewalls now, the plan that repairs it,
 /// and what became of its parent if that cannot simply be put back.
 pub(super) async fn repair(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     network: &Network,
     endpoints: &[Endpoint],
 ) -> Result<(Network, Plan, Option<Lost>)> {

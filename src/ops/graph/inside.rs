@@ -12,8 +12,8 @@ use crate::{
     engine::{self, Answer},
     error::Kind,
     kernel::{Kernel, Link, LinkKind, Netns, global_addresses, process},
+    model::natural_order,
     model::{Endpoint, LinkName, Network, graph::Inside},
-    output::natural_order,
 };
 
 /// How long engines are asked for names of containers, all together.

@@ -13,24 +13,25 @@ mod uplink;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     foreign,
     parent::{self, Found},
 };
 use crate::{
-    cli,
     error::{Error, Kind},
     kernel::{Kernel, Link, background, clock},
     model::{
-        Belongings, Driver, Firewall, Flags, LinkName, Moving, Network, Parent, Subnet, Underlay,
+        self, Belongings, Cidr, Driver, Firewall, Flag, Flags, LinkName, Moving, Network, Parent,
+        Subnet,
     },
     ops::{
-        Changed, Host, clean, confirm, differences::Differences, rebuild, subnets::Asked,
+        Changed, Session, clean, confirm, differences::Differences, rebuild, subnets::Asked,
         words::Words,
     },
     plan::{self, Mark, Plan, Record, Resource, Step, Takeover, Uplinks},
@@ -44,27 +45,58 @@ pub(in crate::ops) use uplink::{Lost, Uplink, again, gone};
 /// How many gateways are asked whether they answer: more, and it is no host but a router.
 const GATEWAYS: usize = 8;
 
-/// How long a person on a terminal has to confirm.
-const PATIENCE: u32 = 60;
-
-#[derive(Serialize)]
-struct Made<'a> {
-    network: &'a Network,
-    /// Until when it must be confirmed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    confirm_within: Option<u32>,
+/// A network that bridges the host's uplink.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Underlay {
+    /// The network's name, and the bridge's.
+    pub name: LinkName,
+    /// The host's link that becomes a port of the bridge.
+    pub parent: LinkName,
+    /// Which addresses of the physical network netcord assigns; else every free one.
+    pub ip_range: Vec<Cidr>,
+    /// The endpoints' gateways; else the host's on that link.
+    pub gateway: Vec<IpAddr>,
+    /// Allow a link that the host is reached through, or that has its default route.
+    pub takeover: bool,
+    /// Undo the move unless it is confirmed within this many seconds.
+    pub confirm_within: Option<u32>,
+    /// The terminal on which the watchdog reports that it undid the move.
+    pub terminal: Option<PathBuf>,
+    /// Flags, of those that an underlay supports: see [`Underlay::FLAGS`].
+    pub flags: Flags,
+    /// Metadata to store with the network: keys and values.
+    pub label: Vec<(String, String)>,
 }
 
-pub(in crate::ops) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<()> {
+impl Underlay {
+    /// The flags that an underlay network supports.
+    pub const FLAGS: [Flag; 2] = [Flag::Isolate, Flag::NoSpoof];
+}
+
+/// The network that is there now.
+#[derive(Debug, Serialize)]
+pub struct Made {
+    /// The network.
+    pub network: Network,
+    /// Within how many seconds it must be confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm_within: Option<u32>,
+}
+
+/// Ensures a network that bridges the host's uplink; `None`: it was a dry run.
+///
+/// # Errors
+/// If the parent cannot be moved, or what hangs on it did not arrive; it was given back then.
+pub async fn underlay(host: &mut Session<'_>, args: &Underlay) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&[], &args.gateway, &args.ip_range)?;
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     host.check_aside(&args.name)?;
     let there = state.networks().get(&args.name).map(|record| record.network.clone());
     if let Some(there) = &there {
-        check_same(&args, &asked, there)?;
+        check_same(args, &asked, there)?;
     }
-    let found = preflight::parent(&host.kernel, &state, &args).await?;
+    let found = preflight::parent(&host.kernel, &state, args).await?;
     let belongings = match &found.link {
         Some(link) => host.kernel.belongings(link).await?,
         None => Belongings::default(),
@@ -72,16 +104,16 @@ pub(in crate::ops) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) ->
     let bridge = host.kernel.link(args.name.as_str()).await?;
     let plug = !bridge.is_some_and(|bridge| found.lower.is_port_of(&bridge));
     if plug {
-        preflight::check_takeover(host, &args, &belongings).await?;
-        manager::warn(&host.output, &args);
+        preflight::check_takeover(host, args, &belongings).await?;
+        manager::warn(host.events, args);
     }
     let network = match there {
         Some(there) => there,
-        None => new_network(&host.kernel, &args, &asked, &found).await?,
+        None => new_network(&host.kernel, args, &asked, &found).await?,
     };
     let driver = driver_of(&network)?;
     let filtered = driver.filtered || host.kernel.bridged_frames_meet_iptables()?;
-    let driver = Underlay { filtered, ..driver.clone() };
+    let driver = model::Underlay { filtered, ..driver.clone() };
     let network = Network { driver: Driver::Underlay(driver.clone()), ..network };
     // Somebody may also have put things on the link since it moved.
     let moves = plug || !belongings.is_empty();
@@ -95,49 +127,36 @@ pub(in crate::ops) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) ->
         switches: &host.kernel.switches(&args.parent)?,
         plug,
     });
-    let patience = patience(host, &args).filter(|_| moves);
+    let patience = args.confirm_within.filter(|_| moves);
     let changed = if moves && !host.dry_run {
-        let doing = host.output.doing("asking the wire for the gateways");
+        let doing = host.events.doing("asking the wire for the gateways");
         let answering = match &found.link {
             Some(link) => host.kernel.who_has(link, &gateways(&belongings))?,
             None => BTreeMap::new(),
         };
         drop(doing);
         let check = Check { network: &planned, answering: answering.into_keys().collect() };
-        Some(guarded(host, &mut state, &check, &plan, patience).await?)
+        let terminal = args.terminal.as_deref();
+        Some(guarded(host, &mut state, &check, &plan, patience, terminal).await?)
     } else {
         host.carry_out(&plan, &mut state).await?
     };
-    let Some(changed) = changed else { return Ok(()) };
-    if let Some(seconds) = patience {
-        host.output.note(&format!(
-            "it is undone in {seconds} seconds, unless you type in a new session, to see that you \
-             still get one: netcord confirm {}",
-            args.name
-        ));
-    }
-    let lines = [network.name.to_string()];
-    let now = Made { network: &network, confirm_within: patience };
-    host.output.result(&Changed::new(changed, now), &lines)
-}
-
-/// For how long it waits for a confirmation, if it does.
-fn patience(host: &Host<'_, '_>, args: &cli::Underlay) -> Option<u32> {
-    let asks = !args.takeover.no_confirm && host.output.is_on_terminal();
-    args.takeover.confirm.or_else(|| asks.then_some(PATIENCE))
+    let Some(changed) = changed else { return Ok(None) };
+    Ok(Some(Changed::new(changed, Made { network, confirm_within: patience })))
 }
 
 /// Carries out the plan with a watchdog beside it.
 async fn guarded(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &mut State,
     check: &Check<'_>,
     plan: &Plan,
     patience: Option<u32>,
+    terminal: Option<&Path>,
 ) -> Result<bool> {
     let network = check.network;
     let mut arguments = vec!["watchdog".into(), network.name.as_str().into()];
-    if let Some(terminal) = host.output.terminal() {
+    if let Some(terminal) = terminal {
         arguments.extend(["--terminal".into(), terminal.into()]);
     }
     // It hears when this process ends, however that comes.
@@ -152,7 +171,7 @@ async fn guarded(
 
 /// What was moved stays, if it has arrived: for good, or if that is confirmed in time.
 async fn settle(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &mut State,
     check: &Check<'_>,
     patience: Option<u32>,
@@ -187,9 +206,9 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// Everything that was to move has.
-    async fn all_arrived(&self, host: &Host<'_, '_>) -> Result<()> {
+    async fn all_arrived(&self, host: &Session<'_>) -> Result<()> {
         let network = self.network;
-        let Underlay { parent, moving: Some(moving), .. } = driver_of(network)? else {
+        let model::Underlay { parent, moving: Some(moving), .. } = driver_of(network)? else {
             return Ok(());
         };
         let found = host.kernel.belongings(&bridge(host, network).await?).await?;
@@ -208,9 +227,9 @@ impl Check<'_> {
     }
 
     /// Who answered before answers the bridge too: what is between may not like it.
-    async fn gateways_answer(&self, host: &Host<'_, '_>) -> Result<()> {
+    async fn gateways_answer(&self, host: &Session<'_>) -> Result<()> {
         let bridge = bridge(host, self.network).await?;
-        let _doing = host.output.doing("asking the wire whether the gateways still answer");
+        let _doing = host.events.doing("asking the wire whether the gateways still answer");
         let heard = host.kernel.who_has(&bridge, &self.answering)?;
         match self.answering.iter().find(|gateway| !heard.contains_key(gateway)) {
             None => Ok(()),
@@ -227,7 +246,7 @@ impl Check<'_> {
     }
 }
 
-async fn bridge(host: &Host<'_, '_>, network: &Network) -> Result<Link> {
+async fn bridge(host: &Session<'_>, network: &Network) -> Result<Link> {
     let name = &network.name;
     let link = host.kernel.link(name.as_str()).await?;
     link.ok_or_else(|| Error::conflict(format!("bridge `{name}` is gone")).into())
@@ -241,14 +260,14 @@ fn gateways(belongings: &Belongings) -> BTreeSet<IpAddr> {
 
 async fn new_network(
     kernel: &Kernel,
-    args: &cli::Underlay,
+    args: &Underlay,
     asked: &Asked<'_>,
     found: &Found,
 ) -> Result<Network> {
     let parent = Parent { link: args.parent.clone(), vlan: found.vlan.clone() };
     let mut network = of_link(kernel, &args.name, &found.lower, parent).await?;
     network.subnets = subnets(kernel, &args.parent, found.link.as_ref(), asked).await?;
-    network.flags = args.flags();
+    network.flags = args.flags;
     network.labels = args.label.iter().cloned().collect();
     Ok(network)
 }
@@ -268,7 +287,7 @@ pub(super) async fn rebuilt(
     let flags = Flags::of(|flag| mark.is_some_and(|mark| mark.says(flag.word())));
     let parent = Parent { link: parent, vlan: None };
     let looks = of_link(kernel, name, bridge, parent.clone()).await?;
-    let driver = Driver::Underlay(Underlay { parent, filtered, moving: None });
+    let driver = Driver::Underlay(model::Underlay { parent, filtered, moving: None });
     let mut network = Network { driver, subnets, flags, ..looks };
     if let Some(mark) = mark {
         rebuild::add_ranges(&mut network, mark);
@@ -279,7 +298,7 @@ pub(super) async fn rebuilt(
 /// A network whose bridge looks like this link.
 async fn of_link(kernel: &Kernel, name: &LinkName, link: &Link, parent: Parent) -> Result<Network> {
     let looks = foreign::network(kernel, name, link, Firewall::Iptables).await?;
-    let driver = Driver::Underlay(Underlay { parent, filtered: false, moving: None });
+    let driver = Driver::Underlay(model::Underlay { parent, filtered: false, moving: None });
     Ok(Network { driver, ..looks })
 }
 
@@ -301,7 +320,7 @@ async fn subnets(
 }
 
 /// A network that is there must be as was asked for: nothing is changed to fit.
-fn check_same(args: &cli::Underlay, asked: &Asked<'_>, there: &Network) -> Result<()> {
+fn check_same(args: &Underlay, asked: &Asked<'_>, there: &Network) -> Result<()> {
     let name = &there.name;
     let mut differences = Differences::default();
     differences.compare("mode", "underlay", there.driver.word());
@@ -310,7 +329,7 @@ fn check_same(args: &cli::Underlay, asked: &Asked<'_>, there: &Network) -> Resul
     if let Some(parent) = there.driver.uplink() {
         differences.compare("parent", &args.parent, &parent.link);
     }
-    differences.flags(args.flags(), there);
+    differences.flags(args.flags, there);
     differences.labels(&args.label, there);
     differences.refuse(
         &format!("network `{name}` exists"),
@@ -319,7 +338,7 @@ fn check_same(args: &cli::Underlay, asked: &Asked<'_>, there: &Network) -> Resul
 }
 
 /// What an underlay network has besides its bridge.
-fn driver_of(network: &Network) -> Result<&Underlay> {
+fn driver_of(network: &Network) -> Result<&model::Underlay> {
     network.driver.underlay().ok_or_else(|| {
         Error::conflict(format!("network `{}` is not an underlay", network.name)).into()
     })
@@ -329,7 +348,7 @@ fn driver_of(network: &Network) -> Result<&Underlay> {
 pub(super) async fn repair(
     kernel: &Kernel,
     network: &Network,
-    driver: &Underlay,
+    driver: &model::Underlay,
 ) -> Result<(Plan, Option<Lost>)> {
     if driver.moving.is_some() {
         // One that is not settled is for its watchdog to undo.
@@ -342,7 +361,7 @@ pub(super) async fn repair(
 }
 
 /// The command that makes a network.
-pub(super) fn command(network: &Network, driver: &Underlay) -> Words {
+pub(super) fn command(network: &Network, driver: &model::Underlay) -> Words {
     Words::new(["underlay", network.name.as_str()])
         .flag("--parent", &driver.parent.link)
         .switch("--takeover", true)

@@ -9,7 +9,7 @@ use crate::{
     kernel::{Link, clock},
     model::{Belongings, LinkName, Network, Underlay},
     ops::{
-        Host, detach, driver,
+        Session, detach, driver,
         removal::{self, Records},
     },
     plan::{self, Moved, Plan, Resource, Takeover, Uplinks},
@@ -30,7 +30,7 @@ pub(in crate::ops) fn overdue(state: &State) -> Vec<Network> {
 
 /// Takes the network away, with its endpoints.
 pub(in crate::ops) async fn undo(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &mut State,
     network: &Network,
 ) -> Result<()> {
@@ -44,7 +44,7 @@ pub(in crate::ops) async fn undo(
 
 /// The plan that takes the network away, which nothing is attached to.
 pub(in crate::ops::driver) async fn removal(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     records: &Records,
     network: &Network,
     driver: &Underlay,
@@ -84,7 +84,7 @@ pub(in crate::ops::driver) async fn removal(
 
 /// The plan that would make the network out of a link that has what its bridge has now.
 pub(in crate::ops::driver) async fn commands(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     network: &Network,
     driver: &Underlay,
 ) -> Result<Plan> {
@@ -102,7 +102,7 @@ pub(in crate::ops::driver) async fn commands(
 
 /// What hangs on the bridge, as it would on the link.
 async fn moved(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     network: &Network,
     bridge: Option<&Link>,
     parent: &LinkName,

@@ -1,0 +1,23 @@
+//! `keep-lease`
+
+use anyhow::Result;
+
+use crate::{
+    model::{EndpointId, LinkName},
+    ops::{Session, keep_lease},
+};
+/// Renew an endpoint's DHCP lease (internal)
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The network
+    network: LinkName,
+    /// What identifies the endpoint
+    endpoint: EndpointId,
+}
+
+impl Args {
+    pub(super) async fn run(self, session: &mut Session<'_>) -> Result<()> {
+        let Self { network, endpoint } = self;
+        keep_lease::keep(session, keep_lease::LeaseOf { network, endpoint }).await
+    }
+}
