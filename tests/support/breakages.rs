@@ -490,6 +490,7 @@ const BREAKAGES: &[Breakage] = &[
         doctor: "port-unserved",
         shows: "no socket has",
         trace: ("outside 192.0.2.1:8181", "refused socket"),
+        mends: "netcord unpublish web 8181:81",
         ..NONE
     },
     Breakage {
@@ -497,6 +498,7 @@ const BREAKAGES: &[Breakage] = &[
         breaks: "netcord publish web 5454:54/udp",
         doctor: "port-unserved",
         shows: "54/udp",
+        mends: "netcord unpublish web 5454:54/udp",
         ..NONE
     },
     Breakage {
@@ -505,6 +507,7 @@ const BREAKAGES: &[Breakage] = &[
         doctor: "port-unheard",
         shows: "127.0.0.1:82/tcp",
         trace: ("outside 192.0.2.1:8282", "refused socket"),
+        mends: "netcord unpublish web 8282:82",
         ..NONE
     },
     Breakage {
@@ -513,6 +516,7 @@ const BREAKAGES: &[Breakage] = &[
         doctor: "port-unheard",
         shows: "::1:83/tcp",
         trace: ("outside 192.0.2.1:8283", "refused socket"),
+        mends: "netcord unpublish web 8283:83",
         ..NONE
     },
     Breakage {

@@ -112,15 +112,20 @@ impl Lab {
         lab
     }
 
-    /// A command that runs on this host.
+    /// A command that runs on this host; one that hangs ends, and the test fails.
     pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = self.endless("timeout");
+        command.args(["--kill-after=5", "60", program]);
+        command
+    }
+
+    /// A command that runs on this host, and at the longest as long as that lives.
+    pub(super) fn endless(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
             .args(["-t", &self.pid.to_string()])
             .args(self.enter)
-            .args(["--net", "--mount", "--pid"])
-            // A test that hangs fails.
-            .args(["--wd=/", "--", "timeout", "--kill-after=5", "60", program])
+            .args(["--net", "--mount", "--pid", "--wd=/", "--", program])
             .env_remove("DOCKER_HOST")
             .env_remove("CONTAINER_HOST")
             .env_remove("XDG_RUNTIME_DIR")
@@ -172,7 +177,7 @@ impl Lab {
     /// Starts a program that goes on; it ends with the host.
     #[track_caller]
     pub(crate) fn start(&self, script: &str) -> Child {
-        self.command("sh")
+        self.endless("sh")
             .args(["-c", script])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
