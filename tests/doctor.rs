@@ -663,11 +663,12 @@ fn a_server_is_seen_however_it_listens() {
         let unheard: Vec<_> = UNHEARD.iter().zip(22_001..).collect();
         let all = heard.iter().chain(&unheard).map(|(how, port)| format!("{port},{how}"));
         let all: Vec<_> = all.collect();
-        lab.start(&format!(
-            "exec ip netns exec web perl /run/servers.pl {protocol} '{}'",
+        lab.sh(&format!(
+            "ip netns exec web perl /run/servers.pl {protocol} '{}' >/dev/null 2>&1 &
+             until [ -e /run/served-{protocol} ]; do :; done",
             all.join("' '")
-        ));
-        lab.until(&format!("[ -e /run/served-{protocol} ]"));
+        ))
+        .ok();
         let publish = |port: &u16| format!("{}:{port}/{protocol}", port + 10_000);
         let ports: Vec<_> = heard.iter().map(|(_, port)| publish(port)).collect();
         lab.netcord(&format!("publish web {}", ports.join(" "))).ok();

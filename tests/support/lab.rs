@@ -6,6 +6,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
+    os::unix::fs::MetadataExt,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     time::{Duration, Instant},
@@ -78,10 +79,21 @@ impl Lab {
         Self::of(&user, &["--user", "--preserve-credentials"], PREPARE)
     }
 
+    /// Makes a fresh host with the machine's own users, where programs of eBPF can be loaded.
+    ///
+    /// # Panics
+    /// Without root.
+    #[track_caller]
+    pub(crate) fn as_root() -> Self {
+        Self::of_root(PREPARE)
+    }
+
     /// Makes a fresh host with the machine's own users, which takes root; `prepare` says `ready`
     /// and then lives as long as its standard input is open.
     #[track_caller]
     pub(super) fn of_root(prepare: &str) -> Self {
+        let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+        assert!(is_root, "this test needs root: run `./x test`, which sees to it");
         Self::of(&[], &[], prepare)
     }
 
