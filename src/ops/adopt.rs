@@ -25,6 +25,8 @@ use crate::{
 pub(super) enum Depth {
     /// Among the host's links.
     Links,
+    /// Also among the published ports of iptables, which would take one twice; nftables does not.
+    Ports,
     /// Also inside the names in `/run/netns` that nothing on record is called by.
     Unattached,
     /// Inside all names, and among published ports: what is about to be tidied is looked at first.
@@ -44,6 +46,11 @@ impl Session<'_> {
     /// The same, of some endpoints; of the others as much as these have to know.
     pub(super) async fn state(&self, wanted: Wanted<'_>) -> Result<State> {
         self.state_to(wanted, Depth::Links).await
+    }
+
+    /// The same, for a verb that publishes ports.
+    pub(super) async fn state_with_ports(&self) -> Result<State> {
+        self.state_to(Wanted::All, Depth::Ports).await
     }
 
     /// The same, with whatever carries our mark anywhere.
@@ -194,7 +201,7 @@ impl Missing {
         links.sort_by(|a, b| a.name.cmp(&b.name));
         let is_called = |name: &str| state.outlines().any(|(_, outline)| outline.netns == name);
         let inside = match depth {
-            Depth::Links => Vec::new(),
+            Depth::Links | Depth::Ports => Vec::new(),
             Depth::Unattached => {
                 let names = kernel.netns_names().into_iter();
                 rebuild::inside(kernel, names.filter(|name| !is_called(name.as_str()))).await
@@ -202,8 +209,12 @@ impl Missing {
             Depth::Names => rebuild::inside(kernel, kernel.netns_names().into_iter()).await,
         };
         let inside = inside.into_iter().filter(|found| !found.is_on_record(state)).collect();
-        let ports =
-            if depth == Depth::Names { unrecorded_ports(kernel, state) } else { Vec::new() };
+        let firewalls: &[Firewall] = match depth {
+            Depth::Links | Depth::Unattached => &[],
+            Depth::Ports => &[Firewall::Iptables],
+            Depth::Names => &Firewall::ALL,
+        };
+        let ports = unrecorded_ports(kernel, state, firewalls);
         Ok(Self { links, inside, ports, twice })
     }
 
@@ -234,10 +245,14 @@ fn is_on_two(state: &State, network: &LinkName, host_ifname: &str) -> bool {
     state.outlines().any(|(other, o)| other.name != *network && o.host_ifname == host_ifname)
 }
 
-/// Endpoints with published ports that are in the firewall and on no record.
-fn unrecorded_ports(kernel: &Kernel, state: &State) -> Vec<(LinkName, Endpoint)> {
+/// Endpoints with published ports that are in one of these firewalls and on no record.
+fn unrecorded_ports(
+    kernel: &Kernel,
+    state: &State,
+    firewalls: &[Firewall],
+) -> Vec<(LinkName, Endpoint)> {
     let mut found = Vec::new();
-    for firewall in Firewall::ALL {
+    for firewall in firewalls.iter().copied() {
         let is_of = |network: &Network| network.firewall == firewall;
         if !state.networks().values().any(|record| is_of(&record.network)) {
             continue;
