@@ -650,6 +650,11 @@ impl Netns {
         neighbour::mac_of(self.rtnl(), link.index, address).await
     }
 
+    /// Whether it answers on a link for an address of others (`ip neigh add proxy`).
+    pub async fn answers_for(&self, link: u32, address: IpAddr) -> Result<bool> {
+        neighbour::answers_for(self.rtnl(), link, address).await
+    }
+
     /// The port, by its number, by which a bridge of it sends what is for a MAC; the bridge's own
     /// number where it is for itself; `None` where nobody knows, and it is sent by all.
     pub async fn port_of(&self, bridge: &Link, mac: Mac) -> Result<Option<u32>> {
