@@ -3,18 +3,35 @@
 //! what `ls` and `ps` tell, and the kernel. After all: `repair` leaves nothing to mend, and when all is
 //! removed, nothing is left.
 //!
-//! `PROPTEST_CASES` says how many sequences.
+//! Sequences are numbered, and a number is always the same sequence. The test runs those from `SEED`
+//! (0), `PROPTEST_CASES` (40) of them; with `RANDOM=1` it begins at a random number. A failure names
+//! its sequence, and the others run on. To repeat sequence 1234:
+//!
+//! ```text
+//! SEED=1234 PROPTEST_CASES=1 cargo test --test main model::any -- --nocapture
+//! ```
+//!
+//! A verb is killed at a system call and not after a time, so the speed of the machine decides nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env, fmt, thread,
+    env, fmt,
+    hash::{BuildHasher, RandomState},
+    io::{self, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
 };
 
 use proptest::{
     collection::vec,
-    prelude::{Just, Strategy, TestCaseError, any, prop_oneof},
+    prelude::{Just, Strategy, any, prop_oneof},
     sample::select,
-    test_runner::{Config, TestRng, TestRunner},
+    strategy::ValueTree,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 use serde_json::Value;
 
@@ -33,7 +50,22 @@ const PORTS: [(&str, u16, u16, &str); 6] = [
 ];
 const OPS: usize = 15;
 /// Sequences that run at the same time, each on its own host.
-const THREADS: u8 = 2;
+const THREADS: u32 = 2;
+
+/// System calls of netcord at which it is killed, before they do anything, and how many of each a
+/// verb makes at most.
+const CALLS: [(&str, u8); 9] = [
+    ("sendto", 24),
+    ("recvfrom", 48),
+    ("write", 4),
+    ("pwrite64", 4),
+    ("rename", 2),
+    ("unlink", 3),
+    ("setns", 6),
+    ("clone3", 12),
+    // Programs that it started run on.
+    ("poll", 12),
+];
 
 /// What becomes of records: of network `$n`, or of all. The host is as before.
 const DAMAGES: [(&str, &str); 10] = [
@@ -150,10 +182,14 @@ enum Op {
 #[derive(Clone, Copy)]
 struct Step {
     op: Op,
-    /// After so many tenths of a millisecond it is killed, and then done again.
-    killed_after: Option<u16>,
+    /// It is killed there, and then done again.
+    killed_at: Option<KillPoint>,
     twice: bool,
 }
+
+/// Before the how many-th system call of this name.
+#[derive(Clone, Copy, Debug)]
+struct KillPoint(&'static str, u8);
 
 impl Op {
     /// What netcord is told, or what happens to the host.
@@ -239,17 +275,21 @@ impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = self.op.words();
         let program = if self.op.is_verb() { "netcord " } else { "" };
-        if let Some(tenths) = self.killed_after {
-            write!(f, "{}; ", killing(tenths, &format!("netcord {words}")))?;
+        if let Some(at) = self.killed_at {
+            write!(f, "killed at {} {}, and again: ", at.0, at.1)?;
         }
         write!(f, "{program}{words}")?;
         if self.twice { write!(f, "; again") } else { Ok(()) }
     }
 }
 
-fn killing(tenths: u16, command: &str) -> String {
-    let seconds = f64::from(tenths) / 10_000.0;
-    format!("timeout --foreground -s KILL {seconds} {command}")
+impl KillPoint {
+    /// The arguments of strace that kill there.
+    fn strace(self) -> [String; 5] {
+        let Self(call, count) = self;
+        let inject = format!("inject={call}:signal=SIGKILL:when={count}");
+        ["-qq", "-o/dev/null", &format!("-etrace={call}"), "-e", &inject].map(str::to_owned)
+    }
 }
 
 fn spec(port: usize) -> String {
@@ -426,6 +466,17 @@ impl Model {
         self.endpoints.iter().filter(move |((n, _), _)| *n == network).map(|((_, t), e)| (*t, e))
     }
 
+    /// Whether an operation has nothing to do it to.
+    fn is_idle(&self, op: Op) -> bool {
+        match op {
+            Op::Kill(t) => !self.alive[t],
+            Op::Revive(t) => self.alive[t],
+            // A port needs a bridge.
+            Op::Foreign(n, 1) => !self.networks.contains_key(&n),
+            _ => false,
+        }
+    }
+
     fn of(&self, target: usize) -> impl Iterator<Item = (usize, &Endpoint)> {
         self.endpoints.iter().filter(move |((_, t), _)| *t == target).map(|((n, _), e)| (*n, e))
     }
@@ -459,7 +510,7 @@ fn rules(model: &Model) -> Vec<String> {
     rules
 }
 
-/// What is there, in a line each; a line that begins with `=` says what the next one is.
+/// What is there, in parts; a line that begins with `=` names the next one.
 const LOOK: &str = r#"
 echo "=ls"; "$NETCORD" ls --format json
 echo "=ps"; "$NETCORD" ps --format json
@@ -467,16 +518,18 @@ echo "=links"; ip -j -d link
 for ns in $(ls /run/netns); do echo "=$ns"; ip -j -n $ns addr; done
 echo "=rules"
 for save in iptables-save ip6tables-save; do
-    $save | sed -n 's/.*--comment "\{0,1\}\(netcord:[^"]*\)"\{0,1\} -j.*/'$save' \1/p' | sort
+    $save | sed -n 's/.*--comment "\{0,1\}\(netcord:[^"]*\)"\{0,1\} -j.*/'$save' \1/p'
 done
-nft list map inet netcord nat 2>/dev/null | grep -o '"[a-z0-9]*" : jump' | sed 's/"\(.*\)" : jump/nft netcord:\1/'
-ports | sed 's/^/nft netcord:/'
+table=$(nft list table inet netcord 2>/dev/null) || :
+echo "$table" | sed -n '/^\tmap nat /,/^\t}/s/"[^"]*" : jump/\n&\n/gp' | sed -n 's/"\(.*\)" : jump/nft netcord:\1/p'
+echo "$table" | ports | sed 's/^/nft netcord:/'
 "#;
 
 fn look(lab: &Lab) -> BTreeMap<String, String> {
     let function = format!("ports() {{\n{NFTABLES_PORTS}}}");
     let looked = lab.sh(&format!("NETCORD={NETCORD}\n{function}\n{LOOK}")).exits(0).stdout;
-    let parts = looked.split('=').filter_map(|part| part.split_once('\n'));
+    let parts = looked.strip_prefix('=').unwrap_or_default().split("\n=");
+    let parts = parts.filter_map(|part| part.split_once('\n').or(Some((part, ""))));
     parts.map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
 }
 
@@ -583,17 +636,26 @@ fn check(lab: &Lab, model: &Model) -> Result<(), String> {
     Ok(())
 }
 
+/// The exit code of what was killed.
+const KILLED: i32 = 137;
+
+/// Does a verb up to a system call.
+fn kill(lab: &Lab, firewall: &str, at: KillPoint, verb: Op) -> Run {
+    let mut command = lab.command("strace");
+    command.args(at.strace()).args([NETCORD, "--firewall", firewall]);
+    let words = verb.words();
+    Run::new(format!("killed {words}"), &command.args(words.split(' ')).output().unwrap())
+}
+
 /// Does an operation once.
 fn perform(lab: &Lab, model: &Model, op: Op) -> Run {
     match op {
-        Op::Kill(t) if model.alive[t] => {
+        Op::Kill(t) => {
             let run = lab.sh(&op.words());
             // The kernel takes its time to take the links away.
             lab.until(&format!("! ip -d link | grep -q 'alias netcord:.*/{}$'", TARGETS[t]));
             run
         }
-        Op::Revive(t) if !model.alive[t] => lab.sh(&op.words()),
-        Op::Kill(_) | Op::Revive(_) => lab.sh(":"),
         // Of the dead nothing but their records tells.
         Op::Damage(..) => {
             lab.netcord("prune").ok();
@@ -604,23 +666,21 @@ fn perform(lab: &Lab, model: &Model, op: Op) -> Run {
             lab.netcord("repair")
         }
         Op::Mischief(..) => lab.netcord("prune"),
-        // A port needs a bridge.
-        Op::Foreign(n, 1) if !model.networks.contains_key(&n) => lab.sh(":"),
-        Op::Foreign(..) | Op::Cut(..) => lab.sh(&op.words()),
+        Op::Revive(_) | Op::Foreign(..) | Op::Cut(..) => lab.sh(&op.words()),
         _ => lab.netcord(&op.words()),
     }
 }
 
 fn run_step((firewall, lab): (&str, &Lab), model: &Model, step: &Step) -> Result<Model, String> {
     let mut model = model.clone();
+    if model.is_idle(step.op) {
+        return Ok(model);
+    }
     let (mut after, code) = model.after(step.op);
     let mut allowed = vec![code];
-    if let Some(tenths) = step.killed_after {
-        let words = format!("{NETCORD} --firewall {firewall} {}", step.op.words());
-        let command = killing(tenths, &words);
-        let killed = lab.sh(&command);
-        // 124: it ended by itself in the moment in which it was to be killed.
-        if ![137, 124, code].contains(&killed.code) {
+    if let Some(at) = step.killed_at {
+        let killed = kill(lab, firewall, at, step.op);
+        if ![KILLED, code].contains(&killed.code) {
             return Err(format!("instead of {code} or being killed: {killed:?}"));
         }
         // Perhaps all of it was done before it was killed.
@@ -658,6 +718,23 @@ fn nothing_to_repair(lab: &Lab) -> Result<(), String> {
     Err(format!("repair has left something: {left:?}"))
 }
 
+/// Takes away all that there is, which the snapshot of an empty host checks.
+fn remove_all(lab: &Lab, mut model: Model) -> Result<(), String> {
+    lab.sh(&Op::Foreign(0, 2).words()).ok();
+    let detached = model.endpoints.keys().map(|(n, t)| Op::Detach(*n, *t));
+    let removed = detached.chain(model.networks.keys().map(|n| Op::Rm(*n)));
+    let revived = (0..TARGETS.len()).map(Op::Revive).filter(|op| !model.is_idle(*op));
+    let all: Vec<_> = revived.chain(removed).chain([Op::Prune]).collect();
+    for op in all {
+        let run = perform(lab, &model, op);
+        if run.code != 0 {
+            return Err(format!("at the end, with {model:?}: {run:?}"));
+        }
+        model = model.after(op).0;
+    }
+    Ok(())
+}
+
 fn run_sequence(firewall: &'static str, steps: &[Step]) -> Result<(), String> {
     let lab = Lab::with_firewall(firewall);
     let host = (firewall, &lab);
@@ -672,15 +749,7 @@ fn run_sequence(firewall: &'static str, steps: &[Step]) -> Result<(), String> {
     }
     lab.netcord("repair").ok();
     nothing_to_repair(&lab)?;
-    let end = [Op::Foreign(0, 2), Op::Foreign(1, 2)].into_iter();
-    let end = end.chain((0..TARGETS.len()).map(Op::Revive));
-    let end = end.chain(model.endpoints.keys().map(|(n, t)| Op::Detach(*n, *t)));
-    let end: Vec<_> =
-        end.chain(model.networks.keys().map(|n| Op::Rm(*n))).chain([Op::Prune]).collect();
-    for op in end {
-        let step = Step { op, killed_after: None, twice: false };
-        model = run_step(host, &model, &step).map_err(|e| format!("at the end, {step:?}: {e}"))?;
-    }
+    remove_all(&lab, model)?;
     before.assert_same(&lab.snapshot(), "at the end");
     Ok(())
 }
@@ -715,48 +784,71 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let killed = prop_oneof![4 => Just(None), 1 => (10..600_u16).prop_map(Some)];
+    let point = (select(&CALLS[..]), any::<u8>());
+    let point = point.prop_map(|((call, count), k)| KillPoint(call, k % count + 1));
+    let killed = prop_oneof![3 => Just(None), 1 => point.prop_map(Some)];
     (op(), killed, any::<u8>()).prop_map(|(op, killed, often)| {
         let is_verb = op.is_verb();
-        Step { op, killed_after: killed.filter(|_| is_verb), twice: is_verb && often < 40 }
+        Step { op, killed_at: killed.filter(|_| is_verb), twice: is_verb && often < 40 }
     })
 }
 
-/// The same sequences each time, so that a change is blamed for its own failures only; `RANDOM=1`
-/// draws new ones. Each thread has its own.
-fn runner(config: Config, thread: u8) -> TestRunner {
-    if env::var_os("RANDOM").is_some() {
-        return TestRunner::new(config);
+/// Runs the sequence of this number. If it fails, steps are left out for as long as it fails.
+fn run_numbered(number: u64) -> Result<(), String> {
+    let seed: Vec<_> = number.to_le_bytes().into_iter().cycle().take(32).collect();
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let sequence = (select(&FIREWALLS[..]), vec(step(), OPS)).new_tree(&mut runner).unwrap();
+    let (firewall, mut steps) = sequence.current();
+    let run = |steps: &[Step]| {
+        let run = AssertUnwindSafe(|| run_sequence(firewall, steps));
+        catch_unwind(run).unwrap_or_else(|_| Err("it panicked, as said above".into()))
+    };
+    let Err(mut why) = run(&steps) else { return Ok(()) };
+    for left_out in (0..steps.len()).rev() {
+        let mut fewer = steps.clone();
+        fewer.remove(left_out);
+        if let Err(still) = run(&fewer) {
+            (steps, why) = (fewer, still);
+        }
     }
-    let rng = TestRng::from_seed(config.rng_algorithm, &[thread; 32]);
-    TestRunner::new_with_rng(config, rng)
+    Err(format!("with {firewall}, {steps:#?}: {why}"))
 }
 
-fn run_cases(cases: u32, thread: u8) {
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        max_shrink_iters: 100,
-        max_shrink_time: 20_000,
-        ..Config::default()
-    };
-    let sequence = (select(&FIREWALLS[..]), vec(step(), OPS));
-    let result = runner(config, thread).run(&sequence, |(firewall, steps)| {
-        run_sequence(firewall, &steps).map_err(TestCaseError::fail)
-    });
-    if let Err(error) = result {
-        panic!("{error}");
-    }
+/// A number that the environment gives.
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
+}
+
+fn say(line: &str) {
+    drop(writeln!(io::stderr(), "{line}"));
 }
 
 #[test]
 fn any_sequence_of_verbs_comes_to_what_the_model_says() {
-    let cases = env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(40_u32);
+    let random = env::var_os("RANDOM").map(|_| RandomState::new().hash_one(0) >> 32);
+    let first = number("SEED").or(random).unwrap_or(0);
+    let end = first + number("PROPTEST_CASES").unwrap_or(40);
+    say(&format!("sequences {first} to {}", end - 1));
+    let (next, failed) = (AtomicU64::new(first), Mutex::new(Vec::new()));
     thread::scope(|scope| {
-        for thread in 0..THREADS {
-            scope.spawn(move || run_cases(cases.div_ceil(THREADS.into()), thread));
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= end {
+                        break;
+                    }
+                    if let Err(error) = run_numbered(number) {
+                        say(&format!("sequence {number}: {error}"));
+                        failed.lock().unwrap().push(number);
+                    }
+                }
+            });
         }
     });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "of {first} to {}, these failed: {failed:?}", end - 1);
 }
 
 #[test]

@@ -47,24 +47,23 @@ for save in iptables-save ip6tables-save; do
 done
 "#;
 
-/// In the elements of our own table.
+/// A filter of what `nft list table inet netcord` prints: its elements.
 pub(crate) const NFTABLES_PORTS: &str = r#"
-for family in 4 6; do
-    any=0.0.0.0
-    [ $family = 4 ] || any=[::]
-    for map in ports ranges; do
-        for at in '' -at; do
-            nft list map inet netcord $map$family$at 2>/dev/null
-        done
-    done | sed -E 's/.*elements = \{ //; s/[,}] *$//; s/^[ \t]*//' | sed -nE '
-        s/^(([0-9a-f.:]+) \. )?(tcp|udp|sctp) \. ([0-9-]+) comment "netcord:([^" ]+)( [0-9-]+)?" : ([0-9a-f.:]+)( \. ([0-9]+))?.*/\5 publish \2:\4 -> \7:\9\/\3/
-        t done
-        b
-        :done
-        s/ publish :/ publish '$any':/; s/:([0-9-]+) -> (.*):\//:\1 -> \2:\1\//
-        s/ -> ([0-9a-f]*:[0-9a-f:]*):([0-9-]+)\// -> [\1]:\2\//; s/ publish ([0-9a-f]*:[0-9a-f:]*):([0-9-]+) / publish [\1]:\2 /
-        p'
-done
+awk '
+    /^\tmap (ports|ranges)[46]/ { any = $2 ~ /4/ ? "0.0.0.0" : "[::]" }
+    /^\t}/ { any = "" }
+    any { sub(/.*elements = \{ /, ""); sub(/[,}] *$/, ""); sub(/^[ \t]+/, ""); print any, $0 }' |
+sed -nE '
+    s/^([^ ]+) (([0-9a-f.:]+) \. )?(tcp|udp|sctp) \. ([0-9-]+) comment "netcord:([^" ]+)[^"]*" : ([0-9a-f.:]+)( \. ([0-9]+))?.*/\1 \6 publish \3:\5 -> \7:\9\/\4/
+    t done
+    b
+    :done
+    s/^([^ ]+) (.*) publish :/\2 publish \1:/; t any
+    s/^[^ ]+ //
+    :any
+    s/:([0-9-]+) -> (.*):\//:\1 -> \2:\1\//
+    s/ -> ([0-9a-f]*:[0-9a-f:]*):([0-9-]+)\// -> [\1]:\2\//; s/ publish ([0-9a-f]*:[0-9a-f:]*):([0-9-]+) / publish [\1]:\2 /
+    p'
 "#;
 
 impl Lab {
@@ -274,7 +273,8 @@ impl Lab {
     #[track_caller]
     pub(crate) fn rules_of_ports(&self) -> Vec<String> {
         let mut rules: Vec<_> = self
-            .sh(&[IPTABLES_PORTS, NFTABLES_PORTS].concat())
+            .sh(&[IPTABLES_PORTS, "nft list table inet netcord 2>/dev/null |", NFTABLES_PORTS]
+                .concat())
             .ok()
             .lines()
             .map(str::to_owned)
