@@ -37,7 +37,11 @@ use serde_json::Value;
 
 use crate::support::{FIREWALLS, Lab, NETCORD, NFTABLES_PORTS, Run};
 
-const NETWORKS: [&str; 2] = ["lab0", "lab1"];
+/// The last one is a bridge that somebody else made.
+const NETWORKS: [&str; 3] = ["lab0", "lab1", "lab9"];
+/// How many of them are netcord's.
+const OWN: usize = 2;
+const FOREIGN: usize = 2;
 const TARGETS: [&str; 4] = ["ns0", "ns1", "ns2", "ns3"];
 /// Host address, host port, target port, protocol.
 const PORTS: [(&str, u16, u16, &str); 6] = [
@@ -83,7 +87,7 @@ const DAMAGES: [(&str, &str); 10] = [
 
 /// What others do to what netcord made on network `$n`, and `repair` mends. Of netcord's
 /// rules `$k` picks one.
-const MISCHIEF: [(&str, &str); 10] = [
+const MISCHIEF: [(&str, &str); 13] = [
     ("delete the bridge", "ip link del $n"),
     ("unplug a port", "for p in $(ports | head -n 1); do ip link set $p nomaster; done"),
     ("take the bridge down", "ip link set $n down"),
@@ -94,10 +98,13 @@ const MISCHIEF: [(&str, &str); 10] = [
     ("delete a rule", "rules | one"),
     ("delete all elements", "elements | sh"),
     ("delete an element", "elements | one"),
+    ("flush all rules of all programs", "nft flush ruleset"),
+    ("add a rule to a chain", "intruders | one"),
+    ("add a rule to each chain", "intruders | sh"),
 ];
 
-/// What mischief is said with: `ports` of a network, and commands that take netcord's rules away,
-/// a line each, in either firewall.
+/// What mischief is said with: `ports` of a network, and commands that take netcord's rules away, or
+/// add others, a line each, in either firewall.
 const HANDS: &str = r#"
 ports() { ip -o link show master $n | grep -o 'nc[0-9a-f]*' | sort -u; }
 table() { nft -a list table inet netcord 2>/dev/null; }
@@ -128,22 +135,18 @@ elements() {
             gsub(/^[ \t]+|[ \t]*[,}]$/, ""); sub(/ comment .*| : .*/, "")
             print "nft delete element inet netcord " m " " q "{ " $0 " }" q
         }'
+    rules | grep ' publish ' || :
 }
+intruders() { chains | sed 's/^nft flush chain \(.*\)/nft insert rule \1 accept/; s/ -F \(.*\)/ -I \1 -j ACCEPT/'; }
 one() {
     all=$(cat); count=$(echo "$all" | grep -c .)
     [ $count = 0 ] || echo "$all" | sed -n "$((k % count + 1))p" | sh
 }
 "#;
 
-/// What others do that concerns nobody.
-const FOREIGN: [(&str, &str); 3] = [
-    ("add a bridge", "ip link add br9 type bridge 2>/dev/null || :"),
-    (
-        "add a port",
-        "ip link add v9 type veth peer name w9 2>/dev/null && ip link set v9 master $n || :",
-    ),
-    ("delete them", "ip link del br9 2>/dev/null || :; ip link del v9 2>/dev/null || :"),
-];
+/// The bridge of somebody else's.
+const MAKE_FOREIGN: &str = "ip link add lab9 address 02:00:00:00:00:09 type bridge
+    ip addr add 10.2.0.1/24 dev lab9; ip addr add fd00:a2::1/64 nodad dev lab9; ip link set lab9 up";
 
 /// How a network is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +176,10 @@ enum Op {
     Damage(usize, usize),
     /// On which network, what, and to which rule.
     Mischief(usize, usize, u8),
-    Foreign(usize, usize),
+    /// Somebody adds a port of their own to a network, or takes it away.
+    Plug(usize, bool),
+    /// Somebody makes their bridge again, or deletes it.
+    Foreign(bool),
     /// Somebody deletes the link of a target: its end on the host, or inside.
     Cut(usize, usize, bool),
 }
@@ -185,6 +191,12 @@ struct Step {
     /// It is killed there, and then done again.
     killed_at: Option<KillPoint>,
     twice: bool,
+}
+
+impl Step {
+    fn of(op: Op) -> Self {
+        Self { op, killed_at: None, twice: false }
+    }
 }
 
 /// Before the how many-th system call of this name.
@@ -210,7 +222,7 @@ impl Op {
                 format!("ip netns add {0}; ip -n {0} link set lo up", TARGETS[t])
             }
             Self::Damage(n, what) => {
-                let (network, other) = (NETWORKS[n], NETWORKS[1 - n]);
+                let (network, other) = (NETWORKS[n], NETWORKS[(n + 1) % NETWORKS.len()]);
                 format!(
                     "d=$(echo /run/netcord/*); f=$d/network-{network}.json; \
                      o=$d/network-{other}.json; if [ -e $f ]; then {}; fi",
@@ -220,7 +232,13 @@ impl Op {
             Self::Mischief(n, what, k) => {
                 format!("n={}; k={k}; {}", NETWORKS[n], MISCHIEF[what].1)
             }
-            Self::Foreign(n, what) => format!("n={}; {}", NETWORKS[n], FOREIGN[what].1),
+            Self::Plug(n, true) => format!(
+                "ip link add v9 type veth peer name w9 2>/dev/null && ip link set v9 master {} || :",
+                NETWORKS[n]
+            ),
+            Self::Plug(_, false) => "ip link del v9 2>/dev/null || :".into(),
+            Self::Foreign(true) => MAKE_FOREIGN.into(),
+            Self::Foreign(false) => "ip link del lab9".into(),
             Self::Cut(n, t, is_inside) => {
                 let delete = if is_inside {
                     let name = r#"$(ip -n $t -o link | sed -n "s/^$i: \([^@:]*\).*/\1/p")"#;
@@ -246,7 +264,8 @@ impl Op {
                 | Self::Revive(_)
                 | Self::Damage(..)
                 | Self::Mischief(..)
-                | Self::Foreign(..)
+                | Self::Plug(..)
+                | Self::Foreign(_)
                 | Self::Cut(..)
         )
     }
@@ -321,6 +340,8 @@ struct Model {
     networks: BTreeMap<usize, Options>,
     /// By network and target.
     endpoints: BTreeMap<(usize, usize), Endpoint>,
+    /// Whether the bridge of somebody else's is there.
+    has_foreign: bool,
     alive: [bool; TARGETS.len()],
     /// Died, and no verb has cleaned up since: a rule may still be there.
     unburied: BTreeSet<(usize, usize)>,
@@ -331,6 +352,7 @@ impl Model {
         Self {
             networks: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            has_foreign: true,
             alive: [true; 4],
             unburied: BTreeSet::new(),
         }
@@ -345,7 +367,7 @@ impl Model {
                 let is_dead = |at: &&(usize, usize)| !after.endpoints.contains_key(at);
                 after.unburied.extend(self.endpoints.keys().filter(is_dead));
             }
-            Op::Revive(_) | Op::Foreign(..) => {}
+            Op::Revive(_) | Op::Plug(..) => {}
             _ => after.unburied.clear(),
         }
         if code == 0 { (after, 0) } else { (self.clone(), code) }
@@ -360,7 +382,7 @@ impl Model {
             },
             Op::Attach(n, t, last) => return self.attach(n, t, last),
             Op::Detach(n, t) => {
-                if !self.networks.contains_key(&n) || !self.alive[t] {
+                if !self.is_known(n) || !self.alive[t] {
                     return 3;
                 }
                 self.endpoints.remove(&(n, t));
@@ -383,7 +405,8 @@ impl Model {
                 }
                 self.networks.remove(&n);
             }
-            Op::Prune | Op::Damage(..) | Op::Mischief(..) | Op::Foreign(..) => {}
+            Op::Prune | Op::Damage(..) | Op::Mischief(..) | Op::Plug(..) => {}
+            Op::Foreign(is_there) => self.has_foreign = is_there,
             Op::Cut(n, t, _) => drop(self.endpoints.remove(&(n, t))),
             Op::Kill(t) => {
                 self.alive[t] = false;
@@ -398,7 +421,11 @@ impl Model {
         if !self.alive[t] {
             return 3;
         }
-        let Some(options) = self.networks.get(&n).copied() else { return 3 };
+        let options = match self.networks.get(&n) {
+            Some(options) => *options,
+            None if n == FOREIGN && self.has_foreign => Options::TwoFamilies,
+            None => return if self.is_known(n) { 4 } else { 3 },
+        };
         if let Some(there) = self.endpoints.get(&(n, t)) {
             return if last.is_none_or(|last| last == there.ipv4) { 0 } else { 4 };
         }
@@ -441,13 +468,15 @@ impl Model {
         if !self.alive[t] {
             return 3;
         }
-        let is_internal = |n: usize| self.networks[&n] == Options::Internal;
+        let is_internal = |n: usize| self.networks.get(&n) == Some(&Options::Internal);
         let by_rank = |(n, e): &(usize, &Endpoint)| {
             // Where it is published already it stays.
             (!e.ports.contains(&p), is_internal(*n), e.has_gateway == [false; 2])
         };
         let Some((n, chosen)) = self.of(t).min_by_key(by_rank) else { return 3 };
-        if is_internal(n) {
+        // The bridge of somebody else's would have to be changed for ports of the loopback.
+        let is_refused = n == FOREIGN && !PORTS[p].0.is_empty();
+        if is_internal(n) || self.is_unplugged(n) || is_refused {
             return 4;
         }
         if chosen.ports.contains(&p) {
@@ -472,9 +501,23 @@ impl Model {
             Op::Kill(t) => !self.alive[t],
             Op::Revive(t) => self.alive[t],
             // A port needs a bridge.
-            Op::Foreign(n, 1) => !self.networks.contains_key(&n),
+            Op::Plug(n, true) => !self.networks.contains_key(&n),
+            Op::Foreign(is_there) => self.has_foreign == is_there,
+            // Only the bridge tells the network's subnets, and nothing is mended without it.
+            Op::Damage(..) | Op::Mischief(..) => self.is_unplugged(FOREIGN),
             _ => false,
         }
+    }
+
+    /// Whether a network is there, or at least on record.
+    fn is_known(&self, network: usize) -> bool {
+        let is_there = network == FOREIGN && self.has_foreign;
+        is_there || self.networks.contains_key(&network) || self.is_unplugged(network)
+    }
+
+    /// Whether endpoints of a network have lost their bridge.
+    fn is_unplugged(&self, network: usize) -> bool {
+        network == FOREIGN && !self.has_foreign && self.on(network).next().is_some()
     }
 
     fn of(&self, target: usize) -> impl Iterator<Item = (usize, &Endpoint)> {
@@ -484,7 +527,7 @@ impl Model {
 
 /// The addresses of an endpoint, as `ip addr` prints them.
 fn addresses(model: &Model, network: usize, endpoint: &Endpoint) -> BTreeSet<String> {
-    let length = if model.networks[&network] == Options::Tiny { 30 } else { 24 };
+    let length = if model.networks.get(&network) == Some(&Options::Tiny) { 30 } else { 24 };
     let v4 = format!("{}/{length}", ipv4(network, endpoint.ipv4));
     let v6 = endpoint.ipv6.map(|last| format!("{}/64", ipv6(network, last)));
     [v4].into_iter().chain(v6).collect()
@@ -563,7 +606,7 @@ fn check(lab: &Lab, model: &Model) -> Result<(), String> {
     let distinct: BTreeSet<_> = rules_found.iter().collect();
     expect("no rule is there twice", distinct.len() == rules_found.len(), &rules_found)?;
     let is_of_network = |comment: &str| {
-        let mut names = model.networks.keys().map(|n| NETWORKS[*n]);
+        let mut names = model.networks.keys().chain(&[FOREIGN]).map(|n| NETWORKS[*n]);
         comment.strip_prefix("netcord:").is_some_and(|of| names.any(|n| of.starts_with(n)))
     };
     expect(
@@ -577,12 +620,12 @@ fn check(lab: &Lab, model: &Model) -> Result<(), String> {
     let listed = endpoints.len();
     endpoints.retain(|e| e["state"] != "dead");
     let mut networks = json(&seen["ls"]);
+    let counted: u64 = networks.iter().filter_map(|n| n["endpoints"].as_u64()).sum();
+    expect("ls counts what ps lists", counted == listed as u64, &counted)?;
     networks.retain(|n| n["foreign"] != true);
     let names: Vec<_> = networks.iter().map(|n| n["name"].as_str().unwrap_or_default()).collect();
     let wanted: Vec<_> = model.networks.keys().map(|n| NETWORKS[*n]).collect();
     expect(&format!("networks are {wanted:?}"), names == wanted, &names)?;
-    let counted: u64 = networks.iter().filter_map(|n| n["endpoints"].as_u64()).sum();
-    expect("ls counts what ps lists", counted == listed as u64, &counted)?;
     expect("as many endpoints", endpoints.len() == model.endpoints.len(), &endpoints)?;
 
     let links = json(&seen["links"]);
@@ -605,14 +648,16 @@ fn check(lab: &Lab, model: &Model) -> Result<(), String> {
             return expect(&format!("{it} is listed"), false, &endpoints);
         };
         let wanted = addresses(model, *n, endpoint);
-        expect(&format!("{it} is up"), found["state"] == "up", found)?;
+        let is_up = !model.is_unplugged(*n);
+        let state = if is_up { "up" } else { "down" };
+        expect(&format!("{it} is {state}"), found["state"] == state, found)?;
         expect(&format!("{it} has {wanted:?}"), strings(&found["addresses"]) == wanted, found)?;
         expect(&format!("{it} has its ifname"), found["ifname"] == *endpoint.ifname, found)?;
         let port = links.iter().find(|l| l["ifname"] == found["host_ifname"]);
         let alias = format!("netcord:{network}/{target}");
         expect(
             &format!("{it} has a port"),
-            port.is_some_and(|p| p["master"] == network && p["ifalias"] == *alias),
+            port.is_some_and(|p| (p["master"] == network) == is_up && p["ifalias"] == *alias),
             &port,
         )?;
         let inside = json(&seen[target]);
@@ -656,8 +701,8 @@ fn perform(lab: &Lab, model: &Model, op: Op) -> Run {
             lab.until(&format!("! ip -d link | grep -q 'alias netcord:.*/{}$'", TARGETS[t]));
             run
         }
-        // Of the dead nothing but their records tells.
-        Op::Damage(..) => {
+        // Of the dead, and of a network without a bridge, nothing but their records tells.
+        Op::Damage(..) | Op::Foreign(false) => {
             lab.netcord("prune").ok();
             lab.sh(&op.words())
         }
@@ -666,7 +711,11 @@ fn perform(lab: &Lab, model: &Model, op: Op) -> Run {
             lab.netcord("repair")
         }
         Op::Mischief(..) => lab.netcord("prune"),
-        Op::Revive(_) | Op::Foreign(..) | Op::Cut(..) => lab.sh(&op.words()),
+        Op::Foreign(true) => {
+            lab.sh(&op.words()).ok();
+            lab.netcord("repair")
+        }
+        Op::Revive(_) | Op::Plug(..) | Op::Cut(..) => lab.sh(&op.words()),
         _ => lab.netcord(&op.words()),
     }
 }
@@ -696,7 +745,7 @@ fn run_step((firewall, lab): (&str, &Lab), model: &Model, step: &Step) -> Result
             return Err(format!("expected exit code {allowed:?}: {run:?}\nof {model:?}"));
         }
         check(lab, &after)?;
-        if let Op::Mischief(..) = step.op {
+        if let Op::Mischief(..) | Op::Foreign(true) = step.op {
             nothing_to_repair(lab)?;
         }
         model = after;
@@ -720,7 +769,7 @@ fn nothing_to_repair(lab: &Lab) -> Result<(), String> {
 
 /// Takes away all that there is, which the snapshot of an empty host checks.
 fn remove_all(lab: &Lab, mut model: Model) -> Result<(), String> {
-    lab.sh(&Op::Foreign(0, 2).words()).ok();
+    lab.sh(&Op::Plug(0, false).words()).ok();
     let detached = model.endpoints.keys().map(|(n, t)| Op::Detach(*n, *t));
     let removed = detached.chain(model.networks.keys().map(|n| Op::Rm(*n)));
     let revived = (0..TARGETS.len()).map(Op::Revive).filter(|op| !model.is_idle(*op));
@@ -741,11 +790,16 @@ fn run_sequence(firewall: &'static str, steps: &[Step]) -> Result<(), String> {
     for t in 0..TARGETS.len() {
         lab.sh(&Op::Revive(t).words()).ok();
     }
+    lab.sh(MAKE_FOREIGN).ok();
     let before = lab.snapshot();
     let mut model = Model::new();
     for (k, step) in steps.iter().enumerate() {
         model = run_step(host, &model, step)
             .map_err(|e| format!("after {k} steps, `{step:?}`: {e}"))?;
+    }
+    if !model.has_foreign {
+        model = run_step(host, &model, &Step::of(Op::Foreign(true)))
+            .map_err(|e| format!("at the end: {e}"))?;
     }
     lab.netcord("repair").ok();
     nothing_to_repair(&lab)?;
@@ -755,7 +809,8 @@ fn run_sequence(firewall: &'static str, steps: &[Step]) -> Result<(), String> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let (n, t, p) = (0..NETWORKS.len(), 0..TARGETS.len(), 0..PORTS.len());
+    let (n, own) = (prop_oneof![4 => 0..OWN, 1 => Just(FOREIGN)], 0..OWN);
+    let (t, p) = (0..TARGETS.len(), 0..PORTS.len());
     let options = prop_oneof![
         4 => Just(Options::Plain),
         1 => Just(Options::Internal),
@@ -766,19 +821,20 @@ fn op() -> impl Strategy<Value = Op> {
     ];
     let last = prop_oneof![3 => Just(None), 1 => (1..=4_u8).prop_map(Some)];
     prop_oneof![
-        4 => (n.clone(), options).prop_map(|(n, o)| Op::Bridge(n, o)),
+        4 => (own.clone(), options).prop_map(|(n, o)| Op::Bridge(n, o)),
         7 => (n.clone(), t.clone(), last).prop_map(|(n, t, last)| Op::Attach(n, t, last)),
         3 => (n.clone(), t.clone()).prop_map(|(n, t)| Op::Detach(n, t)),
         5 => (t.clone(), p.clone()).prop_map(|(t, p)| Op::Publish(t, p)),
         2 => (t.clone(), p).prop_map(|(t, p)| Op::Unpublish(t, p)),
-        1 => n.clone().prop_map(Op::Rm),
+        1 => own.clone().prop_map(Op::Rm),
         1 => Just(Op::Prune),
         1 => t.clone().prop_map(Op::Kill),
         1 => t.clone().prop_map(Op::Revive),
         5 => (n.clone(), 0..DAMAGES.len()).prop_map(|(n, what)| Op::Damage(n, what)),
-        4 => (n.clone(), 0..MISCHIEF.len(), any::<u8>())
+        4 => (own.clone(), 0..MISCHIEF.len(), any::<u8>())
             .prop_map(|(n, what, k)| Op::Mischief(n, what, k)),
-        1 => (n.clone(), 0..FOREIGN.len()).prop_map(|(n, what)| Op::Foreign(n, what)),
+        1 => (own, any::<bool>()).prop_map(|(n, is_there)| Op::Plug(n, is_there)),
+        1 => any::<bool>().prop_map(Op::Foreign),
         1 => (n, t, any::<bool>()).prop_map(|(n, t, is_inside)| Op::Cut(n, t, is_inside)),
     ]
 }
@@ -802,7 +858,7 @@ fn run_numbered(number: u64) -> Result<(), String> {
     let (firewall, mut steps) = sequence.current();
     let run = |steps: &[Step]| {
         let run = AssertUnwindSafe(|| run_sequence(firewall, steps));
-        catch_unwind(run).unwrap_or_else(|_| Err("it panicked, as said above".into()))
+        catch_unwind(run).unwrap_or_else(|why| Err(why.downcast_ref().cloned().unwrap_or_default()))
     };
     let Err(mut why) = run(&steps) else { return Ok(()) };
     for left_out in (0..steps.len()).rev() {
