@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Run, Snapshot};
+use super::{Run, Snapshot, marks};
 
 /// The program under test.
 pub(crate) const NETCORD: &str = env!("CARGO_BIN_EXE_netcord");
@@ -39,32 +39,6 @@ pub(crate) struct Lab {
 const PREPARE: &str =
     "mount -t tmpfs tmpfs /run && mount -t sysfs sysfs /sys && mkdir -p /run/netns /run/lock &&
     ip link set lo up && echo ready && exec cat";
-
-/// In the comments of iptables.
-const IPTABLES_PORTS: &str = r#"
-for save in iptables-save ip6tables-save; do
-    $save 2>/dev/null | sed -n 's/.*--comment "\{0,1\}netcord:\([^" ]* publish [^"]*\)"\{0,1\} -j.*/\1/p'
-done
-"#;
-
-/// A filter of what `nft list table inet netcord` prints: its elements.
-pub(crate) const NFTABLES_PORTS: &str = r#"
-awk '
-    /^\tmap (ports|ranges)[46]/ { any = $2 ~ /4/ ? "0.0.0.0" : "[::]" }
-    /^\t}/ { any = "" }
-    any { sub(/.*elements = \{ /, ""); sub(/[,}] *$/, ""); sub(/^[ \t]+/, ""); print any, $0 }' |
-sed -nE '
-    s/^([^ ]+) (([0-9a-f.:]+) \. )?(tcp|udp|sctp) \. ([0-9-]+) comment "netcord:([^" ]+)[^"]*" : ([0-9a-f.:]+)( \. ([0-9]+))?.*/\1 \6 publish \3:\5 -> \7:\9\/\4/
-    t done
-    b
-    :done
-    s/^([^ ]+) (.*) publish :/\2 publish \1:/; t any
-    s/^[^ ]+ //
-    :any
-    s/:([0-9-]+) -> (.*):\//:\1 -> \2:\1\//
-    s/ -> ([0-9a-f]*:[0-9a-f:]*):([0-9-]+)\// -> [\1]:\2\//; s/ publish ([0-9a-f]*:[0-9a-f:]*):([0-9-]+) / publish [\1]:\2 /
-    p'
-"#;
 
 impl Lab {
     /// Makes a fresh host.
@@ -272,13 +246,11 @@ impl Lab {
     /// where and where to. One that is there twice is told twice.
     #[track_caller]
     pub(crate) fn rules_of_ports(&self) -> Vec<String> {
-        let mut rules: Vec<_> = self
-            .sh(&[IPTABLES_PORTS, "nft list table inet netcord 2>/dev/null |", NFTABLES_PORTS]
-                .concat())
-            .ok()
-            .lines()
-            .map(str::to_owned)
-            .collect();
+        let listed = |script: &str| self.sh(&format!("{script} 2>/dev/null || :")).ok();
+        let saved = listed("iptables-save; ip6tables-save");
+        let of_iptables = marks::comments(&saved).filter(|comment| comment.contains(" publish "));
+        let mut rules = marks::published(&listed("nft list table inet netcord"));
+        rules.extend(of_iptables.map(str::to_owned));
         rules.sort();
         rules
     }
