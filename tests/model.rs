@@ -87,10 +87,28 @@ const DAMAGES: [(&str, &str); 10] = [
 
 /// What others do to what netcord made on network `$n`, and `repair` mends. Of netcord's
 /// rules `$k` picks one.
-const MISCHIEF: [(&str, &str); 13] = [
+const MISCHIEF: [(&str, &str); 20] = [
     ("delete the bridge", "ip link del $n"),
     ("unplug a port", "for p in $(ports | head -n 1); do ip link set $p nomaster; done"),
     ("take the bridge down", "ip link set $n down"),
+    ("delete the bridge's addresses", "ip addr flush dev $n scope global"),
+    ("stop forwarding", "sysctl -qw net/ipv4/ip_forward=0 net/ipv6/conf/all/forwarding=0"),
+    ("take links inside down", "inner | while read -r t l; do ip -n $t link set $l down; done"),
+    ("delete addresses inside", "inner | while read -r t l; do ip -n $t addr flush dev $l; done"),
+    (
+        "delete routes inside",
+        "inner | while read -r t l; do ip -n $t route flush default; ip -n $t -6 route flush default; done",
+    ),
+    (
+        "rename a link inside",
+        "inner | head -n 1 | while read -r t l; do
+        ip -n $t link set $l down; ip -n $t link set $l name x$l; ip -n $t link set x$l up; done",
+    ),
+    (
+        "change a MAC inside",
+        "inner | head -n 1 | while read -r t l; do
+        ip -n $t link set $l address 02:00:00:00:00:99; done",
+    ),
     ("delete the table", "nft delete table inet netcord || rules | sh"),
     ("flush all chains", "chains | sh"),
     ("flush a chain", "chains | one"),
@@ -103,10 +121,15 @@ const MISCHIEF: [(&str, &str); 13] = [
     ("add a rule to each chain", "intruders | sh"),
 ];
 
-/// What mischief is said with: `ports` of a network, and commands that take netcord's rules away, or
+/// What mischief is said with: `ports` of a network, the `inner` links of its endpoints with their
+/// namespaces, and commands that take netcord's rules away, or
 /// add others, a line each, in either firewall.
 const HANDS: &str = r#"
 ports() { ip -o link show master $n | grep -o 'nc[0-9a-f]*' | sort -u; }
+inner() {
+    ip -o link | sed -n "s,^[0-9]*: [^@]*@if\([0-9]*\):.* alias netcord:$n/\([^ \\]*\)$,\2 \1,p" |
+        while read -r t i; do echo $t $(ip -n $t -o link | sed -n "s/^$i: \([^@:]*\).*/\1/p"); done
+}
 table() { nft -a list table inet netcord 2>/dev/null; }
 chains() {
     table | awk '/^\tchain / { print "nft flush chain inet netcord " $2 }'
@@ -190,12 +213,14 @@ struct Step {
     op: Op,
     /// It is killed there, and then done again.
     killed_at: Option<KillPoint>,
+    /// After it was killed, `repair` comes instead.
+    is_repaired: bool,
     twice: bool,
 }
 
 impl Step {
     fn of(op: Op) -> Self {
-        Self { op, killed_at: None, twice: false }
+        Self { op, killed_at: None, is_repaired: false, twice: false }
     }
 }
 
@@ -295,7 +320,8 @@ impl fmt::Debug for Step {
         let words = self.op.words();
         let program = if self.op.is_verb() { "netcord " } else { "" };
         if let Some(at) = self.killed_at {
-            write!(f, "killed at {} {}, and again: ", at.0, at.1)?;
+            let next = if self.is_repaired { "repair" } else { "again" };
+            write!(f, "killed at {} {}, and then {next}: ", at.0, at.1)?;
         }
         write!(f, "{program}{words}")?;
         if self.twice { write!(f, "; again") } else { Ok(()) }
@@ -751,6 +777,9 @@ fn run_step((firewall, lab): (&str, &Lab), model: &Model, step: &Step) -> Result
         if ![KILLED, code].contains(&killed.code) {
             return Err(format!("instead of {code} or being killed: {killed:?}"));
         }
+        if step.is_repaired && !model.is_unplugged(FOREIGN) {
+            return repaired(lab, [&model, &after]);
+        }
         // Perhaps all of it was done before it was killed.
         allowed.push(after.after(step.op).1);
     }
@@ -779,6 +808,24 @@ fn run_step((firewall, lab): (&str, &Lab), model: &Model, step: &Step) -> Result
         return Err("prune left something dead on record".into());
     }
     Ok(model)
+}
+
+/// What `repair` makes of a verb that was killed: all of it, or nothing.
+fn repaired(lab: &Lab, outcomes: [&Model; 2]) -> Result<Model, String> {
+    let repair = lab.netcord("repair");
+    if repair.code != 0 {
+        return Err(format!("with {outcomes:?}: {repair:?}"));
+    }
+    nothing_to_repair(lab)?;
+    let mut wrong = String::new();
+    for outcome in outcomes {
+        let outcome = outcome.after(Op::Prune).0;
+        match check(lab, &outcome) {
+            Ok(()) => return Ok(outcome),
+            Err(why) => wrong = format!("{wrong}\n{why}"),
+        }
+    }
+    Err(format!("after repair it is neither as before nor done: {wrong}"))
 }
 
 fn nothing_to_repair(lab: &Lab) -> Result<(), String> {
@@ -854,7 +901,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => t.clone().prop_map(Op::Kill),
         1 => t.clone().prop_map(Op::Revive),
         5 => (n.clone(), 0..DAMAGES.len()).prop_map(|(n, what)| Op::Damage(n, what)),
-        4 => (own.clone(), 0..MISCHIEF.len(), any::<u8>())
+        6 => (own.clone(), 0..MISCHIEF.len(), any::<u8>())
             .prop_map(|(n, what, k)| Op::Mischief(n, what, k)),
         1 => (own, any::<bool>()).prop_map(|(n, is_there)| Op::Plug(n, is_there)),
         1 => any::<bool>().prop_map(Op::Foreign),
@@ -865,10 +912,11 @@ fn op() -> impl Strategy<Value = Op> {
 fn step() -> impl Strategy<Value = Step> {
     let point = (select(&CALLS[..]), any::<u8>());
     let point = point.prop_map(|((call, count), k)| KillPoint(call, k % count + 1));
-    let killed = prop_oneof![3 => Just(None), 1 => point.prop_map(Some)];
-    (op(), killed, any::<u8>()).prop_map(|(op, killed, often)| {
+    let killed = prop_oneof![2 => Just(None), 1 => point.prop_map(Some)];
+    (op(), killed, any::<bool>(), any::<u8>()).prop_map(|(op, killed, is_repaired, often)| {
         let is_verb = op.is_verb();
-        Step { op, killed_at: killed.filter(|_| is_verb), twice: is_verb && often < 40 }
+        let killed_at = killed.filter(|_| is_verb);
+        Step { op, killed_at, is_repaired, twice: is_verb && often < 40 }
     })
 }
 
