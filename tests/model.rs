@@ -320,8 +320,12 @@ impl fmt::Debug for Step {
         let words = self.op.words();
         let program = if self.op.is_verb() { "netcord " } else { "" };
         if let Some(at) = self.killed_at {
-            let next = if self.is_repaired { "repair" } else { "again" };
-            write!(f, "killed at {} {}, and then {next}: ", at.0, at.1)?;
+            let (what, next) = match self.op {
+                Op::Mischief(..) => ("`repair` after it ", "repair"),
+                _ if self.is_repaired => ("", "repair"),
+                _ => ("", "again"),
+            };
+            write!(f, "{what}killed at {} {}, and then {next}: ", at.0, at.1)?;
         }
         write!(f, "{program}{words}")?;
         if self.twice { write!(f, "; again") } else { Ok(()) }
@@ -540,7 +544,8 @@ impl Model {
             Op::Plug(n, true) => !self.networks.contains_key(&n),
             Op::Foreign(is_there) => self.has_foreign == is_there,
             // Only the bridge tells the network's subnets, and nothing is mended without it.
-            Op::Damage(..) | Op::Mischief(..) => self.is_unplugged(FOREIGN),
+            Op::Damage(..) => self.is_unplugged(FOREIGN),
+            Op::Mischief(n, ..) => self.is_unplugged(FOREIGN) || !self.networks.contains_key(&n),
             _ => false,
         }
     }
@@ -729,16 +734,26 @@ fn check(lab: &Lab, model: &Model) -> Result<(), String> {
 /// The exit code of what was killed.
 const KILLED: i32 = 137;
 
-/// Does a verb up to a system call.
-fn kill(lab: &Lab, firewall: &str, at: KillPoint, verb: Op) -> Run {
+/// Does a verb, or the `repair` after mischief, up to a system call.
+fn kill(lab: &Lab, firewall: &str, at: KillPoint, op: Op) -> Run {
+    let words = match op {
+        Op::Mischief(..) => {
+            hurt(lab, op);
+            "repair".into()
+        }
+        verb => verb.words(),
+    };
     let mut command = lab.command("strace");
     command.args(at.strace()).args([NETCORD, "--firewall", firewall]);
-    let words = verb.words();
     Run::new(format!("killed {words}"), &command.args(words.split(' ')).output().unwrap())
 }
 
+fn hurt(lab: &Lab, mischief: Op) {
+    lab.sh(&format!("{HANDS}\n{}", mischief.words()));
+}
+
 /// Does an operation once.
-fn perform(lab: &Lab, model: &Model, op: Op) -> Run {
+fn perform(lab: &Lab, op: Op) -> Run {
     match op {
         Op::Kill(t) => {
             let run = lab.sh(&op.words());
@@ -751,11 +766,10 @@ fn perform(lab: &Lab, model: &Model, op: Op) -> Run {
             lab.netcord("prune").ok();
             lab.sh(&op.words())
         }
-        Op::Mischief(n, ..) if model.networks.contains_key(&n) => {
-            lab.sh(&format!("{HANDS}\n{}", op.words()));
+        Op::Mischief(..) => {
+            hurt(lab, op);
             lab.netcord("repair")
         }
-        Op::Mischief(..) => lab.netcord("prune"),
         Op::Foreign(true) => {
             lab.sh(&op.words()).ok();
             lab.netcord("repair")
@@ -788,7 +802,7 @@ fn run_step((firewall, lab): (&str, &Lab), model: &Model, step: &Step) -> Result
             // Detached as dead, if nothing cleaned up before.
             allowed.push(if allowed.contains(&3) { 0 } else { allowed[0] });
         }
-        let run = perform(lab, &model, step.op);
+        let run = perform(lab, step.op);
         if !allowed.contains(&run.code) {
             return Err(format!("expected exit code {allowed:?}: {run:?}\nof {model:?}"));
         }
@@ -844,7 +858,7 @@ fn remove_all(lab: &Lab, mut model: Model) -> Result<(), String> {
     let revived = (0..TARGETS.len()).map(Op::Revive).filter(|op| !model.is_idle(*op));
     let all: Vec<_> = revived.chain(removed).chain([Op::Prune]).collect();
     for op in all {
-        let run = perform(lab, &model, op);
+        let run = perform(lab, op);
         if run.code != 0 {
             return Err(format!("at the end, with {model:?}: {run:?}"));
         }
@@ -915,7 +929,9 @@ fn step() -> impl Strategy<Value = Step> {
     let killed = prop_oneof![2 => Just(None), 1 => point.prop_map(Some)];
     (op(), killed, any::<bool>(), any::<u8>()).prop_map(|(op, killed, is_repaired, often)| {
         let is_verb = op.is_verb();
-        let killed_at = killed.filter(|_| is_verb);
+        let is_hurt = matches!(op, Op::Mischief(..));
+        let killed_at = killed.filter(|_| is_verb || is_hurt);
+        let is_repaired = is_repaired || is_hurt;
         Step { op, killed_at, is_repaired, twice: is_verb && often < 40 }
     })
 }
