@@ -355,31 +355,41 @@ impl<'a> Adoption<'a> {
         }
     }
 
-    /// The host end of an endpoint: of the network that its alias says, or else whose port it is.
+    /// The endpoint of a host end, with its network.
     async fn port(&mut self, port: &Link) -> Result<Option<(Network, Endpoint)>> {
-        let mark = port.alias.as_deref().and_then(Mark::read);
-        let of_bridge = match (mark.and_then(|mark| mark.target.map(|_| mark.network)), port.master)
-        {
-            (Some(network), _) => self.kernel.link(network).await?,
-            (None, Some(master)) => self.kernel.links().await?.remove(&master),
-            (None, None) => None,
-        };
-        let Some(bridge) = of_bridge.filter(|link| link.kind == LinkKind::Bridge) else {
-            return Ok(None);
-        };
-        let Ok(name) = bridge.name.parse() else { return Ok(None) };
-        let on_record = self.state.networks().get(&name).map(|record| record.network.clone());
-        let network = match on_record {
-            Some(network) if network.macvlan().is_some() => return Ok(None),
-            Some(network) => network,
-            None => rebuild::network(self.kernel, self.state, &name, &bridge).await?,
-        };
+        let Some(network) = self.network_of(port).await? else { return Ok(None) };
         let spare = self.state.spare();
         let endpoint = rebuild::endpoint(self.kernel, spare, &network, port).await?;
         Ok(endpoint.map(|mut endpoint| {
             self.ports.give(self.kernel, &network, &mut endpoint);
             (network, endpoint)
         }))
+    }
+
+    /// The network that the alias of a host end names, or else the one whose bridge it is a port of.
+    /// A network on record may have lost its bridge.
+    async fn network_of(&self, port: &Link) -> Result<Option<Network>> {
+        let mark = port.alias.as_deref().and_then(Mark::read).filter(|mark| mark.target.is_some());
+        let bridge = match (mark, port.master) {
+            (Some(mark), _) => match self.on_record(mark.network) {
+                Some(network) => return Ok(Some(network).filter(|n| n.macvlan().is_none())),
+                None => self.kernel.link(mark.network).await?,
+            },
+            (None, Some(master)) => self.kernel.links().await?.remove(&master),
+            (None, None) => None,
+        };
+        let Some(bridge) = bridge.filter(|link| link.kind == LinkKind::Bridge) else {
+            return Ok(None);
+        };
+        if let Some(network) = self.on_record(&bridge.name) {
+            return Ok(Some(network).filter(|n| n.macvlan().is_none()));
+        }
+        let Ok(name) = bridge.name.parse() else { return Ok(None) };
+        rebuild::network(self.kernel, self.state, &name, &bridge).await.map(Some)
+    }
+
+    fn on_record(&self, network: &str) -> Option<Network> {
+        Some(self.state.networks().get(&network.parse().ok()?)?.network.clone())
     }
 
     async fn inside(&mut self, name: &LinkName, found: &[Inside]) -> Result<()> {

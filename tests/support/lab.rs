@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Run, Snapshot};
+use super::{Run, Snapshot, marks};
 
 /// The program under test.
 pub(crate) const NETCORD: &str = env!("CARGO_BIN_EXE_netcord");
@@ -40,33 +40,6 @@ pub(crate) struct Lab {
 const PREPARE: &str =
     "mount -t tmpfs tmpfs /run && mount -t sysfs sysfs /sys && mkdir -p /run/netns /run/lock &&
     ip link set lo up && echo ready && exec cat";
-
-/// In the comments of iptables.
-const IPTABLES_PORTS: &str = r#"
-for save in iptables-save ip6tables-save; do
-    $save 2>/dev/null | sed -n 's/.*--comment "\{0,1\}netcord:\([^" ]* publish [^"]*\)"\{0,1\} -j.*/\1/p'
-done
-"#;
-
-/// In the elements of our own table.
-pub(crate) const NFTABLES_PORTS: &str = r#"
-for family in 4 6; do
-    any=0.0.0.0
-    [ $family = 4 ] || any=[::]
-    for map in ports ranges; do
-        for at in '' -at; do
-            nft list map inet netcord $map$family$at 2>/dev/null
-        done
-    done | sed -E 's/.*elements = \{ //; s/[,}] *$//; s/^[ \t]*//' | sed -nE '
-        s/^(([0-9a-f.:]+) \. )?(tcp|udp|sctp) \. ([0-9-]+) comment "netcord:([^" ]+)( [0-9-]+)?" : ([0-9a-f.:]+)( \. ([0-9]+))?.*/\5 publish \2:\4 -> \7:\9\/\3/
-        t done
-        b
-        :done
-        s/ publish :/ publish '$any':/; s/:([0-9-]+) -> (.*):\//:\1 -> \2:\1\//
-        s/ -> ([0-9a-f]*:[0-9a-f:]*):([0-9-]+)\// -> [\1]:\2\//; s/ publish ([0-9a-f]*:[0-9a-f:]*):([0-9-]+) / publish [\1]:\2 /
-        p'
-done
-"#;
 
 impl Lab {
     /// Makes a fresh host.
@@ -290,12 +263,11 @@ impl Lab {
     /// where and where to. One that is there twice is told twice.
     #[track_caller]
     pub(crate) fn rules_of_ports(&self) -> Vec<String> {
-        let mut rules: Vec<_> = self
-            .sh(&[IPTABLES_PORTS, NFTABLES_PORTS].concat())
-            .ok()
-            .lines()
-            .map(str::to_owned)
-            .collect();
+        let listed = |script: &str| self.sh(&format!("{script} 2>/dev/null || :")).ok();
+        let saved = listed("iptables-save; ip6tables-save");
+        let of_iptables = marks::comments(&saved).filter(|comment| comment.contains(" publish "));
+        let mut rules = marks::published(&listed("nft list table inet netcord"));
+        rules.extend(of_iptables.map(str::to_owned));
         rules.sort();
         rules
     }
