@@ -57,7 +57,7 @@ pub use firewall::{Dropping, Event, Follower, Obstacles, Published, Standing, Tr
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind, Port};
 pub use netns::{NETNS_DIR, Netns, NetnsFile, named};
 use rtnl::Rtnl;
-pub use sockets::{Socket, Sockets};
+pub use sockets::{Listener, Socket, Sockets};
 pub use watch::{LinkWatch, NetnsWatch};
 
 /// The kernel of this host: the namespace that netcord was started in, and those of its targets.
@@ -650,6 +650,11 @@ impl Netns {
         neighbour::mac_of(self.rtnl(), link.index, address).await
     }
 
+    /// Whether it answers on a link for an address of others (`ip neigh add proxy`).
+    pub async fn answers_for(&self, link: u32, address: IpAddr) -> Result<bool> {
+        neighbour::answers_for(self.rtnl(), link, address).await
+    }
+
     /// The port, by its number, by which a bridge of it sends what is for a MAC; the bridge's own
     /// number where it is for itself; `None` where nobody knows, and it is sent by all.
     pub async fn port_of(&self, bridge: &Link, mac: Mac) -> Result<Option<u32>> {
@@ -692,12 +697,18 @@ impl Netns {
         self.within(|| probe::Probe::send(packet))?
     }
 
-    /// Who listens at a port in it; an empty name if that cannot be told.
-    pub fn listener(&self, at: IpAddr, port: u16, protocol: Protocol) -> Result<Option<String>> {
-        self.within(|| sockets::listener(at, port, protocol))?
+    /// Who takes what comes by a link for a port of an address in it.
+    pub fn listener(
+        &self,
+        at: IpAddr,
+        port: u16,
+        protocol: Protocol,
+        link: u32,
+    ) -> Result<Listener> {
+        self.within(|| sockets::listener(at, port, protocol, link))?
     }
 
-    /// The sockets in it that wait for callers.
+    /// The sockets in it that wait for callers, or hear one.
     pub fn sockets(&self, protocols: &[Protocol]) -> Result<Sockets> {
         self.within(|| Sockets::here(protocols, sockets::Scope::Listening))?
     }
