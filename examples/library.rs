@@ -15,7 +15,7 @@ async fn main() -> anyhow::Result<()> {
     let request = Publish { target: "web".parse()?, ports: vec!["8080:80".parse()?] };
     netcord::publish(&mut session, &request).await?;
     for endpoint in attached.iter().flat_map(|done| &done.now.endpoints) {
-        println!("{}", endpoint.endpoint().addresses[0]);
+        println!("{}", endpoint.addresses[0]);
     }
     Ok(())
 }

@@ -219,3 +219,37 @@ pub enum Source {
     /// when that dies: unlike a mount it keeps nothing alive.
     Link(PathBuf),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each driver as it is in records and in what is printed; keys are a contract.
+    const DRIVERS: [&str; 5] = [
+        r#"{"name":"lab0","mode":"bridge","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":true,"isolate":false,"masquerade":false,"no_spoof":true,"firewall":"nftables","labels":{}}"#,
+        r#"{"name":"lab0","mode":"bridge","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":true,"masquerade":true,"no_spoof":false,"firewall":"iptables","labels":{"a":"b"}}"#,
+        r#"{"name":"br0","mode":"bridge","foreign":true,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":false,"no_spoof":false,"firewall":"nftables","labels":{}}"#,
+        r#"{"name":"mydr0","mode":"underlay","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":false,"no_spoof":false,"firewall":"iptables","parent":{"link":"eth0","filtered":true},"labels":{}}"#,
+        r#"{"name":"lan0","mode":"macvlan","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":false,"no_spoof":false,"firewall":"nftables","parent":{"link":"eth0.100","vlan":{"trunk":"eth0","id":100},"macvlan":{"mode":"private","host_access":["192.0.2.1"]},"filtered":false},"labels":{}}"#,
+    ];
+
+    #[test]
+    fn json_has_its_keys_in_their_order() {
+        for text in DRIVERS {
+            let network: Network = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&network).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_driver_without_what_it_needs_is_refused() {
+        let [.., underlay, macvlan] = DRIVERS;
+        let no_parent = underlay.replace(r#""parent":{"link":"eth0","filtered":true},"#, "");
+        let no_mode =
+            macvlan.replace(r#""macvlan":{"mode":"private","host_access":["192.0.2.1"]},"#, "");
+        for wrong in [no_parent, no_mode] {
+            let error = serde_json::from_str::<Network>(&wrong).unwrap_err().to_string();
+            assert!(error.contains("the network's driver needs"), "{error}");
+        }
+    }
+}
