@@ -58,7 +58,7 @@ impl Probe {
             ICMPV6 => (SockType::Raw, SockProtocol::IcmpV6),
             _ => {
                 return Err(Error::usage("only TCP, UDP and ICMP echoes can be sent")
-                    .hint("let another program send it, and wait for it: `--wait`")
+                    .hint("send it with another program, and trace it with `--wait`")
                     .into());
             }
         };

@@ -85,7 +85,7 @@ pub async fn repair(
 
 fn not_put_back((network, lost): &(LinkName, Lost)) -> anyhow::Error {
     Error::conflict(format!("network `{network}`: {}", lost.why))
-        .hint(format!("it is not put back without your word: `{}`", lost.command))
+        .hint(format!("to put it back: `{}`", lost.command))
         .into()
 }
 

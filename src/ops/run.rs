@@ -70,7 +70,7 @@ enum Place {
 
 async fn place(host: &Session<'_>, network: RunNetwork, wiring: &Wiring) -> Result<Place> {
     if host.dry_run {
-        return Err(Error::usage("a command is run, or it is not: `run` has no dry run")
+        return Err(Error::usage("`run` does not support --dry-run")
             .hint("see what it would be attached by: `netcord --dry-run attach NETWORK TARGET`")
             .into());
     }
@@ -85,7 +85,9 @@ async fn place(host: &Session<'_>, network: RunNetwork, wiring: &Wiring) -> Resu
             Place::Own(None)
         }
         RunNetwork::Host | RunNetwork::Container(_) if is_named => {
-            return Err(Error::usage("--name: the namespace is another's to name").into());
+            return Err(
+                Error::usage("--name: the namespace exists already, and is not renamed").into()
+            );
         }
         RunNetwork::Host | RunNetwork::Container(Target::Host) => {
             check_unwired(wiring, "host")?;
@@ -113,11 +115,11 @@ fn check_unwired(wiring: &Wiring, mode: &str) -> Result<()> {
     ];
     match flags.into_iter().find(|(_, given)| *given) {
         None => Ok(()),
-        Some((flag, _)) => {
-            Err(Error::usage(format!("{flag} is of an endpoint, and --network {mode} makes none"))
-                .hint("say which network: --network NETWORK")
-                .into())
-        }
+        Some((flag, _)) => Err(Error::usage(format!(
+            "{flag} configures an endpoint, and --network {mode} has none"
+        ))
+        .hint("choose a network: --network NETWORK")
+        .into()),
     }
 }
 

@@ -75,12 +75,9 @@ pub(super) fn dead(seen: &Seen<'_>) -> Vec<Finding> {
         };
         if is_gone {
             found.push(
-                Finding::warning(
-                    seen.place(end),
-                    "it is dead: its link is gone, and its namespace with it",
-                )
-                .shown_by(format!("Device \"{link}\" does not exist."))
-                .mended_by("netcord prune"),
+                Finding::warning(seen.place(end), "its namespace is gone, and its link with it")
+                    .shown_by(format!("Device \"{link}\" does not exist."))
+                    .mended_by("netcord prune"),
             );
         }
     }
@@ -110,7 +107,7 @@ pub(super) fn leases(seen: &Seen<'_>) -> Vec<Finding> {
         found.push(
             Finding::warning(
                 seen.place(end),
-                "nobody renews its lease: its address will be somebody else's",
+                "its DHCP lease is not renewed: the server may give its address to another client",
             )
             .shown_by(shown)
             .mended_by(format!("netcord attach {network} {target} --dhcp")),
