@@ -266,18 +266,18 @@ pub(super) async fn create_bridge(
 
 /// Makes a veth pair in place: one message, so there is a whole one or none. Equivalent to
 /// `ip link add HOST address MAC mtu MTU master BRIDGE group GROUP [up] type veth peer name PEER
-/// address MAC mtu MTU netns NETNS`.
+/// address MAC mtu MTU [netns NETNS]`.
 ///
 /// The peer cannot be born up: its other end is not there yet (ENOTCONN, and a slow roll-back).
-pub(super) async fn create_veth(rtnl: &Rtnl, netns: &Netns, veth: &Veth) -> Result<bool> {
+pub(super) async fn create_veth(rtnl: &Rtnl, netns: Option<&Netns>, veth: &Veth) -> Result<bool> {
     let Veth { host, host_mac, bridge, peer, mac, mtu, .. } = veth;
     let bridge_index = index(rtnl, bridge.as_str()).await?;
-    let inside = message([
+    let mut inside = message([
         LinkAttribute::IfName(peer.to_string()),
         LinkAttribute::Address(mac.octets().to_vec()),
         LinkAttribute::Mtu(*mtu),
-        LinkAttribute::NetNsFd(netns.file().as_raw_fd()),
     ]);
+    inside.attributes.extend(netns.map(|n| LinkAttribute::NetNsFd(n.file().as_raw_fd())));
     let mut outside = message([
         LinkAttribute::IfName(host.to_string()),
         LinkAttribute::Address(host_mac.octets().to_vec()),
@@ -292,8 +292,8 @@ pub(super) async fn create_veth(rtnl: &Rtnl, netns: &Netns, veth: &Veth) -> Resu
     if veth.up {
         set_up_flag(&mut outside, true);
     }
-    let cannot =
-        || format!("cannot create veth `{host}` with its peer `{peer}` in `{}`", veth.netns);
+    let place = veth.netns.as_ref().map_or("the host".into(), |name| format!("`{name}`"));
+    let cannot = || format!("cannot create veth `{host}` with its peer `{peer}` in {place}");
     let error = match create(rtnl, outside).await {
         Ok(()) => return Ok(true),
         Err(e) => e,
@@ -301,7 +301,7 @@ pub(super) async fn create_veth(rtnl: &Rtnl, netns: &Netns, veth: &Veth) -> Resu
     match error.raw_os_error() {
         Some(libc::EEXIST) => {
             let there = get(rtnl, host.as_str()).await?;
-            let inside = get(netns.rtnl(), peer.as_str()).await?;
+            let inside = get(netns.map_or(rtnl, Netns::rtnl), peer.as_str()).await?;
             match (there, inside) {
                 (Some(link), Some(other))
                     if link.is_ours()
@@ -319,7 +319,7 @@ pub(super) async fn create_veth(rtnl: &Rtnl, netns: &Netns, veth: &Veth) -> Resu
                         .into())
                 }
                 (None, Some(_)) => {
-                    Err(Error::conflict(format!("`{}` already has a link `{peer}`", veth.netns))
+                    Err(Error::conflict(format!("{place} already has a link `{peer}`"))
                         .hint("name the new one with `--ifname`")
                         .into())
                 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error::Error,
     model::{LinkName, MacvlanMode, NetnsName, Vlan},
-    plan::{LINK_GROUP, Macvlan, Mark},
+    plan::{LINK_GROUP, Macvlan, MacvlanId, Mark},
 };
 
 /// Makes a macvlan in place, on the host or inside a namespace: one message, so it never has a
@@ -80,7 +80,7 @@ pub(super) async fn create(rtnl: &Rtnl, inside: Option<&Netns>, macvlan: &Macvla
 }
 
 /// Deletes a macvlan of ours; `false` if there is none. Equivalent to `ip link del NAME`.
-pub(super) async fn delete(host: &Rtnl, inside: &Rtnl, macvlan: &Macvlan) -> Result<bool> {
+pub(super) async fn delete(host: &Rtnl, inside: &Rtnl, macvlan: &MacvlanId) -> Result<bool> {
     // It has fallen with its parent.
     let Some(parent) = link::get(host, macvlan.parent.as_str()).await? else { return Ok(false) };
     let links = link::all(inside, None).await?;
@@ -98,7 +98,7 @@ pub(super) async fn delete(host: &Rtnl, inside: &Rtnl, macvlan: &Macvlan) -> Res
 pub(super) fn among(
     links: impl Iterator<Item = Link>,
     parent: &Link,
-    macvlan: &Macvlan,
+    macvlan: &MacvlanId,
 ) -> Option<Link> {
     let unlike = |link: &Link| {
         let is_named = link.name == macvlan.name.as_str();
@@ -120,7 +120,7 @@ pub(super) fn among(
     ranked.min_by_key(|(unlike, _)| *unlike).map(|(_, link)| link)
 }
 
-fn is_of(mark: &Mark<'_>, macvlan: &Macvlan) -> bool {
+fn is_of(mark: &Mark<'_>, macvlan: &MacvlanId) -> bool {
     mark.network == macvlan.network.as_str()
         && mark.target == macvlan.netns.as_ref().map(NetnsName::as_str)
 }

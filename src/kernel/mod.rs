@@ -49,7 +49,10 @@ use crate::{
         Belongings, Firewall, LinkName, Mac, MacvlanMode, NetnsName, Protocol, is_link_local,
         ruleset::{Packet, Ruleset},
     },
-    plan::{Change, Family, Macvlan, Moved, Place, Resource, Switch, Table},
+    plan::{
+        Change, Class, Family, LinkAt, LinkId, MacvlanId, Moved, Place, Resource, Switch,
+        SysctlKey, Table,
+    },
 };
 pub use address::{LinkAddress, TableRoute};
 pub use filter::Filter;
@@ -87,6 +90,16 @@ pub enum Outcome {
 impl Outcome {
     fn of(changed: bool, inverse: impl FnOnce() -> Change) -> Self {
         if changed { Self::Done(inverse()) } else { Self::AlreadySo }
+    }
+
+    /// Of a link that was to be deleted.
+    fn of_deletion(was_there: bool) -> Self {
+        if was_there { Self::Final } else { Self::AlreadySo }
+    }
+
+    /// A change that was made; its opposite undoes it.
+    fn done(change: &Change) -> Self {
+        change.clone().reversed().map_or(Self::Final, Self::Done)
     }
 
     /// What undoes it, if anything has to and can.
@@ -143,22 +156,23 @@ impl Kernel {
     pub async fn apply(&mut self, change: &Change) -> Result<Outcome> {
         match change {
             Change::Create(resource) => {
-                match (self.create(change, resource).await, resource.link()) {
-                    (Err(_), Some((_, link))) if self.has_fallen(resource).await => {
-                        Err(link::gone(link))
+                match (self.create(change, resource).await, change.facts().part_of) {
+                    (Err(_), Some(link)) if self.has_fallen(change).await => {
+                        Err(link::gone(link.name.as_str()))
                     }
                     (result, _) => result,
                 }
             }
             Change::Delete(resource) => match self.delete(change, resource).await {
-                Err(_) if self.has_fallen(resource).await => Ok(Outcome::AlreadySo),
+                Err(_) if self.has_fallen(change).await => Ok(Outcome::AlreadySo),
                 result => result,
             },
+            Change::DeleteLink(link) => self.delete_link(link).await,
         }
     }
 
     async fn create(&mut self, change: &Change, resource: &Resource) -> Result<Outcome> {
-        let inverse = || Change::Delete(change.resource().clone());
+        let inverse = || Change::delete(resource.clone());
         let changed = match resource {
             Resource::Name(named) => name::create(named, self.targets.get(&named.name))?,
             Resource::Bridge { name, mac, mtu } => {
@@ -177,7 +191,8 @@ impl Kernel {
                 }));
             }
             Resource::Veth(veth) => {
-                let is_new = link::create_veth(&self.rtnl, self.known(&veth.netns)?, veth).await?;
+                let inside = veth.netns.as_ref().map(|name| self.known(name)).transpose()?;
+                let is_new = link::create_veth(&self.rtnl, inside, veth).await?;
                 if is_new {
                     self.made.insert(veth.host.clone());
                 }
@@ -236,19 +251,16 @@ impl Kernel {
     }
 
     async fn delete(&mut self, change: &Change, resource: &Resource) -> Result<Outcome> {
-        let inverse = || Change::Create(change.resource().clone());
+        let inverse = || Change::Create(resource.clone());
         let changed = match resource {
             Resource::Name(named) => name::delete(named)?,
-            Resource::Veth(_) => return Ok(self.cut(&[change]).await?.remove(0)),
-            Resource::Bridge { name, .. } | Resource::Vlan { name, .. } => {
-                let gone = link::delete(&self.rtnl, name).await?;
-                return Ok(if gone { Outcome::Final } else { Outcome::AlreadySo });
-            }
-            Resource::Macvlan(macvlan) => {
-                let inside = self.at(&macvlan.netns)?;
-                let gone = macvlan::delete(&self.rtnl, inside, macvlan).await?;
-                return Ok(if gone { Outcome::Final } else { Outcome::AlreadySo });
-            }
+            Resource::Bridge { .. }
+            | Resource::Veth(_)
+            | Resource::Macvlan(_)
+            | Resource::Vlan { .. } => match resource.link_id() {
+                Some(link) => return self.delete_link(&link).await,
+                None => false,
+            },
             Resource::Alias { netns, link, .. } => {
                 link::set_alias(self.at(netns)?, link, "").await?
             }
@@ -287,6 +299,19 @@ impl Kernel {
         Ok(Outcome::of(changed, inverse))
     }
 
+    async fn delete_link(&self, link: &LinkId) -> Result<Outcome> {
+        let was_there = match link {
+            LinkId::Bridge(name)
+            | LinkId::Vlan(name)
+            | LinkId::Veth(name)
+            | LinkId::Unrecorded(name) => link::delete(&self.rtnl, name).await?,
+            LinkId::Macvlan(macvlan) => {
+                macvlan::delete(&self.rtnl, self.at(&macvlan.netns)?, macvlan).await?
+            }
+        };
+        Ok(Outcome::of_deletion(was_there))
+    }
+
     /// Makes neighbouring changes of one firewall so: in one transaction, or, of iptables, one a
     /// family and table.
     /// `lock` is held until the last program has ended that changes rules.
@@ -299,7 +324,7 @@ impl Kernel {
         let mut so = Vec::with_capacity(changes.len());
         for change in changes {
             // The kernel does not say whether a port was one already.
-            let is_port = matches!(change.resource(), Resource::Moved(Moved::Port { .. }));
+            let is_port = matches!(change.facts().class, Class::Moved(Moved::Port { .. }));
             so.push(is_port && self.is_so(change).await);
         }
         let unlike = changes.iter().zip(&so).filter(|(_, so)| !**so);
@@ -307,32 +332,31 @@ impl Kernel {
         let mut news = belongings::write(&self.rtnl, &wanted).await?.into_iter();
         let outcomes = changes.iter().zip(so).map(|(change, so)| {
             let is_new = !so && news.next().unwrap_or_default();
-            Outcome::of(is_new, || (*change).clone().reversed())
+            if is_new { Outcome::done(change) } else { Outcome::AlreadySo }
         });
         Ok(outcomes.collect())
     }
 
-    /// Deletes neighbouring veths, in one message.
+    /// Deletes neighbouring links of the host, in one message.
     pub async fn cut(&self, changes: &[&Change]) -> Result<Vec<Outcome>> {
-        let name = |change: &&Change| match change.resource() {
-            Resource::Veth(veth) => Some(veth.host.clone()),
-            _ => None,
+        let name = |change: &&Change| match change {
+            Change::DeleteLink(link) => link.on_host().cloned(),
+            Change::Create(_) | Change::Delete(_) => None,
         };
         let names: Vec<_> = changes.iter().filter_map(name).collect();
-        let gone = match names.as_slice() {
+        let were_there = match names.as_slice() {
             [one] => vec![link::delete(&self.rtnl, one).await?],
             many => link::delete_all(&self.rtnl, many).await?,
         };
-        let outcome = |gone| if gone { Outcome::Final } else { Outcome::AlreadySo };
-        Ok(gone.into_iter().map(outcome).collect())
+        Ok(were_there.into_iter().map(Outcome::of_deletion).collect())
     }
 
     /// Forgets flows, in one look at what connection tracking knows.
     pub fn forget_flows(&self, changes: &[&Change]) -> Result<Vec<Outcome>> {
         let flows: Vec<_> = changes
             .iter()
-            .filter_map(|change| match change.resource() {
-                Resource::Flows(flows) => Some(flows),
+            .filter_map(|change| match change {
+                Change::Delete(Resource::Flows(flows)) => Some(flows),
                 _ => None,
             })
             .collect();
@@ -340,18 +364,23 @@ impl Kernel {
         Ok(vec![Outcome::AlreadySo; changes.len()])
     }
 
-    fn set_sysctl(&self, netns: &Place, key: &str, value: &str) -> Result<Outcome> {
+    fn set_sysctl(&self, netns: &Place, key: &SysctlKey, value: &str) -> Result<Outcome> {
+        let write = || sysctl::write(&key.to_string(), value);
         let former = match netns {
-            None => sysctl::write(key, value),
-            Some(name) => self.known(name)?.within(|| sysctl::write(key, value))?,
-        }?;
+            None => write()?,
+            Some(name) => self.known(name)?.within(write)??,
+        };
         Ok(former.map_or(Outcome::AlreadySo, |value| {
-            let (netns, key) = (netns.clone(), key.to_owned());
+            let (netns, key) = (netns.clone(), key.clone());
             Outcome::Done(Change::Create(Resource::FormerSysctl { netns, key, value }))
         }))
     }
 
     fn at(&self, netns: &Place) -> Result<&Rtnl> {
+        self.in_namespace(netns.as_ref())
+    }
+
+    fn in_namespace(&self, netns: Option<&NetnsName>) -> Result<&Rtnl> {
         match netns {
             None => Ok(&self.rtnl),
             Some(name) => self.known(name).map(Netns::rtnl),
@@ -382,16 +411,11 @@ impl Kernel {
         link::all(&self.rtnl, None).await
     }
 
-    /// Whether something has gone with a link that it was a part of.
-    pub async fn has_fallen(&self, resource: &Resource) -> bool {
-        let links: Vec<(&Place, &str)> = match resource {
-            Resource::Shape(shape) => vec![(&shape.netns, shape.link.as_str())],
-            Resource::Moved(moved) => moved.links().map(|link| (&None, link.as_str())).collect(),
-            other => other.link().into_iter().collect(),
-        };
-        for (place, name) in links {
-            let Ok(rtnl) = self.at(place) else { continue };
-            if matches!(link::get(rtnl, name).await, Ok(None)) {
+    /// Whether what a change is about has gone with a link that it was a part of.
+    pub async fn has_fallen(&self, change: &Change) -> bool {
+        for LinkAt { netns, name } in change.facts().needs() {
+            let Ok(rtnl) = self.in_namespace(netns) else { continue };
+            if matches!(link::get(rtnl, name.as_str()).await, Ok(None)) {
                 return true;
             }
         }
@@ -604,7 +628,7 @@ impl Netns {
     }
 
     /// The link that a macvlan of ours in it has become, on this link of the host's.
-    pub async fn macvlan(&self, parent: &Link, made: &Macvlan) -> Result<Option<Link>> {
+    pub async fn macvlan(&self, parent: &Link, made: &MacvlanId) -> Result<Option<Link>> {
         let links = self.links().await?.into_values();
         // One on a link of its own has no number of another namespace.
         Ok(macvlan::among(links.filter(|l| l.peer_nsid.is_some()), parent, made))

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::plan::{ACCEPT_DAD, Switch};
+use crate::plan::{ACCEPT_DAD, Family, Switch};
 
 /// A value is told in one read, and fills a page at the most.
 const VALUE_MAX: usize = 4096;
@@ -73,8 +73,9 @@ pub(super) fn link_names() -> Result<HashSet<String>> {
 /// A link's switches that are not as a new link would have them, and [`ACCEPT_DAD`].
 pub(super) fn switches(link: &str) -> Result<Vec<Switch>> {
     let mut found = Vec::new();
-    for family in ["ipv4", "ipv6"] {
-        let Ok(entries) = fs::read_dir(path(&format!("net/{family}/conf/{link}"))) else {
+    for family in [Family::V4, Family::V6] {
+        let conf = format!("net/{}/conf", family.sysctl_name());
+        let Ok(entries) = fs::read_dir(path(&format!("{conf}/{link}"))) else {
             continue;
         };
         for entry in entries {
@@ -82,8 +83,7 @@ pub(super) fn switches(link: &str) -> Result<Vec<Switch>> {
             if LINKS_OWN.contains(&name.as_str()) {
                 continue;
             }
-            let of =
-                |link: &str| fs::read_to_string(path(&format!("net/{family}/conf/{link}/{name}")));
+            let of = |link: &str| fs::read_to_string(path(&format!("{conf}/{link}/{name}")));
             // Some can only be written, or only be read once they were written.
             let (Ok(own), Ok(default)) = (of(link), of("default")) else { continue };
             if own != default || name == ACCEPT_DAD {

@@ -283,9 +283,9 @@ impl Keep {
         let [before, after] = [old, new].map(|e| plan::attach(network, e, hairpin));
         let only = |these: &Plan, those: &Plan| -> Plan {
             let differs = |s: &&Step| match s.change.resource() {
-                Resource::Record(record) => matches!(record, Record::Port { .. }),
+                Some(Resource::Record(record)) => matches!(record, Record::Port { .. }),
                 // The kernel drops them with the last address.
-                Resource::Route { route, .. } if route.destination.is_ipv4() => true,
+                Some(Resource::Route { route, .. }) if route.destination.is_ipv4() => true,
                 _ => !those.contains(s),
             };
             these.iter().filter(differs).cloned().collect()

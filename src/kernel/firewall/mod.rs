@@ -43,7 +43,7 @@ pub struct Published {
 
 /// Makes neighbouring changes of one firewall so; tells of each what it came to.
 pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
-    match changes.first().and_then(|change| change.resource().firewall()) {
+    match changes.first().and_then(|change| change.facts().firewall()).map(|part| part.firewall) {
         Some(Firewall::Nftables) => nftables::apply(changes),
         Some(Firewall::Iptables) => iptables::apply(changes, lock),
         None => Ok(Vec::new()),
