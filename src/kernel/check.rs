@@ -3,12 +3,18 @@
 use anyhow::Result;
 
 use super::{
-    Kernel, Link, LinkKind, Netns, address, firewall, guard, link, neighbour, rtnl::Rtnl, shape,
+    Kernel, Link, LinkKind, Netns, address, firewall, guard,
+    link::{self, shape},
+    neighbour,
+    rtnl::Rtnl,
     sysctl,
 };
 use crate::{
     model::{LinkName, Route},
-    plan::{Change, LINK_GROUP, LinkId, Moved, Place, PortFlag, Resource, Shape, SysctlKey, Veth},
+    plan::{
+        Change, LINK_GROUP, LinkAt, LinkId, Moved, Place, PortFlag, Resource, Shape, SysctlKey,
+        Veth,
+    },
 };
 
 impl Kernel {
@@ -83,6 +89,17 @@ impl Kernel {
         let Some(wanted) = Shape::of(made) else { return Ok(Vec::new()) };
         let there = shape::read(self.at(&wanted.netns)?, &wanted).await?;
         Ok(there.map(|there| wanted.back_from(&there)).unwrap_or_default())
+    }
+
+    /// Whether what a change is about has gone with a link that it was a part of.
+    pub async fn has_fallen(&self, change: &Change) -> bool {
+        for LinkAt { netns, name } in change.facts().needs() {
+            let Ok(rtnl) = self.in_namespace(netns) else { continue };
+            if matches!(link::get(rtnl, name.as_str()).await, Ok(None)) {
+                return true;
+            }
+        }
+        false
     }
 
     async fn is_there(&self, resource: &Resource) -> Result<bool> {

@@ -24,7 +24,7 @@ use nix::{
 };
 use rtnetlink::sys::{Socket as NetlinkSocket, protocols::NETLINK_SOCK_DIAG};
 
-use super::datagram;
+use super::{Netns, datagram};
 use crate::{
     error::{Error, Kind},
     model::{PortRange, Protocol},
@@ -273,6 +273,23 @@ fn holders(sockets: &[&Socket]) -> HashMap<u32, u32> {
         }
     }
     found
+}
+
+impl Netns {
+    /// Whether something in it listens to a port of its own loopback.
+    pub fn answers_on_loopback(&self, port: u16) -> Result<bool> {
+        self.within(|| answers_on_loopback(port))?
+    }
+
+    /// Who listens at a port in it; an empty name if that cannot be told.
+    pub fn listener(&self, at: IpAddr, port: u16, protocol: Protocol) -> Result<Option<String>> {
+        self.within(|| listener(at, port, protocol))?
+    }
+
+    /// The sockets in it that wait for callers.
+    pub fn sockets(&self, protocols: &[Protocol]) -> Result<Sockets> {
+        self.within(|| Sockets::here(protocols, Scope::Listening))?
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,11 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::plan::{ACCEPT_DAD, Family, Switch};
+use super::{Kernel, Netns};
+use crate::{
+    model::LinkName,
+    plan::{ACCEPT_DAD, Family, Switch},
+};
 
 /// A value is told in one read, and fills a page at the most.
 const VALUE_MAX: usize = 4096;
@@ -100,4 +104,35 @@ const LINKS_OWN: [&str; 3] = ["mtu", "mc_forwarding", "stable_secret"];
 
 fn path(key: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(key)
+}
+
+impl Kernel {
+    /// A value below `/proc/sys`, on the host.
+    pub fn sysctl(&self, key: &str) -> Result<Option<String>> {
+        read(key)
+    }
+
+    /// The switches of a link of the host that are not as a new link has them.
+    pub fn switches(&self, link: &LinkName) -> Result<Vec<Switch>> {
+        switches(link.as_str())
+    }
+
+    /// Whether frames that only cross a bridge meet iptables or ip6tables on this host
+    /// (`br_netfilter`).
+    pub fn bridged_frames_meet_iptables(&self) -> Result<bool> {
+        for family in ["iptables", "ip6tables"] {
+            let value = read(&format!("net/bridge/bridge-nf-call-{family}"))?;
+            if value.is_some_and(|v| v != "0") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Netns {
+    /// A value below its `/proc/sys/net`.
+    pub fn sysctl(&self, key: &str) -> Result<Option<String>> {
+        self.within(|| read(key))?
+    }
 }
