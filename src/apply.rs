@@ -8,9 +8,10 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::{
     error::{Error, Kind},
-    kernel::{Kernel, Outcome, signal::Held},
+    kernel::{Kernel, Outcome},
     model::Firewall,
     plan::{Change, Class, Plan, Scope, Step, command},
+    process::signal::Held,
     state::State,
 };
 

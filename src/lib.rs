@@ -17,4 +17,5 @@ pub mod ops;
 pub mod output;
 pub mod picture;
 pub mod plan;
+pub mod process;
 pub mod state;

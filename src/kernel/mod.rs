@@ -3,11 +3,8 @@
 
 mod address;
 mod apply;
-pub mod background;
 mod belongings;
 mod check;
-pub mod child;
-pub mod clock;
 pub mod conntrack;
 mod datagram;
 pub mod dhcp;
@@ -22,14 +19,10 @@ mod nfnetlink;
 mod nsid;
 pub mod ports;
 pub mod probe;
-pub mod process;
 pub mod route;
 mod rtnl;
-pub mod signal;
 pub mod sockets;
 mod sysctl;
-pub mod terminal;
-pub mod throwaway;
 mod watch;
 mod wire;
 
@@ -45,7 +38,7 @@ pub use address::{LinkAddress, TableRoute, global_addresses};
 pub use apply::Outcome;
 pub use filter::Filter;
 pub use firewall::{Dropping, Event, Follower, Obstacles, Published, Standing, Translation};
-pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind, Port};
+pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind, Port, set_loopback_up};
 pub use netns::{NETNS_DIR, Netns, NetnsFile, named};
 pub use nsid::Between;
 use rtnl::Rtnl;

@@ -240,12 +240,12 @@ impl Netns {
     }
 
     /// Runs a closure in the namespace. It must not wait for other tasks: they would run in it too.
-    pub(super) fn within<T>(&self, f: impl FnOnce() -> T) -> io::Result<T> {
+    pub(crate) fn within<T>(&self, f: impl FnOnce() -> T) -> io::Result<T> {
         within(&self.file, f)
     }
 
     /// Moves this thread, and so the program that it is about to become, into the namespace.
-    pub(super) fn join(&self) -> io::Result<()> {
+    pub(crate) fn join(&self) -> io::Result<()> {
         enter(&self.file)
     }
 

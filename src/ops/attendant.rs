@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::{Host, run::clear};
 use crate::{
     cli,
-    kernel::{background, process},
+    process::{self, background},
 };
 
 /// How long a process takes to end that is killed, at the most.

@@ -7,9 +7,10 @@ use anyhow::Result;
 use super::{Changed, Host, before_command, none::Named, resolve};
 use crate::{
     cli,
-    kernel::{Netns, named, process::become_program},
+    kernel::{Netns, named},
     model::Target,
     plan,
+    process::become_program,
 };
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Container) -> Result<()> {

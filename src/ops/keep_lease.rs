@@ -15,13 +15,12 @@ use crate::{
     cli,
     error::{Error, Kind},
     kernel::{
-        Kernel, Link, LinkWatch, Netns, background,
+        Kernel, Link, LinkWatch, Netns,
         dhcp::{self, Leased},
-        process,
-        signal::Held,
     },
     model::{Endpoint, Keeper, Lease, Mac, Mode, Network, PublishedPort},
     plan::{self, Plan, Record, Resource, Step, reverse},
+    process::{self, background, signal::Held},
     state::State,
 };
 

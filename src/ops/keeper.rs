@@ -12,12 +12,12 @@ use anyhow::{Context, Result};
 use super::Host;
 use crate::{
     kernel::{
-        Kernel, Link, background,
+        Kernel, Link,
         dhcp::{self, Leased},
-        process::{self, Ending},
     },
     model::{Endpoint, Keeper, Lease, LinkName, Mode, Network},
     plan::{Record, Resource, Step},
+    process::{self, Ending, background},
     state::State,
 };
 

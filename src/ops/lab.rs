@@ -8,8 +8,8 @@ use super::dispatch;
 use crate::{
     apply::Watch,
     cli::{self, Cli, Global},
-    kernel::throwaway,
     output::Output,
+    process::throwaway,
 };
 
 /// The network that hosts of a lab are on.

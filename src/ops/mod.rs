@@ -81,10 +81,11 @@ use crate::{
     apply::{self, Told, Watch},
     cli::{self, Cli, FirewallChoice, Global, Verb},
     error::{self, Error, Kind},
-    kernel::{Kernel, background, child, process},
+    kernel::Kernel,
     model::LinkName,
     output::{Output, SCHEMA_VERSION},
     plan::{Plan, Step},
+    process::{self, background, child},
     state::State,
 };
 

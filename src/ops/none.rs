@@ -7,9 +7,10 @@ use super::{Changed, Host, before_command, clean, resolve};
 use crate::{
     cli,
     error::Error,
-    kernel::{NETNS_DIR, Netns, named, process::become_program},
+    kernel::{NETNS_DIR, Netns, named},
     model::{NamedNetns, NetnsName, Source},
     plan::{self, Plan},
+    process::become_program,
     state::State,
 };
 

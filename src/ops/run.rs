@@ -8,10 +8,11 @@ use super::{Host, attach, before_command, clean, detach, find, removal, resolve}
 use crate::{
     cli::{self, RunNetwork},
     error::{Error, is_interruption},
-    kernel::{Netns, background, child::Child, process::become_program},
+    kernel::Netns,
     model::{Endpoint, LinkName, Network, Target},
     output::HandedOver,
     plan::{self, Plan, reverse},
+    process::{background, become_program, child::Child},
     state::Wanted,
 };
 

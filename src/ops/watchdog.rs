@@ -9,8 +9,8 @@ use tokio::time::sleep;
 use super::{Host, underlay};
 use crate::{
     cli,
-    kernel::{background, clock},
     model::{LinkName, Moving},
+    process::{background, clock},
     state::{State, Wanted},
 };
 

@@ -294,6 +294,11 @@ pub(super) async fn set_up(rtnl: &Rtnl, name: &str, up: bool) -> Result<bool> {
     }
 }
 
+/// Sets the loopback of the namespace that the thread is in up. Equivalent to `ip link set dev lo up`.
+pub async fn set_loopback_up() -> Result<()> {
+    set_up(&Rtnl::open()?, LinkName::loopback().as_str(), true).await.map(drop)
+}
+
 /// Returns the former one; `None` if it was so. Equivalent to `ip link set dev NAME mtu MTU`.
 pub(super) async fn set_mtu(rtnl: &Rtnl, name: &LinkName, mtu: u32) -> Result<Option<u32>> {
     let link = require(rtnl, name.as_str()).await?;

@@ -7,10 +7,11 @@ use super::{
     seen::{End, Seen},
 };
 use crate::{
-    kernel::{NETNS_DIR, Netns, named, process},
+    kernel::{NETNS_DIR, Netns, named},
     model::{Finding, Mode, NamedNetns, NetnsName, Source},
     ops::{keeper, resolver},
     plan::quote,
+    process,
 };
 
 /// Names in `/run/netns` that stand for no namespace, or for another than they did.

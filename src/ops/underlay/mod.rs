@@ -28,9 +28,10 @@ use super::{
 use crate::{
     cli,
     error::{Error, Kind},
-    kernel::{Kernel, Link, background, clock},
+    kernel::{Kernel, Link},
     model::{Belongings, Firewall, LinkName, Mode, Moving, Network, Parent, Subnet},
     plan::{self, Plan, Record, Resource, Step, Underlay},
+    process::{background, clock},
     state::State,
 };
 pub(super) use undo::{commands, overdue, removal, undo, unmoved};

@@ -6,13 +6,14 @@ use anyhow::Result;
 
 use super::{Uplink, parent_of};
 use crate::{
-    kernel::{Link, clock},
+    kernel::Link,
     model::{Belongings, LinkName, Network},
     ops::{
         Host, detach,
         removal::{self, Records},
     },
     plan::{self, Change, Moved, Plan, Resource, Underlay},
+    process::clock,
     state::State,
 };
 
