@@ -6,6 +6,7 @@
 //!
 //! Who may import whom is in `docs/architecture.md`; a test holds it so.
 
+pub mod agents;
 pub mod apply;
 pub mod cli;
 pub mod complete;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Host, keeper, liveness};
 use crate::{
-    cli,
+    agents, cli,
     error::{Error, Kind},
     kernel::{
         Kernel, Link, LinkWatch, Netns,
@@ -20,7 +20,7 @@ use crate::{
     },
     model::{Endpoint, Keeper, Lease, Mac, Mode, Network, PublishedPort},
     plan::{self, Plan, Record, Resource, Step, reverse},
-    process::{self, background, signal::Held},
+    process::{self, signal::Held},
     state::State,
 };
 
@@ -35,7 +35,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::KeepLease) -> Result
     let mut watch = LinkWatch::new()?;
     let held = Held::new()?;
     let (mut keep, endpoint) = Keep::new(host, args).await?;
-    background::ready()?;
+    agents::ready()?;
     // A socket of its own: the host's is used for the work meanwhile.
     let watcher = Kernel::open()?;
     let end = async {
@@ -205,7 +205,7 @@ impl Keep {
         // The host end lives, or this would have ended: whatever the record lost, it is here.
         let (network, old) = find(&state, &self.args).context("the endpoint's record is lost")?;
         let other = old.lease.as_ref().and_then(|l| l.keeper).filter(|k| *k != self.me);
-        if other.is_some_and(keeper::runs) {
+        if other.is_some_and(agents::runs) {
             self.is_mine = false;
             return Ok(false);
         }

@@ -78,6 +78,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
+    agents,
     apply::{self, Told, Watch},
     cli::{self, Cli, FirewallChoice, Global, Verb},
     error::{self, Error, Kind},
@@ -85,7 +86,7 @@ use crate::{
     model::LinkName,
     output::{Output, SCHEMA_VERSION},
     plan::{Plan, Step},
-    process::{self, background, child},
+    process::{self, child},
     state::State,
 };
 
@@ -108,7 +109,7 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
         Verb::Man(args) => packaging::man(&args, &output).map(|()| 0),
         verb => {
             if matches!(verb, Verb::KeepLease(_) | Verb::Watchdog(_) | Verb::Attendant(_)) {
-                background::detach()?;
+                agents::detach()?;
             }
             runtime()?.block_on(dispatch(verb, &cli.global, output, watch))
         }

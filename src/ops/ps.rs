@@ -5,9 +5,9 @@ use std::{cell::OnceCell, collections::HashMap};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Host, find, keeper, liveness, underlay::Uplink};
+use super::{Host, find, liveness, underlay::Uplink};
 use crate::{
-    cli,
+    agents, cli,
     kernel::{Kernel, Link},
     model::{
         Endpoint, EndpointState as State, Keeper, Lease, LinkName, Mode, Network, NetworkRecord,
@@ -34,7 +34,7 @@ impl ShownLease {
     /// What an endpoint's record tells of its lease, taken out of it.
     pub(super) fn take(endpoint: &mut Endpoint) -> Option<Self> {
         let mut lease = *endpoint.lease.take()?;
-        let shown = |keeper| ShownKeeper { keeper, running: keeper::runs(keeper) };
+        let shown = |keeper| ShownKeeper { keeper, running: agents::runs(keeper) };
         Some(Self { keeper: lease.keeper.take().map(shown), lease })
     }
 

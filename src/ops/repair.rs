@@ -10,7 +10,7 @@ use super::{
     underlay::{self, Lost},
 };
 use crate::{
-    cli,
+    agents, cli,
     error::Error,
     kernel::{Kernel, Netns, Standing},
     model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Source},
@@ -320,7 +320,7 @@ fn unplugged(host: &Host<'_, '_>, state: &State) -> Vec<Drift> {
 /// Leases that nobody renews.
 fn unkept(state: &State) -> Vec<Drift> {
     let is_unkept = |e: &Endpoint| {
-        e.lease.as_ref().is_some_and(|lease| !lease.keeper.is_some_and(keeper::runs))
+        e.lease.as_ref().is_some_and(|lease| !lease.keeper.is_some_and(agents::runs))
     };
     let all = state.endpoints().filter(|(_, e)| is_unkept(e));
     all.map(|(record, e)| Drift {

@@ -6,13 +6,14 @@ use anyhow::{Context, Result};
 
 use super::{Host, attach, before_command, clean, detach, find, removal, resolve};
 use crate::{
+    agents::{Agent, Leash},
     cli::{self, RunNetwork},
     error::{Error, is_interruption},
     kernel::Netns,
     model::{Endpoint, LinkName, Network, Target},
     output::HandedOver,
     plan::{self, Plan, reverse},
-    process::{background, become_program, child::Child},
+    process::{become_program, child::Child},
     state::Wanted,
 };
 
@@ -110,7 +111,7 @@ struct Attended {
     /// The command has the terminal.
     theirs: HandedOver,
     /// Who holds the other end clears up when this is dropped, however that comes.
-    _leash: background::Leash,
+    _leash: Leash,
 }
 
 async fn start(
@@ -122,9 +123,8 @@ async fn start(
     let mut child = Child::start(&["run", "--gate"], command)?;
     let (pid, started) = child.process();
     let cookie = Netns::of_process(pid)?.cookie();
-    let arguments = ["attendant".into(), pid.to_string(), started.to_string(), cookie.to_string()];
-    let leash = background::start_on_leash(&arguments.map(OsString::from))
-        .context("cannot look after the command")?;
+    let agent = Agent::RunSupervisor { pid, started, cookie };
+    let leash = agent.start_on_leash().context("cannot look after the command")?;
     let wired = match network {
         Some(network) => {
             let (targets, wait) = (vec![Target::Pid(pid)], None);

@@ -8,17 +8,15 @@ use tokio::time::sleep;
 
 use super::{Host, underlay};
 use crate::{
-    cli,
+    agents, cli,
     model::{LinkName, Moving},
-    process::{background, clock},
+    process::clock,
     state::{State, Wanted},
 };
 
 pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Watchdog) -> Result<()> {
     let name = &args.name;
-    background::protect();
-    background::ready()?;
-    background::until_let_go()?;
+    agents::ready_until_let_go()?;
     if is_settled(host, name)? {
         return Ok(());
     }

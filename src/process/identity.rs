@@ -1,6 +1,9 @@
 //! Processes, our own and others, as `/proc` shows them: told apart for good, and ended.
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap, ffi::OsString, fs, io, os::unix::ffi::OsStrExt, path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use rustix::{
@@ -50,14 +53,14 @@ pub fn one_of_each_netns() -> Vec<u32> {
 }
 
 /// A process of this program that was started with these arguments.
-pub fn with_arguments(arguments: &[&str]) -> Option<u32> {
-    let wanted = arguments.join("\0") + "\0";
+pub fn with_arguments(arguments: &[OsString]) -> Option<u32> {
+    let wanted: Vec<u8> = arguments.iter().flat_map(|a| [a.as_bytes(), b"\0"].concat()).collect();
     let own = fs::read_link("/proc/self/exe").ok()?;
     let mut all = fs::read_dir("/proc").ok()?.flatten();
     all.find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let started_with = fs::read(entry.path().join("cmdline")).ok()?;
-        let is_it = started_with.ends_with(wanted.as_bytes())
+        let is_it = started_with.ends_with(&wanted)
             && fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == own);
         is_it.then_some(pid)
     })

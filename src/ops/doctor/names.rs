@@ -7,9 +7,10 @@ use super::{
     seen::{End, Seen},
 };
 use crate::{
+    agents,
     kernel::{NETNS_DIR, Netns, named},
     model::{Finding, Mode, NamedNetns, NetnsName, Source},
-    ops::{keeper, resolver},
+    ops::resolver,
     plan::quote,
     process,
 };
@@ -99,7 +100,7 @@ pub(super) fn leases(seen: &Seen<'_>) -> Vec<Finding> {
     for end in seen.examined().filter(|end| end.inner.is_some()) {
         let Some(endpoint) = &end.endpoint else { continue };
         let Some(lease) = &endpoint.lease else { continue };
-        if lease.keeper.is_some_and(keeper::runs) {
+        if lease.keeper.is_some_and(agents::runs) {
             continue;
         }
         let shown = match lease.keeper {

@@ -26,12 +26,13 @@ use super::{
     subnets::Asked,
 };
 use crate::{
+    agents::Agent,
     cli,
     error::{Error, Kind},
     kernel::{Kernel, Link},
     model::{Belongings, Firewall, LinkName, Mode, Moving, Network, Parent, Subnet},
     plan::{self, Plan, Record, Resource, Step, Underlay},
-    process::{background, clock},
+    process::clock,
     state::State,
 };
 pub(super) use undo::{commands, overdue, removal, undo, unmoved};
@@ -130,12 +131,10 @@ async fn guarded(
     patience: Option<u32>,
 ) -> Result<bool> {
     let network = check.network;
-    let mut arguments = vec!["watchdog".into(), network.name.as_str().into()];
-    if let Some(terminal) = host.output.terminal() {
-        arguments.extend(["--terminal".into(), terminal.into()]);
-    }
+    let terminal = host.output.terminal();
+    let agent = Agent::Watchdog { network: &network.name, terminal: terminal.as_deref() };
     // It hears when this process ends, however that comes.
-    let _leash = background::start_on_leash(&arguments)?;
+    let _leash = agent.start_on_leash()?;
     let changed = host.carry_out(plan, state).await?.unwrap_or_default();
     if let Err(error) = settle(host, state, check, patience).await {
         undo(host, state, network).await?;
