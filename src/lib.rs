@@ -1,15 +1,30 @@
 //! netcord: a `docker network` for everything that has a Linux network namespace.
 //!
-//! A request becomes a value of [`model`], that becomes a plan ([`plan`]: steps that print as shell
-//! commands), and [`apply`] carries it out, step by step, with [`kernel`] and [`state`] as the two
-//! places where changes land. [`ops`] has a file for each verb and drives all of it.
+//! A [`Session`] is the host that verbs work on. A verb is a function from a request to an outcome:
 //!
-//! Who may import whom is in `docs/architecture.md`; a test holds it so.
+//! ```no_run
+//! use netcord::{Attach, Bridge, Options, Session, Silent};
+//!
+//! # async fn wire() -> anyhow::Result<()> {
+//! let mut session = Session::open(Options::default(), &Silent)?;
+//! netcord::bridge(&mut session, &Bridge::new("lab0".parse()?)).await?;
+//! let request = Attach::new("lab0".parse()?, vec!["web".parse()?]);
+//! if let Some(done) = netcord::attach(&mut session, &request).await? {
+//!     println!("{:?}", done.now.endpoints[0].endpoint().addresses);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A request becomes a plan ([`plan`]: steps that print as shell commands), and [`apply`] carries it
+//! out, step by step, with [`kernel`] and [`state`] as the two places where changes land. [`ops`] has
+//! a file for each verb and drives all of it; [`cli`] is the command line over it.
+//!
+//! `docs/architecture.md` says which module may import which; a test compares it with the source.
 
 pub mod agents;
 pub mod apply;
 pub mod cli;
-pub mod complete;
 pub mod engine;
 pub mod error;
 pub mod kernel;
@@ -20,3 +35,29 @@ pub mod picture;
 pub mod plan;
 pub mod process;
 pub mod state;
+
+pub use ops::{
+    Changed, Events, Options, Progress, Session, Silent,
+    attach::{Attach, Wiring, attach},
+    bridge::{Bridge, bridge},
+    confirm::{Confirm, confirm},
+    detach::{Detach, detach},
+    doctor::{Doctor, doctor},
+    export::export,
+    inspect::{Inspect, inspect},
+    ls::{Ls, ls},
+    macvlan::{Macvlan, macvlan},
+    none::{Namespace, none},
+    port::{Port, port},
+    prune::prune,
+    ps::{Ps, ps},
+    publish::{Publish, publish},
+    repair::repair,
+    reset::reset,
+    rm::{Rm, rm},
+    run::{Run, run},
+    trace::{Trace, trace},
+    underlay::{Underlay, underlay},
+    unpublish::{Unpublish, unpublish},
+    wait::{Wait, wait},
+};

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap_complete::CompleteEnv;
 use netcord::{
-    cli::{self, Color},
-    ops, output,
+    cli,
+    output::{self, Color},
 };
 
 fn main() -> ExitCode {
@@ -15,8 +15,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(invalid) => return ExitCode::from(output::report(&invalid.into(), Color::Auto)),
     };
-    let color = cli.global.color;
-    match ops::run(cli, &mut |_, _| Ok(())) {
+    let color = cli.color();
+    match cli::run(cli, &mut |_, _| Ok(())) {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(output::report(&error, color)),
     }

@@ -1,5 +1,7 @@
 //! The examples do what they say, and every command of the documents is one.
 
+use std::path::Path;
+
 use clap::Parser;
 
 use crate::support::{Lab, NETCORD};
@@ -19,6 +21,21 @@ fn the_examples_do_what_they_say() {
             lab.sh(&format!("PATH={bin}:$PATH sh {}", script.display())).ok();
         }
     }
+}
+
+#[test]
+fn a_rust_program_wires_a_namespace() {
+    let lab = Lab::new();
+    lab.netns(&["web"]);
+    lab.echo("web", "0.0.0.0:80");
+    let program = Path::new(NETCORD).with_file_name("examples").join("library");
+    // Again is success.
+    for _ in 0..2 {
+        let address = lab.sh(&program.display().to_string()).ok();
+        assert!(lab.netcord("ps").ok().contains(&address), "{address}");
+    }
+    assert_eq!(lab.netcord("port web").ok(), "80/tcp -> 0.0.0.0:8080");
+    lab.netcord("doctor").ok();
 }
 
 #[test]

@@ -62,6 +62,18 @@ pub enum EndpointState {
     Unknown,
 }
 
+impl EndpointState {
+    /// The word for it, as users read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Dead => "dead",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// An endpoint as far as others have to know of it: who it is, and what it has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outline<'a> {

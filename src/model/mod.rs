@@ -1,6 +1,7 @@
 //! What the user speaks of: networks, endpoints, targets, published ports. Pure: no I/O, no clock,
 //! no randomness.
 
+mod activity;
 mod belongings;
 pub mod bpf;
 mod endpoint;
@@ -12,7 +13,9 @@ mod lease;
 mod mac;
 mod name;
 mod network;
+mod order;
 mod port;
+mod request;
 pub mod ruleset;
 mod subnet;
 mod target;
@@ -21,6 +24,7 @@ pub mod way;
 
 use std::fmt;
 
+pub use activity::Activity;
 pub use belongings::{Belongings, Hop, HostAddress, HostRoute, Lifetime, Neighbour, PolicyRule};
 pub use endpoint::{Endpoint, EndpointState, Outline, Route, client_mac, host_name, next_ifname};
 pub use finding::{Finding, Severity};
@@ -32,7 +36,9 @@ pub use name::{LinkName, NetnsName};
 pub use network::{
     Macvlan, MacvlanMode, Mode, Moving, NamedNetns, Network, NetworkRecord, Parent, Source, Vlan,
 };
+pub use order::natural_order;
 pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
+pub use request::{Address, Cidr, Condition, Gateway, InnerPort, Removable, RouteSpec, RunNetwork};
 pub use subnet::{Subnet, overlap, pools, unique_local_prefix};
 pub(crate) use subnet::{is_link_local, network_of};
 pub use target::{Engine, Target};

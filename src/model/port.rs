@@ -37,7 +37,7 @@ pub struct PortRange {
 }
 
 /// What stands before the last colon of a `-p`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HostPorts {
     /// Nothing: any free port.
     Any,
@@ -46,7 +46,7 @@ pub enum HostPorts {
 }
 
 /// A `-p` as typed: `[HOSTIP:][HOSTPORT[-END]:]PORT[-END][/tcp|udp|sctp]`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortSpec {
     /// `None`: all addresses of the host.
     pub host_ip: Option<IpAddr>,
@@ -296,11 +296,17 @@ impl fmt::Display for PortSpec {
     }
 }
 
+impl PublishedPort {
+    /// Where it is on the host: `ADDRESS:PORTS`.
+    pub fn host_side(&self) -> String {
+        with_port(self.host_ip, self.host)
+    }
+}
+
 impl fmt::Display for PublishedPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, inside) =
-            (with_port(self.host_ip, self.host), with_port(self.address, self.container));
-        write!(f, "{host} -> {inside}/{}", self.protocol)
+        let inside = with_port(self.address, self.container);
+        write!(f, "{} -> {inside}/{}", self.host_side(), self.protocol)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Invalid, NetnsName, visible};
 
 /// A container engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Engine {
     /// dockerd, or what speaks its API on its socket.
     Docker,
@@ -14,7 +16,7 @@ pub enum Engine {
 }
 
 /// A target as typed. Which namespace it is, is found out when a verb runs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// `1310`, `pid:1310`
     Pid(u32),

@@ -2,12 +2,12 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Invalid, Protocol, Target, ruleset::Met};
 
 /// One end of a way, as typed: a target, or an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Party {
     /// Whoever has this address.
     Address(IpAddr),
@@ -16,7 +16,7 @@ pub enum Party {
 }
 
 /// Where to, as typed: `TO[:PORT[/PROTO]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Goal {
     /// To whom.
     pub party: Party,

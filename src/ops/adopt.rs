@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use anyhow::Result;
 
 use super::{
-    Host, gates,
+    Session, gates,
     rebuild::{self, Inside, Ports},
 };
 use crate::{
@@ -34,7 +34,7 @@ pub(super) enum Depth {
 /// The warning names at most this many lost records, and counts the others.
 const TOLD: usize = 4;
 
-impl Host<'_, '_> {
+impl Session<'_> {
     /// The records, for a verb that changes them, with those that were lost made anew. A dry run
     /// takes no lock and no privilege.
     pub(super) async fn state_with_rebuilt(&self) -> Result<State> {
@@ -57,7 +57,7 @@ impl Host<'_, '_> {
         }
         let cookie = self.kernel.cookie();
         let doing =
-            self.output.doing_for(State::PATIENCE, move || super::waiting_for_records(cookie));
+            self.events.doing_for(State::PATIENCE, move || super::waiting_for_records(cookie));
         let mut state = State::locked(cookie, wanted)?;
         drop(doing);
         self.tell(&state, 0);
@@ -128,14 +128,14 @@ impl Host<'_, '_> {
         }
         if let Err(error) = state.write_adopted() {
             // What needs no record can still be done.
-            self.output.warn(&format!("what was rebuilt is not on record: {error:#}"));
+            self.events.warn(&format!("what was rebuilt is not on record: {error:#}"));
         }
         Ok(())
     }
 
     fn tell(&self, state: &State, from: usize) {
         for warning in &state.warnings()[from..] {
-            self.output.warn(warning);
+            self.events.warn(warning);
         }
     }
 
@@ -151,7 +151,7 @@ impl Host<'_, '_> {
             list = format!("{list} and {} more", told.len() - TOLD);
         }
         let hint = if state.is_locked() { "" } else { "; `netcord repair` writes it down" };
-        self.output.warn(&format!(
+        self.events.warn(&format!(
             "the record of {list} is lost: it is rebuilt from the marks in the kernel{hint}"
         ));
         Ok(())

@@ -4,13 +4,13 @@
 
 use anyhow::Result;
 
-use super::Host;
+use super::Session;
 use crate::{
     error::{self, Error, Kind, hint, is_interruption},
     model::LinkName,
 };
 
-impl Host<'_, '_> {
+impl Session<'_> {
     /// Sets a network aside: what is so of it, why, and the command that tries again.
     ///
     /// # Errors
@@ -59,12 +59,12 @@ impl Host<'_, '_> {
     /// Says which networks a verb went on without.
     pub(super) fn warn_of_aside(&self) {
         for Error { message, hint, commands, .. } in self.aside.values() {
-            self.output.warn(message);
+            self.events.warn(message);
             if let Some(hint) = hint {
-                self.output.note(&format!("hint: {hint}"));
+                self.events.note(&format!("hint: {hint}"));
             }
             for command in commands {
-                self.output.note(&format!("    {command}"));
+                self.events.note(&format!("    {command}"));
             }
         }
     }

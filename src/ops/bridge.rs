@@ -4,18 +4,18 @@ use std::{fs, net::IpAddr};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Changed, Host, clean, differences::Differences, firewall, gates, repair::reshape, resolver,
+    Changed, Session, clean, differences::Differences, firewall, gates, repair::reshape, resolver,
     subnets::Asked,
 };
 use crate::{
-    cli,
     error::{Error, Kind},
     kernel::{Kernel, Link, TableRoute},
     model::{
-        LinkName, Mac, Mode, Network, NetworkRecord, Subnet, overlap, pools, unique_local_prefix,
+        Cidr, LinkName, Mac, Mode, Network, NetworkRecord, Subnet, overlap, pools,
+        unique_local_prefix,
     },
     plan::{self, Uplinks},
     state::State,
@@ -24,12 +24,65 @@ use crate::{
 /// Where there is no default route to take it from.
 const MTU: u32 = 1500;
 
-#[derive(Serialize)]
-struct Made<'a> {
-    network: &'a Network,
+/// A bridge network.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub struct Bridge {
+    /// The network's name, and the bridge's.
+    pub name: LinkName,
+    /// Subnets, at most one of each family; else the lowest free one of docker's pools.
+    pub subnet: Vec<Cidr>,
+    /// The bridge's addresses; else the first of each subnet.
+    pub gateway: Vec<IpAddr>,
+    /// Which parts of the subnets addresses are assigned from; else all.
+    pub ip_range: Vec<Cidr>,
+    /// In bytes; else that of the link with the host's default route.
+    pub mtu: Option<u32>,
+    /// Add an IPv6 subnet, if none is given: a /64 of this host's unique local prefix.
+    pub ipv6: bool,
+    /// Endpoints reach nothing outside the network.
+    pub internal: bool,
+    /// Endpoints do not reach each other.
+    pub isolate: bool,
+    /// Drop frames whose source is not the endpoint's own MAC and addresses.
+    pub no_spoof: bool,
+    /// Do not translate the source addresses of packets that leave the network.
+    pub no_masquerade: bool,
+    /// Metadata to store with the network: keys and values.
+    pub label: Vec<(String, String)>,
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Bridge) -> Result<()> {
+impl Bridge {
+    /// A network with netcord's choice of subnet and MTU.
+    pub fn new(name: LinkName) -> Self {
+        Self {
+            name,
+            subnet: Vec::new(),
+            gateway: Vec::new(),
+            ip_range: Vec::new(),
+            mtu: None,
+            ipv6: false,
+            internal: false,
+            isolate: false,
+            no_spoof: false,
+            no_masquerade: false,
+            label: Vec::new(),
+        }
+    }
+}
+
+/// The network that is there now.
+#[derive(Debug, Serialize)]
+pub struct Made {
+    /// The network.
+    pub network: Network,
+}
+
+/// Ensures a bridge network; `None`: it was a dry run.
+///
+/// # Errors
+/// If a network or link of this name is there and differs, or its subnet is in use.
+pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
     let wanted = asked.subnets(Subnet::new)?;
     let mut state = host.state_with_rebuilt().await?;
@@ -37,25 +90,24 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Bridge) -> Result<()
     host.check_aside(&args.name)?;
     let (network, endpoints) = match state.networks().get(&args.name) {
         Some(NetworkRecord { network, endpoints }) => {
-            check_same(&args, &asked, &wanted, network)?;
+            check_same(args, &asked, &wanted, network)?;
             (network.clone(), endpoints.clone())
         }
-        None => (new_network(host, &state, &args, wanted).await?, Vec::new()),
+        None => (new_network(host, &state, args, wanted).await?, Vec::new()),
     };
     let (network, mut plan) = gates::renewed(host, &network)?;
     plan.extend(plan::create(&network, &uplinks(&host.kernel, &network).await?));
     // Where somebody took our rules away, ports were among them.
     plan.extend(firewall::ports(&network, &endpoints));
     reshape(&host.kernel, &mut plan).await?;
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
-    let lines = [network.name.to_string()];
-    host.output.result(&Changed::new(changed, Made { network: &network }), &lines)
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
+    Ok(Some(Changed::new(changed, Made { network })))
 }
 
 async fn new_network(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     state: &State,
-    args: &cli::Bridge,
+    args: &Bridge,
     mut subnets: Vec<Subnet>,
 ) -> Result<Network> {
     let kernel = &host.kernel;
@@ -150,7 +202,7 @@ impl Used {
     }
 
     /// A subnet that was asked for must not take addresses that the host reaches otherwise.
-    fn check(&self, host: &Host<'_, '_>, cidr: IpNetwork) -> Result<()> {
+    fn check(&self, host: &Session<'_>, cidr: IpNetwork) -> Result<()> {
         let taken = |by: String| {
             Err(Error::conflict(format!("subnet {cidr} overlaps with {by}"))
                 .hint("choose another with `--subnet`, or leave it out to have a free one chosen")
@@ -172,7 +224,7 @@ impl Used {
         {
             match route.gateway {
                 None => return taken(format!("the host's route to {}", route.destination)),
-                Some(gateway) => host.output.warn(&format!(
+                Some(gateway) => host.events.warn(&format!(
                     "subnet {cidr} hides a part of what the host reaches by its route to {} via {gateway}",
                     route.destination
                 )),
@@ -236,12 +288,7 @@ pub(super) async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplink
 }
 
 /// A network that is there must be as was asked for: nothing is changed to fit.
-fn check_same(
-    args: &cli::Bridge,
-    asked: &Asked<'_>,
-    wanted: &[Subnet],
-    there: &Network,
-) -> Result<()> {
+fn check_same(args: &Bridge, asked: &Asked<'_>, wanted: &[Subnet], there: &Network) -> Result<()> {
     let name = &there.name;
     if there.foreign {
         return Err(Error::conflict(format!("bridge `{name}` is not netcord's"))

@@ -6,7 +6,7 @@ use std::{collections::HashSet, time::Duration};
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
-use super::{Host, firewall, keeper, liveness, removal, underlay};
+use super::{Session, firewall, keeper, liveness, removal, underlay};
 use crate::{
     apply, error,
     kernel::{Link, Netns, named},
@@ -21,7 +21,7 @@ const DEATH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Takes away what is dead; tells what it was. In a dry run nothing is done. A network for which it
 /// fails is set aside: the living do not wait for the dead of others.
-pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<Vec<String>> {
+pub(super) async fn dead(host: &mut Session<'_>, state: &mut State) -> Result<Vec<String>> {
     firewall::settle(host, state).await?;
     let mut gone = Vec::new();
     if state.is_partial() {
@@ -55,7 +55,7 @@ pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<V
         match bury(host, state, &removal::outside(reverse(&name(&unused), |_| false))).await {
             Ok(()) => gone.push(format!("name {}", unused.name)),
             Err(error) if error::is_interruption(&error) => return Err(error),
-            Err(error) => host.output.warn(&format!(
+            Err(error) => host.events.warn(&format!(
                 "name `{}` means nothing any more, and could not be taken away: {error:#}",
                 unused.name
             )),
@@ -74,7 +74,7 @@ pub(super) async fn dead(host: &mut Host<'_, '_>, state: &mut State) -> Result<V
     Ok(gone)
 }
 
-fn overdue(host: &Host<'_, '_>, state: &State) -> Vec<Network> {
+fn overdue(host: &Session<'_>, state: &State) -> Vec<Network> {
     let mut overdue = underlay::overdue(state);
     overdue.retain(|network| !host.is_aside(&network.name));
     overdue
@@ -82,7 +82,7 @@ fn overdue(host: &Host<'_, '_>, state: &State) -> Vec<Network> {
 
 /// Undoes an overdue move; tells what was undone.
 async fn undone(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &mut State,
     name: &LinkName,
 ) -> Result<Option<String>> {
@@ -93,14 +93,14 @@ async fn undone(
         let what = "was not finished or not confirmed in time, and could not be undone";
         return host.set_aside(name, what, &error, &command).map(|()| None);
     }
-    host.output.warn(&format!(
+    host.events.warn(&format!(
         "network `{name}` was not finished or not confirmed in time: the host is as it was before"
     ));
     Ok(Some(format!("network {name}")))
 }
 
 async fn bury_endpoints(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &mut State,
     network: &Network,
     endpoints: &[Endpoint],
@@ -115,7 +115,7 @@ async fn bury_endpoints(
 }
 
 /// Whether nothing is dead, as far as outlines tell.
-async fn is_tidy(host: &Host<'_, '_>, state: &State) -> Result<bool> {
+async fn is_tidy(host: &Session<'_>, state: &State) -> Result<bool> {
     // These are looked at inside.
     let has_macvlans = state.outlines().any(|(network, _)| network.mode == Mode::Macvlan);
     Ok(!has_macvlans
@@ -128,7 +128,7 @@ async fn is_tidy(host: &Host<'_, '_>, state: &State) -> Result<bool> {
 /// Waits for the end of endpoints that are in the way although their namespace is gone: the kernel
 /// takes a dead namespace's links away a little later.
 pub(super) async fn dying(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &mut State,
     is_in_the_way: impl Fn(&Outline<'_>) -> bool,
 ) -> Result<()> {
@@ -144,7 +144,7 @@ pub(super) async fn dying(
         .collect();
     let until = Instant::now() + DEATH_PATIENCE;
     let _doing = (!dying.is_empty()).then(|| {
-        host.output.doing_for(DEATH_PATIENCE, "waiting for the links of what has ended to go")
+        host.events.doing_for(DEATH_PATIENCE, "waiting for the links of what has ended to go")
     });
     for host_ifname in &dying {
         while host.kernel.link(host_ifname).await?.is_some() && Instant::now() < until {
@@ -158,15 +158,16 @@ pub(super) async fn dying(
 }
 
 /// Without a word: a user who attaches something new did not ask about the dead.
-async fn bury(host: &mut Host<'_, '_>, state: &mut State, plan: &Plan) -> Result<()> {
+async fn bury(host: &mut Session<'_>, state: &mut State, plan: &Plan) -> Result<()> {
     if !host.dry_run && !plan.is_empty() {
-        apply::carry_out(plan, &mut host.kernel, state, host.watch, &mut |_| ()).await?;
+        let before = &mut |number, step: &Step| host.events.before(number, step);
+        apply::carry_out(plan, &mut host.kernel, state, before, &mut |_| ()).await?;
     }
     Ok(())
 }
 
 /// The host ends that are gone.
-async fn gone<'s>(host: &Host<'_, '_>, state: &'s State) -> Result<HashSet<&'s str>> {
+async fn gone<'s>(host: &Session<'_>, state: &'s State) -> Result<HashSet<&'s str>> {
     let outside = state.outlines().filter(|(network, _)| network.mode != Mode::Macvlan);
     let mut names = outside.map(|(_, outline)| outline.host_ifname).peekable();
     if names.peek().is_none() {
@@ -178,7 +179,7 @@ async fn gone<'s>(host: &Host<'_, '_>, state: &'s State) -> Result<HashSet<&'s s
 /// Endpoints whose host end is gone: it falls with the namespace of its peer. Of a macvlan, which
 /// has none, what is inside tells; what cannot be looked at is not taken for dead.
 async fn dead_endpoints(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     state: &State,
 ) -> Result<Vec<(Network, Vec<Endpoint>)>> {
     let gone = gone(host, state).await?;

@@ -1,23 +1,35 @@
 //! `confirm`: an underlay network stays.
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Changed, Host, clean, find};
+use super::{Changed, Session, clean, find};
 use crate::{
-    cli,
     error::Error,
     model::{LinkName, Mode, Network},
     plan::{Plan, Record, Resource, Step},
     state::Wanted,
 };
 
-#[derive(Serialize)]
-struct Confirmed {
-    confirmed: Vec<LinkName>,
+/// Which underlay network to confirm.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Confirm {
+    /// The network; else all that wait for confirmation.
+    pub name: Option<LinkName>,
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Confirm) -> Result<()> {
+/// What was confirmed.
+#[derive(Debug, Serialize)]
+pub struct Confirmed {
+    /// Names of networks.
+    pub confirmed: Vec<LinkName>,
+}
+
+/// Confirms underlay networks, so that they are not undone; `None`: it was a dry run.
+///
+/// # Errors
+/// If there is no such network, or no underlay network at all.
+pub async fn confirm(host: &mut Session<'_>, args: &Confirm) -> Result<Option<Changed<Confirmed>>> {
     let mut state = host.state(Wanted::All).await?;
     // One whose time is over is undone, not confirmed.
     clean::dead(host, &mut state).await?;
@@ -45,9 +57,8 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Confirm) -> Result<(
     let waiting = underlays.iter().filter(|n| n.moving().is_some());
     let confirmed: Vec<_> = waiting.map(|n| n.name.clone()).collect();
     let plan: Plan = underlays.iter().map(|network| settled(network)).collect();
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
-    let lines: Vec<_> = confirmed.iter().map(ToString::to_string).collect();
-    host.output.result(&Changed::new(changed, Confirmed { confirmed }), &lines)
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
+    Ok(Some(Changed::new(changed, Confirmed { confirmed })))
 }
 
 /// The network stays as it is: the list by which it would be undone is no longer needed.

@@ -3,25 +3,35 @@
 use std::{ffi::OsString, os::unix::process::parent_id};
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
-use super::{Changed, Host, before_command, none::Named, resolve};
+use super::{Changed, Session, before_command, none::Named, resolve};
 use crate::{
-    cli,
     kernel::{Netns, named},
     model::Target,
     plan,
     process::become_program,
 };
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Container) -> Result<()> {
-    let command = &args.command.command;
-    if args.target == Target::Host {
-        return self::host(host, command);
-    }
-    let found = resolve::resolve(&host.kernel, &host.output, &args.target, None).await;
+/// A target's namespace, and what to run in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Container {
+    /// The target, which is not the host.
+    pub target: Target,
+    /// A command that this process becomes in the namespace; empty: none.
+    pub command: Vec<OsString>,
+}
+
+/// Names the namespace of a target, or becomes a command in it; `None`: it was a dry run.
+///
+/// # Errors
+/// If the target is not there, or the command cannot be run.
+pub async fn container(host: &mut Session<'_>, args: &Container) -> Result<Option<Changed<Named>>> {
+    let command = &args.command;
+    let found = resolve::resolve(&host.kernel, host.events, &args.target, None).await;
     let found = before_command(found, command)?;
     if !command.is_empty() {
-        let _theirs = host.output.hand_over();
+        let _theirs = host.events.hand_over();
         return Err(become_program(Some(&found.netns), command));
     }
     let mut state = host.state_with_rebuilt().await?;
@@ -29,21 +39,23 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Container) -> Result
     let (name, naming) = resolve::naming(&state, &found, None, true)?;
     let plan = naming.map(|n| plan::name(&n)).unwrap_or_default();
     host.kernel.know(name.clone(), found.netns);
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     let path = named(&name).display().to_string();
-    let lines = [path.clone()];
-    host.output.result(&Changed::new(changed, Named { name: &name, path }), &lines)
+    Ok(Some(Changed::new(changed, Named { name, path })))
 }
 
-/// The host's own namespace is that of the machine's first process, unless this host is itself a
-/// namespace: then it is that of whoever asks.
-pub(super) fn host(host: &Host<'_, '_>, command: &[OsString]) -> Result<()> {
+/// The file of the host's own namespace, unless this process becomes a command in it. It is that of
+/// the machine's first process, unless this host is itself a namespace: then it is the caller's.
+///
+/// # Errors
+/// If the command cannot be run.
+pub fn host(host: &Session<'_>, command: &[OsString]) -> Result<String> {
     if !command.is_empty() {
-        let _theirs = host.output.hand_over();
+        let _theirs = host.events.hand_over();
         return Err(become_program(None, command));
     }
     let is_own = |netns: Netns| netns.cookie() == host.kernel.cookie();
     let first = Netns::of_process(1).is_ok_and(is_own);
     let pid = if first { 1 } else { parent_id() };
-    host.output.line(&format!("/proc/{pid}/ns/net"))
+    Ok(format!("/proc/{pid}/ns/net"))
 }

@@ -1,24 +1,41 @@
 //! `detach`: the reverse of `attach`, also of what has died.
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Changed, Host, find, keeper, removal, resolve::resolve};
+use super::{Changed, Session, find, keeper, removal, resolve::resolve};
 use crate::{
-    cli,
     error::Kind,
     kernel::Netns,
     model::{Endpoint, LinkName, Network, Target},
     state::State,
 };
 
-#[derive(Serialize)]
-struct Detached<'a> {
-    network: &'a LinkName,
-    detached: Vec<&'a str>,
+/// Which targets to detach from which network.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Detach {
+    /// The network.
+    pub network: LinkName,
+    /// The targets.
+    pub targets: Vec<Target>,
+    /// Only the endpoint with this inner link.
+    pub ifname: Option<LinkName>,
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Detach) -> Result<()> {
+/// What was detached.
+#[derive(Debug, Serialize)]
+pub struct Detached {
+    /// The network's name.
+    pub network: LinkName,
+    /// The targets, as they are on record.
+    pub detached: Vec<String>,
+}
+
+/// Detaches targets from a network; `None`: it was a dry run.
+///
+/// # Errors
+/// If a target or the network is not there, or a step failed.
+pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Changed<Detached>>> {
     let mut state = host.state_with_rebuilt().await?;
     host.look_inside(&mut state, &args.network).await?;
     let record = find::network(&host.kernel, &state, &args.network).await?;
@@ -29,22 +46,22 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Detach) -> Result<()
         endpoints.retain(|e| args.ifname.as_ref().is_none_or(|name| *name == e.ifname));
         endpoints.retain(|e| !gone.contains(e));
         if endpoints.is_empty() {
-            host.output.note(&format!("`{target}` is not attached to `{}`", args.network));
+            host.events.note(&format!("`{target}` is not attached to `{}`", args.network));
         }
         gone.extend(endpoints.into_iter().cloned());
     }
     let network = record.network.clone();
-    let Some(changed) = away(host, &mut state, &network, &gone).await? else { return Ok(()) };
+    let Some(changed) = away(host, &mut state, &network, &gone).await? else { return Ok(None) };
     super::clean::dead(host, &mut state).await?;
-    let detached = gone.iter().map(|e| e.target.as_str()).collect();
-    let now = Detached { network: &args.network, detached };
-    host.output.result(&Changed::new(changed, now), &[])
+    let detached = gone.into_iter().map(|e| e.target).collect();
+    let now = Detached { network: args.network.clone(), detached };
+    Ok(Some(Changed::new(changed, now)))
 }
 
 /// Takes endpoints of a network away, and gives back what they leased; tells whether anything
 /// changed. `None`: it was a dry run.
 pub(super) async fn away(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &mut State,
     network: &Network,
     endpoints: &[Endpoint],
@@ -72,8 +89,8 @@ enum Who {
 }
 
 impl Who {
-    async fn is(host: &Host<'_, '_>, target: &Target) -> Result<Self> {
-        match resolve(&host.kernel, &host.output, target, None).await {
+    async fn is(host: &Session<'_>, target: &Target) -> Result<Self> {
+        match resolve(&host.kernel, host.events, target, None).await {
             Ok(found) => Ok(Self::Alive(found.netns.cookie())),
             Err(error) if matches!(Kind::of(&error), Kind::NotFound | Kind::Conflict) => {
                 Ok(Self::Dead(target_label(target), error))
@@ -113,7 +130,7 @@ fn target_label(target: &Target) -> String {
 }
 
 /// Opens the endpoint's namespace by its name, if it is still there and still the same.
-pub(super) fn open(host: &mut Host<'_, '_>, endpoint: &Endpoint) {
+pub(super) fn open(host: &mut Session<'_>, endpoint: &Endpoint) {
     if let Ok(Some(netns)) = Netns::of_name(&endpoint.netns)
         && netns.cookie() == endpoint.cookie
     {
@@ -123,7 +140,7 @@ pub(super) fn open(host: &mut Host<'_, '_>, endpoint: &Endpoint) {
 
 /// All endpoints of a target, on any network.
 pub(super) async fn everywhere(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     state: &State,
     target: &Target,
 ) -> Result<Vec<(Network, Endpoint)>> {

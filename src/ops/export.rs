@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 
-use super::{Host, succession};
+use super::{Session, succession};
 use crate::{
     engine::{self, Answer, Container},
     model::{
@@ -21,7 +21,11 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 const HEADER: &str = "#!/bin/sh\nset -eu\n";
 
-pub(super) async fn run(host: &Host<'_, '_>) -> Result<()> {
+/// This host's networks as a script of netcord commands.
+///
+/// # Errors
+/// If the records or the kernel cannot be read.
+pub async fn export(host: &Session<'_>) -> Result<String> {
     let state = host.look_at_all().await?;
     let mut script = HEADER.to_owned();
     let mut say = |line: &str| {
@@ -56,7 +60,7 @@ pub(super) async fn run(host: &Host<'_, '_>) -> Result<()> {
             }
         }
     }
-    host.output.data(&script)
+    Ok(script)
 }
 
 /// What stands for a process in a command that cannot be known.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use anyhow::Result;
 
-use super::{Host, firewall};
+use super::{Session, firewall};
 use crate::{
     error::Error,
     kernel::{Kernel, Link, LinkKind},
@@ -42,7 +42,7 @@ pub(super) async fn network<'s>(
 }
 
 /// Tells early, before targets are looked for, of a network that is not there.
-pub(super) async fn check_name(host: &Host<'_, '_>, name: &LinkName) -> Result<()> {
+pub(super) async fn check_name(host: &Session<'_>, name: &LinkName) -> Result<()> {
     if host.kernel.link(name.as_str()).await?.is_some() {
         return Ok(());
     }

@@ -3,9 +3,8 @@
 
 use anyhow::Result;
 
-use super::{Host, gates, removal};
+use super::{Session, gates, removal};
 use crate::{
-    cli::FirewallChoice,
     kernel::{Kernel, Standing},
     model::{Endpoint, Firewall, Mode, Network, NetworkRecord},
     plan::{self, Nft, Plan, Record, Resource, Step, once, reverse},
@@ -13,8 +12,8 @@ use crate::{
 };
 
 /// The firewall for a new network.
-pub(super) fn of_host(host: &Host<'_, '_>, state: &State) -> Firewall {
-    asked(host.firewall).unwrap_or_else(|| of_networks(&host.kernel, state))
+pub(super) fn of_host(host: &Session<'_>, state: &State) -> Firewall {
+    host.firewall.unwrap_or_else(|| of_networks(&host.kernel, state))
 }
 
 /// The firewall that the host's networks have; for the first one, what the kernel has.
@@ -30,28 +29,20 @@ pub(super) fn of_marks(kernel: &Kernel) -> Firewall {
     stands.unwrap_or_else(|| kernel.firewall())
 }
 
-fn asked(choice: FirewallChoice) -> Option<Firewall> {
-    match choice {
-        FirewallChoice::Auto => None,
-        FirewallChoice::Nftables => Some(Firewall::Nftables),
-        FirewallChoice::Iptables => Some(Firewall::Iptables),
-    }
-}
-
 fn may_have_rules(network: &Network) -> bool {
     network.mode == Mode::Bridge
 }
 
 /// Moves the rules of all networks to the firewall that was asked for, and makes those again that
 /// are gone from our table.
-pub(super) async fn settle(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
-    if let Some(wanted) = asked(host.firewall) {
+pub(super) async fn settle(host: &mut Session<'_>, state: &mut State) -> Result<()> {
+    if let Some(wanted) = host.firewall {
         move_over(host, state, wanted).await?;
     }
     mend(host, state).await
 }
 
-async fn move_over(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> Result<()> {
+async fn move_over(host: &mut Session<'_>, state: &mut State, to: Firewall) -> Result<()> {
     let is_elsewhere = |r: &&NetworkRecord| may_have_rules(&r.network) && r.network.firewall != to;
     if !state.networks().values().any(|r| is_elsewhere(&r)) {
         return leave_nothing(host, state, to).await;
@@ -85,12 +76,12 @@ async fn move_over(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> 
         return Ok(());
     }
     host.carry_out(&plan, state).await?;
-    host.output.note(&format!("the rules of this host are in {to} now"));
+    host.events.note(&format!("the rules of this host are in {to} now"));
     Ok(())
 }
 
 /// Takes away what a move left behind that did not come to its end.
-async fn leave_nothing(host: &mut Host<'_, '_>, state: &mut State, to: Firewall) -> Result<()> {
+async fn leave_nothing(host: &mut Session<'_>, state: &mut State, to: Firewall) -> Result<()> {
     for left in Firewall::ALL.into_iter().filter(|firewall| *firewall != to) {
         let is_needed = state.networks().values().any(|r| removal::needs(r, left, None));
         if !host.dry_run && !is_needed && host.kernel.stands(left) {
@@ -102,7 +93,7 @@ async fn leave_nothing(host: &mut Host<'_, '_>, state: &mut State, to: Firewall)
 
 /// Restores our nftables table if another program flushed or changed it. If that fails, the networks
 /// that need the table are set aside: commands for other networks go on.
-async fn mend(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
+async fn mend(host: &mut Session<'_>, state: &mut State) -> Result<()> {
     let may_be = |n: &Network| n.firewall == Firewall::Nftables && may_have_rules(n);
     if host.dry_run || !state.networks().values().any(|r| may_be(&r.network)) {
         return Ok(());
@@ -129,7 +120,7 @@ async fn mend(host: &mut Host<'_, '_>, state: &mut State) -> Result<()> {
         return Ok(());
     }
     host.mended = true;
-    host.output.warn(&format!("{what}, and was made again"));
+    host.events.warn(&format!("{what}, and was made again"));
     Ok(())
 }
 
@@ -154,7 +145,7 @@ fn in_our_table(state: &State) -> impl Iterator<Item = &NetworkRecord> {
 }
 
 /// The plan of everything on record that belongs into our nftables table.
-fn all_again(host: &Host<'_, '_>, state: &State) -> Result<Plan> {
+fn all_again(host: &Session<'_>, state: &State) -> Result<Plan> {
     let mut plan = Plan::new();
     for record in in_our_table(state) {
         // Who flushes all tables flushes the gates of others', too.
@@ -168,7 +159,7 @@ fn all_again(host: &Host<'_, '_>, state: &State) -> Result<Plan> {
 
 /// The network with the gates that it needs now, and the plan that makes again what it has in
 /// firewalls, ours and others', where somebody took that away.
-pub(super) fn again(host: &Host<'_, '_>, network: &Network) -> Result<(Network, Plan)> {
+pub(super) fn again(host: &Session<'_>, network: &Network) -> Result<(Network, Plan)> {
     let (network, mut plan) = gates::renewed(host, network)?;
     plan.push(gates::remember(&network));
     if network.firewall == Firewall::Iptables {

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::Host;
+use super::Session;
 use crate::{
     kernel::{Kernel, Obstacles},
     model::{Gate, GatePlace, Network},
@@ -11,10 +11,10 @@ use crate::{
 };
 
 /// The network with the gates that it needs now; says what no gate helps against.
-pub(super) fn of_now(host: &Host<'_, '_>, network: &Network) -> Result<Network> {
+pub(super) fn of_now(host: &Session<'_>, network: &Network) -> Result<Network> {
     let Obstacles { gates, others } = obstacles(&host.kernel, network)?;
     for chain in &others {
-        host.output.warn(&format!(
+        host.events.warn(&format!(
             "nftables' chain `{chain}` drops what it does not accept, also of `{name}`: \
              let it accept `iifname {name}`, and `oifname {name}` with \
              `ct state established,related` or `ct status dnat`",
@@ -39,7 +39,7 @@ fn obstacles(kernel: &Kernel, network: &Network) -> Result<Obstacles> {
 }
 
 /// The same, with the plan that closes those that it had and needs no more.
-pub(super) fn renewed(host: &Host<'_, '_>, had: &Network) -> Result<(Network, Plan)> {
+pub(super) fn renewed(host: &Session<'_>, had: &Network) -> Result<(Network, Plan)> {
     let now = of_now(host, had)?;
     let is_former = |gate: &&Gate| !now.gates.contains(gate);
     let former: Vec<_> = had.gates.iter().filter(is_former).copied().collect();

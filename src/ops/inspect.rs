@@ -3,50 +3,52 @@
 use std::borrow::Cow;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Host,
+    Session,
     detach::everywhere,
     find,
-    ps::{Seen, ShownLease, States},
+    ps::{Listed, Seen, ShownLease, States},
     succession, underlay,
 };
 use crate::{
-    cli,
     error::{Error, Kind},
-    model::{Endpoint, EndpointState, LinkName, Mode, NamedNetns, Network, NetworkRecord, Target},
-    output::SCHEMA_VERSION,
+    model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Target},
     plan::{self, Plan},
     state::State,
 };
 
-#[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-enum Object {
-    Network {
-        schema_version: u32,
-        #[serde(flatten)]
-        network: Network,
-        endpoints: Vec<Shown>,
-    },
-    Target {
-        schema_version: u32,
-        target: String,
-        netns: String,
-        cookie: u64,
-        endpoints: Vec<Shown>,
-    },
+/// What to show.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Inspect {
+    /// Networks and targets; else everything on this host.
+    pub names: Vec<String>,
 }
 
-#[derive(Serialize)]
-struct Shown {
-    network: LinkName,
-    state: EndpointState,
-    #[serde(flatten)]
-    endpoint: Seen,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lease: Option<ShownLease>,
+/// A network or a target, with its endpoints.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Object {
+    /// A network.
+    Network {
+        /// The network.
+        #[serde(flatten)]
+        network: Network,
+        /// Its endpoints.
+        endpoints: Vec<Listed>,
+    },
+    /// A target.
+    Target {
+        /// The target, as it was asked for.
+        target: String,
+        /// Its name in `/run/netns`.
+        netns: String,
+        /// Its namespace (`SO_NETNS_COOKIE`).
+        cookie: u64,
+        /// Its endpoints.
+        endpoints: Vec<Listed>,
+    },
 }
 
 /// Something that was asked for: a network with its endpoints, or the endpoints of a target.
@@ -55,13 +57,39 @@ enum Subject {
     Target(String, Vec<(Network, Endpoint)>),
 }
 
-pub(super) async fn run(host: &Host<'_, '_>, args: cli::Inspect) -> Result<()> {
+/// Objects that were found, and why others were not.
+pub type Found<T> = (T, Option<anyhow::Error>);
+
+/// Describes networks and targets. Those that are there are described although others are not, as
+/// docker does.
+///
+/// # Errors
+/// If the records or the kernel cannot be read.
+pub async fn inspect(host: &Session<'_>, args: &Inspect) -> Result<Found<Vec<Object>>> {
     let state = host.look().await?;
-    let mut subjects = Vec::new();
-    // Good ones are shown although others fail, as docker does.
-    let mut failure = None;
+    let (subjects, failure) = subjects(host, &state, args).await;
+    let states = States::read(&host.kernel).await?;
+    let mut objects = Vec::new();
+    for subject in subjects {
+        objects.push(object(&states, subject).await);
+    }
+    Ok((objects, failure))
+}
+
+/// The plan that makes networks and targets as they are.
+///
+/// # Errors
+/// If the records or the kernel cannot be read.
+pub async fn inspect_plan(host: &Session<'_>, args: &Inspect) -> Result<Found<Plan>> {
+    let state = host.look().await?;
+    let (subjects, failure) = subjects(host, &state, args).await;
+    Ok((commands(host, &state, &subjects).await?, failure))
+}
+
+async fn subjects(host: &Session<'_>, state: &State, args: &Inspect) -> Found<Vec<Subject>> {
+    let (mut subjects, mut failure) = (Vec::new(), None);
     for name in &args.names {
-        match subject(host, &state, name).await {
+        match subject(host, state, name).await {
             Ok(subject) => subjects.push(subject),
             Err(error) => failure = Some(failure.unwrap_or(error)),
         }
@@ -69,21 +97,10 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Inspect) -> Result<()> {
     if args.names.is_empty() {
         subjects.extend(state.networks().values().cloned().map(Subject::Network));
     }
-    if args.commands {
-        let plan = commands(host, &state, &subjects).await?;
-        host.output.script(&plan, |_| false)?;
-    } else {
-        let states = States::read(&host.kernel).await?;
-        let mut objects = Vec::new();
-        for subject in subjects {
-            objects.push(object(&states, subject).await?);
-        }
-        host.output.inspect(&objects)?;
-    }
-    failure.map_or(Ok(()), Err)
+    (subjects, failure)
 }
 
-async fn subject(host: &Host<'_, '_>, state: &State, name: &str) -> Result<Subject> {
+async fn subject(host: &Session<'_>, state: &State, name: &str) -> Result<Subject> {
     if let Ok(network) = name.parse::<LinkName>() {
         match find::network(&host.kernel, state, &network).await {
             Err(error) if Kind::of(&error) == Kind::NotFound => {}
@@ -101,44 +118,38 @@ async fn subject(host: &Host<'_, '_>, state: &State, name: &str) -> Result<Subje
     }
 }
 
-async fn object(states: &States<'_>, subject: Subject) -> Result<Object> {
-    Ok(match subject {
+async fn object(states: &States<'_>, subject: Subject) -> Object {
+    match subject {
         Subject::Network(NetworkRecord { network, endpoints }) => {
-            let mut shown = Vec::new();
+            let mut listed = Vec::new();
             for endpoint in endpoints {
-                shown.push(self::shown(states, &network, endpoint).await?);
+                listed.push(self::listed(states, &network, endpoint).await);
             }
-            Object::Network { schema_version: SCHEMA_VERSION, endpoints: shown, network }
+            Object::Network { endpoints: listed, network }
         }
         Subject::Target(target, endpoints) => {
             let first = endpoints.first().map(|(_, e)| (e.netns.to_string(), e.cookie));
             let (netns, cookie) = first.unwrap_or_default();
-            let mut shown = Vec::new();
+            let mut listed = Vec::new();
             for (network, endpoint) in endpoints {
-                shown.push(self::shown(states, &network, endpoint).await?);
+                listed.push(self::listed(states, &network, endpoint).await);
             }
-            Object::Target {
-                schema_version: SCHEMA_VERSION,
-                target,
-                netns,
-                cookie,
-                endpoints: shown,
-            }
+            Object::Target { target, netns, cookie, endpoints: listed }
         }
-    })
+    }
 }
 
-async fn shown(states: &States<'_>, network: &Network, mut endpoint: Endpoint) -> Result<Shown> {
-    Ok(Shown {
+async fn listed(states: &States<'_>, network: &Network, mut endpoint: Endpoint) -> Listed {
+    Listed {
         network: network.name.clone(),
         state: states.of(network, &endpoint).await,
         lease: ShownLease::take(&mut endpoint),
-        endpoint: Seen::new(network, endpoint)?,
-    })
+        endpoint: Seen::new(network, endpoint),
+    }
 }
 
 /// Networks first, then who is attached to them.
-async fn commands(host: &Host<'_, '_>, state: &State, subjects: &[Subject]) -> Result<Plan> {
+async fn commands(host: &Session<'_>, state: &State, subjects: &[Subject]) -> Result<Plan> {
     let hairpin = host.kernel.bridged_frames_meet_iptables()?;
     let (mut plan, mut attached) = (Plan::new(), Vec::new());
     for subject in subjects {

@@ -10,15 +10,15 @@ use anyhow::{Context, Result, bail};
 use ipnetwork::IpNetwork;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Host, keeper, liveness};
+use super::{Session, keeper, liveness};
 use crate::{
-    agents, cli,
+    agents,
     error::{Error, Kind},
     kernel::{
         Kernel, Link, LinkWatch, Netns,
         dhcp::{self, Leased},
     },
-    model::{Endpoint, Keeper, Lease, Mac, Mode, Network, PublishedPort},
+    model::{Endpoint, Keeper, Lease, LinkName, Mac, Mode, Network, PublishedPort},
     plan::{self, Plan, Record, Resource, Step, reverse},
     process::{self, signal::Held},
     state::State,
@@ -31,7 +31,20 @@ const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(300)];
 /// How often to try for the lock, which others hold for milliseconds.
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::KeepLease) -> Result<()> {
+/// An endpoint with a lease.
+#[derive(Clone, Debug)]
+pub struct LeaseOf {
+    /// Its network.
+    pub network: LinkName,
+    /// Its host end, which identifies it.
+    pub host_ifname: LinkName,
+}
+
+/// Renews the lease of an endpoint for as long as the endpoint lives.
+///
+/// # Errors
+/// If there is no such endpoint, or it has no lease.
+pub async fn keep(host: &mut Session<'_>, args: LeaseOf) -> Result<()> {
     let mut watch = LinkWatch::new()?;
     let held = Held::new()?;
     let (mut keep, endpoint) = Keep::new(host, args).await?;
@@ -103,7 +116,7 @@ impl Life {
 
 /// A lease, and all that is needed to keep it.
 struct Keep {
-    args: cli::KeepLease,
+    args: LeaseOf,
     me: Keeper,
     network: Network,
     /// By which the server is reached.
@@ -120,7 +133,7 @@ struct Keep {
 }
 
 impl Keep {
-    async fn new(host: &Host<'_, '_>, args: cli::KeepLease) -> Result<(Self, Life)> {
+    async fn new(host: &Session<'_>, args: LeaseOf) -> Result<(Self, Life)> {
         let state = host.look().await?;
         let (network, endpoint) = find(&state, &args)
             .with_context(|| format!("there is no endpoint `{}` on record", args.host_ifname))?;
@@ -148,7 +161,7 @@ impl Keep {
     /// Keeps the lease until `end` comes, or another keeper.
     async fn until(
         &mut self,
-        host: &mut Host<'_, '_>,
+        host: &mut Session<'_>,
         end: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<()> {
         while self.is_mine {
@@ -197,7 +210,7 @@ impl Keep {
     /// not as before; tells whether there is a lease.
     async fn change(
         &mut self,
-        host: &mut Host<'_, '_>,
+        host: &mut Session<'_>,
         mut state: State,
         leased: Option<Leased>,
     ) -> Result<bool> {
@@ -267,7 +280,7 @@ impl Keep {
 
     /// What has to change in the endpoint's namespace, and in the firewall.
     fn differences(
-        host: &mut Host<'_, '_>,
+        host: &mut Session<'_>,
         network: &Network,
         old: &Endpoint,
         new: &Endpoint,
@@ -295,14 +308,14 @@ impl Keep {
     }
 }
 
-fn find(state: &State, args: &cli::KeepLease) -> Option<(Network, Endpoint)> {
+fn find(state: &State, args: &LeaseOf) -> Option<(Network, Endpoint)> {
     let record = state.networks().get(&args.network)?;
     let endpoint = record.endpoints.iter().find(|e| e.host_ifname == args.host_ifname)?;
     Some((record.network.clone(), endpoint.clone()))
 }
 
 /// The records, locked. Never waits where it cannot be interrupted.
-async fn lock(host: &Host<'_, '_>) -> Result<State> {
+async fn lock(host: &Session<'_>) -> Result<State> {
     loop {
         match State::try_locked(host.kernel.cookie())? {
             Some(state) => return Ok(state),

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::Host;
+use super::Session;
 use crate::{
     agents::{self, Agent, Ending},
     kernel::{
@@ -55,7 +55,7 @@ pub(super) async fn link(kernel: &Kernel, network: &Network) -> Result<Option<Li
 
 /// Starts the keeper of an endpoint's lease, if it has one and no keeper; tells whether it did.
 pub(super) async fn ensure(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &mut State,
     network: &Network,
     endpoint: &mut Endpoint,
@@ -88,14 +88,14 @@ pub(super) fn kept<'e>(endpoints: impl IntoIterator<Item = &'e Endpoint>) -> BTr
 /// Waits until the keeper of an endpoint that is gone has given the lease back; where none ran,
 /// that is done here.
 pub(super) async fn end(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     network: &Network,
     endpoint: &Endpoint,
     kept: &BTreeSet<LinkName>,
 ) -> Result<()> {
     let Some(lease) = &endpoint.lease else { return Ok(()) };
     let text = format!("waiting for the lease of `{}` to be given back", endpoint.target);
-    let _doing = host.output.doing_for(PATIENCE, text);
+    let _doing = host.events.doing_for(PATIENCE, text);
     let ending = match lease.keeper {
         Some(keeper) => agents::stop(keeper, PATIENCE)?,
         None => Ending::NotThere,
@@ -113,7 +113,7 @@ pub(super) async fn end(
         }
         Ending::Stays => {
             let pid = lease.keeper.map_or(0, |k| k.pid);
-            host.output.warn(&format!("process {pid}, which kept the lease, does not end"));
+            host.events.warn(&format!("process {pid}, which kept the lease, does not end"));
         }
     }
     Ok(())

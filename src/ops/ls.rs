@@ -3,25 +3,36 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Host, find};
+use super::{Session, find};
 use crate::{
-    cli,
     error::Error,
-    model::{Network, NetworkRecord},
-    output::{Row, SCHEMA_VERSION, natural_order},
+    model::{Network, NetworkRecord, natural_order},
 };
 
-#[derive(Serialize)]
-struct Listed {
-    schema_version: u32,
-    #[serde(flatten)]
-    network: Network,
-    endpoints: usize,
+/// Which networks to list.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Ls {
+    /// Keys (name, mode, label) and values. Different keys: all; the same key again: any.
+    pub filter: Vec<(String, String)>,
 }
 
-pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ls) -> Result<()> {
+/// A network.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    /// The network.
+    #[serde(flatten)]
+    pub network: Network,
+    /// How many endpoints it has.
+    pub endpoints: usize,
+}
+
+/// Lists networks: ours and the bridges of others.
+///
+/// # Errors
+/// If a filter is not known.
+pub async fn ls(host: &Session<'_>, args: &Ls) -> Result<Vec<Listed>> {
     let state = host.look().await?;
     let mut records: BTreeMap<_, _> = state.networks().clone();
     for link in host.kernel.bridges().await? {
@@ -41,8 +52,10 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ls) -> Result<()> {
     }
     let mut records: Vec<_> = records.into_values().filter(|r| matches(r, &args.filter)).collect();
     records.sort_by(|a, b| natural_order(a.network.name.as_str(), b.network.name.as_str()));
-    let rows: Vec<_> = records.into_iter().map(row).collect();
-    host.output.list(&["NETWORK", "MODE", "SUBNET", "GATEWAY", "ENDPOINTS"], &rows)
+    let listed = records
+        .into_iter()
+        .map(|NetworkRecord { network, endpoints }| Listed { network, endpoints: endpoints.len() });
+    Ok(listed.collect())
 }
 
 /// Different keys: all; the same key again: any.
@@ -57,22 +70,4 @@ fn matches(record: &NetworkRecord, filters: &[(String, String)]) -> bool {
         },
     };
     filters.iter().all(|(key, _)| filters.iter().any(|(k, v)| k == key && one(k, v)))
-}
-
-fn row(record: NetworkRecord) -> Row<Listed> {
-    let NetworkRecord { network, endpoints } = record;
-    let joined = |parts: Vec<String>| if parts.is_empty() { "-".into() } else { parts.join(",") };
-    let foreign = if network.foreign { " (foreign)" } else { "" };
-    Row {
-        cells: vec![
-            network.name.to_string(),
-            format!("{}{foreign}", network.mode.as_str()),
-            joined(network.subnets.iter().map(|s| s.cidr.to_string()).collect()),
-            joined(
-                network.subnets.iter().filter_map(|s| s.gateway).map(|g| g.to_string()).collect(),
-            ),
-            endpoints.len().to_string(),
-        ],
-        object: Listed { schema_version: SCHEMA_VERSION, network, endpoints: endpoints.len() },
-    }
 }

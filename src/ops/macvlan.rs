@@ -1,11 +1,15 @@
 //! `macvlan`, and `create -d macvlan`: a network in the physical one, on a link of the host's that
 //! stays as it is.
 
+use std::net::IpAddr;
+
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Changed, Host, clean,
+    Changed, Session,
+    bridge::Made,
+    clean,
     differences::Differences,
     parent::{self, Found},
     rebuild,
@@ -14,22 +18,43 @@ use super::{
     subnets::Asked,
 };
 use crate::{
-    cli,
     error::Error,
     kernel::{Link, LinkKind},
-    model::{Firewall, Mac, Macvlan, MacvlanMode, Mode, Network, Parent, Subnet},
+    model::{self, Cidr, Firewall, LinkName, Mac, MacvlanMode, Mode, Network, Parent, Subnet},
     plan,
     state::State,
 };
 
-#[derive(Serialize)]
-struct Made<'a> {
-    network: &'a Network,
+/// A macvlan network.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Macvlan {
+    /// The network's name.
+    pub name: LinkName,
+    /// The host's link; a VLAN link (`eth0.100`) is made if it is missing.
+    pub parent: LinkName,
+    /// Which endpoints reach each other.
+    pub mode: MacvlanMode,
+    /// Subnets, at most one of each family; else those of the parent's addresses.
+    pub subnet: Vec<Cidr>,
+    /// The physical network's routers; else those of the host's default routes on the parent.
+    pub gateway: Vec<IpAddr>,
+    /// Which addresses netcord assigns; else every free one.
+    pub ip_range: Vec<Cidr>,
+    /// In bytes; else the parent's.
+    pub mtu: Option<u32>,
+    /// Let the host and the endpoints reach each other.
+    pub host_access: bool,
+    /// Metadata to store with the network: keys and values.
+    pub label: Vec<(String, String)>,
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<()> {
+/// Ensures a macvlan network; `None`: it was a dry run.
+///
+/// # Errors
+/// If a network or link of this name is there and differs, or the parent cannot carry macvlans.
+pub async fn macvlan(host: &mut Session<'_>, args: &Macvlan) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
-    let mode = MacvlanMode::from(args.mode);
+    let mode = args.mode;
     if args.host_access && mode != MacvlanMode::Bridge {
         return Err(Error::usage(format!(
             "--host-access: in mode {} the endpoints do not reach a macvlan of the host's either",
@@ -42,10 +67,10 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<(
     clean::dead(host, &mut state).await?;
     host.check_aside(&args.name)?;
     let network = if let Some(there) = state.networks().get(&args.name) {
-        check_same(&args, &asked, &there.network)?;
+        check_same(args, &asked, &there.network)?;
         there.network.clone()
     } else {
-        let network = new_network(host, &state, &args, &asked).await?;
+        let network = new_network(host, &state, args, &asked).await?;
         let inside = rebuild::inside(&host.kernel, host.kernel.netns_names().into_iter()).await;
         if inside.iter().any(|found| found.network == network.name) {
             // Its record was lost: what was asked for now says more than the marks do.
@@ -56,29 +81,28 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Macvlan) -> Result<(
     host.look_inside(&mut state, &network.name).await?;
     let mut plan = plan::create(&network, &plan::Uplinks::default());
     reshape(&host.kernel, &mut plan).await?;
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     tell(host, &network, mode).await?;
-    let lines = [network.name.to_string()];
-    host.output.result(&Changed::new(changed, Made { network: &network }), &lines)
+    Ok(Some(Changed::new(changed, Made { network })))
 }
 
 /// What surprises everybody once.
-async fn tell(host: &Host<'_, '_>, network: &Network, mode: MacvlanMode) -> Result<()> {
+async fn tell(host: &Session<'_>, network: &Network, mode: MacvlanMode) -> Result<()> {
     let Some((parent, wiring)) = network.macvlan() else { return Ok(()) };
     if mode == MacvlanMode::Passthru {
-        host.output.note(&format!(
+        host.events.note(&format!(
             "who is attached has `{}` to itself: the host reaches nothing by it then",
             parent.link
         ));
         if let Some(peer) = ssh::peer_by(&host.kernel, parent.link.as_str(), &[]).await? {
-            host.output.warn(&format!(
+            host.events.warn(&format!(
                 "your SSH connection from {peer} comes by `{}`: the first `netcord attach {}` cuts \
                  you off",
                 parent.link, network.name
             ));
         }
     } else if wiring.host_access.is_empty() {
-        host.output.note(&format!(
+        host.events.note(&format!(
             "the host and the endpoints of `{}` do not reach each other by `{}`, everybody else \
              there does; `--host-access` makes them",
             network.name, parent.link
@@ -88,12 +112,12 @@ async fn tell(host: &Host<'_, '_>, network: &Network, mode: MacvlanMode) -> Resu
 }
 
 async fn new_network(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     state: &State,
-    args: &cli::Macvlan,
+    args: &Macvlan,
     asked: &Asked<'_>,
 ) -> Result<Network> {
-    let (kernel, mode) = (&host.kernel, MacvlanMode::from(args.mode));
+    let (kernel, mode) = (&host.kernel, args.mode);
     // Our own link is there already if the record of it was lost.
     let is_own = |l: &Link| args.host_access && l.kind == LinkKind::Macvlan && l.is_ours();
     if kernel.link(args.name.as_str()).await?.is_some_and(|link| !is_own(&link)) {
@@ -144,7 +168,7 @@ async fn new_network(
         parent: Some(Parent {
             link: args.parent.clone(),
             vlan,
-            macvlan: Some(Macvlan { mode, host_access }),
+            macvlan: Some(model::Macvlan { mode, host_access }),
             filtered: false,
             moving: None,
         }),
@@ -153,7 +177,7 @@ async fn new_network(
 }
 
 /// A network that is there must be as was asked for: nothing is changed to fit.
-fn check_same(args: &cli::Macvlan, asked: &Asked<'_>, there: &Network) -> Result<()> {
+fn check_same(args: &Macvlan, asked: &Asked<'_>, there: &Network) -> Result<()> {
     let name = &there.name;
     let mut differences = Differences::default();
     differences.compare("mode", Mode::Macvlan.as_str(), there.mode.as_str());
@@ -166,7 +190,7 @@ fn check_same(args: &cli::Macvlan, asked: &Asked<'_>, there: &Network) -> Result
     asked.compare(&wanted, there, &mut differences);
     if let Some((parent, wiring)) = there.macvlan() {
         differences.compare("parent", &args.parent, &parent.link);
-        let mode = MacvlanMode::from(args.mode);
+        let mode = args.mode;
         differences.compare("macvlan mode", mode.as_str(), wiring.mode.as_str());
         differences.compare("host-access", args.host_access, !wiring.host_access.is_empty());
     }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     kernel::{Kernel, Netns},
     model::NetnsName,
-    output::natural_order,
+    model::natural_order,
     process,
 };
 

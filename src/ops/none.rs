@@ -1,40 +1,59 @@
 //! `none`: a namespace with nothing but a running `lo`; or a name for one that runs.
 
-use anyhow::Result;
-use serde::Serialize;
+use std::ffi::OsString;
 
-use super::{Changed, Host, before_command, clean, resolve};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::{Changed, Session, before_command, clean, resolve};
 use crate::{
-    cli,
     error::Error,
     kernel::{NETNS_DIR, Netns, named},
-    model::{NamedNetns, NetnsName, Source},
+    model::{NamedNetns, NetnsName, Source, Target},
     plan::{self, Plan},
     process::become_program,
     state::State,
 };
 
-#[derive(Serialize)]
-pub(super) struct Named<'a> {
-    pub name: &'a NetnsName,
+/// A namespace that has only `lo`, or a name for one that is there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Its name in `/run/netns`.
+    pub name: NetnsName,
+    /// Name the namespace of this target, and configure nothing else.
+    pub of: Option<Target>,
+    /// A command that this process becomes in the namespace; empty: none.
+    pub command: Vec<OsString>,
+}
+
+/// A name in `/run/netns`.
+#[derive(Debug, Serialize)]
+pub struct Named {
+    /// The name.
+    pub name: NetnsName,
+    /// The file.
     pub path: String,
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::None) -> Result<()> {
-    let command = args.command.command.clone();
-    before_command(ensure(host, &args).await, &command)?;
+/// Ensures a namespace, and becomes a command in it if there is one; `None`: it was a dry run.
+///
+/// # Errors
+/// If the name is taken, or the command cannot be run.
+pub async fn none(host: &mut Session<'_>, args: &Namespace) -> Result<Option<Changed<Named>>> {
+    let command = &args.command;
+    let done = before_command(ensure(host, args).await, command)?;
     if command.is_empty() || host.dry_run {
-        return Ok(());
+        return Ok(done);
     }
-    let netns = before_command(Netns::of_path(&named(&args.name)), &command)?;
-    let _theirs = host.output.hand_over();
-    Err(become_program(Some(&netns), &command))
+    let netns = before_command(Netns::of_path(&named(&args.name)), command)?;
+    let _theirs = host.events.hand_over();
+    Err(become_program(Some(&netns), command))
 }
 
-async fn ensure(host: &mut Host<'_, '_>, args: &cli::None) -> Result<()> {
+async fn ensure(host: &mut Session<'_>, args: &Namespace) -> Result<Option<Changed<Named>>> {
     let name = &args.name;
     let found = match &args.of {
-        Some(target) => Some(resolve::resolve(&host.kernel, &host.output, target, None).await?),
+        Some(target) => Some(resolve::resolve(&host.kernel, host.events, target, None).await?),
         None => None,
     };
     let mut state = host.state_with_rebuilt().await?;
@@ -46,18 +65,14 @@ async fn ensure(host: &mut Host<'_, '_>, args: &cli::None) -> Result<()> {
         }
         None => made(host, &state, name)?,
     };
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
-    if !args.command.command.is_empty() {
-        return Ok(());
-    }
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     let path = named(name).display().to_string();
-    let lines = [path.clone()];
-    host.output.result(&Changed::new(changed, Named { name, path }), &lines)
+    Ok(Some(Changed::new(changed, Named { name: name.clone(), path })))
 }
 
 /// The plan of a namespace of this name: the one that is there, or a new one. One that somebody
 /// else made stays theirs.
-fn made(host: &mut Host<'_, '_>, state: &State, name: &NetnsName) -> Result<Plan> {
+fn made(host: &mut Session<'_>, state: &State, name: &NetnsName) -> Result<Plan> {
     let new = |cookie| NamedNetns { name: name.clone(), cookie, source: Source::Made, kept: true };
     let netns = match Netns::of_name(name)? {
         Some(there) if there.cookie() == host.kernel.cookie() => {

@@ -1,25 +1,35 @@
 //! `port`: published ports of a target, as `docker port` prints them.
 
-use std::net::SocketAddr;
-
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Host, detach::everywhere};
+use super::{Session, detach::everywhere};
 use crate::{
-    cli::{self, Format, InnerPort},
     error::Error,
-    model::{Protocol, PublishedPort},
-    output::SCHEMA_VERSION,
+    model::{InnerPort, PublishedPort, Target},
 };
 
-#[derive(Serialize)]
-struct Listed<'a> {
-    schema_version: u32,
-    ports: Vec<&'a PublishedPort>,
+/// Which published ports of a target to list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Port {
+    /// The target that has the ports.
+    pub target: Target,
+    /// Only this port of the target.
+    pub port: Option<InnerPort>,
 }
 
-pub(super) async fn run(host: &Host<'_, '_>, args: cli::Port) -> Result<()> {
+/// Published ports.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    /// The ports.
+    pub ports: Vec<PublishedPort>,
+}
+
+/// Lists published ports of a target.
+///
+/// # Errors
+/// If the target is attached to no network, or the port is not published.
+pub async fn port(host: &Session<'_>, args: &Port) -> Result<Listed> {
     let state = host.look().await?;
     let endpoints = everywhere(host, &state, &args.target).await?;
     if endpoints.is_empty() {
@@ -47,23 +57,5 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Port) -> Result<()> {
         }
         return Err(error.into());
     }
-    if host.output.format != Format::Table {
-        return host.output.inspect(&Listed { schema_version: SCHEMA_VERSION, ports });
-    }
-    let mut lines: Vec<_> = ports.iter().flat_map(|p| pairs(p)).collect();
-    lines.sort_by_key(|(inner, protocol, host)| (*inner, *protocol, host.is_ipv6(), *host));
-    for (inner, protocol, outer) in lines {
-        match args.port {
-            Some(asked) if asked.port != inner => {}
-            Some(_) => host.output.data(&format!("{outer}\n"))?,
-            None => host.output.data(&format!("{inner}/{protocol} -> {outer}\n"))?,
-        }
-    }
-    Ok(())
-}
-
-/// Each port of a range with its place on the host.
-fn pairs(port: &PublishedPort) -> impl Iterator<Item = (u16, Protocol, SocketAddr)> + '_ {
-    let outer = port.host.ports().map(|p| SocketAddr::new(port.host_ip, p));
-    port.container.ports().zip(outer).map(|(inner, outer)| (inner, port.protocol, outer))
+    Ok(Listed { ports: ports.into_iter().cloned().collect() })
 }

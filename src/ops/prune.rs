@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Host, clean, removal, underlay};
+use super::{Changed, Session, clean, removal, underlay};
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns, Published},
     model::{Endpoint, Firewall, NamedNetns, NetworkRecord},
@@ -11,12 +11,21 @@ use crate::{
     state::State,
 };
 
-#[derive(Serialize)]
-struct Pruned<'a> {
-    pruned: &'a [String],
+/// What was removed.
+#[derive(Debug, Serialize)]
+pub struct Pruned {
+    /// In words.
+    pub pruned: Vec<String>,
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
+/// Removes leftovers; `None`: it was a dry run. What was removed is returned beside the reason why
+/// a network could not be tidied.
+///
+/// # Errors
+/// If the records or the kernel cannot be read, or a step failed.
+pub async fn prune(
+    host: &mut Session<'_>,
+) -> Result<(Option<Changed<Pruned>>, Option<anyhow::Error>)> {
     let mut state = host.state_with_all().await?;
     let mut pruned = clean::dead(host, &mut state).await?;
     let mut plan = Plan::new();
@@ -33,22 +42,22 @@ pub(super) async fn run(host: &mut Host<'_, '_>) -> Result<()> {
         plan.extend(steps);
     }
     if host.dry_run {
-        return host.print(&plan).await;
+        host.print(&plan).await?;
+        return Ok((None, None));
     }
     host.carry_out(&plan, &mut state).await?;
     let leftovers = state.remove_leftovers()?;
     pruned.extend(leftovers.iter().map(|file| format!("record {}", file.display())));
-    let now = Pruned { pruned: &pruned };
-    host.output.result(&Changed::new(!pruned.is_empty(), now), &pruned)?;
     // What was not confirmed is no business of this verb's, as little as of any other's.
     let overdue = underlay::overdue(&state);
     let mut dead = state.networks().keys().filter(|name| overdue.iter().all(|n| n.name != **name));
-    dead.try_for_each(|name| host.check_aside(name))
+    let failure = dead.try_for_each(|name| host.check_aside(name)).err();
+    Ok((Some(Changed::new(!pruned.is_empty(), Pruned { pruned })), failure))
 }
 
 /// Rules that nothing on record needs: what a firewall has that was left for the other, and
 /// published ports and networks that are gone.
-fn stale_rules(host: &Host<'_, '_>, state: &State) -> Vec<(String, Plan)> {
+fn stale_rules(host: &Session<'_>, state: &State) -> Vec<(String, Plan)> {
     let mut found = Vec::new();
     for firewall in Firewall::ALL {
         let leftover = removal::leftover(state.networks(), firewall);
@@ -99,7 +108,7 @@ fn strangers(state: &State) -> impl Iterator<Item = (String, Plan)> + '_ {
 }
 
 /// Host ends with our mark that no record knows, even after records were made anew.
-async fn half_made_links(host: &Host<'_, '_>, state: &State) -> Result<Vec<(String, Step)>> {
+async fn half_made_links(host: &Session<'_>, state: &State) -> Result<Vec<(String, Step)>> {
     let is_known =
         |link: &Link| state.endpoints().any(|(_, e)| e.host_ifname.as_str() == link.name);
     // One that carries may be somebody's, even if nothing says whose.

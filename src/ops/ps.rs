@@ -3,27 +3,27 @@
 use std::{cell::OnceCell, collections::HashMap};
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 
-use super::{Host, find, liveness, underlay::Uplink};
+use super::{Session, find, liveness, underlay::Uplink};
 use crate::{
-    agents, cli,
+    agents,
     kernel::{Kernel, Link},
     model::{
         Endpoint, EndpointState as State, Keeper, Lease, LinkName, Mode, Network, NetworkRecord,
+        natural_order,
     },
-    output::{Row, SCHEMA_VERSION, natural_order},
 };
 
 /// A lease, and whether anybody renews it.
-#[derive(Serialize)]
-pub(super) struct ShownLease {
+#[derive(Debug, Serialize)]
+pub struct ShownLease {
     #[serde(flatten)]
     lease: Lease,
     keeper: Option<ShownKeeper>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct ShownKeeper {
     #[serde(flatten)]
     keeper: Keeper,
@@ -38,46 +38,67 @@ impl ShownLease {
         Some(Self { keeper: lease.keeper.take().map(shown), lease })
     }
 
-    /// What a row says of it, behind the address.
-    fn word(&self) -> &'static str {
-        match &self.keeper {
-            Some(keeper) if keeper.running => "(dhcp)",
-            _ => "(dhcp, not renewed)",
-        }
+    /// Whether it is renewed.
+    pub fn is_renewed(&self) -> bool {
+        self.keeper.as_ref().is_some_and(|keeper| keeper.running)
     }
 }
 
-#[derive(Serialize)]
-struct Listed {
-    schema_version: u32,
-    network: LinkName,
-    state: State,
-    #[serde(flatten)]
-    endpoint: Seen,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lease: Option<ShownLease>,
+/// Which endpoints to list.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Ps {
+    /// Only those of this network.
+    pub network: Option<LinkName>,
 }
 
-/// An endpoint as users see it.
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(super) enum Seen {
-    /// As it is on record.
-    Whole(Box<Endpoint>),
-    /// Without the host end that it does not have.
-    Inside(serde_json::Value),
+/// An endpoint, and how it is.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    /// The name of its network.
+    pub network: LinkName,
+    /// How it is.
+    pub state: State,
+    /// The endpoint.
+    #[serde(flatten)]
+    pub endpoint: Seen,
+    /// The lease of its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<ShownLease>,
+}
+
+/// An endpoint as users see it: without the host end, where it has none.
+#[derive(Debug)]
+pub struct Seen {
+    endpoint: Endpoint,
+    has_host_end: bool,
 }
 
 impl Seen {
-    pub(super) fn new(network: &Network, endpoint: Endpoint) -> Result<Self> {
-        if network.mode != Mode::Macvlan {
-            return Ok(Self::Whole(Box::new(endpoint)));
+    pub(super) fn new(network: &Network, endpoint: Endpoint) -> Self {
+        Self { endpoint, has_host_end: network.mode != Mode::Macvlan }
+    }
+
+    /// As it is on record.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The host end's name, if there is one.
+    pub fn host_ifname(&self) -> Option<&LinkName> {
+        self.has_host_end.then_some(&self.endpoint.host_ifname)
+    }
+}
+
+impl Serialize for Seen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        if self.has_host_end {
+            return self.endpoint.serialize(serializer);
         }
-        let mut value = serde_json::to_value(endpoint)?;
+        let mut value = serde_json::to_value(&self.endpoint).map_err(S::Error::custom)?;
         if let Some(fields) = value.as_object_mut() {
             fields.remove("host_ifname");
         }
-        Ok(Self::Inside(value))
+        value.serialize(serializer)
     }
 }
 
@@ -137,7 +158,11 @@ impl<'a> States<'a> {
     }
 }
 
-pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
+/// Lists endpoints.
+///
+/// # Errors
+/// If the network is not there.
+pub async fn ps(host: &Session<'_>, args: &Ps) -> Result<Vec<Listed>> {
     let mut state = host.look().await?;
     if let Some(name) = &args.network {
         host.look_inside(&mut state, name).await?;
@@ -147,71 +172,18 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Ps) -> Result<()> {
         None => state.networks().values().cloned().collect(),
     };
     let states = States::read(&host.kernel).await?;
-    let mut rows = Vec::new();
+    let mut listed = Vec::new();
     for NetworkRecord { network, endpoints } in records {
-        for endpoint in endpoints {
+        for mut endpoint in endpoints {
             let state = states.of(&network, &endpoint).await;
-            rows.push(row(&network, state, endpoint)?);
+            let lease = ShownLease::take(&mut endpoint);
+            let endpoint = Seen::new(&network, endpoint);
+            listed.push(Listed { network: network.name.clone(), state, endpoint, lease });
         }
     }
-    rows.sort_by(|a, b| {
-        natural_order(&a.cells[0], &b.cells[0])
-            .then_with(|| natural_order(&a.cells[1], &b.cells[1]))
+    listed.sort_by(|a, b| {
+        natural_order(&a.endpoint.endpoint.target, &b.endpoint.endpoint.target)
+            .then_with(|| natural_order(a.network.as_str(), b.network.as_str()))
     });
-    let header = ["TARGET", "NETWORK", "LINK", "ADDRESS", "MAC", "HOST-LINK", "PORTS", "STATE"];
-    host.output.list(&header, &rows)
-}
-
-fn row(network: &Network, state: State, mut endpoint: Endpoint) -> Result<Row<Listed>> {
-    let lease = ShownLease::take(&mut endpoint);
-    let host_link = match network.mode {
-        Mode::Macvlan => "-".into(),
-        Mode::Bridge | Mode::Underlay => endpoint.host_ifname.to_string(),
-    };
-    Ok(Row {
-        cells: vec![
-            endpoint.target.clone(),
-            network.name.to_string(),
-            endpoint.ifname.to_string(),
-            addresses(&endpoint, lease.as_ref()),
-            endpoint.mac.to_string(),
-            host_link,
-            // Docker's form: what it leads to is the row's own address.
-            joined(
-                &endpoint
-                    .ports
-                    .iter()
-                    .map(|p| {
-                        let host = p.to_string();
-                        let host = host.split(" -> ").next().unwrap_or_default();
-                        format!("{host}->{}/{}", p.container, p.protocol)
-                    })
-                    .collect::<Vec<_>>(),
-            ),
-            format!("{state:?}").to_lowercase(),
-        ],
-        object: Listed {
-            schema_version: SCHEMA_VERSION,
-            network: network.name.clone(),
-            state,
-            endpoint: Seen::new(network, endpoint)?,
-            lease,
-        },
-    })
-}
-
-fn addresses(endpoint: &Endpoint, lease: Option<&ShownLease>) -> String {
-    let mut parts: Vec<_> = endpoint.addresses.iter().map(ToString::to_string).collect();
-    if let Some(lease) = lease {
-        match endpoint.addresses.first().filter(|a| a.is_ipv4()) {
-            Some(_) => parts[0] = format!("{} {}", parts[0], lease.word()),
-            // It ran out, and no server has given another.
-            None => parts.insert(0, format!("- {}", lease.word())),
-        }
-    }
-    joined(&parts)
-}
-
-fn joined(parts: &[String]) -> String {
-    if parts.is_empty() { "-".into() } else { parts.join(", ") }
+    Ok(listed)
 }

@@ -3,18 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Changed, Host, clean, firewall, plug, resolve::resolve};
+use super::{Changed, Session, clean, firewall, plug, resolve::resolve};
 use crate::{
-    cli,
     error::Error,
     kernel::{
         Kernel,
         ports::{Free, ephemeral, is_free},
         sockets::owner,
     },
-    model::{Endpoint, HostPorts, Mode, Network, PortRange, PortSpec, Protocol, PublishedPort},
+    model::{
+        Endpoint, HostPorts, Mode, Network, PortRange, PortSpec, Protocol, PublishedPort, Target,
+    },
     plan::{self, Change, Resource, once},
     state::State,
 };
@@ -22,19 +23,35 @@ use crate::{
 /// More random ports than this at once is a typing error.
 const RANDOM_MAX: u32 = 1000;
 
-#[derive(Serialize)]
-pub(super) struct Ports<'a> {
-    pub target: &'a str,
-    pub ports: &'a [PublishedPort],
+/// Which ports of a target to publish.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Publish {
+    /// The target that has the ports.
+    pub target: Target,
+    /// The ports.
+    pub ports: Vec<PortSpec>,
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Publish) -> Result<()> {
-    let found = resolve(&host.kernel, &host.output, &args.target, None).await?;
+/// Ports of a target.
+#[derive(Debug, Serialize)]
+pub struct Ports {
+    /// The target, as it is on record.
+    pub target: String,
+    /// The ports.
+    pub ports: Vec<PublishedPort>,
+}
+
+/// Publishes ports of a target on the host; `None`: it was a dry run.
+///
+/// # Errors
+/// If the target is attached to no network that publishes, or a port is taken.
+pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Changed<Ports>>> {
+    let found = resolve(&host.kernel, host.events, &args.target, None).await?;
     let cookie = found.netns.cookie();
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     clean::dying(host, &mut state, |e| e.target == found.name.as_str()).await?;
-    let (network, mut endpoint) = published_endpoint(&state, cookie, &args)?;
+    let (network, mut endpoint) = published_endpoint(&state, cookie, args)?;
     host.check_aside(&network.name)?;
     plug::required(&host.kernel, &network).await?;
     let hairpin = host.kernel.bridged_frames_meet_iptables()?;
@@ -57,34 +74,28 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Publish) -> Result<(
         Change::Delete(Resource::Flows(_)) => 3,
         _ => 2,
     });
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     warn_of_no_forwarding(host, &network, &shown)?;
-    let lines: Vec<_> = shown.iter().map(ToString::to_string).collect();
-    let now = Ports { target: &endpoint.target, ports: &shown };
-    host.output.result(&Changed::new(changed, now), &lines)
+    Ok(Some(Changed::new(changed, Ports { target: endpoint.target, ports: shown })))
 }
 
 /// Forwarding of IPv6 is left to whoever made a foreign bridge.
 fn warn_of_no_forwarding(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     network: &Network,
     ports: &[PublishedPort],
 ) -> Result<()> {
     let key = "net/ipv6/conf/all/forwarding";
     let wants_ipv6 = network.foreign && ports.iter().any(|p| p.host_ip.is_ipv6());
     if wants_ipv6 && host.kernel.sysctl(key)?.as_deref() == Some("0") {
-        host.output.warn(&format!("the host forwards no IPv6: `sysctl -w {key}=1` opens [::]"));
+        host.events.warn(&format!("the host forwards no IPv6: `sysctl -w {key}=1` opens [::]"));
     }
     Ok(())
 }
 
 /// The endpoint of a target that its published ports lead to: the one that has them already, else
 /// the one with the default route, else the first.
-fn published_endpoint(
-    state: &State,
-    cookie: u64,
-    args: &cli::Publish,
-) -> Result<(Network, Endpoint)> {
+fn published_endpoint(state: &State, cookie: u64, args: &Publish) -> Result<(Network, Endpoint)> {
     let target = &args.target;
     let has_it = |e: &Endpoint| {
         args.ports.iter().any(|spec| e.ports.iter().any(|published| published.is_of(spec)))

@@ -6,100 +6,115 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    Changed, Host, bridge, clean, detach, gates, keeper, plug, succession,
+    Changed, Session, bridge, clean, detach, gates, keeper, plug, succession,
     underlay::{self, Lost},
 };
 use crate::{
-    agents, cli,
+    agents,
     error::Error,
     kernel::{Kernel, Netns, Standing},
     model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Source},
-    output::SCHEMA_VERSION,
     plan::{self, Change, Class, Plan, Resource, Scope, Step, Uplinks, command, once},
     state::State,
 };
 
 /// Something that is not as it is on record.
 #[derive(Debug, Serialize)]
-struct Drift {
+pub struct Drift {
     /// Whose it is.
-    of: String,
+    pub of: String,
     /// What it is for.
-    why: &'static str,
+    pub why: &'static str,
     /// What makes it so.
-    command: String,
+    pub command: String,
     /// What shows it, where there is more to say than that it is not there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    evidence: Vec<String>,
+    pub evidence: Vec<String>,
 }
 
-#[derive(Serialize)]
-struct Found<'a> {
-    schema_version: u32,
-    drift: &'a [Drift],
+/// What is not as it is on record.
+#[derive(Debug, Serialize)]
+pub struct Drifted {
+    /// The differences.
+    pub drift: Vec<Drift>,
 }
 
-#[derive(Serialize)]
-struct Repaired<'a> {
-    repaired: &'a [Drift],
+/// What was restored.
+#[derive(Debug, Serialize)]
+pub struct Repaired {
+    /// The differences that were there.
+    pub repaired: Vec<Drift>,
 }
 
 /// What something on record is called, and its plan.
 type Part = (String, Plan);
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Repair) -> Result<u8> {
-    let mut state =
-        if args.check { host.look_at_all().await? } else { host.state_with_all().await? };
-    let (parts, lost) = parts(host, &state).await?;
+/// Finds what is not as it is on record, and changes nothing.
+///
+/// # Errors
+/// If the records or the kernel cannot be read.
+pub async fn check(host: &mut Session<'_>) -> Result<Drifted> {
+    let state = host.look_at_all().await?;
+    let Found { mut drift, .. } = find(host, &state).await?;
+    drift.extend(unplugged(host, &state));
+    Ok(Drifted { drift })
+}
+
+/// Restores what is on record; `None`: it was a dry run. What was restored is returned beside the
+/// reason why something could not be.
+///
+/// # Errors
+/// If the records or the kernel cannot be read, or a step failed.
+pub async fn repair(
+    host: &mut Session<'_>,
+) -> Result<(Option<Changed<Repaired>>, Option<anyhow::Error>)> {
+    let mut state = host.state_with_all().await?;
+    let Found { drift, parts, lost } = find(host, &state).await?;
+    let mut plan = once(parts.into_iter().flat_map(|(_, plan)| plan).collect());
+    if drift.is_empty() {
+        // Flows that go on undisturbed are not forgotten for nothing.
+        plan.retain(|step| !matches!(step.change.facts().class, Class::Flows));
+    }
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok((None, None)) };
+    let kept = keep(host, &mut state).await?;
+    clean::dead(host, &mut state).await?;
+    let tidied = !state.remove_leftovers()?.is_empty();
+    let done = Changed::new(changed || kept || tidied, Repaired { repaired: drift });
+    let failure = host.check_none_aside().err().or_else(|| lost.first().map(not_put_back));
+    Ok((Some(done), failure))
+}
+
+fn not_put_back((network, lost): &(LinkName, Lost)) -> anyhow::Error {
+    Error::conflict(format!("network `{network}`: {}", lost.why))
+        .hint(format!("it is not put back without your word: `{}`", lost.command))
+        .into()
+}
+
+/// What is not as it is on record, and how it is restored.
+struct Found {
+    drift: Vec<Drift>,
+    parts: Vec<Part>,
+    /// Networks whose parent cannot simply be put back.
+    lost: Vec<(LinkName, Lost)>,
+}
+
+async fn find(host: &mut Session<'_>, state: &State) -> Result<Found> {
+    let (parts, lost) = parts(host, state).await?;
     let mut drift = drift(&host.kernel, &parts).await;
-    drift.extend(unkept(&state));
+    drift.extend(unkept(state));
     drift.extend(lost.iter().map(|(network, lost)| Drift {
         of: format!("network {network}"),
         why: lost.why,
         command: lost.command.clone(),
         evidence: Vec::new(),
     }));
-    if args.check {
-        drift.extend(unplugged(host, &state));
-    }
-    let lines: Vec<_> = drift.iter().flat_map(lines).collect();
-    if args.check {
-        let found = Found { schema_version: SCHEMA_VERSION, drift: &drift };
-        host.output.result(&found, &lines)?;
-        return Ok(u8::from(!drift.is_empty()));
-    }
-    let mut plan = once(parts.into_iter().flat_map(|(_, plan)| plan).collect());
-    if drift.is_empty() {
-        // Flows that go on undisturbed are not forgotten for nothing.
-        plan.retain(|step| !matches!(step.change.facts().class, Class::Flows));
-    }
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(0) };
-    let kept = keep(host, &mut state).await?;
-    clean::dead(host, &mut state).await?;
-    let tidied = !state.remove_leftovers()?.is_empty();
-    let now = Repaired { repaired: &drift };
-    host.output.result(&Changed::new(changed || kept || tidied, now), &lines)?;
-    host.check_none_aside()?;
-    match lost.first() {
-        None => Ok(0),
-        Some((network, lost)) => Err(Error::conflict(format!("network `{network}`: {}", lost.why))
-            .hint(format!("it is not put back without your word: `{}`", lost.command))
-            .into()),
-    }
-}
-
-/// What it is, with one line of a command that may have several, and what shows it.
-fn lines(drift: &Drift) -> Vec<String> {
-    let command = drift.command.lines().next().unwrap_or_default();
-    let what = format!("{}: {} ({command})", drift.of, drift.why);
-    let evidence = drift.evidence.iter().map(|line| format!("    {line}"));
-    [what].into_iter().chain(evidence).collect()
+    Ok(Found { drift, parts, lost })
 }
 
 /// The plans of everything on record that is alive, and the networks whose parent cannot simply be
 /// put back.
 async fn parts(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &State,
 ) -> Result<(Vec<Part>, Vec<(LinkName, Lost)>)> {
     let hairpin = host.kernel.bridged_frames_meet_iptables()?;
@@ -140,7 +155,7 @@ async fn parts(
 
 /// Why the endpoints of a network have nothing to hang on, where that is nothing of ours to make.
 async fn nothing_to_hang_on(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     network: &Network,
 ) -> Result<Option<anyhow::Error>> {
     let parent = network.macvlan().map(|(parent, _)| parent);
@@ -165,7 +180,7 @@ fn living(named: &NamedNetns) -> Option<Netns> {
 /// A network with the accept rules that it needs in other firewalls now, its plan, and what became of
 /// its parent if that cannot simply be put back.
 async fn of_network(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     network: &Network,
     endpoints: &[Endpoint],
 ) -> Result<(Network, Plan, Option<Lost>)> {
@@ -305,7 +320,7 @@ async fn evidence(
 }
 
 /// Endpoints that have nothing to hang on.
-fn unplugged(host: &Host<'_, '_>, state: &State) -> Vec<Drift> {
+fn unplugged(host: &Session<'_>, state: &State) -> Vec<Drift> {
     let aside = state.endpoints().filter(|(record, _)| host.is_aside(&record.network.name));
     aside
         .map(|(record, e)| Drift {
@@ -333,7 +348,7 @@ fn unkept(state: &State) -> Vec<Drift> {
 }
 
 /// Starts the keepers that are missing; tells whether there were any.
-async fn keep(host: &mut Host<'_, '_>, state: &mut State) -> Result<bool> {
+async fn keep(host: &mut Session<'_>, state: &mut State) -> Result<bool> {
     let all: Vec<_> = state.endpoints().map(|(r, e)| (r.network.clone(), e.clone())).collect();
     let mut started = false;
     for (network, mut endpoint) in all {

@@ -3,48 +3,38 @@
 
 use std::{
     collections::BTreeSet,
-    fs, mem,
+    fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 
 use super::{
-    Changed, Host, clean, detach, keeper, prune,
+    Changed, Session, clean, detach, keeper, prune,
     removal::{self, Records},
+    rm::Removed,
     underlay,
 };
 use crate::{
-    cli::{self, FirewallChoice},
-    error::Error,
     kernel::{Kernel, Link, LinkKind, Netns},
     model::{Endpoint, Firewall, Mode, Network, NetworkRecord},
     plan::{self, Change, LinkId, MacvlanId, Plan, Step, reverse},
     state::State,
 };
 
-#[derive(Serialize)]
-struct Removed<'a> {
-    removed: &'a [String],
-}
-
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Reset) -> Result<()> {
-    // Who types it may have meant one of the things only; a script means what it says.
-    if !args.yes && !host.dry_run && host.output.is_on_terminal() {
-        let removed = would_remove(host).await?;
-        if !removed.is_empty() {
-            for what in &removed {
-                host.output.note(&format!("would remove {what}"));
-            }
-            return Err(Error::usage("nothing was removed: on a terminal `reset` wants `--yes`")
-                .hint("`netcord reset --yes` removes all of it, `netcord rm NETWORK` one network")
-                .into());
-        }
-    }
+/// Removes everything that netcord made on this host, and nothing else; `None`: it was a dry run.
+/// What was removed is returned beside the reason why a network could not be.
+///
+/// # Errors
+/// If the records or the kernel cannot be read, or a step failed.
+pub async fn reset(
+    host: &mut Session<'_>,
+) -> Result<(Option<Changed<Removed>>, Option<anyhow::Error>)> {
     let Work { mut state, endpoints, plan, mut removed } = Work::of(host).await?;
     let kept = keeper::kept(endpoints.iter().map(|(_, endpoint)| endpoint));
-    let Some(mut changed) = host.carry_out(&plan, &mut state).await? else { return Ok(()) };
+    let Some(mut changed) = host.carry_out(&plan, &mut state).await? else {
+        return Ok((None, None));
+    };
     for (network, endpoint) in &endpoints {
         keeper::end(host, network, endpoint, &kept).await?;
     }
@@ -55,20 +45,23 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Reset) -> Result<()>
         removed.push(format!("record {}", file.display()));
     }
     changed |= !removed.is_empty();
-    host.output.result(&Changed::new(changed, Removed { removed: &removed }), &removed)?;
-    host.check_none_aside()
+    let failure = host.check_none_aside().err();
+    Ok((Some(Changed::new(changed, Removed { removed })), failure))
 }
 
 /// The networks that could not be removed.
-fn staying(host: &Host<'_, '_>, state: &State) -> Records {
+fn staying(host: &Session<'_>, state: &State) -> Records {
     let mut records = state.networks().clone();
     records.retain(|name, _| host.is_aside(name));
     records
 }
 
-/// What would be removed, as a dry run of this verb finds it.
-async fn would_remove(host: &mut Host<'_, '_>) -> Result<Vec<String>> {
-    let firewall = mem::replace(&mut host.firewall, FirewallChoice::Auto);
+/// What [`reset`] would remove, in words.
+///
+/// # Errors
+/// If the records or the kernel cannot be read.
+pub async fn would_remove(host: &mut Session<'_>) -> Result<Vec<String>> {
+    let firewall = host.firewall.take();
     host.dry_run = true;
     let work = Work::of(host).await;
     host.dry_run = false;
@@ -86,7 +79,7 @@ struct Work {
 }
 
 impl Work {
-    async fn of(host: &mut Host<'_, '_>) -> Result<Self> {
+    async fn of(host: &mut Session<'_>) -> Result<Self> {
         let mut state = host.state_with_all().await?;
         let mut removed = clean::dead(host, &mut state).await?;
         let mut endpoints: Vec<(Network, Endpoint)> =
@@ -111,7 +104,7 @@ impl Work {
 
 /// What is on record: endpoints first, all at once, then networks, then names.
 async fn recorded(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &State,
     removed: &mut Vec<String>,
 ) -> Result<Plan> {
@@ -155,7 +148,7 @@ async fn recorded(
 
 /// Links with our mark that nothing on record tells of.
 async fn unrecorded(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &State,
     plan: &[Step],
 ) -> Result<Vec<(String, Step)>> {
@@ -169,7 +162,7 @@ async fn unrecorded(
 }
 
 /// The links of the host that are these networks'.
-async fn links_of(host: &Host<'_, '_>, records: &Records) -> Result<BTreeSet<String>> {
+async fn links_of(host: &Session<'_>, records: &Records) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for (name, NetworkRecord { network, endpoints }) in records {
         names.insert(name.to_string());

@@ -8,13 +8,12 @@ use std::{
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
-use super::find::did_you_mean;
+use super::{Events, find::did_you_mean};
 use crate::{
     engine::{self, Answer, Container, NetworkMode},
     error::{Error, Kind},
     kernel::{Kernel, NETNS_DIR, Netns, named},
     model::{Engine, NamedNetns, NetnsName, Source, Target},
-    output::Output,
     state::State,
 };
 
@@ -41,16 +40,16 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// Finds a target, perhaps once it appears; it must not be the host itself.
 pub(super) async fn resolve(
     kernel: &Kernel,
-    output: &Output,
+    events: &dyn Events,
     target: &Target,
     wait: Option<u64>,
 ) -> Result<Found> {
     let wait = wait.map(Duration::from_secs);
     let until = wait.map(|wait| Instant::now() + wait);
     let appears = || format!("waiting for `{target}` to appear");
-    let _doing = wait.map(|wait| output.doing_for(wait, appears()));
+    let _doing = wait.map(|wait| events.doing_for(wait, appears()));
     let found = loop {
-        match find(kernel, output, target).await {
+        match find(kernel, events, target).await {
             Err(error) if Kind::of(&error) == Kind::NotFound => match until {
                 None => return Err(error),
                 Some(until) if Instant::now() < until => sleep(INTERVAL).await,
@@ -70,7 +69,7 @@ pub(super) async fn resolve(
     Ok(found)
 }
 
-async fn find(kernel: &Kernel, output: &Output, target: &Target) -> Result<Found> {
+async fn find(kernel: &Kernel, events: &dyn Events, target: &Target) -> Result<Found> {
     match target {
         Target::Host => Err(Error::conflict("target `host` is the host itself")
             .hint("see `netcord host`")
@@ -79,21 +78,21 @@ async fn find(kernel: &Kernel, output: &Output, target: &Target) -> Result<Found
         Target::Path(path) => of_path(path),
         Target::Netns(name) => of_name(name)?.ok_or_else(|| no_such(kernel, name.as_str())),
         Target::Container(engine, reference) => {
-            let _doing = output.doing_for(NAMED, format!("asking {engine} for `{reference}`"));
+            let _doing = events.doing_for(NAMED, format!("asking {engine} for `{reference}`"));
             match engine::find(*engine, reference, NAMED).await {
-                Answer::Found(container) => of_container(output, &container),
+                Answer::Found(container) => of_container(events, &container),
                 Answer::NotFound => {
                     Err(Error::not_found(format!("{engine} has no container `{reference}`")).into())
                 }
                 Answer::Silent(error) => Err(error),
             }
         }
-        Target::Name(name) => anywhere(kernel, output, name).await,
+        Target::Name(name) => anywhere(kernel, events, name).await,
     }
 }
 
 /// A bare name: in `/run/netns`, or of a container; in more than one place it is nobody's.
-async fn anywhere(kernel: &Kernel, output: &Output, name: &str) -> Result<Found> {
+async fn anywhere(kernel: &Kernel, events: &dyn Events, name: &str) -> Result<Found> {
     let here = match name.parse::<NetnsName>() {
         Ok(name) => of_name(&name)?,
         Err(_) => None,
@@ -102,10 +101,10 @@ async fn anywhere(kernel: &Kernel, output: &Output, name: &str) -> Result<Found>
     let mut found: Vec<_> =
         here.into_iter().map(|found| (format!("netns:{name}"), found)).collect();
     let (mut silent, mut refused): (Option<(Engine, anyhow::Error)>, _) = (None, None);
-    let _doing = output.doing_for(patience, format!("asking the engines for `{name}`"));
+    let _doing = events.doing_for(patience, format!("asking the engines for `{name}`"));
     for (engine, answer) in engine::find_anywhere(name, patience).await {
         match answer {
-            Answer::Found(container) => match of_container(output, &container) {
+            Answer::Found(container) => match of_container(events, &container) {
                 // One thing known by two names, as when netcord named the container's namespace.
                 Ok(same) if found.iter().any(|(_, f)| f.netns.cookie() == same.netns.cookie()) => {}
                 Ok(other) => found.push((format!("{engine}:{name}"), other)),
@@ -178,7 +177,7 @@ fn of_path(path: &Path) -> Result<Found> {
     Ok(Found { netns, name, file: std::path::absolute(path)? })
 }
 
-fn of_container(output: &Output, container: &Container) -> Result<Found> {
+fn of_container(events: &dyn Events, container: &Container) -> Result<Found> {
     let Container { engine, name, .. } = container;
     let shown = format!("{engine} container `{name}`");
     let Some(pid) = container.pid else {
@@ -195,7 +194,7 @@ fn of_container(output: &Output, container: &Container) -> Result<Found> {
         }
         NetworkMode::Of(other) => {
             let other = other.get(..12).unwrap_or(other);
-            output.note(&format!("{shown} shares the namespace of container `{other}`"));
+            events.note(&format!("{shown} shares the namespace of container `{other}`"));
         }
         NetworkMode::Own => {}
     }

@@ -3,24 +3,40 @@
 use std::borrow::Cow;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Changed, Host, clean, find, removal, underlay};
+use super::{Changed, Session, clean, find, removal, underlay};
 use crate::{
-    cli::{self, Removable},
     error::Error,
     kernel::Netns,
-    model::{LinkName, Mode, NamedNetns, NetnsName, NetworkRecord},
+    model::{LinkName, Mode, NamedNetns, NetnsName, NetworkRecord, Removable},
     plan::{self, Plan, reverse},
     state::State,
 };
 
-#[derive(Serialize)]
-struct Removed {
-    removed: Vec<String>,
+/// What to remove.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rm {
+    /// Networks, or namespaces that `none` made.
+    pub names: Vec<Removable>,
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Rm) -> Result<()> {
+/// What was removed.
+#[derive(Debug, Serialize)]
+pub struct Removed {
+    /// In words.
+    pub removed: Vec<String>,
+}
+
+/// Removes networks without endpoints and namespaces that netcord made; `None`: it was a dry run.
+/// What cannot be removed does not keep the others: its error is returned beside them.
+///
+/// # Errors
+/// If the records or the kernel cannot be read.
+pub async fn rm(
+    host: &mut Session<'_>,
+    args: &Rm,
+) -> Result<(Option<Changed<Removed>>, Option<anyhow::Error>)> {
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     let (mut removed, mut failure, mut printed) = (Vec::new(), None, Plan::new());
@@ -44,11 +60,9 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Rm) -> Result<()> {
     }
     if host.dry_run {
         host.print(&printed).await?;
-    } else {
-        let lines = removed.clone();
-        host.output.result(&Changed::new(!lines.is_empty(), Removed { removed }), &lines)?;
+        return Ok((None, failure));
     }
-    failure.map_or(Ok(()), Err)
+    Ok((Some(Changed::new(!removed.is_empty(), Removed { removed })), failure))
 }
 
 fn name_of(asked: &Removable) -> String {
@@ -64,7 +78,7 @@ enum Meant<'s> {
     Namespace(&'s NamedNetns),
 }
 
-async fn meant<'s>(host: &Host<'_, '_>, state: &'s State, asked: &Removable) -> Result<Meant<'s>> {
+async fn meant<'s>(host: &Session<'_>, state: &'s State, asked: &Removable) -> Result<Meant<'s>> {
     let (kernel, named) =
         (&host.kernel, |name: &NetnsName| state.names().iter().find(|n| n.name == *name));
     match asked {
@@ -113,7 +127,7 @@ fn foreign(name: &NetnsName) -> anyhow::Error {
         .into()
 }
 
-async fn removal_plan(host: &mut Host<'_, '_>, state: &State, asked: &Removable) -> Result<Plan> {
+async fn removal_plan(host: &mut Session<'_>, state: &State, asked: &Removable) -> Result<Plan> {
     let record = match meant(host, state, asked).await? {
         Meant::Network(record) => record,
         Meant::Namespace(named) => return removal_of_name(state, named),

@@ -1,32 +1,51 @@
 //! `run`: a command in a namespace of its own, and nothing of it when it has ended.
 
-use std::ffi::OsString;
+use std::{any::Any, ffi::OsString};
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
-use super::{Host, attach, before_command, clean, detach, find, removal, resolve};
+use super::{
+    Session,
+    attach::{self, Attach, Wiring},
+    before_command, clean, detach, find, removal, resolve,
+};
 use crate::{
     agents::{Agent, Leash},
-    cli::{self, RunNetwork},
     error::{Error, is_interruption},
     kernel::Netns,
-    model::{Endpoint, LinkName, Network, Target},
-    output::HandedOver,
+    model::{Endpoint, LinkName, Network, RunNetwork, Target},
     plan::{self, Plan, reverse},
     process::{become_program, child::Child},
     state::Wanted,
 };
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Run) -> Result<u8> {
-    let cli::Run { network, wiring, command, .. } = args;
+/// A command, and what it is attached to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// The network that it is attached to.
+    pub network: RunNetwork,
+    /// How.
+    pub wiring: Wiring,
+    /// The command, and its arguments.
+    pub command: Vec<OsString>,
+}
+
+/// Runs a command in a namespace of its own, and removes all of that when it ends. Returns the
+/// command's exit code.
+///
+/// # Errors
+/// If the command cannot be attached or run.
+pub async fn run(host: &mut Session<'_>, args: Run) -> Result<u8> {
+    let Run { network, wiring, command } = args;
     let network = match before_command(place(host, network, &wiring).await, &command)? {
         Place::Own(network) => network,
         Place::Host => {
-            let _theirs = host.output.hand_over();
+            let _theirs = host.events.hand_over();
             return Err(become_program(None, &command));
         }
         Place::Of(netns) => {
-            let _theirs = host.output.hand_over();
+            let _theirs = host.events.hand_over();
             return Err(become_program(Some(&netns), &command));
         }
     };
@@ -34,10 +53,10 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Run) -> Result<u8> {
     let Attended { mut child, cookie, theirs, _leash } = attended;
     let code = child.wait()?;
     drop(theirs);
-    let _doing = host.output.doing("removing what the command was attached to");
+    let _doing = host.events.doing("removing what the command was attached to");
     if let Err(error) = clear_at_last(host, cookie).await {
         // The attendant tries again.
-        host.output.warn(&format!("what the command was attached to is still there: {error:#}"));
+        host.events.warn(&format!("what the command was attached to is still there: {error:#}"));
     }
     Ok(code)
 }
@@ -51,7 +70,7 @@ enum Place {
     Host,
 }
 
-async fn place(host: &Host<'_, '_>, network: RunNetwork, wiring: &cli::Wiring) -> Result<Place> {
+async fn place(host: &Session<'_>, network: RunNetwork, wiring: &Wiring) -> Result<Place> {
     if host.dry_run {
         return Err(Error::usage("a command is run, or it is not: `run` has no dry run")
             .hint("see what it would be attached by: `netcord --dry-run attach NETWORK TARGET`")
@@ -76,13 +95,13 @@ async fn place(host: &Host<'_, '_>, network: RunNetwork, wiring: &cli::Wiring) -
         }
         RunNetwork::Container(target) => {
             check_unwired(wiring, "container:TARGET")?;
-            Place::Of(resolve::resolve(&host.kernel, &host.output, &target, None).await?.netns)
+            Place::Of(resolve::resolve(&host.kernel, host.events, &target, None).await?.netns)
         }
     })
 }
 
 /// What says how an endpoint is wired makes no sense where there is none.
-fn check_unwired(wiring: &cli::Wiring, mode: &str) -> Result<()> {
+fn check_unwired(wiring: &Wiring, mode: &str) -> Result<()> {
     let flags = [
         ("--ip", !wiring.ip.is_empty()),
         ("--dhcp", wiring.dhcp),
@@ -109,15 +128,15 @@ struct Attended {
     child: Child,
     cookie: u64,
     /// The command has the terminal.
-    theirs: HandedOver,
+    theirs: Box<dyn Any>,
     /// Who holds the other end clears up when this is dropped, however that comes.
     _leash: Leash,
 }
 
 async fn start(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     network: Option<LinkName>,
-    wiring: cli::Wiring,
+    wiring: Wiring,
     command: &[OsString],
 ) -> Result<Attended> {
     let mut child = Child::start(&["run", "--gate"], command)?;
@@ -128,7 +147,7 @@ async fn start(
     let wired = match network {
         Some(network) => {
             let (targets, wait) = (vec![Target::Pid(pid)], None);
-            let args = cli::Attach { network, targets, wiring, wait };
+            let args = Attach { network, targets, wiring, wait };
             attach::wire(host, &args).await.map(drop)
         }
         None => name(host, pid, &wiring).await,
@@ -137,15 +156,15 @@ async fn start(
         child.end()?;
         return Err(error);
     }
-    let theirs = host.output.hand_over();
+    let theirs = host.events.hand_over();
     child.go()?;
     Ok(Attended { child, cookie, theirs, _leash: leash })
 }
 
 /// Names a namespace that is attached to nothing, and gives it a running `lo`.
-async fn name(host: &mut Host<'_, '_>, pid: u32, wiring: &cli::Wiring) -> Result<()> {
+async fn name(host: &mut Session<'_>, pid: u32, wiring: &Wiring) -> Result<()> {
     let target = Target::Pid(pid);
-    let found = resolve::resolve(&host.kernel, &host.output, &target, None).await?;
+    let found = resolve::resolve(&host.kernel, host.events, &target, None).await?;
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     let (name, naming) = resolve::naming(&state, &found, wiring.name.as_ref(), true)?;
@@ -156,7 +175,7 @@ async fn name(host: &mut Host<'_, '_>, pid: u32, wiring: &cli::Wiring) -> Result
 }
 
 /// Clears up, whoever wants to end it: who waits for that waits for its end.
-async fn clear_at_last(host: &mut Host<'_, '_>, cookie: u64) -> Result<()> {
+async fn clear_at_last(host: &mut Session<'_>, cookie: u64) -> Result<()> {
     loop {
         match clear(host, cookie).await {
             Err(error) if is_interruption(&error) => {}
@@ -166,7 +185,7 @@ async fn clear_at_last(host: &mut Host<'_, '_>, cookie: u64) -> Result<()> {
 }
 
 /// Takes away all that a namespace was attached by, and its names.
-pub(super) async fn clear(host: &mut Host<'_, '_>, cookie: u64) -> Result<()> {
+pub(super) async fn clear(host: &mut Session<'_>, cookie: u64) -> Result<()> {
     let mut state = host.state(Wanted::All).await?;
     let of_it = |e: &&Endpoint| e.cookie == cookie;
     let attached: Vec<(Network, Vec<Endpoint>)> = state

@@ -7,9 +7,8 @@ use ipnetwork::IpNetwork;
 
 use super::differences::Differences;
 use crate::{
-    cli::Cidr,
     error::Error,
-    model::{Invalid, Network, Subnet},
+    model::{Cidr, Invalid, Network, Subnet},
 };
 
 /// What was typed about subnets.

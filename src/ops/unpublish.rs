@@ -3,16 +3,31 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
-use super::{Changed, Host, clean, detach::everywhere, publish::Ports, removal};
+use super::{Changed, Session, clean, detach::everywhere, publish::Ports, removal};
 use crate::{
-    cli,
     error::Error,
-    model::{HostPorts, PortSpec, PublishedPort},
+    model::{HostPorts, PortSpec, PublishedPort, Target},
     plan::Plan,
 };
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Unpublish) -> Result<()> {
+/// Which published ports of a target to take back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Unpublish {
+    /// The target that has the ports.
+    pub target: Target,
+    /// The ports, as they were published.
+    pub ports: Vec<PortSpec>,
+    /// All ports of the target.
+    pub all: bool,
+}
+
+/// Takes published ports of a target back; `None`: it was a dry run.
+///
+/// # Errors
+/// If the target is not there, or a bare number is a host port of another one.
+pub async fn unpublish(host: &mut Session<'_>, args: &Unpublish) -> Result<Option<Changed<Ports>>> {
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     let endpoints = everywhere(host, &state, &args.target).await?;
@@ -25,7 +40,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Unpublish) -> Result
             let others = all.iter().filter(|p| is_near(p, spec)).collect::<Vec<_>>();
             let but =
                 if others.is_empty() { String::new() } else { format!(", {} is", specs(others)) };
-            host.output.note(&format!("port {spec} of `{target}` is not published{but}"));
+            host.events.note(&format!("port {spec} of `{target}` is not published{but}"));
         }
         meant.extend(ports);
     }
@@ -42,9 +57,10 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Unpublish) -> Result
         }
     }
     if host.dry_run {
-        return host.print(&printed).await;
+        host.print(&printed).await?;
+        return Ok(None);
     }
-    host.output.result(&Changed::new(changed, Ports { target: &target, ports: &gone }), &[])
+    Ok(Some(Changed::new(changed, Ports { target, ports: gone })))
 }
 
 /// The ports that `spec` asks for: as it was published; or, of a port alone, those that lead to it,

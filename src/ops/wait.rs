@@ -3,39 +3,54 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::{
     select,
     time::{Instant, sleep_until},
 };
 
-use super::{Host, resolve::resolve};
+use super::{Session, resolve::resolve};
 use crate::{
-    cli::{self, Condition},
     error::{Error, Kind},
     kernel::{Link, Netns, NetnsWatch},
-    model::{Target, is_link_local},
-    output::SCHEMA_VERSION,
+    model::{Condition, Target, is_link_local},
 };
 
-#[derive(Serialize)]
-struct Ready {
-    schema_version: u32,
-    target: String,
-    /// The link that is as was waited for.
-    link: String,
-    /// What it can be called by.
-    addresses: Vec<String>,
+/// What to wait for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Wait {
+    /// The target, which need not be there yet.
+    pub target: Target,
+    /// What one of its links must meet.
+    pub condition: Condition,
+    /// For how many seconds at most; 0 looks once.
+    pub timeout: u64,
 }
 
-pub(super) async fn run(host: &Host<'_, '_>, args: cli::Wait) -> Result<()> {
-    let cli::Wait { target, condition, timeout } = args;
+/// The link that meets the condition.
+#[derive(Debug, Serialize)]
+pub struct Ready {
+    /// The target, as it was asked for.
+    pub target: String,
+    /// The link's name.
+    pub link: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+}
+
+/// Waits until a target's network can be used.
+///
+/// # Errors
+/// If the target ends, or the time runs out ([`Kind::Timeout`]).
+pub async fn wait(host: &Session<'_>, args: &Wait) -> Result<Ready> {
+    let Wait { target, condition, timeout } = args;
+    let (condition, timeout) = (*condition, *timeout);
     let patience = Duration::from_secs(timeout);
     let deadline = Instant::now() + patience;
-    let doing = host.output.doing_for(patience, format!("waiting for `{target}`"));
-    let netns = match &target {
+    let doing = host.events.doing_for(patience, format!("waiting for `{target}`"));
+    let netns = match target {
         Target::Host => Netns::own()?,
-        target => resolve(&host.kernel, &host.output, target, Some(timeout)).await?.netns,
+        target => resolve(&host.kernel, host.events, target, Some(timeout)).await?.netns,
     };
     // Who listens first misses nothing between a look and the next.
     let mut watch = NetnsWatch::new(&netns)?;
@@ -43,17 +58,11 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Wait) -> Result<()> {
         let seen = look(&netns, condition).await?;
         let missing = match seen {
             Seen::Ready { link, addresses } => {
-                let lines = match addresses.as_slice() {
-                    [] => vec![link.clone()],
-                    addresses => addresses.to_vec(),
-                };
-                let (schema_version, target) = (SCHEMA_VERSION, target.to_string());
-                let ready = Ready { schema_version, target, link, addresses };
-                return host.output.result(&ready, &lines);
+                return Ok(Ready { target: target.to_string(), link, addresses });
             }
             Seen::Missing(missing) => missing,
         };
-        doing.say(|| format!("waiting for `{target}`: {missing}"));
+        doing.update(&|| format!("waiting for `{target}`: {missing}"));
         select! {
             changed = watch.change() => changed?,
             ended = netns.end() => {

@@ -6,19 +6,23 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::{Host, underlay};
+use super::{Session, underlay};
 use crate::{
-    agents, cli,
+    agents,
     model::{LinkName, Moving},
     process::clock,
     state::{State, Wanted},
 };
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Watchdog) -> Result<()> {
-    let name = &args.name;
+/// Waits for the confirmation of a move, and undoes the move if it does not come. Tells whether it was
+/// undone.
+///
+/// # Errors
+/// If the move cannot be undone.
+pub async fn watch(host: &mut Session<'_>, name: &LinkName) -> Result<bool> {
     agents::ready_until_let_go()?;
     if is_settled(host, name)? {
-        return Ok(());
+        return Ok(false);
     }
     let mut result = undo(host, name).await;
     for _ in 1..ATTEMPTS {
@@ -28,14 +32,7 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Watchdog) -> Result<
         sleep(INTERVAL).await;
         result = undo(host, name).await;
     }
-    if let Some(terminal) = &args.terminal {
-        let what = match &result {
-            Ok(()) => "was not confirmed: the host is as it was before".to_owned(),
-            Err(error) => format!("was not confirmed, and cannot be undone: {error:#}"),
-        };
-        host.output.tell_terminal(terminal, &format!("network `{name}` {what}"));
-    }
-    result
+    result.map(|()| true)
 }
 
 /// Somebody else may hold the lock for long, or change the link at the same moment.
@@ -44,7 +41,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Waits for the confirmation, for as long as there is time. A run that was killed did not say how
 /// long that is: there is none.
-fn is_settled(host: &Host<'_, '_>, name: &LinkName) -> Result<bool> {
+fn is_settled(host: &Session<'_>, name: &LinkName) -> Result<bool> {
     let cookie = host.kernel.cookie();
     let read = || State::read(cookie, Wanted::All).map(|state| (moving(&state, name), state));
     let (deadline, state) = match read()? {
@@ -58,7 +55,7 @@ fn moving(state: &State, name: &LinkName) -> Option<Moving> {
     state.networks().get(name)?.network.moving().cloned()
 }
 
-async fn undo(host: &mut Host<'_, '_>, name: &LinkName) -> Result<()> {
+async fn undo(host: &mut Session<'_>, name: &LinkName) -> Result<()> {
     let mut state = host.state(Wanted::All).await?;
     // By now it may be another one of the same name, which has its own watchdog.
     match underlay::overdue(&state).into_iter().find(|network| network.name == *name) {

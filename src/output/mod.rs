@@ -10,7 +10,6 @@ mod progress;
 use std::{
     borrow::Cow,
     cell::Cell,
-    cmp::Ordering,
     env,
     fs::{self, File},
     io::{self, IsTerminal, Write},
@@ -24,15 +23,59 @@ use serde::Serialize;
 
 pub use self::progress::{Doing, HandedOver};
 use crate::{
-    cli::{Color, Format, Global},
     error::{self, Error, Kind},
-    model::{steers, visible, visible_lines},
+    model::{Activity, steers, visible, visible_lines},
     picture::{Ink, Line},
     plan::{Plan, Step, command},
 };
 
 /// The version of the form of everything that is printed as JSON. Fields are only ever added.
-pub const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_VERSION: u32 = 1;
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A table, or a line, for reading.
+    Table,
+    /// One JSON value.
+    Json,
+    /// One JSON object per line.
+    Jsonl,
+    /// A tree.
+    Text,
+    /// For Graphviz.
+    Dot,
+    /// For Markdown viewers.
+    Mermaid,
+    /// A drawing, for browsers and documents.
+    Svg,
+}
+
+/// When colour is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What is printed, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// How results are printed.
+    pub format: Format,
+    /// When colour is used.
+    pub color: Color,
+    /// Only errors; of lists, only names.
+    pub quiet: bool,
+    /// Each step and its reason.
+    pub explain: bool,
+    /// Each command.
+    pub verbose: bool,
+}
 
 /// How to say things.
 #[derive(Debug)]
@@ -54,17 +97,17 @@ pub struct Output {
 }
 
 impl Output {
-    /// As the flags say.
-    pub fn new(global: &Global) -> Self {
-        let is_watched = !global.quiet && io::stderr().is_terminal() && !is_dumb();
-        let paint = Paint::new(global.color, &io::stderr());
+    /// In this style.
+    pub fn new(style: Style) -> Self {
+        let is_watched = !style.quiet && io::stderr().is_terminal() && !is_dumb();
+        let paint = Paint::new(style.color, &io::stderr());
         Self {
-            format: global.format,
-            quiet: global.quiet,
-            explain: global.explain,
-            verbose: global.verbose,
+            format: style.format,
+            quiet: style.quiet,
+            explain: style.explain,
+            verbose: style.verbose,
             paint,
-            data_paint: Paint::new(global.color, &io::stdout()),
+            data_paint: Paint::new(style.color, &io::stdout()),
             explained: Cell::new(""),
             progress_paint: is_watched.then_some(paint),
         }
@@ -72,13 +115,8 @@ impl Output {
 
     /// Says what is being done or waited for, in case it takes long; until what is returned is
     /// dropped.
-    pub fn doing(&self, text: impl Into<progress::Text>) -> Doing {
-        Doing::new(self.progress_paint, text.into(), None)
-    }
-
-    /// As [`Output::doing`], and for how long at most.
-    pub fn doing_for(&self, limit: Duration, text: impl Into<progress::Text>) -> Doing {
-        Doing::new(self.progress_paint, text.into(), Some(limit))
+    pub fn doing(&self, activity: Activity, limit: Option<Duration>) -> Doing {
+        Doing::new(self.progress_paint, activity, limit)
     }
 
     /// Leaves the terminal to a command, until what is returned is dropped.
@@ -97,10 +135,10 @@ impl Output {
     }
 
     /// The result of a changing verb: one JSON object, or its lines.
-    pub fn result(&self, json: &impl Serialize, lines: &[String]) -> Result<()> {
+    pub fn result(&self, object: impl Serialize, lines: &[String]) -> Result<()> {
         match self.format {
             _ if self.quiet => Ok(()),
-            Format::Json | Format::Jsonl => print(&json_line(json)?),
+            Format::Json | Format::Jsonl => print(&json_line(Versioned::new(object))?),
             _ => print(&text_of(lines)),
         }
     }
@@ -110,7 +148,7 @@ impl Output {
         if self.quiet {
             return print(&text_of(rows.iter().map(|r| &r.cells[0])));
         }
-        let objects = rows.iter().map(|r| &r.object);
+        let objects = rows.iter().map(|r| Versioned::new(&r.object));
         match self.format {
             Format::Json => print(&json_line(objects.collect::<Vec<_>>())?),
             Format::Jsonl => print(&objects.map(json_line).collect::<Result<String>>()?),
@@ -118,9 +156,14 @@ impl Output {
         }
     }
 
-    /// A JSON array for people and programs.
-    pub fn inspect(&self, objects: &impl Serialize) -> Result<()> {
-        print(&(json_text(&serde_json::to_string_pretty(objects)?) + "\n"))
+    /// JSON for people and programs: an object.
+    pub fn object(&self, object: impl Serialize) -> Result<()> {
+        print(&json_page(&Versioned::new(object))?)
+    }
+
+    /// The same: an array of objects.
+    pub fn objects<T: Serialize>(&self, objects: &[T]) -> Result<()> {
+        print(&json_page(&objects.iter().map(Versioned::new).collect::<Vec<_>>())?)
     }
 
     /// A picture made of text.
@@ -301,6 +344,24 @@ fn text_of(lines: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     lines.into_iter().map(|line| visible(line.as_ref()).into_owned() + "\n").collect()
 }
 
+/// An object with the version of its form.
+#[derive(Debug, Serialize)]
+struct Versioned<T> {
+    schema_version: u32,
+    #[serde(flatten)]
+    object: T,
+}
+
+impl<T> Versioned<T> {
+    fn new(object: T) -> Self {
+        Self { schema_version: SCHEMA_VERSION, object }
+    }
+}
+
+fn json_page(value: &impl Serialize) -> Result<String> {
+    Ok(json_text(&serde_json::to_string_pretty(value)?) + "\n")
+}
+
 fn json_line(value: impl Serialize) -> Result<String> {
     Ok(json_text(&serde_json::to_string(&value)?) + "\n")
 }
@@ -319,26 +380,6 @@ fn json_text(json: &str) -> String {
         }
     }
     text
-}
-
-/// `net2` before `net10`.
-pub fn natural_order(a: &str, b: &str) -> Ordering {
-    let split = |text: &str| {
-        let digits = text.find(|c: char| c.is_ascii_digit()).unwrap_or(text.len());
-        let (word, rest) = text.split_at(digits);
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let (number, rest) = rest.split_at(end);
-        (word.to_owned(), number.parse::<u128>().ok(), rest.to_owned())
-    };
-    let (mut a, mut b) = (a.to_owned(), b.to_owned());
-    loop {
-        let ((word_a, number_a, rest_a), (word_b, number_b, rest_b)) = (split(&a), split(&b));
-        let order = word_a.cmp(&word_b).then(number_a.cmp(&number_b));
-        if order != Ordering::Equal || (rest_a.is_empty() && rest_b.is_empty()) {
-            return order.then_with(|| a.cmp(&b));
-        }
-        (a, b) = (rest_a, rest_b);
-    }
 }
 
 /// Whether the terminal can do no more than a typewriter.
@@ -400,13 +441,6 @@ impl Paint {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_sorted_as_people_count() {
-        let mut names = ["net10", "net2", "br", "net2b", "net1"];
-        names.sort_by(|a, b| natural_order(a, b));
-        assert_eq!(names, ["br", "net1", "net2", "net2b", "net10"]);
-    }
 
     #[test]
     fn json_means_the_same_and_steers_no_terminal() {

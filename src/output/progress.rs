@@ -5,8 +5,6 @@
 //! namespace and hears no signal. There is one terminal, so there is one line.
 
 use std::{
-    borrow::Cow,
-    fmt::{self, Debug, Formatter},
     io::{self, Write},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -16,7 +14,7 @@ use unicode_width::UnicodeWidthChar;
 
 use super::Paint;
 use crate::{
-    model::visible,
+    model::{Activity, visible},
     process::{signal, terminal},
 };
 
@@ -38,47 +36,6 @@ static LINE: Mutex<Line> = Mutex::new(Line {
 /// There is something to do for the thread that draws.
 static BEGUN: Condvar = Condvar::new();
 
-/// What the line says: known already, or to be asked for when it is drawn.
-pub enum Text {
-    /// Known.
-    Known(Cow<'static, str>),
-    /// Asked for again each time.
-    Asked(Box<dyn Fn() -> String + Send>),
-}
-
-impl From<&'static str> for Text {
-    fn from(text: &'static str) -> Self {
-        Self::Known(text.into())
-    }
-}
-
-impl From<String> for Text {
-    fn from(text: String) -> Self {
-        Self::Known(text.into())
-    }
-}
-
-impl<F: Fn() -> String + Send + 'static> From<F> for Text {
-    fn from(ask: F) -> Self {
-        Self::Asked(Box::new(ask))
-    }
-}
-
-impl Debug for Text {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.now())
-    }
-}
-
-impl Text {
-    fn now(&self) -> Cow<'_, str> {
-        match self {
-            Self::Known(text) => Cow::Borrowed(text),
-            Self::Asked(ask) => ask().into(),
-        }
-    }
-}
-
 /// Something is being done, or waited for, until this is dropped. What begins later is what the
 /// line tells of.
 #[derive(Debug)]
@@ -86,7 +43,7 @@ impl Text {
 pub struct Doing(Option<u64>);
 
 impl Doing {
-    pub(super) fn new(watched: Option<Paint>, text: Text, limit: Option<Duration>) -> Self {
+    pub(super) fn new(watched: Option<Paint>, text: Activity, limit: Option<Duration>) -> Self {
         Self(watched.map(|paint| line().begin(paint, text, limit)))
     }
 
@@ -163,7 +120,7 @@ enum Thread {
 struct Work {
     id: u64,
     paint: Paint,
-    text: Text,
+    text: Activity,
     since: Instant,
     limit: Option<Duration>,
 }
@@ -182,7 +139,7 @@ struct Line {
 }
 
 impl Line {
-    fn begin(&mut self, paint: Paint, text: Text, limit: Option<Duration>) -> u64 {
+    fn begin(&mut self, paint: Paint, text: Activity, limit: Option<Duration>) -> u64 {
         let (id, since) = (self.next, Instant::now());
         self.next += 1;
         self.works.push(Work { id, paint, text, since, limit });

@@ -9,7 +9,11 @@ use std::{
 
 use anyhow::bail;
 use clap::Parser;
-use netcord::{cli::Cli, ops, output, plan::Class};
+use netcord::{
+    cli::{self, Cli},
+    output,
+    plan::Class,
+};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::support::{Lab, Run, Scenario, Stage};
@@ -29,11 +33,11 @@ pub(crate) fn netcord(mut arguments: Args) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    let color = cli.global.color;
+    let color = cli.color();
     // A command may carry out several plans: steps are counted through. Those that travel in one
     // message are one point, as nothing is done between them.
     let (mut points, mut was_move) = (0, false);
-    let result = ops::run(cli, &mut |_, step| {
+    let result = cli::run(cli, &mut |_, step| {
         let is_move = matches!(step.change.facts().class, Class::Moved(_));
         let is_point = match fault.as_str() {
             "kill-around-moves" => is_move != was_move,
@@ -83,7 +87,7 @@ pub(crate) const WATCHDOG: &str = "watchdog";
 /// Runs netcord's watchdog, as it is.
 pub(crate) fn watchdog(arguments: Args) -> ExitCode {
     let words = ["netcord", WATCHDOG].map(String::from).into_iter().chain(arguments);
-    match ops::run(Cli::parse_from(words), &mut |_, _| Ok(())) {
+    match cli::run(Cli::parse_from(words), &mut |_, _| Ok(())) {
         Ok(code) => ExitCode::from(code),
         Err(_) => ExitCode::FAILURE,
     }

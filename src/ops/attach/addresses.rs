@@ -7,10 +7,9 @@ use ipnetwork::IpNetwork;
 
 use super::Chooser;
 use crate::{
-    cli,
     error::Error,
     kernel::{Kernel, dhcp::Leased},
-    model::{Endpoint, Subnet},
+    model::{Address, Endpoint, Subnet},
 };
 
 /// How many free addresses the wire is asked about at once: more than one, so that a range that
@@ -156,8 +155,8 @@ impl Chooser<'_> {
         Ok(leased.address.into())
     }
 
-    fn asked_for(&self, asked: &cli::Address) -> Result<IpNetwork> {
-        let (network, cli::Address { ip, length }) = (&self.record.network, *asked);
+    fn asked_for(&self, asked: &Address) -> Result<IpNetwork> {
+        let (network, Address { ip, length }) = (&self.record.network, *asked);
         let length = match (network.subnet_of(ip), length) {
             (Some(subnet), length) => {
                 subnet.check_host(ip, "address")?;

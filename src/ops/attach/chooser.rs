@@ -9,17 +9,17 @@ use std::{
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::lease::Leases;
+use super::{Attach, lease::Leases};
 use crate::{
-    cli::{self, Gateway},
     engine,
     error::Error,
     kernel::{Kernel, Link, Netns},
     model::{
-        Endpoint, LinkName, Mac, NetnsName, NetworkRecord, Outline, Target, host_name, next_ifname,
+        Endpoint, Gateway, LinkName, Mac, NetnsName, NetworkRecord, Outline, Target, host_name,
+        next_ifname,
     },
     ops::{
-        Host, keeper, publish,
+        Session, keeper, publish,
         repair::reshape,
         resolve::{Found, naming},
         succession,
@@ -33,7 +33,7 @@ const ENGINE_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Makes endpoints of targets: decides everything that the user left open.
 pub(super) struct Chooser<'a> {
-    pub(super) args: &'a cli::Attach,
+    pub(super) args: &'a Attach,
     pub(super) record: &'a NetworkRecord,
     /// Endpoints that were made here.
     made: Vec<Endpoint>,
@@ -47,8 +47,8 @@ pub(super) struct Chooser<'a> {
 
 impl<'a> Chooser<'a> {
     pub(super) async fn new(
-        host: &Host<'_, '_>,
-        args: &'a cli::Attach,
+        host: &Session<'_>,
+        args: &'a Attach,
         state: &State,
         record: &'a NetworkRecord,
         bridge: Link,
@@ -81,7 +81,7 @@ impl<'a> Chooser<'a> {
 
     pub(super) async fn endpoint(
         &mut self,
-        host: &mut Host<'_, '_>,
+        host: &mut Session<'_>,
         state: &State,
         target: &Target,
         found: Found,
@@ -127,7 +127,7 @@ impl<'a> Chooser<'a> {
     /// asking for it again, and who names it is told so.
     fn gave_way(
         &self,
-        host: &Host<'_, '_>,
+        host: &Session<'_>,
         state: &State,
         endpoint: &Endpoint,
         change: &Change,
@@ -137,7 +137,7 @@ impl<'a> Chooser<'a> {
         };
         if self.args.wiring.gateway.iter().any(|gateway| matches!(gateway, Gateway::Ip(_))) {
             let (own, other) = (&self.record.network.name, &by.network.name);
-            host.output.note(&format!(
+            host.events.note(&format!(
                 "the default route by `{own}` gave way to that by `{other}`; it comes back with \
                  `netcord detach {other} {}`",
                 endpoint.target

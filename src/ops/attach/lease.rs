@@ -5,16 +5,15 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
 
-use super::chooser::check_mac;
+use super::{Attach, chooser::check_mac};
 use crate::{
-    cli,
     error::{Error, Kind},
     kernel::{
         Kernel, Link,
         dhcp::{self, Leased},
     },
     model::{Endpoint, Mac, MacvlanMode, NetworkRecord, Target, client_mac, next_ifname},
-    ops::{Host, clean, find, keeper, plug, resolve::Found},
+    ops::{Session, clean, find, keeper, plug, resolve::Found},
 };
 
 /// How long servers may take to answer. One that makes sure that nobody has the address takes
@@ -31,8 +30,8 @@ pub(super) struct Leases {
 impl Leases {
     /// Asks for an address for each target that is not attached yet.
     pub(super) async fn acquire(
-        host: &mut Host<'_, '_>,
-        args: &cli::Attach,
+        host: &mut Session<'_>,
+        args: &Attach,
         targets: &[(&Target, Found)],
     ) -> Result<Self> {
         let mut leases = Self::default();
@@ -66,8 +65,8 @@ impl Leases {
 
     /// What died gives its lease back before another is asked for, which may be the same.
     async fn prepare(
-        host: &mut Host<'_, '_>,
-        args: &cli::Attach,
+        host: &mut Session<'_>,
+        args: &Attach,
         targets: &[(&Target, Found)],
     ) -> Result<NetworkRecord> {
         let mut state = host.state_with_rebuilt().await?;
@@ -81,7 +80,7 @@ impl Leases {
     }
 
     /// What was leased for a namespace, and for which MAC.
-    pub(super) fn of(&self, args: &cli::Attach, cookie: u64) -> Result<Option<(Mac, &Leased)>> {
+    pub(super) fn of(&self, args: &Attach, cookie: u64) -> Result<Option<(Mac, &Leased)>> {
         let found = self.got.iter().find(|(of, ..)| *of == cookie);
         let found = found.map(|(_, mac, leased)| (*mac, leased));
         if args.wiring.dhcp && found.is_none() {
@@ -92,7 +91,7 @@ impl Leases {
     }
 
     /// Gives back what no endpoint has come to use.
-    pub(super) async fn release_unused(&mut self, host: &Host<'_, '_>) -> Result<()> {
+    pub(super) async fn release_unused(&mut self, host: &Session<'_>) -> Result<()> {
         if !self.got.is_empty() {
             let state = host.look().await?;
             let used: BTreeSet<_> =
@@ -115,7 +114,7 @@ impl Leases {
 
 /// The MAC that a target is going to have; `None` if it is attached already.
 async fn mac(
-    args: &cli::Attach,
+    args: &Attach,
     record: &NetworkRecord,
     bridge: &Link,
     found: &Found,
@@ -139,9 +138,9 @@ async fn mac(
     Ok(Some(client_mac(&args.network, cookie, &ifname)))
 }
 
-async fn ask(host: &Host<'_, '_>, link: &Link, mac: Mac) -> Result<Leased> {
+async fn ask(host: &Session<'_>, link: &Link, mac: Mac) -> Result<Leased> {
     let text = format!("waiting for a DHCP server's answer on `{}`", link.name);
-    let _doing = host.output.doing_for(PATIENCE, text);
+    let _doing = host.events.doing_for(PATIENCE, text);
     dhcp::acquire(&host.kernel, link, mac, PATIENCE).await?.ok_or_else(|| {
         let message = format!(
             "no DHCP server answered on `{}` within {} seconds",

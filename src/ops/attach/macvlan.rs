@@ -2,15 +2,14 @@
 
 use anyhow::Result;
 
-use super::Chooser;
+use super::{Attach, Chooser};
 use crate::{
-    cli,
     error::Error,
     model::{Mac, MacvlanMode, Network},
 };
 
 /// Refuses flags of a host end, or of a MAC, that there is not to choose.
-pub(super) fn check_flags(args: &cli::Attach, network: &Network) -> Result<()> {
+pub(super) fn check_flags(args: &Attach, network: &Network) -> Result<()> {
     let Some((parent, wiring)) = network.macvlan() else { return Ok(()) };
     let name = &network.name;
     if args.wiring.host_ifname.is_some() {

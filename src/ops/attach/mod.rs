@@ -8,60 +8,113 @@ mod routes;
 mod same;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::{chooser::Chooser, lease::Leases};
 use super::{
-    Changed, Host, clean, find, firewall, gates, keeper, plug,
+    Changed, Session, clean, find, firewall, gates, keeper, plug,
     ps::Seen,
     removal,
     resolve::{Found, resolve},
 };
 use crate::{
-    cli::{self, Gateway},
     error::Error,
-    model::{Endpoint, LinkName, Network, Target},
+    model::{
+        Address, Endpoint, Gateway, LinkName, Mac, NetnsName, Network, PortSpec, RouteSpec, Target,
+    },
     plan::{Change, Plan, Record, Resource, Step},
     state::{State, Wanted},
 };
 
-#[derive(Serialize)]
-struct Attached<'a> {
-    network: &'a LinkName,
-    endpoints: Vec<Seen>,
+/// Which targets to attach to which network, and how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attach {
+    /// The network: one of netcord's, or any bridge of this host.
+    pub network: LinkName,
+    /// The targets.
+    pub targets: Vec<Target>,
+    /// How they are attached.
+    pub wiring: Wiring,
+    /// Wait for the targets to appear, at most this many seconds.
+    pub wait: Option<u64>,
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Attach) -> Result<()> {
-    let Some((network, endpoints, changed)) = wire(host, &args).await? else { return Ok(()) };
-    let lines: Vec<_> =
-        endpoints.iter().flat_map(|e| &e.addresses).map(|a| a.ip().to_string()).collect();
-    let seen: Result<_> = endpoints.into_iter().map(|e| Seen::new(&network, e)).collect();
-    let now = Attached { network: &args.network, endpoints: seen? };
-    host.output.result(&Changed::new(changed, now), &lines)
+impl Attach {
+    /// Attaches targets with netcord's choice of addresses and names, and without waiting.
+    pub fn new(network: LinkName, targets: Vec<Target>) -> Self {
+        Self { network, targets, wiring: Wiring::default(), wait: None }
+    }
+}
+
+/// How an endpoint is wired. The default leaves every choice to netcord.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wiring {
+    /// Addresses, at most one of each family; else the lowest that are free.
+    pub ip: Vec<Address>,
+    /// Lease the IPv4 address from the network's DHCP server, and keep renewing it.
+    pub dhcp: bool,
+    /// Of the default routes; else the network's, where there is no default route yet.
+    pub gateway: Vec<Gateway>,
+    /// Of the inner link; else 02:42 followed by the IPv4 address.
+    pub mac: Option<Mac>,
+    /// The inner link's name; else the next free ethN.
+    pub ifname: Option<LinkName>,
+    /// The host end's name; else nc and a hash.
+    pub host_ifname: Option<LinkName>,
+    /// Of both links in bytes; else the bridge's.
+    pub mtu: Option<u32>,
+    /// Additional routes inside the target.
+    pub route: Vec<RouteSpec>,
+    /// Ports to publish.
+    pub publish: Vec<PortSpec>,
+    /// The target's name in `/run/netns`; else the PID, or the container's name.
+    pub name: Option<NetnsName>,
+}
+
+/// What is attached.
+#[derive(Debug, Serialize)]
+pub struct Attached {
+    /// The network's name.
+    pub network: LinkName,
+    /// The endpoints, in the order of the targets.
+    pub endpoints: Vec<Seen>,
+}
+
+/// Attaches targets to a network; `None`: it was a dry run.
+///
+/// # Errors
+/// If a target or the network is not there, an address or a name is taken, or a step failed; all
+/// steps before it were undone then.
+pub async fn attach(host: &mut Session<'_>, request: &Attach) -> Result<Option<Changed<Attached>>> {
+    let Some((network, endpoints, changed)) = wire(host, request).await? else { return Ok(None) };
+    let endpoints = endpoints.into_iter().map(|e| Seen::new(&network, e)).collect();
+    let now = Attached { network: request.network.clone(), endpoints };
+    Ok(Some(Changed::new(changed, now)))
 }
 
 /// What is attached now, and whether anything changed.
 type Wired = (Network, Vec<Endpoint>, bool);
 
 /// Attaches targets, without a word; `None`: it was a dry run.
-pub(super) async fn wire(host: &mut Host<'_, '_>, args: &cli::Attach) -> Result<Option<Wired>> {
+pub(super) async fn wire(host: &mut Session<'_>, args: &Attach) -> Result<Option<Wired>> {
     check_flags(args)?;
     find::check_name(host, &args.network).await?;
     let mut found = Vec::new();
-    let doing = host.output.doing("looking for the targets");
+    let doing = host.events.doing("looking for the targets");
     for target in &args.targets {
-        found.push((target, resolve(&host.kernel, &host.output, target, args.wait).await?));
+        found.push((target, resolve(&host.kernel, host.events, target, args.wait).await?));
     }
     drop(doing);
     let mut leases = Leases::acquire(host, args, &found).await?;
-    let result = attach(host, args, found, &leases).await;
+    let result = attach_found(host, args, found, &leases).await;
     leases.release_unused(host).await?;
     result
 }
 
-async fn attach(
-    host: &mut Host<'_, '_>,
-    args: &cli::Attach,
+async fn attach_found(
+    host: &mut Session<'_>,
+    args: &Attach,
     found: Vec<(&Target, Found)>,
     leases: &Leases,
 ) -> Result<Option<Wired>> {
@@ -95,7 +148,7 @@ async fn attach(
         plan.push(remember(&record.network));
     }
     let network = record.network.clone();
-    let doing = host.output.doing(if network.is_private() {
+    let doing = host.events.doing(if network.is_private() {
         "choosing addresses"
     } else {
         "asking the wire which addresses are free"
@@ -128,7 +181,7 @@ async fn attach(
     };
     let is_new = endpoints.iter().any(|e| !there.contains(&e.host_ifname));
     if is_new && !network.has_range() && args.wiring.ip.is_empty() && !args.wiring.dhcp {
-        host.output.warn(&format!(
+        host.events.warn(&format!(
             "nobody answers for the address, but who runs the network of `{}` may give it to \
              another: make the network with `--ip-range`, or attach with `--ip` or `--dhcp`",
             network.name
@@ -153,7 +206,7 @@ async fn attach(
 
 /// Which endpoints have to be read: the targets' own, and all where more of the others counts than
 /// their addresses.
-fn wanted<'c>(args: &cli::Attach, cookies: &'c [u64]) -> Wanted<'c> {
+fn wanted<'c>(args: &Attach, cookies: &'c [u64]) -> Wanted<'c> {
     if args.wiring.dhcp || args.wiring.mac.is_some() || !args.wiring.publish.is_empty() {
         Wanted::All
     } else {
@@ -163,7 +216,7 @@ fn wanted<'c>(args: &cli::Attach, cookies: &'c [u64]) -> Wanted<'c> {
 
 /// Sees to it that every lease is renewed.
 async fn keep(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &mut State,
     network: &Network,
     endpoints: &mut [Endpoint],
@@ -175,7 +228,7 @@ async fn keep(
     Ok(changed)
 }
 
-fn check_flags(args: &cli::Attach) -> Result<()> {
+fn check_flags(args: &Attach) -> Result<()> {
     let one_only = [
         ("--ip", !args.wiring.ip.is_empty()),
         ("--mac", args.wiring.mac.is_some()),

@@ -7,10 +7,9 @@ use ipnetwork::IpNetwork;
 
 use super::Chooser;
 use crate::{
-    cli::{self, Gateway},
     error::Error,
     kernel::{Netns, dhcp::Leased},
-    model::{LinkName, Route},
+    model::{Gateway, LinkName, Route, RouteSpec},
 };
 
 impl Chooser<'_> {
@@ -88,7 +87,7 @@ impl Chooser<'_> {
 
     pub(super) fn routes(&self, ifname: &LinkName, addresses: &[IpNetwork]) -> Result<Vec<Route>> {
         let mut routes = Vec::new();
-        for cli::RouteSpec { destination, gateway } in &self.args.wiring.route {
+        for RouteSpec { destination, gateway } in &self.args.wiring.route {
             if let Some(gateway) = gateway {
                 Self::check_gateway(*gateway, addresses)?;
             }

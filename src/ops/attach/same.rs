@@ -6,8 +6,7 @@ use anyhow::Result;
 
 use super::Chooser;
 use crate::{
-    cli::Gateway,
-    model::{Endpoint, Target},
+    model::{Endpoint, Gateway, Target},
     ops::differences::Differences,
 };
 

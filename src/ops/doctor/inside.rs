@@ -112,7 +112,7 @@ impl Reading<'_> {
     /// meanwhile is not there.
     async fn enter(&self, netns: &Netns, name: String, how: &How, asked: bool) -> Option<Inside> {
         let mut links: Vec<_> = netns.links().await.ok()?.into_values().collect();
-        links.sort_by(|a, b| crate::output::natural_order(&a.name, &b.name));
+        links.sort_by(|a, b| crate::model::natural_order(&a.name, &b.name));
         let between = self.kernel.between(netns).await.ok()?;
         let is_met = |link: &Link| {
             self.links.iter().any(|o| between.is_pair(o, link) || between.is_on(link, o))

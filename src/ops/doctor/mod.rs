@@ -26,17 +26,11 @@ mod served;
 mod wire;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::seen::Seen;
-use super::Host;
-use crate::{
-    cli::{self, Format},
-    error::Kind,
-    model::{Finding, Severity},
-    output::SCHEMA_VERSION,
-    picture::{Ink, Line},
-};
+use super::Session;
+use crate::{error::Kind, model::Finding};
 
 /// A check: the code of what it finds, which never changes, and how it finds it.
 struct Check {
@@ -100,24 +94,39 @@ const CHECKS: [Check; 37] = [
     at("resolver-loopback", names::resolvers),
 ];
 
+/// What to look at.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Doctor {
+    /// A network or a target; else everything on this host.
+    pub name: Option<String>,
+}
+
 /// A finding, with the code of its check.
-#[derive(Serialize)]
-struct Found {
-    id: &'static str,
+#[derive(Debug, Serialize)]
+pub struct Found {
+    /// The code of the check, which never changes.
+    pub id: &'static str,
+    /// The finding.
     #[serde(flatten)]
-    finding: Finding,
+    pub finding: Finding,
 }
 
-#[derive(Serialize)]
-struct Report<'a> {
-    schema_version: u32,
-    findings: &'a [Found],
-    checked: Vec<&'static str>,
-    unchecked: &'a [String],
+/// What was found, and what was looked at.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The findings, errors first.
+    pub findings: Vec<Found>,
+    /// The codes of the checks that were made.
+    pub checked: Vec<&'static str>,
+    /// What could not be looked at, and why.
+    pub unchecked: Vec<String>,
 }
 
-/// Returns the exit code: 1 if anything was found.
-pub(super) async fn run(host: &Host<'_, '_>, args: cli::Doctor) -> Result<u8> {
+/// Finds out why packets do not flow.
+///
+/// # Errors
+/// If there is no such network or target, or the kernel cannot be read.
+pub async fn doctor(host: &Session<'_>, args: &Doctor) -> Result<Report> {
     // The host's troubles are of all that is on it.
     let about = args.name.as_deref().filter(|name| *name != "host");
     let mut seen = seen::read(host, about).await?;
@@ -142,33 +151,7 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Doctor) -> Result<u8> {
         }
     }
     found.sort_by_key(|found| found.finding.severity);
-    let output = &host.output;
-    for unchecked in &seen.unchecked {
-        output.warn(&format!("not looked at: {unchecked}"));
-    }
-    match output.format {
-        Format::Json => output.result(
-            &Report {
-                schema_version: SCHEMA_VERSION,
-                findings: &found,
-                checked,
-                unchecked: &seen.unchecked,
-            },
-            &[],
-        )?,
-        Format::Jsonl => {
-            for found in &found {
-                output.result(found, &[])?;
-            }
-        }
-        _ => {
-            output.verbose(&format!("checked: {}", checked.join(", ")));
-            if !output.quiet {
-                output.styled(&text(&found))?;
-            }
-        }
-    }
-    Ok(u8::from(!found.is_empty()))
+    Ok(Report { findings: found, checked, unchecked: seen.unchecked })
 }
 
 /// What is one trouble is told once, with the evidence of both.
@@ -183,31 +166,4 @@ fn add(found: &mut Vec<Found>, id: &'static str, finding: Finding) {
         }
         None => found.push(Found { id, finding }),
     }
-}
-
-fn text(found: &[Found]) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for Found { id, finding } in found {
-        if !lines.is_empty() {
-            lines.push(Line::default());
-        }
-        let ink = match finding.severity {
-            Severity::Error => Ink::Bad,
-            Severity::Warning => Ink::Address,
-        };
-        lines.push(Line(vec![
-            (ink, finding.severity.as_str().to_owned()),
-            (Ink::Plain, ": ".to_owned()),
-            (Ink::Name, finding.place.clone()),
-            (Ink::Plain, format!(": {}  ", finding.what)),
-            (Ink::Faint, format!("[{id}]")),
-        ]));
-        for evidence in &finding.evidence {
-            lines.push(Line(vec![(Ink::Faint, format!("    {evidence}"))]));
-        }
-        if let Some(command) = &finding.command {
-            lines.push(Line(vec![(Ink::Plain, "    $ ".to_owned()), (Ink::Open, command.clone())]));
-        }
-    }
-    lines
 }

@@ -21,7 +21,7 @@ use crate::{
         ruleset::Ruleset,
     },
     ops::{
-        Host, find, firewall,
+        Session, find, firewall,
         resolve::resolve,
         underlay::{self, Uplink},
     },
@@ -127,7 +127,7 @@ enum Scope {
 }
 
 /// Reads all there is to see of the host, or of one network or target.
-pub(super) async fn read<'a>(host: &'a Host<'_, '_>, name: Option<&str>) -> Result<Seen<'a>> {
+pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Result<Seen<'a>> {
     let kernel = &host.kernel;
     let state = host.look_at_all().await?;
     let mut asked = None;
@@ -144,7 +144,7 @@ pub(super) async fn read<'a>(host: &'a Host<'_, '_>, name: Option<&str>) -> Resu
     let on_record: Vec<_> =
         records.values().flat_map(|r| r.endpoints.iter().map(move |e| (&r.network, e))).collect();
     let reading = inside::Reading { kernel, links: &links, on_record: &on_record };
-    let doing = host.output.doing("looking into each namespace");
+    let doing = host.events.doing("looking into each namespace");
     let (insides, refused) = reading.all(asked).await;
     drop(doing);
     if refused > 0 {
@@ -230,7 +230,7 @@ fn by_name(state: &State) -> HashMap<String, NetworkRecord> {
 }
 
 fn sorted(mut links: Vec<Link>) -> Vec<Link> {
-    links.sort_by(|a, b| crate::output::natural_order(&a.name, &b.name));
+    links.sort_by(|a, b| crate::model::natural_order(&a.name, &b.name));
     links
 }
 
@@ -250,12 +250,12 @@ async fn network(kernel: &Kernel, state: &State, name: &str) -> Result<Option<Ne
 
 /// The namespace of a target; of one that has died, by its name on record.
 async fn target(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     state: &State,
     name: &str,
     asked: &mut Option<inside::Asked>,
 ) -> Result<u64> {
-    match resolve(&host.kernel, &host.output, &name.parse()?, None).await {
+    match resolve(&host.kernel, host.events, &name.parse()?, None).await {
         Ok(found) => {
             let cookie = found.netns.cookie();
             *asked = Some(inside::Asked { name: name.to_owned(), found });

@@ -12,8 +12,8 @@ use crate::{
     engine::{self, Answer},
     error::Kind,
     kernel::{Kernel, Link, LinkKind, Netns, global_addresses},
+    model::natural_order,
     model::{Endpoint, LinkName, Mode, Network, graph::Inside},
-    output::natural_order,
     process,
 };
 

@@ -11,38 +11,34 @@ use std::{
 };
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::inside::Insides;
 pub(super) use self::inside::process_name;
-use super::Host;
+use super::Session;
 use crate::{
-    cli::{self, Format},
     error::Error,
     kernel::{Kernel, Link, LinkAddress, LinkKind, TableRoute, global_addresses},
     model::{
         Endpoint, EndpointState, Mode, Network, NetworkRecord,
         graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
+        natural_order,
     },
-    output::{SCHEMA_VERSION, natural_order},
-    picture,
     state::{State, Wanted},
 };
 
-#[derive(Serialize)]
-struct Shown<'a> {
-    schema_version: u32,
-    #[serde(flatten)]
-    graph: &'a Graph,
+/// What to draw.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct GraphOf {
+    /// Networks and targets; else everything on this host.
+    pub names: Vec<String>,
 }
 
-impl<'a> Shown<'a> {
-    fn new(graph: &'a Graph) -> Self {
-        Self { schema_version: SCHEMA_VERSION, graph }
-    }
-}
-
-pub(super) async fn run(host: &Host<'_, '_>, args: cli::Graph) -> Result<()> {
+/// Reads the host's network.
+///
+/// # Errors
+/// If a name is neither a network nor attached to one.
+pub async fn graph(host: &Session<'_>, args: &GraphOf) -> Result<Graph> {
     let mut graph = read(host).await?;
     if !args.names.is_empty() {
         graph = graph.restricted_to(&args.names).map_err(|name| {
@@ -50,14 +46,7 @@ pub(super) async fn run(host: &Host<'_, '_>, args: cli::Graph) -> Result<()> {
                 .hint("`netcord graph` without names shows all there is")
         })?;
     }
-    match args.format {
-        Format::Json => host.output.inspect(&Shown::new(&graph)),
-        Format::Jsonl => host.output.result(&Shown::new(&graph), &[]),
-        Format::Dot => host.output.data(&picture::dot::draw(&graph)),
-        Format::Mermaid => host.output.data(&picture::mermaid::draw(&graph)),
-        Format::Svg => host.output.data(&picture::svg::draw(&graph)),
-        Format::Text | Format::Table => host.output.styled(&picture::text::draw(&graph)),
-    }
+    Ok(graph)
 }
 
 /// The host's side, as it was read.
@@ -68,7 +57,7 @@ struct Seen {
     records: HashMap<String, NetworkRecord>,
 }
 
-async fn read(host: &Host<'_, '_>) -> Result<Graph> {
+async fn read(host: &Session<'_>) -> Result<Graph> {
     let kernel = &host.kernel;
     let state = host.look().await?;
     let mut links: Vec<_> = kernel.links().await?.into_values().collect();
@@ -77,12 +66,12 @@ async fn read(host: &Host<'_, '_>) -> Result<Graph> {
         state.networks().iter().map(|(name, record)| (name.to_string(), record.clone())).collect();
     let (addresses, routes) = (kernel.addresses().await?, kernel.routes().await?);
     let seen = Seen { links, addresses, routes, records };
-    let doing = host.output.doing("looking into each namespace");
+    let doing = host.events.doing("looking into each namespace");
     let mut insides = inside::read(kernel, &seen.links, seen.endpoints()).await?;
     drop(doing);
     if insides.refused > 0 {
         let names = if insides.refused == 1 { "namespace" } else { "namespaces" };
-        host.output.warn(&format!(
+        host.events.warn(&format!(
             "{} {names} may not be entered: what is inside is not shown",
             insides.refused
         ));

@@ -7,19 +7,18 @@ use anyhow::Result;
 use tokio::time::sleep;
 
 use super::{
-    verdict_of_rule,
+    Live, Trace, verdict_of_rule,
     walk::{Walked, stage},
     world::World,
 };
 use crate::{
-    cli,
     error::{Error, Kind},
     kernel::{Event, Follower, probe::Answer},
     model::{
         ruleset::{Chain, Hook, Layer, Met, Point, Ruleset},
         way::{Hop, Outcome, Stage, Verdict, Way},
     },
-    output::Output,
+    ops::Events,
 };
 
 /// How often is looked whether something has happened.
@@ -46,10 +45,11 @@ struct Seen {
 
 /// Sends the packet, or waits for it, and tells its way.
 pub(super) async fn follow(
-    output: &Output,
+    events: &dyn Events,
     world: &World,
     walked: &Walked,
-    args: &cli::Trace,
+    args: &Trace,
+    live: Live,
 ) -> Result<Way> {
     let mut listening: Vec<(usize, Follower, Vec<Event>)> = Vec::new();
     for (place, packet) in &walked.entries {
@@ -58,15 +58,15 @@ pub(super) async fn follow(
             listening.push((*place, follower, Vec::new()));
         }
     }
-    let patience = args.timeout.unwrap_or(if args.wait { WAIT } else { PATIENCE });
+    let patience = live.timeout.unwrap_or(if live.wait { WAIT } else { PATIENCE });
     let patience = Duration::from_secs(patience);
     let until = Instant::now() + patience;
-    let what = if args.wait { "waiting for a packet" } else { "following the packet" };
+    let what = if live.wait { "waiting for a packet" } else { "following the packet" };
     let text = format!("{what} from {} to {}", args.from, args.to);
-    let _doing = output.doing_for(patience, text);
+    let _doing = events.doing_for(patience, text);
     let first = walked.entries.first();
     let (probe, protocol) = match first {
-        Some((place, packet)) if !args.wait => {
+        Some((place, packet)) if !live.wait => {
             if walked.comes_in {
                 return Err(Error::usage(format!(
                     "nothing can be sent from {}: it is not here",
@@ -113,7 +113,7 @@ pub(super) async fn follow(
         }
         sleep(INTERVAL).await;
     };
-    if seen.is_empty() && args.wait {
+    if seen.is_empty() && live.wait {
         return Err(Error::new(
             Kind::Timeout,
             format!("no such packet came in {} seconds", patience.as_secs()),

@@ -12,15 +12,14 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::{
     walk::{Start, walk},
     world::{HOST, World},
 };
-use super::{Host, resolve::resolve};
+use super::{Session, resolve::resolve};
 use crate::{
-    cli,
     error::Error,
     kernel::route::{Query, Way as Route},
     model::{
@@ -28,46 +27,65 @@ use crate::{
         ruleset::{Met, Packet},
         way::{Goal, Outcome, Party, Stage, Verdict, Way},
     },
-    output::SCHEMA_VERSION,
     picture,
 };
 
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
-#[derive(Serialize)]
-struct Shown<'a> {
-    schema_version: u32,
-    from: String,
-    to: String,
-    live: bool,
-    #[serde(flatten)]
-    way: &'a Way,
+/// Which packet to trace.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trace {
+    /// The sender.
+    pub from: Party,
+    /// The destination.
+    pub to: Goal,
+    /// Trace a real packet; else its path is computed.
+    pub live: Option<Live>,
 }
 
-/// Returns the exit code: whether the packet gets there, as far as that can be said.
-pub(super) async fn run(host: &Host<'_, '_>, args: cli::Trace) -> Result<u8> {
+/// How a real packet is traced.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Live {
+    /// Wait for a matching packet instead of sending one.
+    pub wait: bool,
+    /// How many seconds to wait for the packet or its reply; else 3, or 60 with `wait`.
+    pub timeout: Option<u64>,
+}
+
+/// The path of a packet and of its reply.
+#[derive(Debug, Serialize)]
+pub struct Traced {
+    /// The sender, as it was asked for.
+    pub from: String,
+    /// The destination, as it was asked for.
+    pub to: String,
+    /// Whether it was a real packet.
+    pub live: bool,
+    /// The path.
+    #[serde(flatten)]
+    pub way: Way,
+}
+
+/// Traces a packet's path.
+///
+/// # Errors
+/// If the sender or the destination is not there, or a real packet cannot be sent.
+pub async fn trace(host: &Session<'_>, args: &Trace) -> Result<Traced> {
     let mut world = World::open(&host.kernel, &host.look().await?).await?;
     let (packet, start) = beginning(host, &mut world, &args.from, &args.to).await?;
     let walked = walk(&mut world, packet, start).await?;
-    let way = if args.live {
-        live::follow(&host.output, &world, &walked, &args).await?
-    } else {
-        walked.way
+    let way = match args.live {
+        Some(live) => live::follow(host.events, &world, &walked, args, live).await?,
+        None => walked.way,
     };
     let (from, to) = (args.from.to_string(), args.to.to_string());
-    let shown = Shown { schema_version: SCHEMA_VERSION, from, to, live: args.live, way: &way };
-    match host.output.format {
-        _ if host.output.quiet => {}
-        cli::Format::Json | cli::Format::Jsonl => host.output.result(&shown, &[])?,
-        _ => host.output.styled(&picture::way::draw(&way))?,
-    }
-    Ok(way.verdict.outcome.exit_code())
+    Ok(Traced { from, to, live: args.live.is_some(), way })
 }
 
 /// The packet as it is sent, and where.
 async fn beginning(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     world: &mut World,
     from: &Party,
     to: &Goal,
@@ -127,13 +145,13 @@ enum Who {
     Address(IpAddr),
 }
 
-async fn party(host: &Host<'_, '_>, world: &mut World, party: &Party) -> Result<Who> {
+async fn party(host: &Session<'_>, world: &mut World, party: &Party) -> Result<Who> {
     let target = match party {
         Party::Address(address) => return Ok(Who::Address(*address)),
         Party::Target(Target::Host) => return Ok(Who::Place(HOST)),
         Party::Target(target) => target,
     };
-    let found = resolve(&host.kernel, &host.output, target, None).await?;
+    let found = resolve(&host.kernel, host.events, target, None).await?;
     world.add(found.name.as_str(), found.netns).await.map(Who::Place)
 }
 

@@ -2,11 +2,12 @@
 
 use std::{fs, path::Path};
 
-use crate::{cli, ops::managers, output::Output};
+use super::Underlay;
+use crate::ops::{Events, managers};
 
 /// Says who manages the link: it does not know of the move, and a restart makes it again from its
 /// own files.
-pub(super) fn warn(output: &Output, args: &cli::Underlay) {
+pub(super) fn warn(events: &dyn Events, args: &Underlay) {
     let (parent, bridge) = (args.parent.as_str(), args.name.as_str());
     let netplan = netplan(parent);
     let found = [
@@ -16,7 +17,7 @@ pub(super) fn warn(output: &Output, args: &cli::Underlay) {
         dhcp_client(parent, bridge),
     ];
     for text in found.into_iter().flatten() {
-        output.warn(&text);
+        events.warn(&text);
     }
 }
 

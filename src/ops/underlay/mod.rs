@@ -13,13 +13,14 @@ mod uplink;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Changed, Host, clean, confirm,
+    Changed, Session, clean, confirm,
     differences::Differences,
     find,
     parent::{self, Found},
@@ -27,11 +28,10 @@ use super::{
 };
 use crate::{
     agents::Agent,
-    cli,
     error::{Error, Kind},
     kernel::{Kernel, Link},
-    model::{Belongings, Firewall, LinkName, Mode, Moving, Network, Parent, Subnet},
-    plan::{self, Plan, Record, Resource, Step, Underlay},
+    model::{Belongings, Cidr, Firewall, LinkName, Mode, Moving, Network, Parent, Subnet},
+    plan::{self, Plan, Record, Resource, Step},
     process::clock,
     state::State,
 };
@@ -41,27 +41,55 @@ pub(super) use uplink::{Lost, Uplink, again, gone, put_back, up};
 /// How many gateways are asked whether they answer: more, and it is no host but a router.
 const GATEWAYS: usize = 8;
 
-/// How long a person on a terminal has to confirm.
-const PATIENCE: u32 = 60;
-
-#[derive(Serialize)]
-struct Made<'a> {
-    network: &'a Network,
-    /// Until when it must be confirmed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    confirm_within: Option<u32>,
+/// A network that bridges the host's uplink.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Underlay {
+    /// The network's name, and the bridge's.
+    pub name: LinkName,
+    /// The host's link that becomes a port of the bridge.
+    pub parent: LinkName,
+    /// Which addresses of the physical network netcord assigns; else every free one.
+    pub ip_range: Vec<Cidr>,
+    /// The endpoints' gateways; else the host's on that link.
+    pub gateway: Vec<IpAddr>,
+    /// Allow a link that the host is reached through, or that has its default route.
+    pub takeover: bool,
+    /// Undo the move unless it is confirmed within this many seconds.
+    pub confirm_within: Option<u32>,
+    /// The terminal on which the watchdog reports that it undid the move.
+    pub terminal: Option<PathBuf>,
+    /// Endpoints do not reach each other.
+    pub isolate: bool,
+    /// Drop frames whose source is not the endpoint's own MAC and addresses.
+    pub no_spoof: bool,
+    /// Metadata to store with the network: keys and values.
+    pub label: Vec<(String, String)>,
 }
 
-pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<()> {
+/// The network that is there now.
+#[derive(Debug, Serialize)]
+pub struct Made {
+    /// The network.
+    pub network: Network,
+    /// Within how many seconds it must be confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm_within: Option<u32>,
+}
+
+/// Ensures a network that bridges the host's uplink; `None`: it was a dry run.
+///
+/// # Errors
+/// If the parent cannot be moved, or what hangs on it did not arrive; it was given back then.
+pub async fn underlay(host: &mut Session<'_>, args: &Underlay) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&[], &args.gateway, &args.ip_range)?;
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     host.check_aside(&args.name)?;
     let there = state.networks().get(&args.name).map(|record| record.network.clone());
     if let Some(there) = &there {
-        check_same(&args, &asked, there)?;
+        check_same(args, &asked, there)?;
     }
-    let found = preflight::parent(&host.kernel, &state, &args).await?;
+    let found = preflight::parent(&host.kernel, &state, args).await?;
     let belongings = match &found.link {
         Some(link) => host.kernel.belongings(link).await?,
         None => Belongings::default(),
@@ -69,12 +97,12 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<
     let bridge = host.kernel.link(args.name.as_str()).await?;
     let plug = !bridge.is_some_and(|bridge| found.lower.is_port_of(&bridge));
     if plug {
-        preflight::check_takeover(host, &args, &belongings).await?;
-        manager::warn(&host.output, &args);
+        preflight::check_takeover(host, args, &belongings).await?;
+        manager::warn(host.events, args);
     }
     let mut network = match there {
         Some(there) => there,
-        None => new_network(&host.kernel, &args, &asked, &found).await?,
+        None => new_network(&host.kernel, args, &asked, &found).await?,
     };
     if let Some(parent) = &mut network.parent {
         parent.filtered |= host.kernel.bridged_frames_meet_iptables()?;
@@ -83,56 +111,42 @@ pub(super) async fn run(host: &mut Host<'_, '_>, args: cli::Underlay) -> Result<
     let moves = plug || !belongings.is_empty();
     let moving = Moving { belongings: belongings.clone(), deadline: None };
     let planned = if moves { network.with_moving(Some(moving)) } else { network.clone() };
-    let plan = plan::underlay(&Underlay {
+    let plan = plan::underlay(&plan::Underlay {
         network: &planned,
         parent: &args.parent,
         belongings: &belongings,
         switches: &host.kernel.switches(&args.parent)?,
         plug,
     });
-    let patience = patience(host, &args).filter(|_| moves);
+    let patience = args.confirm_within.filter(|_| moves);
     let changed = if moves && !host.dry_run {
-        let doing = host.output.doing("asking the wire for the gateways");
+        let doing = host.events.doing("asking the wire for the gateways");
         let answering = match &found.link {
             Some(link) => host.kernel.who_has(link, &gateways(&belongings))?,
             None => BTreeMap::new(),
         };
         drop(doing);
         let check = Check { network: &planned, answering: answering.into_keys().collect() };
-        Some(guarded(host, &mut state, &check, &plan, patience).await?)
+        let terminal = args.terminal.as_deref();
+        Some(guarded(host, &mut state, &check, &plan, patience, terminal).await?)
     } else {
         host.carry_out(&plan, &mut state).await?
     };
-    let Some(changed) = changed else { return Ok(()) };
-    if let Some(seconds) = patience {
-        host.output.note(&format!(
-            "it is undone in {seconds} seconds, unless you type in a new session, to see that you \
-             still get one: netcord confirm {}",
-            args.name
-        ));
-    }
-    let lines = [network.name.to_string()];
-    let now = Made { network: &network, confirm_within: patience };
-    host.output.result(&Changed::new(changed, now), &lines)
-}
-
-/// For how long it waits for a confirmation, if it does.
-fn patience(host: &Host<'_, '_>, args: &cli::Underlay) -> Option<u32> {
-    let asks = !args.takeover.no_confirm && host.output.is_on_terminal();
-    args.takeover.confirm.or_else(|| asks.then_some(PATIENCE))
+    let Some(changed) = changed else { return Ok(None) };
+    Ok(Some(Changed::new(changed, Made { network, confirm_within: patience })))
 }
 
 /// Carries out the plan with a watchdog beside it.
 async fn guarded(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &mut State,
     check: &Check<'_>,
     plan: &Plan,
     patience: Option<u32>,
+    terminal: Option<&Path>,
 ) -> Result<bool> {
     let network = check.network;
-    let terminal = host.output.terminal();
-    let agent = Agent::Watchdog { network: &network.name, terminal: terminal.as_deref() };
+    let agent = Agent::Watchdog { network: &network.name, terminal };
     // It hears when this process ends, however that comes.
     let _leash = agent.start_on_leash()?;
     let changed = host.carry_out(plan, state).await?.unwrap_or_default();
@@ -145,7 +159,7 @@ async fn guarded(
 
 /// What was moved stays, if it has arrived: for good, or if that is confirmed in time.
 async fn settle(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &mut State,
     check: &Check<'_>,
     patience: Option<u32>,
@@ -180,7 +194,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// Everything that was to move has.
-    async fn all_arrived(&self, host: &Host<'_, '_>) -> Result<()> {
+    async fn all_arrived(&self, host: &Session<'_>) -> Result<()> {
         let network = self.network;
         let (Some(parent), Some(moving)) = (&network.parent, network.moving()) else {
             return Ok(());
@@ -201,9 +215,9 @@ impl Check<'_> {
     }
 
     /// Who answered before answers the bridge too: what is between may not like it.
-    async fn gateways_answer(&self, host: &Host<'_, '_>) -> Result<()> {
+    async fn gateways_answer(&self, host: &Session<'_>) -> Result<()> {
         let bridge = bridge(host, self.network).await?;
-        let _doing = host.output.doing("asking the wire whether the gateways still answer");
+        let _doing = host.events.doing("asking the wire whether the gateways still answer");
         let heard = host.kernel.who_has(&bridge, &self.answering)?;
         match self.answering.iter().find(|gateway| !heard.contains_key(gateway)) {
             None => Ok(()),
@@ -220,7 +234,7 @@ impl Check<'_> {
     }
 }
 
-async fn bridge(host: &Host<'_, '_>, network: &Network) -> Result<Link> {
+async fn bridge(host: &Session<'_>, network: &Network) -> Result<Link> {
     let name = &network.name;
     let link = host.kernel.link(name.as_str()).await?;
     link.ok_or_else(|| Error::conflict(format!("bridge `{name}` is gone")).into())
@@ -234,7 +248,7 @@ fn gateways(belongings: &Belongings) -> BTreeSet<IpAddr> {
 
 async fn new_network(
     kernel: &Kernel,
-    args: &cli::Underlay,
+    args: &Underlay,
     asked: &Asked<'_>,
     found: &Found,
 ) -> Result<Network> {
@@ -293,7 +307,7 @@ async fn subnets(
 }
 
 /// A network that is there must be as was asked for: nothing is changed to fit.
-fn check_same(args: &cli::Underlay, asked: &Asked<'_>, there: &Network) -> Result<()> {
+fn check_same(args: &Underlay, asked: &Asked<'_>, there: &Network) -> Result<()> {
     let name = &there.name;
     let mut differences = Differences::default();
     differences.compare("mode", Mode::Underlay.as_str(), there.mode.as_str());

@@ -5,15 +5,13 @@ use std::path::Path;
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::outside;
-
+use super::{Underlay, outside};
 use crate::{
-    cli,
     error::Error,
     kernel::{Kernel, LinkKind},
     model::Belongings,
     ops::{
-        Host,
+        Session,
         parent::{self, Found},
         ssh,
     },
@@ -21,7 +19,7 @@ use crate::{
 };
 
 /// The link, if it can be taken over, or is already.
-pub(super) async fn parent(kernel: &Kernel, state: &State, args: &cli::Underlay) -> Result<Found> {
+pub(super) async fn parent(kernel: &Kernel, state: &State, args: &Underlay) -> Result<Found> {
     let name = args.parent.as_str();
     let links = kernel.links().await?;
     let link = links.values().find(|l| l.name == name);
@@ -62,11 +60,11 @@ pub(super) async fn parent(kernel: &Kernel, state: &State, args: &cli::Underlay)
 
 /// Whoever could be cut off must want it expressly.
 pub(super) async fn check_takeover(
-    host: &Host<'_, '_>,
-    args: &cli::Underlay,
+    host: &Session<'_>,
+    args: &Underlay,
     belongings: &Belongings,
 ) -> Result<()> {
-    if args.takeover.takeover {
+    if args.takeover {
         return Ok(());
     }
     let parent = &args.parent;

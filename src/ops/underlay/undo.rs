@@ -9,7 +9,7 @@ use crate::{
     kernel::Link,
     model::{Belongings, LinkName, Network},
     ops::{
-        Host, detach,
+        Session, detach,
         removal::{self, Records},
     },
     plan::{self, Change, Moved, Plan, Resource, Underlay},
@@ -31,7 +31,7 @@ pub(in crate::ops) fn overdue(state: &State) -> Vec<Network> {
 
 /// Takes the network away, with its endpoints.
 pub(in crate::ops) async fn undo(
-    host: &mut Host<'_, '_>,
+    host: &mut Session<'_>,
     state: &mut State,
     network: &Network,
 ) -> Result<()> {
@@ -45,7 +45,7 @@ pub(in crate::ops) async fn undo(
 
 /// The plan that takes the network away, which nothing is attached to.
 pub(in crate::ops) async fn removal(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     records: &Records,
     network: &Network,
 ) -> Result<Plan> {
@@ -98,7 +98,7 @@ pub(in crate::ops) fn unmoved(network: &Network) -> Result<Plan> {
 }
 
 /// The plan that would make the network out of a link that has what its bridge has now.
-pub(in crate::ops) async fn commands(host: &Host<'_, '_>, network: &Network) -> Result<Plan> {
+pub(in crate::ops) async fn commands(host: &Session<'_>, network: &Network) -> Result<Plan> {
     let parent = parent_of(network)?;
     let bridge = host.kernel.link(network.name.as_str()).await?;
     Ok(plan::underlay(&Underlay {
@@ -112,7 +112,7 @@ pub(in crate::ops) async fn commands(host: &Host<'_, '_>, network: &Network) -> 
 
 /// What hangs on the bridge, as it would on the link.
 async fn moved(
-    host: &Host<'_, '_>,
+    host: &Session<'_>,
     network: &Network,
     bridge: Option<&Link>,
     parent: &LinkName,

@@ -16,17 +16,17 @@ use crate::{
 const PATIENCE: Duration = Duration::from_millis(25);
 
 /// Networks of netcord's, and bridges of others.
-pub fn networks(typed: &OsStr) -> Vec<CompletionCandidate> {
+pub(super) fn networks(typed: &OsStr) -> Vec<CompletionCandidate> {
     candidates(typed, run(network_names))
 }
 
 /// Names in `/run/netns`, and running containers.
-pub fn targets(typed: &OsStr) -> Vec<CompletionCandidate> {
+pub(super) fn targets(typed: &OsStr) -> Vec<CompletionCandidate> {
     candidates(typed, run(target_names))
 }
 
 /// Both.
-pub fn networks_and_targets(typed: &OsStr) -> Vec<CompletionCandidate> {
+pub(super) fn networks_and_targets(typed: &OsStr) -> Vec<CompletionCandidate> {
     let mut names = run(network_names);
     names.extend(run(target_names));
     candidates(typed, names)

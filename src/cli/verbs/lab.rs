@@ -1,23 +1,39 @@
-//! `lab`: a throwaway host, perhaps with others on a wire.
+//! `lab`
 
 use std::ffi::OsString;
 
 use anyhow::Result;
 
-use super::dispatch;
+use super::CommandLine;
 use crate::{
     apply::Watch,
-    cli::{self, Cli, Global},
+    cli::{Cli, Global, dispatch},
     output::Output,
     process::throwaway,
 };
+/// Open a throwaway host: a shell or a command where every verb works without root
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "The lab has new user, mount, PID and network namespaces and a private /run. All of it is gone at exit. The shell has its own home directory, so it neither reads nor writes files in yours, and its prompt shows the host.\n\nWith --hosts, the network `wire` (10.0.0.0/24) connects the lab, which has 10.0.0.1, with host1, host2 and so on, which have the next addresses. Each host has its own links, addresses, routes, firewall and netcord networks; all share the names in /run/netns.\n\nExamples:\n  netcord lab\n  netcord lab --hosts 3\n  netcord container host2 -- bash\n  netcord lab -- sh examples/null-mode.sh"
+)]
+pub(crate) struct Args {
+    /// Add this many hosts, host1 and so on, on one network
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=250))]
+    pub(in crate::cli) hosts: Option<u8>,
+    /// Become the first process (internal)
+    #[arg(long, hide = true)]
+    pub(in crate::cli) first_process: bool,
+    /// A command
+    #[command(flatten)]
+    pub(in crate::cli) command: CommandLine,
+}
 
 /// The network that hosts of a lab are on.
 const WIRE: &str = "wire";
 const WIRE_SUBNET: &str = "10.0.0.0/24";
 
 /// Starts it, as this very program.
-pub(super) fn start(args: &cli::Lab, global: &Global) -> Result<u8> {
+pub(crate) fn start(args: &Args, global: &Global) -> Result<u8> {
     let mut arguments: Vec<OsString> = ["lab", "--first-process"].map(Into::into).into();
     if global.quiet {
         arguments.push("--quiet".into());
@@ -31,14 +47,14 @@ pub(super) fn start(args: &cli::Lab, global: &Global) -> Result<u8> {
 }
 
 /// Is its first process.
-pub(super) async fn first_process(
-    args: &cli::Lab,
+pub(crate) async fn first_process(
+    args: &Args,
     output: &Output,
     watch: &mut Watch<'_>,
 ) -> Result<u8> {
     throwaway::become_first_process().await?;
     if let Some(hosts) = args.hosts {
-        let _doing = output.doing(format!("making {hosts} hosts and their wire"));
+        let _doing = output.doing(format!("making {hosts} hosts and their wire").into(), None);
         wire(hosts, watch).await?;
     }
     let _theirs = output.hand_over();
@@ -60,7 +76,7 @@ async fn wire(hosts: u8, watch: &mut Watch<'_>) -> Result<()> {
 /// Runs a command line of netcord's own, without a word.
 async fn run(words: &[&str], watch: &mut Watch<'_>) -> Result<()> {
     let cli = Cli::of(&[&["--quiet"], words].concat())?;
-    let output = Output::new(&cli.global);
+    let output = Output::new(cli.global.style());
     // A verb of a verb: the one future would hold itself.
-    Box::pin(dispatch(cli.verb, &cli.global, output, watch)).await.map(drop)
+    Box::pin(dispatch(cli.verb, &cli.global, &output, watch)).await.map(drop)
 }

@@ -1,0 +1,136 @@
+//! How values of flags and arguments are read.
+
+use clap::{
+    ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
+
+use crate::{
+    model::{Condition, Firewall, Invalid, LinkName, MacvlanMode, NetnsName},
+    output::{Color, Format},
+};
+
+/// Which of the kernel's firewalls to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum FirewallChoice {
+    /// The firewall of this host's networks; for the first network nftables, if the kernel has it
+    Auto,
+    /// A table of netcord's own, made by netlink without a helper program
+    Nftables,
+    /// Chains of netcord's own, made with the program iptables
+    Iptables,
+}
+
+impl FirewallChoice {
+    /// The firewall that is asked for.
+    pub(super) fn firewall(self) -> Option<Firewall> {
+        match self {
+            Self::Auto => None,
+            Self::Nftables => Some(Firewall::Nftables),
+            Self::Iptables => Some(Firewall::Iptables),
+        }
+    }
+}
+
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Table, Self::Json, Self::Jsonl, Self::Text, Self::Dot, Self::Mermaid, Self::Svg]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Table => value("table", "A table, or a line, for reading"),
+            Self::Json => value("json", "One JSON value"),
+            Self::Jsonl => value("jsonl", "One JSON object per line"),
+            Self::Text => value("text", "A tree"),
+            Self::Dot => value("dot", "For Graphviz"),
+            Self::Mermaid => value("mermaid", "For Markdown viewers"),
+            Self::Svg => value("svg", "A drawing, for browsers and documents"),
+        })
+    }
+}
+
+impl ValueEnum for Color {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Always, Self::Never]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Auto => value("auto", "On a terminal, unless NO_COLOR is set"),
+            Self::Always => value("always", "Always"),
+            Self::Never => value("never", "Never"),
+        })
+    }
+}
+
+impl ValueEnum for Condition {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::Up => "A link other than lo is up",
+            Self::Carrier => "And it has carrier",
+            Self::Addr => "And it has a usable address (not tentative)",
+            Self::Route => "And a default route uses it",
+        };
+        Some(value(self.as_str(), help))
+    }
+}
+
+impl ValueEnum for MacvlanMode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::Bridge => "All, directly",
+            Self::Private => "None",
+            Self::Vepa => "All, through an external switch that reflects frames (hairpin)",
+            Self::Passthru => "Only one endpoint, which has the parent for itself",
+        };
+        Some(value(self.as_str(), help))
+    }
+}
+
+fn value(word: &'static str, help: &'static str) -> PossibleValue {
+    PossibleValue::new(word).help(help)
+}
+
+/// A verb's choice of formats.
+pub(super) fn among(formats: &[Format]) -> impl TypedValueParser<Value = Format> + use<> {
+    let names = formats.iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(names).try_map(|name| Format::from_str(&name, false))
+}
+
+/// A name that a network is to have: not what `run --network` takes for something else.
+pub(super) fn new_network(text: &str) -> Result<LinkName, Invalid> {
+    free(text, &["host", "none"])?;
+    text.parse()
+}
+
+/// A name that a namespace is to have: not what is another target.
+pub(super) fn new_netns(text: &str) -> Result<NetnsName, Invalid> {
+    free(text, &["host"])?;
+    text.parse()
+}
+
+fn free(text: &str, reserved: &[&str]) -> Result<(), Invalid> {
+    if reserved.contains(&text) {
+        return Err(Invalid::new(format!("`{text}` is a reserved word: choose another name")));
+    }
+    Ok(())
+}
+
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
+    if text.contains(char::is_control) {
+        return Err("control characters are not allowed".into());
+    }
+    match text.split_once('=') {
+        Some(("", _)) | None => Err("expected KEY=VALUE".into()),
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+    }
+}

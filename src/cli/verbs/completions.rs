@@ -1,0 +1,28 @@
+//! `completions`
+
+use anyhow::Result;
+use clap_complete::{Shell, env::Shells};
+
+use crate::{cli::NAME, error::Error, output::Output};
+/// Print a shell's completion script
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Examples:\n  netcord completions bash > /etc/bash_completion.d/netcord\n  source <(netcord completions zsh)"
+)]
+pub(crate) struct Args {
+    /// The shell
+    shell: Shell,
+}
+
+impl Args {
+    pub(crate) fn run(&self, output: &Output) -> Result<()> {
+        let shells = Shells::builtins();
+        let shell = shells
+            .completer(&self.shell.to_string())
+            .ok_or_else(|| Error::usage(format!("there are no completions for {}", self.shell)))?;
+        let mut script = Vec::new();
+        // The script asks the program itself, so that names of networks and targets are completed too.
+        shell.write_registration("COMPLETE", NAME, NAME, NAME, &mut script)?;
+        output.data(&String::from_utf8(script)?)
+    }
+}

@@ -1,0 +1,151 @@
+//! `create`
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::{bridge, macvlan, underlay, underlay::MoveFlags};
+use crate::{
+    error::Error,
+    model::{LinkName, MacvlanMode},
+    ops::Session,
+    output::Output,
+};
+/// Ensure a network, with the syntax of `docker network create`
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Examples:\n  netcord create lab0\n  netcord create -d macvlan lan0 --parent eth0 --ip-range 192.168.1.192/27"
+)]
+#[group(skip)]
+pub(crate) struct Args {
+    /// The driver of the network
+    #[arg(short, long, value_name = "DRIVER", default_value = "bridge")]
+    driver: Driver,
+    /// As of `bridge`
+    #[command(flatten)]
+    bridge: bridge::Args,
+    /// As of the verbs of other drivers
+    #[command(flatten)]
+    physical: Physical,
+}
+
+/// Flags of drivers with a parent.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Physical {
+    /// underlay, macvlan: the host's link that leads to the physical network
+    #[arg(long, value_name = "LINK")]
+    parent: Option<LinkName>,
+    /// macvlan: which endpoints reach each other [default: bridge]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<MacvlanMode>,
+    /// macvlan: let the host and the endpoints reach each other
+    #[arg(long)]
+    host_access: bool,
+    /// underlay: when the move is kept
+    #[command(flatten)]
+    moving: MoveFlags,
+}
+
+/// How a network is wired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Driver {
+    /// A Linux bridge with the gateway's address on it
+    Bridge,
+    /// A Linux bridge with the host's uplink as a port
+    Underlay,
+    /// macvlan links on a link of the host
+    Macvlan,
+}
+
+impl Args {
+    pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {
+        match self.driver {
+            Driver::Bridge => {
+                let flags = &self.physical;
+                refuse(
+                    "bridge",
+                    &[
+                        ("--parent", flags.parent.is_some()),
+                        ("--mode", flags.mode.is_some()),
+                        ("--host-access", flags.host_access),
+                        ("--confirm", flags.moving.confirm.is_some()),
+                        ("--no-confirm", flags.moving.no_confirm),
+                        ("--takeover", flags.moving.takeover),
+                    ],
+                )?;
+                self.bridge.run(session, output).await
+            }
+            Driver::Underlay => as_underlay(self)?.run(session, output).await,
+            Driver::Macvlan => as_macvlan(self)?.run(session, output).await,
+        }
+    }
+}
+
+fn as_macvlan(args: Args) -> Result<macvlan::Args> {
+    let Args { bridge, physical, .. } = args;
+    refuse(
+        "macvlan",
+        &[
+            ("--ipv6", bridge.ipv6),
+            ("--internal", bridge.internal),
+            ("--isolate", bridge.isolate),
+            ("--no-spoof", bridge.no_spoof),
+            ("--no-masquerade", bridge.no_masquerade),
+            ("--confirm", physical.moving.confirm.is_some()),
+            ("--no-confirm", physical.moving.no_confirm),
+            ("--takeover", physical.moving.takeover),
+        ],
+    )?;
+    let parent = physical.parent.ok_or_else(|| no_parent("macvlan"))?;
+    Ok(macvlan::Args {
+        name: bridge.name,
+        parent,
+        mode: physical.mode.unwrap_or(MacvlanMode::Bridge),
+        subnet: bridge.subnet,
+        gateway: bridge.gateway,
+        ip_range: bridge.ip_range,
+        mtu: bridge.mtu,
+        host_access: physical.host_access,
+        label: bridge.label,
+    })
+}
+
+fn as_underlay(args: Args) -> Result<underlay::Args> {
+    let Args { bridge, physical, .. } = args;
+    refuse(
+        "underlay",
+        &[
+            ("--subnet", !bridge.subnet.is_empty()),
+            ("--mtu", bridge.mtu.is_some()),
+            ("--ipv6", bridge.ipv6),
+            ("--internal", bridge.internal),
+            ("--no-masquerade", bridge.no_masquerade),
+            ("--mode", physical.mode.is_some()),
+            ("--host-access", physical.host_access),
+        ],
+    )?;
+    Ok(underlay::Args {
+        name: bridge.name,
+        parent: physical.parent.ok_or_else(|| no_parent("underlay"))?,
+        ip_range: bridge.ip_range,
+        gateway: bridge.gateway,
+        moving: physical.moving,
+        isolate: bridge.isolate,
+        no_spoof: bridge.no_spoof,
+        label: bridge.label,
+    })
+}
+
+fn no_parent(driver: &str) -> Error {
+    Error::usage(format!("the driver {driver} needs a link that leads to the physical network"))
+        .hint("say which of the host's, with `--parent`")
+}
+
+/// Flags that mean nothing to a driver are refused: who gives one relies on it.
+fn refuse(driver: &str, flags: &[(&str, bool)]) -> Result<()> {
+    match flags.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => {
+            Err(Error::usage(format!("{flag} is not of the driver {driver}")).into())
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,33 @@
+//! `detach`
+
+use anyhow::Result;
+use clap_complete::ArgValueCompleter;
+
+use crate::{
+    cli::complete,
+    model::{LinkName, Target},
+    ops::{Session, detach},
+    output::Output,
+};
+/// Detach targets from a network
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The network
+    #[arg(add = ArgValueCompleter::new(complete::networks))]
+    network: LinkName,
+    /// The targets to detach
+    #[arg(value_name = "TARGET", required = true, add = ArgValueCompleter::new(complete::targets))]
+    targets: Vec<Target>,
+    /// Only the endpoint with this inner link
+    #[arg(long, value_name = "NAME")]
+    ifname: Option<LinkName>,
+}
+
+impl Args {
+    pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {
+        let Self { network, targets, ifname } = self;
+        let request = detach::Detach { network, targets, ifname };
+        let Some(done) = detach::detach(session, &request).await? else { return Ok(()) };
+        output.result(done, &[])
+    }
+}

@@ -1,0 +1,168 @@
+//! The verbs: a file each, with its flags (their comments are its help) and what it prints.
+
+pub(super) mod attach;
+pub(super) mod attendant;
+pub(super) mod bridge;
+pub(super) mod completions;
+pub(super) mod confirm;
+pub(super) mod container;
+pub(super) mod create;
+pub(super) mod detach;
+pub(super) mod doctor;
+pub(super) mod export;
+pub(super) mod graph;
+pub(super) mod host;
+pub(super) mod inspect;
+pub(super) mod keep_lease;
+pub(super) mod lab;
+pub(super) mod ls;
+pub(super) mod macvlan;
+pub(super) mod man;
+pub(super) mod none;
+pub(super) mod port;
+pub(super) mod prune;
+pub(super) mod ps;
+pub(super) mod publish;
+pub(super) mod repair;
+pub(super) mod reset;
+pub(super) mod rm;
+pub(super) mod run;
+pub(super) mod trace;
+pub(super) mod underlay;
+pub(super) mod unpublish;
+pub(super) mod wait;
+pub(super) mod watchdog;
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+use clap::{Subcommand, ValueHint};
+
+use crate::{ops::Session, output::Output};
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    None(none::Args),
+    Host(host::Args),
+    Container(container::Args),
+    Run(run::Args),
+    Bridge(bridge::Args),
+    Underlay(underlay::Args),
+    Confirm(confirm::Args),
+    Macvlan(macvlan::Args),
+    Create(create::Args),
+    #[command(visible_alias = "connect")]
+    Attach(attach::Args),
+    #[command(visible_alias = "disconnect")]
+    Detach(detach::Args),
+    Wait(wait::Args),
+    Publish(publish::Args),
+    Unpublish(unpublish::Args),
+    Port(port::Args),
+    #[command(visible_alias = "list")]
+    Ls(ls::Args),
+    Ps(ps::Args),
+    Inspect(inspect::Args),
+    Graph(graph::Args),
+    Doctor(doctor::Args),
+    Repair(repair::Args),
+    Export(export::Args),
+    Trace(trace::Args),
+    #[command(visible_alias = "remove")]
+    Rm(rm::Args),
+    Prune(prune::Args),
+    Reset(reset::Args),
+    Lab(lab::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    #[command(hide = true)]
+    Watchdog(watchdog::Args),
+    #[command(hide = true)]
+    Attendant(attendant::Args),
+    #[command(hide = true)]
+    KeepLease(keep_lease::Args),
+}
+
+/// A command after `--`.
+#[derive(clap::Args, Debug)]
+pub(super) struct CommandLine {
+    /// A command to run, and its arguments
+    #[arg(last = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+impl Verb {
+    /// What it does, for somebody who has to wait for it.
+    pub(super) fn doing(&self) -> &'static str {
+        match self {
+            Self::None(_) | Self::Host(_) | Self::Container(_) => "finding the namespace",
+            Self::Run(_) => "preparing the command's namespace",
+            Self::Bridge(_) | Self::Macvlan(_) | Self::Create(_) => "making the network",
+            Self::Underlay(_) | Self::Confirm(_) => "moving what is the parent's",
+            Self::Attach(_) => "attaching",
+            Self::Detach(_) => "detaching",
+            Self::Publish(_) => "publishing",
+            Self::Unpublish(_) => "taking published ports away",
+            Self::Wait(_) => "waiting",
+            Self::Port(_) | Self::Ls(_) | Self::Ps(_) | Self::Inspect(_) | Self::Export(_) => {
+                "reading what is there"
+            }
+            Self::Graph(_) | Self::Doctor(_) => "looking at the host",
+            Self::Trace(_) => "working out the way",
+            Self::Rm(_) => "removing networks",
+            Self::Prune(_) => "removing what is dead",
+            Self::Reset(_) => "removing all that is ours",
+            Self::Repair(_) => "looking for what is not as it was asked for",
+            Self::Lab(_)
+            | Self::Completions(_)
+            | Self::Man(_)
+            | Self::KeepLease(_)
+            | Self::Watchdog(_)
+            | Self::Attendant(_) => "working",
+        }
+    }
+
+    /// Whether it goes on in the background.
+    pub(super) fn is_background(&self) -> bool {
+        matches!(self, Self::KeepLease(_) | Self::Watchdog(_) | Self::Attendant(_))
+    }
+
+    /// Carries it out and prints its outcome. Returns the exit code.
+    pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<u8> {
+        let done = match self {
+            // Those that are asked may say "no" without having failed.
+            Self::Doctor(args) => return args.run(session, output).await,
+            Self::Trace(args) => return args.run(session, output).await,
+            Self::Repair(args) => return args.run(session, output).await,
+            Self::Run(args) => return args.run(session).await,
+            Self::None(args) => args.run(session, output).await,
+            Self::Host(args) => args.run(session, output),
+            Self::Container(args) => args.run(session, output).await,
+            Self::Bridge(args) => args.run(session, output).await,
+            Self::Macvlan(args) => args.run(session, output).await,
+            Self::Underlay(args) => args.run(session, output).await,
+            Self::Confirm(args) => args.run(session, output).await,
+            Self::Create(args) => args.run(session, output).await,
+            Self::Attach(args) => args.run(session, output).await,
+            Self::Detach(args) => args.run(session, output).await,
+            Self::Wait(args) => args.run(session, output).await,
+            Self::Publish(args) => args.run(session, output).await,
+            Self::Unpublish(args) => args.run(session, output).await,
+            Self::Port(args) => args.run(session, output).await,
+            Self::Ls(args) => args.run(session, output).await,
+            Self::Ps(args) => args.run(session, output).await,
+            Self::Inspect(args) => args.run(session, output).await,
+            Self::Graph(args) => args.run(session, output).await,
+            Self::Rm(args) => args.run(session, output).await,
+            Self::Prune(args) => args.run(session, output).await,
+            Self::Export(args) => args.run(session, output).await,
+            Self::Reset(args) => args.run(session, output).await,
+            Self::Watchdog(args) => args.run(session, output).await,
+            Self::Attendant(args) => args.run(session).await,
+            Self::KeepLease(args) => args.run(session).await,
+            Self::Lab(_) | Self::Completions(_) | Self::Man(_) => Ok(()),
+        };
+        done.map(|()| 0)
+    }
+}

@@ -1,0 +1,46 @@
+//! `repair`
+
+use anyhow::Result;
+
+use crate::{
+    ops::{
+        Session,
+        repair::{self, Drift},
+    },
+    output::Output,
+};
+/// Restore what the records describe, after a flush, a reload or a manual change
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Makes networks, endpoints, names, published ports and their rules again where they are missing or changed. Endpoints whose namespace is gone are not restored; `prune` removes them.\n\nExamples:\n  netcord repair --check\n  iptables -F; netcord repair"
+)]
+pub(crate) struct Args {
+    /// Only list the differences, one per line, and change nothing; exit code 1 if there is any
+    #[arg(long)]
+    check: bool,
+}
+
+impl Args {
+    pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<u8> {
+        if self.check {
+            let found = repair::check(session).await?;
+            let lines: Vec<_> = found.drift.iter().flat_map(lines).collect();
+            let code = u8::from(!found.drift.is_empty());
+            return output.result(found, &lines).map(|()| code);
+        }
+        let (done, failure) = repair::repair(session).await?;
+        if let Some(done) = done {
+            let lines: Vec<_> = done.now.repaired.iter().flat_map(lines).collect();
+            output.result(done, &lines)?;
+        }
+        failure.map_or(Ok(0), Err)
+    }
+}
+
+/// What it is, with one line of a command that may have several, and what shows it.
+fn lines(drift: &Drift) -> Vec<String> {
+    let command = drift.command.lines().next().unwrap_or_default();
+    let what = format!("{}: {} ({command})", drift.of, drift.why);
+    let evidence = drift.evidence.iter().map(|line| format!("    {line}"));
+    [what].into_iter().chain(evidence).collect()
+}

@@ -1,0 +1,241 @@
+//! Values that requests are made of, and how they are read from text.
+
+use std::{net::IpAddr, str::FromStr};
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, LinkName, NetnsName, PortRange, PortSpec, Protocol, Target};
+
+/// A subnet with its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cidr(pub IpNetwork);
+
+/// An address, perhaps with its subnet's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// The length, if given.
+    pub length: Option<u8>,
+}
+
+/// A gateway, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Gateway {
+    /// By this one.
+    Ip(IpAddr),
+    /// No default route.
+    None,
+}
+
+/// `DST[,GATEWAY]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteSpec {
+    /// Where to.
+    pub destination: IpNetwork,
+    /// By whom; on the link if none.
+    pub gateway: Option<IpAddr>,
+}
+
+/// `PORT[/PROTO]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InnerPort {
+    /// The target's port.
+    pub port: u16,
+    /// TCP if none was given.
+    pub protocol: Protocol,
+}
+
+/// What a command that is run is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunNetwork {
+    /// Nothing: a namespace with a running lo.
+    None,
+    /// The host's own namespace.
+    Host,
+    /// The namespace of a target.
+    Container(Target),
+    /// A network, by an endpoint of its own.
+    Network(LinkName),
+}
+
+/// What is to be removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Removable {
+    /// `web`: whichever there is.
+    Any(NetnsName),
+    /// `network:web`
+    Network(LinkName),
+    /// `netns:web`
+    Netns(NetnsName),
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Condition {
+    /// A link other than lo is up
+    Up,
+    /// And it has carrier
+    Carrier,
+    /// And it has a usable address (not tentative)
+    Addr,
+    /// And a default route uses it
+    Route,
+}
+
+impl Condition {
+    /// Each of them, in the order in which a link meets them.
+    pub const ALL: [Self; 4] = [Self::Up, Self::Carrier, Self::Addr, Self::Route];
+
+    /// The word for it, as users type it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Carrier => "carrier",
+            Self::Addr => "addr",
+            Self::Route => "route",
+        }
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Address { ip, length } = text.parse()?;
+        let length =
+            length.ok_or_else(|| format!("the prefix length is missing: write it as {ip}/24"))?;
+        IpNetwork::new(ip, length).map(Self).map_err(|e| e.to_string())
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (ip, length) = match text.split_once('/') {
+            Some((ip, length)) => (ip, Some(length)),
+            None => (text, None),
+        };
+        let ip: IpAddr = ip.parse().map_err(|_| "not an IP address".to_owned())?;
+        let longest = if ip.is_ipv4() { 32 } else { 128 };
+        let length = length
+            .map(|l| match l.parse::<u8>() {
+                Ok(l) if l <= longest => Ok(l),
+                _ => Err(format!("the prefix length must be /0 to /{longest}")),
+            })
+            .transpose()?;
+        Ok(Self { ip, length })
+    }
+}
+
+impl FromStr for Gateway {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            ip => ip.parse().map(Self::Ip).map_err(|_| "neither an IP address nor `none`".into()),
+        }
+    }
+}
+
+impl FromStr for RunNetwork {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "none" => Ok(Self::None),
+            "host" => Ok(Self::Host),
+            text => match text.strip_prefix("container:") {
+                Some(target) => target.parse().map(Self::Container),
+                None => text.parse().map(Self::Network),
+            },
+        }
+    }
+}
+
+impl FromStr for Removable {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text.split_once(':') {
+            Some(("network", name)) => name.parse().map(Self::Network),
+            Some(("netns", name)) => name.parse().map(Self::Netns),
+            _ => text.parse().map(Self::Any),
+        }
+    }
+}
+
+impl FromStr for RouteSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (destination, gateway) = match text.split_once(',') {
+            Some((destination, gateway)) => (destination, Some(gateway)),
+            None => (text, None),
+        };
+        let Cidr(destination) = match destination {
+            "default" if gateway.is_some_and(|g| g.contains(':')) => "::/0".parse()?,
+            "default" => "0.0.0.0/0".parse()?,
+            destination => destination.parse()?,
+        };
+        if destination.ip() != destination.network() {
+            return Err(format!(
+                "host bits are set: use {}/{}",
+                destination.network(),
+                destination.prefix()
+            ));
+        }
+        let gateway: Option<IpAddr> = gateway
+            .map(str::parse)
+            .transpose()
+            .map_err(|_| "the gateway is not an IP address".to_owned())?;
+        if gateway.is_some_and(|g| g.is_ipv4() != destination.is_ipv4()) {
+            return Err("destination and gateway are of different IP families".into());
+        }
+        Ok(Self { destination, gateway })
+    }
+}
+
+impl FromStr for InnerPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let spec: PortSpec = text.parse().map_err(|e: Invalid| e.message)?;
+        if text.contains(':') || spec.container.count() != 1 {
+            return Err("expected one port of the target, such as 80/tcp".into());
+        }
+        let PortRange { first: port, .. } = spec.container;
+        Ok(Self { port, protocol: spec.protocol })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_or_refused_with_a_reason() {
+        assert_eq!("10.0.0.0/24".parse::<Cidr>().unwrap().0.prefix(), 24);
+        for bad in [
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "10.0.0/8",
+            "010.0.0.0/8",
+            "10.0.0.0/255.0.0.0",
+            "x",
+            "fe80::1%eth0/64",
+        ] {
+            assert!(bad.parse::<Cidr>().is_err(), "{bad}");
+        }
+        assert!("default,10.0.0.1".parse::<RouteSpec>().is_ok());
+        for bad in ["10.0.0.1/24,10.0.0.1", "10.0.0.0/24,fd00::1", "10.0.0.0/24,", "10.0.0.0/24,x"]
+        {
+            assert!(bad.parse::<RouteSpec>().is_err(), "{bad}");
+        }
+        assert_eq!("53/udp".parse::<InnerPort>().unwrap().protocol, Protocol::Udp);
+        assert!("80-90".parse::<InnerPort>().is_err());
+    }
+}
