@@ -1,7 +1,7 @@
 //! `doctor`: each test breaks one thing, and it is that one that is named, with its evidence, and
 //! mended by the command that is printed. On a healthy host there is silence.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use crate::support::{FIREWALLS, Lab, NETCORD};
 
@@ -611,4 +611,81 @@ fn none_of_many_servers_is_missed() {
     finds(&lab, "", "port-unserved", &["20301/udp"]);
     servers.kill().unwrap();
     servers.wait().unwrap();
+}
+
+/// A server for each word: `PORT,ADDRESS,LINK,PEER`, a dash for none. With a link it hears that one
+/// only (`SO_BINDTODEVICE`), with a peer nobody else.
+const SERVERS: &str = r#"
+    use IO::Socket::IP; use Socket qw(:all);
+    my $proto = shift;
+    for (@ARGV) {
+        my ($port, $host, $link, $peer) = map { $_ eq "-" ? undef : $_ } split ",";
+        my $socket = IO::Socket::IP->new(
+            Proto => $proto, LocalHost => $host =~ s/!//r, LocalPort => $port,
+            V6Only => $host =~ /!/ ? 1 : 0, $proto eq "tcp" ? (Listen => 1) : (),
+            Sockopts => [$link ? [SOL_SOCKET, 25, "$link\0"] : ()]) || die "$_: $@";
+        if ($peer) {
+            my ($error, $found) = getaddrinfo($peer, 5000, {
+                family => $socket->sockdomain, socktype => SOCK_DGRAM, flags => AI_V4MAPPED });
+            CORE::connect($socket, $found->{addr}) || die "$_: $! $error";
+        }
+        push @all, $socket;
+    }
+    open my $ready, ">", "/run/served-$proto";
+    sleep;
+"#;
+
+/// How a server listens that is called from outside.
+const HEARD: [&str; 8] = [
+    "0.0.0.0,-,-",
+    "::,-,-",
+    "!::,-,-",
+    "10.1.0.2,-,-",
+    "::ffff:10.1.0.2,-,-",
+    "fd00:1::2,-,-",
+    "0.0.0.0,eth0,-",
+    "::,eth0,-",
+];
+/// The same of UDP: it has found its one caller.
+const CONNECTED: [&str; 4] =
+    ["0.0.0.0,-,10.1.0.3", "::,-,fd00:1::3", "::,-,::ffff:10.1.0.3", "10.1.0.2,eth0,10.1.0.3"];
+/// How one listens that is not.
+const UNHEARD: [&str; 5] =
+    ["127.0.0.1,-,-", "::1,-,-", "::ffff:127.0.0.1,-,-", "0.0.0.0,lo,-", "::,lo,-"];
+
+#[test]
+fn a_server_is_seen_however_it_listens() {
+    let lab = host();
+    fs::write(lab.path("/run/servers.pl"), SERVERS).unwrap();
+    for protocol in ["udp", "tcp"] {
+        let connected: &[&str] = if protocol == "udp" { &CONNECTED } else { &[] };
+        let heard: Vec<_> = HEARD.iter().chain(connected).zip(21_001..).collect();
+        let unheard: Vec<_> = UNHEARD.iter().zip(22_001..).collect();
+        let all = heard.iter().chain(&unheard).map(|(how, port)| format!("{port},{how}"));
+        let all: Vec<_> = all.collect();
+        lab.sh(&format!(
+            "ip netns exec web perl /run/servers.pl {protocol} '{}' >/dev/null 2>&1 &
+             until [ -e /run/served-{protocol} ]; do :; done",
+            all.join("' '")
+        ))
+        .ok();
+        let publish = |port: &u16| format!("{}:{port}/{protocol}", port + 10_000);
+        let ports: Vec<_> = heard.iter().map(|(_, port)| publish(port)).collect();
+        lab.netcord(&format!("publish web {}", ports.join(" "))).ok();
+        is_silent(&lab, "");
+        for (how, port) in &unheard {
+            lab.netcord(&format!("publish web {}", publish(port))).ok();
+            finds(&lab, "", "port-unheard", &[&format!(":{port}/{protocol}")]);
+            lab.netcord(&format!("unpublish web {}", publish(port))).ok();
+            let traced = lab.netcord(&format!("trace db 10.1.0.2:{port}/{protocol}")).exits(1);
+            assert!(traced.stdout.contains("refused by web"), "{how}: {}", traced.stdout);
+        }
+    }
+    // Whom a connected socket does not hear is refused.
+    let connected = 21_001 + HEARD.len();
+    for live in ["", "--live "] {
+        let traced = lab.netcord(&format!("trace {live}db web:{connected}/udp")).exits(1).stdout;
+        assert!(traced.contains("refused by web"), "{traced}");
+        assert!(traced.contains("connected to 10.1.0.3:5000"), "{traced}");
+    }
 }

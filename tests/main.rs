@@ -36,8 +36,9 @@ mod examples;
 mod explain;
 /// A host as commands.
 mod export;
-/// Bridges of others.
+/// What is in the firewall.
 mod firewall;
+/// Bridges of others.
 mod foreign;
 /// No space for records.
 mod full;
@@ -61,6 +62,8 @@ mod macvlan;
 mod malice;
 /// Random sequences of verbs against a model.
 mod model;
+/// Programs of eBPF, as root.
+mod programs;
 /// What somebody at a terminal sees of a command that takes its time.
 mod progress;
 /// Records that are lost, torn, swapped or never were.

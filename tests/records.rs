@@ -321,3 +321,24 @@ fn a_lost_network_keeps_its_subnets_although_its_addresses_are_gone() {
         nothing.assert_same(&lab.snapshot(), "after rm");
     }
 }
+
+#[test]
+fn a_port_that_is_on_no_record_is_not_published_twice() {
+    for firewall in FIREWALLS {
+        let lab = Lab::with_firewall(firewall);
+        lab.netns(&["web", "db", "new"]);
+        lab.netcord("bridge lab0 --subnet 10.7.0.0/24").ok();
+        lab.netcord("attach lab0 web db").ok();
+        let record = "f=$(echo /run/netcord/*/network-lab0.json);";
+        lab.sh(&format!("{record} cp $f /run/before")).ok();
+        lab.netcord("publish web 8080:80").ok();
+        lab.sh(&format!("{record} cp /run/before $f")).ok();
+        let before = lab.snapshot();
+        for verb in ["publish db 8080:80", "attach lab0 new -p 8080:80"] {
+            lab.netcord(verb).fails(4, &["8080"]);
+            before.assert_same(&lab.snapshot(), &format!("{firewall}: {verb}"));
+            lab.sh(&format!("{record} cp /run/before $f")).ok();
+        }
+        assert_eq!(lab.rules_of_ports(), ["lab0/web publish 0.0.0.0:8080 -> 10.7.0.2:80/tcp"]);
+    }
+}

@@ -703,6 +703,40 @@ fn who_does_not_answer_for_an_address_is_named() {
 }
 
 #[test]
+fn a_router_answers_for_whom_it_was_told_to() {
+    let lab = host("nftables");
+    lab.sh("ip -n db route add 192.0.2.2 dev eth0; ip -n db route add 2001:db8::2 dev eth0").ok();
+    let told = |switch: &str| format!("{FORGET}; sysctl -qw net.ipv6.conf.lab0.proxy_ndp={switch}");
+    let named = |what: &str| {
+        format!(
+            "ip neigh {what} proxy 192.0.2.2 dev lab0; ip neigh {what} proxy 2001:db8::2 dev lab0"
+        )
+    };
+    let silent = |to| ("dies", "db", "neighbour", to);
+    // For neighbour discovery it takes both, for ARP a name is enough.
+    for (damage, mend, [(o4, p4, s4, t4), (o6, p6, s6, t6)]) in [
+        (
+            told("1"),
+            told("0"),
+            [silent("nobody answers for 192.0.2.2"), silent("nobody answers for 2001:db8::2")],
+        ),
+        (
+            format!("{FORGET}; {}", named("add")),
+            named("del"),
+            [("arrives", "outside", "socket", "echoes"), silent("nobody answers for 2001:db8::2")],
+        ),
+        (
+            format!("{}; {}", told("1"), named("add")),
+            format!("{}; {}", told("0"), named("del")),
+            [("arrives", "outside", "socket", "echoes"); 2],
+        ),
+    ] {
+        let cases = [("db 192.0.2.2", o4, p4, s4, t4), ("db 2001:db8::2", o6, p6, s6, t6)];
+        broken(&lab, &damage, &mend, &cases);
+    }
+}
+
+#[test]
 fn an_answer_that_dies_is_a_no() {
     for firewall in FIREWALLS {
         let lab = host(firewall);

@@ -114,6 +114,23 @@ fn what_comes_back_is_plugged_in_again() {
 }
 
 #[test]
+fn an_endpoint_without_record_and_bridge_is_adopted() {
+    let lab = host("nftables");
+    for (network, targets) in [("br9", "down"), ("lab0", "down down")] {
+        lab.sh(&format!(
+            "sed -i '1!d' /run/netcord/*/network-{network}.json; ip link del {network}"
+        ))
+        .ok();
+        assert_eq!(state(&lab, network), targets, "{network}");
+        lab.netcord("prune").ok();
+        assert_eq!(state(&lab, network), targets, "{network}");
+    }
+    lab.sh(MAKE_BR9).ok();
+    lab.netcord("repair").ok();
+    is_whole(&lab);
+}
+
+#[test]
 fn a_link_in_the_place_of_a_bridge_is_no_bridge() {
     let lab = host("nftables");
     let before = inside(&lab, "web");

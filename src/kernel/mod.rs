@@ -42,7 +42,7 @@ pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind, Port, set_loopback_up};
 pub use netns::{NETNS_DIR, Netns, NetnsFile, named};
 pub use nsid::Between;
 use rtnl::Rtnl;
-pub use sockets::{Socket, Sockets};
+pub use sockets::{Listener, Socket, Sockets};
 pub use watch::{LinkWatch, NetnsWatch};
 
 /// The kernel of this host: the namespace that netcord was started in, and those of its targets.

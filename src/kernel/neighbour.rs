@@ -82,6 +82,18 @@ pub(super) async fn mac_of(
     }))
 }
 
+/// Whether an address of others is answered for on a link. Equivalent to
+/// `ip neigh show proxy to ADDRESS`.
+pub(super) async fn answers_for(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<bool> {
+    let mut look = NeighbourMessage::default();
+    look.header.family = family(address);
+    look.header.flags = NeighbourFlags::Proxy;
+    // Without a link it is for all.
+    let is_it =
+        |n: Neighbour| n.proxy && n.address == Some(address) && (n.index == index || n.index == 0);
+    Ok(read(rtnl, look).await?.into_iter().any(is_it))
+}
+
 /// The port by which a bridge sends what is for a MAC; the bridge's own number: it is its own.
 /// Equivalent to `bridge fdb get MAC br BRIDGE`.
 pub(super) async fn port_of(rtnl: &Rtnl, bridge: u32, mac: Mac) -> Result<Option<u32>> {
@@ -220,6 +232,11 @@ impl Netns {
     /// The MAC that it knows for an address on a link, and how that is known.
     pub async fn mac_of(&self, link: &Link, address: IpAddr) -> Result<Option<(Mac, &str)>> {
         mac_of(self.rtnl(), link.index, address).await
+    }
+
+    /// Whether it answers on a link for an address of others (`ip neigh add proxy`).
+    pub async fn answers_for(&self, link: u32, address: IpAddr) -> Result<bool> {
+        answers_for(self.rtnl(), link, address).await
     }
 
     /// The port, by its number, by which a bridge of it sends what is for a MAC; the bridge's own

@@ -12,7 +12,8 @@ use std::{
 use anyhow::Result;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::{
-    AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SockDiagMessage, TCP_CLOSE, TCP_LISTEN,
+    AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SockDiagMessage, TCP_CLOSE, TCP_ESTABLISHED,
+    TCP_LISTEN,
     inet::{
         ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags,
         nlas::Nla::{self, SkV6Only},
@@ -38,7 +39,8 @@ const IPPROTO_SCTP: u8 = 132;
 /// Which sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Those that wait for callers.
+    /// Those that wait for callers, and those of UDP that are connected: servers too connect, each
+    /// to one caller.
     Listening,
     /// Connections too.
     All,
@@ -61,6 +63,8 @@ pub struct Socket {
     pub listens: bool,
     /// The number of the only link that it hears; 0: all.
     pub link: u32,
+    /// Of UDP: the only one that it hears, as it is connected.
+    pub peer: Option<SocketAddr>,
     /// Of the wildcard of IPv6: it has IPv4 too.
     dual: bool,
     inode: u32,
@@ -107,6 +111,16 @@ impl Sockets {
     ) -> impl Iterator<Item = &Socket> {
         self.at(ip, ports, protocol).filter(|socket| socket.listens)
     }
+
+    /// Those of them that wait for callers, or hear one.
+    pub fn serving(
+        &self,
+        ip: IpAddr,
+        ports: PortRange,
+        protocol: Protocol,
+    ) -> impl Iterator<Item = &Socket> {
+        self.at(ip, ports, protocol).filter(|socket| socket.listens || socket.peer.is_some())
+    }
 }
 
 impl Socket {
@@ -122,18 +136,28 @@ impl Socket {
         same_family && (same_address || self.address.is_unspecified()) || self.dual && ip.is_ipv4()
     }
 
+    /// Whether what comes by a link gets to it.
+    pub fn hears(&self, link: u32) -> bool {
+        self.link == 0 || self.link == link
+    }
+
     fn of(message: &InetResponse, protocol: Protocol) -> Self {
         let header = &message.header;
-        let address = header.socket_id.source_address;
+        let SocketId { source_address: address, destination_address, destination_port, .. } =
+            header.socket_id;
         let is_only_v6 = message.nlas.iter().any(|nla: &Nla| matches!(nla, SkV6Only(true)));
         // UDP has no word for it: what is not connected is closed.
-        let listening = if protocol == Protocol::Udp { TCP_CLOSE } else { TCP_LISTEN };
+        let is_udp = protocol == Protocol::Udp;
+        let listening = if is_udp { TCP_CLOSE } else { TCP_LISTEN };
+        let is_connected = is_udp && header.state == TCP_ESTABLISHED;
+        let peer = SocketAddr::new(destination_address.to_canonical(), destination_port);
         Self {
             address: address.to_canonical(),
             port: header.socket_id.source_port,
             protocol,
             listens: header.state == listening,
             link: header.socket_id.interface_id,
+            peer: is_connected.then_some(peer),
             dual: address.is_ipv6() && address.is_unspecified() && !is_only_v6,
             inode: header.inode,
         }
@@ -156,6 +180,9 @@ fn dump(
         },
         extensions: ExtensionFlags::empty(),
         states: match scope {
+            Scope::Listening if protocol == Protocol::Udp => {
+                StateFlags::CLOSE | StateFlags::ESTABLISHED
+            }
             Scope::Listening => StateFlags::LISTEN | StateFlags::CLOSE,
             Scope::All => StateFlags::all(),
         },
@@ -211,12 +238,28 @@ pub(super) fn answers_on_loopback(port: u16) -> Result<bool> {
     Ok(at(Protocol::Udp).chain(at(Protocol::Tcp)).next().is_some())
 }
 
-/// Who takes what comes for a port of an address: its name, or nothing if that cannot be told;
-/// `None`: nobody does. Equivalent to `ss -lnp 'sport = PORT'`.
-pub(super) fn listener(ip: IpAddr, port: u16, protocol: Protocol) -> Result<Option<String>> {
+/// Who takes what comes for a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// A process: its name, empty if that cannot be told.
+    Process(String),
+    /// A socket that is connected, and hears this one only.
+    Connected(SocketAddr),
+    /// No socket.
+    Nobody,
+}
+
+/// Who takes what comes by a link for a port of an address. Equivalent to `ss -anp 'sport = PORT'`.
+pub(super) fn listener(ip: IpAddr, port: u16, protocol: Protocol, link: u32) -> Result<Listener> {
     let sockets = Sockets::here(&[protocol], Scope::Listening)?;
-    let found: Vec<_> = sockets.listening(ip, PortRange::single(port), protocol).collect();
-    Ok((!found.is_empty()).then(|| process_of(&found).unwrap_or_default()))
+    let serving = sockets.serving(ip, PortRange::single(port), protocol);
+    let (listening, connected): (Vec<_>, Vec<_>) =
+        serving.filter(|socket| socket.hears(link)).partition(|socket| socket.listens);
+    Ok(match connected.iter().find_map(|socket| socket.peer) {
+        _ if !listening.is_empty() => Listener::Process(process_of(&listening).unwrap_or_default()),
+        Some(peer) => Listener::Connected(peer),
+        None => Listener::Nobody,
+    })
 }
 
 /// Who has a port, `nginx (pid 1310)`, if it can be told: an unprivileged user sees only their own
@@ -281,12 +324,18 @@ impl Netns {
         self.within(|| answers_on_loopback(port))?
     }
 
-    /// Who listens at a port in it; an empty name if that cannot be told.
-    pub fn listener(&self, at: IpAddr, port: u16, protocol: Protocol) -> Result<Option<String>> {
-        self.within(|| listener(at, port, protocol))?
+    /// Who takes what comes by a link for a port of an address in it.
+    pub fn listener(
+        &self,
+        at: IpAddr,
+        port: u16,
+        protocol: Protocol,
+        link: u32,
+    ) -> Result<Listener> {
+        self.within(|| listener(at, port, protocol, link))?
     }
 
-    /// The sockets in it that wait for callers.
+    /// The sockets in it that wait for callers, or hear one.
     pub fn sockets(&self, protocols: &[Protocol]) -> Result<Sockets> {
         self.within(|| Sockets::here(protocols, Scope::Listening))?
     }
@@ -319,8 +368,16 @@ mod tests {
         ] {
             let protocol = Protocol::Tcp;
             let address = ip(address);
-            let socket =
-                Socket { address, port: 80, protocol, listens: true, link: 0, dual, inode: 1 };
+            let socket = Socket {
+                address,
+                port: 80,
+                protocol,
+                listens: true,
+                link: 0,
+                peer: None,
+                dual,
+                inode: 1,
+            };
             assert_eq!(socket.has(ip(wanted)), expected, "{address} {dual} {wanted}");
         }
     }

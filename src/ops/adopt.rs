@@ -25,6 +25,8 @@ use crate::{
 pub(super) enum Depth {
     /// Among the host's links.
     Links,
+    /// Also among the published ports of iptables, which would take one twice; nftables does not.
+    Ports,
     /// Also inside the names in `/run/netns` that nothing on record is called by.
     Unattached,
     /// Inside all names, and among published ports: what is about to be tidied is looked at first.
@@ -44,6 +46,11 @@ impl Session<'_> {
     /// The same, of some endpoints; of the others as much as these have to know.
     pub(super) async fn state(&self, wanted: Wanted<'_>) -> Result<State> {
         self.state_to(wanted, Depth::Links).await
+    }
+
+    /// The same, for a verb that publishes ports.
+    pub(super) async fn state_with_ports(&self) -> Result<State> {
+        self.state_to(Wanted::All, Depth::Ports).await
     }
 
     /// The same, with whatever carries our mark anywhere.
@@ -194,7 +201,7 @@ impl Missing {
         links.sort_by(|a, b| a.name.cmp(&b.name));
         let is_called = |name: &str| state.outlines().any(|(_, outline)| outline.netns == name);
         let inside = match depth {
-            Depth::Links => Vec::new(),
+            Depth::Links | Depth::Ports => Vec::new(),
             Depth::Unattached => {
                 let names = kernel.netns_names().into_iter();
                 rebuild::inside(kernel, names.filter(|name| !is_called(name.as_str()))).await
@@ -202,8 +209,12 @@ impl Missing {
             Depth::Names => rebuild::inside(kernel, kernel.netns_names().into_iter()).await,
         };
         let inside = inside.into_iter().filter(|found| !found.is_on_record(state)).collect();
-        let ports =
-            if depth == Depth::Names { unrecorded_ports(kernel, state) } else { Vec::new() };
+        let firewalls: &[Firewall] = match depth {
+            Depth::Links | Depth::Unattached => &[],
+            Depth::Ports => &[Firewall::Iptables],
+            Depth::Names => &Firewall::ALL,
+        };
+        let ports = unrecorded_ports(kernel, state, firewalls);
         Ok(Self { links, inside, ports, twice })
     }
 
@@ -234,10 +245,14 @@ fn is_on_two(state: &State, network: &LinkName, host_ifname: &str) -> bool {
     state.outlines().any(|(other, o)| other.name != *network && o.host_ifname == host_ifname)
 }
 
-/// Endpoints with published ports that are in the firewall and on no record.
-fn unrecorded_ports(kernel: &Kernel, state: &State) -> Vec<(LinkName, Endpoint)> {
+/// Endpoints with published ports that are in one of these firewalls and on no record.
+fn unrecorded_ports(
+    kernel: &Kernel,
+    state: &State,
+    firewalls: &[Firewall],
+) -> Vec<(LinkName, Endpoint)> {
     let mut found = Vec::new();
-    for firewall in Firewall::ALL {
+    for firewall in firewalls.iter().copied() {
         let is_of = |network: &Network| network.firewall == firewall;
         if !state.networks().values().any(|record| is_of(&record.network)) {
             continue;
@@ -340,31 +355,41 @@ impl<'a> Adoption<'a> {
         }
     }
 
-    /// The host end of an endpoint: of the network that its alias says, or else whose port it is.
+    /// The endpoint of a host end, with its network.
     async fn port(&mut self, port: &Link) -> Result<Option<(Network, Endpoint)>> {
-        let mark = port.alias.as_deref().and_then(Mark::read);
-        let of_bridge = match (mark.and_then(|mark| mark.target.map(|_| mark.network)), port.master)
-        {
-            (Some(network), _) => self.kernel.link(network).await?,
-            (None, Some(master)) => self.kernel.links().await?.remove(&master),
-            (None, None) => None,
-        };
-        let Some(bridge) = of_bridge.filter(|link| link.kind == LinkKind::Bridge) else {
-            return Ok(None);
-        };
-        let Ok(name) = bridge.name.parse() else { return Ok(None) };
-        let on_record = self.state.networks().get(&name).map(|record| record.network.clone());
-        let network = match on_record {
-            Some(network) if network.macvlan().is_some() => return Ok(None),
-            Some(network) => network,
-            None => rebuild::network(self.kernel, self.state, &name, &bridge).await?,
-        };
+        let Some(network) = self.network_of(port).await? else { return Ok(None) };
         let spare = self.state.spare();
         let endpoint = rebuild::endpoint(self.kernel, spare, &network, port).await?;
         Ok(endpoint.map(|mut endpoint| {
             self.ports.give(self.kernel, &network, &mut endpoint);
             (network, endpoint)
         }))
+    }
+
+    /// The network that the alias of a host end names, or else the one whose bridge it is a port of.
+    /// A network on record may have lost its bridge.
+    async fn network_of(&self, port: &Link) -> Result<Option<Network>> {
+        let mark = port.alias.as_deref().and_then(Mark::read).filter(|mark| mark.target.is_some());
+        let bridge = match (mark, port.master) {
+            (Some(mark), _) => match self.on_record(mark.network) {
+                Some(network) => return Ok(Some(network).filter(|n| n.macvlan().is_none())),
+                None => self.kernel.link(mark.network).await?,
+            },
+            (None, Some(master)) => self.kernel.links().await?.remove(&master),
+            (None, None) => None,
+        };
+        let Some(bridge) = bridge.filter(|link| link.kind == LinkKind::Bridge) else {
+            return Ok(None);
+        };
+        if let Some(network) = self.on_record(&bridge.name) {
+            return Ok(Some(network).filter(|n| n.macvlan().is_none()));
+        }
+        let Ok(name) = bridge.name.parse() else { return Ok(None) };
+        rebuild::network(self.kernel, self.state, &name, &bridge).await.map(Some)
+    }
+
+    fn on_record(&self, network: &str) -> Option<Network> {
+        Some(self.state.networks().get(&network.parse().ok()?)?.network.clone())
     }
 
     async fn inside(&mut self, name: &LinkName, found: &[Inside]) -> Result<()> {

@@ -48,7 +48,7 @@ pub struct Ports {
 pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Changed<Ports>>> {
     let found = resolve(&host.kernel, host.events, &args.target, None).await?;
     let cookie = found.netns.cookie();
-    let mut state = host.state_with_rebuilt().await?;
+    let mut state = host.state_with_ports().await?;
     clean::dead(host, &mut state).await?;
     clean::dying(host, &mut state, |e| e.target == found.name.as_str()).await?;
     let (network, mut endpoint) = published_endpoint(&state, cookie, args)?;

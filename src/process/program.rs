@@ -27,7 +27,7 @@ pub fn become_program(netns: Option<&Netns>, command: &[OsString]) -> anyhow::Er
         let message = format!("cannot enter the namespace: {e}");
         return Error::new(Kind::CommandSetup, message).into();
     }
-    #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+    #[expect(clippy::disallowed_types, reason = "process runs programs")]
     let error = Command::new(program).args(arguments).exec();
     cannot_run(program, &error).into()
 }

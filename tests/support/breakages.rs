@@ -36,6 +36,15 @@ const BREAKAGES: &[Breakage] = &[
         ..NONE
     },
     Breakage {
+        what: "the host end is in another bridge",
+        breaks: "ip link set webport master lab1",
+        doctor: "not-in-bridge",
+        shows: "master lab1",
+        repair: true,
+        trace: ("db 10.1.0.2:80", "dies neighbour"),
+        ..NONE
+    },
+    Breakage {
         what: "the bridge is deleted",
         breaks: "ip link del lab0",
         doctor: "bridge-missing",
@@ -52,6 +61,69 @@ const BREAKAGES: &[Breakage] = &[
         repair: true,
         trace: ("web 10.1.0.1", "arrives socket"),
         mends: "netcord repair",
+        ..NONE
+    },
+    Breakage {
+        what: "an underlay's parent is out of its bridge",
+        breaks: "ip link set eth1 nomaster",
+        doctor: "not-in-bridge",
+        shows: "eth1: no master",
+        repair: true,
+        trace: ("plc 203.0.113.2", "dies neighbour"),
+        ..NONE
+    },
+    Breakage {
+        what: "an underlay's parent is in another bridge",
+        breaks: "ip link set eth1 master br9",
+        doctor: "not-in-bridge",
+        shows: "eth1: master br9",
+        repair: true,
+        trace: ("plc 203.0.113.2", "dies neighbour"),
+        ..NONE
+    },
+    Breakage {
+        what: "an underlay's parent is down",
+        breaks: "ip link set eth1 down",
+        doctor: "link-down",
+        shows: "eth1: state DOWN",
+        repair: true,
+        trace: ("plc 203.0.113.2", "dies bridge"),
+        ..NONE
+    },
+    Breakage {
+        what: "an underlay's parent is unplugged",
+        breaks: "ip -n site link set wire down",
+        doctor: "no-carrier",
+        shows: "NO-CARRIER",
+        trace: ("plc 203.0.113.2", "dies bridge"),
+        mends: "ip -n site link set wire up",
+        ..NONE
+    },
+    Breakage {
+        what: "an underlay's bridge is down",
+        breaks: "ip link set phys0 down",
+        doctor: "link-down",
+        shows: "phys0: state DOWN",
+        repair: true,
+        trace: ("plc 203.0.113.2", "dies bridge"),
+        ..NONE
+    },
+    Breakage {
+        what: "a foreign bridge is down",
+        breaks: "ip link set br9 down",
+        doctor: "link-down",
+        shows: "br9: state DOWN",
+        trace: ("guest 10.9.0.1", "dies bridge"),
+        ..NONE
+    },
+    Breakage {
+        what: "a foreign bridge is gone",
+        breaks: "ip link del br9",
+        doctor: "bridge-missing",
+        shows: "guestport: no master",
+        repair: true,
+        trace: ("guest 10.9.0.1", "dies neighbour"),
+        mends: "ip link add br9 type bridge; ip addr add 10.9.0.1/24 dev br9; ip link set br9 up; netcord repair",
         ..NONE
     },
     Breakage {
@@ -299,7 +371,7 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "an nftables policy drops what is forwarded",
         breaks: "nft add table inet corp; nft 'add chain inet corp pass { type filter hook forward priority 0; policy drop; }'",
-        doctor: "forward-drop",
+        doctor: "bridge-netfilter forward-drop",
         shows: "policy drop",
         trace: ("web 192.0.2.2", "dies forward"),
         tidies: "nft delete table inet corp",
@@ -490,6 +562,7 @@ const BREAKAGES: &[Breakage] = &[
         doctor: "port-unserved",
         shows: "no socket has",
         trace: ("outside 192.0.2.1:8181", "refused socket"),
+        mends: "netcord unpublish web 8181:81",
         ..NONE
     },
     Breakage {
@@ -497,6 +570,7 @@ const BREAKAGES: &[Breakage] = &[
         breaks: "netcord publish web 5454:54/udp",
         doctor: "port-unserved",
         shows: "54/udp",
+        mends: "netcord unpublish web 5454:54/udp",
         ..NONE
     },
     Breakage {
@@ -505,6 +579,7 @@ const BREAKAGES: &[Breakage] = &[
         doctor: "port-unheard",
         shows: "127.0.0.1:82/tcp",
         trace: ("outside 192.0.2.1:8282", "refused socket"),
+        mends: "netcord unpublish web 8282:82",
         ..NONE
     },
     Breakage {
@@ -513,6 +588,7 @@ const BREAKAGES: &[Breakage] = &[
         doctor: "port-unheard",
         shows: "::1:83/tcp",
         trace: ("outside 192.0.2.1:8283", "refused socket"),
+        mends: "netcord unpublish web 8283:83",
         ..NONE
     },
     Breakage {
@@ -683,15 +759,71 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "a bridge port is disabled",
         breaks: "bridge link set dev webport state 0",
+        doctor: "port-blocked",
+        shows: "state disabled",
         trace: ("db 10.1.0.2:80", "dies bridge"),
-        mends: "bridge link set dev webport state 3",
+        ..NONE
+    },
+    Breakage {
+        what: "a bridge port only listens",
+        breaks: "bridge link set dev webport state 1",
+        doctor: "port-blocked",
+        shows: "state listening",
+        trace: ("db 10.1.0.2:80", "dies bridge"),
+        ..NONE
+    },
+    Breakage {
+        what: "a bridge port only learns",
+        breaks: "bridge link set dev dbport state 2",
+        doctor: "port-blocked",
+        shows: "state learning",
+        trace: ("db 10.1.0.2:80", "dies bridge"),
+        ..NONE
+    },
+    Breakage {
+        what: "a bridge port does not learn",
+        breaks: "bridge link set dev webport learning off",
+        trace: ("db 10.1.0.2:80", "arrives socket"),
+        mends: "bridge link set dev webport learning on",
+        ..NONE
+    },
+    Breakage {
+        what: "a bridge port does not learn, and gets nothing for an unknown MAC",
+        breaks: "bridge link set dev webport learning off; bridge link set dev webport flood off; bridge fdb del $(ip netns exec web cat /sys/class/net/eth0/address) dev webport master || true",
+        doctor: "port-blocked",
+        shows: "learning off flood off",
+        trace: ("db 10.1.0.2:80", "dies bridge"),
+        ..NONE
+    },
+    Breakage {
+        what: "a bridge port does not learn, and its MAC is written down",
+        breaks: "bridge link set dev webport learning off flood off; bridge fdb replace $(ip netns exec web cat /sys/class/net/eth0/address) dev webport master static",
+        trace: ("db 10.1.0.2:80", "arrives socket"),
+        mends: "bridge fdb del $(ip netns exec web cat /sys/class/net/eth0/address) dev webport master; bridge link set dev webport learning on flood on",
+        ..NONE
+    },
+    Breakage {
+        what: "an underlay's parent only listens",
+        breaks: "bridge link set dev eth1 state 1",
+        doctor: "port-blocked",
+        shows: "eth1: state listening",
+        trace: ("plc 203.0.113.2", "dies bridge"),
+        ..NONE
+    },
+    Breakage {
+        what: "a bridge port gets no multicasts",
+        breaks: "bridge link set dev webport mcast_flood off; bridge mdb flush dev lab0 || true",
+        doctor: "port-blocked",
+        shows: "mcast_flood off",
+        trace: ("db [fd00:1::2]:80", "dies bridge"),
         ..NONE
     },
     Breakage {
         what: "a bridge port gets no broadcasts",
         breaks: "bridge link set dev webport bcast_flood off",
+        doctor: "port-blocked",
+        shows: "bcast_flood off",
         trace: ("db 10.1.0.2:80", "dies bridge"),
-        mends: "bridge link set dev webport bcast_flood on",
         ..NONE
     },
     Breakage {
@@ -706,6 +838,13 @@ const BREAKAGES: &[Breakage] = &[
         breaks: "ip netns exec web sysctl -qw net.ipv4.conf.all.arp_ignore=8",
         trace: ("db 10.1.0.2:80", "dies neighbour"),
         mends: "ip netns exec web sysctl -qw net.ipv4.conf.all.arp_ignore=0",
+        ..NONE
+    },
+    Breakage {
+        what: "ARP is answered by the link of the way back only",
+        breaks: "ip netns exec web sysctl -qw net.ipv4.conf.all.arp_filter=1; ip -n web route add 10.1.0.3/32 dev lo",
+        trace: ("db 10.1.0.2:80", "dies neighbour"),
+        mends: "ip netns exec web sysctl -qw net.ipv4.conf.all.arp_filter=0; ip -n web route del 10.1.0.3/32 dev lo",
         ..NONE
     },
     Breakage {

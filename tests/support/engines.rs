@@ -71,11 +71,6 @@ impl EngineHost {
     #[track_caller]
     pub(crate) fn without_engines() -> Self {
         static HOSTS: AtomicU32 = AtomicU32::new(0);
-        let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
-        assert!(
-            is_root,
-            "tests with docker and podman need root: run `./x test`, which sees to it"
-        );
         let name = format!("nctest-{}-{}", process::id(), HOSTS.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(&name);
         fs::create_dir(&dir).unwrap();

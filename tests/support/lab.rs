@@ -6,12 +6,13 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
+    os::unix::fs::MetadataExt,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use super::{Run, Snapshot};
+use super::{Run, Snapshot, marks};
 
 /// The program under test.
 pub(crate) const NETCORD: &str = env!("CARGO_BIN_EXE_netcord");
@@ -40,33 +41,6 @@ const PREPARE: &str =
     "mount -t tmpfs tmpfs /run && mount -t sysfs sysfs /sys && mkdir -p /run/netns /run/lock &&
     ip link set lo up && echo ready && exec cat";
 
-/// In the comments of iptables.
-const IPTABLES_PORTS: &str = r#"
-for save in iptables-save ip6tables-save; do
-    $save 2>/dev/null | sed -n 's/.*--comment "\{0,1\}netcord:\([^" ]* publish [^"]*\)"\{0,1\} -j.*/\1/p'
-done
-"#;
-
-/// In the elements of our own table.
-pub(crate) const NFTABLES_PORTS: &str = r#"
-for family in 4 6; do
-    any=0.0.0.0
-    [ $family = 4 ] || any=[::]
-    for map in ports ranges; do
-        for at in '' -at; do
-            nft list map inet netcord $map$family$at 2>/dev/null
-        done
-    done | sed -E 's/.*elements = \{ //; s/[,}] *$//; s/^[ \t]*//' | sed -nE '
-        s/^(([0-9a-f.:]+) \. )?(tcp|udp|sctp) \. ([0-9-]+) comment "netcord:([^" ]+)( [0-9-]+)?" : ([0-9a-f.:]+)( \. ([0-9]+))?.*/\5 publish \2:\4 -> \7:\9\/\3/
-        t done
-        b
-        :done
-        s/ publish :/ publish '$any':/; s/:([0-9-]+) -> (.*):\//:\1 -> \2:\1\//
-        s/ -> ([0-9a-f]*:[0-9a-f:]*):([0-9-]+)\// -> [\1]:\2\//; s/ publish ([0-9a-f]*:[0-9a-f:]*):([0-9-]+) / publish [\1]:\2 /
-        p'
-done
-"#;
-
 impl Lab {
     /// Makes a fresh host.
     ///
@@ -78,10 +52,21 @@ impl Lab {
         Self::of(&user, &["--user", "--preserve-credentials"], PREPARE)
     }
 
+    /// Makes a fresh host with the machine's own users, where programs of eBPF can be loaded.
+    ///
+    /// # Panics
+    /// Without root.
+    #[track_caller]
+    pub(crate) fn as_root() -> Self {
+        Self::of_root(PREPARE)
+    }
+
     /// Makes a fresh host with the machine's own users, which takes root; `prepare` says `ready`
     /// and then lives as long as its standard input is open.
     #[track_caller]
     pub(super) fn of_root(prepare: &str) -> Self {
+        let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+        assert!(is_root, "this test needs root: run `./x test`, which sees to it");
         Self::of(&[], &[], prepare)
     }
 
@@ -112,15 +97,20 @@ impl Lab {
         lab
     }
 
-    /// A command that runs on this host.
+    /// A command that runs on this host; one that hangs ends, and the test fails.
     pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = self.endless("timeout");
+        command.args(["--kill-after=5", "60", program]);
+        command
+    }
+
+    /// A command that runs on this host, and at the longest as long as that lives.
+    pub(super) fn endless(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
             .args(["-t", &self.pid.to_string()])
             .args(self.enter)
-            .args(["--net", "--mount", "--pid"])
-            // A test that hangs fails.
-            .args(["--wd=/", "--", "timeout", "--kill-after=5", "60", program])
+            .args(["--net", "--mount", "--pid", "--wd=/", "--", program])
             .env_remove("DOCKER_HOST")
             .env_remove("CONTAINER_HOST")
             .env_remove("XDG_RUNTIME_DIR")
@@ -172,7 +162,7 @@ impl Lab {
     /// Starts a program that goes on; it ends with the host.
     #[track_caller]
     pub(crate) fn start(&self, script: &str) -> Child {
-        self.command("sh")
+        self.endless("sh")
             .args(["-c", script])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -273,12 +263,11 @@ impl Lab {
     /// where and where to. One that is there twice is told twice.
     #[track_caller]
     pub(crate) fn rules_of_ports(&self) -> Vec<String> {
-        let mut rules: Vec<_> = self
-            .sh(&[IPTABLES_PORTS, NFTABLES_PORTS].concat())
-            .ok()
-            .lines()
-            .map(str::to_owned)
-            .collect();
+        let listed = |script: &str| self.sh(&format!("{script} 2>/dev/null || :")).ok();
+        let saved = listed("iptables-save; ip6tables-save");
+        let of_iptables = marks::comments(&saved).filter(|comment| comment.contains(" publish "));
+        let mut rules = marks::published(&listed("nft list table inet netcord"));
+        rules.extend(of_iptables.map(str::to_owned));
         rules.sort();
         rules
     }

@@ -6,6 +6,7 @@ mod engines;
 mod firewalls;
 pub(crate) mod frames;
 mod lab;
+pub(crate) mod marks;
 mod run;
 mod scenario;
 mod snapshot;
@@ -13,7 +14,7 @@ mod stream;
 mod talk;
 
 pub(crate) use engines::EngineHost;
-pub(crate) use lab::{FIREWALLS, Lab, NETCORD, NFTABLES_PORTS};
+pub(crate) use lab::{FIREWALLS, Lab, NETCORD};
 pub(crate) use run::Run;
 pub(crate) use scenario::{SCENARIOS, Scenario, Stage};
 pub(crate) use snapshot::Snapshot;

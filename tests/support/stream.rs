@@ -38,7 +38,7 @@ impl Lab {
     /// Sends back what comes to this address of a namespace, or of `host`.
     #[track_caller]
     pub(crate) fn echo(&self, place: &str, address: &str) {
-        let mut command = self.talk(place, &format!("echo {address}"));
+        let mut command = self.server(place, &format!("echo {address}"));
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let (_, port) = address.rsplit_once(':').unwrap();
         self.until_within(place, &format!("ss -Hlnt sport = :{port} | grep -q ."));

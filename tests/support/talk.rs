@@ -13,7 +13,7 @@ use std::{
     env,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, UdpSocket},
-    process::Stdio,
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
@@ -30,7 +30,7 @@ impl Lab {
     #[track_caller]
     pub(crate) fn listen(&self, place: &str, addresses: &[&str]) {
         let role = format!("serve {place} {}", addresses.join(" "));
-        let mut command = self.talk(place, &role);
+        let mut command = self.server(place, &role);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         for address in addresses {
             let (_, port) = address.rsplit_once(':').unwrap();
@@ -91,15 +91,25 @@ impl Lab {
         }
     }
 
-    pub(super) fn talk(&self, place: &str, role: &str) -> std::process::Command {
+    /// A client, which ends.
+    pub(super) fn talk(&self, place: &str, role: &str) -> Command {
+        self.role(place, role, Self::command)
+    }
+
+    /// A server, which ends with its host.
+    pub(super) fn server(&self, place: &str, role: &str) -> Command {
+        self.role(place, role, Self::endless)
+    }
+
+    fn role(&self, place: &str, role: &str, run: fn(&Self, &str) -> Command) -> Command {
         let own = env::current_exe().unwrap();
         let own = own.to_str().unwrap();
         let test = concat!(module_path!(), "::in_a_namespace");
         let test = test.split_once("::").unwrap().1;
         let mut command = match place {
-            "host" => self.command(own),
+            "host" => run(self, own),
             place => {
-                let mut command = self.command("ip");
+                let mut command = run(self, "ip");
                 command.args(["netns", "exec", place, own]);
                 command
             }

@@ -83,7 +83,7 @@ pub struct Link {
     pub(super) vlan_id: Option<u16>,
     pub(super) group: u32,
     /// Of a bridge: it speaks the spanning tree protocol.
-    pub(super) stp: bool,
+    pub stp: bool,
     /// Of a bridge: how long a new port only listens.
     pub(super) forward_delay: u32,
 }

@@ -119,7 +119,11 @@ async fn attach_found(
     leases: &Leases,
 ) -> Result<Option<Wired>> {
     let cookies: Vec<_> = found.iter().map(|(_, f)| f.netns.cookie()).collect();
-    let mut state = host.state(wanted(args, &cookies)).await?;
+    let mut state = if args.wiring.publish.is_empty() {
+        host.state(wanted(args, &cookies)).await?
+    } else {
+        host.state_with_ports().await?
+    };
     host.look_inside(&mut state, &args.network).await?;
     clean::dead(host, &mut state).await?;
     host.check_aside(&args.network)?;
@@ -207,11 +211,7 @@ async fn attach_found(
 /// Which endpoints have to be read: the targets' own, and all where more of the others counts than
 /// their addresses.
 fn wanted<'c>(args: &Attach, cookies: &'c [u64]) -> Wanted<'c> {
-    if args.wiring.dhcp || args.wiring.mac.is_some() || !args.wiring.publish.is_empty() {
-        Wanted::All
-    } else {
-        Wanted::Of(cookies)
-    }
+    if args.wiring.dhcp || args.wiring.mac.is_some() { Wanted::All } else { Wanted::Of(cookies) }
 }
 
 /// Sees to it that every lease is renewed.

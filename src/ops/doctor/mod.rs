@@ -54,7 +54,7 @@ const fn into(id: &'static str, look: fn(&Seen<'_>) -> Result<Vec<Finding>>) -> 
 }
 
 /// All of them, from the wire up.
-const CHECKS: [Check; 37] = [
+const CHECKS: [Check; 38] = [
     at("bridge-missing", links::missing),
     at("parent-missing", links::parents),
     at("link-down", links::down),
@@ -62,6 +62,7 @@ const CHECKS: [Check; 37] = [
     at("not-in-bridge", links::in_bridge),
     at("bridge-full", links::full),
     at("port-isolated", isolation::isolated),
+    at("port-blocked", isolation::blocked),
     at("not-attached", links::attached),
     at("loopback-down", links::loopback),
     at("managed-elsewhere", links::managed),

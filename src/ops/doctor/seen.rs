@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::{
     inside::{self, Inside},
+    isolation,
     routing::{self, Unrouted},
     served,
 };
@@ -52,6 +53,8 @@ pub(super) struct Seen<'a> {
     pub(super) unrouted: Vec<Unrouted>,
     /// Addresses that ports are published on, and that are no more the host's.
     pub(super) lost_addresses: Vec<IpAddr>,
+    /// Host ends by which their bridge finds nobody.
+    pub(super) unknown_ports: Vec<LinkName>,
     /// What could not be looked at, and why.
     pub(super) unchecked: Vec<String>,
 }
@@ -160,20 +163,11 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
     for end in &mut ends {
         end.examined = is_examined(end);
     }
+    unchecked.extend(programs(&links, &insides, &ends));
     let records = match &scope {
         Scope::Host => records.into_values().collect(),
         Scope::Network(record) => vec![(**record).clone()],
-        Scope::Target(_) => {
-            let mut met: Vec<_> =
-                ends.iter().filter(|end| end.examined).filter_map(|e| e.network.clone()).collect();
-            met.sort();
-            met.dedup();
-            let mut found = Vec::new();
-            for name in met {
-                found.push(find::network(kernel, &state, &name).await?.into_owned());
-            }
-            found
-        }
+        Scope::Target(_) => records_of(kernel, &state, &ends).await?,
     };
     let rules = match kernel.check_rules_readable() {
         Ok(()) => rules(kernel, &records)?,
@@ -196,12 +190,14 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
     let (addresses, routes) = (kernel.addresses().await?, kernel.routes().await?);
     let bridges = segments.iter().filter_map(|segment| segment.bridge.as_ref());
     let examined = ends.iter().filter(|end| end.examined);
-    let endpoints = examined.filter_map(|end| end.endpoint.as_ref());
+    let endpoints = examined.clone().filter_map(|end| end.endpoint.as_ref());
     let (mut unrouted, mut lost_addresses) = (Vec::new(), Vec::new());
+    let mut unknown_ports = Vec::new();
     match Netns::own() {
         Ok(own) => {
             unrouted = routing::read(&own, bridges, &addresses, &routes).await?;
             lost_addresses = served::lost_addresses(&own, endpoints).await?;
+            unknown_ports = isolation::unknown(&own, &segments, examined).await?;
         }
         Err(error) if Kind::of(&error) == Kind::Permission => {
             unchecked.push(format!("which way packets take: {error:#}"));
@@ -214,6 +210,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
         routes,
         unrouted,
         lost_addresses,
+        unknown_ports,
         links,
         segments,
         insides,
@@ -223,6 +220,34 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
         sockets,
         unchecked,
     })
+}
+
+/// The links on whose incoming frames a program decides that cannot be read.
+fn programs(links: &[Link], insides: &[Inside], ends: &[End]) -> Vec<String> {
+    let own = links.iter().map(|link| (link, String::new()));
+    let examined = ends.iter().filter(|end| end.examined);
+    let inner = examined.filter_map(|end| end.inner.as_ref());
+    let inner =
+        inner.map(|Inner { inside, link }| (link, format!(" of {}", insides[*inside].target)));
+    let programmed = own.chain(inner).filter(|(link, _)| link.xdp);
+    programmed
+        .map(|(link, whose)| {
+            format!("the XDP program at {}{whose}, which may drop what comes in", link.name)
+        })
+        .collect()
+}
+
+/// The networks of what is examined.
+async fn records_of(kernel: &Kernel, state: &State, ends: &[End]) -> Result<Vec<NetworkRecord>> {
+    let examined = ends.iter().filter(|end| end.examined);
+    let mut met: Vec<_> = examined.filter_map(|end| end.network.clone()).collect();
+    met.sort();
+    met.dedup();
+    let mut found = Vec::new();
+    for name in met {
+        found.push(find::network(kernel, state, &name).await?.into_owned());
+    }
+    Ok(found)
 }
 
 fn by_name(state: &State) -> HashMap<String, NetworkRecord> {

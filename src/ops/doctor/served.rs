@@ -33,14 +33,16 @@ pub(super) fn unserved(seen: &Seen<'_>) -> Vec<Finding> {
             if nobody {
                 let port = ports[0];
                 let what = format!(
-                    "nobody in it listens to port {}, which is published: callers are refused",
-                    port.container
+                    "nobody in it listens to port {}, which is published: callers are refused; \
+                     start the server, or give the port up: `{}`",
+                    port.container,
+                    unpublish(endpoint, &typed)
                 );
-                found.push(
-                    Finding::warning(seen.place(end), what)
-                        .shown_by(format!("no socket has {}:{}", port.address, in_words(port)))
-                        .mended_by(unpublish(endpoint, &typed)),
-                );
+                found.push(Finding::warning(seen.place(end), what).shown_by(format!(
+                    "no socket has {}:{}",
+                    port.address,
+                    in_words(port)
+                )));
             }
         }
     }
@@ -64,15 +66,15 @@ pub(super) fn unheard(seen: &Seen<'_>) -> Vec<Finding> {
             places.dedup();
             let what = format!(
                 "its server listens to port {} on {} only, and what comes for the published port is \
-                 refused: start it with {} or with all addresses",
+                 refused: start it with {} or with all addresses, or give the port up: `{}`",
                 port.container,
                 places.join(" and "),
-                port.address
+                port.address,
+                unpublish(endpoint, &typed)
             );
-            let finding = places.iter().fold(Finding::error(seen.place(end), what), |f, place| {
+            found.push(places.iter().fold(Finding::error(seen.place(end), what), |f, place| {
                 f.shown_by(format!("listening: {place}:{}", in_words(port)))
-            });
-            found.push(finding.mended_by(unpublish(endpoint, &typed)));
+            }));
         }
     }
     found
@@ -87,14 +89,14 @@ fn anywhere<'s>(
         IpAddr::V4(_) => IpAddr::from([0; 4]),
         IpAddr::V6(_) => IpAddr::from([0; 16]),
     };
-    sockets.listening(any, port.container, port.protocol)
+    sockets.serving(any, port.container, port.protocol)
 }
 
 /// Whether somebody hears what comes for a published port by this link.
 fn hears(sockets: &Sockets, port: &PublishedPort, link: &Link) -> bool {
     sockets
-        .listening(port.address, port.container, port.protocol)
-        .any(|socket| socket.link == 0 || socket.link == link.index())
+        .serving(port.address, port.container, port.protocol)
+        .any(|socket| socket.hears(link.index()))
 }
 
 fn in_words(port: &PublishedPort) -> String {

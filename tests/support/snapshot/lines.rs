@@ -103,9 +103,11 @@ fn route(line: &str) -> String {
     without(&line.replace(" linkdown", ""), &["expires"])
 }
 
-/// A forwarding entry that was not learned. Groups of solicited nodes come and go with addresses.
+/// A forwarding entry that was not learned. Groups of solicited nodes come and go with addresses, and
+/// that of all routers with forwarding, which stays on by promise.
 fn is_fixed(entry: &str) -> bool {
-    (entry.contains("static") || entry.contains("permanent")) && !entry.starts_with("33:33:ff")
+    let is_group = ["33:33:ff", "33:33:00:00:00:02 "].iter().any(|group| entry.starts_with(group));
+    (entry.contains("static") || entry.contains("permanent")) && !is_group
 }
 
 /// A line about a link, an address or a route in a namespace.

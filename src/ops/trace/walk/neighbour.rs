@@ -206,11 +206,10 @@ impl Walk<'_> {
             let own = here.addresses.iter().find(|a| {
                 a.address.ip() == next && here.links.get(&link).is_some_and(|link| link.has(a))
             });
-            let proxies = self.switch(place, "ipv6", name, "proxy_ndp")?;
             return Ok(match own {
                 Some(address) if address.usable => None,
                 Some(_) => Some(format!("{next} is tentative on {name} of {}", here.name)),
-                None if proxies.is_some() => None,
+                None if self.proxies(place, link, next).await? => None,
                 None => Some(String::new()),
             });
         }
@@ -219,13 +218,31 @@ impl Walk<'_> {
         Ok(match here.netns.way(query).await? {
             Route::Here { .. } => self.ignored(place, link, next).await?,
             Route::By { index, .. } => {
-                let proxies = self.switch(place, "ipv4", name, "proxy_arp")?.is_some();
-                let forwards = here.netns.sysctl(&format!("net/ipv4/conf/{name}/forwarding"))?;
-                let answers = proxies && index != link && forwards.is_some_and(|v| v != "0");
+                let answers = index != link && self.proxies(place, link, next).await?;
                 (!answers).then(String::new)
             }
             Route::None(_) => Some(format!("{} has no answer for {from} by {name}", here.name)),
         })
+    }
+
+    /// Whether a router answers on a link for an address that it has not (`arp_process`,
+    /// `ndisc_recv_ns`).
+    async fn proxies(&self, place: usize, link: u32, next: IpAddr) -> Result<bool> {
+        let here = &self.world.places[place];
+        let name = here.link_name(link);
+        let (family, key) =
+            if next.is_ipv4() { ("ipv4", "proxy_arp") } else { ("ipv6", "proxy_ndp") };
+        let forwards = here.netns.sysctl(&format!("net/{family}/conf/{name}/forwarding"))?;
+        if forwards.is_none_or(|value| value == "0") {
+            return Ok(false);
+        }
+        let is_on = self.switch(place, family, name, key)?.is_some();
+        // ARP: for all, or for those that were named; neighbour discovery: for those, if it is on.
+        match (next, is_on) {
+            (IpAddr::V4(_), true) => Ok(true),
+            (IpAddr::V6(_), false) => Ok(false),
+            _ => here.netns.answers_for(link, next).await,
+        }
     }
 
     /// A switch that is on, by itself or for all links, with its name.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{At, End, Start, Walk};
 use crate::{
     kernel::{
-        Link,
+        Link, Listener,
         route::{Query, Refusal, Way as Route},
     },
     model::{
@@ -281,12 +281,16 @@ impl Walk<'_> {
         };
         let port = self.packet.port.unwrap_or_default();
         let netns = &self.world.places[place].netns;
-        let (outcome, why) = match netns.listener(address, port, protocol)? {
-            Some(who) if who.is_empty() => {
-                (Outcome::Arrives, format!("{name} listens on {port}/{protocol}"))
+        let at = format!("{port}/{protocol}");
+        let (outcome, why) = match netns.listener(address, port, protocol, link)? {
+            Listener::Process(who) if who.is_empty() => {
+                (Outcome::Arrives, format!("{name} listens on {at}"))
             }
-            Some(who) => (Outcome::Arrives, format!("{name} listens on {port}/{protocol}: {who}")),
-            None => (Outcome::Refused, format!("nobody listens on {port}/{protocol}")),
+            Listener::Process(who) => (Outcome::Arrives, format!("{name} listens on {at}: {who}")),
+            Listener::Connected(peer) => {
+                (Outcome::Refused, format!("the socket of {at} is connected to {peer} only"))
+            }
+            Listener::Nobody => (Outcome::Refused, format!("nobody listens on {at}")),
         };
         self.hop(place, Stage::Socket, why.clone());
         Ok(At::End(self.verdict(outcome, place, Stage::Socket, &why)))
