@@ -8,9 +8,9 @@ use std::{
 
 /// What is outside of a layer's trade, and the layers (or files) whose trade it is.
 const TRADES: [(&str, &[&str]); 13] = [
-    ("nix::", &["kernel", "state/file"]),
-    ("rustix::", &["kernel"]),
-    ("signal_hook::", &["kernel"]),
+    ("nix::", &["kernel", "process", "state/file"]),
+    ("rustix::", &["kernel", "process"]),
+    ("signal_hook::", &["process"]),
     ("rtnetlink::", &["kernel"]),
     ("netlink_packet_core::", &["kernel"]),
     ("netlink_packet_netfilter::", &["kernel"]),

@@ -15,6 +15,7 @@ use nix::{
     },
 };
 
+use super::Netns;
 use crate::{error::Error, model::ruleset::Packet};
 
 const ICMP: u8 = 1;
@@ -155,4 +156,11 @@ fn echo(protocol: u8) -> Vec<u8> {
         message[2..4].copy_from_slice(&sum.to_be_bytes());
     }
     message
+}
+
+impl Netns {
+    /// Sends the first packet of a flow from a socket in it.
+    pub fn probe(&self, packet: &Packet) -> Result<Probe> {
+        self.within(|| Probe::send(packet))?
+    }
 }

@@ -7,12 +7,12 @@ use anyhow::Result;
 use super::{Session, succession};
 use crate::{
     engine::{self, Answer, Container},
-    kernel::process::container_id,
     model::{
         Endpoint, Mac, MacvlanMode, Mode, NamedNetns, NetnsName, Network, PublishedPort, Source,
         Subnet, host_name,
     },
     plan::quote,
+    process::container_id,
     state::State,
 };
 

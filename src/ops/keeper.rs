@@ -11,18 +11,15 @@ use anyhow::{Context, Result};
 
 use super::Session;
 use crate::{
+    agents::{self, Agent, Ending},
     kernel::{
-        Kernel, Link, background,
+        Kernel, Link,
         dhcp::{self, Leased},
-        process::{self, Ending},
     },
     model::{Endpoint, Keeper, Lease, LinkName, Mode, Network},
     plan::{Record, Resource, Step},
     state::State,
 };
-
-/// The verb that keeps a lease.
-const VERB: &str = "keep-lease";
 
 /// How long a keeper takes to give its lease back, at the most.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,11 +53,6 @@ pub(super) async fn link(kernel: &Kernel, network: &Network) -> Result<Option<Li
     kernel.link(name.as_str()).await
 }
 
-/// Whether it lives.
-pub(super) fn runs(keeper: Keeper) -> bool {
-    process::started(keeper.pid) == Some(keeper.started)
-}
-
 /// Starts the keeper of an endpoint's lease, if it has one and no keeper; tells whether it did.
 pub(super) async fn ensure(
     host: &mut Session<'_>,
@@ -69,25 +61,13 @@ pub(super) async fn ensure(
     endpoint: &mut Endpoint,
 ) -> Result<bool> {
     let Some(lease) = &mut endpoint.lease else { return Ok(false) };
-    if lease.keeper.is_some_and(runs) {
+    if lease.keeper.is_some_and(agents::runs) {
         return Ok(false);
     }
-    lease.keeper = Some(start(&network.name, &endpoint.host_ifname)?);
+    let agent = Agent::LeaseRenewer { network: &network.name, host_ifname: &endpoint.host_ifname };
+    lease.keeper = Some(agent.start().context("cannot keep the lease")?);
     host.carry_out(&vec![record(&network.name, endpoint)], state).await?;
     Ok(true)
-}
-
-fn start(network: &LinkName, host_ifname: &LinkName) -> Result<Keeper> {
-    let arguments = [VERB, network.as_str(), host_ifname.as_str()];
-    let pid = background::start(&arguments.map(Into::into)).context("cannot keep the lease")?;
-    let started = process::started(pid).context("cannot keep the lease: its keeper ended")?;
-    Ok(Keeper { pid, started })
-}
-
-/// The keeper of an endpoint's lease, if it runs: found by what it was started with.
-pub(super) fn running(network: &LinkName, host_ifname: &LinkName) -> Option<Keeper> {
-    let pid = process::with_arguments(&[VERB, network.as_str(), host_ifname.as_str()])?;
-    Some(Keeper { pid, started: process::started(pid)? })
 }
 
 /// Writes an endpoint down anew.
@@ -101,7 +81,7 @@ pub(super) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
 /// keeper ends by itself once its endpoint is gone, and has given the lease back then.
 pub(super) fn kept<'e>(endpoints: impl IntoIterator<Item = &'e Endpoint>) -> BTreeSet<LinkName> {
     let keeper = |e: &Endpoint| e.lease.as_ref().and_then(|lease| lease.keeper);
-    let kept = endpoints.into_iter().filter(|e| keeper(e).is_some_and(runs));
+    let kept = endpoints.into_iter().filter(|e| keeper(e).is_some_and(agents::runs));
     kept.map(|e| e.host_ifname.clone()).collect()
 }
 
@@ -117,7 +97,7 @@ pub(super) async fn end(
     let text = format!("waiting for the lease of `{}` to be given back", endpoint.target);
     let _doing = host.events.doing_for(PATIENCE, text);
     let ending = match lease.keeper {
-        Some(keeper) => process::end(keeper.pid, keeper.started, PATIENCE)?,
+        Some(keeper) => agents::stop(keeper, PATIENCE)?,
         None => Ending::NotThere,
     };
     match ending {

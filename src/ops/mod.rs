@@ -80,9 +80,10 @@ pub use self::events::{Events, Progress, Silent};
 use crate::{
     apply::{self, Told},
     error::{self, Error, Kind},
-    kernel::{Kernel, process},
+    kernel::Kernel,
     model::{Firewall, LinkName},
     plan::{Plan, Step},
+    process,
     state::State,
 };
 

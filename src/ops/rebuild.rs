@@ -12,6 +12,7 @@ use super::{
     parent, underlay,
 };
 use crate::{
+    agents::Agent,
     kernel::{Kernel, Link, LinkKind, Netns, Published},
     model::{
         Endpoint, Firewall, Lease, LinkName, Mac, Macvlan, Mode, NetnsName, Network, Parent,
@@ -180,6 +181,8 @@ async fn other_end(kernel: &Kernel, open: &Netns, port: &Link) -> Option<Link> {
 /// keeper, if it still runs, knows the rest, and writes it down as it renews the lease.
 fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
     let now = keeper::now();
+    let renewer =
+        Agent::LeaseRenewer { network: &network.name, host_ifname: &endpoint.host_ifname };
     let router = endpoint.gateways.iter().find_map(|gateway| match gateway {
         std::net::IpAddr::V4(gateway) => Some(*gateway),
         std::net::IpAddr::V6(_) => None,
@@ -191,7 +194,7 @@ fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
         acquired: now,
         renews: now,
         expires: now,
-        keeper: keeper::running(&network.name, &endpoint.host_ifname),
+        keeper: renewer.running(),
     }));
     if port.mac != Some(endpoint.host_mac()) {
         endpoint.lease = None;

@@ -10,10 +10,11 @@ use super::{
     underlay::{self, Lost},
 };
 use crate::{
+    agents,
     error::Error,
     kernel::{Kernel, Netns, Standing},
     model::{Endpoint, LinkName, Mode, NamedNetns, Network, NetworkRecord, Source},
-    plan::{self, Change, Plan, Resource, Scope, Step, Uplinks, command, once},
+    plan::{self, Change, Class, Plan, Resource, Scope, Step, Uplinks, command, once},
     state::State,
 };
 
@@ -72,7 +73,7 @@ pub async fn repair(
     let mut plan = once(parts.into_iter().flat_map(|(_, plan)| plan).collect());
     if drift.is_empty() {
         // Flows that go on undisturbed are not forgotten for nothing.
-        plan.retain(|step| !matches!(step.change.resource(), Resource::Flows(_)));
+        plan.retain(|step| !matches!(step.change.facts().class, Class::Flows));
     }
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok((None, None)) };
     let kept = keep(host, &mut state).await?;
@@ -254,7 +255,7 @@ async fn renamed(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Res
     let (Some(netns), Some(parent)) = (kernel.target(&endpoint.netns), parent) else {
         return Ok(None);
     };
-    let there = netns.macvlan(&parent, &made).await?;
+    let there = netns.macvlan(&parent, &made.id()).await?;
     let is_renamed = there.is_some_and(|link| link.is_ours() && link.name != made.name.as_str());
     let why = "the link was renamed";
     Ok(is_renamed.then(|| Step::delete(why, Resource::Macvlan(made))))
@@ -264,9 +265,9 @@ async fn renamed(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Res
 /// them in.
 pub(super) async fn reshape(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
     let mut lost = Vec::new();
-    let cut = |made: &Resource| plan.iter().any(|s| s.change == Change::Delete(made.clone()));
+    let cut = |made: &Resource| plan.iter().any(|s| s.change == Change::delete(made.clone()));
     for step in plan.iter().filter(|step| matches!(step.change, Change::Create(_))) {
-        let made = step.change.resource();
+        let Some(made) = step.change.resource() else { continue };
         for shape in kernel.lost_shape(made).await? {
             lost.push(Step::create("attributes of the link were changed", Resource::Shape(shape)));
         }
@@ -275,7 +276,7 @@ pub(super) async fn reshape(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
         }
     }
     // The record comes first, so that a later run can finish.
-    let first = plan.iter().position(|s| !matches!(s.change.resource(), Resource::Record(_)));
+    let first = plan.iter().position(|s| !matches!(s.change.facts().class, Class::Record(_)));
     let at = first.unwrap_or(plan.len());
     plan.splice(at..at, lost);
     Ok(())
@@ -287,7 +288,8 @@ async fn drift(kernel: &Kernel, parts: &[Part]) -> Vec<Drift> {
     let mut standing = Standing::default();
     for (of, plan) in parts {
         for step in plan {
-            if is_fleeting(step.change.resource()) {
+            // Of what is done and does not stay, nobody can say whether it is so.
+            if !step.change.facts().lasts {
                 continue;
             }
             let Some(evidence) = evidence(kernel, &mut standing, &step.change).await else {
@@ -309,17 +311,12 @@ async fn evidence(
     change: &Change,
 ) -> Option<Vec<String>> {
     match change {
-        Change::Create(resource) if resource.firewall().is_some() => {
+        Change::Create(resource) if resource.facts().firewall().is_some() => {
             let damage = standing.damage(resource).unwrap_or_else(|e| vec![format!("{e:#}")]);
             (!damage.is_empty()).then_some(damage)
         }
         _ => (!kernel.is_so(change).await).then(Vec::new),
     }
-}
-
-/// Of what is done and does not stay, nobody can say whether it is so.
-fn is_fleeting(resource: &Resource) -> bool {
-    matches!(resource, Resource::Flows(_) | Resource::Announcement { .. } | Resource::Ready { .. })
 }
 
 /// Endpoints that have nothing to hang on.
@@ -338,7 +335,7 @@ fn unplugged(host: &Session<'_>, state: &State) -> Vec<Drift> {
 /// Leases that nobody renews.
 fn unkept(state: &State) -> Vec<Drift> {
     let is_unkept = |e: &Endpoint| {
-        e.lease.as_ref().is_some_and(|lease| !lease.keeper.is_some_and(keeper::runs))
+        e.lease.as_ref().is_some_and(|lease| !lease.keeper.is_some_and(agents::runs))
     };
     let all = state.endpoints().filter(|(_, e)| is_unkept(e));
     all.map(|(record, e)| Drift {

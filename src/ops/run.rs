@@ -11,10 +11,12 @@ use super::{
     before_command, clean, detach, find, removal, resolve,
 };
 use crate::{
+    agents::{Agent, Leash},
     error::{Error, is_interruption},
-    kernel::{Netns, background, child::Child, process::become_program},
+    kernel::Netns,
     model::{Endpoint, LinkName, Network, RunNetwork, Target},
     plan::{self, Plan, reverse},
+    process::{become_program, child::Child},
     state::Wanted,
 };
 
@@ -130,7 +132,7 @@ struct Attended {
     /// The command has the terminal.
     theirs: Box<dyn Any>,
     /// Who holds the other end clears up when this is dropped, however that comes.
-    _leash: background::Leash,
+    _leash: Leash,
 }
 
 async fn start(
@@ -142,9 +144,8 @@ async fn start(
     let mut child = Child::start(&["run", "--gate"], command)?;
     let (pid, started) = child.process();
     let cookie = Netns::of_process(pid)?.cookie();
-    let arguments = ["attendant".into(), pid.to_string(), started.to_string(), cookie.to_string()];
-    let leash = background::start_on_leash(&arguments.map(OsString::from))
-        .context("cannot look after the command")?;
+    let agent = Agent::RunSupervisor { pid, started, cookie };
+    let leash = agent.start_on_leash().context("cannot look after the command")?;
     let wired = match network {
         Some(network) => {
             let (targets, wait) = (vec![Target::Pid(pid)], None);

@@ -1,8 +1,8 @@
 //! The plan of an endpoint: the notes' steps 7 to 9.
 
 use super::{
-    Guard, Place, Plan, PortFlag, Record, Resource, Step, Veth, alias, macvlan, netns::lo_up,
-    publish::publish,
+    Family, Guard, Place, Plan, PortFlag, Record, Resource, Step, SysctlKey, Veth, alias, macvlan,
+    netns::lo_up, publish::publish,
 };
 use crate::model::{Endpoint, LinkName, Network, Route};
 
@@ -62,7 +62,7 @@ fn cable(network: &Network, endpoint: &Endpoint) -> Plan {
                 host: endpoint.host_ifname.clone(),
                 host_mac: endpoint.host_mac(),
                 bridge: network.name.clone(),
-                netns: endpoint.netns.clone(),
+                netns: Some(endpoint.netns.clone()),
                 peer: endpoint.ifname.clone(),
                 mac: endpoint.mac,
                 mtu: endpoint.mtu,
@@ -125,12 +125,12 @@ fn guarded(link: &LinkName, guard: Guard) -> Plan {
 /// Lets the inner end speak of its addresses, unasked. Strangers may remember a former owner of
 /// one; on a network of this host's own an address comes with the same MAC each time.
 fn speaking(endpoint: &Endpoint, inside: &Place) -> Plan {
-    let switches = [("ipv4", "arp_notify"), ("ipv6", "ndisc_notify")];
-    let has = |family: &str| endpoint.address(family == "ipv4").is_some();
-    let wanted = switches.into_iter().filter(|(family, _)| has(family));
+    let switches = [(Family::V4, "arp_notify"), (Family::V6, "ndisc_notify")];
+    let has = |family: Family| endpoint.address(family == Family::V4).is_some();
+    let wanted = switches.into_iter().filter(|(family, _)| has(*family));
     wanted
         .map(|(family, name)| {
-            let key = format!("net/{family}/conf/{}/{name}", endpoint.ifname);
+            let key = SysctlKey::of_link(family, &endpoint.ifname, name);
             let (netns, value) = (inside.clone(), "1".into());
             Step::create(
                 "the kernel announces addresses when the link goes up (gratuitous ARP, unsolicited NA)",
@@ -187,10 +187,10 @@ fn sysctl(
     why: &'static str,
     netns: Place,
     link: &LinkName,
-    key: &str,
+    key: &'static str,
     value: &'static str,
 ) -> Step {
-    let key = format!("net/ipv6/conf/{link}/{key}");
+    let key = SysctlKey::of_link(Family::V6, link, key);
     Step::create(why, Resource::Sysctl { netns, key, value: value.into(), reset: None })
 }
 

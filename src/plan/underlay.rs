@@ -7,7 +7,10 @@
 
 use std::borrow::Cow;
 
-use super::{Moved, Plan, Record, Resource, Scope, Step, firewall, macvlan::vlan, network::link};
+use super::{
+    Family, Moved, Plan, Record, Resource, Scope, Step, SysctlKey, firewall, macvlan::vlan,
+    network::link,
+};
 use crate::model::{Belongings, HostAddress, HostRoute, LinkName, Neighbour, Network};
 
 /// A network's bridge takes over a link of the host's, and what hangs on it.
@@ -29,8 +32,8 @@ pub struct Underlay<'a> {
 /// be known because it is another for a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switch {
-    /// `ipv4` or `ipv6`.
-    pub family: &'static str,
+    /// Of which IP version.
+    pub family: Family,
     /// The file's name.
     pub name: String,
     /// What it says.
@@ -67,7 +70,7 @@ pub fn underlay(underlay: &Underlay<'_>) -> Plan {
         if let Some(former) = underlay.switches.iter().find(|s| s.name == ACCEPT_DAD) {
             let (why, value) =
                 ("the bridge takes over the link's own value", former.value.clone().into());
-            plan.push(switch(why, bridge, "ipv6", ACCEPT_DAD, value).until(Scope::Run));
+            plan.push(switch(why, bridge, Family::V6, ACCEPT_DAD.into(), value).until(Scope::Run));
         }
     }
     plan.push(ready(parent));
@@ -104,9 +107,9 @@ fn bridge_like(underlay: &Underlay<'_>) -> Plan {
         plan.extend(firewall::underlay(network));
     }
     let others = underlay.switches.iter().filter(|s| !(underlay.plug && s.name == ACCEPT_DAD));
-    for Switch { family, name: key, value } in others {
+    for Switch { family, name: option, value } in others {
         let why = "the bridge gets the sysctl values of the link";
-        plan.push(switch(why, name, family, key, value.clone().into()));
+        plan.push(switch(why, name, *family, option.clone().into(), value.clone().into()));
     }
     plan
 }
@@ -139,14 +142,14 @@ pub fn without_carrier(network: &Network) -> Step {
 
 fn with_carrier(bridge: &LinkName) -> Plan {
     let why = "the bridge shares the link's link-local address, so DAD would report a duplicate";
-    let mut plan = vec![switch(why, bridge, "ipv6", ACCEPT_DAD, "0".into())];
+    let mut plan = vec![switch(why, bridge, Family::V6, ACCEPT_DAD.into(), "0".into())];
     let carrier = Carrier::of(bridge);
     let why = "a veth pair with both ends on the host: it gives the bridge carrier before the move";
     plan.push(Step::create(why, Resource::Carrier(carrier.clone())));
     let ends = [carrier.port, carrier.loose];
     for end in &ends {
         let why = "the veth pair must send no IPv6 packets of its own";
-        plan.push(switch(why, end, "ipv6", "disable_ipv6", "1".into()));
+        plan.push(switch(why, end, Family::V6, "disable_ipv6".into(), "1".into()));
     }
     for end in ends {
         let why = "a veth pair has carrier when both ends are up";
@@ -237,10 +240,10 @@ fn ready(link: &LinkName) -> Step {
 fn switch(
     why: &'static str,
     link: &LinkName,
-    family: &str,
-    name: &str,
+    family: Family,
+    option: Cow<'static, str>,
     value: Cow<'static, str>,
 ) -> Step {
-    let key = format!("net/{family}/conf/{link}/{name}");
+    let key = SysctlKey::of_link(family, link, option);
     Step::create(why, Resource::Sysctl { netns: None, key, value, reset: None })
 }

@@ -63,11 +63,7 @@ fn undo(outcomes: &[Outcome], lock: &File) {
 }
 
 fn family_of(change: &Change) -> Option<Family> {
-    match change.resource() {
-        Resource::Chain(chain) => Some(chain.family),
-        Resource::Rule(rule) => Some(rule.family),
-        _ => None,
-    }
+    change.facts().firewall()?.family
 }
 
 /// Makes the changes of one family so, all or none.
@@ -113,7 +109,7 @@ fn attempt(
         outcomes.push(match line {
             Some((table, Line { text, mends })) => {
                 lines.entry(table).or_default().push_str(&text);
-                if mends { Outcome::Mended } else { Outcome::Done((*change).clone().reversed()) }
+                if mends { Outcome::Mended } else { Outcome::done(change) }
             }
             None => Outcome::AlreadySo,
         });
@@ -157,8 +153,8 @@ pub(super) fn present(family: Family, table: Table) -> Result<Present> {
 
 fn table_of(change: &Change) -> Option<Table> {
     match change.resource() {
-        Resource::Chain(chain) => Some(chain.table),
-        Resource::Rule(rule) => Some(rule.table),
+        Some(Resource::Chain(chain)) => Some(chain.table),
+        Some(Resource::Rule(rule)) => Some(rule.table),
         _ => None,
     }
 }

@@ -7,10 +7,12 @@ use super::{
     seen::{End, Seen},
 };
 use crate::{
-    kernel::{NETNS_DIR, Netns, named, process},
+    agents,
+    kernel::{NETNS_DIR, Netns, named},
     model::{Finding, Mode, NamedNetns, NetnsName, Source},
-    ops::{keeper, resolver},
+    ops::resolver,
     plan::quote,
+    process,
 };
 
 /// Names in `/run/netns` that stand for no namespace, or for another than they did.
@@ -95,7 +97,7 @@ pub(super) fn leases(seen: &Seen<'_>) -> Vec<Finding> {
     for end in seen.examined().filter(|end| end.inner.is_some()) {
         let Some(endpoint) = &end.endpoint else { continue };
         let Some(lease) = &endpoint.lease else { continue };
-        if lease.keeper.is_some_and(keeper::runs) {
+        if lease.keeper.is_some_and(agents::runs) {
             continue;
         }
         let shown = match lease.keeper {

@@ -6,13 +6,14 @@ use anyhow::Result;
 
 use super::{Uplink, parent_of};
 use crate::{
-    kernel::{Link, clock},
+    kernel::Link,
     model::{Belongings, LinkName, Network},
     ops::{
         Session, detach,
         removal::{self, Records},
     },
-    plan::{self, Moved, Plan, Resource, Underlay},
+    plan::{self, Change, Moved, Plan, Resource, Underlay},
+    process::clock,
     state::State,
 };
 
@@ -70,10 +71,10 @@ pub(in crate::ops) async fn removal(
     });
     if bridge.is_none() {
         // Nothing has moved yet, or all of it is back.
-        plan.retain(|step| !is_of_the_move(step.change.resource()));
+        plan.retain(|step| !is_of_the_move(&step.change));
     } else if uplink.is_none() {
         // A link that was pulled out has nothing to be given back.
-        plan.retain(|step| !concerns_parent(step.change.resource(), parent));
+        plan.retain(|step| !concerns_parent(&step.change, parent));
     }
     let mut plan = removal::of(records, network, &plan);
     if network.moving().is_some() {
@@ -92,7 +93,7 @@ pub(in crate::ops) fn unmoved(network: &Network) -> Result<Plan> {
         switches: &[],
         plug: false,
     });
-    plan.retain(|step| !is_of_the_move(step.change.resource()));
+    plan.retain(|step| !is_of_the_move(&step.change));
     Ok(plan)
 }
 
@@ -122,15 +123,17 @@ async fn moved(
     }
 }
 
-fn is_of_the_move(resource: &Resource) -> bool {
-    matches!(resource, Resource::Moved(_) | Resource::Ready { .. })
+fn is_of_the_move(change: &Change) -> bool {
+    matches!(change.resource(), Some(Resource::Moved(_) | Resource::Ready { .. }))
 }
 
-fn concerns_parent(resource: &Resource, parent: &LinkName) -> bool {
-    match resource {
-        Resource::Moved(Moved::Port { .. } | Moved::Route(_)) => true,
-        Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. })
-        | Resource::Ready { link } => link == parent,
+fn concerns_parent(change: &Change, parent: &LinkName) -> bool {
+    match change.resource() {
+        Some(Resource::Moved(Moved::Port { .. } | Moved::Route(_))) => true,
+        Some(
+            Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. })
+            | Resource::Ready { link },
+        ) => link == parent,
         _ => false,
     }
 }

@@ -247,8 +247,8 @@ fn foreign_rules(network: &Network, subnet: &Subnet) -> Plan {
 /// What an underlay network needs: frames that only cross its bridge pass.
 pub(super) fn underlay(network: &Network) -> Plan {
     let is_of_filter = |step: &Step| match step.change.resource() {
-        Resource::Chain(chain) => chain.table == Table::Filter,
-        Resource::Rule(rule) => rule.table == Table::Filter,
+        Some(Resource::Chain(chain)) => chain.table == Table::Filter,
+        Some(Resource::Rule(rule)) => rule.table == Table::Filter,
         _ => false,
     };
     let of_family = |family| {

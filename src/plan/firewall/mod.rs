@@ -29,6 +29,14 @@ impl Family {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
+    /// What `/proc/sys/net` calls it.
+    pub fn sysctl_name(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+        }
+    }
+
     /// The program that changes its tables.
     pub fn program(self) -> &'static str {
         match self {

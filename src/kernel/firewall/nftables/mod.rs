@@ -293,7 +293,7 @@ impl Transaction {
             if self.mends.contains(change) {
                 outcomes[*change] = Outcome::Mended;
             } else if !is_a_look {
-                outcomes[*change] = Outcome::Done(changes[*change].clone().reversed());
+                outcomes[*change] = Outcome::done(changes[*change]);
             }
         }
         outcomes
