@@ -269,6 +269,18 @@ const DAMAGES_OF_IPTABLES: &[(&str, &str)] = &[
          -j NETCORD-ISOLATE",
         "there 2 times: iptables -t filter -I NETCORD-FORWARD 1",
     ),
+    (
+        "for p in iptables ip6tables; do
+             rule=$($p -S NETCORD-FORWARD | sed -n '2s/^-A//p')
+             eval $p -D $rule; eval $p -A $rule
+         done",
+        "behind others: ip6tables -t filter -I NETCORD-FORWARD 1",
+    ),
+    (
+        "rule=$(iptables -t nat -S NETCORD-POSTROUTING | sed -n '2s/^-A//p')
+         eval iptables -t nat -D $rule; eval iptables -t nat -A $rule",
+        "behind others: iptables -t nat -I NETCORD-POSTROUTING 1",
+    ),
 ];
 
 /// Each of them is named by `doctor` and by `repair --check`, and mended by `repair` and by asking

@@ -33,7 +33,8 @@ pub use alias::Mark;
 pub use endpoint::attach;
 pub use explain::{command, quote};
 pub use firewall::{
-    Chain, Family, Nft, Rule, Table, nftables as nft, owner, port, shared, stale_network,
+    Chain, Family, Nft, Rule, Table, comes_first, nftables as nft, owner, port, shared,
+    stale_network,
 };
 pub use flows::Flows;
 pub use gate::{close, jumps, open};

@@ -22,7 +22,7 @@ use iptables::IPTables;
 use super::{Outcome, Published, not_permitted};
 use crate::{
     error::{Error, Kind},
-    plan::{ALIAS_PREFIX, Chain, Change, Family, Resource, Rule, Table, quote},
+    plan::{ALIAS_PREFIX, Chain, Change, Family, Resource, Rule, Table, comes_first, quote},
 };
 
 /// How long to wait for whoever else is changing rules.
@@ -183,6 +183,8 @@ pub(super) struct Present {
     /// By chain and comment: how many copies there are. A restore of saved rules on top of what is
     /// there (`iptables-restore --noflush`) makes more than one.
     rules: BTreeMap<(String, String), usize>,
+    /// Rules of our chains that come before the others, and stand behind one of them.
+    behind: BTreeSet<(String, String)>,
     /// By chain of ours: what somebody else put there, as it was put.
     strangers: BTreeMap<String, Vec<String>>,
     /// Chains whose rules go all at once.
@@ -209,6 +211,8 @@ impl Present {
 
     fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
         let mut present = Self::default();
+        // Chains of which a rule was read that does not come first.
+        let mut begun = BTreeSet::new();
         for line in lines {
             let mut words = line.splitn(3, ' ');
             match (words.next(), words.next(), words.next()) {
@@ -217,7 +221,13 @@ impl Present {
                 }
                 (Some("-A"), Some(chain), Some(rest)) => {
                     if let Some(comment) = comment(rest) {
-                        *present.rules.entry((chain.to_owned(), comment)).or_default() += 1;
+                        let rule = (chain.to_owned(), comment);
+                        if !comes_first(&rule.1) {
+                            begun.insert(chain);
+                        } else if begun.contains(chain) {
+                            present.behind.insert(rule.clone());
+                        }
+                        *present.rules.entry(rule).or_default() += 1;
                     } else if chain.starts_with("NETCORD-") {
                         let strangers = present.strangers.entry(chain.to_owned()).or_default();
                         strangers.push(rest.to_owned());
@@ -243,6 +253,7 @@ impl Present {
             Resource::Rule(rule) => {
                 let what = match self.copies(rule) {
                     0 => "not there".to_owned(),
+                    1 if self.behind.contains(&known(rule)) => "behind others".to_owned(),
                     1 => return Vec::new(),
                     copies => format!("there {copies} times"),
                 };
@@ -294,7 +305,8 @@ impl Present {
             }
             Change::Create(Resource::Rule(rule)) => {
                 let copies = self.rules.insert(known(rule), 1).unwrap_or_default();
-                if copies == 1 {
+                let is_behind = self.behind.remove(&known(rule));
+                if copies == 1 && !is_behind {
                     return None;
                 }
                 // Of many copies none need be where it belongs.
