@@ -30,7 +30,8 @@ pub use endpoint::attach;
 pub use explain::{command, quote};
 pub use facts::{Class, Element, Facts, LinkAt, Reversal};
 pub use firewall::{
-    Chain, Family, Nft, Rule, Table, nftables as nft, owner, port, shared, stale_network,
+    Chain, Family, Nft, Rule, Table, comes_first, nftables as nft, owner, port, shared,
+    stale_network,
 };
 pub use flows::Flows;
 pub use gate::{close, jumps, open};

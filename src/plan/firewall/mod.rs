@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use super::{Plan, Resource, Step};
 use crate::model::{Firewall, LinkName, NetnsName, Network, PublishedPort};
 
-pub use iptables::{Chain, Rule, Table};
+pub use iptables::{Chain, Rule, Table, comes_first};
 pub use nftables::Nft;
 
 /// An IP version.
