@@ -15,7 +15,7 @@ const TRADES: [(&str, &[&str]); 13] = [
     ("netlink_packet_core::", &["kernel"]),
     ("netlink_packet_netfilter::", &["kernel"]),
     ("IPTables", &["kernel"]),
-    ("std::process::Command", &["kernel"]),
+    ("std::process::Command", &["kernel", "process"]),
     ("clap::", &["cli", "main"]),
     ("comfy_table::", &["output"]),
     ("io::stdout", &["output"]),
