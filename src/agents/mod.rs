@@ -44,7 +44,7 @@ pub enum Agent<'a> {
 impl Agent<'_> {
     /// The words by which it is started: a hidden verb and its arguments.
     fn words(&self) -> Vec<OsString> {
-        match self {
+        match *self {
             Self::LeaseRenewer { network, host_ifname } => {
                 ["keep-lease", network.as_str(), host_ifname.as_str()].map(Into::into).into()
             }
