@@ -8,8 +8,10 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::{
     error::{Error, Kind},
-    kernel::{Kernel, Outcome, signal::Held},
-    plan::{Change, Plan, Resource, Scope, Step, command},
+    kernel::{Kernel, Outcome},
+    model::Firewall,
+    plan::{Change, Class, Plan, Scope, Step, command},
+    process::signal::Held,
     state::State,
 };
 
@@ -118,7 +120,7 @@ fn commands(left: &[Left]) -> Vec<String> {
 }
 
 fn forgets(change: &Change) -> bool {
-    matches!(change, Change::Delete(Resource::Record(_)))
+    matches!((change, change.facts().class), (Change::Delete(_), Class::Record(_)))
 }
 
 /// Neighbouring changes of one kind that travel together: all are made, or none.
@@ -126,10 +128,8 @@ fn forgets(change: &Change) -> bool {
 enum Group<'a> {
     /// In one write of a network's file, or of that of names.
     Record(Option<&'a str>),
-    /// In one transaction.
-    Nftables,
-    /// In one restore.
-    Iptables,
+    /// In one transaction, or one restore.
+    Firewall(Firewall),
     /// In one netlink message.
     Moved,
     /// In one netlink message.
@@ -139,14 +139,16 @@ enum Group<'a> {
 }
 
 fn group(change: &Change) -> Option<Group<'_>> {
-    match (change, change.resource()) {
-        (_, Resource::Record(record)) => Some(Group::Record(record.file())),
-        (_, Resource::Nft(_)) => Some(Group::Nftables),
-        (_, Resource::Chain(_) | Resource::Rule(_)) => Some(Group::Iptables),
-        (_, Resource::Moved(_)) => Some(Group::Moved),
-        (Change::Delete(_), Resource::Veth(_)) => Some(Group::Cut),
-        (Change::Delete(_), Resource::Flows(_)) => Some(Group::Flows),
-        _ => None,
+    match change.facts().class {
+        Class::Record(record) => Some(Group::Record(record.file())),
+        Class::Firewall(element) => Some(Group::Firewall(element.firewall)),
+        Class::Moved(_) => Some(Group::Moved),
+        Class::Flows => Some(Group::Flows),
+        Class::Link { .. } => match change {
+            Change::DeleteLink(link) => link.is_batched().then_some(Group::Cut),
+            Change::Create(_) | Change::Delete(_) => None,
+        },
+        Class::Name | Class::Other => None,
     }
 }
 
@@ -194,7 +196,7 @@ impl Run<'_> {
 
     async fn apply(&mut self, changes: &[&Change]) -> Result<Vec<Outcome>> {
         match changes.first().and_then(|c| group(c)) {
-            Some(Group::Nftables | Group::Iptables) => return self.apply_firewall(changes),
+            Some(Group::Firewall(_)) => return self.apply_firewall(changes),
             Some(Group::Moved) => return self.kernel.apply_moved(changes).await,
             Some(Group::Cut) => return self.kernel.cut(changes).await,
             Some(Group::Flows) => return self.kernel.forget_flows(changes),
@@ -252,7 +254,7 @@ impl Run<'_> {
         let Err(error) = self.apply(&all).await else { return Ok(()) };
         let mut there = Vec::new();
         for change in group {
-            if !self.kernel.has_fallen(change.resource()).await {
+            if !self.kernel.has_fallen(change).await {
                 there.push(change);
             }
         }

@@ -22,6 +22,7 @@
 //!
 //! `docs/architecture.md` says which module may import which; a test compares it with the source.
 
+pub mod agents;
 pub mod apply;
 pub mod cli;
 pub mod engine;
@@ -32,6 +33,7 @@ pub mod ops;
 pub mod output;
 pub mod picture;
 pub mod plan;
+pub mod process;
 pub mod state;
 
 pub use ops::{

@@ -260,6 +260,27 @@ const DAMAGES_OF_IPTABLES: &[(&str, &str)] = &[
         "for t in raw filter nat; do iptables -t $t -F; iptables -t $t -X; done",
         "not there: iptables -t nat -N NETCORD-DNAT",
     ),
+    (
+        "iptables-save | iptables-restore --noflush; ip6tables-save | ip6tables-restore --noflush",
+        "there 2 times: ip6tables -t nat -A PREROUTING",
+    ),
+    (
+        "iptables -A NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' \
+         -j NETCORD-ISOLATE",
+        "there 2 times: iptables -t filter -I NETCORD-FORWARD 1",
+    ),
+    (
+        "for p in iptables ip6tables; do
+             rule=$($p -S NETCORD-FORWARD | sed -n '2s/^-A//p')
+             eval $p -D $rule; eval $p -A $rule
+         done",
+        "behind others: ip6tables -t filter -I NETCORD-FORWARD 1",
+    ),
+    (
+        "rule=$(iptables -t nat -S NETCORD-POSTROUTING | sed -n '2s/^-A//p')
+         eval iptables -t nat -D $rule; eval iptables -t nat -A $rule",
+        "behind others: iptables -t nat -I NETCORD-POSTROUTING 1",
+    ),
 ];
 
 /// Each of them is named by `doctor` and by `repair --check`, and mended by `repair` and by asking
@@ -314,6 +335,25 @@ fn damages_of_our_table_are_named_and_mended_on_networks_of_all_kinds() {
 #[test]
 fn damages_of_our_chains_are_named_and_mended() {
     damages_are_named_and_mended("iptables", "", DAMAGES_OF_IPTABLES);
+}
+
+#[test]
+fn rules_that_were_restored_on_top_of_themselves_go_with_their_network() {
+    for (firewall, twice) in [
+        ("iptables", "for p in iptables ip6tables; do $p-save | $p-restore --noflush; done"),
+        ("nftables", "nft list table inet netcord >/run/table; nft -f /run/table"),
+    ] {
+        let lab = Lab::with_firewall(firewall);
+        lab.netns(&["web"]);
+        let before = lab.snapshot();
+        lab.netcord("bridge lab0 --subnet 10.1.0.0/24 --subnet fd00:1::/64").ok();
+        lab.netcord("attach lab0 web -p 8080:80").ok();
+        lab.sh(twice).ok();
+        lab.netcord("detach lab0 web").ok();
+        assert!(lab.rules_of_ports().is_empty(), "{firewall}");
+        lab.netcord("rm lab0").ok();
+        before.assert_same(&lab.snapshot(), firewall);
+    }
 }
 
 #[test]

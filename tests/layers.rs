@@ -8,14 +8,14 @@ use std::{
 
 /// What is outside of a layer's trade, and the layers (or folders, or files) whose trade it is.
 const TRADES: [(&str, &[&str]); 17] = [
-    ("nix::", &["kernel", "state/file"]),
-    ("rustix::", &["kernel"]),
-    ("signal_hook::", &["kernel"]),
+    ("nix::", &["kernel", "process", "state/file"]),
+    ("rustix::", &["kernel", "process"]),
+    ("signal_hook::", &["process"]),
     ("rtnetlink::", &["kernel"]),
     ("netlink_packet_core::", &["kernel"]),
     ("netlink_packet_netfilter::", &["kernel"]),
     ("IPTables", &["kernel"]),
-    ("std::process::Command", &["kernel"]),
+    ("std::process::Command", &["kernel", "process"]),
     ("clap::", &["cli", "main"]),
     ("comfy_table::", &["output"]),
     ("io::stdout", &["output"]),

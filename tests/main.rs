@@ -92,6 +92,8 @@ mod twice;
 mod underlay;
 /// Bridges and parents that are gone.
 mod unplugged;
+/// Veth pairs that no verb makes yet.
+mod veth;
 /// Until it can be used.
 mod wait;
 /// Who else is on the wire.

@@ -87,7 +87,7 @@ const DAMAGES: [(&str, &str); 10] = [
 
 /// What others do to what netcord made on network `$n`, and `repair` mends. Of netcord's
 /// rules `$k` picks one.
-const MISCHIEF: [(&str, &str); 20] = [
+const MISCHIEF: [(&str, &str); 22] = [
     ("delete the bridge", "ip link del $n"),
     ("unplug a port", "for p in $(ports | head -n 1); do ip link set $p nomaster; done"),
     ("take the bridge down", "ip link set $n down"),
@@ -117,6 +117,12 @@ const MISCHIEF: [(&str, &str); 20] = [
     ("delete all elements", "elements | sh"),
     ("delete an element", "elements | one"),
     ("flush all rules of all programs", "nft flush ruleset"),
+    (
+        "restore saved rules on top of themselves",
+        "for p in iptables ip6tables; do
+        $p-save | $p-restore --noflush; done; table >/run/table; nft -f /run/table",
+    ),
+    ("move a rule to the end of its chain", "moved | one"),
     ("add a rule to a chain", "intruders | one"),
     ("add a rule to each chain", "intruders | sh"),
 ];
@@ -160,6 +166,7 @@ elements() {
         }'
     rules | grep ' publish ' || :
 }
+moved() { rules | sed -n '/^ip/s/\(.*\) -D \(.*\)/&; \1 -A \2/p'; }
 intruders() { chains | sed 's/^nft flush chain \(.*\)/nft insert rule \1 accept/; s/ -F \(.*\)/ -I \1 -j ACCEPT/'; }
 one() {
     all=$(cat); count=$(echo "$all" | grep -c .)

@@ -743,7 +743,7 @@ fn who_manages_the_link_is_named_with_what_it_will_do() {
 #[test]
 fn its_own_flags_are_of_its_driver_only() {
     let lab = physical();
-    lab.netcord("create mydr0 --takeover").fails(2, &["--takeover is not of the driver bridge"]);
+    lab.netcord("create mydr0 --takeover").fails(2, &["driver bridge does not support --takeover"]);
     lab.netcord("create -d underlay mydr0").fails(2, &["--parent"]);
     lab.netcord("create -d underlay mydr0 --parent eth0 --internal").fails(2, &["--internal"]);
     lab.netcord(&format!("{UNDERLAY} --confirm 5 --no-confirm")).exits(2);

@@ -24,11 +24,12 @@ use self::{
     verbs::Verb,
 };
 use crate::{
+    agents,
     apply::Watch,
-    kernel::{background, child},
     model::Invalid,
     ops::{Options, Session},
     output::{Color, Format, Output, Style},
+    process::child,
 };
 
 /// The program's name.
@@ -174,7 +175,7 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
         Verb::Man(args) => args.run(&output).map(|()| 0),
         verb => {
             if verb.is_background() {
-                background::detach()?;
+                agents::detach()?;
             }
             runtime()?.block_on(dispatch(verb, &cli.global, &output, watch))
         }

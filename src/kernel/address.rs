@@ -18,10 +18,10 @@ use rtnetlink::packet_route::{
     },
 };
 
-use super::{link, rtnl::Rtnl};
+use super::{Kernel, Link, Netns, link, rtnl::Rtnl};
 use crate::{
     error::Error,
-    model::{LinkName, Route},
+    model::{LinkName, Route, is_link_local},
 };
 
 /// An address of a link.
@@ -283,4 +283,61 @@ pub(super) fn is_errno(error: &anyhow::Error, wanted: &[i32]) -> bool {
         .downcast_ref::<io::Error>()
         .and_then(io::Error::raw_os_error)
         .is_some_and(|errno| wanted.contains(&errno))
+}
+
+/// The addresses of a link that are more than link-local, IPv4 first.
+pub fn global_addresses(all: &[LinkAddress], link: &Link) -> Vec<IpNetwork> {
+    let mut found: Vec<_> = all
+        .iter()
+        .filter(|a| link.has(a))
+        .map(|a| a.address)
+        .filter(|a| !is_link_local(a.ip()))
+        .collect();
+    found.sort_by_key(IpNetwork::is_ipv6);
+    found
+}
+
+impl Kernel {
+    /// All addresses of the host.
+    pub async fn addresses(&self) -> Result<Vec<LinkAddress>> {
+        all(&self.rtnl).await
+    }
+
+    /// The addresses of one link of the host, global ones only.
+    pub async fn addresses_of(&self, link: &Link) -> Result<Vec<IpNetwork>> {
+        Ok(global_addresses(&self.addresses().await?, link))
+    }
+
+    /// The routes of the host's main table.
+    pub async fn routes(&self) -> Result<Vec<TableRoute>> {
+        routes(&self.rtnl).await
+    }
+
+    /// The link of the host that a route leads by.
+    pub async fn link_of(&self, route: &TableRoute) -> Result<Option<Link>> {
+        let Some(index) = route.index else { return Ok(None) };
+        Ok(self.links().await?.remove(&index))
+    }
+}
+
+impl Netns {
+    /// The addresses of one of its links, global ones only, IPv4 first.
+    pub async fn addresses(&self, link: &Link) -> Result<Vec<IpNetwork>> {
+        Ok(global_addresses(&all(self.rtnl()).await?, link))
+    }
+
+    /// The addresses of all its links.
+    pub async fn all_addresses(&self) -> Result<Vec<LinkAddress>> {
+        all(self.rtnl()).await
+    }
+
+    /// The routes of its main table.
+    pub async fn routes(&self) -> Result<Vec<TableRoute>> {
+        routes(self.rtnl()).await
+    }
+
+    /// All addresses where the other end of a veth is, read from this one's namespace.
+    pub async fn peer_addresses(&self, link: &Link) -> Result<Vec<LinkAddress>> {
+        in_netns(self.rtnl(), link.peer_nsid).await
+    }
 }

@@ -3,12 +3,18 @@
 use anyhow::Result;
 
 use super::{
-    Kernel, Link, LinkKind, Netns, address, firewall, guard, link, neighbour, rtnl::Rtnl, shape,
+    Kernel, Link, LinkKind, Netns, address, firewall, guard,
+    link::{self, shape},
+    neighbour,
+    rtnl::Rtnl,
     sysctl,
 };
 use crate::{
-    model::Route,
-    plan::{Change, LINK_GROUP, Moved, Place, PortFlag, Resource, Shape, Veth},
+    model::{LinkName, Route},
+    plan::{
+        Change, LINK_GROUP, LinkAt, LinkId, Moved, Place, PortFlag, Resource, Shape, SysctlKey,
+        Veth,
+    },
 };
 
 impl Kernel {
@@ -22,13 +28,29 @@ impl Kernel {
             // What is so already was left out when the plan was made.
             Change::Delete(Resource::Flows(_) | Resource::Moved(_) | Resource::Carrier(_)) => false,
             Change::Delete(resource) => !self.is_there(resource).await.unwrap_or(true),
+            Change::DeleteLink(link) => !self.is_link_there(link).await.unwrap_or(true),
         }
+    }
+
+    async fn is_link_there(&self, link: &LinkId) -> Result<bool> {
+        match link {
+            LinkId::Bridge(name)
+            | LinkId::Vlan(name)
+            | LinkId::Veth(name)
+            | LinkId::Unrecorded(name) => Ok(link::get(&self.rtnl, name.as_str()).await?.is_some()),
+            LinkId::Macvlan(macvlan) => self.has_macvlan(&macvlan.netns, &macvlan.name).await,
+        }
+    }
+
+    async fn has_macvlan(&self, netns: &Place, name: &LinkName) -> Result<bool> {
+        let link = link::get(self.at(netns)?, name.as_str()).await?;
+        Ok(link.is_some_and(|l| l.kind == LinkKind::Macvlan && l.is_ours()))
     }
 
     /// Whether a veth pair is as it was made, its peer inside; its bridge is another matter.
     pub async fn is_laid(&self, veth: &Veth) -> Result<bool> {
         let host = link::get(&self.rtnl, veth.host.as_str()).await?;
-        let inside = link::get(self.at(&Some(veth.netns.clone()))?, veth.peer.as_str()).await?;
+        let inside = link::get(self.at(&veth.netns)?, veth.peer.as_str()).await?;
         let (Some(host), Some(peer)) = (host, inside) else {
             return Ok(false);
         };
@@ -69,6 +91,17 @@ impl Kernel {
         Ok(there.map(|there| wanted.back_from(&there)).unwrap_or_default())
     }
 
+    /// Whether what a change is about has gone with a link that it was a part of.
+    pub async fn has_fallen(&self, change: &Change) -> bool {
+        for LinkAt { netns, name } in change.facts().needs() {
+            let Ok(rtnl) = self.in_namespace(netns) else { continue };
+            if matches!(link::get(rtnl, name.as_str()).await, Ok(None)) {
+                return true;
+            }
+        }
+        false
+    }
+
     async fn is_there(&self, resource: &Resource) -> Result<bool> {
         Ok(match resource {
             Resource::Record(_) => true,
@@ -93,10 +126,7 @@ impl Kernel {
                 link::get(&self.rtnl, link.as_str()).await?.is_some_and(|l| l.mtu == *mtu)
             }
             Resource::Veth(veth) => link::get(&self.rtnl, veth.host.as_str()).await?.is_some(),
-            Resource::Macvlan(macvlan) => {
-                let link = link::get(self.at(&macvlan.netns)?, macvlan.name.as_str()).await?;
-                link.is_some_and(|l| l.kind == LinkKind::Macvlan && l.is_ours())
-            }
+            Resource::Macvlan(macvlan) => self.has_macvlan(&macvlan.netns, &macvlan.name).await?,
             Resource::Vlan { name, vlan } => link::get(&self.rtnl, name.as_str())
                 .await?
                 .is_some_and(|l| l.kind == LinkKind::Vlan && l.vlan_id == Some(vlan.id)),
@@ -138,8 +168,8 @@ impl Kernel {
 
     /// A value that the kernel does not have is as good as set, see [`sysctl::write`]; so is not one
     /// of a link that is still to be made.
-    fn sysctl_is(&self, netns: &Place, key: &str, value: &str) -> Result<bool> {
-        let read = || sysctl::read(key);
+    fn sysctl_is(&self, netns: &Place, key: &SysctlKey, value: &str) -> Result<bool> {
+        let read = || sysctl::read(&key.to_string());
         let found = match netns {
             None => read()?,
             Some(name) => self.known(name)?.within(read)??,

@@ -7,7 +7,7 @@ use rtnetlink::packet_route::{
     tc::{TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
 };
 
-use super::{Link, guard::TCA_BPF_OPS, rtnl::Rtnl};
+use super::{Link, Netns, guard::TCA_BPF_OPS, rtnl::Rtnl};
 use crate::model::bpf::Instruction;
 
 /// Of what a qdisc without classes may hold, filters are not a part.
@@ -96,4 +96,11 @@ fn instructions(nla: &DefaultNla) -> Vec<Instruction> {
         k: u32::from_ne_bytes([k0, k1, k2, k3]),
     };
     all.iter().map(one).collect()
+}
+
+impl Netns {
+    /// The filters of `tc` that see what a link receives, or sends.
+    pub async fn filters(&self, link: &Link, receives: bool) -> Result<Vec<Filter>> {
+        all(self.rtnl(), link, receives).await
+    }
 }

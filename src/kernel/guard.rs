@@ -76,7 +76,7 @@ pub(super) async fn create(rtnl: &Rtnl, name: &LinkName, guard: &Guard) -> Resul
         Ok(()) => Ok(true),
         Err(e) if e.raw_os_error() == Some(libc::EEXIST) => match has(rtnl, name, guard).await? {
             Some(true) => Ok(false),
-            _ => Err(Error::conflict(format!("another filter stands at `{name}`"))
+            _ => Err(Error::conflict(format!("another tc filter is attached to `{name}`"))
                 .hint(format!("see it with `tc filter show dev {name} ingress`"))
                 .into()),
         },

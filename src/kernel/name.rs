@@ -106,7 +106,7 @@ fn mount_on(path: &Path, named_netns: &NamedNetns, open: Option<&Netns>) -> io::
         }
         Err(e) => return Err(e),
     }
-    let source = super::proc_self_fd(open.file());
+    let source = super::netns::proc_self_fd(open.file());
     let mounted = mount(Some(source.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>);
     if let Err(e) = mounted {
         // The placeholder alone would be a name that stands for nothing.

@@ -16,7 +16,7 @@ use rtnetlink::packet_route::{
     },
 };
 
-use super::{address::family, link, rtnl::Rtnl};
+use super::{Kernel, Link, Netns, address::family, link, rtnl::Rtnl};
 use crate::model::{LinkName, Mac};
 
 /// A neighbour, or what a forwarding table tells of one.
@@ -218,4 +218,30 @@ fn parse(reply: RouteNetlinkMessage) -> Option<Neighbour> {
         }
     }
     Some(found)
+}
+
+impl Kernel {
+    /// Addresses that the neighbours and the forwarding table of a bridge tell of, and who has
+    /// them as far as can be told.
+    pub async fn heard_on(&self, bridge: &Link) -> Result<BTreeMap<IpAddr, String>> {
+        heard(&self.rtnl, bridge.index).await
+    }
+}
+
+impl Netns {
+    /// The MAC that it knows for an address on a link, and how that is known.
+    pub async fn mac_of(&self, link: &Link, address: IpAddr) -> Result<Option<(Mac, &str)>> {
+        mac_of(self.rtnl(), link.index, address).await
+    }
+
+    /// Whether it answers on a link for an address of others (`ip neigh add proxy`).
+    pub async fn answers_for(&self, link: u32, address: IpAddr) -> Result<bool> {
+        answers_for(self.rtnl(), link, address).await
+    }
+
+    /// The port, by its number, by which a bridge of it sends what is for a MAC; the bridge's own
+    /// number where it is for itself; `None` where nobody knows, and it is sent by all.
+    pub async fn port_of(&self, bridge: &Link, mac: Mac) -> Result<Option<u32>> {
+        port_of(self.rtnl(), bridge.index, mac).await
+    }
 }

@@ -4,9 +4,10 @@
 //! entered: no path below a container's root is followed, and `/proc` stays the host's.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -29,7 +30,7 @@ use rustix::{
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::rtnl::Rtnl;
+use super::{Kernel, rtnl::Rtnl};
 use crate::{error::Error, model::NetnsName};
 
 /// Where names of namespaces live, for `ip netns` and for us.
@@ -152,7 +153,7 @@ impl Netns {
         if fstatfs(&looked_at).map_err(io::Error::from)?.filesystem_type() != NSFS_MAGIC {
             return Err(no_netns().into());
         }
-        let again = super::proc_self_fd(&looked_at);
+        let again = proc_self_fd(&looked_at);
         let file = open(again.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(io::Error::from)
             .with_context(|| format!("cannot open {shown}"))?;
@@ -239,12 +240,12 @@ impl Netns {
     }
 
     /// Runs a closure in the namespace. It must not wait for other tasks: they would run in it too.
-    pub(super) fn within<T>(&self, f: impl FnOnce() -> T) -> io::Result<T> {
+    pub(crate) fn within<T>(&self, f: impl FnOnce() -> T) -> io::Result<T> {
         within(&self.file, f)
     }
 
     /// Moves this thread, and so the program that it is about to become, into the namespace.
-    pub(super) fn join(&self) -> io::Result<()> {
+    pub(crate) fn join(&self) -> io::Result<()> {
         enter(&self.file)
     }
 
@@ -301,4 +302,17 @@ fn within<T>(file: &OwnedFd, f: impl FnOnce() -> T) -> io::Result<T> {
 #[expect(clippy::disallowed_methods, reason = "the one place that changes namespace")]
 fn enter(file: impl AsFd) -> io::Result<()> {
     setns(file, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
+}
+
+impl Kernel {
+    /// The names in `/run/netns`.
+    pub fn netns_names(&self) -> BTreeSet<NetnsName> {
+        let entries = fs::read_dir(NETNS_DIR).into_iter().flatten().flatten();
+        entries.filter_map(|e| e.file_name().into_string().ok()?.parse().ok()).collect()
+    }
+}
+
+/// The path by which this process reaches an open file again.
+pub(super) fn proc_self_fd(file: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }

@@ -11,7 +11,7 @@ use rtnetlink::packet_route::{
     nsid::{NsidAttribute, NsidMessage},
 };
 
-use super::rtnl::Rtnl;
+use super::{Kernel, Link, Netns, NetnsFile, netns, rtnl::Rtnl};
 
 /// The number that the socket's namespace has for another. Equivalent to `ip netns list-id`.
 pub(super) async fn of(rtnl: &Rtnl, netns: &OwnedFd) -> Result<Option<i32>> {
@@ -30,4 +30,49 @@ pub(super) async fn of(rtnl: &Rtnl, netns: &OwnedFd) -> Result<Option<i32>> {
         NsidAttribute::Id(id) if id >= 0 => Some(id),
         _ => None,
     }))
+}
+
+/// The numbers that the host and a namespace have for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Between {
+    /// The host's for the namespace.
+    pub there: Option<i32>,
+    here: Option<i32>,
+}
+
+impl Between {
+    /// Whether a link inside is the other end of this link of the host's.
+    pub fn is_pair(&self, host: &Link, inside: &Link) -> bool {
+        self.there.is_some()
+            && host.peer_nsid == self.there
+            && (host.peer, inside.peer) == (Some(inside.index), Some(host.index))
+    }
+
+    /// Whether a link inside is made on top of this link of the host's.
+    pub fn is_on(&self, inside: &Link, host: &Link) -> bool {
+        self.here.is_some() && inside.peer_nsid == self.here && inside.is_upper_of(host)
+    }
+}
+
+impl Kernel {
+    /// How the links of the host and those of a namespace tell of each other. Links are read
+    /// first: it is then that the kernel numbers the namespaces that they lead into.
+    pub async fn between(&self, netns: &Netns) -> Result<Between> {
+        let host = netns::here().context("cannot open the host's namespace")?;
+        let there = of(&self.rtnl, netns.file()).await?;
+        let here = of(netns.rtnl(), &host).await?;
+        Ok(Between { there, here })
+    }
+}
+
+impl Netns {
+    /// The number by which links of this namespace call another one.
+    pub async fn number_of(&self, other: &NetnsFile) -> Result<Option<i32>> {
+        of(self.rtnl(), other.file()).await
+    }
+
+    /// The same of one that was entered.
+    pub async fn number_of_entered(&self, other: &Self) -> Result<Option<i32>> {
+        of(self.rtnl(), other.file()).await
+    }
 }

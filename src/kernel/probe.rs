@@ -15,6 +15,7 @@ use nix::{
     },
 };
 
+use super::Netns;
 use crate::{error::Error, model::ruleset::Packet};
 
 const ICMP: u8 = 1;
@@ -58,7 +59,7 @@ impl Probe {
             ICMPV6 => (SockType::Raw, SockProtocol::IcmpV6),
             _ => {
                 return Err(Error::usage("only TCP, UDP and ICMP echoes can be sent")
-                    .hint("let another program send it, and wait for it: `--wait`")
+                    .hint("send it with another program, and trace it with `--wait`")
                     .into());
             }
         };
@@ -155,4 +156,11 @@ fn echo(protocol: u8) -> Vec<u8> {
         message[2..4].copy_from_slice(&sum.to_be_bytes());
     }
     message
+}
+
+impl Netns {
+    /// Sends the first packet of a flow from a socket in it.
+    pub fn probe(&self, packet: &Packet) -> Result<Probe> {
+        self.within(|| Probe::send(packet))?
+    }
 }

@@ -16,6 +16,7 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
+    Kernel, Netns,
     address::{family, ip},
     rtnl::Rtnl,
 };
@@ -231,4 +232,30 @@ fn denying_route(reply: RouteNetlinkMessage, to: IpAddr) -> Option<(u8, String)>
     let is_written = message.header.protocol != RouteProtocol::Kernel;
     let name = if length == 0 { "default".to_owned() } else { network.to_string() };
     (is_written && network.contains(to)).then(|| (length, format!("ip route {word} {name}")))
+}
+
+impl Kernel {
+    /// The number of the link of the host by which the answers of a TCP connection leave.
+    pub async fn answers_leave_by(
+        &self,
+        peer: SocketAddr,
+        own: Option<SocketAddr>,
+    ) -> Result<Option<u32>> {
+        Ok(match of_answers(&self.rtnl, peer, own).await? {
+            Way::By { index, .. } => Some(index),
+            Way::Here { .. } | Way::None(_) => None,
+        })
+    }
+}
+
+impl Netns {
+    /// The way that a packet would take: one of its own, or one that comes by a link.
+    pub async fn way(&self, query: Query) -> Result<Way> {
+        lookup(self.rtnl(), query).await
+    }
+
+    /// The route or policy rule, as `ip` writes it, that forbids such packets.
+    pub async fn denial(&self, query: Query) -> Result<Option<String>> {
+        denial(self.rtnl(), query).await
+    }
 }

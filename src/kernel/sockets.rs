@@ -25,7 +25,7 @@ use nix::{
 };
 use rtnetlink::sys::{Socket as NetlinkSocket, protocols::NETLINK_SOCK_DIAG};
 
-use super::datagram;
+use super::{Netns, datagram};
 use crate::{
     error::{Error, Kind},
     model::{PortRange, Protocol},
@@ -316,6 +316,29 @@ fn holders(sockets: &[&Socket]) -> HashMap<u32, u32> {
         }
     }
     found
+}
+
+impl Netns {
+    /// Whether something in it listens to a port of its own loopback.
+    pub fn answers_on_loopback(&self, port: u16) -> Result<bool> {
+        self.within(|| answers_on_loopback(port))?
+    }
+
+    /// Who takes what comes by a link for a port of an address in it.
+    pub fn listener(
+        &self,
+        at: IpAddr,
+        port: u16,
+        protocol: Protocol,
+        link: u32,
+    ) -> Result<Listener> {
+        self.within(|| listener(at, port, protocol, link))?
+    }
+
+    /// The sockets in it that wait for callers, or hear one.
+    pub fn sockets(&self, protocols: &[Protocol]) -> Result<Sockets> {
+        self.within(|| Sockets::here(protocols, Scope::Listening))?
+    }
 }
 
 #[cfg(test)]

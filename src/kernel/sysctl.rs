@@ -11,7 +11,11 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::plan::{ACCEPT_DAD, Switch};
+use super::{Kernel, Netns};
+use crate::{
+    model::LinkName,
+    plan::{ACCEPT_DAD, Family, Switch},
+};
 
 /// A value is told in one read, and fills a page at the most.
 const VALUE_MAX: usize = 4096;
@@ -73,8 +77,9 @@ pub(super) fn link_names() -> Result<HashSet<String>> {
 /// A link's switches that are not as a new link would have them, and [`ACCEPT_DAD`].
 pub(super) fn switches(link: &str) -> Result<Vec<Switch>> {
     let mut found = Vec::new();
-    for family in ["ipv4", "ipv6"] {
-        let Ok(entries) = fs::read_dir(path(&format!("net/{family}/conf/{link}"))) else {
+    for family in [Family::V4, Family::V6] {
+        let conf = format!("net/{}/conf", family.sysctl_name());
+        let Ok(entries) = fs::read_dir(path(&format!("{conf}/{link}"))) else {
             continue;
         };
         for entry in entries {
@@ -82,8 +87,7 @@ pub(super) fn switches(link: &str) -> Result<Vec<Switch>> {
             if LINKS_OWN.contains(&name.as_str()) {
                 continue;
             }
-            let of =
-                |link: &str| fs::read_to_string(path(&format!("net/{family}/conf/{link}/{name}")));
+            let of = |link: &str| fs::read_to_string(path(&format!("{conf}/{link}/{name}")));
             // Some can only be written, or only be read once they were written.
             let (Ok(own), Ok(default)) = (of(link), of("default")) else { continue };
             if own != default || name == ACCEPT_DAD {
@@ -100,4 +104,35 @@ const LINKS_OWN: [&str; 3] = ["mtu", "mc_forwarding", "stable_secret"];
 
 fn path(key: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(key)
+}
+
+impl Kernel {
+    /// A value below `/proc/sys`, on the host.
+    pub fn sysctl(&self, key: &str) -> Result<Option<String>> {
+        read(key)
+    }
+
+    /// The switches of a link of the host that are not as a new link has them.
+    pub fn switches(&self, link: &LinkName) -> Result<Vec<Switch>> {
+        switches(link.as_str())
+    }
+
+    /// Whether frames that only cross a bridge meet iptables or ip6tables on this host
+    /// (`br_netfilter`).
+    pub fn bridged_frames_meet_iptables(&self) -> Result<bool> {
+        for family in ["iptables", "ip6tables"] {
+            let value = read(&format!("net/bridge/bridge-nf-call-{family}"))?;
+            if value.is_some_and(|v| v != "0") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Netns {
+    /// A value below its `/proc/sys/net`.
+    pub fn sysctl(&self, key: &str) -> Result<Option<String>> {
+        self.within(|| read(key))?
+    }
 }

@@ -22,6 +22,7 @@ use nix::{
 };
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, eth, socket_with};
 
+use super::{Kernel, Link};
 use crate::model::Mac;
 
 /// How often is asked. As RFC 5227 has it: a frame may be lost.
@@ -276,6 +277,17 @@ fn claim_by_neighbour_discovery(header: &[u8], packet: &[u8]) -> Option<(IpAddr,
         _ => return None,
     };
     Some((Ipv6Addr::from(target).into(), Mac::try_from(mac).ok()?))
+}
+
+impl Kernel {
+    /// Asks the wire of a link of the host who has these addresses.
+    pub fn who_has(
+        &self,
+        link: &Link,
+        addresses: &BTreeSet<IpAddr>,
+    ) -> Result<BTreeMap<IpAddr, Mac>> {
+        who_has(&link.name, addresses)
+    }
 }
 
 #[cfg(test)]

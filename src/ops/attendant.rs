@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Session, run::clear};
-use crate::kernel::{background, process};
+use crate::{agents, process};
 
 /// How long a process takes to end that is killed, at the most.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,9 +28,7 @@ pub struct Attended {
 /// # Errors
 /// If that cannot be removed.
 pub async fn attend(host: &mut Session<'_>, args: Attended) -> Result<()> {
-    background::protect();
-    background::ready()?;
-    background::until_let_go()?;
+    agents::ready_until_let_go()?;
     process::kill(args.pid, args.started, PATIENCE)?;
     // After a run that came to its end there is nothing left.
     clear(host, args.cookie).await

@@ -52,7 +52,7 @@ pub async fn confirm(host: &mut Session<'_>, args: &Confirm) -> Result<Option<Ch
     if underlays.is_empty() {
         host.check_none_aside()?;
         return Err(Error::not_found("no underlay network waits for a confirmation")
-            .hint("its time may be over: then everything is as it was before")
+            .hint("its time may have run out: then the move was undone")
             .into());
     }
     let waiting = underlays.iter().filter(|n| n.driver.moving().is_some());

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Changed, Session, before_command, none::Named, resolve};
 use crate::{
-    kernel::{Netns, named, process::become_program},
+    kernel::{Netns, named},
     model::Target,
     plan,
+    process::become_program,
 };
 
 /// A target's namespace, and what to run in it.

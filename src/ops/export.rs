@@ -7,10 +7,10 @@ use anyhow::Result;
 use super::{Session, driver, succession, words::Words};
 use crate::{
     engine::{self, Answer, Container},
-    kernel::process::container_id,
     model::{
         Endpoint, LinkName, Mac, NamedNetns, NetnsName, Network, PublishedPort, Source, host_name,
     },
+    process::container_id,
     state::State,
 };
 

@@ -29,7 +29,7 @@ pub(super) async fn network<'s>(
         }
         Some(link) if link.kind == LinkKind::Macvlan && link.is_ours() => {
             Err(Error::not_found(format!("the record of network `{name}` was lost"))
-                .hint("make the network again, as it was made; what is attached is found then")
+                .hint("run the command that made the network again; its endpoints are found then")
                 .into())
         }
         Some(_) => {

@@ -129,7 +129,7 @@ async fn mend(host: &mut Session<'_>, state: &mut State) -> Result<()> {
 fn is_damaged(state: &State, standing: &mut Standing) -> Result<bool> {
     for record in state.networks().values().filter(|r| r.network.firewall == Firewall::Nftables) {
         for step in rules(record) {
-            let resource = step.change.resource();
+            let Some(resource) = step.change.resource() else { continue };
             let is_looked_at = matches!(resource, Resource::Nft(Nft::Table | Nft::Network(_)));
             if is_looked_at && !standing.damage(resource)?.is_empty() {
                 return Ok(true);
@@ -182,7 +182,7 @@ pub(super) fn rules(record: &NetworkRecord) -> Plan {
     let NetworkRecord { network, endpoints } = record;
     let mut plan = plan::create(network, &plan::Uplinks::default());
     plan.extend(ports(network, endpoints));
-    plan.retain(|step| step.change.resource().firewall().is_some());
+    plan.retain(|step| step.change.facts().firewall().is_some());
     plan
 }
 
@@ -190,6 +190,6 @@ pub(super) fn rules(record: &NetworkRecord) -> Plan {
 pub(super) fn ports(network: &Network, endpoints: &[Endpoint]) -> Plan {
     let of_endpoint = |e: &Endpoint| plan::publish(network, e, &e.ports, false);
     let mut plan: Plan = once(endpoints.iter().flat_map(of_endpoint).collect());
-    plan.retain(|step| step.change.resource().firewall().is_some());
+    plan.retain(|step| step.change.facts().firewall().is_some());
     plan
 }

@@ -12,17 +12,17 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Session, keeper, liveness};
 use crate::{
+    agents,
     error::{Error, Kind},
     kernel::{
-        Kernel, Link, LinkWatch, Netns, background,
+        Kernel, Link, LinkWatch, Netns,
         dhcp::{self, Leased},
-        process,
-        signal::Held,
     },
     model::{
         Attachment, Endpoint, EndpointId, Keeper, Lease, LinkName, Mac, Network, PublishedPort,
     },
     plan::{self, Plan, Record, Resource, Step, reverse},
+    process::{self, signal::Held},
     state::State,
 };
 
@@ -50,7 +50,7 @@ pub async fn keep(host: &mut Session<'_>, args: LeaseOf) -> Result<()> {
     let mut watch = LinkWatch::new()?;
     let held = Held::new()?;
     let (mut keep, endpoint) = Keep::new(host, args).await?;
-    background::ready()?;
+    agents::ready()?;
     // A socket of its own: the host's is used for the work meanwhile.
     let watcher = Kernel::open()?;
     let end = async {
@@ -221,7 +221,7 @@ impl Keep {
         // The host end lives, or this would have ended: whatever the record lost, it is here.
         let (network, old) = find(&state, &self.args).context("the endpoint's record is lost")?;
         let other = old.lease.as_ref().and_then(|l| l.keeper).filter(|k| *k != self.me);
-        if other.is_some_and(keeper::runs) {
+        if other.is_some_and(agents::runs) {
             self.is_mine = false;
             return Ok(false);
         }
@@ -298,9 +298,9 @@ impl Keep {
         let [before, after] = [old, new].map(|e| plan::attach(network, e, hairpin));
         let only = |these: &Plan, those: &Plan| -> Plan {
             let differs = |s: &&Step| match s.change.resource() {
-                Resource::Record(record) => matches!(record, Record::Port { .. }),
+                Some(Resource::Record(record)) => matches!(record, Record::Port { .. }),
                 // The kernel drops them with the last address.
-                Resource::Route { route, .. } if route.destination.is_ipv4() => true,
+                Some(Resource::Route { route, .. }) if route.destination.is_ipv4() => true,
                 _ => !those.contains(s),
             };
             these.iter().filter(differs).cloned().collect()

@@ -11,18 +11,15 @@ use anyhow::{Context, Result};
 
 use super::Session;
 use crate::{
+    agents::{self, Agent, Ending},
     kernel::{
-        Kernel, Link, background,
+        Kernel, Link,
         dhcp::{self, Leased},
-        process::{self, Ending},
     },
     model::{Endpoint, EndpointId, Keeper, Lease, LinkName, Network},
     plan::{Record, Resource, Step},
     state::State,
 };
-
-/// The verb that keeps a lease.
-const VERB: &str = "keep-lease";
 
 /// How long a keeper takes to give its lease back, at the most.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -51,11 +48,6 @@ pub(super) async fn link(kernel: &Kernel, network: &Network) -> Result<Option<Li
     kernel.link(network.lower_link().name().as_str()).await
 }
 
-/// Whether it lives.
-pub(super) fn runs(keeper: Keeper) -> bool {
-    process::started(keeper.pid) == Some(keeper.started)
-}
-
 /// Starts the keeper of an endpoint's lease, if it has one and no keeper; tells whether it did.
 pub(super) async fn ensure(
     host: &mut Session<'_>,
@@ -65,25 +57,13 @@ pub(super) async fn ensure(
 ) -> Result<bool> {
     let id = endpoint.id();
     let Some(lease) = &mut endpoint.lease else { return Ok(false) };
-    if lease.keeper.is_some_and(runs) {
+    if lease.keeper.is_some_and(agents::runs) {
         return Ok(false);
     }
-    lease.keeper = Some(start(&network.name, &id)?);
+    let agent = Agent::LeaseRenewer { network: &network.name, endpoint: &id };
+    lease.keeper = Some(agent.start().context("cannot keep the lease")?);
     host.carry_out(&vec![record(&network.name, endpoint)], state).await?;
     Ok(true)
-}
-
-fn start(network: &LinkName, endpoint: &EndpointId) -> Result<Keeper> {
-    let arguments = [VERB, network.as_str(), &endpoint.to_string()];
-    let pid = background::start(&arguments.map(Into::into)).context("cannot keep the lease")?;
-    let started = process::started(pid).context("cannot keep the lease: its keeper ended")?;
-    Ok(Keeper { pid, started })
-}
-
-/// The keeper of an endpoint's lease, if it runs: found by what it was started with.
-pub(super) fn running(network: &LinkName, endpoint: &EndpointId) -> Option<Keeper> {
-    let pid = process::with_arguments(&[VERB, network.as_str(), &endpoint.to_string()])?;
-    Some(Keeper { pid, started: process::started(pid)? })
 }
 
 /// Writes an endpoint down anew.
@@ -97,7 +77,7 @@ pub(super) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
 /// keeper ends by itself once its endpoint is gone, and has given the lease back then.
 pub(super) fn kept<'e>(endpoints: impl IntoIterator<Item = &'e Endpoint>) -> BTreeSet<EndpointId> {
     let keeper = |e: &Endpoint| e.lease.as_ref().and_then(|lease| lease.keeper);
-    let kept = endpoints.into_iter().filter(|e| keeper(e).is_some_and(runs));
+    let kept = endpoints.into_iter().filter(|e| keeper(e).is_some_and(agents::runs));
     kept.map(Endpoint::id).collect()
 }
 
@@ -113,7 +93,7 @@ pub(super) async fn end(
     let text = format!("waiting for the lease of `{}` to be given back", endpoint.target);
     let _doing = host.events.doing_for(PATIENCE, text);
     let ending = match lease.keeper {
-        Some(keeper) => process::end(keeper.pid, keeper.started, PATIENCE)?,
+        Some(keeper) => agents::stop(keeper, PATIENCE)?,
         None => Ending::NotThere,
     };
     match ending {

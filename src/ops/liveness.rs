@@ -21,5 +21,5 @@ pub(super) async fn inner(
     if netns.cookie() != endpoint.cookie {
         return Ok(None);
     }
-    netns.macvlan(&parent, &made).await
+    netns.macvlan(&parent, &made.id()).await
 }

@@ -1,5 +1,6 @@
-//! What each verb does, a file each: arguments, then a value of the model, then its plan, then
-//! [`crate::apply`], then output. What several verbs share:
+//! What each verb does, a file each: a function from a request to an outcome. It decides, makes a
+//! plan, and has it carried out by [`crate::apply`]. What it reports meanwhile goes to the
+//! [`Events`] of its [`Session`]. What several verbs share:
 //!
 //! - `resolve`: a target as typed, found and opened
 //! - `find`: a network by name, ours or a foreign bridge
@@ -78,9 +79,10 @@ pub use self::events::{Events, Progress, Silent};
 use crate::{
     apply::{self, Told},
     error::{self, Error, Kind},
-    kernel::{Kernel, process},
+    kernel::Kernel,
     model::{Firewall, LinkName},
     plan::{Plan, Step},
+    process,
     state::State,
 };
 

@@ -5,9 +5,10 @@ use std::{collections::HashSet, iter};
 use anyhow::Result;
 
 use crate::{
-    kernel::{Kernel, Netns, process},
+    kernel::{Kernel, Netns},
     model::NetnsName,
     model::natural_order,
+    process,
 };
 
 /// By what a namespace was found.

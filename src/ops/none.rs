@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{Changed, Session, before_command, clean, resolve};
 use crate::{
     error::Error,
-    kernel::{NETNS_DIR, Netns, named, process::become_program},
+    kernel::{NETNS_DIR, Netns, named},
     model::{NamedNetns, NetnsName, Source, Target},
     plan::{self, Plan},
+    process::become_program,
     state::State,
 };
 

@@ -7,7 +7,7 @@ use super::{Changed, Session, clean, driver::underlay, removal};
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns, Published},
     model::{Endpoint, Firewall, NamedNetns, NetworkRecord},
-    plan::{self, Plan, Resource, Step, Veth, reverse},
+    plan::{self, LinkId, Plan, Step, reverse},
     state::State,
 };
 
@@ -126,19 +126,8 @@ pub(super) async fn unknown_links(
         if !link.is_ours() || !is_unknown(&link) {
             continue;
         }
-        let (Ok(name), Some(mac)) = (link.name.parse(), link.mac) else { continue };
-        // Deleting needs no more than the name.
-        let veth = Veth {
-            host: name,
-            host_mac: mac,
-            bridge: "unknown".parse()?,
-            netns: "unknown".parse()?,
-            peer: "unknown".parse()?,
-            mac,
-            mtu: link.mtu,
-            up: true,
-        };
-        let step = Step::delete("a link without a record", Resource::Veth(veth));
+        let Ok(name) = link.name.parse() else { continue };
+        let step = Step::delete_link("a link without a record", LinkId::Unrecorded(name));
         found.push((link.name, step));
     }
     Ok(found)

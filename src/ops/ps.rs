@@ -5,8 +5,9 @@ use std::{cell::OnceCell, collections::HashMap};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Session, driver::underlay::Uplink, find, keeper, liveness};
+use super::{Session, driver::underlay::Uplink, find, liveness};
 use crate::{
+    agents,
     kernel::{Kernel, Link},
     model::{
         Attachment, Endpoint, EndpointState as State, Keeper, Lease, LinkName, Network,
@@ -33,7 +34,7 @@ impl ShownLease {
     /// What an endpoint's record tells of its lease, taken out of it.
     pub(super) fn take(endpoint: &mut Endpoint) -> Option<Self> {
         let mut lease = *endpoint.lease.take()?;
-        let shown = |keeper| ShownKeeper { keeper, running: keeper::runs(keeper) };
+        let shown = |keeper| ShownKeeper { keeper, running: agents::runs(keeper) };
         Some(Self { keeper: lease.keeper.take().map(shown), lease })
     }
 

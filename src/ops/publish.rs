@@ -144,7 +144,7 @@ fn split(
             "network `{}` is the physical one: `{}` has an address there, and nothing to publish",
             network.name, endpoint.target
         ))
-        .hint("call it by its own address")
+        .hint("use the endpoint's own address")
         .into());
     }
     let there: Vec<_> = endpoint.ports.iter().filter(|p| p.is_of(spec)).cloned().collect();
@@ -170,7 +170,7 @@ fn split(
         HostPorts::Any if spec.container.count() > RANDOM_MAX => {
             let message = format!("{} random ports are too many at once", spec.container.count());
             return Err(Error::usage(message)
-                .hint("say which ports of the host: 8000-8999:8000-8999")
+                .hint("give the ports of the host: 8000-8999:8000-8999")
                 .into());
         }
         HostPorts::Any => {

@@ -11,6 +11,7 @@ use super::{
     namespaces::{self, Handle},
 };
 use crate::{
+    agents::Agent,
     kernel::{Kernel, Link, LinkKind, Netns, Published},
     model::{
         Attachment, Endpoint, EndpointId, Filter, Firewall, Lease, LinkName, Mac, NetnsName,
@@ -144,6 +145,8 @@ async fn other_end(kernel: &Kernel, open: &Netns, port: &Link) -> Option<Link> {
 /// keeper, if it still runs, knows the rest, and writes it down as it renews the lease.
 fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
     let now = keeper::now();
+    let id = endpoint.id();
+    let renewer = Agent::LeaseRenewer { network: &network.name, endpoint: &id };
     let router = endpoint.gateways.iter().find_map(|gateway| match gateway {
         std::net::IpAddr::V4(gateway) => Some(*gateway),
         std::net::IpAddr::V6(_) => None,
@@ -155,7 +158,7 @@ fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
         acquired: now,
         renews: now,
         expires: now,
-        keeper: keeper::running(&network.name, &endpoint.id()),
+        keeper: renewer.running(),
     }));
     if port.mac != Some(endpoint.host_mac()) {
         endpoint.lease = None;

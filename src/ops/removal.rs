@@ -9,10 +9,9 @@ use super::succession;
 use crate::{
     kernel::Kernel,
     model::{
-        Endpoint, EndpointId, Filter, Firewall, LinkName, NetnsName, Network, NetworkRecord,
-        PublishedPort,
+        Endpoint, EndpointId, Filter, Firewall, LinkName, Network, NetworkRecord, PublishedPort,
     },
-    plan::{self, Change, Family, Macvlan, Plan, Record, Resource, Scope, Step, Uplinks, reverse},
+    plan::{self, Change, Class, Family, Plan, Record, Resource, Scope, Step, Uplinks, reverse},
     state::State,
 };
 
@@ -56,13 +55,14 @@ async fn in_turn(kernel: &Kernel, mut plan: Plan) -> Result<Plan> {
 /// What travels together comes together, whatever it belongs to: rules, the flows that they made,
 /// links, and records, which are the last to go. Before the links is what tidies up inside.
 fn turn(change: &Change) -> u8 {
-    match (change, change.resource()) {
-        (_, Resource::Record(_)) => 5,
-        (Change::Delete(_), Resource::Name(_)) => 4,
-        (Change::Delete(_), Resource::Veth(_)) => 3,
-        (_, Resource::Flows(_)) => 1,
-        (_, resource) if resource.firewall().is_some() => 0,
-        _ => 2,
+    match change.facts().class {
+        Class::Firewall(_) => 0,
+        Class::Flows => 1,
+        Class::Other | Class::Moved(_) => 2,
+        Class::Link { id, .. } if id.as_ref().is_none_or(|id| !id.is_batched()) => 2,
+        Class::Link { .. } => 3,
+        Class::Name => 4,
+        Class::Record(_) => 5,
     }
 }
 
@@ -91,7 +91,7 @@ fn endpoint(
     let mut wiring = plan::attach(network, &endpoint, false);
     if !alone {
         // Others live in the same namespace and use its lo.
-        wiring.retain(|step| !is_of_lo(step.change.resource()));
+        wiring.retain(|step| !is_of_lo(&step.change));
     }
     plan.extend(last_jumps(state.networks(), network, after));
     plan.extend(reverse(&wiring, |step| is_needed(step, after, network, Some(&id))));
@@ -105,9 +105,7 @@ fn endpoint(
     if let (Some(name), true) = (name, alone) {
         plan.extend(reverse(&plan::name(name), |_| false));
     }
-    plan.retain(|step| {
-        place(step.change.resource()).is_none_or(|name| kernel.target(name).is_some())
-    });
+    plan.retain(|step| step.change.facts().place.is_none_or(|name| kernel.target(name).is_some()));
     plan
 }
 
@@ -146,12 +144,7 @@ pub(super) fn network(records: &Records, network: &Network) -> Plan {
 pub(super) fn of(records: &Records, network: &Network, plan: &Plan) -> Plan {
     let mut after = records.clone();
     after.remove(&network.name);
-    let parent = network.driver.parent().map(|p| &p.link);
-    let shared = after.values().any(|r| r.network.driver.parent().map(|p| &p.link) == parent);
-    reverse(plan, |step| {
-        let is_vlan = matches!(step.change.resource(), Resource::Vlan { .. });
-        (is_vlan && shared) || is_needed(step, &after, network, None)
-    })
+    reverse(plan, |step| is_needed(step, &after, network, None))
 }
 
 /// The plan that takes the jumps to our chains away that only other networks have on record, where
@@ -160,7 +153,7 @@ fn last_jumps(records: &Records, network: &Network, after: &Records) -> Plan {
     let others = records.values().flat_map(|r| &r.network.gates);
     let missing: Vec<_> = others.filter(|g| !network.gates.contains(g)).copied().collect();
     let is_last = |step: &Step| {
-        let family = family(step.change.resource());
+        let family = step.change.facts().firewall().and_then(|part| part.family);
         family.is_some() && !is_needed(step, after, network, None)
     };
     plan::close(network, &missing).into_iter().filter(is_last).collect()
@@ -192,21 +185,23 @@ fn is_needed(
 ) -> bool {
     let endpoints = || after.get(&network.name).into_iter().flat_map(|r| &r.endpoints);
     let mut ports = endpoints().flat_map(|e| &e.ports);
-    let resource = step.change.resource();
-    let family = family(resource);
+    let part = step.change.facts().firewall();
+    let family = part.and_then(|part| part.family);
     match step.scope {
         Scope::Own | Scope::Run => false,
         Scope::Host => true,
         Scope::EndpointPorts => {
             endpoints().any(|e| endpoint.is_some_and(|id| e.is(id)) && !e.ports.is_empty())
         }
-        Scope::NetworkPorts if matches!(resource, Resource::Sysctl { .. }) => {
-            ports.any(PublishedPort::reaches_loopback)
-        }
         Scope::NetworkPorts => ports.any(|p| is_of(family, p.host_ip)),
-        Scope::Firewall => resource
-            .firewall()
-            .is_some_and(|firewall| after.values().any(|r| needs(r, firewall, family))),
+        Scope::LoopbackPorts => ports.any(PublishedPort::reaches_loopback),
+        Scope::Parent => {
+            let parent = |network: &Network| network.driver.parent().map(|p| p.link.clone());
+            after.values().any(|r| parent(&r.network) == parent(network))
+        }
+        Scope::Firewall => {
+            part.is_some_and(|part| after.values().any(|r| needs(r, part.firewall, family)))
+        }
     }
 }
 
@@ -231,37 +226,12 @@ fn is_of(family: Option<Family>, address: IpAddr) -> bool {
     family.is_none_or(|family| Family::of(address) == family)
 }
 
-fn family(resource: &Resource) -> Option<Family> {
-    match resource {
-        Resource::Chain(chain) => Some(chain.family),
-        Resource::Rule(rule) => Some(rule.family),
-        _ => None,
-    }
-}
-
 /// Leaves out what happens inside namespaces, of names that only lose their meaning.
 pub(super) fn outside(mut plan: Plan) -> Plan {
-    plan.retain(|step| place(step.change.resource()).is_none());
+    plan.retain(|step| step.change.facts().place.is_none());
     plan
 }
 
-fn is_of_lo(resource: &Resource) -> bool {
-    match resource {
-        Resource::Up { link, .. } | Resource::Address { link, .. } => *link == LinkName::loopback(),
-        _ => false,
-    }
-}
-
-fn place(resource: &Resource) -> Option<&NetnsName> {
-    match resource {
-        Resource::Macvlan(Macvlan { netns, .. })
-        | Resource::Alias { netns, .. }
-        | Resource::Address { netns, .. }
-        | Resource::Up { netns, .. }
-        | Resource::Neighbour { netns, .. }
-        | Resource::Announcement { netns, .. }
-        | Resource::Route { netns, .. }
-        | Resource::Sysctl { netns, .. } => netns.as_ref(),
-        _ => None,
-    }
+fn is_of_lo(change: &Change) -> bool {
+    change.facts().part_of.is_some_and(|link| *link.name == LinkName::loopback())
 }

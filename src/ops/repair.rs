@@ -14,10 +14,11 @@ use super::{
     keeper, plug, succession,
 };
 use crate::{
+    agents,
     error::Error,
     kernel::{Kernel, Netns, Standing},
     model::{Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Source},
-    plan::{self, Change, Plan, Resource, Scope, Step, command, once},
+    plan::{self, Change, Class, Plan, Resource, Scope, Step, command, once},
     state::State,
 };
 
@@ -76,7 +77,7 @@ pub async fn repair(
     let mut plan = once(parts.into_iter().flat_map(|(_, plan)| plan).collect());
     if drift.is_empty() {
         // Flows that go on undisturbed are not forgotten for nothing.
-        plan.retain(|step| !matches!(step.change.resource(), Resource::Flows(_)));
+        plan.retain(|step| !matches!(step.change.facts().class, Class::Flows));
     }
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok((None, None)) };
     let kept = keep(host, &mut state).await?;
@@ -89,7 +90,7 @@ pub async fn repair(
 
 fn not_put_back((network, lost): &(LinkName, Lost)) -> anyhow::Error {
     Error::conflict(format!("network `{network}`: {}", lost.why))
-        .hint(format!("it is not put back without your word: `{}`", lost.command))
+        .hint(format!("to put it back: `{}`", lost.command))
         .into()
 }
 
@@ -212,7 +213,7 @@ async fn renamed(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Res
     let (Some(netns), Some(parent)) = (kernel.target(&endpoint.netns), parent) else {
         return Ok(None);
     };
-    let there = netns.macvlan(&parent, &made).await?;
+    let there = netns.macvlan(&parent, &made.id()).await?;
     let is_renamed = there.is_some_and(|link| link.is_ours() && link.name != made.name.as_str());
     let why = "the link was renamed";
     Ok(is_renamed.then(|| Step::delete(why, Resource::Macvlan(made))))
@@ -222,9 +223,9 @@ async fn renamed(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Res
 /// them in.
 pub(super) async fn reshape(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
     let mut lost = Vec::new();
-    let cut = |made: &Resource| plan.iter().any(|s| s.change == Change::Delete(made.clone()));
+    let cut = |made: &Resource| plan.iter().any(|s| s.change == Change::delete(made.clone()));
     for step in plan.iter().filter(|step| matches!(step.change, Change::Create(_))) {
-        let made = step.change.resource();
+        let Some(made) = step.change.resource() else { continue };
         for shape in kernel.lost_shape(made).await? {
             lost.push(Step::create("attributes of the link were changed", Resource::Shape(shape)));
         }
@@ -233,7 +234,7 @@ pub(super) async fn reshape(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
         }
     }
     // The record comes first, so that a later run can finish.
-    let first = plan.iter().position(|s| !matches!(s.change.resource(), Resource::Record(_)));
+    let first = plan.iter().position(|s| !matches!(s.change.facts().class, Class::Record(_)));
     let at = first.unwrap_or(plan.len());
     plan.splice(at..at, lost);
     Ok(())
@@ -245,7 +246,8 @@ async fn drift(kernel: &Kernel, parts: &[Part]) -> Vec<Drift> {
     let mut standing = Standing::default();
     for (of, plan) in parts {
         for step in plan {
-            if is_fleeting(step.change.resource()) {
+            // Of what is done and does not stay, nobody can say whether it is so.
+            if !step.change.facts().lasts {
                 continue;
             }
             let Some(evidence) = evidence(kernel, &mut standing, &step.change).await else {
@@ -267,17 +269,12 @@ async fn evidence(
     change: &Change,
 ) -> Option<Vec<String>> {
     match change {
-        Change::Create(resource) if resource.firewall().is_some() => {
+        Change::Create(resource) if resource.facts().firewall().is_some() => {
             let damage = standing.damage(resource).unwrap_or_else(|e| vec![format!("{e:#}")]);
             (!damage.is_empty()).then_some(damage)
         }
         _ => (!kernel.is_so(change).await).then(Vec::new),
     }
-}
-
-/// Of what is done and does not stay, nobody can say whether it is so.
-fn is_fleeting(resource: &Resource) -> bool {
-    matches!(resource, Resource::Flows(_) | Resource::Announcement { .. } | Resource::Ready { .. })
 }
 
 /// Endpoints that have nothing to hang on.
@@ -296,7 +293,7 @@ fn unplugged(host: &Session<'_>, state: &State) -> Vec<Drift> {
 /// Leases that nobody renews.
 fn unkept(state: &State) -> Vec<Drift> {
     let is_unkept = |e: &Endpoint| {
-        e.lease.as_ref().is_some_and(|lease| !lease.keeper.is_some_and(keeper::runs))
+        e.lease.as_ref().is_some_and(|lease| !lease.keeper.is_some_and(agents::runs))
     };
     let all = state.endpoints().filter(|(_, e)| is_unkept(e));
     all.map(|(record, e)| Drift {

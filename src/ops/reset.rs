@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns},
-    model::{Endpoint, Firewall, MacvlanMode, Network, NetworkRecord},
-    plan::{self, Change, Macvlan, Plan, Resource, Step, reverse},
+    model::{Endpoint, Firewall, Network, NetworkRecord},
+    plan::{self, Change, LinkId, MacvlanId, Plan, Step, reverse},
     state::State,
 };
 
@@ -173,17 +173,11 @@ async fn links_of(host: &Session<'_>, records: &Records) -> Result<BTreeSet<Stri
 
 /// The link of the host that a change deletes.
 fn falling(change: &Change) -> Option<&str> {
-    match change {
-        Change::Delete(Resource::Bridge { name, .. } | Resource::Vlan { name, .. }) => {
-            Some(name.as_str())
-        }
-        Change::Delete(Resource::Veth(veth)) => Some(veth.host.as_str()),
-        Change::Delete(Resource::Carrier(carrier)) => Some(carrier.port.as_str()),
-        Change::Delete(Resource::Macvlan(macvlan)) if macvlan.netns.is_none() => {
-            Some(macvlan.name.as_str())
-        }
-        _ => None,
-    }
+    let ends = match change {
+        Change::Create(_) => [None; 2],
+        Change::Delete(_) | Change::DeleteLink(_) => change.facts().ends(),
+    };
+    ends[0].filter(|link| link.netns.is_none()).map(|link| link.name.as_str())
 }
 
 /// Endpoints of macvlan networks whose record was lost, where a name leads to them: they have no
@@ -204,16 +198,14 @@ async fn macvlans_inside(kernel: &mut Kernel, state: &State) -> Result<Vec<(Stri
             let parent = parents.values().find(|parent| link.is_macvlan_on(parent));
             let (Some(parent), Some(mac)) = (parent, link.mac) else { continue };
             let mark = link.alias.as_deref().and_then(plan::Mark::read);
-            let macvlan = Macvlan {
+            let macvlan = LinkId::Macvlan(MacvlanId {
                 netns: Some(name.clone()),
                 network: mark.map_or(parent.name.as_str(), |mark| mark.network).parse()?,
                 name: link.name.parse()?,
                 parent: parent.name.parse()?,
                 mac,
-                mtu: link.mtu,
-                mode: MacvlanMode::Bridge,
-            };
-            let step = Step::delete("a link without a record", Resource::Macvlan(macvlan));
+            });
+            let step = Step::delete_link("a link without a record", macvlan);
             found.push((format!("{} in {name}", link.name), step));
         }
         kernel.know(name, netns);

@@ -119,10 +119,10 @@ fn is_there(name: &NetnsName) -> bool {
 fn foreign(name: &NetnsName) -> anyhow::Error {
     if is_there(name) {
         return Error::conflict(format!("namespace `{name}` is not netcord's, and is left alone"))
-            .hint(format!("who made it removes it, or `ip netns del {name}`"))
+            .hint(format!("remove it with the program that made it, or with `ip netns del {name}`"))
             .into();
     }
-    Error::not_found(format!("no namespace `{name}` of netcord's"))
+    Error::not_found(format!("no namespace `{name}` made by netcord"))
         .hint("`netcord inspect` shows what there is")
         .into()
 }
@@ -138,7 +138,7 @@ async fn removal_plan(host: &mut Session<'_>, state: &State, asked: &Removable) 
         return Err(Error::conflict(format!(
             "bridge `{name}` is not netcord's, and is left alone"
         ))
-        .hint(format!("who made it removes it, or `ip link del {name}`"))
+        .hint(format!("remove it with the program that made it, or with `ip link del {name}`"))
         .into());
     }
     if !record.endpoints.is_empty() {

@@ -11,10 +11,12 @@ use super::{
     before_command, clean, detach, find, removal, resolve,
 };
 use crate::{
+    agents::{Agent, Leash},
     error::{Error, is_interruption},
-    kernel::{Netns, background, child::Child, process::become_program},
+    kernel::Netns,
     model::{Endpoint, LinkName, Network, RunNetwork, Target},
     plan::{self, Plan, reverse},
+    process::{become_program, child::Child},
     state::Wanted,
 };
 
@@ -70,7 +72,7 @@ enum Place {
 
 async fn place(host: &Session<'_>, network: RunNetwork, wiring: &Wiring) -> Result<Place> {
     if host.dry_run {
-        return Err(Error::usage("a command is run, or it is not: `run` has no dry run")
+        return Err(Error::usage("`run` does not support --dry-run")
             .hint("see what it would be attached by: `netcord --dry-run attach NETWORK TARGET`")
             .into());
     }
@@ -85,7 +87,9 @@ async fn place(host: &Session<'_>, network: RunNetwork, wiring: &Wiring) -> Resu
             Place::Own(None)
         }
         RunNetwork::Host | RunNetwork::Container(_) if is_named => {
-            return Err(Error::usage("--name: the namespace is another's to name").into());
+            return Err(
+                Error::usage("--name: the namespace exists already, and is not renamed").into()
+            );
         }
         RunNetwork::Host | RunNetwork::Container(Target::Host) => {
             check_unwired(wiring, "host")?;
@@ -113,11 +117,11 @@ fn check_unwired(wiring: &Wiring, mode: &str) -> Result<()> {
     ];
     match flags.into_iter().find(|(_, given)| *given) {
         None => Ok(()),
-        Some((flag, _)) => {
-            Err(Error::usage(format!("{flag} is of an endpoint, and --network {mode} makes none"))
-                .hint("say which network: --network NETWORK")
-                .into())
-        }
+        Some((flag, _)) => Err(Error::usage(format!(
+            "{flag} configures an endpoint, and --network {mode} has none"
+        ))
+        .hint("choose a network: --network NETWORK")
+        .into()),
     }
 }
 
@@ -128,7 +132,7 @@ struct Attended {
     /// The command has the terminal.
     theirs: Box<dyn Any>,
     /// Who holds the other end clears up when this is dropped, however that comes.
-    _leash: background::Leash,
+    _leash: Leash,
 }
 
 async fn start(
@@ -140,9 +144,8 @@ async fn start(
     let mut child = Child::start(&["run", "--gate"], command)?;
     let (pid, started) = child.process();
     let cookie = Netns::of_process(pid)?.cookie();
-    let arguments = ["attendant".into(), pid.to_string(), started.to_string(), cookie.to_string()];
-    let leash = background::start_on_leash(&arguments.map(OsString::from))
-        .context("cannot look after the command")?;
+    let agent = Agent::RunSupervisor { pid, started, cookie };
+    let leash = agent.start_on_leash().context("cannot look after the command")?;
     let wired = match network {
         Some(network) => {
             let (targets, wait) = (vec![Target::Pid(pid)], None);

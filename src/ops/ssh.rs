@@ -11,8 +11,9 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use crate::{
-    kernel::{Kernel, Link, process},
+    kernel::{Kernel, Link},
     model::is_link_local,
+    process,
 };
 
 /// One end of a connection.

@@ -35,14 +35,12 @@ impl<'a> Asked<'a> {
             all.iter().filter(|v4| **v4).count() > 1 || all.iter().filter(|v4| !**v4).count() > 1
         };
         if more_than_one(&mut asked.subnets.iter().map(IpNetwork::is_ipv4)) {
-            return Err(
-                Error::usage("--subnet: a network has one subnet of each family at most").into()
-            );
+            return Err(Error::usage("--subnet: at most one subnet per IP family").into());
         }
         if more_than_one(&mut gateways.iter().map(IpAddr::is_ipv4))
             || more_than_one(&mut asked.ranges.iter().map(IpNetwork::is_ipv4))
         {
-            let message = "a subnet has one gateway and one ip-range at most";
+            let message = "a subnet has at most one gateway and one ip-range";
             return Err(Error::usage(message).into());
         }
         Ok(asked)
@@ -83,8 +81,8 @@ impl<'a> Asked<'a> {
         let mut orphans = orphans.chain(self.ranges.iter().map(|r| ("ip-range", r.ip())));
         let has_family = |ip: IpAddr| subnets.iter().any(|s| s.is_ipv4() == ip.is_ipv4());
         if let Some((what, ip)) = orphans.find(|(_, ip)| !has_family(*ip)) {
-            return Err(Error::usage(format!("{what} {ip} has no subnet to be in"))
-                .hint("give the subnet too, with `--subnet`")
+            return Err(Error::usage(format!("{what} {ip} is in no subnet of the network"))
+                .hint("add the subnet with `--subnet`")
                 .into());
         }
         let mut complete = Vec::new();

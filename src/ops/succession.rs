@@ -89,7 +89,9 @@ pub(super) fn inherited(after: &mut Records, endpoint: &Endpoint) -> (Vec<Route>
 pub(super) async fn can_return(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
     let (mut leaving, mut hopeless) = (Vec::new(), Vec::new());
     for step in plan.iter() {
-        let Resource::Route { netns: Some(name), route } = step.change.resource() else { continue };
+        let Some(Resource::Route { netns: Some(name), route }) = step.change.resource() else {
+            continue;
+        };
         if matches!(step.change, Change::Delete(_)) {
             leaving.push((name, route));
             continue;

@@ -121,7 +121,7 @@ fn asked_for<'a>(
 
 fn differs(spec: &PortSpec, target: &str, there: Vec<&PublishedPort>) -> anyhow::Error {
     let there = specs(there);
-    Error::conflict(format!("port {spec} of `{target}` is not published so: {there} is"))
+    Error::conflict(format!("port {spec} of `{target}` is not published; {there} is"))
         .hint(format!("take back what there is: `netcord unpublish {target} {there}`"))
         .into()
 }

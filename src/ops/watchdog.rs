@@ -8,8 +8,9 @@ use tokio::time::sleep;
 
 use super::{Session, driver::underlay};
 use crate::{
-    kernel::{background, clock},
+    agents,
     model::{LinkName, Moving},
+    process::clock,
     state::{State, Wanted},
 };
 
@@ -19,9 +20,7 @@ use crate::{
 /// # Errors
 /// If the move cannot be undone.
 pub async fn watch(host: &mut Session<'_>, name: &LinkName) -> Result<bool> {
-    background::protect();
-    background::ready()?;
-    background::until_let_go()?;
+    agents::ready_until_let_go()?;
     if is_settled(host, name)? {
         return Ok(false);
     }

@@ -14,8 +14,8 @@ use unicode_width::UnicodeWidthChar;
 
 use super::Paint;
 use crate::{
-    kernel::{signal, terminal},
     model::{Activity, visible},
+    process::{signal, terminal},
 };
 
 /// What takes no longer is not spoken of.

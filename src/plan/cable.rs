@@ -1,6 +1,6 @@
 //! The veth pair of an endpoint: one end is a port of its network's bridge, the other is inside.
 
-use super::{Guard, Plan, PortFlag, Resource, Step, Veth, alias};
+use super::{Family, Guard, Plan, PortFlag, Resource, Step, SysctlKey, Veth, alias};
 use crate::model::{Endpoint, Flag, LinkName, Network};
 
 /// Makes the pair, for an endpoint that has one; the host end goes up once its protections are in
@@ -16,7 +16,7 @@ pub(super) fn cable(network: &Network, endpoint: &Endpoint, guard: Option<Guard>
                 host: port.clone(),
                 host_mac: endpoint.host_mac(),
                 bridge: network.name.clone(),
-                netns: endpoint.netns.clone(),
+                netns: Some(endpoint.netns.clone()),
                 peer: endpoint.ifname.clone(),
                 mac: endpoint.mac,
                 mtu: endpoint.mtu,
@@ -35,7 +35,7 @@ pub(super) fn cable(network: &Network, endpoint: &Endpoint, guard: Option<Guard>
             "a bridge port needs no IP addresses of its own",
             Resource::Sysctl {
                 netns: None,
-                key: format!("net/ipv6/conf/{port}/disable_ipv6"),
+                key: SysctlKey::of_link(Family::V6, port, "disable_ipv6"),
                 value: "1".into(),
                 reset: None,
             },

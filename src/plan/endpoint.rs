@@ -1,6 +1,8 @@
 //! The plan of an endpoint: the notes' steps 7 to 9.
 
-use super::{Place, Plan, Record, Resource, Step, driver, netns::lo_up, publish::publish};
+use super::{
+    Family, Place, Plan, Record, Resource, Step, SysctlKey, driver, netns::lo_up, publish::publish,
+};
 use crate::model::{Attachment, Endpoint, LinkName, Network, Route};
 
 /// Attaches a target, whose name in `/run/netns` exists, to a network, with its published ports.
@@ -49,12 +51,12 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
 /// Lets the inner end speak of its addresses, unasked. Strangers may remember a former owner of
 /// one; on a network of this host's own an address comes with the same MAC each time.
 fn speaking(endpoint: &Endpoint, inside: &Place) -> Plan {
-    let switches = [("ipv4", "arp_notify"), ("ipv6", "ndisc_notify")];
-    let has = |family: &str| endpoint.address(family == "ipv4").is_some();
-    let wanted = switches.into_iter().filter(|(family, _)| has(family));
+    let switches = [(Family::V4, "arp_notify"), (Family::V6, "ndisc_notify")];
+    let has = |family: Family| endpoint.address(family == Family::V4).is_some();
+    let wanted = switches.into_iter().filter(|(family, _)| has(*family));
     wanted
         .map(|(family, name)| {
-            let key = format!("net/{family}/conf/{}/{name}", endpoint.ifname);
+            let key = SysctlKey::of_link(family, &endpoint.ifname, name);
             let (netns, value) = (inside.clone(), "1".into());
             Step::create(
                 "the kernel announces addresses when the link goes up (gratuitous ARP, unsolicited NA)",
@@ -97,10 +99,10 @@ fn sysctl(
     why: &'static str,
     netns: Place,
     link: &LinkName,
-    key: &str,
+    key: &'static str,
     value: &'static str,
 ) -> Step {
-    let key = format!("net/ipv6/conf/{link}/{key}");
+    let key = SysctlKey::of_link(Family::V6, link, key);
     Step::create(why, Resource::Sysctl { netns, key, value: value.into(), reset: None })
 }
 

@@ -7,8 +7,8 @@ use std::fmt::Write;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Carrier, Change, Flows, GUARD, LINK_GROUP, Macvlan, Place, PortFlag, Resource, Rule, Scope,
-    Step, Veth,
+    Carrier, Change, Flows, GUARD, LINK_GROUP, LinkId, Macvlan, MacvlanId, Place, PortFlag,
+    Resource, Rule, Scope, Step, SysctlKey, Veth,
 };
 use crate::model::{LinkName, Mac, NamedNetns, Route, Source, Vlan, steers};
 
@@ -18,15 +18,15 @@ pub fn command(step: &Step) -> Option<String> {
     let (create, resource) = match &step.change {
         Change::Create(resource) => (true, resource),
         Change::Delete(resource) => (false, resource),
+        Change::DeleteLink(link) => return Some(delete(link)),
     };
     Some(match resource {
         Resource::Record(_) => return None,
         Resource::Name(named) => name(named, create),
-        Resource::Bridge { name, mac, mtu } if create => bridge(name, *mac, *mtu),
+        Resource::Bridge { name, mac, mtu } => bridge(name, *mac, *mtu),
         Resource::Mtu { link, mtu } => format!("ip link set dev {link} mtu {mtu}"),
         Resource::Shape(shape) => format!("{} {}", ip(&shape.netns), shape.command()),
-        Resource::Veth(pair) if create => veth(pair),
-        Resource::Veth(pair) => format!("ip link del {}", pair.host),
+        Resource::Veth(pair) => veth(pair),
         Resource::Carrier(Carrier { bridge, port, loose }) if create => format!(
             "ip link add {port} master {bridge} group {LINK_GROUP} type veth peer name {loose}"
         ),
@@ -36,15 +36,9 @@ pub fn command(step: &Step) -> Option<String> {
              [ -z \"$(ip -6 addr show dev {link} tentative)\" ]; do sleep 0.01; done"
         ),
         Resource::Moved(moved) => moved.command(create),
-        Resource::Macvlan(link) if create => macvlan(link),
-        Resource::Macvlan(Macvlan { netns, name, .. }) => {
-            format!("{} link del {name}", ip(netns))
-        }
-        Resource::Vlan { name, vlan: Vlan { trunk, id } } if create => {
+        Resource::Macvlan(link) => macvlan(link),
+        Resource::Vlan { name, vlan: Vlan { trunk, id } } => {
             format!("ip link add link {trunk} name {name} group {LINK_GROUP} type vlan id {id}")
-        }
-        Resource::Bridge { name, .. } | Resource::Vlan { name, .. } => {
-            format!("ip link del {name}")
         }
         Resource::Alias { netns, link, alias } => {
             let alias = if create { quote(alias) } else { "''".into() };
@@ -115,6 +109,18 @@ pub fn command(step: &Step) -> Option<String> {
     })
 }
 
+fn delete(link: &LinkId) -> String {
+    match link {
+        LinkId::Bridge(name)
+        | LinkId::Vlan(name)
+        | LinkId::Veth(name)
+        | LinkId::Unrecorded(name) => format!("ip link del {name}"),
+        LinkId::Macvlan(MacvlanId { netns, name, .. }) => {
+            format!("{} link del {name}", ip(netns))
+        }
+    }
+}
+
 fn flows(flows: &Flows) -> String {
     let family = if flows.host_ip.is_ipv4() { "ipv4" } else { "ipv6" };
     let address = match flows.host_ip {
@@ -157,20 +163,26 @@ fn bridge(name: &LinkName, mac: Mac, mtu: u32) -> String {
 fn veth(pair: &Veth) -> String {
     let Veth { host, host_mac, bridge, netns, peer, mac, mtu, up } = pair;
     let up = if *up { " up" } else { "" };
+    let place = born_in(netns);
     format!(
         "ip link add {host} address {host_mac} mtu {mtu} master {bridge} group {LINK_GROUP}{up} \
-         type veth peer name {peer} address {mac} mtu {mtu} netns {netns}"
+         type veth peer name {peer} address {mac} mtu {mtu}{place}"
     )
 }
 
 fn macvlan(link: &Macvlan) -> String {
     let Macvlan { netns, name, parent, mac, mtu, mode, .. } = link;
-    let place = netns.as_ref().map(|name| format!(" netns {name}")).unwrap_or_default();
+    let place = born_in(netns);
     format!(
         "ip link add link {parent} name {name} address {mac} mtu {mtu} group {LINK_GROUP}{place} \
          type macvlan mode {}",
         mode.as_str()
     )
+}
+
+/// Where `ip link add` puts a link.
+fn born_in(netns: &Place) -> String {
+    netns.as_ref().map(|name| format!(" netns {name}")).unwrap_or_default()
 }
 
 fn address(netns: &Place, link: &LinkName, address: &IpNetwork, create: bool) -> String {
@@ -216,7 +228,7 @@ fn route(netns: &Place, route: &Route, create: bool) -> String {
     text
 }
 
-fn sysctl(netns: &Place, key: &str, value: &str) -> String {
+fn sysctl(netns: &Place, key: &SysctlKey, value: &str) -> String {
     let setting = quote(&format!("{key}={value}"));
     match netns {
         Some(name) => format!("ip netns exec {name} sysctl -qw {setting}"),

@@ -1,8 +1,8 @@
 //! The plan of published ports.
 
 use super::{
-    Change, Flows, Plan, PortFlag, Record, Resource, Scope, Step, driver::bridge::forwarding,
-    firewall, gate, once,
+    Change, Class, Flows, Plan, PortFlag, Record, Resource, Scope, Step, SysctlKey,
+    driver::bridge::forwarding, firewall, gate, once,
 };
 use crate::model::{Endpoint, Filter, Network, Protocol, PublishedPort};
 
@@ -18,11 +18,11 @@ pub fn publish(
     hairpin: bool,
 ) -> Plan {
     let mut plan = once(ports.iter().flat_map(|p| one(network, endpoint, p, hairpin)).collect());
-    plan.sort_by_key(|step| match (&step.change, step.change.resource()) {
-        (Change::Create(_), Resource::Record(_)) => 0,
-        (Change::Create(resource), _) if !resource.is_port() => 1,
-        (Change::Create(_), _) => 2,
-        (Change::Delete(_), _) => 3,
+    plan.sort_by_key(|step| match (&step.change, step.change.facts().class) {
+        (Change::Create(_), Class::Record(_)) => 0,
+        (Change::Create(_), Class::Firewall(element)) if element.is_port => 2,
+        (Change::Create(_), _) => 1,
+        (Change::Delete(_) | Change::DeleteLink(_), _) => 3,
     });
     plan
 }
@@ -50,12 +50,12 @@ fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bo
                 "route_localnet: packets from the host's 127.0.0.1 can be routed to the bridge",
                 Resource::Sysctl {
                     netns: None,
-                    key: format!("net/ipv4/conf/{}/route_localnet", network.name),
+                    key: SysctlKey::of_link(family, &network.name, "route_localnet"),
                     value: "1".into(),
                     reset: Some("0"),
                 },
             )
-            .until(Scope::NetworkPorts),
+            .until(Scope::LoopbackPorts),
         );
     }
     if hairpin && let Some(link) = endpoint.host_ifname() {

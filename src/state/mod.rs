@@ -32,7 +32,7 @@ use self::{file::Lines, lock::Lock, unread::Unread};
 use crate::{
     error::{Error, Kind},
     model::{Endpoint, EndpointId, LinkName, NamedNetns, Network, NetworkRecord, Outline},
-    plan::{Change, Record, Resource},
+    plan::{Change, Class, Record, Resource},
 };
 
 /// The version of the records' form. A newer one is refused, never guessed at.
@@ -255,7 +255,7 @@ impl State {
                 Change::Delete(Resource::Record(record)) => self.delete(record),
                 _ => None,
             };
-            if let (Some(inverse), Resource::Record(record)) = (&inverse, change.resource()) {
+            if let (Some(inverse), Class::Record(record)) = (&inverse, change.facts().class) {
                 // What takes something away again was an addition.
                 let is_new = matches!(inverse, Change::Delete(_));
                 grows |= is_new;
@@ -288,7 +288,7 @@ impl State {
     /// Whether a change needs nothing of what was not read: so it is with a new endpoint, which is
     /// one more line, and one that was asked for.
     fn is_of_what_was_read(&self, change: &Change) -> bool {
-        let Resource::Record(record) = change.resource() else { return true };
+        let Class::Record(record) = change.facts().class else { return true };
         match (change, record) {
             (Change::Create(_), Record::Endpoint { network, endpoint })
                 if self.whole.contains(&self.network_path(network)) =>

@@ -12,7 +12,7 @@ use clap::Parser;
 use netcord::{
     cli::{self, Cli},
     output,
-    plan::Resource,
+    plan::Class,
 };
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -38,7 +38,7 @@ pub(crate) fn netcord(mut arguments: Args) -> ExitCode {
     // message are one point, as nothing is done between them.
     let (mut points, mut was_move) = (0, false);
     let result = cli::run(cli, &mut |_, step| {
-        let is_move = matches!(step.change.resource(), Resource::Moved(_));
+        let is_move = matches!(step.change.facts().class, Class::Moved(_));
         let is_point = match fault.as_str() {
             "kill-around-moves" => is_move != was_move,
             _ => !(is_move && was_move),

@@ -132,8 +132,8 @@ fn as_underlay(args: Args) -> Result<underlay::Args> {
 }
 
 fn no_parent(driver: &str) -> Error {
-    Error::usage(format!("the driver {driver} needs a link that leads to the physical network"))
-        .hint("say which of the host's, with `--parent`")
+    Error::usage(format!("driver {driver} needs --parent, a link of the host"))
+        .hint("for example `--parent eth0`")
 }
 
 /// Flags that mean nothing to a driver are refused: who gives one relies on it.

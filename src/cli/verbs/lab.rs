@@ -8,8 +8,8 @@ use super::CommandLine;
 use crate::{
     apply::Watch,
     cli::{Cli, Global, dispatch},
-    kernel::throwaway,
     output::Output,
+    process::throwaway,
 };
 /// Open a throwaway host: a shell or a command where every verb works without root
 #[derive(clap::Args, Debug)]

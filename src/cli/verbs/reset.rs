@@ -28,7 +28,7 @@ impl Args {
                     output.note(&format!("would remove {what}"));
                 }
                 return Err(Error::usage(
-                    "nothing was removed: on a terminal `reset` wants `--yes`",
+                    "nothing was removed: on a terminal `reset` requires `--yes`",
                 )
                 .hint("`netcord reset --yes` removes all of it, `netcord rm NETWORK` one network")
                 .into());

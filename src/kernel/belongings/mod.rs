@@ -5,11 +5,14 @@ mod read;
 mod ready;
 mod write;
 
+use anyhow::Result;
 use netlink_packet_core::Nla;
 use rtnetlink::packet_route::route::RouteMetric;
 
-pub(super) use read::read;
-pub(super) use ready::ready;
+use super::{Kernel, Link};
+use crate::model::{Belongings, LinkName};
+use read::read;
+use ready::ready;
 pub(super) use write::write;
 
 /// A route's metric as number and value, if it has that form; a name (of a congestion algorithm)
@@ -21,4 +24,16 @@ fn metric(metric: &RouteMetric) -> Option<(u16, u32)> {
     }
     metric.emit_value(&mut value);
     Some((metric.kind(), u32::from_ne_bytes(value)))
+}
+
+impl Kernel {
+    /// What hangs on a link of the host: addresses, routes, policy rules, neighbours.
+    pub async fn belongings(&self, link: &Link) -> Result<Belongings> {
+        read(&self.rtnl, link, &self.links().await?).await
+    }
+
+    /// Waits until a link carries, and its addresses answer.
+    pub(super) async fn ready(&self, link: &LinkName) -> Result<()> {
+        ready(&self.rtnl, link).await
+    }
 }

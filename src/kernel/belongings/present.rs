@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     model::{Belongings, HostRoute, LinkName, Neighbour, PolicyRule},
-    plan::{Change, Moved, Resource},
+    plan::{Change, Class, Moved},
 };
 
 /// What hangs on the links that some changes are about.
@@ -52,7 +52,7 @@ impl Present {
 
     /// Whether a change is made.
     pub(super) fn is_so(&self, change: &Change) -> bool {
-        let Resource::Moved(moved) = change.resource() else { return false };
+        let Class::Moved(moved) = change.facts().class else { return false };
         self.has(moved) == matches!(change, Change::Create(_))
     }
 
@@ -72,11 +72,11 @@ impl Present {
 }
 
 fn links_of(change: &Change) -> Vec<&LinkName> {
-    match change.resource() {
-        Resource::Moved(Moved::Port { link, bridge }) => vec![link, bridge],
-        Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. }) => vec![link],
-        Resource::Moved(Moved::Route(route)) => route.hops.iter().map(|hop| &hop.link).collect(),
-        Resource::Moved(Moved::Rule(rule)) => rule.iif.iter().chain(&rule.oif).collect(),
+    match change.facts().class {
+        Class::Moved(Moved::Port { link, bridge }) => vec![link, bridge],
+        Class::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. }) => vec![link],
+        Class::Moved(Moved::Route(route)) => route.hops.iter().map(|hop| &hop.link).collect(),
+        Class::Moved(Moved::Rule(rule)) => rule.iif.iter().chain(&rule.oif).collect(),
         _ => Vec::new(),
     }
 }
@@ -95,8 +95,8 @@ pub(super) fn outcomes(
         }
         // Who was a neighbour is met again: nothing depends on it.
         let is_learned = matches!(
-            change.resource(),
-            Resource::Moved(Moved::Neighbour { neighbour, .. }) if !neighbour.permanent
+            change.facts().class,
+            Class::Moved(Moved::Neighbour { neighbour, .. }) if !neighbour.permanent
         );
         is_learned.then_some(false)
     };
@@ -112,6 +112,7 @@ fn is_overtaken(change: &Change, later: &[&Change]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Resource;
 
     fn neighbour(last: u8, permanent: bool) -> Resource {
         let (link, address) = ("eth0".parse().unwrap(), [192, 0, 2, last].into());

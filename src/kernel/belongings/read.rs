@@ -408,6 +408,6 @@ fn name(links: &HashMap<u32, Link>, index: u32) -> Result<LinkName> {
 
 fn unknown(what: &str, attribute: &impl std::fmt::Debug) -> anyhow::Error {
     Error::conflict(format!("{what} has something that netcord does not know: {attribute:?}"))
-        .hint("what cannot be given back exactly is not moved: take it away first")
+        .hint("netcord moves only what it can restore exactly: remove this first")
         .into()
 }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     model::{Hop, HostAddress, HostRoute, LinkName, Neighbour, PolicyRule},
-    plan::{Change, Moved, Resource},
+    plan::{Change, Class, Moved},
 };
 
 /// `rtm_table` where the number does not fit and an attribute has it.
@@ -57,7 +57,7 @@ pub(in crate::kernel) async fn write(rtnl: &Rtnl, changes: &[&Change]) -> Result
         .zip(&done)
         .rev()
         .filter(|(_, news)| **news)
-        .map(|(change, _)| (*change).clone().reversed())
+        .filter_map(|(change, _)| (*change).clone().reversed())
         .collect();
     for answer in send_all(rtnl, &indexes, &back.iter().collect::<Vec<_>>(), None).await? {
         answer.with_context(|| format!("{failure:#}; and it could not be taken back"))?;
@@ -70,7 +70,7 @@ type Indexes = HashMap<LinkName, u32>;
 async fn indexes(rtnl: &Rtnl, changes: &[&Change]) -> Result<Indexes> {
     let mut indexes = Indexes::new();
     for change in changes {
-        let Resource::Moved(moved) = change.resource() else { continue };
+        let Class::Moved(moved) = change.facts().class else { continue };
         for name in moved.links() {
             if !indexes.contains_key(name) {
                 indexes.insert(name.clone(), link::index(rtnl, name.as_str()).await?);
@@ -82,20 +82,20 @@ async fn indexes(rtnl: &Rtnl, changes: &[&Change]) -> Result<Indexes> {
 
 fn describe(change: &Change) -> String {
     let verb = if matches!(change, Change::Create(_)) { "make" } else { "take away" };
-    match change.resource() {
-        Resource::Moved(Moved::Port { link, bridge }) => {
+    match change.facts().class {
+        Class::Moved(Moved::Port { link, bridge }) => {
             format!("cannot {verb} `{link}` as a port of `{bridge}`")
         }
-        Resource::Moved(Moved::Address { link, address }) => {
+        Class::Moved(Moved::Address { link, address }) => {
             format!("cannot {verb} the address {} of `{link}`", address.address)
         }
-        Resource::Moved(Moved::Route(route)) => {
+        Class::Moved(Moved::Route(route)) => {
             format!("cannot {verb} the route to {}", route.destination)
         }
-        Resource::Moved(Moved::Rule(rule)) => {
+        Class::Moved(Moved::Rule(rule)) => {
             format!("cannot {verb} the policy rule {}", rule.priority)
         }
-        Resource::Moved(Moved::Neighbour { neighbour, .. }) => {
+        Class::Moved(Moved::Neighbour { neighbour, .. }) => {
             format!("cannot {verb} the neighbour {}", neighbour.address)
         }
         _ => format!("cannot {verb} it"),
@@ -149,7 +149,7 @@ fn is_so_already(message: &RouteNetlinkMessage, errno: i32) -> bool {
 fn messages(indexes: &Indexes, change: &Change) -> Vec<(RouteNetlinkMessage, u16)> {
     use RouteNetlinkMessage as M;
     const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
-    let Resource::Moved(moved) = change.resource() else { return Vec::new() };
+    let Class::Moved(moved) = change.facts().class else { return Vec::new() };
     let create = matches!(change, Change::Create(_));
     let index = |name: &LinkName| indexes.get(name).copied().unwrap_or_default();
     match moved {

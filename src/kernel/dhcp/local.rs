@@ -69,7 +69,8 @@ impl LocalPort {
         }
         let netns = Netns::anonymous()?;
         let name = format!("ncd{}", std::process::id());
-        let port = link::create_silent_port(&kernel.rtnl, &netns, link, &name, client.beside());
+        let port =
+            link::veth::create_silent_port(&kernel.rtnl, &netns, link, &name, client.beside());
         let port = port.await.context("cannot ask by a port of the bridge")?;
         let far = netns.within(|| wire::frames_of(&name, eth::IP))??;
         let tap = wire::frames_of(&link.name, eth::ALL)?;

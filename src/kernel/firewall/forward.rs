@@ -259,8 +259,10 @@ mod tests {
             |comment: &str| format!("-A FORWARD -m comment --comment {comment} -j NETCORD-FORWARD");
         let own = format!("{}\n-A FORWARD -j DROP", jump(OWN_JUMP));
         assert_eq!(found(Firewall::Iptables, &own), None);
-        let rule = crate::plan::jumps(Family::V4).pop().unwrap().change.resource().clone();
-        let crate::plan::Resource::Rule(rule) = rule else { panic!("{rule:?}") };
+        let jump_to_ours = crate::plan::jumps(Family::V4).pop().unwrap();
+        let Some(crate::plan::Resource::Rule(rule)) = jump_to_ours.change.resource() else {
+            panic!("{jump_to_ours:?}")
+        };
         let opened = format!(
             "{}\n-A FORWARD -j DROP\n{}",
             jump(&format!("\"{}\"", rule.comment)),

@@ -22,7 +22,7 @@ use iptables::IPTables;
 use super::{Outcome, Published, not_permitted};
 use crate::{
     error::{Error, Kind},
-    plan::{ALIAS_PREFIX, Chain, Change, Family, Resource, Rule, Table, quote},
+    plan::{ALIAS_PREFIX, Chain, Change, Family, Resource, Rule, Table, comes_first, quote},
 };
 
 /// How long to wait for whoever else is changing rules.
@@ -63,11 +63,7 @@ fn undo(outcomes: &[Outcome], lock: &File) {
 }
 
 fn family_of(change: &Change) -> Option<Family> {
-    match change.resource() {
-        Resource::Chain(chain) => Some(chain.family),
-        Resource::Rule(rule) => Some(rule.family),
-        _ => None,
-    }
+    change.facts().firewall()?.family
 }
 
 /// Makes the changes of one family so, all or none.
@@ -113,7 +109,7 @@ fn attempt(
         outcomes.push(match line {
             Some((table, Line { text, mends })) => {
                 lines.entry(table).or_default().push_str(&text);
-                if mends { Outcome::Mended } else { Outcome::Done((*change).clone().reversed()) }
+                if mends { Outcome::Mended } else { Outcome::done(change) }
             }
             None => Outcome::AlreadySo,
         });
@@ -132,7 +128,7 @@ pub(super) fn published(family: Family) -> Vec<Published> {
         let (owner, port) = comment.strip_prefix(ALIAS_PREFIX)?.split_once(" publish ")?;
         Some(Published { owner: owner.to_owned(), port: port.parse().ok()? })
     };
-    nat_table(family).rules.into_iter().filter_map(of_comment).collect()
+    nat_table(family).rules.into_keys().filter_map(of_comment).collect()
 }
 
 /// Whether our chains of one family are there, as far as that can be read.
@@ -157,8 +153,8 @@ pub(super) fn present(family: Family, table: Table) -> Result<Present> {
 
 fn table_of(change: &Change) -> Option<Table> {
     match change.resource() {
-        Resource::Chain(chain) => Some(chain.table),
-        Resource::Rule(rule) => Some(rule.table),
+        Some(Resource::Chain(chain)) => Some(chain.table),
+        Some(Resource::Rule(rule)) => Some(rule.table),
         _ => None,
     }
 }
@@ -180,8 +176,11 @@ fn script(lines: BTreeMap<Table, String>, deleting: bool) -> String {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Present {
     chains: BTreeSet<String>,
-    /// Chain and comment.
-    rules: BTreeSet<(String, String)>,
+    /// By chain and comment: how many copies there are. A restore of saved rules on top of what is
+    /// there (`iptables-restore --noflush`) makes more than one.
+    rules: BTreeMap<(String, String), usize>,
+    /// Rules of our chains that come before the others, and stand behind one of them.
+    behind: BTreeSet<(String, String)>,
     /// By chain of ours: what somebody else put there, as it was put.
     strangers: BTreeMap<String, Vec<String>>,
     /// Chains whose rules go all at once.
@@ -208,6 +207,8 @@ impl Present {
 
     fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
         let mut present = Self::default();
+        // Chains of which a rule was read that does not come first.
+        let mut begun = BTreeSet::new();
         for line in lines {
             let mut words = line.splitn(3, ' ');
             match (words.next(), words.next(), words.next()) {
@@ -216,7 +217,13 @@ impl Present {
                 }
                 (Some("-A"), Some(chain), Some(rest)) => {
                     if let Some(comment) = comment(rest) {
-                        present.rules.insert((chain.to_owned(), comment));
+                        let rule = (chain.to_owned(), comment);
+                        if !comes_first(&rule.1) {
+                            begun.insert(chain);
+                        } else if begun.contains(chain) {
+                            present.behind.insert(rule.clone());
+                        }
+                        *present.rules.entry(rule).or_default() += 1;
                     } else if chain.starts_with("NETCORD-") {
                         let strangers = present.strangers.entry(chain.to_owned()).or_default();
                         strangers.push(rest.to_owned());
@@ -239,12 +246,22 @@ impl Present {
                 let strangers = self.strangers.get(*name).into_iter().flatten();
                 strangers.map(|rule| format!("not netcord's: {at} -A {name} {rule}")).collect()
             }
-            Resource::Rule(rule) if !self.rules.contains(&known(rule)) => {
+            Resource::Rule(rule) => {
+                let what = match self.copies(rule) {
+                    0 => "not there".to_owned(),
+                    1 if self.behind.contains(&known(rule)) => "behind others".to_owned(),
+                    1 => return Vec::new(),
+                    copies => format!("there {copies} times"),
+                };
                 let at = format!("{} -t {}", rule.family.program(), rule.table.name());
-                vec![format!("not there: {at} {}", rule_line(&rule.addition(), rule).trim_end())]
+                vec![format!("{what}: {at} {}", rule_line(&rule.addition(), rule).trim_end())]
             }
             _ => Vec::new(),
         }
+    }
+
+    fn copies(&self, rule: &Rule) -> usize {
+        self.rules.get(&known(rule)).copied().unwrap_or_default()
     }
 
     /// Empties chains that are to be deleted, before anything else: they may refer to each other.
@@ -283,19 +300,19 @@ impl Present {
                 self.chains.remove(name).then(|| Line::new(format!("-X {name}\n")))
             }
             Change::Create(Resource::Rule(rule)) => {
-                let line = || Line::new(rule_line(&rule.addition(), rule));
-                self.rules.insert(known(rule)).then(line)
+                let copies = self.rules.insert(known(rule), 1).unwrap_or_default();
+                let is_behind = self.behind.remove(&known(rule));
+                if copies == 1 && !is_behind {
+                    return None;
+                }
+                // Of many copies none need be where it belongs.
+                let text = deletions(rule, copies) + &rule_line(&rule.addition(), rule);
+                Some(Line { text, mends: copies > 0 })
             }
             Change::Delete(Resource::Rule(rule)) => {
-                let line = || {
-                    let gone = self.emptied.contains(rule.chain);
-                    Line::new(if gone {
-                        String::new()
-                    } else {
-                        rule_line(&format!("-D {}", rule.chain), rule)
-                    })
-                };
-                self.rules.remove(&known(rule)).then(line)
+                let copies = self.rules.remove(&known(rule))?;
+                let is_gone = self.emptied.contains(rule.chain);
+                Some(Line::new(if is_gone { String::new() } else { deletions(rule, copies) }))
             }
             _ => None,
         }
@@ -305,6 +322,11 @@ impl Present {
 /// By what a rule of ours is known.
 fn known(rule: &Rule) -> (String, String) {
     (rule.chain.to_owned(), rule.comment.clone())
+}
+
+/// The lines that delete so many copies of a rule.
+fn deletions(rule: &Rule, copies: usize) -> String {
+    rule_line(&format!("-D {}", rule.chain), rule).repeat(copies)
 }
 
 fn rule_line(operation: &str, rule: &Rule) -> String {
@@ -451,7 +473,7 @@ mod tests {
         ];
         let present = Present::parse(listed.into_iter());
         assert!(present.chains.contains("NETCORD-DNAT"));
-        let rules: Vec<_> = present.rules.iter().map(|(c, r)| (c.as_str(), r.as_str())).collect();
+        let rules: Vec<_> = present.rules.keys().map(|(c, r)| (c.as_str(), r.as_str())).collect();
         assert_eq!(
             rules,
             [("NETCORD-DNAT", "netcord:lab0/web publish x"), ("POSTROUTING", "netcord:lab0")]

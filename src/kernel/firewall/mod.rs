@@ -15,7 +15,7 @@ use anyhow::Result;
 
 pub use nftables::{Event, Follower};
 
-use super::Outcome;
+use super::{Kernel, Netns, Outcome};
 use crate::{
     error::{Error, Kind},
     model::{
@@ -43,7 +43,7 @@ pub struct Published {
 
 /// Makes neighbouring changes of one firewall so; tells of each what it came to.
 pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
-    match changes.first().and_then(|change| change.resource().firewall()) {
+    match changes.first().and_then(|change| change.facts().firewall()).map(|part| part.firewall) {
         Some(Firewall::Nftables) => nftables::apply(changes),
         Some(Firewall::Iptables) => iptables::apply(changes, lock),
         None => Ok(Vec::new()),
@@ -140,4 +140,79 @@ pub(super) fn of_this_kernel() -> Firewall {
 fn not_permitted(what: &str) -> Error {
     Error::new(Kind::Permission, what)
         .hint("run as root (or with CAP_NET_ADMIN); `netcord lab` needs neither")
+}
+
+impl Kernel {
+    /// What firewalls of others drop of what the host forwards, of these families, where our own
+    /// rules are in this firewall.
+    pub fn obstacles(&self, firewall: Firewall, families: &[Family]) -> Result<Obstacles> {
+        obstacles(firewall, families)
+    }
+
+    /// The published ports that are in a firewall, as far as they can be read.
+    pub fn published(&self, firewall: Firewall) -> Vec<Published> {
+        published(firewall)
+    }
+
+    /// The networks that have chains in our table, as far as they can be read.
+    pub fn networks_with_rules(&self) -> Vec<LinkName> {
+        networks()
+    }
+
+    /// Whether something of netcord's is in a firewall, as far as that can be read.
+    pub fn stands(&self, firewall: Firewall) -> bool {
+        stands(firewall)
+    }
+
+    /// The firewall for a host that has none of netcord's yet: nftables, where the kernel has it.
+    pub fn firewall(&self) -> Firewall {
+        of_this_kernel()
+    }
+
+    /// Whether the firewall's rules can be read at all: that takes a privilege.
+    ///
+    /// # Errors
+    /// If they cannot.
+    pub fn check_rules_readable(&self) -> Result<()> {
+        check_readable()
+    }
+
+    /// All of a table of iptables', as the commands that would make it; none where there is none.
+    pub fn iptables(&self, family: Family, table: Table) -> Result<String> {
+        listing(family, table)
+    }
+
+    /// The chains of nftables where what is forwarded is dropped unless a rule accepts it, but those
+    /// of iptables.
+    pub fn dropping(&self) -> Result<Vec<Dropping>> {
+        dropping()
+    }
+
+    /// The rules of others in nftables that lead a port of the host's elsewhere.
+    pub fn translations(&self) -> Result<Vec<Translation>> {
+        translations()
+    }
+
+    /// Whether the owner of such a chain was told of a link.
+    pub fn lets_by(&self, chain: &Dropping, link: &str) -> Result<bool> {
+        lets_by(chain, link)
+    }
+}
+
+impl Netns {
+    /// All rules of nftables in it, of everybody.
+    pub fn ruleset(&self) -> Result<Ruleset> {
+        self.within(ruleset)?
+    }
+
+    /// Begins to follow a flow in it.
+    pub fn follow(&self, packet: &Packet) -> Result<Follower> {
+        self.within(|| follow(packet))?
+    }
+
+    /// The tables of iptables' former kind that are in use in it, each with its program: nftables
+    /// knows nothing of them.
+    pub fn legacy_tables(&self) -> Result<Vec<(&'static str, String)>> {
+        Ok(self.within(legacy_tables)?)
+    }
 }

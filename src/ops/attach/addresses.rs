@@ -48,7 +48,7 @@ impl Chooser<'_> {
                 "bridge `{}` has no subnet to choose an address from",
                 self.record.network.name
             ))
-            .hint("say which address, with its length: --ip 10.0.0.2/24")
+            .hint("give an address with its prefix length: --ip 10.0.0.2/24")
             .into());
         }
         addresses.extend(&asked);
@@ -82,7 +82,7 @@ impl Chooser<'_> {
             CANDIDATES * ROUNDS,
             self.record.network.name
         ))
-        .hint("say which address, with `--ip`")
+        .hint("choose one with `--ip`")
         .into())
     }
 
@@ -149,7 +149,7 @@ impl Chooser<'_> {
             let message =
                 format!("server {} gave {ip}, which `{}` has", leased.server, owner.target);
             return Err(Error::conflict(message)
-                .hint("keep addresses that are given by hand out of the server's range")
+                .hint("do not assign addresses from the server's range by hand")
                 .into());
         }
         Ok(leased.address.into())
@@ -201,6 +201,6 @@ impl Chooser<'_> {
 
 fn taken(ip: IpAddr, owner: &str) -> anyhow::Error {
     Error::conflict(format!("address {ip} is taken by {owner}"))
-        .hint("leave out `--ip` to have a free one chosen")
+        .hint("leave out `--ip` to use a free address")
         .into()
 }

@@ -161,7 +161,7 @@ impl<'a> Chooser<'a> {
             Some(wanted) if names.contains(wanted.as_str()) => {
                 let message = format!("`{name}` already has a link `{wanted}`");
                 return Err(Error::conflict(message)
-                    .hint("name the new one otherwise, or leave out `--ifname`")
+                    .hint("choose another name, or leave out `--ifname`")
                     .into());
             }
             Some(wanted) => wanted.clone(),
@@ -242,7 +242,7 @@ pub(super) fn check_mac(record: &NetworkRecord, bridge: &Link, mac: Mac) -> Resu
     let bridge = (bridge.mac == Some(mac)).then(|| "the bridge itself".to_owned());
     match owner.or(bridge) {
         Some(owner) => Err(Error::conflict(format!("MAC {mac} is taken by {owner}"))
-            .hint("leave out `--mac` to have one derived from the address")
+            .hint("leave out `--mac` to use a MAC derived from the address")
             .into()),
         None => Ok(mac),
     }

@@ -41,7 +41,7 @@ impl Leases {
         if host.dry_run {
             let message = "--dry-run: the address that --dhcp will get is known only by asking";
             return Err(Error::usage(message)
-                .hint("leave out `--dhcp`, and give any address with `--ip`")
+                .hint("replace `--dhcp` by an address: `--ip ADDRESS`")
                 .into());
         }
         let record = Self::prepare(host, args, targets).await?;

@@ -241,13 +241,13 @@ fn check_flags(args: &Attach) -> Result<()> {
         return Err(Error::usage(message).hint("attach them one by one").into());
     }
     if args.wiring.dhcp && args.wiring.ip.iter().any(|a| a.ip.is_ipv4()) {
-        return Err(Error::usage("--ip: with --dhcp the IPv4 address is the server's to give")
+        return Err(Error::usage("--ip: with --dhcp the server assigns the IPv4 address")
             .hint("give an IPv6 address, or leave out one of them")
             .into());
     }
     let twice = |is_ipv4: &dyn Fn(bool) -> usize| is_ipv4(true) > 1 || is_ipv4(false) > 1;
     if twice(&|v4| args.wiring.ip.iter().filter(|a| a.ip.is_ipv4() == v4).count()) {
-        return Err(Error::usage("--ip: an endpoint has one address of each family at most").into());
+        return Err(Error::usage("--ip: at most one address per IP family").into());
     }
     let gateways = || {
         args.wiring
@@ -258,7 +258,7 @@ fn check_flags(args: &Attach) -> Result<()> {
     if twice(&|v4| gateways().filter(|g| g.is_ipv4() == v4).count())
         || (args.wiring.gateway.contains(&Gateway::None) && args.wiring.gateway.len() > 1)
     {
-        return Err(Error::usage("--gateway: one of each family at most, or `none`").into());
+        return Err(Error::usage("--gateway: at most one per IP family, or `none`").into());
     }
     Ok(())
 }

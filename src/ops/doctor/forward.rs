@@ -55,7 +55,7 @@ fn of_each_link(seen: &Seen<'_>, segment: &Segment, family: Family) -> Result<Ve
                 Finding::error(name, what)
             }
             Family::V6 => {
-                let what = "the host does not tell its endpoints that it is an IPv6 router";
+                let what = "the host sends its endpoints no IPv6 router advertisements";
                 Finding::warning(name, what)
             }
         };

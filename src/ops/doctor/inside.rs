@@ -10,7 +10,7 @@ use crate::{
     error::Kind,
     kernel::{
         Between, Kernel, Link, LinkAddress, LinkKind, Netns, Sockets, TableRoute, global_addresses,
-        named, process,
+        named,
     },
     model::{Endpoint, LinkName, Network, Protocol, ruleset::Ruleset},
     ops::{
@@ -19,6 +19,7 @@ use crate::{
         resolver,
     },
     plan::quote,
+    process,
 };
 
 /// A namespace that was entered.

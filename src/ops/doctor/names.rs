@@ -7,10 +7,12 @@ use super::{
     seen::{End, Seen},
 };
 use crate::{
-    kernel::{NETNS_DIR, Netns, named, process},
+    agents,
+    kernel::{NETNS_DIR, Netns, named},
     model::{Attachment, Finding, Flag, NamedNetns, NetnsName, Source},
-    ops::{keeper, resolver},
+    ops::resolver,
     plan::quote,
+    process,
 };
 
 /// Names in `/run/netns` that stand for no namespace, or for another than they did.
@@ -73,12 +75,9 @@ pub(super) fn dead(seen: &Seen<'_>) -> Vec<Finding> {
         };
         if is_gone {
             found.push(
-                Finding::warning(
-                    seen.place(end),
-                    "it is dead: its link is gone, and its namespace with it",
-                )
-                .shown_by(format!("Device \"{link}\" does not exist."))
-                .mended_by("netcord prune"),
+                Finding::warning(seen.place(end), "its namespace is gone, and its link with it")
+                    .shown_by(format!("Device \"{link}\" does not exist."))
+                    .mended_by("netcord prune"),
             );
         }
     }
@@ -96,7 +95,7 @@ pub(super) fn leases(seen: &Seen<'_>) -> Vec<Finding> {
     for end in seen.examined().filter(|end| end.inner.is_some()) {
         let Some(endpoint) = &end.endpoint else { continue };
         let Some(lease) = &endpoint.lease else { continue };
-        if lease.keeper.is_some_and(keeper::runs) {
+        if lease.keeper.is_some_and(agents::runs) {
             continue;
         }
         let shown = match lease.keeper {
@@ -108,7 +107,7 @@ pub(super) fn leases(seen: &Seen<'_>) -> Vec<Finding> {
         found.push(
             Finding::warning(
                 seen.place(end),
-                "nobody renews its lease: its address will be somebody else's",
+                "its DHCP lease is not renewed: the server may give its address to another client",
             )
             .shown_by(shown)
             .mended_by(format!("netcord attach {network} {target} --dhcp")),

@@ -348,8 +348,8 @@ fn wanted(record: &NetworkRecord) -> Vec<Resource> {
         network: network.with_gates(Vec::new()),
         endpoints: endpoints.clone(),
     });
-    let resources = plan.into_iter().map(|step| step.change.resource().clone());
-    let of_firewall = resources.filter(|r| r.firewall().is_some() && !r.is_port());
+    let resources = plan.into_iter().filter_map(|step| step.change.resource().cloned());
+    let of_firewall = resources.filter(|r| r.facts().firewall().is_some_and(|part| !part.is_port));
     let in_parts = of_firewall.flat_map(|resource| match resource {
         Resource::Nft(Nft::Network(rules)) => {
             let filter = plan::nft::NetworkRules { nat: Vec::new(), ..rules.clone() };

@@ -122,7 +122,7 @@ async fn new_network(
     if subnets.is_empty() {
         let free = pools().find(|pool| used.is_free(*pool)).ok_or_else(|| {
             Error::conflict("all of docker's 31 default pools are in use on this host")
-                .hint("say which subnet, with `--subnet`")
+                .hint("choose one with `--subnet`")
         })?;
         subnets.push(Subnet::new(free, None, None)?);
     }
@@ -191,7 +191,7 @@ impl Used {
     fn check(&self, host: &Session<'_>, cidr: IpNetwork) -> Result<()> {
         let taken = |by: String| {
             Err(Error::conflict(format!("subnet {cidr} overlaps with {by}"))
-                .hint("choose another with `--subnet`, or leave it out to have a free one chosen")
+                .hint("choose another with `--subnet`, or leave it out to use a free one")
                 .into())
         };
         if let Some((name, other)) = self.networks.iter().find(|(_, n)| overlap(*n, cidr)) {

@@ -171,7 +171,7 @@ pub(super) async fn subnets(
             return Err(Error::usage(format!(
                 "link `{parent}` has no address to tell a subnet by"
             ))
-            .hint("say which, with `--subnet`")
+            .hint("choose one with `--subnet`")
             .into());
         }
         asked.of(&derived, Subnet::physical)?

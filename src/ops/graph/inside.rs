@@ -11,9 +11,10 @@ use crate::ops::namespaces::{self, Handle};
 use crate::{
     engine::{self, Answer},
     error::Kind,
-    kernel::{Kernel, Link, LinkKind, Netns, global_addresses, process},
+    kernel::{Kernel, Link, LinkKind, Netns, global_addresses},
     model::natural_order,
     model::{Endpoint, LinkName, Network, graph::Inside},
+    process,
 };
 
 /// How long engines are asked for names of containers, all together.

@@ -72,7 +72,7 @@ pub(super) async fn follow(
                     "nothing can be sent from {}: it is not here",
                     args.from
                 ))
-                .hint("wait for a packet of theirs: `--wait`")
+                .hint("wait for a packet from there: `--wait`")
                 .into());
             }
             (Some(world.places[*place].netns.probe(packet)?), packet.protocol)

@@ -15,12 +15,13 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use crate::{
-    kernel::{Kernel, Link, LinkAddress, LinkKind, Netns, NetnsFile, process},
+    kernel::{Kernel, Link, LinkAddress, LinkKind, Netns, NetnsFile},
     model::{
         Mac, NetnsName,
         ruleset::{Connection, Layer, Packet, Ruleset},
     },
     ops::graph::process_name,
+    process,
     state::State,
 };
 

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use crate::{
     model::{Endpoint, Flag, LinkName, Network},
     plan::{
-        Family, Guard, Plan, Record, Resource, Scope, Step, alias, cable::cable, firewall, gate,
+        Family, Guard, Plan, Record, Resource, Scope, Step, SysctlKey, alias, cable::cable,
+        firewall, gate,
     },
 };
 
@@ -91,7 +92,7 @@ fn link_protections(network: &Network) -> Plan {
             why,
             Resource::Sysctl {
                 netns: None,
-                key: format!("net/ipv6/conf/{}/{key}", network.name),
+                key: SysctlKey::of_link(Family::V6, &network.name, key),
                 value: Cow::Borrowed(value),
                 reset: None,
             },
@@ -119,41 +120,33 @@ fn link_protections(network: &Network) -> Plan {
 /// Keeps links listening to their router on a host that is about to forward.
 fn keep_router_advertisements(links: &[LinkName]) -> Plan {
     let why = "accept_ra=2: a forwarding host accepts router advertisements only with this value";
-    links.iter().map(|link| switch(why, format!("net/ipv6/conf/{link}/accept_ra"), "2")).collect()
+    let key = |link| SysctlKey::of_link(Family::V6, link, "accept_ra");
+    links.iter().map(|link| switch(why, key(link), "2")).collect()
 }
 
 /// Turns forwarding of a family on.
 pub(in crate::plan) fn forwarding(family: Family) -> Step {
-    match family {
-        Family::V4 => {
-            let why = "the host forwards IPv4 packets between the bridge and its other links";
-            switch(why, "net/ipv4/ip_forward".into(), "1")
-        }
-        Family::V6 => {
-            let why = "the host forwards IPv6 packets between the bridge and its other links";
-            switch(why, "net/ipv6/conf/all/forwarding".into(), "1")
-        }
-    }
+    let why = match family {
+        Family::V4 => "the host forwards IPv4 packets between the bridge and its other links",
+        Family::V6 => "the host forwards IPv6 packets between the bridge and its other links",
+    };
+    switch(why, SysctlKey::forwarding(family), "1")
 }
 
 /// A link is born as `default` says, and the switch for all links turns each when it is turned
 /// itself: somebody may have turned this one since.
 fn forwarding_of(bridge: &LinkName, family: Family) -> Step {
-    let family = match family {
-        Family::V4 => "ipv4",
-        Family::V6 => "ipv6",
-    };
-    let key = format!("net/{family}/conf/{bridge}/forwarding");
+    let key = SysctlKey::of_link(family, bridge, "forwarding");
     let why = "forwarding is also set per link: the host forwards what arrives from this bridge";
     Step::create(why, Resource::Sysctl { netns: None, key, value: "1".into(), reset: None })
 }
 
 fn opened(uplink: &LinkName) -> Step {
     let why = "replies arrive on this link, and its forwarding sysctl is off";
-    switch(why, format!("net/ipv4/conf/{uplink}/forwarding"), "1")
+    switch(why, SysctlKey::of_link(Family::V4, uplink, "forwarding"), "1")
 }
 
-fn switch(why: &'static str, key: String, value: &'static str) -> Step {
+fn switch(why: &'static str, key: SysctlKey, value: &'static str) -> Step {
     Step::create(why, Resource::Sysctl { netns: None, key, value: value.into(), reset: None })
         .until(Scope::Host)
 }

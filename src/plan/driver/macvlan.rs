@@ -5,7 +5,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     model::{self, Endpoint, LinkName, MacvlanMode, Network, Parent, Route},
-    plan::{Macvlan, Plan, Record, Resource, Step, alias},
+    plan::{Family, Macvlan, Plan, Record, Resource, Scope, Step, SysctlKey, alias},
 };
 
 /// Makes a macvlan network: nothing on the host, but the parent if it is a VLAN that is missing,
@@ -30,9 +30,10 @@ pub(super) fn vlan(parent: &Parent) -> Plan {
         Step::create(
             "a VLAN link (802.1Q): it sends and receives the frames with this VLAN ID",
             Resource::Vlan { name: parent.link.clone(), vlan: vlan.clone() },
-        ),
+        )
+        .until(Scope::Parent),
         whose(&parent.link, alias::of_link(&parent.link)),
-        sysctl(why, "ipv6", &parent.link, "disable_ipv6", "1"),
+        sysctl(why, Family::V6, &parent.link, "disable_ipv6", "1"),
         up(&parent.link),
     ]
 }
@@ -61,7 +62,7 @@ fn own_link(network: &Network, parent: &Parent) -> Plan {
         whose(name, alias::of_link(name)),
         sysctl(
             "arp_ignore: the parent answers ARP for the host's address, this link must not",
-            "ipv4",
+            Family::V4,
             name,
             "arp_ignore",
             "8",
@@ -71,11 +72,11 @@ fn own_link(network: &Network, parent: &Parent) -> Plan {
         let why = "the host's macvlan gets no IPv6 address, router advertisement or redirect";
         for (key, value) in [("accept_ra", "0"), ("accept_redirects", "0"), ("addr_gen_mode", "1")]
         {
-            plan.push(sysctl(why, "ipv6", name, key, value));
+            plan.push(sysctl(why, Family::V6, name, key, value));
         }
     } else {
         let why = "no IPv6 subnet: with IPv6 off, the link has no IPv6 attack surface";
-        plan.push(sysctl(why, "ipv6", name, "disable_ipv6", "1"));
+        plan.push(sysctl(why, Family::V6, name, "disable_ipv6", "1"));
     }
     plan.push(up(name));
     plan
@@ -161,11 +162,11 @@ fn up(link: &LinkName) -> Step {
 
 fn sysctl(
     why: &'static str,
-    family: &str,
+    family: Family,
     link: &LinkName,
-    key: &str,
+    key: &'static str,
     value: &'static str,
 ) -> Step {
-    let key = format!("net/{family}/conf/{link}/{key}");
+    let key = SysctlKey::of_link(family, link, key);
     Step::create(why, Resource::Sysctl { netns: None, key, value: value.into(), reset: None })
 }

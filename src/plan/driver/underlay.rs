@@ -10,7 +10,10 @@ use std::borrow::Cow;
 use super::{bridge::link, macvlan::vlan};
 use crate::{
     model::{Belongings, Endpoint, HostAddress, HostRoute, LinkName, Neighbour, Network, Underlay},
-    plan::{Guard, Moved, Plan, Record, Resource, Scope, Step, cable::cable, firewall},
+    plan::{
+        Family, Guard, Moved, Plan, Record, Resource, Scope, Step, SysctlKey, cable::cable,
+        firewall,
+    },
 };
 
 /// A network's bridge takes over a link of the host's, and what hangs on it.
@@ -34,8 +37,8 @@ pub struct Takeover<'a> {
 /// be known because it is another for a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switch {
-    /// `ipv4` or `ipv6`.
-    pub family: &'static str,
+    /// Of which IP version.
+    pub family: Family,
     /// The file's name.
     pub name: String,
     /// What it says.
@@ -68,7 +71,7 @@ pub fn takeover(takeover: &Takeover<'_>) -> Plan {
     let others = switches.iter().filter(|s| !(plug && s.name == ACCEPT_DAD));
     for Switch { family, name, value } in others {
         let why = "the bridge gets the sysctl values of the link";
-        plan.push(switch(why, bridge, family, name, value.clone().into()));
+        plan.push(switch(why, bridge, *family, name.clone().into(), value.clone().into()));
     }
     if plug {
         plan.extend(with_carrier(bridge));
@@ -88,7 +91,7 @@ pub fn takeover(takeover: &Takeover<'_>) -> Plan {
         if let Some(former) = switches.iter().find(|s| s.name == ACCEPT_DAD) {
             let (why, value) =
                 ("the bridge takes over the link's own value", former.value.clone().into());
-            plan.push(switch(why, bridge, "ipv6", ACCEPT_DAD, value).until(Scope::Run));
+            plan.push(switch(why, bridge, Family::V6, ACCEPT_DAD.into(), value).until(Scope::Run));
         }
     }
     plan.push(ready(parent));
@@ -156,14 +159,14 @@ pub fn without_carrier(network: &Network) -> Step {
 
 fn with_carrier(bridge: &LinkName) -> Plan {
     let why = "the bridge shares the link's link-local address, so DAD would report a duplicate";
-    let mut plan = vec![switch(why, bridge, "ipv6", ACCEPT_DAD, "0".into())];
+    let mut plan = vec![switch(why, bridge, Family::V6, ACCEPT_DAD.into(), "0".into())];
     let carrier = Carrier::of(bridge);
     let why = "a veth pair with both ends on the host: it gives the bridge carrier before the move";
     plan.push(Step::create(why, Resource::Carrier(carrier.clone())));
     let ends = [carrier.port, carrier.loose];
     for end in &ends {
         let why = "the veth pair must send no IPv6 packets of its own";
-        plan.push(switch(why, end, "ipv6", "disable_ipv6", "1".into()));
+        plan.push(switch(why, end, Family::V6, "disable_ipv6".into(), "1".into()));
     }
     for end in ends {
         let why = "a veth pair has carrier when both ends are up";
@@ -254,10 +257,10 @@ fn ready(link: &LinkName) -> Step {
 fn switch(
     why: &'static str,
     link: &LinkName,
-    family: &str,
-    name: &str,
+    family: Family,
+    option: Cow<'static, str>,
     value: Cow<'static, str>,
 ) -> Step {
-    let key = format!("net/{family}/conf/{link}/{name}");
+    let key = SysctlKey::of_link(family, link, option);
     Step::create(why, Resource::Sysctl { netns: None, key, value, reset: None })
 }

@@ -76,6 +76,17 @@ const OWN_CHAINS: [(Table, &str); 5] = [
     (Table::Nat, POSTROUTING),
 ];
 
+/// What the comments of rules say that come before the other rules of their chain.
+const FIRST: [&str; 3] =
+    ["NETCORD-FORWARD to NETCORD-ISOLATE", "masquerade tcp ", "masquerade udp "];
+
+/// Whether a rule of one of our chains, by its comment, comes before the others: what denies before
+/// what accepts, and what is for some packets before what is for all.
+pub fn comes_first(comment: &str) -> bool {
+    let what = comment.split_once(' ').map_or("", |(_, what)| what);
+    FIRST.iter().any(|first| what.starts_with(first))
+}
+
 impl Table {
     /// The name that `-t` takes.
     pub fn name(self) -> &'static str {
@@ -93,15 +104,15 @@ impl Table {
 pub(super) fn base(family: Family) -> Plan {
     let chain = |(table, name)| Resource::Chain(Chain { family, table, name });
     let jump = |table, from: &'static str, to: &'static str, matches: &str| {
+        let comment = format!("netcord: {from} to {to}");
         Resource::Rule(Rule {
             family,
             table,
             chain: from,
-            // What denies stays before what accepts, also where it alone is made again.
-            before: (to == ISOLATE).then_some(1),
+            before: comes_first(&comment).then_some(1),
             matches: words(matches),
             jump: words(to),
-            comment: format!("netcord: {from} to {to}"),
+            comment,
         })
     };
     // Packets from outside to 127.0.0.1 are nobody's business, even where route_localnet is on.
@@ -200,7 +211,7 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
     if network.masquerades() && !network.has(Flag::Internal) {
         // Never from a privileged port: services trust those (CVE-2010-2242).
         for protocol in ["tcp", "udp"] {
-            plan.push(rules.first(
+            plan.push(rules.step(
                 "masquerade (SNAT): packets to other links get that link's address, so replies return",
                 (Table::Nat, POSTROUTING, &format!("masquerade {protocol}")),
                 &format!("-s {cidr} ! -o {name} -p {protocol}"),
@@ -247,8 +258,8 @@ fn foreign_rules(network: &Network, subnet: &Subnet) -> Plan {
 /// What an underlay network needs: frames that only cross its bridge pass.
 pub(super) fn underlay(network: &Network) -> Plan {
     let is_of_filter = |step: &Step| match step.change.resource() {
-        Resource::Chain(chain) => chain.table == Table::Filter,
-        Resource::Rule(rule) => rule.table == Table::Filter,
+        Some(Resource::Chain(chain)) => chain.table == Table::Filter,
+        Some(Resource::Rule(rule)) => rule.table == Table::Filter,
         _ => false,
     };
     let of_family = |family| {
@@ -356,21 +367,16 @@ impl RuleMaker<'_> {
         Step::create(why, Resource::Rule(self.rule(place, matches, jump)))
     }
 
-    /// One that stays before those for more, also where it alone is made again.
-    fn first(&self, why: &'static str, place: Place<'_>, matches: &str, jump: &str) -> Step {
-        let rule = Rule { before: Some(1), ..self.rule(place, matches, jump) };
-        Step::create(why, Resource::Rule(rule))
-    }
-
     fn rule(&self, (table, chain, what): Place<'_>, matches: &str, jump: &str) -> Rule {
+        let comment = format!("netcord:{} {what} {}", self.network.name, self.subnet.cidr);
         Rule {
             family: Family::of(self.subnet.cidr.network()),
             table,
             chain,
-            before: None,
+            before: comes_first(&comment).then_some(1),
             matches: words(matches),
             jump: words(jump),
-            comment: format!("netcord:{} {what} {}", self.network.name, self.subnet.cidr),
+            comment,
         }
     }
 }

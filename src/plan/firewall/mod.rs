@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use super::{Plan, Resource, Step};
 use crate::model::{Firewall, LinkName, NetnsName, Network, PublishedPort};
 
-pub use iptables::{Chain, Rule, Table};
+pub use iptables::{Chain, Rule, Table, comes_first};
 pub use nftables::Nft;
 
 /// An IP version.
@@ -27,6 +27,14 @@ impl Family {
     /// The family of an address.
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// What `/proc/sys/net` calls it.
+    pub fn sysctl_name(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+        }
     }
 
     /// The program that changes its tables.

@@ -112,8 +112,8 @@ pub(super) fn ruleset() -> Result<Ruleset> {
 /// Begins to follow a flow in the thread's namespace.
 pub(super) fn follow(packet: &Packet) -> Result<Follower> {
     Follower::begin(packet).map_err(|e| match e.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EEXIST) => Error::conflict("somebody follows a packet here already")
-            .hint("wait for the other `netcord trace --live` to end")
+        Some(Errno::EEXIST) => Error::conflict("another `trace --live` runs in this namespace")
+            .hint("wait until it ends")
             .into(),
         _ => failed(e),
     })
@@ -293,7 +293,7 @@ impl Transaction {
             if self.mends.contains(change) {
                 outcomes[*change] = Outcome::Mended;
             } else if !is_a_look {
-                outcomes[*change] = Outcome::Done(changes[*change].clone().reversed());
+                outcomes[*change] = Outcome::done(changes[*change]);
             }
         }
         outcomes
@@ -329,7 +329,7 @@ fn refused(change: &Change, errno: Errno) -> anyhow::Error {
     match (change, errno) {
         (Change::Create(Resource::Nft(Nft::Ports(_))), Errno::EEXIST) => {
             Error::conflict(format!("in netcord's own table the port leads elsewhere: {what}"))
-                .hint("take away what no record knows: `netcord prune`")
+                .hint("remove what has no record: `netcord prune`")
                 .into()
         }
         (Change::Create(Resource::Nft(Nft::Table)), Errno::ENOENT) => absent(),
@@ -346,9 +346,11 @@ fn command_of(change: &Change) -> String {
 
 fn failed(error: io::Error) -> anyhow::Error {
     match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EMSGSIZE) => Error::new(Kind::Failed, "this is too much for one transaction")
-            .hint("publish a long range in parts, or from the port of the same number")
-            .into(),
+        Some(Errno::EMSGSIZE) => {
+            Error::new(Kind::Failed, "the changes are too large for one transaction")
+                .hint("publish a long range in parts, or from the port of the same number")
+                .into()
+        }
         Some(Errno::EPERM) => super::not_permitted("the firewall cannot be changed").into(),
         _ if is_absent(&error) => absent(),
         _ => anyhow::Error::from(error).context("nftables does not answer"),

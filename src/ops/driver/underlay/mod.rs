@@ -24,8 +24,9 @@ use super::{
     parent::{self, Found},
 };
 use crate::{
+    agents::Agent,
     error::{Error, Kind},
-    kernel::{Kernel, Link, background, clock},
+    kernel::{Kernel, Link},
     model::{
         self, Belongings, Cidr, Driver, Firewall, Flag, Flags, LinkName, Moving, Network, Parent,
         Subnet,
@@ -35,6 +36,7 @@ use crate::{
         words::Words,
     },
     plan::{self, Mark, Plan, Record, Resource, Step, Takeover, Uplinks},
+    process::clock,
     state::State,
 };
 pub(super) use undo::{commands, removal};
@@ -155,12 +157,9 @@ async fn guarded(
     terminal: Option<&Path>,
 ) -> Result<bool> {
     let network = check.network;
-    let mut arguments = vec!["watchdog".into(), network.name.as_str().into()];
-    if let Some(terminal) = terminal {
-        arguments.extend(["--terminal".into(), terminal.into()]);
-    }
+    let agent = Agent::Watchdog { network: &network.name, terminal };
     // It hears when this process ends, however that comes.
-    let _leash = background::start_on_leash(&arguments)?;
+    let _leash = agent.start_on_leash()?;
     let changed = host.carry_out(plan, state).await?.unwrap_or_default();
     if let Err(error) = settle(host, state, check, patience).await {
         undo(host, state, network).await?;

@@ -6,13 +6,14 @@ use anyhow::Result;
 
 use super::Uplink;
 use crate::{
-    kernel::{Link, clock},
+    kernel::Link,
     model::{Belongings, LinkName, Network, Underlay},
     ops::{
         Session, detach, driver,
         removal::{self, Records},
     },
-    plan::{self, Moved, Plan, Resource, Takeover, Uplinks},
+    plan::{self, Change, Moved, Plan, Resource, Takeover, Uplinks},
+    process::clock,
     state::State,
 };
 
@@ -72,7 +73,7 @@ pub(in crate::ops::driver) async fn removal(
     };
     if uplink.is_none() {
         // A link that was pulled out has nothing to be given back.
-        plan.retain(|step| !concerns_parent(step.change.resource(), parent));
+        plan.retain(|step| !concerns_parent(&step.change, parent));
     }
     let mut plan = removal::of(records, network, &plan);
     if driver.moving.is_some() {
@@ -113,11 +114,13 @@ async fn moved(
     }
 }
 
-fn concerns_parent(resource: &Resource, parent: &LinkName) -> bool {
-    if let Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. })
-    | Resource::Ready { link } = resource
-    {
-        return link == parent;
+fn concerns_parent(change: &Change, parent: &LinkName) -> bool {
+    match change.resource() {
+        Some(Resource::Moved(Moved::Port { .. } | Moved::Route(_))) => true,
+        Some(
+            Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. })
+            | Resource::Ready { link },
+        ) => link == parent,
+        _ => false,
     }
-    matches!(resource, Resource::Moved(Moved::Port { .. } | Moved::Route(_)))
 }

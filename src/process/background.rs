@@ -8,7 +8,7 @@ use std::{
     process::{Child, ChildStdin, Stdio},
 };
 
-#[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+#[expect(clippy::disallowed_types, reason = "process runs programs")]
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -48,7 +48,7 @@ pub fn start(arguments: &[OsString]) -> Result<u32> {
 }
 
 fn start_with(arguments: &[OsString], stdin: Stdio) -> Result<Child> {
-    #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+    #[expect(clippy::disallowed_types, reason = "process runs programs")]
     let mut child = Command::new("/proc/self/exe")
         .arg0(OsStr::from_bytes(NAME.to_bytes()))
         .args(arguments)

@@ -1,28 +1,35 @@
-//! Macvlans and VLANs: links on top of a link of the host's.
+//! Macvlans: links with a MAC of their own on a link of the host's.
 
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
 use nix::libc;
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoMacVlan, InfoVlan, LinkAttribute, LinkInfo, MacVlanMode,
+    InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkInfo, MacVlanMode,
 };
 
-use super::{
-    link::{self, Link, LinkKind},
-    netns::Netns,
-    rtnl::Rtnl,
-};
+use super::{Link, LinkKind};
 use crate::{
     error::Error,
-    model::{LinkName, MacvlanMode, NetnsName, Vlan},
-    plan::{LINK_GROUP, Macvlan, Mark},
+    kernel::{link, netns::Netns, rtnl::Rtnl},
+    model::{MacvlanMode, NetnsName},
+    plan::{LINK_GROUP, Macvlan, MacvlanId, Mark},
 };
+
+/// Reads all macvlans. Equivalent to `ip -d link show type macvlan`.
+pub(in crate::kernel) async fn all(rtnl: &Rtnl) -> Result<Vec<Link>> {
+    let is_macvlan = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::MacVlan)]);
+    Ok(link::dump(rtnl, Some(is_macvlan)).await?.filter(|l| l.kind == LinkKind::Macvlan).collect())
+}
 
 /// Makes a macvlan in place, on the host or inside a namespace: one message, so it never has a
 /// name on the host that could be taken. Equivalent to `ip link add link PARENT name NAME address
 /// MAC mtu MTU group GROUP [netns NETNS] type macvlan mode MODE`.
-pub(super) async fn create(rtnl: &Rtnl, inside: Option<&Netns>, macvlan: &Macvlan) -> Result<bool> {
+pub(in crate::kernel) async fn create(
+    rtnl: &Rtnl,
+    inside: Option<&Netns>,
+    macvlan: &Macvlan,
+) -> Result<bool> {
     let Macvlan { name, parent, mac, mtu, mode, netns, .. } = macvlan;
     let lower = link::get(rtnl, parent.as_str()).await?.ok_or_else(|| {
         Error::not_found(format!("link `{parent}`, the network's parent, is gone"))
@@ -80,7 +87,11 @@ pub(super) async fn create(rtnl: &Rtnl, inside: Option<&Netns>, macvlan: &Macvla
 }
 
 /// Deletes a macvlan of ours; `false` if there is none. Equivalent to `ip link del NAME`.
-pub(super) async fn delete(host: &Rtnl, inside: &Rtnl, macvlan: &Macvlan) -> Result<bool> {
+pub(in crate::kernel) async fn delete(
+    host: &Rtnl,
+    inside: &Rtnl,
+    macvlan: &MacvlanId,
+) -> Result<bool> {
     // It has fallen with its parent.
     let Some(parent) = link::get(host, macvlan.parent.as_str()).await? else { return Ok(false) };
     let links = link::all(inside, None).await?;
@@ -95,10 +106,10 @@ pub(super) async fn delete(host: &Rtnl, inside: &Rtnl, macvlan: &Macvlan) -> Res
 /// Who lives with it may have given it another name and another MAC, and its former name to
 /// another: what is written on it counts first. Where that is gone, too, it is one on the same
 /// parent that is nobody else's.
-pub(super) fn among(
+pub(in crate::kernel) fn among(
     links: impl Iterator<Item = Link>,
     parent: &Link,
-    macvlan: &Macvlan,
+    macvlan: &MacvlanId,
 ) -> Option<Link> {
     let unlike = |link: &Link| {
         let is_named = link.name == macvlan.name.as_str();
@@ -120,13 +131,13 @@ pub(super) fn among(
     ranked.min_by_key(|(unlike, _)| *unlike).map(|(_, link)| link)
 }
 
-fn is_of(mark: &Mark<'_>, macvlan: &Macvlan) -> bool {
+fn is_of(mark: &Mark<'_>, macvlan: &MacvlanId) -> bool {
     mark.network == macvlan.network.as_str()
         && mark.target == macvlan.netns.as_ref().map(NetnsName::as_str)
 }
 
 /// The error for a macvlan whose MAC another one of the same parent has.
-pub(super) fn mac_in_use(link: &Link) -> anyhow::Error {
+pub(in crate::kernel) fn mac_in_use(link: &Link) -> anyhow::Error {
     let mac = link.mac.map(|m| m.to_string()).unwrap_or_default();
     Error::conflict(format!(
         "MAC {mac} of link `{}` is in use by another macvlan on the same parent",
@@ -136,43 +147,7 @@ pub(super) fn mac_in_use(link: &Link) -> anyhow::Error {
     .into()
 }
 
-/// Makes a VLAN of a link. Equivalent to
-/// `ip link add link TRUNK name NAME group GROUP type vlan id ID`.
-pub(super) async fn create_vlan(rtnl: &Rtnl, name: &LinkName, vlan: &Vlan) -> Result<bool> {
-    let Vlan { trunk, id } = vlan;
-    let lower = link::index(rtnl, trunk.as_str()).await?;
-    let message = link::message([
-        LinkAttribute::IfName(name.to_string()),
-        LinkAttribute::Group(LINK_GROUP),
-        LinkAttribute::Link(lower),
-        LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Vlan),
-            LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(*id)])),
-        ]),
-    ]);
-    match link::create(rtnl, message).await {
-        Ok(()) => Ok(true),
-        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {
-            // Its name, or its tag under another name.
-            let is_it = |l: &Link| {
-                l.kind == LinkKind::Vlan && (l.peer, l.vlan_id) == (Some(lower), Some(*id))
-            };
-            match link::get(rtnl, name.as_str()).await? {
-                Some(there) if there.is_ours() && is_it(&there) => Ok(false),
-                Some(_) => Err(link::foreign(name)),
-                None => {
-                    Err(Error::conflict(format!("VLAN {id} of `{trunk}` has another link already"))
-                        .hint("find it with `ip -d link show type vlan`, and make it the parent")
-                        .into())
-                }
-            }
-        }
-        Err(e) => Err(link::lacking(e, "VLAN", "8021q"))
-            .with_context(|| format!("cannot create VLAN `{name}`")),
-    }
-}
-
-pub(super) fn mode(mode: MacvlanMode) -> MacVlanMode {
+pub(in crate::kernel) fn mode(mode: MacvlanMode) -> MacVlanMode {
     match mode {
         MacvlanMode::Bridge => MacVlanMode::Bridge,
         MacvlanMode::Private => MacVlanMode::Private,

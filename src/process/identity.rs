@@ -1,16 +1,9 @@
-//! Becoming another program, in a namespace; and processes of our own, told from others.
+//! Processes, our own and others, as `/proc` shows them: told apart for good, and ended.
 
 use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    fs, io,
-    os::unix::process::{CommandExt, ExitStatusExt},
-    path::PathBuf,
+    collections::BTreeMap, ffi::OsString, fs, io, os::unix::ffi::OsStrExt, path::PathBuf,
     time::Duration,
 };
-
-#[expect(clippy::disallowed_types, reason = "kernel runs programs")]
-use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result};
 use rustix::{
@@ -18,45 +11,6 @@ use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
-
-use super::Netns;
-use crate::error::{Error, Kind};
-
-/// Becomes a program, in a target's network namespace or in the host's. Signals and exit code are
-/// the program's own from there on. Returns only if that fails. Equivalent to `nsenter --net=FILE
-/// CMD...`.
-pub fn become_program(netns: Option<&Netns>, command: &[OsString]) -> anyhow::Error {
-    let Some((program, arguments)) = command.split_first() else {
-        return Error::usage("no command to run").into();
-    };
-    if let Some(netns) = netns
-        && let Err(e) = netns.join()
-    {
-        let message = format!("cannot enter the namespace: {e}");
-        return Error::new(Kind::CommandSetup, message).into();
-    }
-    #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
-    let error = Command::new(program).args(arguments).exec();
-    cannot_run(program, &error).into()
-}
-
-/// Docker's exit codes for what cannot be started: 127 if it is not there, else 126.
-pub(super) fn cannot_run(program: &OsString, error: &io::Error) -> Error {
-    let program = program.to_string_lossy();
-    match error.kind() {
-        io::ErrorKind::NotFound => Error::new(
-            Kind::CommandNotFound,
-            format!("cannot run `{program}`: there is no such program"),
-        ),
-        _ => Error::new(Kind::CommandNotExecutable, format!("cannot run `{program}`: {error}")),
-    }
-}
-
-/// A program's exit code, as a shell tells it: 128 and the signal's number, if it ended by one.
-pub(super) fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
-    u8::try_from(code).unwrap_or(u8::MAX)
-}
 
 /// What came of asking a process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,14 +53,14 @@ pub fn one_of_each_netns() -> Vec<u32> {
 }
 
 /// A process of this program that was started with these arguments.
-pub fn with_arguments(arguments: &[&str]) -> Option<u32> {
-    let wanted = arguments.join("\0") + "\0";
+pub fn with_arguments(arguments: &[OsString]) -> Option<u32> {
+    let wanted: Vec<u8> = arguments.iter().flat_map(|a| [a.as_bytes(), b"\0"].concat()).collect();
     let own = fs::read_link("/proc/self/exe").ok()?;
     let mut all = fs::read_dir("/proc").ok()?.flatten();
     all.find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let started_with = fs::read(entry.path().join("cmdline")).ok()?;
-        let is_it = started_with.ends_with(wanted.as_bytes())
+        let is_it = started_with.ends_with(&wanted)
             && fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == own);
         is_it.then_some(pid)
     })

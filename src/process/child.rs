@@ -7,7 +7,7 @@ use std::{
     os::fd::AsRawFd,
 };
 
-#[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+#[expect(clippy::disallowed_types, reason = "process runs programs")]
 use std::process::{Child as Process, Command};
 
 use anyhow::{Context, Result};
@@ -26,10 +26,13 @@ use rustix::{
 };
 
 use super::{
-    Netns,
-    process::{become_program, exit_code, started},
+    program::{become_program, exit_code},
+    started,
 };
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    kernel::Netns,
+};
 
 /// What opens the gate. A gate that only closes is no such word: it does so too when this program
 /// is killed.
@@ -65,7 +68,7 @@ impl Child {
         let netns = Netns::anonymous()?;
         let (inner, outer) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         fcntl(&inner, FcntlArg::F_SETFD(FdFlag::empty())).map_err(io::Error::from)?;
-        #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+        #[expect(clippy::disallowed_types, reason = "process runs programs")]
         let mut copy = Command::new("/proc/self/exe");
         copy.args(arguments).arg(inner.as_raw_fd().to_string()).arg("--").args(command);
         let process = netns.within(|| copy.spawn()).and_then(|spawned| spawned);

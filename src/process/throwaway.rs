@@ -3,7 +3,7 @@
 
 use std::{env, ffi::OsString, fs, io};
 
-#[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+#[expect(clippy::disallowed_types, reason = "process runs programs")]
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -18,12 +18,11 @@ use nix::{
     unistd::{Pid, getegid, geteuid},
 };
 
-use super::{
-    link,
-    process::{cannot_run, exit_code},
-    rtnl::Rtnl,
+use super::program::{cannot_run, exit_code};
+use crate::{
+    error::{Error, Kind},
+    kernel::set_loopback_up,
 };
-use crate::error::{Error, Kind};
 
 /// As a shell's words: it is asked anew for each prompt, as one may have entered another host.
 macro_rules! where_one_is {
@@ -72,7 +71,7 @@ pub fn start(arguments: &[OsString]) -> Result<u8> {
         .and_then(|()| fs::write("/proc/self/uid_map", format!("0 {uid} 1")))
         .and_then(|()| fs::write("/proc/self/gid_map", format!("0 {gid} 1")))
         .map_err(refused)?;
-    #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+    #[expect(clippy::disallowed_types, reason = "process runs programs")]
     let mut first = Command::new("/proc/self/exe")
         .args(arguments)
         .spawn()
@@ -93,7 +92,7 @@ pub fn first_process(command: &[OsString]) -> Result<u8> {
     let shell = [env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into())];
     let (program, arguments) =
         command.split_first().or_else(|| shell.split_first()).context("no command to run")?;
-    #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+    #[expect(clippy::disallowed_types, reason = "process runs programs")]
     let mut program_in_lab = Command::new(program);
     program_in_lab.args(arguments).env(MARK, "1");
     if command.is_empty() {
@@ -119,7 +118,7 @@ pub fn first_process(command: &[OsString]) -> Result<u8> {
 
 /// Gives a shell a home of its own: what it reads there says where one is, and what it writes is
 /// gone at exit.
-#[expect(clippy::disallowed_types, reason = "kernel runs programs")]
+#[expect(clippy::disallowed_types, reason = "process runs programs")]
 fn at_home(shell: &mut Command) -> io::Result<()> {
     fs::create_dir_all(HOME)?;
     for (file, text) in START_FILES {
@@ -145,7 +144,7 @@ async fn prepare() -> Result<()> {
     // /sys shows the links of the namespace that mounted it. In a container that may be refused,
     // and nothing here needs it.
     drop(mount_at("sysfs", "/sys"));
-    link::set_up(&Rtnl::open()?, "lo", true).await.map(drop)
+    set_loopback_up().await
 }
 
 /// Names the switch that keeps user namespaces from those who are not root.

@@ -5,15 +5,14 @@ use rtnetlink::packet_route::link::{
     BridgeStpState, InfoBridge, InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkInfo,
 };
 
-use super::{
-    link::{self, Link, LinkKind},
-    macvlan,
-    rtnl::Rtnl,
+use super::{Link, LinkKind, macvlan};
+use crate::{
+    kernel::{link, rtnl::Rtnl},
+    plan::{Shape, ShapeOf},
 };
-use crate::plan::{Shape, ShapeOf};
 
 /// The shape of the link that is there instead; `None` if that is none of ours, or of another kind.
-pub(super) async fn read(rtnl: &Rtnl, shape: &Shape) -> Result<Option<Shape>> {
+pub(in crate::kernel) async fn read(rtnl: &Rtnl, shape: &Shape) -> Result<Option<Shape>> {
     let there = link::get(rtnl, shape.link.as_str()).await?.filter(Link::is_ours);
     Ok(there.and_then(|there| {
         let kind = match (there.kind, shape.kind) {
@@ -32,7 +31,7 @@ pub(super) async fn read(rtnl: &Rtnl, shape: &Shape) -> Result<Option<Shape>> {
 
 /// Gives a link its shape, in one message; returns the former one, `None` if it was so. Equivalent
 /// to `ip link set dev NAME address MAC group GROUP [mtu MTU] type KIND ...`.
-pub(super) async fn create(rtnl: &Rtnl, shape: &Shape) -> Result<Option<Shape>> {
+pub(in crate::kernel) async fn create(rtnl: &Rtnl, shape: &Shape) -> Result<Option<Shape>> {
     let name = &shape.link;
     let former = read(rtnl, shape).await?.ok_or_else(|| link::foreign(name))?;
     if former == *shape {

@@ -1,0 +1,71 @@
+//! From a plan to the one that takes its effect away.
+
+use super::{Change, Class, LinkAt, Plan, Resource, Scope, Step};
+
+/// The plan that takes a plan's effect away: its changes reversed, last first, so that published
+/// ports close first and protections fall last.
+///
+/// Left out is what falls with its link anyway, what has no value to go back to, and what `keep`
+/// says others still need.
+pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
+    let mut reversed: Plan = Vec::with_capacity(plan.len());
+    let falling: Vec<_> = plan.iter().flat_map(made_links).collect();
+    let mut flows = Vec::new();
+    for step in plan.iter().rev() {
+        if matches!(step.scope, Scope::Host | Scope::Run) || keep(step) {
+            continue;
+        }
+        let facts = step.change.facts();
+        let falls = facts.part_of.is_some_and(|link| falling.contains(&link));
+        if falls && !stands_in_the_way(&step.change, plan) {
+            continue;
+        }
+        let Some(change) = step.change.clone().reversed() else { continue };
+        let step = Step { change, ..step.clone() };
+        // Flows can be forgotten for good once no rule makes them anew.
+        if matches!(facts.class, Class::Flows) { flows.push(step) } else { reversed.push(step) }
+    }
+    let is_rule = |s: &Step| {
+        matches!(s.change, Change::Delete(_))
+            && matches!(s.change.facts().class, Class::Firewall(_))
+    };
+    let after_rules = reversed.iter().rposition(is_rule).map_or(0, |i| i + 1);
+    reversed.splice(after_rules..after_rules, flows);
+    reversed
+}
+
+/// The same plan, each thing that several of its parts share made once.
+///
+/// Records and what is published are never shared.
+pub fn once(mut plan: Plan) -> Plan {
+    let mut shared: Vec<Change> = Vec::new();
+    plan.retain(|step| {
+        let is_of_one = step.change.facts().is_of_one();
+        let is_new = is_of_one || !shared.contains(&step.change);
+        if is_new && !is_of_one {
+            shared.push(step.change.clone());
+        }
+        is_new
+    });
+    plan
+}
+
+/// The links that a step makes, and with which their parts fall.
+fn made_links(step: &Step) -> impl Iterator<Item = LinkAt<'_>> {
+    let made = match &step.change {
+        Change::Create(resource) => resource.facts().ends(),
+        Change::Delete(_) | Change::DeleteLink(_) => [None; 2],
+    };
+    made.into_iter().flatten()
+}
+
+/// A route for which another gave way: it must be gone before that one can come back.
+fn stands_in_the_way(change: &Change, plan: &[Step]) -> bool {
+    let Some(Resource::Route { netns, route }) = change.resource() else { return false };
+    plan.iter().any(|step| match &step.change {
+        Change::Delete(Resource::Route { netns: place, route: former }) => {
+            place == netns && former.destination == route.destination
+        }
+        _ => false,
+    })
+}
