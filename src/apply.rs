@@ -182,9 +182,9 @@ impl Run<'_> {
         }
         let changes: Vec<_> = steps.iter().map(|s| &s.change).collect();
         for (step, outcome) in steps.iter().zip(self.apply(&changes).await?) {
-            tell(Told::Done(step, outcome != Outcome::AlreadySo));
+            tell(Told::Done(step, outcome != Outcome::Unchanged));
             match outcome {
-                Outcome::AlreadySo => continue,
+                Outcome::Unchanged => continue,
                 Outcome::Done(inverse) => self.inverses.push(inverse),
                 Outcome::Final => self.undoable = false,
                 Outcome::Mended => {}
@@ -202,7 +202,7 @@ impl Run<'_> {
             Some(Group::Flows) => return self.kernel.forget_flows(changes),
             Some(Group::Record(_)) => {
                 let inverses = self.state.apply(changes)?;
-                let outcome = |i: Option<Change>| i.map_or(Outcome::AlreadySo, Outcome::Done);
+                let outcome = |i: Option<Change>| i.map_or(Outcome::Unchanged, Outcome::Done);
                 return Ok(inverses.into_iter().map(outcome).collect());
             }
             None => {}

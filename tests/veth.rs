@@ -50,13 +50,13 @@ async fn make_and_delete() -> anyhow::Result<()> {
         up: true,
     }));
     let Outcome::Done(inverse) = kernel.apply(&veth).await? else { panic!("it is new") };
-    assert_eq!(kernel.apply(&veth).await?, Outcome::AlreadySo);
-    assert!(kernel.is_so(&veth).await && !kernel.is_so(&inverse).await);
+    assert_eq!(kernel.apply(&veth).await?, Outcome::Unchanged);
+    assert!(kernel.holds(&veth).await && !kernel.holds(&inverse).await);
     let (host, peer) = (kernel.link("nc1").await?.unwrap(), kernel.link("nc1p").await?.unwrap());
     assert!(peer.is_peer_of(&host), "{peer:?}");
     assert_eq!((host.mtu, peer.mtu, peer.mac), (1400, 1400, Some("02:00:00:00:00:03".parse()?)));
     assert_eq!(kernel.apply(&inverse).await?, Outcome::Final);
     assert_eq!(kernel.link("nc1p").await?, None);
-    assert_eq!(kernel.apply(&inverse).await?, Outcome::AlreadySo);
+    assert_eq!(kernel.apply(&inverse).await?, Outcome::Unchanged);
     Ok(())
 }

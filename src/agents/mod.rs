@@ -7,9 +7,9 @@ use std::{ffi::OsString, io, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 
-pub use crate::process::{Ending, background::Leash};
+pub use crate::process::{Ending, background::LivenessPipe};
 use crate::{
-    model::{EndpointId, Keeper, LinkName},
+    model::{AgentProcess, EndpointId, LinkName},
     process::{self, background},
 };
 
@@ -68,10 +68,10 @@ impl Agent<'_> {
     ///
     /// # Errors
     /// If it ends before: with what it said.
-    pub fn start(&self) -> Result<Keeper> {
+    pub fn start(&self) -> Result<AgentProcess> {
         let pid = background::start(&self.words())?;
         let started = process::started(pid).context("the process in the background ended")?;
-        Ok(Keeper { pid, started })
+        Ok(AgentProcess { pid, started })
     }
 
     /// Starts it; returns once it is ready. Its work begins when what is returned is dropped, however
@@ -79,24 +79,24 @@ impl Agent<'_> {
     ///
     /// # Errors
     /// If it ends before: with what it said.
-    pub fn start_on_leash(&self) -> Result<Leash> {
-        background::start_on_leash(&self.words())
+    pub fn start_with_liveness_pipe(&self) -> Result<LivenessPipe> {
+        background::start_with_liveness_pipe(&self.words())
     }
 
     /// The one that runs, found by what it was started with: its record may be lost.
-    pub fn running(&self) -> Option<Keeper> {
+    pub fn running(&self) -> Option<AgentProcess> {
         let pid = process::with_arguments(&self.words())?;
-        Some(Keeper { pid, started: process::started(pid)? })
+        Some(AgentProcess { pid, started: process::started(pid)? })
     }
 }
 
 /// Whether one that was started runs.
-pub fn runs(agent: Keeper) -> bool {
+pub fn runs(agent: AgentProcess) -> bool {
     process::started(agent.pid) == Some(agent.started)
 }
 
 /// Asks one to end, and waits for that.
-pub fn stop(agent: Keeper, patience: Duration) -> io::Result<Ending> {
+pub fn stop(agent: AgentProcess, patience: Duration) -> io::Result<Ending> {
     process::end(agent.pid, agent.started, patience)
 }
 
@@ -110,7 +110,7 @@ pub fn ready() -> io::Result<()> {
     background::ready()
 }
 
-/// The life of an agent on a leash until its work begins.
+/// The life of an agent on a liveness pipe until its work begins.
 pub fn ready_until_let_go() -> io::Result<()> {
     background::protect();
     background::ready()?;

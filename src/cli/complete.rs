@@ -8,7 +8,7 @@ use crate::{
     engine,
     kernel::Kernel,
     model::{LinkName, steers},
-    state::{State, Wanted},
+    state::{Load, State},
 };
 
 /// Who waits at a prompt does not wait for an engine that is slow: what takes less than 50 ms in all
@@ -49,7 +49,7 @@ fn run<F: Future<Output = BTreeSet<String>>>(names: impl FnOnce() -> F) -> BTree
 
 async fn network_names() -> BTreeSet<String> {
     let Ok(kernel) = Kernel::open() else { return BTreeSet::new() };
-    let mut names: BTreeSet<String> = State::read(kernel.cookie(), Wanted::Of(&[]))
+    let mut names: BTreeSet<String> = State::read(kernel.cookie(), Load::Of(&[]))
         .map(|state| state.networks().keys().map(ToString::to_string).collect())
         .unwrap_or_default();
     let bridges = kernel.bridges().await.unwrap_or_default().into_iter().map(|l| l.name);

@@ -163,8 +163,8 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
     let output = Output::new(cli.global.style());
     match cli.verb {
         // It becomes another program, and needs nothing of this one.
-        Verb::Run(verbs::run::Args { gate: Some(gate), command, .. }) => {
-            Err(child::at_gate(gate, &command))
+        Verb::Run(verbs::run::Args { start_barrier: Some(barrier), command, .. }) => {
+            Err(child::at_start_barrier(barrier, &command))
         }
         Verb::Lab(args) if args.first_process => {
             runtime()?.block_on(verbs::lab::first_process(&args, &output, watch))

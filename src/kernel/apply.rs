@@ -5,9 +5,9 @@ use std::fs::File;
 use anyhow::Result;
 
 use super::{
-    Kernel, address, belongings, conntrack, firewall, guard,
-    link::{self, bridge, macvlan, shape, veth, vlan},
-    name, neighbour, sysctl,
+    Kernel, address, conntrack, firewall,
+    link::{self, bridge, link_attrs, macvlan, veth, vlan},
+    link_config, name, neighbour, sysctl, tc_filter,
 };
 use crate::plan::{Change, Class, LinkId, Moved, Place, Resource, SysctlKey};
 
@@ -16,7 +16,7 @@ use crate::plan::{Change, Class, LinkId, Moved, Place, Resource, SysctlKey};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It was so already.
-    AlreadySo,
+    Unchanged,
     /// Done; this undoes it.
     Done(Change),
     /// Done, and what was there cannot be made again from the change alone.
@@ -27,12 +27,12 @@ pub enum Outcome {
 
 impl Outcome {
     pub(super) fn of(changed: bool, inverse: impl FnOnce() -> Change) -> Self {
-        if changed { Self::Done(inverse()) } else { Self::AlreadySo }
+        if changed { Self::Done(inverse()) } else { Self::Unchanged }
     }
 
     /// Of a link that was to be deleted.
     fn of_deletion(was_there: bool) -> Self {
-        if was_there { Self::Final } else { Self::AlreadySo }
+        if was_there { Self::Final } else { Self::Unchanged }
     }
 
     /// A change that was made; its opposite undoes it.
@@ -44,7 +44,7 @@ impl Outcome {
     pub(super) fn inverse(&self) -> Option<&Change> {
         match self {
             Self::Done(inverse) => Some(inverse),
-            Self::AlreadySo | Self::Final | Self::Mended => None,
+            Self::Unchanged | Self::Final | Self::Mended => None,
         }
     }
 }
@@ -62,7 +62,7 @@ impl Kernel {
                 }
             }
             Change::Delete(resource) => match self.delete(change, resource).await {
-                Err(_) if self.has_fallen(change).await => Ok(Outcome::AlreadySo),
+                Err(_) if self.has_fallen(change).await => Ok(Outcome::Unchanged),
                 result => result,
             },
             Change::DeleteLink(link) => self.delete_link(link).await,
@@ -76,15 +76,15 @@ impl Kernel {
             Resource::Bridge { name, mac, mtu } => {
                 bridge::create(&self.rtnl, name, *mac, *mtu).await?
             }
-            Resource::Shape(wanted) => {
-                let former = shape::create(self.at(&wanted.netns)?, wanted).await?;
-                return Ok(former.map_or(Outcome::AlreadySo, |former| {
-                    Outcome::Done(Change::Create(Resource::Shape(former)))
+            Resource::LinkAttrs(wanted) => {
+                let former = link_attrs::create(self.at(&wanted.netns)?, wanted).await?;
+                return Ok(former.map_or(Outcome::Unchanged, |former| {
+                    Outcome::Done(Change::Create(Resource::LinkAttrs(former)))
                 }));
             }
             Resource::Mtu { link, mtu } => {
                 let former = link::set_mtu(&self.rtnl, link, *mtu).await?;
-                return Ok(former.map_or(Outcome::AlreadySo, |mtu| {
+                return Ok(former.map_or(Outcome::Unchanged, |mtu| {
                     Outcome::Done(Change::Create(Resource::Mtu { link: link.clone(), mtu }))
                 }));
             }
@@ -107,8 +107,8 @@ impl Kernel {
             Resource::Alias { netns, link, alias } => {
                 link::set_alias(self.at(netns)?, link, alias).await?
             }
-            Resource::Carrier(carrier) => veth::create_carrier(&self.rtnl, carrier).await?,
-            Resource::Ready { link } => {
+            Resource::CarrierVeth(carrier) => veth::create_carrier(&self.rtnl, carrier).await?,
+            Resource::WaitReady { link } => {
                 self.ready(link).await?;
                 false
             }
@@ -116,8 +116,10 @@ impl Kernel {
             Resource::Port { link, flag } => {
                 bridge::set_port(&self.rtnl, link, *flag, true).await?
             }
-            Resource::Ingress { link } => guard::create_ingress(&self.rtnl, link).await?,
-            Resource::Guard { link, guard } => guard::create(&self.rtnl, link, guard).await?,
+            Resource::Clsact { link } => tc_filter::create_ingress(&self.rtnl, link).await?,
+            Resource::TcFilter { link, guard } => {
+                tc_filter::create(&self.rtnl, link, guard).await?
+            }
             Resource::Address { netns, link, address } => {
                 address::create(self.at(netns)?, link, *address).await?
             }
@@ -164,13 +166,13 @@ impl Kernel {
             Resource::Alias { netns, link, .. } => {
                 link::set_alias(self.at(netns)?, link, "").await?
             }
-            Resource::Carrier(carrier) => link::delete(&self.rtnl, &carrier.port).await?,
+            Resource::CarrierVeth(carrier) => link::delete(&self.rtnl, &carrier.port).await?,
             Resource::Moved(_) => return Ok(self.apply_moved(&[change]).await?.remove(0)),
             Resource::Port { link, flag } => {
                 bridge::set_port(&self.rtnl, link, *flag, false).await?
             }
-            Resource::Ingress { link } => guard::delete_ingress(&self.rtnl, link).await?,
-            Resource::Guard { link, .. } => guard::delete(&self.rtnl, link).await?,
+            Resource::Clsact { link } => tc_filter::delete_ingress(&self.rtnl, link).await?,
+            Resource::TcFilter { link, .. } => tc_filter::delete(&self.rtnl, link).await?,
             Resource::Address { netns, link, address } => {
                 address::delete(self.at(netns)?, link, *address).await?
             }
@@ -188,10 +190,10 @@ impl Kernel {
             }
             Resource::Zone { link } => firewall::firewalld::forget(link)?,
             Resource::Flows(_) => return Ok(self.forget_flows(&[change])?.remove(0)),
-            Resource::Shape(_)
+            Resource::LinkAttrs(_)
             | Resource::Mtu { .. }
             | Resource::FormerSysctl { .. }
-            | Resource::Ready { .. }
+            | Resource::WaitReady { .. }
             | Resource::Announcement { .. }
             | Resource::Record(_)
             | Resource::Chain(_)
@@ -227,14 +229,14 @@ impl Kernel {
         for change in changes {
             // The kernel does not say whether a port was one already.
             let is_port = matches!(change.facts().class, Class::Moved(Moved::Port { .. }));
-            so.push(is_port && self.is_so(change).await);
+            so.push(is_port && self.holds(change).await);
         }
         let unlike = changes.iter().zip(&so).filter(|(_, so)| !**so);
         let wanted: Vec<_> = unlike.map(|(change, _)| *change).collect();
-        let mut news = belongings::write(&self.rtnl, &wanted).await?.into_iter();
+        let mut news = link_config::write(&self.rtnl, &wanted).await?.into_iter();
         let outcomes = changes.iter().zip(so).map(|(change, so)| {
             let is_new = !so && news.next().unwrap_or_default();
-            if is_new { Outcome::done(change) } else { Outcome::AlreadySo }
+            if is_new { Outcome::done(change) } else { Outcome::Unchanged }
         });
         Ok(outcomes.collect())
     }
@@ -263,7 +265,7 @@ impl Kernel {
             })
             .collect();
         conntrack::flush(&flows)?;
-        Ok(vec![Outcome::AlreadySo; changes.len()])
+        Ok(vec![Outcome::Unchanged; changes.len()])
     }
 
     fn set_sysctl(&self, netns: &Place, key: &SysctlKey, value: &str) -> Result<Outcome> {
@@ -272,7 +274,7 @@ impl Kernel {
             None => write()?,
             Some(name) => self.known(name)?.within(write)??,
         };
-        Ok(former.map_or(Outcome::AlreadySo, |value| {
+        Ok(former.map_or(Outcome::Unchanged, |value| {
             let (netns, key) = (netns.clone(), key.clone());
             Outcome::Done(Change::Create(Resource::FormerSysctl { netns, key, value }))
         }))

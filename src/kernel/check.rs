@@ -3,30 +3,32 @@
 use anyhow::Result;
 
 use super::{
-    Kernel, Link, LinkKind, Netns, address, firewall, guard,
-    link::{self, shape},
+    Kernel, Link, LinkKind, Netns, address, firewall,
+    link::{self, link_attrs},
     neighbour,
     rtnl::Rtnl,
-    sysctl,
+    sysctl, tc_filter,
 };
 use crate::{
     model::{LinkName, Route},
     plan::{
-        Change, LINK_GROUP, LinkAt, LinkId, Moved, Place, PortFlag, Resource, Shape, SysctlKey,
+        Change, LINK_GROUP, LinkAt, LinkAttrs, LinkId, Moved, Place, PortFlag, Resource, SysctlKey,
         Veth,
     },
 };
 
 impl Kernel {
     /// Whether a change is so already. What cannot be read is taken for not so.
-    pub async fn is_so(&self, change: &Change) -> bool {
+    pub async fn holds(&self, change: &Change) -> bool {
         match change {
             Change::Create(resource) => self.is_there(resource).await.unwrap_or(false),
             Change::Delete(port @ Resource::Moved(Moved::Port { .. })) => {
                 !self.is_there(port).await.unwrap_or(true)
             }
             // What is so already was left out when the plan was made.
-            Change::Delete(Resource::Flows(_) | Resource::Moved(_) | Resource::Carrier(_)) => false,
+            Change::Delete(Resource::Flows(_) | Resource::Moved(_) | Resource::CarrierVeth(_)) => {
+                false
+            }
             Change::Delete(resource) => !self.is_there(resource).await.unwrap_or(true),
             Change::DeleteLink(link) => !self.is_link_there(link).await.unwrap_or(true),
         }
@@ -85,9 +87,9 @@ impl Kernel {
 
     /// What a link of ours was born with, where it is there and was changed since: what to give it
     /// back, one after the other.
-    pub async fn lost_shape(&self, made: &Resource) -> Result<Vec<Shape>> {
-        let Some(wanted) = Shape::of(made) else { return Ok(Vec::new()) };
-        let there = shape::read(self.at(&wanted.netns)?, &wanted).await?;
+    pub async fn drifted_attrs(&self, made: &Resource) -> Result<Vec<LinkAttrs>> {
+        let Some(wanted) = LinkAttrs::of(made) else { return Ok(Vec::new()) };
+        let there = link_attrs::read(self.at(&wanted.netns)?, &wanted).await?;
         Ok(there.map(|there| wanted.back_from(&there)).unwrap_or_default())
     }
 
@@ -106,7 +108,7 @@ impl Kernel {
         Ok(match resource {
             Resource::Record(_) => true,
 
-            Resource::Carrier(carrier) => {
+            Resource::CarrierVeth(carrier) => {
                 link::get(&self.rtnl, carrier.port.as_str()).await?.is_some()
             }
             Resource::Moved(Moved::Port { link, bridge }) => {
@@ -114,13 +116,13 @@ impl Kernel {
                 let link = link::get(&self.rtnl, link.as_str()).await?;
                 link.zip(bridge).is_some_and(|(link, bridge)| link.is_port_of(&bridge))
             }
-            Resource::Flows(_) | Resource::Ready { .. } | Resource::Moved(_) => false,
+            Resource::Flows(_) | Resource::WaitReady { .. } | Resource::Moved(_) => false,
             Resource::Name(named) => Netns::of_name(&named.name)?.is_some(),
             Resource::Bridge { name, mac, .. } => link::get(&self.rtnl, name.as_str())
                 .await?
                 .is_some_and(|l| l.kind == LinkKind::Bridge && l.mac == Some(*mac)),
-            Resource::Shape(wanted) => {
-                shape::read(self.at(&wanted.netns)?, wanted).await?.as_ref() == Some(wanted)
+            Resource::LinkAttrs(wanted) => {
+                link_attrs::read(self.at(&wanted.netns)?, wanted).await?.as_ref() == Some(wanted)
             }
             Resource::Mtu { link, mtu } => {
                 link::get(&self.rtnl, link.as_str()).await?.is_some_and(|l| l.mtu == *mtu)
@@ -142,9 +144,9 @@ impl Kernel {
                     PortFlag::Hairpin => l.hairpin,
                 })
             }
-            Resource::Ingress { link } => guard::has_ingress(&self.rtnl, link).await?,
-            Resource::Guard { link, guard } => {
-                guard::has(&self.rtnl, link, guard).await? == Some(true)
+            Resource::Clsact { link } => tc_filter::has_ingress(&self.rtnl, link).await?,
+            Resource::TcFilter { link, guard } => {
+                tc_filter::has(&self.rtnl, link, guard).await? == Some(true)
             }
             // It is made as the link goes up.
             Resource::Up { netns, link } | Resource::Announcement { netns, link, .. } => {

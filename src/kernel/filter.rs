@@ -7,7 +7,7 @@ use rtnetlink::packet_route::{
     tc::{TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
 };
 
-use super::{Link, Netns, guard::TCA_BPF_OPS, rtnl::Rtnl};
+use super::{Link, Netns, rtnl::Rtnl, tc_filter::TCA_BPF_OPS};
 use crate::model::bpf::Instruction;
 
 /// Of what a qdisc without classes may hold, filters are not a part.

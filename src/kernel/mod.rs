@@ -3,15 +3,15 @@
 
 mod address;
 mod apply;
-mod belongings;
+mod arp_probe;
 mod check;
 pub mod conntrack;
 mod datagram;
 pub mod dhcp;
 mod filter;
 mod firewall;
-mod guard;
 mod link;
+mod link_config;
 mod name;
 mod neighbour;
 mod netns;
@@ -23,8 +23,8 @@ pub mod route;
 mod rtnl;
 pub mod sockets;
 mod sysctl;
+mod tc_filter;
 mod watch;
-mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +37,7 @@ use crate::{
 pub use address::{LinkAddress, TableRoute, global_addresses};
 pub use apply::Outcome;
 pub use filter::Filter;
-pub use firewall::{Dropping, Event, Follower, Obstacles, Published, Standing, Translation};
+pub use firewall::{Dropping, Event, Follower, ForwardBlockers, Published, Standing, Translation};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind, Port, set_loopback_up};
 pub use netns::{NETNS_DIR, Netns, NetnsFile, named};
 pub use nsid::Between;

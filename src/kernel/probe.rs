@@ -152,7 +152,7 @@ fn echo(protocol: u8) -> Vec<u8> {
     let [high, low] = own_number();
     let mut message = vec![kind, 0, 0, 0, high, low, 0, 1];
     if protocol == ICMP {
-        let sum = super::wire::checksum(&message);
+        let sum = super::arp_probe::checksum(&message);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
     }
     message

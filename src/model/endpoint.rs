@@ -14,7 +14,7 @@ use super::{Invalid, Lease, LinkName, Mac, NetnsName, PublishedPort, stable_hash
 
 /// One target's attachment to one network.
 ///
-/// The order of its fields is that of the records: what [`Outline`] has comes first.
+/// The order of its fields is that of the records: what [`EndpointSummary`] has comes first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The target as users know it: a PID, a container's name, a namespace's name.
@@ -155,7 +155,7 @@ impl EndpointState {
 
 /// An endpoint as far as others have to know of it: who it is, and what it has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outline<'a> {
+pub struct EndpointSummary<'a> {
     /// See [`Endpoint::target`].
     pub target: &'a str,
     /// See [`Endpoint::netns`].
@@ -172,7 +172,7 @@ pub struct Outline<'a> {
     pub addresses: &'a [IpNetwork],
 }
 
-impl<'a> Outline<'a> {
+impl<'a> EndpointSummary<'a> {
     /// Of an endpoint that is known in full.
     pub fn of(endpoint: &'a Endpoint) -> Self {
         Self {
@@ -269,7 +269,7 @@ impl Endpoint {
 
     /// Whether it is the endpoint with this identity.
     pub fn is(&self, id: &EndpointId) -> bool {
-        Outline::of(self).is(id)
+        EndpointSummary::of(self).is(id)
     }
 
     /// Whether it has an address of IPv6.

@@ -22,13 +22,13 @@ pub struct Lease {
     /// When the address is the endpoint's no longer.
     pub expires: u64,
     /// Who asks. `None` until it is started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub keeper: Option<Keeper>,
+    #[serde(rename = "keeper", default, skip_serializing_if = "Option::is_none")]
+    pub renewer: Option<AgentProcess>,
 }
 
 /// The process that keeps a lease: it lives as long as the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keeper {
+pub struct AgentProcess {
     /// Its process ID.
     pub pid: u32,
     /// When it was started, in the kernel's ticks since boot: a PID is used again.

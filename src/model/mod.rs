@@ -2,14 +2,14 @@
 //! no randomness.
 
 mod activity;
-mod belongings;
 pub mod bpf;
 mod endpoint;
 mod finding;
 mod firewall;
-mod gate;
+mod forward_accept;
 pub mod graph;
 mod lease;
+mod link_config;
 mod mac;
 mod name;
 mod network;
@@ -19,21 +19,21 @@ mod request;
 pub mod ruleset;
 mod subnet;
 mod target;
+pub mod trace_path;
 mod visible;
-pub mod way;
 
 use std::fmt;
 
 pub use activity::Activity;
-pub use belongings::{Belongings, Hop, HostAddress, HostRoute, Lifetime, Neighbour, PolicyRule};
 pub use endpoint::{
-    Attachment, Endpoint, EndpointId, EndpointState, Outline, Route, client_mac, host_name,
+    Attachment, Endpoint, EndpointId, EndpointState, EndpointSummary, Route, client_mac, host_name,
     next_ifname,
 };
 pub use finding::{Finding, Severity};
 pub use firewall::Firewall;
-pub use gate::{Gate, GatePlace};
-pub use lease::{Keeper, Lease};
+pub use forward_accept::{AcceptPoint, ForwardAccept};
+pub use lease::{AgentProcess, Lease};
+pub use link_config::{Hop, Lifetime, LinkConfig, Neighbour, PolicyRule, SavedAddress, SavedRoute};
 pub use mac::Mac;
 pub use name::{LinkName, NetnsName};
 pub use network::{

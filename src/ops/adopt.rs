@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use anyhow::Result;
 
 use super::{
-    Session, gates,
+    Session, forward_accepts,
     rebuild::{self, Inside, Ports},
 };
 use crate::{
     kernel::{Kernel, Link, LinkKind},
     model::{Endpoint, EndpointId, Firewall, LinkName, Network, PublishedPort},
     plan::{self, Mark},
-    state::{State, Wanted},
+    state::{Load, State},
 };
 
 /// Where it is looked for what is on no record.
@@ -40,25 +40,25 @@ impl Session<'_> {
     /// The records, for a verb that changes them, with those that were lost made anew. A dry run
     /// takes no lock and no privilege.
     pub(super) async fn state_with_rebuilt(&self) -> Result<State> {
-        self.state(Wanted::All).await
+        self.state(Load::All).await
     }
 
     /// The same, of some endpoints; of the others as much as these have to know.
-    pub(super) async fn state(&self, wanted: Wanted<'_>) -> Result<State> {
+    pub(super) async fn state(&self, wanted: Load<'_>) -> Result<State> {
         self.state_to(wanted, Depth::Links).await
     }
 
     /// The same, for a verb that publishes ports.
     pub(super) async fn state_with_ports(&self) -> Result<State> {
-        self.state_to(Wanted::All, Depth::Ports).await
+        self.state_to(Load::All, Depth::Ports).await
     }
 
     /// The same, with whatever carries our mark anywhere.
     pub(super) async fn state_with_all(&self) -> Result<State> {
-        self.state_to(Wanted::All, Depth::Names).await
+        self.state_to(Load::All, Depth::Names).await
     }
 
-    async fn state_to(&self, wanted: Wanted<'_>, depth: Depth) -> Result<State> {
+    async fn state_to(&self, wanted: Load<'_>, depth: Depth) -> Result<State> {
         if self.dry_run {
             return self.look_for(wanted, depth).await;
         }
@@ -74,15 +74,15 @@ impl Session<'_> {
 
     /// The records, for a verb that only looks.
     pub(super) async fn look(&self) -> Result<State> {
-        self.look_for(Wanted::All, Depth::Unattached).await
+        self.look_for(Load::All, Depth::Unattached).await
     }
 
     /// The same, with whatever carries our mark anywhere.
     pub(super) async fn look_at_all(&self) -> Result<State> {
-        self.look_for(Wanted::All, Depth::Names).await
+        self.look_for(Load::All, Depth::Names).await
     }
 
-    async fn look_for(&self, wanted: Wanted<'_>, depth: Depth) -> Result<State> {
+    async fn look_for(&self, wanted: Load<'_>, depth: Depth) -> Result<State> {
         let read = || State::read(self.kernel.cookie(), wanted);
         let state = read()?;
         let missing = Missing::read(&self.kernel, &state, depth).await?;
@@ -182,8 +182,8 @@ impl Missing {
         let mut names = kernel.link_names()?;
         let mut twice = Vec::new();
         names.remove("lo");
-        for (network, outline) in state.outlines() {
-            let Some(host_ifname) = outline.host_ifname else { continue };
+        for (network, summary) in state.summaries() {
+            let Some(host_ifname) = summary.host_ifname else { continue };
             let was_there = names.remove(host_ifname);
             if !was_there && is_on_two(state, &network.name, host_ifname) {
                 twice.extend(host_ifname.parse().ok());
@@ -200,7 +200,7 @@ impl Missing {
         let mut links = kernel.links_named(&names).await?;
         links.retain(Link::is_ours);
         links.sort_by(|a, b| a.name.cmp(&b.name));
-        let is_called = |name: &str| state.outlines().any(|(_, outline)| outline.netns == name);
+        let is_called = |name: &str| state.summaries().any(|(_, summary)| summary.netns == name);
         let inside = match depth {
             Depth::Links | Depth::Ports => Vec::new(),
             Depth::Unattached => {
@@ -242,7 +242,7 @@ impl Missing {
 }
 
 fn is_on_two(state: &State, network: &LinkName, host_ifname: &str) -> bool {
-    state.outlines().any(|(other, o)| other.name != *network && o.host_ifname == Some(host_ifname))
+    state.summaries().any(|(other, o)| other.name != *network && o.host_ifname == Some(host_ifname))
 }
 
 /// Endpoints with published ports that are in one of these firewalls and on no record.
@@ -342,7 +342,7 @@ impl<'a> Adoption<'a> {
         let foreign: Vec<_> = self.networks.iter().filter(has_ports).cloned().collect();
         for name in foreign {
             if let Some(record) = self.state.networks().get(&name) {
-                self.state.adopt_network(gates::rebuilt(self.kernel, &record.network));
+                self.state.adopt_network(forward_accepts::rebuilt(self.kernel, &record.network));
             }
         }
     }

@@ -6,11 +6,11 @@ use std::{collections::HashSet, time::Duration};
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
-use super::{Session, driver::underlay, firewall, keeper, liveness, removal};
+use super::{Session, driver::underlay, firewall, lease_renewer, liveness, removal};
 use crate::{
     apply, error,
     kernel::{Link, Netns, named},
-    model::{Attachment, Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Outline},
+    model::{Attachment, Endpoint, EndpointSummary, LinkName, NamedNetns, Network, NetworkRecord},
     plan::{Plan, Record, Resource, Step, name, reverse},
     state::State,
 };
@@ -106,18 +106,18 @@ async fn bury_endpoints(
     endpoints: &[Endpoint],
 ) -> Result<()> {
     let plan = removal::endpoints(&host.kernel, state, network, endpoints).await?;
-    let kept = keeper::kept(endpoints);
+    let kept = lease_renewer::kept(endpoints);
     bury(host, state, &plan).await?;
     for endpoint in endpoints.iter().filter(|_| !host.dry_run) {
-        keeper::end(host, network, endpoint, &kept).await?;
+        lease_renewer::end(host, network, endpoint, &kept).await?;
     }
     Ok(())
 }
 
-/// Whether nothing is dead, as far as outlines tell.
+/// Whether nothing is dead, as far as summaries tell.
 async fn is_tidy(host: &Session<'_>, state: &State) -> Result<bool> {
     // These are looked at inside.
-    let has_macvlans = state.outlines().any(|(_, outline)| outline.host_ifname.is_none());
+    let has_macvlans = state.summaries().any(|(_, summary)| summary.host_ifname.is_none());
     Ok(!has_macvlans
         && underlay::overdue(state).is_empty()
         && unused_names(state).await.is_empty()
@@ -130,15 +130,15 @@ async fn is_tidy(host: &Session<'_>, state: &State) -> Result<bool> {
 pub(super) async fn dying(
     host: &mut Session<'_>,
     state: &mut State,
-    is_in_the_way: impl Fn(&Outline<'_>) -> bool,
+    is_in_the_way: impl Fn(&EndpointSummary<'_>) -> bool,
 ) -> Result<()> {
-    let lives = |e: &Outline<'_>| {
+    let lives = |e: &EndpointSummary<'_>| {
         e.netns.parse().is_ok_and(|name| {
             Netns::of_name(&name).is_ok_and(|there| there.is_some_and(|t| t.cookie() == e.cookie))
         })
     };
     let dying: Vec<_> = state
-        .outlines()
+        .summaries()
         .filter(|(_, e)| is_in_the_way(e) && !lives(e))
         .filter_map(|(_, e)| e.host_ifname.map(str::to_owned))
         .collect();
@@ -168,7 +168,7 @@ async fn bury(host: &mut Session<'_>, state: &mut State, plan: &Plan) -> Result<
 
 /// The host ends that are gone.
 async fn gone<'s>(host: &Session<'_>, state: &'s State) -> Result<HashSet<&'s str>> {
-    let mut names = state.outlines().filter_map(|(_, outline)| outline.host_ifname).peekable();
+    let mut names = state.summaries().filter_map(|(_, summary)| summary.host_ifname).peekable();
     if names.peek().is_none() {
         return Ok(HashSet::new());
     }
@@ -209,7 +209,7 @@ async fn unused_names(state: &State) -> Vec<NamedNetns> {
     if state.names().is_empty() {
         return Vec::new();
     }
-    let used: HashSet<_> = state.outlines().map(|(_, outline)| outline.cookie).collect();
+    let used: HashSet<_> = state.summaries().map(|(_, summary)| summary.cookie).collect();
     let wanted = |n: &NamedNetns| used.contains(&n.cookie) || (n.kept && named(&n.name).exists());
     let mut unused = Vec::new();
     for name in state.names().iter().filter(|n| !wanted(n)) {
@@ -230,7 +230,7 @@ async fn is_attached(named: &NamedNetns) -> bool {
 
 /// Records of foreign networks that nothing of ours is attached to.
 fn unused_foreign(state: &State) -> Vec<(LinkName, Step)> {
-    let is_used = |name: &LinkName| state.outlines().any(|(network, _)| network.name == *name);
+    let is_used = |name: &LinkName| state.summaries().any(|(network, _)| network.name == *name);
     let unused = |r: &&NetworkRecord| r.network.driver.is_foreign() && !is_used(&r.network.name);
     let forget = |r: &NetworkRecord| {
         let record = Resource::Record(Record::Network(r.network.clone()));

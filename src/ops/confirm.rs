@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     model::{LinkName, Network},
     plan::{Plan, Record, Resource, Step},
-    state::Wanted,
+    state::Load,
 };
 
 /// Which underlay network to confirm.
@@ -30,7 +30,7 @@ pub struct Confirmed {
 /// # Errors
 /// If there is no such network, or no underlay network at all.
 pub async fn confirm(host: &mut Session<'_>, args: &Confirm) -> Result<Option<Changed<Confirmed>>> {
-    let mut state = host.state(Wanted::All).await?;
+    let mut state = host.state(Load::All).await?;
     // One whose time is over is undone, not confirmed.
     clean::dead(host, &mut state).await?;
     if let Some(name) = &args.name {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, find, keeper, removal, resolve::resolve};
+use super::{Changed, Session, find, lease_renewer, removal, resolve::resolve};
 use crate::{
     error::Kind,
     kernel::Netns,
@@ -70,11 +70,11 @@ pub(super) async fn away(
         open(host, endpoint);
     }
     let plan = removal::endpoints(&host.kernel, state, network, endpoints).await?;
-    let kept = keeper::kept(endpoints);
+    let kept = lease_renewer::kept(endpoints);
     let changed = host.carry_out(&plan, state).await?;
     if changed.is_some() {
         for endpoint in endpoints {
-            keeper::end(host, network, endpoint, &kept).await?;
+            lease_renewer::end(host, network, endpoint, &kept).await?;
         }
     }
     Ok(changed)

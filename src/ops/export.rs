@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 
-use super::{Session, driver, succession, words::Words};
+use super::{Session, default_routes, driver, words::Words};
 use crate::{
     engine::{self, Answer, Container},
     model::{
@@ -47,7 +47,7 @@ pub async fn export(host: &Session<'_>) -> Result<String> {
         }
     }
     let mut endpoints: Vec<_> = state.endpoints().collect();
-    succession::in_turn(&mut endpoints, |(_, endpoint)| endpoint);
+    default_routes::in_turn(&mut endpoints, |(_, endpoint)| endpoint);
     for (record, endpoint) in endpoints {
         let (network, name) = (&record.network, &endpoint.netns);
         match Who::is(&state, name, endpoint.cookie).await {

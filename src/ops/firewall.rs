@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Session, gates, removal};
+use super::{Session, forward_accepts, removal};
 use crate::{
     kernel::{Kernel, Standing},
     model::{Endpoint, Filter, Firewall, Network, NetworkRecord},
@@ -54,7 +54,7 @@ async fn move_over(host: &mut Session<'_>, state: &mut State, to: Firewall) -> R
     let (mut plan, mut records, mut former) = (Plan::new(), Plan::new(), Plan::new());
     for record in moved {
         let network = Network { firewall: to, ..record.network.clone() };
-        let network = gates::of_now(host, &network)?;
+        let network = forward_accepts::of_now(host, &network)?;
         records.push(Step::create(
             "record which firewall has the rules",
             Resource::Record(Record::Network(network.clone())),
@@ -148,20 +148,20 @@ fn in_our_table(state: &State) -> impl Iterator<Item = &NetworkRecord> {
 fn all_again(host: &Session<'_>, state: &State) -> Result<Plan> {
     let mut plan = Plan::new();
     for record in in_our_table(state) {
-        // Who flushes all tables flushes the gates of others', too.
-        let (network, closing) = gates::renewed(host, &record.network)?;
+        // Who flushes all tables flushes the accept rules of others', too.
+        let (network, closing) = forward_accepts::renewed(host, &record.network)?;
         plan.extend(closing);
-        plan.push(gates::remember(&network));
+        plan.push(forward_accepts::remember(&network));
         plan.extend(rules(&NetworkRecord { network, endpoints: record.endpoints.clone() }));
     }
     Ok(plan)
 }
 
-/// The network with the gates that it needs now, and the plan that makes again what it has in
+/// The network with the accept rules that it needs now, and the plan that makes again what it has in
 /// firewalls, ours and others', where somebody took that away.
 pub(super) fn again(host: &Session<'_>, network: &Network) -> Result<(Network, Plan)> {
-    let (network, mut plan) = gates::renewed(host, network)?;
-    plan.push(gates::remember(&network));
+    let (network, mut plan) = forward_accepts::renewed(host, network)?;
+    plan.push(forward_accepts::remember(&network));
     if network.firewall == Firewall::Iptables {
         // Our own table is whole by now; of iptables' somebody may have flushed some.
         plan.extend(of_network(&network));

@@ -6,11 +6,10 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Session,
+    Session, default_routes,
     detach::everywhere,
     driver, find,
     ps::{Listed, ShownLease, States},
-    succession,
 };
 use crate::{
     error::{Error, Kind},
@@ -161,7 +160,7 @@ async fn commands(host: &Session<'_>, state: &State, subjects: &[Subject]) -> Re
             Subject::Target(_, endpoints) => attached.extend(endpoints.iter().map(|(n, e)| (n, e))),
         }
     }
-    succession::in_turn(&mut attached, |(_, endpoint)| endpoint);
+    default_routes::in_turn(&mut attached, |(_, endpoint)| endpoint);
     for (network, endpoint) in attached {
         let is_it = |n: &&NamedNetns| n.cookie == endpoint.cookie;
         plan.extend(state.names().iter().find(is_it).map(plan::name).unwrap_or_default());

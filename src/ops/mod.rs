@@ -5,11 +5,11 @@
 //! - `resolve`: a target as typed, found and opened
 //! - `find`: a network by name, ours or a foreign bridge
 //! - `firewall`: which of the kernel's firewalls, and what is missing there
-//! - `gates`: what firewalls of others drop
+//! - `forward_accepts`: what firewalls of others drop
 //! - `namespaces`: what has a network namespace on this machine
 //! - `managers`: who else manages a link
 //! - `removal`: reverse plans, and what others still need
-//! - `succession`: default routes that took the place of others
+//! - `default_routes`: default routes that took the place of others
 //! - `clean`: what died since the last command
 //! - `aside`: networks that verbs go on without
 //! - `plug`: the bridge that a port has to be in
@@ -19,17 +19,17 @@
 //! - `words`: the words of a netcord command
 //! - `ssh`: the connections that a command was typed by, and which link they need
 //! - `liveness`: whether an endpoint without a host end lives
-//! - `keeper`: the processes that keep leases
+//! - `lease_renewer`: the processes that keep leases
 //! - `adopt`: what carries our mark in the kernel and is on no record
 //! - `rebuild`: parts of records from such marks
 
 mod adopt;
 mod aside;
 pub mod attach;
-pub mod attendant;
 mod clean;
 pub mod confirm;
 pub mod container;
+mod default_routes;
 pub mod detach;
 mod differences;
 pub mod doctor;
@@ -38,11 +38,10 @@ mod events;
 pub mod export;
 mod find;
 mod firewall;
-mod gates;
+mod forward_accepts;
 pub mod graph;
 pub mod inspect;
-pub mod keep_lease;
-mod keeper;
+pub mod lease_renewer;
 mod liveness;
 pub mod ls;
 mod managers;
@@ -61,9 +60,9 @@ mod resolve;
 mod resolver;
 pub mod rm;
 pub mod run;
+pub mod run_supervisor;
 mod ssh;
 mod subnets;
-mod succession;
 pub mod trace;
 pub mod unpublish;
 pub mod wait;
@@ -205,7 +204,7 @@ impl<'e> Session<'e> {
         let mut is_there = Vec::with_capacity(plan.len());
         for step in plan {
             let is_printed = self.printed.iter().any(|before| before.change == step.change);
-            is_there.push(is_printed || self.kernel.is_so(&step.change).await);
+            is_there.push(is_printed || self.kernel.holds(&step.change).await);
         }
         self.events.plan(plan, &is_there)
     }

@@ -10,7 +10,7 @@ use crate::{
     agents,
     kernel::{Kernel, Link},
     model::{
-        Attachment, Endpoint, EndpointState as State, Keeper, Lease, LinkName, Network,
+        AgentProcess, Attachment, Endpoint, EndpointState as State, Lease, LinkName, Network,
         NetworkRecord, Parent, natural_order,
     },
 };
@@ -20,13 +20,14 @@ use crate::{
 pub struct ShownLease {
     #[serde(flatten)]
     lease: Lease,
-    keeper: Option<ShownKeeper>,
+    #[serde(rename = "keeper")]
+    renewer: Option<ShownRenewer>,
 }
 
 #[derive(Debug, Serialize)]
-struct ShownKeeper {
+struct ShownRenewer {
     #[serde(flatten)]
-    keeper: Keeper,
+    renewer: AgentProcess,
     running: bool,
 }
 
@@ -34,13 +35,13 @@ impl ShownLease {
     /// What an endpoint's record tells of its lease, taken out of it.
     pub(super) fn take(endpoint: &mut Endpoint) -> Option<Self> {
         let mut lease = *endpoint.lease.take()?;
-        let shown = |keeper| ShownKeeper { keeper, running: agents::runs(keeper) };
-        Some(Self { keeper: lease.keeper.take().map(shown), lease })
+        let shown = |renewer| ShownRenewer { renewer, running: agents::runs(renewer) };
+        Some(Self { renewer: lease.renewer.take().map(shown), lease })
     }
 
     /// Whether it is renewed.
     pub fn is_renewed(&self) -> bool {
-        self.keeper.as_ref().is_some_and(|keeper| keeper.running)
+        self.renewer.as_ref().is_some_and(|renewer| renewer.running)
     }
 }
 

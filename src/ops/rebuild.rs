@@ -7,7 +7,7 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use super::{
-    driver, gates, keeper,
+    driver, forward_accepts, lease_renewer,
     namespaces::{self, Handle},
 };
 use crate::{
@@ -30,7 +30,7 @@ pub(super) async fn network(
 ) -> Result<Network> {
     let network = known(state.spare(), driver::of_bridge(kernel, name, bridge).await?);
     let is_filtered = network.driver.filter() == Filter::Traffic;
-    Ok(if is_filtered { gates::rebuilt(kernel, &network) } else { network })
+    Ok(if is_filtered { forward_accepts::rebuilt(kernel, &network) } else { network })
 }
 
 /// A network that lives inside its targets only, as far as its endpoints tell; `None` if they do not
@@ -142,9 +142,9 @@ async fn other_end(kernel: &Kernel, open: &Netns, port: &Link) -> Option<Link> {
 }
 
 /// A host end whose MAC is not made of the address is that of an address which is leased: its
-/// keeper, if it still runs, knows the rest, and writes it down as it renews the lease.
+/// lease_renewer, if it still runs, knows the rest, and writes it down as it renews the lease.
 fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
-    let now = keeper::now();
+    let now = lease_renewer::now();
     let id = endpoint.id();
     let renewer = Agent::LeaseRenewer { network: &network.name, endpoint: &id };
     let router = endpoint.gateways.iter().find_map(|gateway| match gateway {
@@ -158,7 +158,7 @@ fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
         acquired: now,
         renews: now,
         expires: now,
-        keeper: renewer.running(),
+        renewer: renewer.running(),
     }));
     if port.mac != Some(endpoint.host_mac()) {
         endpoint.lease = None;
@@ -222,12 +222,12 @@ impl Inside {
     pub(super) fn is_on_record(&self, state: &State) -> bool {
         let cookie = self.netns.cookie();
         let mut own = state
-            .outlines()
+            .summaries()
             .filter(|(network, o)| network.name == self.network && o.cookie == cookie);
         match &self.ifname {
             Some(ifname) => {
                 let id = EndpointId::Inside { cookie, ifname: ifname.clone() };
-                own.any(|(_, outline)| outline.is(&id))
+                own.any(|(_, summary)| summary.is(&id))
             }
             // It may have been given another name since.
             None => own.next().is_some(),

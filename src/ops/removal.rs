@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::Result;
 
-use super::succession;
+use super::default_routes;
 use crate::{
     kernel::Kernel,
     model::{
@@ -47,7 +47,7 @@ pub(super) async fn all_endpoints(
 }
 
 async fn in_turn(kernel: &Kernel, mut plan: Plan) -> Result<Plan> {
-    succession::can_return(kernel, &mut plan).await?;
+    default_routes::can_return(kernel, &mut plan).await?;
     plan.sort_by_key(|step| turn(&step.change));
     Ok(plan)
 }
@@ -86,7 +86,7 @@ fn endpoint(
     let mut others = after.values().flat_map(|r| &r.endpoints);
     let alone = !others.any(|e| e.cookie == endpoint.cookie);
 
-    let (replaced, mut plan) = succession::inherited(after, &endpoint);
+    let (replaced, mut plan) = default_routes::inherited(after, &endpoint);
     endpoint.replaced = replaced;
     let mut wiring = plan::attach(network, &endpoint, false);
     if !alone {
@@ -150,8 +150,9 @@ pub(super) fn of(records: &Records, network: &Network, plan: &Plan) -> Plan {
 /// The plan that takes the jumps to our chains away that only other networks have on record, where
 /// the chains are about to go: what is jumped to cannot be deleted.
 fn last_jumps(records: &Records, network: &Network, after: &Records) -> Plan {
-    let others = records.values().flat_map(|r| &r.network.gates);
-    let missing: Vec<_> = others.filter(|g| !network.gates.contains(g)).copied().collect();
+    let others = records.values().flat_map(|r| &r.network.forward_accepts);
+    let missing: Vec<_> =
+        others.filter(|g| !network.forward_accepts.contains(g)).copied().collect();
     let is_last = |step: &Step| {
         let family = step.change.facts().firewall().and_then(|part| part.family);
         family.is_some() && !is_needed(step, after, network, None)

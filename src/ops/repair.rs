@@ -6,12 +6,12 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    Changed, Session, clean, detach,
+    Changed, Session, clean, default_routes, detach,
     driver::{
         self,
         underlay::{self, Lost},
     },
-    keeper, plug, succession,
+    lease_renewer, plug,
 };
 use crate::{
     agents,
@@ -140,7 +140,7 @@ async fn parts(
             continue;
         }
         let (network, mut plan, lost_parent) = driver::repair(host, network, endpoints).await?;
-        reshape(&host.kernel, &mut plan).await?;
+        restore_link_attrs(&host.kernel, &mut plan).await?;
         lost.extend(lost_parent.map(|parent| (network.name.clone(), parent)));
         parts.push((format!("network {}", network.name), plan));
         networks.push((network, endpoints));
@@ -187,7 +187,7 @@ async fn of_endpoint(
     hairpin: bool,
 ) -> Result<Plan> {
     let mut plan = plan::attach(network, endpoint, hairpin);
-    plan.retain(|s| succession::successor(state.endpoints(), endpoint, &s.change).is_none());
+    plan.retain(|s| default_routes::successor(state.endpoints(), endpoint, &s.change).is_none());
     let veth = plan.iter().find_map(|step| match &step.change {
         Change::Create(Resource::Veth(veth)) => Some(veth.clone()),
         _ => None,
@@ -196,13 +196,13 @@ async fn of_endpoint(
         && kernel.link(veth.host.as_str()).await?.is_some_and(|link| link.is_ours())
         && !kernel.is_laid(&veth).await?
     {
-        // An end was changed: it is cut, and laid anew.
+        // An end was changed: it is cut, and veth_matches anew.
         plan.insert(0, Step::delete("the veth pair was changed", Resource::Veth(veth)));
     }
     if let Some(step) = renamed(kernel, network, endpoint).await? {
         plan.insert(0, step);
     }
-    reshape(kernel, &mut plan).await?;
+    restore_link_attrs(kernel, &mut plan).await?;
     Ok(plan)
 }
 
@@ -221,13 +221,16 @@ async fn renamed(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Res
 
 /// Gives links that a plan makes, and that are there, back what was changed of them since, and plugs
 /// them in.
-pub(super) async fn reshape(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
+pub(super) async fn restore_link_attrs(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
     let mut lost = Vec::new();
     let cut = |made: &Resource| plan.iter().any(|s| s.change == Change::delete(made.clone()));
     for step in plan.iter().filter(|step| matches!(step.change, Change::Create(_))) {
         let Some(made) = step.change.resource() else { continue };
-        for shape in kernel.lost_shape(made).await? {
-            lost.push(Step::create("attributes of the link were changed", Resource::Shape(shape)));
+        for shape in kernel.drifted_attrs(made).await? {
+            lost.push(Step::create(
+                "attributes of the link were changed",
+                Resource::LinkAttrs(shape),
+            ));
         }
         for change in kernel.plugging(made).await?.into_iter().filter(|_| !cut(made)) {
             lost.push(Step { why: "the port is not in its bridge", change, scope: Scope::Own });
@@ -273,7 +276,7 @@ async fn evidence(
             let damage = standing.damage(resource).unwrap_or_else(|e| vec![format!("{e:#}")]);
             (!damage.is_empty()).then_some(damage)
         }
-        _ => (!kernel.is_so(change).await).then(Vec::new),
+        _ => (!kernel.holds(change).await).then(Vec::new),
     }
 }
 
@@ -293,7 +296,7 @@ fn unplugged(host: &Session<'_>, state: &State) -> Vec<Drift> {
 /// Leases that nobody renews.
 fn unkept(state: &State) -> Vec<Drift> {
     let is_unkept = |e: &Endpoint| {
-        e.lease.as_ref().is_some_and(|lease| !lease.keeper.is_some_and(agents::runs))
+        e.lease.as_ref().is_some_and(|lease| !lease.renewer.is_some_and(agents::runs))
     };
     let all = state.endpoints().filter(|(_, e)| is_unkept(e));
     all.map(|(record, e)| Drift {
@@ -305,13 +308,13 @@ fn unkept(state: &State) -> Vec<Drift> {
     .collect()
 }
 
-/// Starts the keepers that are missing; tells whether there were any.
+/// Starts the lease renewers that are missing; tells whether there were any.
 async fn keep(host: &mut Session<'_>, state: &mut State) -> Result<bool> {
     let all: Vec<_> = state.endpoints().map(|(r, e)| (r.network.clone(), e.clone())).collect();
     let mut started = false;
     for (network, mut endpoint) in all {
         if host.kernel.target(&endpoint.netns).is_some() {
-            started |= keeper::ensure(host, state, &network, &mut endpoint).await?;
+            started |= lease_renewer::ensure(host, state, &network, &mut endpoint).await?;
         }
     }
     Ok(started)

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    Changed, Session, clean, detach, driver, keeper, prune,
+    Changed, Session, clean, detach, driver, lease_renewer, prune,
     removal::{self, Records},
     rm::Removed,
 };
@@ -30,12 +30,12 @@ pub async fn reset(
     host: &mut Session<'_>,
 ) -> Result<(Option<Changed<Removed>>, Option<anyhow::Error>)> {
     let Work { mut state, endpoints, plan, mut removed } = Work::of(host).await?;
-    let kept = keeper::kept(endpoints.iter().map(|(_, endpoint)| endpoint));
+    let kept = lease_renewer::kept(endpoints.iter().map(|(_, endpoint)| endpoint));
     let Some(mut changed) = host.carry_out(&plan, &mut state).await? else {
         return Ok((None, None));
     };
     for (network, endpoint) in &endpoints {
-        keeper::end(host, network, endpoint, &kept).await?;
+        lease_renewer::end(host, network, endpoint, &kept).await?;
     }
     let staying = staying(host, &state);
     let stays = |file: &Path| staying.keys().any(|name| file == state.network_path(name));

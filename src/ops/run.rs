@@ -11,13 +11,13 @@ use super::{
     before_command, clean, detach, find, removal, resolve,
 };
 use crate::{
-    agents::{Agent, Leash},
+    agents::{Agent, LivenessPipe},
     error::{Error, is_interruption},
     kernel::Netns,
     model::{Endpoint, LinkName, Network, RunNetwork, Target},
     plan::{self, Plan, reverse},
     process::{become_program, child::Child},
-    state::Wanted,
+    state::Load,
 };
 
 /// A command, and what it is attached to.
@@ -50,7 +50,7 @@ pub async fn run(host: &mut Session<'_>, args: Run) -> Result<u8> {
         }
     };
     let attended = before_command(start(host, network, wiring, &command).await, &command)?;
-    let Attended { mut child, cookie, theirs, _leash } = attended;
+    let Attended { mut child, cookie, theirs, _liveness_pipe } = attended;
     let code = child.wait()?;
     drop(theirs);
     let _doing = host.events.doing("removing what the command was attached to");
@@ -132,7 +132,7 @@ struct Attended {
     /// The command has the terminal.
     theirs: Box<dyn Any>,
     /// Who holds the other end clears up when this is dropped, however that comes.
-    _leash: Leash,
+    _liveness_pipe: LivenessPipe,
 }
 
 async fn start(
@@ -141,11 +141,12 @@ async fn start(
     wiring: Wiring,
     command: &[OsString],
 ) -> Result<Attended> {
-    let mut child = Child::start(&["run", "--gate"], command)?;
+    let mut child = Child::start(&["run", "--start-barrier"], command)?;
     let (pid, started) = child.process();
     let cookie = Netns::of_process(pid)?.cookie();
     let agent = Agent::RunSupervisor { pid, started, cookie };
-    let leash = agent.start_on_leash().context("cannot look after the command")?;
+    let liveness_pipe =
+        agent.start_with_liveness_pipe().context("cannot look after the command")?;
     let wired = match network {
         Some(network) => {
             let (targets, wait) = (vec![Target::Pid(pid)], None);
@@ -160,7 +161,7 @@ async fn start(
     }
     let theirs = host.events.hand_over();
     child.go()?;
-    Ok(Attended { child, cookie, theirs, _leash: leash })
+    Ok(Attended { child, cookie, theirs, _liveness_pipe: liveness_pipe })
 }
 
 /// Names a namespace that is attached to nothing, and gives it a running `lo`.
@@ -188,7 +189,7 @@ async fn clear_at_last(host: &mut Session<'_>, cookie: u64) -> Result<()> {
 
 /// Takes away all that a namespace was attached by, and its names.
 pub(super) async fn clear(host: &mut Session<'_>, cookie: u64) -> Result<()> {
-    let mut state = host.state(Wanted::All).await?;
+    let mut state = host.state(Load::All).await?;
     let of_it = |e: &&Endpoint| e.cookie == cookie;
     let attached: Vec<(Network, Vec<Endpoint>)> = state
         .networks()

@@ -11,7 +11,7 @@ use crate::{
     agents,
     model::{LinkName, Moving},
     process::clock,
-    state::{State, Wanted},
+    state::{Load, State},
 };
 
 /// Waits for the confirmation of a move, and undoes the move if it does not come. Tells whether it was
@@ -43,7 +43,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// long that is: there is none.
 fn is_settled(host: &Session<'_>, name: &LinkName) -> Result<bool> {
     let cookie = host.kernel.cookie();
-    let read = || State::read(cookie, Wanted::All).map(|state| (moving(&state, name), state));
+    let read = || State::read(cookie, Load::All).map(|state| (moving(&state, name), state));
     let (deadline, state) = match read()? {
         (None, _) => return Ok(true),
         (Some(moving), state) => (moving.deadline.unwrap_or_default(), state),
@@ -56,7 +56,7 @@ fn moving(state: &State, name: &LinkName) -> Option<Moving> {
 }
 
 async fn undo(host: &mut Session<'_>, name: &LinkName) -> Result<()> {
-    let mut state = host.state(Wanted::All).await?;
+    let mut state = host.state(Load::All).await?;
     // By now it may be another one of the same name, which has its own watchdog.
     match underlay::overdue(&state).into_iter().find(|network| network.name == *name) {
         Some(network) => underlay::undo(host, &mut state, &network).await,

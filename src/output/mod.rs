@@ -177,7 +177,7 @@ impl Output {
     }
 
     /// A plan as a `sh` script; steps that are so already are comments.
-    pub fn script(&self, plan: &Plan, is_so: impl Fn(usize) -> bool) -> Result<()> {
+    pub fn script(&self, plan: &Plan, holds: impl Fn(usize) -> bool) -> Result<()> {
         let mut lines = vec!["#!/bin/sh".to_owned(), "set -eu".to_owned()];
         let mut why = "";
         for (i, step) in plan.iter().enumerate() {
@@ -186,8 +186,8 @@ impl Output {
                 why = step.why;
                 lines.extend([String::new(), format!("# {why}")]);
             }
-            lines.push(if is_so(i) {
-                format!("# already so: {}", short(&command))
+            lines.push(if holds(i) {
+                format!("# no change: {}", short(&command))
             } else {
                 command
             });
@@ -248,7 +248,7 @@ impl Output {
             if changed {
                 say(&format!("{what}\n"));
             } else {
-                say(&format!("{}{}\n", short(what), self.paint.dim("   # already so")));
+                say(&format!("{}{}\n", short(what), self.paint.dim("   # no change")));
             }
         } else if self.verbose
             && changed

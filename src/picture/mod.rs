@@ -14,7 +14,7 @@ pub mod mermaid;
 pub(crate) mod sample;
 pub mod svg;
 pub mod text;
-pub mod way;
+pub mod trace_path;
 mod words;
 
 /// A line of text, in pieces of one ink each.

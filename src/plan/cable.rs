@@ -1,11 +1,11 @@
 //! The veth pair of an endpoint: one end is a port of its network's bridge, the other is inside.
 
-use super::{Family, Guard, Plan, PortFlag, Resource, Step, SysctlKey, Veth, alias};
+use super::{Family, Plan, PortFlag, Resource, SpoofFilter, Step, SysctlKey, Veth, alias};
 use crate::model::{Endpoint, Flag, LinkName, Network};
 
 /// Makes the pair, for an endpoint that has one; the host end goes up once its protections are in
 /// place.
-pub(super) fn cable(network: &Network, endpoint: &Endpoint, guard: Option<Guard>) -> Plan {
+pub(super) fn cable(network: &Network, endpoint: &Endpoint, guard: Option<SpoofFilter>) -> Plan {
     let isolate = network.has(Flag::Isolate);
     let is_protected = guard.is_some() || isolate;
     let Some(port) = endpoint.host_ifname() else { return Plan::new() };
@@ -59,20 +59,20 @@ pub(super) fn cable(network: &Network, endpoint: &Endpoint, guard: Option<Guard>
     plan
 }
 
-fn guarded(link: &LinkName, guard: Guard) -> Plan {
+fn guarded(link: &LinkName, guard: SpoofFilter) -> Plan {
     let why = match guard {
-        Guard::Routers => {
+        SpoofFilter::Routers => {
             "RA guard: drop router advertisements and ICMPv6 redirects from the endpoint"
         }
-        Guard::Spoofing { .. } => {
+        SpoofFilter::Spoofing { .. } => {
             "anti-spoofing filter: drop frames with another source MAC or IP address"
         }
     };
     vec![
         Step::create(
             "the clsact qdisc: where tc filters on incoming frames are attached",
-            Resource::Ingress { link: link.clone() },
+            Resource::Clsact { link: link.clone() },
         ),
-        Step::create(why, Resource::Guard { link: link.clone(), guard }),
+        Step::create(why, Resource::TcFilter { link: link.clone(), guard }),
     ]
 }

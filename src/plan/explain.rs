@@ -7,8 +7,8 @@ use std::fmt::Write;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Carrier, Change, Flows, GUARD, LINK_GROUP, LinkId, Macvlan, MacvlanId, Place, PortFlag,
-    Resource, Rule, Scope, Step, SysctlKey, Veth,
+    CarrierVeth, Change, Flows, LINK_GROUP, LinkId, Macvlan, MacvlanId, Place, PortFlag, Resource,
+    Rule, SPOOF_FILTER, Scope, Step, SysctlKey, Veth,
 };
 use crate::model::{LinkName, Mac, NamedNetns, Route, Source, Vlan, steers};
 
@@ -25,13 +25,13 @@ pub fn command(step: &Step) -> Option<String> {
         Resource::Name(named) => name(named, create),
         Resource::Bridge { name, mac, mtu } => bridge(name, *mac, *mtu),
         Resource::Mtu { link, mtu } => format!("ip link set dev {link} mtu {mtu}"),
-        Resource::Shape(shape) => format!("{} {}", ip(&shape.netns), shape.command()),
+        Resource::LinkAttrs(shape) => format!("{} {}", ip(&shape.netns), shape.command()),
         Resource::Veth(pair) => veth(pair),
-        Resource::Carrier(Carrier { bridge, port, loose }) if create => format!(
+        Resource::CarrierVeth(CarrierVeth { bridge, port, loose }) if create => format!(
             "ip link add {port} master {bridge} group {LINK_GROUP} type veth peer name {loose}"
         ),
-        Resource::Carrier(Carrier { port, .. }) => format!("ip link del {port}"),
-        Resource::Ready { link } => format!(
+        Resource::CarrierVeth(CarrierVeth { port, .. }) => format!("ip link del {port}"),
+        Resource::WaitReady { link } => format!(
             "until [ \"$(cat /sys/class/net/{link}/operstate)\" != down ] && \
              [ -z \"$(ip -6 addr show dev {link} tentative)\" ]; do sleep 0.01; done"
         ),
@@ -52,11 +52,13 @@ pub fn command(step: &Step) -> Option<String> {
             let value = if create { "on" } else { "off" };
             format!("ip link set dev {link} type bridge_slave {flag} {value}")
         }
-        Resource::Ingress { link } => {
+        Resource::Clsact { link } => {
             format!("tc qdisc {} dev {link} clsact", if create { "add" } else { "del" })
         }
-        Resource::Guard { link, guard } => {
-            let at = format!("dev {link} ingress protocol all pref {GUARD} handle {GUARD} bpf");
+        Resource::TcFilter { link, guard } => {
+            let at = format!(
+                "dev {link} ingress protocol all pref {SPOOF_FILTER} handle {SPOOF_FILTER} bpf"
+            );
             if create {
                 format!("tc filter add {at} direct-action bytecode '{}'", guard.bytecode())
             } else {

@@ -103,7 +103,7 @@ impl Resource {
                 let end = LinkAt { netns: made.netns.as_ref(), name: &made.name };
                 link(LinkId::Macvlan(made.id()), [Some(end), None])
             }
-            Self::Carrier(cable) => {
+            Self::CarrierVeth(cable) => {
                 let ends = [&cable.port, &cable.loose].map(|end| Some(host(end)));
                 Facts { class: Class::Link { ends, id: None }, ..OTHER }
             }
@@ -120,20 +120,20 @@ impl Resource {
                 Facts { class: Class::Flows, reversal: Reversal::Again, lasts: false, ..OTHER }
             }
             Self::Zone { .. } => OTHER,
-            Self::Ready { link } => {
+            Self::WaitReady { link } => {
                 Facts { reversal: Reversal::Again, lasts: false, ..part(None, link) }
             }
             Self::Announcement { netns, link, .. } => {
                 Facts { reversal: Reversal::None, lasts: false, ..part(netns.as_ref(), link) }
             }
-            Self::Shape(shape) => {
+            Self::LinkAttrs(shape) => {
                 Facts { reversal: Reversal::None, ..part(shape.netns.as_ref(), &shape.link) }
             }
             Self::Mtu { link, .. } => Facts { reversal: Reversal::None, ..part(None, link) },
             Self::Alias { netns, link, .. } => {
                 Facts { reversal: Reversal::None, ..part(netns.as_ref(), link) }
             }
-            Self::Port { link, .. } | Self::Ingress { link } | Self::Guard { link, .. } => {
+            Self::Port { link, .. } | Self::Clsact { link } | Self::TcFilter { link, .. } => {
                 part(None, link)
             }
             Self::Address { netns, link, .. }

@@ -13,20 +13,21 @@ mod explain;
 mod facts;
 mod firewall;
 mod flows;
-mod gate;
-mod guard;
+mod forward_accept;
+mod link_attrs;
 mod moved;
 mod netns;
 mod publish;
 mod resource;
 mod reverse;
-mod shape;
+mod spoof_filter;
 mod step;
 mod sysctl;
 
 pub use alias::Mark;
 pub use driver::{
-    ACCEPT_DAD, Carrier, Switch, Takeover, Uplinks, create, macvlan_of, takeover, without_carrier,
+    ACCEPT_DAD, CarrierVeth, Switch, Takeover, Uplinks, create, macvlan_of, takeover,
+    without_carrier,
 };
 pub use endpoint::attach;
 pub use explain::{command, quote};
@@ -36,16 +37,16 @@ pub use firewall::{
     stale_network,
 };
 pub use flows::Flows;
-pub use gate::{close, jumps, open};
-pub use guard::{Guard, Instruction};
+pub use forward_accept::{close, jumps, open};
+pub use link_attrs::{LinkAttrs, LinkAttrsOf};
 pub use moved::Moved;
 pub use netns::{lo_up, name};
 pub use publish::publish;
 pub use resource::{
-    ALIAS_PREFIX, GUARD, LINK_GROUP, LinkId, Macvlan, MacvlanId, Place, PortFlag, Record, Resource,
-    Veth,
+    ALIAS_PREFIX, LINK_GROUP, LinkId, Macvlan, MacvlanId, Place, PortFlag, Record, Resource,
+    SPOOF_FILTER, Veth,
 };
 pub use reverse::{once, reverse};
-pub use shape::{Shape, ShapeOf};
+pub use spoof_filter::{Instruction, SpoofFilter};
 pub use step::{Change, Plan, Scope, Step};
 pub use sysctl::SysctlKey;

@@ -1,6 +1,6 @@
 //! What is the host's own and goes from one link to another.
 
-use crate::model::{Hop, HostAddress, HostRoute, LinkName, Neighbour, PolicyRule};
+use crate::model::{Hop, LinkName, Neighbour, PolicyRule, SavedAddress, SavedRoute};
 
 /// A thing of the host's own that goes from one link to another: created on the one, deleted on the
 /// other. Neighbouring changes of these travel in one message.
@@ -18,10 +18,10 @@ pub enum Moved {
         /// The link.
         link: LinkName,
         /// The address.
-        address: Box<HostAddress>,
+        address: Box<SavedAddress>,
     },
     /// A route, which names its links itself.
-    Route(Box<HostRoute>),
+    Route(Box<SavedRoute>),
     /// A policy rule, which names its links itself.
     Rule(Box<PolicyRule>),
     /// A neighbour on a link.
@@ -117,7 +117,7 @@ const ROUTE_KINDS: [(u8, &str); 4] =
 
 const UNICAST: u8 = 1;
 
-fn add_address(link: &LinkName, address: &HostAddress) -> String {
+fn add_address(link: &LinkName, address: &SavedAddress) -> String {
     let text = |verb: &str, flags: u32| {
         let mut words = vec![format!("ip addr {verb} {}", place(address))];
         let mut more = |word: &str, value: Option<String>| {
@@ -142,7 +142,7 @@ fn add_address(link: &LinkName, address: &HostAddress) -> String {
     format!("{} && {}", text("add", address.flags | NODAD), text("change", address.flags))
 }
 
-fn place(address: &HostAddress) -> String {
+fn place(address: &SavedAddress) -> String {
     match address.peer {
         Some(peer) => format!("{} peer {peer}/{}", address.address.ip(), address.address.prefix()),
         None => address.address.to_string(),
@@ -157,7 +157,7 @@ fn words(words: &[String]) -> String {
     words.join(" ")
 }
 
-fn route_words(route: &HostRoute) -> Vec<String> {
+fn route_words(route: &SavedRoute) -> Vec<String> {
     let mut words = Vec::new();
     words.extend(
         ROUTE_KINDS.iter().find(|(kind, _)| *kind == route.kind).map(|(_, w)| (*w).to_owned()),

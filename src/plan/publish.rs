@@ -2,7 +2,7 @@
 
 use super::{
     Change, Class, Flows, Plan, PortFlag, Record, Resource, Scope, Step, SysctlKey,
-    driver::bridge::forwarding, firewall, gate, once,
+    driver::bridge::forwarding, firewall, forward_accept, once,
 };
 use crate::model::{Endpoint, Filter, Network, Protocol, PublishedPort};
 
@@ -43,7 +43,7 @@ fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bo
             plan.push(forwarding(family));
         }
         plan.extend(firewall::foreign(network, port));
-        plan.extend(gate::open(network));
+        plan.extend(forward_accept::open(network));
     } else if port.reaches_loopback() {
         plan.push(
             Step::create(

@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::IpAddr};
 
 use ipnetwork::IpNetwork;
 
-use super::{Carrier, Chain, Flows, Guard, Moved, Nft, Rule, Shape, SysctlKey};
+use super::{CarrierVeth, Chain, Flows, LinkAttrs, Moved, Nft, Rule, SpoofFilter, SysctlKey};
 use crate::model::{
     Endpoint, EndpointId, LinkName, Mac, MacvlanMode, NamedNetns, NetnsName, Network,
     PublishedPort, Route, Vlan,
@@ -34,7 +34,7 @@ pub enum Resource {
         mtu: u32,
     },
     /// What a link of ours that is there was born with.
-    Shape(Shape),
+    LinkAttrs(LinkAttrs),
     /// A veth pair, born in place.
     Veth(Veth),
     /// A macvlan, born in place.
@@ -47,9 +47,9 @@ pub enum Resource {
         vlan: Vlan,
     },
     /// A cable that gives a bridge carrier; its ends are down.
-    Carrier(Carrier),
+    CarrierVeth(CarrierVeth),
     /// A link that carries, with addresses that answer: it is waited for.
-    Ready {
+    WaitReady {
         /// The link, on the host.
         link: LinkName,
     },
@@ -71,17 +71,17 @@ pub enum Resource {
         /// Which switch.
         flag: PortFlag,
     },
-    /// A place for a [`Guard`] at a port: the `clsact` qdisc.
-    Ingress {
+    /// A place for a [`SpoofFilter`] at a port: the `clsact` qdisc.
+    Clsact {
         /// The port.
         link: LinkName,
     },
     /// What may not come in by a port.
-    Guard {
+    TcFilter {
         /// The port.
         link: LinkName,
         /// What.
-        guard: Guard,
+        guard: SpoofFilter,
     },
     /// An address of a link.
     Address {
@@ -277,7 +277,7 @@ pub enum PortFlag {
 pub const LINK_GROUP: u32 = 0x6e63;
 
 /// The priority and the handle of a guard among the filters of its port.
-pub const GUARD: u16 = 1;
+pub const SPOOF_FILTER: u16 = 1;
 
 /// What the alias of every link of ours begins with.
 pub const ALIAS_PREFIX: &str = "netcord:";

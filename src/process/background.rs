@@ -25,7 +25,7 @@ const READY: &str = "ready";
 
 /// What a copy holds on to: it hears when this is dropped, or this process ends.
 #[derive(Debug)]
-pub struct Leash {
+pub struct LivenessPipe {
     _stdin: ChildStdin,
 }
 
@@ -34,9 +34,11 @@ pub struct Leash {
 ///
 /// # Errors
 /// If it ends before: with what it said.
-pub fn start_on_leash(arguments: &[OsString]) -> Result<Leash> {
+pub fn start_with_liveness_pipe(arguments: &[OsString]) -> Result<LivenessPipe> {
     let stdin = start_with(arguments, Stdio::piped())?.stdin.take();
-    stdin.map(|stdin| Leash { _stdin: stdin }).context("a process in the background has no input")
+    stdin
+        .map(|stdin| LivenessPipe { _stdin: stdin })
+        .context("a process in the background has no input")
 }
 
 /// Starts a copy of this program with these arguments; returns its PID once it is ready.

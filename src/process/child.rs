@@ -34,7 +34,7 @@ use crate::{
     kernel::Netns,
 };
 
-/// What opens the gate. A gate that only closes is no such word: it does so too when this program
+/// What opens the start barrier. A pipe that only closes is no such word: it does so too when this program
 /// is killed.
 const GO: &[u8] = b"go";
 
@@ -49,20 +49,20 @@ const PASSED_ON: [Signal; 7] = [
     Signal::SIGWINCH,
 ];
 
-/// A command that waits at a gate: a copy of this program, which is born in the namespace and
+/// A command that waits at a barrier: a copy of this program, which is born in the namespace and
 /// becomes the command. So there is a process that the namespace can be named by before anything of
 /// the command has run.
 #[derive(Debug)]
 pub struct Child {
     process: Process,
-    gate: File,
+    barrier: File,
     started: u64,
     /// Signals that have come, once they are held back.
     signals: Option<SignalFd>,
 }
 
 impl Child {
-    /// Starts the copy in a new namespace: with these arguments, the number of the gate's file, and
+    /// Starts the copy in a new namespace: with these arguments, the number of the barrier's file, and
     /// `-- CMD`.
     pub fn start(arguments: &[&str], command: &[OsString]) -> Result<Self> {
         let netns = Netns::anonymous()?;
@@ -74,7 +74,7 @@ impl Child {
         let process = netns.within(|| copy.spawn()).and_then(|spawned| spawned);
         let process = process.context("cannot start a process in the namespace")?;
         let started = started(process.id()).context("the process in the namespace ended")?;
-        Ok(Self { process, gate: outer.into(), started, signals: None })
+        Ok(Self { process, barrier: outer.into(), started, signals: None })
     }
 
     /// Its process: the PID, and when it was started.
@@ -89,7 +89,7 @@ impl Child {
         held.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(io::Error::from)?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         self.signals = Some(SignalFd::with_flags(&held, flags).map_err(io::Error::from)?);
-        self.gate.write_all(GO).context("the process in the namespace ended")
+        self.barrier.write_all(GO).context("the process in the namespace ended")
     }
 
     /// Waits for the command's end, and returns its exit code; passes on what signals come
@@ -130,19 +130,19 @@ impl Child {
     }
 }
 
-/// Waits at the gate, and becomes the command. Returns only if that fails.
-pub fn at_gate(gate: i32, command: &[OsString]) -> anyhow::Error {
-    match pass(gate) {
+/// Waits at the barrier, and becomes the command. Returns only if that fails.
+pub fn at_start_barrier(barrier: i32, command: &[OsString]) -> anyhow::Error {
+    match pass(barrier) {
         Ok(()) => become_program(None, command),
         Err(error) => Error::new(Kind::CommandSetup, format!("{error:#}")).into(),
     }
 }
 
-fn pass(gate: i32) -> Result<()> {
+fn pass(barrier: i32) -> Result<()> {
     // Nothing outlives the parent, which looks after what is outside.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)?;
-    let open = File::open(format!("/proc/self/fd/{gate}")).context("there is no gate")?;
-    close(gate).map_err(io::Error::from)?;
+    let open = File::open(format!("/proc/self/fd/{barrier}")).context("there is no barrier")?;
+    close(barrier).map_err(io::Error::from)?;
     let mut heard = Vec::new();
     open.take(GO.len() as u64).read_to_end(&mut heard)?;
     anyhow::ensure!(heard == GO, "netcord ended before the command was started");

@@ -23,7 +23,7 @@ pub fn since_boot() -> Duration {
 pub fn until<E: From<io::Error>>(
     dir: &Path,
     deadline: Duration,
-    mut is_so: impl FnMut() -> Result<bool, E>,
+    mut holds: impl FnMut() -> Result<bool, E>,
 ) -> Result<bool, E> {
     let errno = |e: rustix::io::Errno| E::from(io::Error::from(e));
     let changes = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(errno)?;
@@ -39,7 +39,7 @@ pub fn until<E: From<io::Error>>(
     };
     timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &at).map_err(errno)?;
     loop {
-        if is_so()? {
+        if holds()? {
             return Ok(true);
         }
         if since_boot() >= deadline {

@@ -10,10 +10,10 @@
 //! [`Spare`].
 
 mod file;
+mod lazy_record;
 mod lock;
 mod reserve;
 mod spare;
-mod unread;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,10 +28,10 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use self::spare::Spare;
-use self::{file::Lines, lock::Lock, unread::Unread};
+use self::{file::Lines, lazy_record::LazyRecord, lock::Lock};
 use crate::{
     error::{Error, Kind},
-    model::{Endpoint, EndpointId, LinkName, NamedNetns, Network, NetworkRecord, Outline},
+    model::{Endpoint, EndpointId, EndpointSummary, LinkName, NamedNetns, Network, NetworkRecord},
     plan::{Change, Class, Record, Resource},
 };
 
@@ -51,7 +51,7 @@ pub struct State {
     lock: Option<Lock>,
     networks: BTreeMap<LinkName, NetworkRecord>,
     /// By network, what of its record was not asked for.
-    unread: BTreeMap<LinkName, Unread>,
+    unread: BTreeMap<LinkName, LazyRecord>,
     names: Vec<NamedNetns>,
     /// Files that end where a line ends: one more can be added.
     whole: BTreeSet<PathBuf>,
@@ -79,7 +79,7 @@ struct Version {
 
 /// Of which endpoints to read more than others have to know.
 #[derive(Clone, Copy, Debug)]
-pub enum Wanted<'a> {
+pub enum Load<'a> {
     /// Of all.
     All,
     /// Of those of these namespaces, by their cookies.
@@ -92,7 +92,7 @@ impl State {
 
     /// Reads the records of the host with this cookie. What a concurrent change makes of an
     /// endpoint is seen whole or not at all.
-    pub fn read(cookie: u64, wanted: Wanted<'_>) -> Result<Self> {
+    pub fn read(cookie: u64, wanted: Load<'_>) -> Result<Self> {
         let mut state = Self::at(cookie)?;
         state.load(wanted)?;
         Ok(state)
@@ -102,7 +102,7 @@ impl State {
     ///
     /// # Errors
     /// When another netcord holds the lock for half a minute; it is named.
-    pub fn locked(cookie: u64, wanted: Wanted<'_>) -> Result<Self> {
+    pub fn locked(cookie: u64, wanted: Load<'_>) -> Result<Self> {
         let mut state = Self::at(cookie)?;
         state.lock = loop {
             lock::make_dir(&state.base, &state.dir)?;
@@ -123,7 +123,7 @@ impl State {
         if state.lock.is_none() {
             return Ok(None);
         }
-        state.load(Wanted::All)?;
+        state.load(Load::All)?;
         Ok(Some(state))
     }
 
@@ -224,16 +224,16 @@ impl State {
     }
 
     /// All endpoints with their networks, asked for or not, as far as others have to know of them.
-    pub fn outlines(&self) -> impl Iterator<Item = (&Network, Outline<'_>)> {
+    pub fn summaries(&self) -> impl Iterator<Item = (&Network, EndpointSummary<'_>)> {
         self.networks.iter().flat_map(|(name, record)| {
-            let read = record.endpoints.iter().map(Outline::of);
-            read.chain(self.others(name)).map(move |outline| (&record.network, outline))
+            let read = record.endpoints.iter().map(EndpointSummary::of);
+            read.chain(self.others(name)).map(move |summary| (&record.network, summary))
         })
     }
 
     /// Endpoints of a network that were not asked for.
-    pub fn others(&self, network: &LinkName) -> impl Iterator<Item = Outline<'_>> {
-        self.unread.get(network).into_iter().flat_map(Unread::outlines)
+    pub fn others(&self, network: &LinkName) -> impl Iterator<Item = EndpointSummary<'_>> {
+        self.unread.get(network).into_iter().flat_map(LazyRecord::summaries)
     }
 
     /// All endpoints that were asked for, with their networks' records.
@@ -294,7 +294,7 @@ impl State {
                 if self.whole.contains(&self.network_path(network)) =>
             {
                 let id = endpoint.id();
-                self.others(network).all(|outline| !outline.is(&id))
+                self.others(network).all(|summary| !summary.is(&id))
             }
             _ => record.network().is_none_or(|name| !self.unread.contains_key(name)),
         }
@@ -510,7 +510,7 @@ impl State {
         network.map_or_else(|| self.dir.join(NAMES_FILE), |name| self.network_path(name))
     }
 
-    fn load(&mut self, wanted: Wanted<'_>) -> Result<()> {
+    fn load(&mut self, wanted: Load<'_>) -> Result<()> {
         if fs::symlink_metadata(&self.base).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
             return Ok(());
         }
@@ -534,7 +534,7 @@ impl State {
         Ok(())
     }
 
-    fn load_file(&mut self, network: Option<LinkName>, wanted: Wanted<'_>) -> Result<()> {
+    fn load_file(&mut self, network: Option<LinkName>, wanted: Load<'_>) -> Result<()> {
         let path = self.path(network.as_ref());
         let lines = match Lines::read(&path) {
             Ok(Some(lines)) => lines,
@@ -566,7 +566,7 @@ impl State {
         }
     }
 
-    fn take_network(&mut self, name: LinkName, lines: Lines, wanted: Wanted<'_>) {
+    fn take_network(&mut self, name: LinkName, lines: Lines, wanted: Load<'_>) {
         let network = match serde_json::from_str::<Network>(lines.head()) {
             Ok(network) if network.name == name => network,
             misfiled => {
@@ -578,8 +578,8 @@ impl State {
             }
         };
         let some = match wanted {
-            Wanted::All => Err(lines),
-            Wanted::Of(cookies) => Unread::new(lines, cookies),
+            Load::All => Err(lines),
+            Load::Of(cookies) => LazyRecord::new(lines, cookies),
         };
         let endpoints = match some {
             Ok((endpoints, unread)) => {

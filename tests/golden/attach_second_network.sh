@@ -14,8 +14,8 @@ sysctl -qw net/ipv6/conf/HOSTLINK/disable_ipv6=1
 ip netns exec web sysctl -qw net/ipv6/conf/eth1/disable_ipv6=1
 
 # programs expect lo to be up and to have 127.0.0.1
-# already so: ip -n web addr replace 127.0.0.1/8 scope host dev lo
-# already so: ip -n web link set dev lo up
+# no change: ip -n web addr replace 127.0.0.1/8 scope host dev lo
+# no change: ip -n web link set dev lo up
 
 # the endpoint's IP address
 ip -n web addr add 172.21.0.2/16 brd + dev eth1

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::ops::{Session, attendant};
+use crate::ops::{Session, run_supervisor};
 /// Clean up after a run that was killed (internal)
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -17,6 +17,6 @@ pub(crate) struct Args {
 impl Args {
     pub(super) async fn run(self, session: &mut Session<'_>) -> Result<()> {
         let Self { pid, started, cookie } = self;
-        attendant::attend(session, attendant::Attended { pid, started, cookie }).await
+        run_supervisor::attend(session, run_supervisor::Attended { pid, started, cookie }).await
     }
 }

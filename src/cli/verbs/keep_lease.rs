@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{
     model::{EndpointId, LinkName},
-    ops::{Session, keep_lease},
+    ops::{Session, lease_renewer::process as keep_lease},
 };
 /// Renew an endpoint's DHCP lease (internal)
 #[derive(clap::Args, Debug)]

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     pub(in crate::cli) wiring: Wiring,
     /// Wait on this file descriptor, then become the command (internal)
     #[arg(long, hide = true)]
-    pub(in crate::cli) gate: Option<i32>,
+    pub(in crate::cli) start_barrier: Option<i32>,
     /// The command, and its arguments
     #[arg(last = true, required = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
     pub(in crate::cli) command: Vec<OsString>,

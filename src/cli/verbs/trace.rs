@@ -5,7 +5,7 @@ use clap_complete::ArgValueCompleter;
 
 use crate::{
     cli::complete,
-    model::way::{Goal, Party},
+    model::trace_path::{TraceEnd, TraceTarget},
     ops::{
         Session,
         trace::{self, Live},
@@ -21,10 +21,10 @@ use crate::{
 pub(crate) struct Args {
     /// The sender
     #[arg(value_name = "FROM", add = ArgValueCompleter::new(complete::targets))]
-    from: Party,
+    from: TraceEnd,
     /// The destination
     #[arg(value_name = "TO[:PORT[/PROTO]]", add = ArgValueCompleter::new(complete::targets))]
-    to: Goal,
+    to: TraceTarget,
     /// Send a real packet from FROM and trace it
     #[arg(long)]
     live: bool,
@@ -45,7 +45,7 @@ impl Args {
         match output.format {
             _ if output.quiet => {}
             Format::Json | Format::Jsonl => output.result(traced, &[])?,
-            _ => output.styled(&picture::way::draw(&traced.way))?,
+            _ => output.styled(&picture::trace_path::draw(&traced.way))?,
         }
         Ok(code)
     }

@@ -22,9 +22,8 @@ use tokio::{
 
 use crate::{
     kernel::{
-        Kernel, Link, LinkKind, Netns, link,
+        Kernel, Link, LinkKind, Netns, arp_probe, link,
         sockets::{Scope, Sockets},
-        wire,
     },
     model::{Mac, PortRange, Protocol},
 };
@@ -72,8 +71,8 @@ impl LocalPort {
         let port =
             link::veth::create_silent_port(&kernel.rtnl, &netns, link, &name, client.beside());
         let port = port.await.context("cannot ask by a port of the bridge")?;
-        let far = netns.within(|| wire::frames_of(&name, eth::IP))??;
-        let tap = wire::frames_of(&link.name, eth::ALL)?;
+        let far = netns.within(|| arp_probe::frames_of(&name, eth::IP))??;
+        let tap = arp_probe::frames_of(&link.name, eth::ALL)?;
         #[expect(deprecated, reason = "its successor is unsafe; the descriptor is the value's own")]
         let tap = AsyncFd::with_interest(tap, Interest::READABLE)?;
         // A bridge that speaks the spanning tree protocol lets nothing in for some seconds.

@@ -13,15 +13,15 @@ use super::{
     iptables,
 };
 use crate::{
-    model::{Firewall, Gate, GatePlace},
+    model::{AcceptPoint, Firewall, ForwardAccept},
     plan::{Family, Table},
 };
 
 /// What stands in the way of what is forwarded.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Obstacles {
+pub struct ForwardBlockers {
     /// Where an accept goes.
-    pub gates: Vec<Gate>,
+    pub forward_accepts: Vec<ForwardAccept>,
     /// Chains whose policy is to drop, and whose owner leaves no place for others: `TABLE CHAIN`.
     pub others: Vec<String>,
 }
@@ -30,9 +30,12 @@ pub struct Obstacles {
 const OWN_JUMP: &str = "\"netcord: FORWARD to NETCORD-FORWARD\"";
 
 /// Looks what is in the way of these families, where our own rules are in this firewall.
-pub(in crate::kernel) fn obstacles(firewall: Firewall, families: &[Family]) -> Result<Obstacles> {
+pub(in crate::kernel) fn obstacles(
+    firewall: Firewall,
+    families: &[Family],
+) -> Result<ForwardBlockers> {
     let chains = chains::all()?;
-    let mut found = Obstacles::default();
+    let mut found = ForwardBlockers::default();
     let mut listed = Vec::new();
     for family in families {
         // A table that iptables cannot list was not made by it.
@@ -40,11 +43,11 @@ pub(in crate::kernel) fn obstacles(firewall: Firewall, families: &[Family]) -> R
             && let Ok(text) = iptables::list(*family, Table::Filter)
         {
             listed.push(nft_name(*family));
-            found.gates.extend(gate(firewall, *family, &Listing::parse(&text)));
+            found.forward_accepts.extend(gate(firewall, *family, &Listing::parse(&text)));
         }
     }
     if chains.iter().any(|c| c.is("inet", "firewalld", "filter_FORWARD")) {
-        found.gates.push(GatePlace::FirewalldZone.before(None));
+        found.forward_accepts.push(AcceptPoint::FirewalldZone.before(None));
     }
     let families = families.iter().map(|family| nft_name(*family));
     let concerned: Vec<_> = families.chain(["inet"]).collect();
@@ -76,7 +79,7 @@ fn meets_iptables(family: Family, chains: &[Chain]) -> bool {
 }
 
 /// The gate of iptables' table `filter`, if it needs one.
-fn gate(firewall: Firewall, family: Family, listing: &Listing<'_>) -> Option<Gate> {
+fn gate(firewall: Firewall, family: Family, listing: &Listing<'_>) -> Option<ForwardAccept> {
     let ipv6 = family == Family::V6;
     let wall = listing.wall("FORWARD", DEPTH);
     let in_front = |is_it: &dyn Fn(&str) -> bool| {
@@ -92,9 +95,9 @@ fn gate(firewall: Firewall, family: Family, listing: &Listing<'_>) -> Option<Gat
         return None;
     }
     Some(if in_front(&|rule| leads_to(rule, "DOCKER-USER")) {
-        GatePlace::DockerUser { ipv6 }.before(listing.end("DOCKER-USER"))
+        AcceptPoint::DockerUser { ipv6 }.before(listing.end("DOCKER-USER"))
     } else {
-        GatePlace::Forward { ipv6 }.before(wall)
+        AcceptPoint::Forward { ipv6 }.before(wall)
     })
 }
 
@@ -189,20 +192,20 @@ fn leads_to(rule: &str, chain: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn found(firewall: Firewall, listing: &str) -> Option<Gate> {
+    fn found(firewall: Firewall, listing: &str) -> Option<ForwardAccept> {
         gate(firewall, Family::V4, &Listing::parse(listing))
     }
 
     #[track_caller]
-    fn assert_gate(listing: &str, place: GatePlace, before: Option<u32>) {
+    fn assert_gate(listing: &str, place: AcceptPoint, before: Option<u32>) {
         for firewall in Firewall::ALL {
             let gate = found(firewall, listing).expect("a gate is needed");
             assert_eq!((gate.place, gate.before), (place, before), "{listing}");
         }
     }
 
-    const FORWARD: GatePlace = GatePlace::Forward { ipv6: false };
-    const DOCKER_USER: GatePlace = GatePlace::DockerUser { ipv6: false };
+    const FORWARD: AcceptPoint = AcceptPoint::Forward { ipv6: false };
+    const DOCKER_USER: AcceptPoint = AcceptPoint::DockerUser { ipv6: false };
 
     #[test]
     fn a_policy_and_what_is_for_some_only_leave_our_own_jump_in_reach() {

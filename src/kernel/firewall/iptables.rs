@@ -30,7 +30,7 @@ const LOCK_PATIENCE_SECONDS: &str = "30";
 
 /// Makes changes so, all or none.
 pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
-    let mut outcomes = vec![Outcome::AlreadySo; changes.len()];
+    let mut outcomes = vec![Outcome::Unchanged; changes.len()];
     for family in [Family::V4, Family::V6] {
         let of_family: Vec<_> =
             (0..changes.len()).filter(|i| family_of(changes[*i]) == Some(family)).collect();
@@ -111,7 +111,7 @@ fn attempt(
                 lines.entry(table).or_default().push_str(&text);
                 if mends { Outcome::Mended } else { Outcome::done(change) }
             }
-            None => Outcome::AlreadySo,
+            None => Outcome::Unchanged,
         });
     }
     lines.retain(|_, lines| !lines.is_empty());

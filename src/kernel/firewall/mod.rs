@@ -26,7 +26,7 @@ use crate::{
 };
 pub use drops::Dropping;
 pub(super) use drops::{dropping, lets_by};
-pub use forward::Obstacles;
+pub use forward::ForwardBlockers;
 pub(super) use forward::obstacles;
 pub use standing::Standing;
 pub use translations::Translation;
@@ -145,7 +145,7 @@ fn not_permitted(what: &str) -> Error {
 impl Kernel {
     /// What firewalls of others drop of what the host forwards, of these families, where our own
     /// rules are in this firewall.
-    pub fn obstacles(&self, firewall: Firewall, families: &[Family]) -> Result<Obstacles> {
+    pub fn obstacles(&self, firewall: Firewall, families: &[Family]) -> Result<ForwardBlockers> {
         obstacles(firewall, families)
     }
 

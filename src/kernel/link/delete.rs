@@ -58,7 +58,7 @@ pub(in crate::kernel) async fn delete_all(rtnl: &Rtnl, names: &[LinkName]) -> Re
     // Of somebody else's, or left by a deletion that failed.
     let is_free = links.values().all(|l| l.group != DOOMED_GROUP || doomed.contains(&l));
     let left: Vec<&Link> =
-        if is_free && doomed.len() > 1 { doom(rtnl, &doomed).await? } else { doomed };
+        if is_free && doomed.len() > 1 { delete_group(rtnl, &doomed).await? } else { doomed };
     for link in left {
         delete_this(rtnl, link).await?;
     }
@@ -66,7 +66,7 @@ pub(in crate::kernel) async fn delete_all(rtnl: &Rtnl, names: &[LinkName]) -> Re
 }
 
 /// Deletes links together; returns those that have to be deleted by themselves.
-async fn doom<'l>(rtnl: &Rtnl, links: &[&'l Link]) -> Result<Vec<&'l Link>> {
+async fn delete_group<'l>(rtnl: &Rtnl, links: &[&'l Link]) -> Result<Vec<&'l Link>> {
     let into = |link: &Link, group| {
         let mut message = message([LinkAttribute::Group(group)]);
         message.header.index = link.index;

@@ -2,9 +2,9 @@
 
 pub(super) mod bridge;
 mod delete;
+pub(super) mod link_attrs;
 pub(super) mod macvlan;
 mod parse;
-pub(super) mod shape;
 pub(super) mod veth;
 pub(super) mod vlan;
 

@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     kernel::{netns::Netns, rtnl::Rtnl, sysctl},
     model::Mac,
-    plan::{Carrier, LINK_GROUP, Veth},
+    plan::{CarrierVeth, LINK_GROUP, Veth},
 };
 
 /// Makes a veth pair in place: one message, so there is a whole one or none. Equivalent to
@@ -97,7 +97,7 @@ pub(in crate::kernel) async fn create(
 
 /// Makes a cable with both ends here. Equivalent to `ip link add PORT master BRIDGE group GROUP type
 /// veth peer name LOOSE`.
-pub(in crate::kernel) async fn create_carrier(rtnl: &Rtnl, carrier: &Carrier) -> Result<bool> {
+pub(in crate::kernel) async fn create_carrier(rtnl: &Rtnl, carrier: &CarrierVeth) -> Result<bool> {
     let bridge = index(rtnl, carrier.bridge.as_str()).await?;
     let loose = message([
         LinkAttribute::IfName(carrier.loose.to_string()),

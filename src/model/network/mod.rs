@@ -8,18 +8,21 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use self::driver::{DriverData, DriverForm};
-use super::{Belongings, Endpoint, Firewall, Gate, Invalid, LinkName, Mac, NetnsName, Subnet};
+use super::{
+    Endpoint, Firewall, ForwardAccept, Invalid, LinkConfig, LinkName, Mac, NetnsName, Subnet,
+};
 
 pub use driver::{
     Addresses, Driver, Filter, LowerLink, Macvlan, MacvlanMode, Parent, Sharing, Underlay, Vlan,
 };
 pub use flags::{Flag, Flags};
 
-/// A link's belongings on their way to a bridge.
+/// A link's configuration on their way to a bridge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moving {
     /// What hung on the link before: the list by which the move is undone.
-    pub belongings: Belongings,
+    #[serde(rename = "belongings")]
+    pub link_config: LinkConfig,
     /// When it is undone unless it is confirmed: seconds since the host's start
     /// (`CLOCK_BOOTTIME`). `None`: it is being made.
     pub deadline: Option<u64>,
@@ -45,7 +48,7 @@ pub struct Network {
     /// Where its rules are, and those of its published ports.
     pub firewall: Firewall,
     /// Where firewalls of others let its traffic through.
-    pub gates: Vec<Gate>,
+    pub forward_accepts: Vec<ForwardAccept>,
     /// The user's own, kept and shown.
     pub labels: BTreeMap<String, String>,
 }
@@ -110,10 +113,10 @@ impl Network {
         Self { driver: network.driver.with_moving(moving), ..network }
     }
 
-    /// The same, with other gates.
+    /// The same, with other accept rules.
     #[must_use]
-    pub fn with_gates(&self, gates: Vec<Gate>) -> Self {
-        Self { gates, ..self.clone() }
+    pub fn with_forward_accepts(&self, forward_accepts: Vec<ForwardAccept>) -> Self {
+        Self { forward_accepts, ..self.clone() }
     }
 
     /// Whether it has a subnet of this family.
@@ -139,8 +142,8 @@ struct Form {
     no_spoof: bool,
     #[serde(default)]
     firewall: Firewall,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    gates: Vec<Gate>,
+    #[serde(rename = "gates", default, skip_serializing_if = "Vec::is_empty")]
+    forward_accepts: Vec<ForwardAccept>,
     #[serde(flatten)]
     data: DriverData,
     labels: BTreeMap<String, String>,
@@ -149,7 +152,8 @@ struct Form {
 impl From<Network> for Form {
     fn from(network: Network) -> Self {
         let masquerade = network.masquerades();
-        let Network { name, driver, mac, mtu, subnets, flags, firewall, gates, labels } = network;
+        let Network { name, driver, mac, mtu, subnets, flags, firewall, forward_accepts, labels } =
+            network;
         let (driver, data) = driver.into();
         Self {
             name,
@@ -162,7 +166,7 @@ impl From<Network> for Form {
             masquerade,
             no_spoof: flags.has(Flag::NoSpoof),
             firewall,
-            gates,
+            forward_accepts,
             data,
             labels,
         }
@@ -181,8 +185,8 @@ impl TryFrom<Form> for Network {
             Flag::NoMasquerade => could_masquerade && !form.masquerade,
             Flag::NoSpoof => form.no_spoof,
         });
-        let Form { name, mac, mtu, subnets, firewall, gates, labels, .. } = form;
-        Ok(Self { name, driver, mac, mtu, subnets, flags, firewall, gates, labels })
+        let Form { name, mac, mtu, subnets, firewall, forward_accepts, labels, .. } = form;
+        Ok(Self { name, driver, mac, mtu, subnets, flags, firewall, forward_accepts, labels })
     }
 }
 

@@ -15,14 +15,13 @@ use crate::{
     error::Error,
     kernel::{Kernel, Link, Netns},
     model::{
-        Attachment, Endpoint, Gateway, LinkName, LowerLink, Mac, NetnsName, NetworkRecord, Outline,
-        Target, host_name, next_ifname,
+        Attachment, Endpoint, EndpointSummary, Gateway, LinkName, LowerLink, Mac, NetnsName,
+        NetworkRecord, Target, host_name, next_ifname,
     },
     ops::{
-        Session, keeper, publish,
-        repair::reshape,
+        Session, default_routes, lease_renewer, publish,
+        repair::restore_link_attrs,
         resolve::{Found, naming},
-        succession,
     },
     plan::{self, Change, Plan},
     state::State,
@@ -67,8 +66,8 @@ impl<'a> Chooser<'a> {
             }
         }
         let others = state.others(&record.network.name);
-        for outline in record.endpoints.iter().map(Outline::of).chain(others) {
-            taken.extend(addresses_of(outline));
+        for summary in record.endpoints.iter().map(EndpointSummary::of).chain(others) {
+            taken.extend(addresses_of(summary));
         }
         let (made, silent) = (Vec::new(), BTreeSet::new());
         Ok(Self { args, record, made, bridge, leases, taken, silent })
@@ -108,7 +107,7 @@ impl<'a> Chooser<'a> {
             let ports = publish::choose(&host.kernel, state, &network, &endpoint, spec)?;
             endpoint.ports.extend(ports);
         }
-        self.taken.extend(addresses_of(Outline::of(&endpoint)));
+        self.taken.extend(addresses_of(EndpointSummary::of(&endpoint)));
         self.made.push(endpoint.clone());
 
         let mut plan = named.map(|n| plan::name(&n)).unwrap_or_default();
@@ -117,7 +116,7 @@ impl<'a> Chooser<'a> {
         let mut wiring = plan::attach(&network, &endpoint, hairpin);
         wiring.retain(|step| !self.gave_way(host, state, &endpoint, &step.change));
         if !is_new {
-            reshape(&host.kernel, &mut wiring).await?;
+            restore_link_attrs(&host.kernel, &mut wiring).await?;
         }
         plan.extend(wiring);
         Ok((endpoint, plan))
@@ -132,7 +131,7 @@ impl<'a> Chooser<'a> {
         endpoint: &Endpoint,
         change: &Change,
     ) -> bool {
-        let Some(by) = succession::successor(state.endpoints(), endpoint, change) else {
+        let Some(by) = default_routes::successor(state.endpoints(), endpoint, change) else {
             return false;
         };
         if self.args.wiring.gateway.iter().any(|gateway| matches!(gateway, Gateway::Ip(_))) {
@@ -203,7 +202,7 @@ impl<'a> Chooser<'a> {
             mtu,
             addresses,
             replaced,
-            lease: leased.map(|l| Box::new(keeper::lease(l, &gateways, None))),
+            lease: leased.map(|l| Box::new(lease_renewer::lease(l, &gateways, None))),
             gateways,
             raises_lo: !lo_is_up || raised,
             ports: Vec::new(),
@@ -248,6 +247,6 @@ pub(super) fn check_mac(record: &NetworkRecord, bridge: &Link, mac: Mac) -> Resu
     }
 }
 
-fn addresses_of(outline: Outline<'_>) -> impl Iterator<Item = (IpAddr, String)> {
-    outline.addresses.iter().map(move |a| (a.ip(), format!("`{}`", outline.target)))
+fn addresses_of(summary: EndpointSummary<'_>) -> impl Iterator<Item = (IpAddr, String)> {
+    summary.addresses.iter().map(move |a| (a.ip(), format!("`{}`", summary.target)))
 }

@@ -13,7 +13,7 @@ use crate::{
         dhcp::{self, Leased},
     },
     model::{Endpoint, Mac, NetworkRecord, Target, client_mac, next_ifname},
-    ops::{Session, clean, find, keeper, plug, resolve::Found},
+    ops::{Session, clean, find, lease_renewer, plug, resolve::Found},
 };
 
 /// How long servers may take to answer. One that makes sure that nobody has the address takes
@@ -46,7 +46,8 @@ impl Leases {
         }
         let record = Self::prepare(host, args, targets).await?;
         let link = plug::required(&host.kernel, &record.network).await?;
-        let asked = keeper::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
+        let asked =
+            lease_renewer::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
         for (_, found) in targets {
             if let Some(mac) = mac(args, &record, &link, found).await? {
                 match ask(host, &asked, mac).await {

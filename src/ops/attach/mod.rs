@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{chooser::Chooser, lease::Leases};
 use super::{
-    Changed, Session, clean, find, firewall, gates, keeper, plug, removal,
+    Changed, Session, clean, find, firewall, forward_accepts, lease_renewer, plug, removal,
     resolve::{Found, resolve},
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         Target,
     },
     plan::{Change, Plan, Record, Resource, Step},
-    state::{State, Wanted},
+    state::{Load, State},
 };
 
 /// Which targets to attach to which network, and how.
@@ -144,7 +144,7 @@ async fn attach_found(
     let mut plan = Plan::new();
     let publishes = record.network.driver.is_foreign() && !args.wiring.publish.is_empty();
     if publishes {
-        (record.network, plan) = gates::renewed(host, &record.network)?;
+        (record.network, plan) = forward_accepts::renewed(host, &record.network)?;
     }
     if publishes || !state.networks().contains_key(&args.network) {
         plan.push(remember(&record.network));
@@ -195,10 +195,10 @@ async fn attach_found(
         if kept.is_err() {
             endpoints.retain(|e| !there.contains(&e.id()));
             let plan = removal::endpoints(&host.kernel, &state, &network, &endpoints).await?;
-            let kept = keeper::kept(&endpoints);
+            let kept = lease_renewer::kept(&endpoints);
             host.carry_out(&plan, &mut state).await?;
             for endpoint in &endpoints {
-                keeper::end(host, &network, endpoint, &kept).await?;
+                lease_renewer::end(host, &network, endpoint, &kept).await?;
             }
         }
         changed |= kept?;
@@ -208,8 +208,8 @@ async fn attach_found(
 
 /// Which endpoints have to be read: the targets' own, and all where more of the others counts than
 /// their addresses.
-fn wanted<'c>(args: &Attach, cookies: &'c [u64]) -> Wanted<'c> {
-    if args.wiring.dhcp || args.wiring.mac.is_some() { Wanted::All } else { Wanted::Of(cookies) }
+fn wanted<'c>(args: &Attach, cookies: &'c [u64]) -> Load<'c> {
+    if args.wiring.dhcp || args.wiring.mac.is_some() { Load::All } else { Load::Of(cookies) }
 }
 
 /// Sees to it that every lease is renewed.
@@ -221,7 +221,7 @@ async fn keep(
 ) -> Result<bool> {
     let mut changed = false;
     for endpoint in endpoints {
-        changed |= keeper::ensure(host, state, network, endpoint).await?;
+        changed |= lease_renewer::ensure(host, state, network, endpoint).await?;
     }
     Ok(changed)
 }

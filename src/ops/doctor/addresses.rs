@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnetwork::IpNetwork;
 
 use super::{
-    again,
-    inside::Inside,
-    seen::{End, Seen, Segment},
+    namespace_view::Inside,
+    remedy,
+    snapshot::{End, Segment, Snapshot},
 };
 use crate::{
     kernel::{Link, LinkKind, global_addresses},
@@ -17,11 +17,11 @@ use crate::{
 
 /// Addresses that a network and its endpoints were given, and have no more. A link that is down
 /// loses those of IPv6.
-pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for segment in seen.segments.iter().filter(|s| s.is_gateway()) {
+    for segment in snapshot.segments.iter().filter(|s| s.is_gateway()) {
         let Some(bridge) = segment.bridge.as_ref().filter(|bridge| bridge.up) else { continue };
-        let there = global_addresses(&seen.addresses, bridge);
+        let there = global_addresses(&snapshot.addresses, bridge);
         let gateways = segment.network().subnets.iter().filter_map(|subnet| subnet.gateway);
         for gateway in gateways.filter(|g| !there.iter().any(|a| a.ip() == *g)) {
             let name = segment.name();
@@ -33,13 +33,13 @@ pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
             );
         }
     }
-    for (end, inside, link) in seen.entered() {
+    for (end, inside, link) in snapshot.entered() {
         let Some(endpoint) = end.endpoint.as_ref().filter(|_| link.up) else { continue };
         let there = inside.addresses_of(link);
         for address in endpoint.addresses.iter().filter(|a| !there.contains(a)) {
             let what = format!("`{}` does not have its address {address}", link.name);
             found.push(
-                Finding::error(seen.place(end), what)
+                Finding::error(snapshot.place(end), what)
                     .shown_by(format!("addresses of {}: {}", link.name, listed(&there)))
                     .mended_by(added(inside, *address, link)),
             );
@@ -62,14 +62,14 @@ fn listed<T: ToString>(all: &[T]) -> String {
 }
 
 /// Addresses that two have, and subnets that the host reaches elsewhere.
-pub(super) fn clashes(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn clashes(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for segment in &seen.segments {
-        found.extend(of_segment(seen, segment));
+    for segment in &snapshot.segments {
+        found.extend(of_segment(snapshot, segment));
         if let Some(bridge) = &segment.bridge
             && segment.is_gateway()
         {
-            found.extend(elsewhere(seen, segment, bridge));
+            found.extend(elsewhere(snapshot, segment, bridge));
         }
     }
     found
@@ -78,15 +78,15 @@ pub(super) fn clashes(seen: &Seen<'_>) -> Vec<Finding> {
 /// Whoever has an address of a network, with the command that takes it away; the bridge first, then
 /// those whose it is by the record.
 fn owners<'s>(
-    seen: &'s Seen<'_>,
+    snapshot: &'s Snapshot<'_>,
     segment: &'s Segment,
 ) -> BTreeMap<IpAddr, Vec<(String, Option<String>)>> {
     let mut owners: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for address in segment.bridge.iter().flat_map(|b| global_addresses(&seen.addresses, b)) {
+    for address in segment.bridge.iter().flat_map(|b| global_addresses(&snapshot.addresses, b)) {
         let who = (format!("{address} dev {}", segment.name()), None);
         owners.entry(address.ip()).or_default().push(who);
     }
-    let mut ends: Vec<_> = seen.ends_on(segment).collect();
+    let mut ends: Vec<_> = snapshot.ends_on(segment).collect();
     let is_own = |end: &End, ip: IpAddr| {
         end.endpoint.as_ref().is_some_and(|e| e.addresses.iter().any(|a| a.ip() == ip))
     };
@@ -94,7 +94,7 @@ fn owners<'s>(
     for by_record in [true, false] {
         for end in &ends {
             let Some(inner) = &end.inner else { continue };
-            let inside = &seen.insides[inner.inside];
+            let inside = &snapshot.insides[inner.inside];
             for address in inside.addresses_of(&inner.link) {
                 if is_own(end, address.ip()) == by_record {
                     let (target, link) = (&inside.target, &inner.link.name);
@@ -108,8 +108,11 @@ fn owners<'s>(
     owners
 }
 
-fn of_segment<'s>(seen: &'s Seen<'_>, segment: &'s Segment) -> impl Iterator<Item = Finding> + 's {
-    owners(seen, segment).into_iter().filter(|(_, who)| who.len() > 1).map(|(ip, who)| {
+fn of_segment<'s>(
+    snapshot: &'s Snapshot<'_>,
+    segment: &'s Segment,
+) -> impl Iterator<Item = Finding> + 's {
+    owners(snapshot, segment).into_iter().filter(|(_, who)| who.len() > 1).map(|(ip, who)| {
         let what = format!("two have the address {ip}: who is reached is left to chance");
         let last = who.last().and_then(|(_, command)| command.clone());
         let finding = who
@@ -123,20 +126,20 @@ fn of_segment<'s>(seen: &'s Seen<'_>, segment: &'s Segment) -> impl Iterator<Ite
 }
 
 /// Other links of the host by which a part of the subnet is reached.
-fn elsewhere(seen: &Seen<'_>, segment: &Segment, bridge: &Link) -> Vec<Finding> {
+fn elsewhere(snapshot: &Snapshot<'_>, segment: &Segment, bridge: &Link) -> Vec<Finding> {
     let mut found = Vec::new();
     let name = segment.name();
     for subnet in &segment.network().subnets {
-        let others = seen.links.iter().filter(|link| link.name != bridge.name);
+        let others = snapshot.links.iter().filter(|link| link.name != bridge.name);
         for other in others.clone() {
-            let addresses = global_addresses(&seen.addresses, other);
+            let addresses = global_addresses(&snapshot.addresses, other);
             for address in addresses.into_iter().filter(|a| overlap(*a, subnet.cidr)) {
                 let is_way_out = [true, false]
                     .into_iter()
-                    .any(|v4| seen.default_route(v4).is_some_and(|route| other.carries(route)));
+                    .any(|v4| snapshot.default_route(v4).is_some_and(|route| other.carries(route)));
                 // Who takes an address from the way out may cut himself off.
                 let command = if is_way_out || other.kind == LinkKind::Other {
-                    again::elsewhere(&segment.record)
+                    remedy::elsewhere(&segment.record)
                 } else {
                     format!("ip addr del {address} dev {}", other.name)
                 };
@@ -152,14 +155,14 @@ fn elsewhere(seen: &Seen<'_>, segment: &Segment, bridge: &Link) -> Vec<Finding> 
             }
         }
         for other in others {
-            let has_address = global_addresses(&seen.addresses, other);
+            let has_address = global_addresses(&snapshot.addresses, other);
             let is_more_specific = |r: &&crate::kernel::TableRoute| {
                 other.carries(r)
                     && r.destination.prefix() >= subnet.cidr.prefix()
                     && overlap(r.destination, subnet.cidr)
                     && !has_address.iter().any(|a| overlap(*a, r.destination))
             };
-            for route in seen.routes.iter().filter(is_more_specific) {
+            for route in snapshot.routes.iter().filter(is_more_specific) {
                 let via = route.gateway.map(|g| format!(" via {g}")).unwrap_or_default();
                 let words = format!("{}{via} dev {}", route.destination, other.name);
                 let what = format!("a route leads packets for the network to `{}`", other.name);
@@ -175,28 +178,28 @@ fn elsewhere(seen: &Seen<'_>, segment: &Segment, bridge: &Link) -> Vec<Finding> 
 }
 
 /// Default routes that are not there, or lead to nobody.
-pub(super) fn default_route(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn default_route(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (end, inside, link) in seen.entered() {
+    for (end, inside, link) in snapshot.entered() {
         for is_ipv4 in [true, false] {
-            found.extend(default_of(seen, end, inside, link, is_ipv4));
+            found.extend(default_of(snapshot, end, inside, link, is_ipv4));
         }
     }
     found
 }
 
 fn default_of(
-    seen: &Seen<'_>,
+    snapshot: &Snapshot<'_>,
     end: &End,
     inside: &Inside,
     link: &Link,
     is_ipv4: bool,
 ) -> Option<Finding> {
     // What is down has no routes.
-    let segment = seen.segment_of(end).filter(|_| link.up)?;
-    let wanted = wanted_gateway(seen, end, inside, link, segment, is_ipv4);
+    let segment = snapshot.segment_of(end).filter(|_| link.up)?;
+    let wanted = wanted_gateway(snapshot, end, inside, link, segment, is_ipv4);
     let version = if is_ipv4 { "IPv4" } else { "IPv6" };
-    let place = seen.place(end);
+    let place = snapshot.place(end);
     let command = |gateway: IpAddr| {
         format!("{} route replace default via {gateway} dev {}", inside.ip, link.name)
     };
@@ -217,12 +220,12 @@ fn default_of(
         );
     };
     let gateway = route.gateway.filter(|_| link.carries(route))?;
-    if wanted == Some(gateway) || !is_known_whole(seen, segment) {
+    if wanted == Some(gateway) || !is_known_whole(snapshot, segment) {
         return None;
     }
     let is_in_subnet = |s: &crate::model::Subnet| s.contains(gateway);
     if !segment.network().subnets.iter().any(is_in_subnet)
-        || owners(seen, segment).contains_key(&gateway)
+        || owners(snapshot, segment).contains_key(&gateway)
     {
         return None;
     }
@@ -237,7 +240,7 @@ fn default_of(
 
 /// The gateway by which an attachment should reach the outside.
 fn wanted_gateway(
-    seen: &Seen<'_>,
+    snapshot: &Snapshot<'_>,
     end: &End,
     inside: &Inside,
     link: &Link,
@@ -250,26 +253,27 @@ fn wanted_gateway(
     // Whoever made it did not say: the bridge's own address, where it has one.
     let bridge = segment.bridge.as_ref()?;
     let own = inside.addresses_of(link).into_iter().find(|a| a.is_ipv4() == is_ipv4)?;
-    let gateways = global_addresses(&seen.addresses, bridge).into_iter().map(|a| a.ip());
+    let gateways = global_addresses(&snapshot.addresses, bridge).into_iter().map(|a| a.ip());
     gateways
         .filter(|_| !segment.network().has(Flag::Internal))
         .find(|gateway| own.contains(*gateway))
 }
 
-/// Whether all that is on a bridge was seen: none of its ports leads out to a wire.
-fn is_known_whole(seen: &Seen<'_>, segment: &Segment) -> bool {
+/// Whether all that is on a bridge was snapshot: none of its ports leads out to a wire.
+fn is_known_whole(snapshot: &Snapshot<'_>, segment: &Segment) -> bool {
     let Some(bridge) = &segment.bridge else { return false };
     let is_seen = |port: &Link| {
-        seen.ends_on(segment)
+        snapshot
+            .ends_on(segment)
             .any(|e| e.inner.is_some() && e.outer.as_ref().is_some_and(|o| o.name == port.name))
     };
-    seen.links.iter().filter(|link| link.is_port_of(bridge)).all(is_seen)
+    snapshot.links.iter().filter(|link| link.is_port_of(bridge)).all(is_seen)
 }
 
 /// Targets that take packets from outside for forged, as the answer would go another way.
-pub(super) fn reverse_path(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn reverse_path(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (end, inside, link) in seen.entered() {
+    for (end, inside, link) in snapshot.entered() {
         let has_ports = end
             .endpoint
             .as_ref()
@@ -290,7 +294,7 @@ pub(super) fn reverse_path(seen: &Seen<'_>) -> Vec<Finding> {
         );
         let loose = format!("net.ipv4.conf.{}.rp_filter=2", link.name);
         found.push(
-            Finding::error(seen.place(end), what)
+            Finding::error(snapshot.place(end), what)
                 .shown_by(format!("{key} = 1"))
                 .shown_by(format!("default dev {}", other.name))
                 .mended_by(format!("{} sysctl -w {loose}", inside.enter)),

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::{
-    inside::Inside,
     judged::Flow,
-    seen::{End, Seen, Segment},
+    namespace_view::Inside,
+    snapshot::{End, Segment, Snapshot},
 };
 use crate::{
     kernel::{Link, global_addresses},
@@ -20,17 +20,18 @@ const SERVICES: [(u16, Protocol); 3] =
     [(53, Protocol::Udp), (53, Protocol::Tcp), (67, Protocol::Udp)];
 
 /// What endpoints send to the host itself, and the host's rules drop.
-pub(super) fn input(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn input(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (segment, bridge, own, endpoint) in pairs(seen) {
+    for (segment, bridge, own, endpoint) in pairs(snapshot) {
         let flow =
             |port| Flow { from: endpoint, to: own, port, incoming: Some(bridge), outgoing: None };
         let is_served = |(port, protocol): &(u16, Protocol)| {
-            seen.sockets.listening(own, PortRange::single(*port), *protocol).next().is_some()
+            snapshot.sockets.listening(own, PortRange::single(*port), *protocol).next().is_some()
         };
         let services = SERVICES.into_iter().filter(is_served).map(Some);
         for flow in services.chain([None]).map(flow) {
-            let Some(met) = seen.rules.all.as_ref().and_then(|rules| flow.dropped(rules)) else {
+            let Some(met) = snapshot.rules.all.as_ref().and_then(|rules| flow.dropped(rules))
+            else {
                 continue;
             };
             let what = format!(
@@ -40,7 +41,7 @@ pub(super) fn input(seen: &Seen<'_>) -> Vec<Finding> {
             );
             found.push(
                 Finding::warning(segment.name(), what)
-                    .shown_by(picture::way::rule(&met))
+                    .shown_by(picture::trace_path::rule(&met))
                     .mended_by(flow.let_by("", &met)),
             );
         }
@@ -49,17 +50,18 @@ pub(super) fn input(seen: &Seen<'_>) -> Vec<Finding> {
 }
 
 /// What the host sends to endpoints, and its own rules drop.
-pub(super) fn output(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn output(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (segment, bridge, own, endpoint) in pairs(seen) {
-        let published = seen.ends_on(segment).filter(|end| end.examined);
+    for (segment, bridge, own, endpoint) in pairs(snapshot) {
+        let published = snapshot.ends_on(segment).filter(|end| end.examined);
         let published = published.filter_map(|end| end.endpoint.as_ref()).flat_map(|e| &e.ports);
         let to_ports = published
             .filter(|port| port.address.is_ipv4() == own.is_ipv4())
             .map(|port| (port.address, Some((port.container.first, port.protocol))));
         for (to, port) in to_ports.chain([(endpoint, None)]) {
             let flow = Flow { from: own, to, port, incoming: None, outgoing: Some(bridge) };
-            let Some(met) = seen.rules.all.as_ref().and_then(|rules| flow.dropped(rules)) else {
+            let Some(met) = snapshot.rules.all.as_ref().and_then(|rules| flow.dropped(rules))
+            else {
                 continue;
             };
             let what = format!(
@@ -68,7 +70,7 @@ pub(super) fn output(seen: &Seen<'_>) -> Vec<Finding> {
             );
             found.push(
                 Finding::warning(segment.name(), what)
-                    .shown_by(picture::way::rule(&met))
+                    .shown_by(picture::trace_path::rule(&met))
                     .mended_by(flow.let_by("", &met)),
             );
         }
@@ -77,12 +79,12 @@ pub(super) fn output(seen: &Seen<'_>) -> Vec<Finding> {
 }
 
 /// Of each network and IP version: the bridge, the host's address on it, and that of an endpoint.
-fn pairs<'s>(seen: &'s Seen<'_>) -> Vec<(&'s Segment, &'s Link, IpAddr, IpAddr)> {
+fn pairs<'s>(snapshot: &'s Snapshot<'_>) -> Vec<(&'s Segment, &'s Link, IpAddr, IpAddr)> {
     let mut found = Vec::new();
-    for segment in &seen.segments {
+    for segment in &snapshot.segments {
         let Some(bridge) = segment.bridge.as_ref().filter(|bridge| bridge.up) else { continue };
-        for own in global_addresses(&seen.addresses, bridge) {
-            let ends = seen.ends_on(segment).filter_map(|end| end.endpoint.as_ref());
+        for own in global_addresses(&snapshot.addresses, bridge) {
+            let ends = snapshot.ends_on(segment).filter_map(|end| end.endpoint.as_ref());
             let mut theirs = ends.flat_map(|endpoint| &endpoint.addresses).map(IpNetwork::ip);
             if let Some(endpoint) = theirs.find(|ip| own.contains(*ip)) {
                 found.push((segment, bridge, own.ip(), endpoint));
@@ -94,27 +96,27 @@ fn pairs<'s>(seen: &'s Seen<'_>) -> Vec<(&'s Segment, &'s Link, IpAddr, IpAddr)>
 
 /// Firewalls inside of targets that drop what is for their published ports, what they send, or what
 /// they should pass on.
-pub(super) fn inside(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn inside(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (end, inside, link) in seen.entered() {
+    for (end, inside, link) in snapshot.entered() {
         let Some(endpoint) = &end.endpoint else { continue };
         let calls = for_ports(endpoint, link);
         found.extend(calls.filter_map(|flow| {
             let what = format!("its own firewall drops what is for its port {}", flow.words());
-            dropped(seen, end, inside, flow, what)
+            dropped(snapshot, end, inside, flow, what)
         }));
-        found.extend(pings(seen, end, link).filter_map(|flow| {
+        found.extend(pings(snapshot, end, link).filter_map(|flow| {
             let what = "its own firewall drops echo requests: it does not answer a ping".to_owned();
-            dropped(seen, end, inside, flow, what)
+            dropped(snapshot, end, inside, flow, what)
         }));
-        found.extend(sent(seen, end, inside, link));
-        found.extend(passed_on(seen, end, inside, link));
+        found.extend(sent(snapshot, end, inside, link));
+        found.extend(passed_on(snapshot, end, inside, link));
     }
     found
 }
 
 fn dropped(
-    seen: &Seen<'_>,
+    snapshot: &Snapshot<'_>,
     end: &End,
     inside: &Inside,
     flow: Flow<'_>,
@@ -122,8 +124,8 @@ fn dropped(
 ) -> Option<Finding> {
     let met = flow.dropped(inside.ruleset.as_ref()?)?;
     Some(
-        Finding::warning(seen.place(end), what)
-            .shown_by(format!("in {}: {}", inside.target, picture::way::rule(&met)))
+        Finding::warning(snapshot.place(end), what)
+            .shown_by(format!("in {}: {}", inside.target, picture::trace_path::rule(&met)))
             .mended_by(flow.let_by(&inside.enter, &met)),
     )
 }
@@ -149,9 +151,14 @@ fn for_ports<'s>(endpoint: &'s Endpoint, link: &'s Link) -> impl Iterator<Item =
 }
 
 /// The host, as it asks whether an endpoint is there.
-fn pings<'s>(seen: &Seen<'_>, end: &'s End, link: &'s Link) -> impl Iterator<Item = Flow<'s>> {
-    let bridge = seen.segment_of(end).and_then(|segment| segment.bridge.as_ref());
-    let own = bridge.map(|bridge| global_addresses(&seen.addresses, bridge)).unwrap_or_default();
+fn pings<'s>(
+    snapshot: &Snapshot<'_>,
+    end: &'s End,
+    link: &'s Link,
+) -> impl Iterator<Item = Flow<'s>> {
+    let bridge = snapshot.segment_of(end).and_then(|segment| segment.bridge.as_ref());
+    let own =
+        bridge.map(|bridge| global_addresses(&snapshot.addresses, bridge)).unwrap_or_default();
     let addresses = end.endpoint.iter().flat_map(|endpoint| &endpoint.addresses);
     addresses.filter_map(move |address| {
         let from = own.iter().map(IpNetwork::ip).find(|ip| address.contains(*ip))?;
@@ -160,7 +167,7 @@ fn pings<'s>(seen: &Seen<'_>, end: &'s End, link: &'s Link) -> impl Iterator<Ite
 }
 
 /// What a target sends: it is told of where nothing at all gets out that one would send.
-fn sent(seen: &Seen<'_>, end: &End, inside: &Inside, link: &Link) -> Option<Finding> {
+fn sent(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Option<Finding> {
     let ruleset = inside.ruleset.as_ref()?;
     let addresses = &end.endpoint.as_ref()?.addresses;
     for address in addresses {
@@ -186,14 +193,14 @@ fn sent(seen: &Seen<'_>, end: &End, inside: &Inside, link: &Link) -> Option<Find
         };
         if met.len() == flows.len() && !is_thought(&met[0]) {
             let what = "its own firewall drops what it sends".to_owned();
-            return dropped(seen, end, inside, flows[0], what);
+            return dropped(snapshot, end, inside, flows[0], what);
         }
     }
     None
 }
 
 /// What a target that routes should pass on, from this link to its others.
-fn passed_on(seen: &Seen<'_>, end: &End, inside: &Inside, link: &Link) -> Option<Finding> {
+fn passed_on(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Option<Finding> {
     let from = end.endpoint.as_ref()?.addresses.iter();
     for address in from.filter(|address| inside.forwards.contains(&address.is_ipv4())) {
         let others = inside.links.iter().filter(|l| l.up && l.name != "lo" && l.name != link.name);
@@ -215,7 +222,7 @@ fn passed_on(seen: &Seen<'_>, end: &End, inside: &Inside, link: &Link) -> Option
                 "it passes packets on, and its own firewall drops those from `{}` to `{}`",
                 link.name, other.name
             );
-            if let Some(finding) = dropped(seen, end, inside, flow, what) {
+            if let Some(finding) = dropped(snapshot, end, inside, flow, what) {
                 return Some(finding);
             }
         }

@@ -5,7 +5,7 @@ use ipnetwork::IpNetwork;
 
 use super::{
     fate::{Packet, Rules},
-    seen::{FAMILIES, Seen, Segment},
+    snapshot::{FAMILIES, Segment, Snapshot},
 };
 use crate::{
     kernel::{Dropping, Link},
@@ -15,12 +15,12 @@ use crate::{
 };
 
 /// The kernel's own switches: one for all links, and one each.
-pub(super) fn forwarding(seen: &Seen<'_>) -> Result<Vec<Finding>> {
-    let mut found = of_all_links(seen)?;
-    for segment in seen.segments.iter().filter(|s| s.is_routed() && s.bridge.is_some()) {
+pub(super) fn forwarding(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
+    let mut found = of_all_links(snapshot)?;
+    for segment in snapshot.segments.iter().filter(|s| s.is_routed() && s.bridge.is_some()) {
         for family in segment.families() {
-            if seen.kernel.sysctl(all_links(family))?.as_deref() != Some("0") {
-                found.extend(of_each_link(seen, segment, family)?);
+            if snapshot.kernel.sysctl(all_links(family))?.as_deref() != Some("0") {
+                found.extend(of_each_link(snapshot, segment, family)?);
             }
         }
     }
@@ -36,12 +36,16 @@ fn all_links(family: Family) -> &'static str {
 
 /// IPv4 is passed on if the link that a packet comes by forwards; of IPv6 the switch of a link says
 /// only whether the host is a router to who is there.
-fn of_each_link(seen: &Seen<'_>, segment: &Segment, family: Family) -> Result<Vec<Finding>> {
+fn of_each_link(
+    snapshot: &Snapshot<'_>,
+    segment: &Segment,
+    family: Family,
+) -> Result<Vec<Finding>> {
     let name = segment.name();
     let is_off = |link: &str| -> Result<Option<String>> {
         let version = if family == Family::V4 { "ipv4" } else { "ipv6" };
         let key = format!("net/{version}/conf/{link}/forwarding");
-        let value = seen.kernel.sysctl(&key)?;
+        let value = snapshot.kernel.sysctl(&key)?;
         // Of a link with a dot in its name `sysctl` takes the path only.
         let shown = if link.contains('.') { key } else { key.replace('/', ".") };
         Ok((value.as_deref() == Some("0")).then_some(shown))
@@ -61,9 +65,9 @@ fn of_each_link(seen: &Seen<'_>, segment: &Segment, family: Family) -> Result<Ve
         };
         found.push(finding.shown_by(format!("{key} = 0")).mended_by(again_or(segment, &key)));
     }
-    let route = seen.default_route(true).filter(|_| family == Family::V4);
+    let route = snapshot.default_route(true).filter(|_| family == Family::V4);
     let is_uplink = |link: &&Link| route.is_some_and(|route| link.carries(route));
-    if let Some(uplink) = seen.links.iter().find(is_uplink)
+    if let Some(uplink) = snapshot.links.iter().find(is_uplink)
         && let Some(key) = is_off(&uplink.name)?
     {
         let what = format!(
@@ -85,7 +89,7 @@ fn again_or(segment: &Segment, key: &str) -> String {
     }
 }
 
-fn of_all_links(seen: &Seen<'_>) -> Result<Vec<Finding>> {
+fn of_all_links(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     for family in FAMILIES {
         let (key, words) = match family {
@@ -93,8 +97,10 @@ fn of_all_links(seen: &Seen<'_>) -> Result<Vec<Finding>> {
             Family::V6 => ("net.ipv6.conf.all.forwarding", "IPv6"),
         };
         let needs = |s: &&Segment| s.is_routed() && s.families().contains(&family);
-        let names: Vec<_> = seen.segments.iter().filter(needs).map(Segment::name).collect();
-        if names.is_empty() || seen.kernel.sysctl(&key.replace('.', "/"))?.as_deref() != Some("0") {
+        let names: Vec<_> = snapshot.segments.iter().filter(needs).map(Segment::name).collect();
+        if names.is_empty()
+            || snapshot.kernel.sysctl(&key.replace('.', "/"))?.as_deref() != Some("0")
+        {
             continue;
         }
         let what = format!(
@@ -111,9 +117,9 @@ fn of_all_links(seen: &Seen<'_>) -> Result<Vec<Finding>> {
 }
 
 /// Chains of others that drop what a network's endpoints send, or the answers.
-pub(super) fn drops(seen: &Seen<'_>) -> Result<Vec<Finding>> {
+pub(super) fn drops(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
-    for segment in seen.segments.iter().filter(|s| s.is_routed() && s.bridge.is_some()) {
+    for segment in snapshot.segments.iter().filter(|s| s.is_routed() && s.bridge.is_some()) {
         for subnet in &segment.network().subnets {
             let family = Family::of(subnet.cidr.network());
             let name = segment.name();
@@ -131,7 +137,7 @@ pub(super) fn drops(seen: &Seen<'_>) -> Result<Vec<Finding>> {
                 source: None,
                 destination: Some(subnet.cidr),
             };
-            let wall = Wall::of(seen, family, &[out, back]);
+            let wall = Wall::of(snapshot, family, &[out, back]);
             found.extend(wall.map(|wall| {
                 let what = format!("{} drops what `{name}` sends to other links", wall.owner);
                 let command = if segment.is_filtered() {
@@ -141,8 +147,8 @@ pub(super) fn drops(seen: &Seen<'_>) -> Result<Vec<Finding>> {
                 };
                 Finding::error(name, what).shown_by(wall.rule).mended_by(command)
             }));
-            for chain in seen.rules.dropping.iter().filter(|c| c.meets(family)) {
-                if !chain.is_of_bridges() && !seen.kernel.lets_by(chain, name)? {
+            for chain in snapshot.rules.dropping.iter().filter(|c| c.meets(family)) {
+                if !chain.is_of_bridges() && !snapshot.kernel.lets_by(chain, name)? {
                     let what = format!("{} drops what `{name}` sends to other links", owner(chain));
                     found.push(of_nftables(chain, segment, what));
                 }
@@ -153,9 +159,9 @@ pub(super) fn drops(seen: &Seen<'_>) -> Result<Vec<Finding>> {
 }
 
 /// Frames that only cross a bridge meet the firewall too, and are dropped there.
-pub(super) fn bridged(seen: &Seen<'_>) -> Result<Vec<Finding>> {
+pub(super) fn bridged(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
-    for segment in &seen.segments {
+    for segment in &snapshot.segments {
         // Of a network that is routed too, the same chains drop more than that.
         if segment.bridge.is_none() || segment.is_routed() || segment.network().has(Flag::Isolate) {
             continue;
@@ -166,7 +172,7 @@ pub(super) fn bridged(seen: &Seen<'_>) -> Result<Vec<Finding>> {
                 Family::V4 => "net.bridge.bridge-nf-call-iptables",
                 Family::V6 => "net.bridge.bridge-nf-call-ip6tables",
             };
-            let value = seen.kernel.sysctl(&switch.replace('.', "/"))?;
+            let value = snapshot.kernel.sysctl(&switch.replace('.', "/"))?;
             if value.is_none_or(|value| value == "0") {
                 continue;
             }
@@ -188,7 +194,7 @@ pub(super) fn bridged(seen: &Seen<'_>) -> Result<Vec<Finding>> {
                     "{owner} drops what only crosses `{name}`: its endpoints do not reach each other"
                 )
             };
-            if let Some(wall) = Wall::of(seen, family, &[across]) {
+            if let Some(wall) = Wall::of(snapshot, family, &[across]) {
                 let command = if segment.is_filtered() {
                     driver::again(segment.network())
                 } else {
@@ -201,8 +207,8 @@ pub(super) fn bridged(seen: &Seen<'_>) -> Result<Vec<Finding>> {
                         .mended_by(command),
                 );
             }
-            for chain in seen.rules.dropping.iter().filter(|c| c.meets(family)) {
-                if !chain.is_of_bridges() && !seen.kernel.lets_by(chain, name)? {
+            for chain in snapshot.rules.dropping.iter().filter(|c| c.meets(family)) {
+                if !chain.is_of_bridges() && !snapshot.kernel.lets_by(chain, name)? {
                     found.push(
                         of_nftables(chain, segment, what(&owner(chain)))
                             .shown_by(format!("{switch} = 1")),
@@ -212,11 +218,11 @@ pub(super) fn bridged(seen: &Seen<'_>) -> Result<Vec<Finding>> {
         }
     }
     for segment in
-        seen.segments.iter().filter(|s| s.bridge.is_some() && !s.network().has(Flag::Isolate))
+        snapshot.segments.iter().filter(|s| s.bridge.is_some() && !s.network().has(Flag::Isolate))
     {
         let name = segment.name();
-        for chain in seen.rules.dropping.iter().filter(|c| c.is_of_bridges()) {
-            if !seen.kernel.lets_by(chain, name)? {
+        for chain in snapshot.rules.dropping.iter().filter(|c| c.is_of_bridges()) {
+            if !snapshot.kernel.lets_by(chain, name)? {
                 let what = format!("{} drops what crosses `{name}`", owner(chain));
                 let path = format!("{} {} {}", chain.family, chain.table, chain.chain);
                 found.push(
@@ -243,8 +249,8 @@ struct Wall {
 
 impl Wall {
     /// The first that drops all of one of these kinds of packets.
-    fn of(seen: &Seen<'_>, family: Family, packets: &[Packet<'_>]) -> Option<Self> {
-        let rules = Rules::parse(seen.rules.filter.get(&family)?);
+    fn of(snapshot: &Snapshot<'_>, family: Family, packets: &[Packet<'_>]) -> Option<Self> {
+        let rules = Rules::parse(snapshot.rules.filter.get(&family)?);
         let rule = packets.iter().find_map(|packet| rules.dropped_by(*packet))?;
         let program = match family {
             Family::V4 => "iptables",

@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 
-use super::seen::Seen;
+use super::snapshot::Snapshot;
 use crate::model::Finding;
 
 /// Connection tracking that has no room: new flows are dropped.
-pub(super) fn conntrack(seen: &Seen<'_>) -> Result<Vec<Finding>> {
+pub(super) fn conntrack(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     let read = |name: &str| -> Result<Option<u64>> {
-        let value = seen.kernel.sysctl(&format!("net/netfilter/nf_conntrack_{name}"))?;
+        let value = snapshot.kernel.sysctl(&format!("net/netfilter/nf_conntrack_{name}"))?;
         Ok(value.and_then(|value| value.parse().ok()))
     };
     let (Some(count), Some(max)) = (read("count")?, read("max")?) else { return Ok(Vec::new()) };

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::seen::{End, Seen, Segment};
+use super::snapshot::{End, Segment, Snapshot};
 use crate::{
     kernel::{Link, Netns},
     model::{Finding, Flag, LinkName},
@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// Endpoints that somebody cut off from the others, or let at them.
-pub(super) fn isolated(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn isolated(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for end in seen.examined().filter(|end| end.endpoint.is_some()) {
-        let (Some(segment), Some(port)) = (seen.segment_of(end), &end.outer) else { continue };
+    for end in snapshot.examined().filter(|end| end.endpoint.is_some()) {
+        let (Some(segment), Some(port)) = (snapshot.segment_of(end), &end.outer) else { continue };
         let wanted = segment.network().has(Flag::Isolate);
         if port.isolated == wanted || !segment.bridge.as_ref().is_some_and(|b| port.is_port_of(b)) {
             continue;
@@ -26,7 +26,7 @@ pub(super) fn isolated(seen: &Seen<'_>) -> Vec<Finding> {
             ("it does not reach other isolated ports: somebody isolated its own", "on", "off")
         };
         found.push(
-            Finding::error(seen.place(end), what)
+            Finding::error(snapshot.place(end), what)
                 .shown_by(format!("{}: isolated {is}", port.name))
                 .mended_by(format!("bridge link set dev {} isolated {word}", port.name)),
         );
@@ -55,14 +55,14 @@ pub(super) async fn unknown<'e>(
 }
 
 /// Ports that their bridge sends nothing, or not what is needed to find who is there.
-pub(super) fn blocked(seen: &Seen<'_>) -> Vec<Finding> {
-    let ends = seen.examined().filter_map(|end| {
+pub(super) fn blocked(snapshot: &Snapshot<'_>) -> Vec<Finding> {
+    let ends = snapshot.examined().filter_map(|end| {
         let port = end.endpoint.as_ref().and(end.outer.as_ref())?;
-        Some((seen.place(end), seen.segment_of(end)?, port))
+        Some((snapshot.place(end), snapshot.segment_of(end)?, port))
     });
-    let parents = seen.segments.iter().filter_map(|segment| {
+    let parents = snapshot.segments.iter().filter_map(|segment| {
         let parent = segment.network().driver.parent()?;
-        match seen.uplink(segment, &parent.link) {
+        match snapshot.uplink(segment, &parent.link) {
             Uplink::Port(port) | Uplink::Renamed(port) => {
                 Some((segment.name().to_owned(), segment, port))
             }
@@ -89,7 +89,7 @@ pub(super) fn blocked(seen: &Seen<'_>) -> Vec<Finding> {
                 state.mended_by(format!("bridge link set dev {name} state 3"))
             });
         }
-        for (flags, what) in withheld(seen, segment, port) {
+        for (flags, what) in withheld(snapshot, segment, port) {
             let what = format!("`{}` does not send `{name}` {what}", bridge.name);
             let off: Vec<_> = flags.iter().map(|flag| format!("{flag} off")).collect();
             let on: Vec<_> = flags.iter().map(|flag| format!("{flag} on")).collect();
@@ -105,7 +105,7 @@ pub(super) fn blocked(seen: &Seen<'_>) -> Vec<Finding> {
 
 /// The flags of a port that are off, and what it does not get therefore.
 fn withheld(
-    seen: &Seen<'_>,
+    snapshot: &Snapshot<'_>,
     segment: &Segment,
     port: &Link,
 ) -> Vec<(&'static [&'static str], &'static str)> {
@@ -119,7 +119,7 @@ fn withheld(
         let what = "what is for a group: neighbours ask in vain for its MAC (neighbour discovery)";
         withheld.push((&["mcast_flood"], what));
     }
-    if seen.unknown_ports.iter().any(|unknown| unknown.as_str() == port.name) {
+    if snapshot.unknown_ports.iter().any(|unknown| unknown.as_str() == port.name) {
         let what = "what is for a MAC that it does not know, and does not learn who is there";
         withheld.push((&["learning", "flood"], what));
     }

@@ -1,8 +1,8 @@
 //! Links: whether they are there, up, with a wire, in their bridge; who else manages them.
 
 use super::{
-    again,
-    seen::{Seen, Segment},
+    remedy,
+    snapshot::{Segment, Snapshot},
 };
 use crate::{
     kernel::{BRIDGE_PORTS_MAX, Link, LinkKind},
@@ -28,13 +28,13 @@ fn words(link: &Link) -> String {
 }
 
 /// Bridges that are on record and not there.
-pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let is_gone = |s: &&Segment| s.network().bridge().is_some() && s.bridge.is_none();
     let of = |segment: &Segment| {
         let name = segment.name();
         let mut finding = Finding::error(name, format!("the bridge `{name}` is gone"))
             .shown_by(format!("Device \"{name}\" does not exist."));
-        let ends: Vec<_> = seen.ends_on(segment).collect();
+        let ends: Vec<_> = snapshot.ends_on(segment).collect();
         for port in ends.iter().filter_map(|end| end.outer.as_ref()).filter(|p| p.master.is_none())
         {
             finding = finding.shown_by(format!("{}: no master", port.name));
@@ -42,7 +42,7 @@ pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
         let endpoints = ends.iter().filter_map(|end| end.endpoint.as_ref());
         let network = segment.network();
         let commands: Vec<_> = if segment.is_gateway() {
-            let again = endpoints.map(|endpoint| again::endpoint(&network.name, endpoint));
+            let again = endpoints.map(|endpoint| remedy::endpoint(&network.name, endpoint));
             [driver::again(network)].into_iter().chain(again).collect()
         } else {
             // Who made it makes it again; without it nothing can be attached.
@@ -52,18 +52,18 @@ pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
         };
         if commands.is_empty() { finding } else { finding.mended_by(commands.join(" && ")) }
     };
-    seen.segments.iter().filter(is_gone).map(of).collect()
+    snapshot.segments.iter().filter(is_gone).map(of).collect()
 }
 
 /// Parents, by which a network is in the physical one, that are gone.
-pub(super) fn parents(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn parents(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for segment in &seen.segments {
+    for segment in &snapshot.segments {
         let Some(Parent { link: parent, vlan }) = segment.network().driver.parent() else {
             continue;
         };
         let shown = format!("Device \"{parent}\" does not exist.");
-        match seen.uplink(segment, parent) {
+        match snapshot.uplink(segment, parent) {
             Uplink::Gone => {
                 let what = format!(
                     "`{parent}`, by which it is in the physical network, is gone: it was pulled \
@@ -95,20 +95,20 @@ pub(super) fn parents(seen: &Seen<'_>) -> Vec<Finding> {
 }
 
 /// Parents that were taken out of their bridge, or came back without it.
-fn parents_out(seen: &Seen<'_>) -> Vec<Finding> {
+fn parents_out(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     // One that is not settled is for its watchdog to undo.
     let is_settled = |s: &&Segment| s.network().driver.moving().is_none();
-    for segment in seen.segments.iter().filter(is_settled) {
+    for segment in snapshot.segments.iter().filter(is_settled) {
         let Some(Parent { link: parent, .. }) = segment.network().driver.uplink() else { continue };
-        let Uplink::Out(link) = seen.uplink(segment, parent) else { continue };
+        let Uplink::Out(link) = snapshot.uplink(segment, parent) else { continue };
         let name = segment.name();
         let what = format!(
             "`{parent}` is no port of `{name}`: the host and what is attached reach nothing of the \
              physical network by it"
         );
         let has_addresses =
-            seen.addresses.iter().any(|a| link.has(a) && !is_link_local(a.address.ip()));
+            snapshot.addresses.iter().any(|a| link.has(a) && !is_link_local(a.address.ip()));
         let command = if link.master.is_some() {
             format!("ip link set {parent} master {name}")
         } else if has_addresses {
@@ -116,20 +116,20 @@ fn parents_out(seen: &Seen<'_>) -> Vec<Finding> {
         } else {
             "netcord repair".to_owned()
         };
-        found.push(Finding::error(name, what).shown_by(master(seen, link)).mended_by(command));
+        found.push(Finding::error(name, what).shown_by(master(snapshot, link)).mended_by(command));
     }
     found
 }
 
-fn master(seen: &Seen<'_>, link: &Link) -> String {
-    match seen.links.iter().find(|other| link.is_port_of(other)) {
+fn master(snapshot: &Snapshot<'_>, link: &Link) -> String {
+    match snapshot.links.iter().find(|other| link.is_port_of(other)) {
         Some(other) => format!("{}: master {}", link.name, other.name),
         None => format!("{}: no master", link.name),
     }
 }
 
 /// Links that an administrator's command, or nobody's, would set up.
-pub(super) fn down(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn down(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut check = |place: &str, link: &Link, command: String| {
         if !link.up {
@@ -138,7 +138,7 @@ pub(super) fn down(seen: &Seen<'_>) -> Vec<Finding> {
         }
     };
     let up = |ip: &str, link: &Link| format!("{ip} link set {} up", link.name);
-    for segment in &seen.segments {
+    for segment in &snapshot.segments {
         if let Some(bridge) = &segment.bridge {
             // What hung on it may have gone as it went down.
             let command = if segment.is_gateway() {
@@ -148,26 +148,26 @@ pub(super) fn down(seen: &Seen<'_>) -> Vec<Finding> {
             };
             check(segment.name(), bridge, command);
         }
-        if let Some(parent) = segment.parent().and_then(|parent| seen.link(parent)) {
+        if let Some(parent) = segment.parent().and_then(|parent| snapshot.link(parent)) {
             check(segment.name(), parent, up("ip", parent));
         }
     }
-    for end in seen.examined() {
-        let place = seen.place(end);
+    for end in snapshot.examined() {
+        let place = snapshot.place(end);
         if let Some(outer) = &end.outer {
             check(&place, outer, up("ip", outer));
         }
         if let Some(inner) = &end.inner {
             let command = match end.network.as_ref().zip(end.endpoint.as_ref()) {
                 Some((network, endpoint)) => {
-                    let (ip, name) = (&seen.insides[inner.inside].ip, &inner.link.name);
-                    let again = again::endpoint(network, endpoint);
+                    let (ip, name) = (&snapshot.insides[inner.inside].ip, &inner.link.name);
+                    let again = remedy::endpoint(network, endpoint);
                     match endpoint.ifname.as_str() {
                         own if own == name => again,
                         own => format!("{ip} link set {} name {own} && {again}", quote(name)),
                     }
                 }
-                None => up(&seen.insides[inner.inside].ip, &inner.link),
+                None => up(&snapshot.insides[inner.inside].ip, &inner.link),
             };
             check(&place, &inner.link, command);
         }
@@ -176,16 +176,16 @@ pub(super) fn down(seen: &Seen<'_>) -> Vec<Finding> {
 }
 
 /// Links to the outside whose other end is not there.
-pub(super) fn carrier(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn carrier(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
-    for segment in &seen.segments {
+    for segment in &snapshot.segments {
         let mut ways = Vec::new();
-        ways.extend(segment.parent().and_then(|parent| seen.link(parent)));
+        ways.extend(segment.parent().and_then(|parent| snapshot.link(parent)));
         if segment.is_routed() {
             for is_ipv4 in [true, false] {
-                let route = seen.default_route(is_ipv4);
+                let route = snapshot.default_route(is_ipv4);
                 let is_it = |link: &&Link| route.is_some_and(|route| link.carries(route));
-                ways.extend(seen.links.iter().filter(is_it));
+                ways.extend(snapshot.links.iter().filter(is_it));
             }
         }
         for link in ways.into_iter().filter(|l| l.up && !l.carrier && l.kind != LinkKind::Bridge) {
@@ -204,31 +204,31 @@ pub(super) fn carrier(seen: &Seen<'_>) -> Vec<Finding> {
 }
 
 /// Ports that were taken out of their bridge.
-pub(super) fn in_bridge(seen: &Seen<'_>) -> Vec<Finding> {
-    let mut found = parents_out(seen);
-    for end in seen.examined() {
+pub(super) fn in_bridge(snapshot: &Snapshot<'_>) -> Vec<Finding> {
+    let mut found = parents_out(snapshot);
+    for end in snapshot.examined() {
         let (Some(endpoint), Some(outer)) = (&end.endpoint, &end.outer) else { continue };
-        let Some(segment) = seen.segment_of(end) else { continue };
+        let Some(segment) = snapshot.segment_of(end) else { continue };
         let Some(bridge) = &segment.bridge else { continue };
         if outer.is_port_of(bridge) {
             continue;
         }
         let what = format!("`{}` is no port of `{}`", outer.name, bridge.name);
         found.push(
-            Finding::error(seen.place(end), what)
-                .shown_by(master(seen, outer))
-                .mended_by(again::endpoint(&segment.network().name, endpoint)),
+            Finding::error(snapshot.place(end), what)
+                .shown_by(master(snapshot, outer))
+                .mended_by(remedy::endpoint(&segment.network().name, endpoint)),
         );
     }
     found
 }
 
 /// Bridges that take no more ports.
-pub(super) fn full(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn full(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for segment in &seen.segments {
+    for segment in &snapshot.segments {
         let Some(bridge) = &segment.bridge else { continue };
-        let ports = seen.links.iter().filter(|link| link.is_port_of(bridge)).count();
+        let ports = snapshot.links.iter().filter(|link| link.is_port_of(bridge)).count();
         if ports >= BRIDGE_PORTS_MAX {
             let name = segment.name();
             let what = format!("`{name}` is full: nothing more can be attached to it");
@@ -250,9 +250,9 @@ fn beside(name: &str) -> String {
 }
 
 /// Namespaces whose own loopback is down.
-pub(super) fn loopback(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn loopback(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
-    for (_, inside, _) in seen.entered() {
+    for (_, inside, _) in snapshot.entered() {
         let lo = inside.links.iter().find(|link| link.name == "lo");
         if let Some(lo) = lo.filter(|lo| !lo.up) {
             let what = "`lo` is down: programs inside do not reach their own 127.0.0.1";
@@ -268,10 +268,11 @@ pub(super) fn loopback(seen: &Seen<'_>) -> Vec<Finding> {
 }
 
 /// Targets that were asked for and have no link to anybody.
-pub(super) fn attached(seen: &Seen<'_>) -> Vec<Finding> {
-    let asked = seen.insides.iter().filter(|i| i.asked && i.links.iter().all(|l| l.name == "lo"));
+pub(super) fn attached(snapshot: &Snapshot<'_>) -> Vec<Finding> {
+    let asked =
+        snapshot.insides.iter().filter(|i| i.asked && i.links.iter().all(|l| l.name == "lo"));
     let found = asked.map(|inside| {
-        let bridges = seen.links.iter().filter(|l| l.kind == LinkKind::Bridge && l.is_ours());
+        let bridges = snapshot.links.iter().filter(|l| l.kind == LinkKind::Bridge && l.is_ours());
         let mut names: Vec<_> = bridges.map(|bridge| bridge.name.as_str()).collect();
         names.sort_unstable();
         let attach = |network: &str| format!("netcord attach {network} {}", inside.target);
@@ -288,16 +289,16 @@ pub(super) fn attached(seen: &Seen<'_>) -> Vec<Finding> {
 }
 
 /// Links of a network that another program configures as it thinks fit.
-pub(super) fn managed(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn managed(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut links: Vec<(String, &str)> = Vec::new();
-    for segment in seen.segments.iter().filter(|s| !s.network().driver.is_foreign()) {
+    for segment in snapshot.segments.iter().filter(|s| !s.network().driver.is_foreign()) {
         let name = segment.name();
         links.extend(segment.bridge.iter().map(|l| (name.to_owned(), l.name.as_str())));
         let uplink = segment.network().driver.uplink();
         links.extend(uplink.map(|parent| (name.to_owned(), parent.link.as_str())));
     }
-    for end in seen.examined().filter(|end| end.endpoint.is_some()) {
-        links.extend(end.outer.iter().map(|l| (seen.place(end), l.name.as_str())));
+    for end in snapshot.examined().filter(|end| end.endpoint.is_some()) {
+        links.extend(end.outer.iter().map(|l| (snapshot.place(end), l.name.as_str())));
     }
     let mut found = Vec::new();
     for (place, link) in links {

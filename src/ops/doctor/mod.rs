@@ -1,34 +1,34 @@
 //! `doctor`: why packets do not flow. Everything is read once; each check is a function of that, and
 //! what it finds has its evidence and the command that mends it.
 //!
-//! - `seen`, `inside`: what is looked at
+//! - `snapshot`, `inside`: what is looked at
 //! - `links`, `isolation`, `addresses`, `routing`, `wire`, `forward`, `firewalls`, `rules`, `ports`,
 //!   `served`, `names`, `host`: the checks
 //! - `fate`: what becomes of a packet in listed rules; `judged`: in those of nftables
-//! - `again`: the commands that make a network again
+//! - `remedy`: the commands that make a network again
 
 mod addresses;
-mod again;
 mod fate;
 mod firewalls;
 mod forward;
 mod host;
-mod inside;
 mod isolation;
 mod judged;
 mod links;
 mod names;
+mod namespace_view;
 mod ports;
+mod remedy;
 mod routing;
 mod rules;
-mod seen;
 mod served;
+mod snapshot;
 mod wire;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use self::seen::Seen;
+use self::snapshot::Snapshot;
 use super::Session;
 use crate::{error::Kind, model::Finding};
 
@@ -40,16 +40,16 @@ struct Check {
 
 enum Look {
     /// All of it was read.
-    At(fn(&Seen<'_>) -> Vec<Finding>),
+    At(fn(&Snapshot<'_>) -> Vec<Finding>),
     /// It reads more.
-    Into(fn(&Seen<'_>) -> Result<Vec<Finding>>),
+    Into(fn(&Snapshot<'_>) -> Result<Vec<Finding>>),
 }
 
-const fn at(id: &'static str, look: fn(&Seen<'_>) -> Vec<Finding>) -> Check {
+const fn at(id: &'static str, look: fn(&Snapshot<'_>) -> Vec<Finding>) -> Check {
     Check { id, look: Look::At(look) }
 }
 
-const fn into(id: &'static str, look: fn(&Seen<'_>) -> Result<Vec<Finding>>) -> Check {
+const fn into(id: &'static str, look: fn(&Snapshot<'_>) -> Result<Vec<Finding>>) -> Check {
     Check { id, look: Look::Into(look) }
 }
 
@@ -130,13 +130,13 @@ pub struct Report {
 pub async fn doctor(host: &Session<'_>, args: &Doctor) -> Result<Report> {
     // The host's troubles are of all that is on it.
     let about = args.name.as_deref().filter(|name| *name != "host");
-    let mut seen = seen::read(host, about).await?;
+    let mut snapshot = snapshot::read(host, about).await?;
     let mut found: Vec<Found> = Vec::new();
     let mut checked = Vec::new();
     for check in &CHECKS {
         let findings = match check.look {
-            Look::At(look) => Ok(look(&seen)),
-            Look::Into(look) => look(&seen),
+            Look::At(look) => Ok(look(&snapshot)),
+            Look::Into(look) => look(&snapshot),
         };
         match findings {
             Ok(findings) => {
@@ -146,13 +146,13 @@ pub async fn doctor(host: &Session<'_>, args: &Doctor) -> Result<Report> {
                 }
             }
             Err(error) if Kind::of(&error) == Kind::Permission => {
-                seen.unchecked.push(format!("{}: {error:#}", check.id));
+                snapshot.unchecked.push(format!("{}: {error:#}", check.id));
             }
             Err(error) => return Err(error),
         }
     }
     found.sort_by_key(|found| found.finding.severity);
-    Ok(Report { findings: found, checked, unchecked: seen.unchecked })
+    Ok(Report { findings: found, checked, unchecked: snapshot.unchecked })
 }
 
 /// What is one trouble is told once, with the evidence of both.

@@ -3,8 +3,8 @@
 use std::fs;
 
 use super::{
-    inside::Inside,
-    seen::{End, Seen},
+    namespace_view::Inside,
+    snapshot::{End, Snapshot},
 };
 use crate::{
     agents,
@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// Names in `/run/netns` that stand for no namespace, or for another than they did.
-pub(super) fn dangling(seen: &Seen<'_>) -> Vec<Finding> {
-    let Some(ours) = &seen.names else { return Vec::new() };
+pub(super) fn dangling(snapshot: &Snapshot<'_>) -> Vec<Finding> {
+    let Some(ours) = &snapshot.names else { return Vec::new() };
     let mut found = Vec::new();
-    for name in seen.kernel.netns_names() {
+    for name in snapshot.kernel.netns_names() {
         let own = ours.iter().find(|own| own.name == name);
         let what = match (Netns::of_name(&name), own) {
             (Ok(None), _) => "the name stands for no namespace any more",
@@ -65,19 +65,22 @@ fn lives_in(cookie: u64) -> Option<u32> {
 }
 
 /// Endpoints on record whose link is gone.
-pub(super) fn dead(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn dead(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for end in seen.examined().filter(|end| seen.segment_of(end).is_some()) {
+    for end in snapshot.examined().filter(|end| snapshot.segment_of(end).is_some()) {
         let Some(endpoint) = &end.endpoint else { continue };
         let (is_gone, link) = match &endpoint.attachment {
-            Attachment::Macvlan => (is_gone_inside(seen, end), &endpoint.ifname),
+            Attachment::Macvlan => (is_gone_inside(snapshot, end), &endpoint.ifname),
             Attachment::Veth { host_ifname } => (end.outer.is_none(), host_ifname),
         };
         if is_gone {
             found.push(
-                Finding::warning(seen.place(end), "its namespace is gone, and its link with it")
-                    .shown_by(format!("Device \"{link}\" does not exist."))
-                    .mended_by("netcord prune"),
+                Finding::warning(
+                    snapshot.place(end),
+                    "its namespace is gone, and its link with it",
+                )
+                .shown_by(format!("Device \"{link}\" does not exist."))
+                .mended_by("netcord prune"),
             );
         }
     }
@@ -85,28 +88,28 @@ pub(super) fn dead(seen: &Seen<'_>) -> Vec<Finding> {
 }
 
 /// Where namespaces may not be entered nothing is known.
-fn is_gone_inside(seen: &Seen<'_>, end: &End) -> bool {
-    end.inner.is_none() && seen.unchecked.is_empty()
+fn is_gone_inside(snapshot: &Snapshot<'_>, end: &End) -> bool {
+    end.inner.is_none() && snapshot.unchecked.is_empty()
 }
 
 /// Leases that nobody renews.
-pub(super) fn leases(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn leases(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for end in seen.examined().filter(|end| end.inner.is_some()) {
+    for end in snapshot.examined().filter(|end| end.inner.is_some()) {
         let Some(endpoint) = &end.endpoint else { continue };
         let Some(lease) = &endpoint.lease else { continue };
-        if lease.keeper.is_some_and(agents::runs) {
+        if lease.renewer.is_some_and(agents::runs) {
             continue;
         }
-        let shown = match lease.keeper {
-            Some(keeper) => format!("no process {}", keeper.pid),
-            None => "no keeper on record".to_owned(),
+        let shown = match lease.renewer {
+            Some(renewer) => format!("no process {}", renewer.pid),
+            None => "no lease renewer on record".to_owned(),
         };
         let network = end.network.as_ref().map(ToString::to_string).unwrap_or_default();
         let target = quote(endpoint.netns.as_str());
         found.push(
             Finding::warning(
-                seen.place(end),
+                snapshot.place(end),
                 "its DHCP lease is not renewed: the server may give its address to another client",
             )
             .shown_by(shown)
@@ -124,11 +127,11 @@ const UPSTREAM: [&str; 3] = [
 ];
 
 /// Targets whose programs ask for names on a loopback where nobody answers: the host's is another.
-pub(super) fn resolvers(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn resolvers(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
-    for (end, inside, _) in seen.entered() {
+    for (end, inside, _) in snapshot.entered() {
         let Some(resolver) = &inside.resolver else { continue };
-        let is_internal = seen.segment_of(end).is_some_and(|s| s.network().has(Flag::Internal));
+        let is_internal = snapshot.segment_of(end).is_some_and(|s| s.network().has(Flag::Internal));
         if is_internal || !resolver.asks_nobody {
             continue;
         }

@@ -1,9 +1,9 @@
 //! Published ports: rules that are gone, and others that come first.
 
 use super::{
-    again::port as typed,
     fate::words,
-    seen::{End, Seen},
+    remedy::port as typed,
+    snapshot::{End, Snapshot},
 };
 use crate::{
     kernel::{Published, Socket, Translation, sockets::processes_of},
@@ -13,10 +13,10 @@ use crate::{
 
 /// The published ports that it is about, with whose they are.
 fn all<'s>(
-    seen: &'s Seen<'_>,
+    snapshot: &'s Snapshot<'_>,
 ) -> impl Iterator<Item = (&'s End, &'s Network, &'s Endpoint, &'s PublishedPort)> {
-    seen.examined().flat_map(|end| {
-        let segment = seen.segment_of(end);
+    snapshot.examined().flat_map(|end| {
+        let segment = snapshot.segment_of(end);
         let of = segment.zip(end.endpoint.as_ref());
         of.into_iter().flat_map(move |(segment, endpoint)| {
             endpoint.ports.iter().map(move |port| (end, segment.network(), endpoint, port))
@@ -25,21 +25,21 @@ fn all<'s>(
 }
 
 /// Those on record without a rule.
-pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    if !seen.rules.readable {
+    if !snapshot.rules.readable {
         return found;
     }
-    for (end, network, endpoint, port) in all(seen) {
+    for (end, network, endpoint, port) in all(snapshot) {
         let owner = plan::owner(&network.name, &endpoint.netns);
-        let rules = seen.rules.published.get(&network.firewall);
+        let rules = snapshot.rules.published.get(&network.firewall);
         let is_there =
             |rules: &Vec<Published>| rules.iter().any(|p| p.owner == owner && p.port.is_as(port));
         if !rules.is_some_and(is_there) {
             let what = format!("no rule leads port {} to it", port.host);
             let target = quote(endpoint.netns.as_str());
             found.push(
-                Finding::error(seen.place(end), what)
+                Finding::error(snapshot.place(end), what)
                     .shown_by(format!("not in {}: {port}", network.firewall))
                     .mended_by(format!("netcord publish {target} {}", typed(port))),
             );
@@ -49,11 +49,11 @@ pub(super) fn missing(seen: &Seen<'_>) -> Vec<Finding> {
 }
 
 /// Those that another's rule leads elsewhere before.
-pub(super) fn shadowed(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn shadowed(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (end, _, endpoint, port) in all(seen) {
+    for (end, _, endpoint, port) in all(snapshot) {
         let family = Family::of(port.host_ip);
-        let listing = seen.rules.nat.get(&family).map_or("", String::as_str);
+        let listing = snapshot.rules.nat.get(&family).map_or("", String::as_str);
         for rule in translations(listing).filter(|rule| takes(rule, port)) {
             let program = if family == Family::V4 { "iptables" } else { "ip6tables" };
             let command = if rule.starts_with("-A DOCKER ") {
@@ -61,10 +61,10 @@ pub(super) fn shadowed(seen: &Seen<'_>) -> Vec<Finding> {
             } else {
                 format!("{program} -t nat -D {}", rule.trim_start_matches("-A "))
             };
-            found.push(taken(seen, end, port).shown_by(rule.to_owned()).mended_by(command));
+            found.push(taken(snapshot, end, port).shown_by(rule.to_owned()).mended_by(command));
         }
         let takes = |t: &&Translation| t.takes(family, port.protocol, port.host);
-        for rule in seen.rules.translations.iter().filter(takes) {
+        for rule in snapshot.rules.translations.iter().filter(takes) {
             let Translation { family, table, chain, handle, .. } = rule;
             let path = format!("{family} {table} {chain} handle {handle}");
             let command = if table.starts_with("docker-") {
@@ -72,14 +72,16 @@ pub(super) fn shadowed(seen: &Seen<'_>) -> Vec<Finding> {
             } else {
                 format!("nft delete rule {path}")
             };
-            found.push(taken(seen, end, port).shown_by(format!("rule {path}")).mended_by(command));
+            found.push(
+                taken(snapshot, end, port).shown_by(format!("rule {path}")).mended_by(command),
+            );
         }
     }
     found
 }
 
-fn taken(seen: &Seen<'_>, end: &End, port: &PublishedPort) -> Finding {
-    Finding::error(seen.place(end), format!("another rule takes port {} first", port.host))
+fn taken(snapshot: &Snapshot<'_>, end: &End, port: &PublishedPort) -> Finding {
+    Finding::error(snapshot.place(end), format!("another rule takes port {} first", port.host))
 }
 
 /// Publishes it on a port that is free. docker's rules are docker's: they would come back.
@@ -130,10 +132,10 @@ fn takes(rule: &str, port: &PublishedPort) -> bool {
 }
 
 /// Programs of the host that listen where a published port leads away.
-pub(super) fn listened_to(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn listened_to(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut met: Vec<(&End, &Endpoint, &PublishedPort, &Socket)> = Vec::new();
-    for (end, _, endpoint, port) in all(seen) {
-        let sockets = seen.sockets.listening(port.host_ip, port.host, port.protocol);
+    for (end, _, endpoint, port) in all(snapshot) {
+        let sockets = snapshot.sockets.listening(port.host_ip, port.host, port.protocol);
         met.extend(sockets.map(|socket| (end, endpoint, port, socket)));
     }
     let sockets: Vec<_> = met.iter().map(|(.., socket)| *socket).collect();
@@ -145,7 +147,7 @@ pub(super) fn listened_to(seen: &Seen<'_>) -> Vec<Finding> {
             socket.port
         );
         let target = quote(endpoint.netns.as_str());
-        Finding::warning(seen.place(end), what)
+        Finding::warning(snapshot.place(end), what)
             .shown_by(format!("listening: {}/{}", socket.local(), port.protocol))
             .mended_by(format!("netcord unpublish {target} {}", typed(port)))
     });

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::seen::{Seen, Segment};
+use super::snapshot::{Segment, Snapshot};
 use crate::{
     kernel::{
         Link, LinkAddress, Netns, TableRoute, global_addresses,
@@ -67,16 +67,16 @@ fn neighbour(address: IpNetwork) -> Option<std::net::IpAddr> {
 }
 
 /// Addresses whose routes are gone, inside of targets and of the host's bridges.
-pub(super) fn unrouted(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn unrouted(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (end, inside, link) in seen.entered() {
+    for (end, inside, link) in snapshot.entered() {
         for unrouted in inside.unrouted.iter().filter(|u| u.link == link.name) {
-            found.push(unrouted.told(&seen.place(end), &inside.ip));
+            found.push(unrouted.told(&snapshot.place(end), &inside.ip));
         }
     }
-    for unrouted in &seen.unrouted {
+    for unrouted in &snapshot.unrouted {
         let of = |s: &&Segment| s.name() == unrouted.link && s.is_gateway();
-        found.extend(seen.segments.iter().find(of).map(|s| unrouted.told(s.name(), "ip")));
+        found.extend(snapshot.segments.iter().find(of).map(|s| unrouted.told(s.name(), "ip")));
     }
     found
 }

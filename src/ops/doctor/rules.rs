@@ -1,12 +1,12 @@
 //! netcord's own rules: what of them is gone.
 
-use super::seen::{Lost, LostKind, Seen, Segment};
+use super::snapshot::{Lost, LostKind, Segment, Snapshot};
 use crate::{model::Finding, ops::driver};
 
 /// Whether what translates source addresses is there.
-pub(super) fn masquerade(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn masquerade(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let gone = |lost: &&Lost| lost.kind == LostKind::Masquerade;
-    let found = seen.segments.iter().filter(|s| !has_no_table(s)).filter_map(|segment| {
+    let found = snapshot.segments.iter().filter(|s| !has_no_table(s)).filter_map(|segment| {
         let what = "the rules that translate source addresses are gone: no answer from outside \
                     finds back";
         of(segment, what, segment.lost.iter().filter(gone))
@@ -15,8 +15,8 @@ pub(super) fn masquerade(seen: &Seen<'_>) -> Vec<Finding> {
 }
 
 /// Whether everything else is.
-pub(super) fn rules(seen: &Seen<'_>) -> Vec<Finding> {
-    let found = seen.segments.iter().filter_map(|segment| {
+pub(super) fn rules(snapshot: &Snapshot<'_>) -> Vec<Finding> {
+    let found = snapshot.segments.iter().filter_map(|segment| {
         let what = "rules of the network are gone, or others stand between them: what must not \
                     pass does, or what must does not";
         let gone = |lost: &&Lost| lost.kind != LostKind::Masquerade;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{again::port as typed, seen::Seen};
+use super::{remedy::port as typed, snapshot::Snapshot};
 use crate::{
     kernel::{
         Link, Netns, Socket, Sockets, global_addresses,
@@ -23,9 +23,9 @@ fn published(endpoint: &Endpoint) -> BTreeMap<String, Vec<&PublishedPort>> {
 }
 
 /// Published ports behind which nobody listens.
-pub(super) fn unserved(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn unserved(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (end, inside, link) in seen.entered() {
+    for (end, inside, link) in snapshot.entered() {
         let (Some(endpoint), Some(sockets)) = (&end.endpoint, &inside.sockets) else { continue };
         // Of what is down nobody can be called anyway.
         for (typed, ports) in published(endpoint).into_iter().filter(|_| link.up) {
@@ -38,7 +38,7 @@ pub(super) fn unserved(seen: &Seen<'_>) -> Vec<Finding> {
                     port.container,
                     unpublish(endpoint, &typed)
                 );
-                found.push(Finding::warning(seen.place(end), what).shown_by(format!(
+                found.push(Finding::warning(snapshot.place(end), what).shown_by(format!(
                     "no socket has {}:{}",
                     port.address,
                     in_words(port)
@@ -51,9 +51,9 @@ pub(super) fn unserved(seen: &Seen<'_>) -> Vec<Finding> {
 
 /// Published ports whose server listens where what comes from outside does not get to: on its own
 /// loopback, most often.
-pub(super) fn unheard(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn unheard(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (end, inside, link) in seen.entered() {
+    for (end, inside, link) in snapshot.entered() {
         let (Some(endpoint), Some(sockets)) = (&end.endpoint, &inside.sockets) else { continue };
         for (typed, ports) in published(endpoint).into_iter().filter(|_| link.up) {
             let elsewhere: Vec<_> = ports.iter().flat_map(|port| anywhere(sockets, port)).collect();
@@ -72,9 +72,11 @@ pub(super) fn unheard(seen: &Seen<'_>) -> Vec<Finding> {
                 port.address,
                 unpublish(endpoint, &typed)
             );
-            found.push(places.iter().fold(Finding::error(seen.place(end), what), |f, place| {
-                f.shown_by(format!("listening: {place}:{}", in_words(port)))
-            }));
+            found.push(
+                places.iter().fold(Finding::error(snapshot.place(end), what), |f, place| {
+                    f.shown_by(format!("listening: {place}:{}", in_words(port)))
+                }),
+            );
         }
     }
     found
@@ -135,14 +137,14 @@ pub(super) async fn lost_addresses<'e>(
 }
 
 /// Ports that are published on an address that the host has lost.
-pub(super) fn addressless(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn addressless(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for end in seen.examined() {
+    for end in snapshot.examined() {
         let Some(endpoint) = &end.endpoint else { continue };
-        for port in endpoint.ports.iter().filter(|p| seen.lost_addresses.contains(&p.host_ip)) {
+        for port in endpoint.ports.iter().filter(|p| snapshot.lost_addresses.contains(&p.host_ip)) {
             let address = port.host_ip;
             let what = format!("its port is published on {address}, which this host has not");
-            let near = near(seen, address);
+            let near = near(snapshot, address);
             let shown = match &near {
                 Some((link, own)) => format!("addresses of {}: {own}", link.name),
                 None => format!("no link has an address in a subnet with {address}"),
@@ -153,16 +155,20 @@ pub(super) fn addressless(seen: &Seen<'_>) -> Vec<Finding> {
                 }
                 None => unpublish(endpoint, &typed(port)),
             };
-            found.push(Finding::error(seen.place(end), what).shown_by(shown).mended_by(command));
+            found
+                .push(Finding::error(snapshot.place(end), what).shown_by(shown).mended_by(command));
         }
     }
     found
 }
 
 /// The host's link in whose subnet an address is, with its own address there.
-fn near<'s>(seen: &'s Seen<'_>, address: IpAddr) -> Option<(&'s Link, ipnetwork::IpNetwork)> {
-    let mut all = seen.links.iter().flat_map(|link| {
-        global_addresses(&seen.addresses, link).into_iter().map(move |own| (link, own))
+fn near<'s>(
+    snapshot: &'s Snapshot<'_>,
+    address: IpAddr,
+) -> Option<(&'s Link, ipnetwork::IpNetwork)> {
+    let mut all = snapshot.links.iter().flat_map(|link| {
+        global_addresses(&snapshot.addresses, link).into_iter().map(move |own| (link, own))
     });
     all.find(|(_, own)| own.contains(address) && own.prefix() > 0)
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    again,
-    inside::Inside,
-    seen::{End, Seen, Segment},
+    namespace_view::Inside,
+    remedy,
+    snapshot::{End, Segment, Snapshot},
 };
 use crate::{
     kernel::{Link, LinkKind},
@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// MACs that two have on one network.
-pub(super) fn duplicate_macs(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn duplicate_macs(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for segment in &seen.segments {
+    for segment in &snapshot.segments {
         let mut owners: BTreeMap<String, Vec<Owner>> = BTreeMap::new();
         if let Some(bridge) = &segment.bridge
             && let Some(mac) = bridge.mac
@@ -24,11 +24,11 @@ pub(super) fn duplicate_macs(seen: &Seen<'_>) -> Vec<Finding> {
             let words = format!("link/ether {mac} dev {}", bridge.name);
             owners.entry(mac.to_string()).or_default().push(Owner { words, mended_by: None });
         }
-        let mut ends: Vec<_> = seen.ends_on(segment).collect();
+        let mut ends: Vec<_> = snapshot.ends_on(segment).collect();
         ends.sort_by_key(|end| !has_own_mac(end));
         for end in ends {
             let Some(inner) = &end.inner else { continue };
-            let (inside, link) = (&seen.insides[inner.inside], &inner.link);
+            let (inside, link) = (&snapshot.insides[inner.inside], &inner.link);
             let Some(mac) = link.mac else { continue };
             let words = format!("link/ether {mac} dev {} in {}", link.name, inside.target);
             let mended_by = Some(with_mac(inside, link, proper_mac(end, inside, link)));
@@ -72,9 +72,9 @@ fn with_mac(inside: &Inside, link: &Link, mac: Mac) -> String {
 }
 
 /// MACs that are not as they were given: neighbours remember the old one.
-pub(super) fn changed_macs(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn changed_macs(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for segment in seen.segments.iter().filter(|s| s.is_gateway()) {
+    for segment in snapshot.segments.iter().filter(|s| s.is_gateway()) {
         if let Some(bridge) = &segment.bridge
             && bridge.mac != Some(segment.network().mac)
         {
@@ -83,22 +83,22 @@ pub(super) fn changed_macs(seen: &Seen<'_>) -> Vec<Finding> {
             found.push(changed(name.to_owned(), bridge, mac, managers::udev(name), command));
         }
     }
-    for (end, inside, link) in seen.entered() {
+    for (end, inside, link) in snapshot.entered() {
         let Some(endpoint) = &end.endpoint else { continue };
-        let is_shared = seen.segment_of(end).is_some_and(|s| s.network().driver.is_passthru());
+        let is_shared = snapshot.segment_of(end).is_some_and(|s| s.network().driver.is_passthru());
         // Two that have one are told of by another check.
         let is_anothers = |mac| {
             let has_it = |other: &End| {
                 other.inner.as_ref().is_some_and(|i| i.link.mac == mac) && !std::ptr::eq(other, end)
             };
-            let segment = seen.segment_of(end);
+            let segment = snapshot.segment_of(end);
             let bridge = segment.and_then(|s| s.bridge.as_ref());
             bridge.is_some_and(|bridge| bridge.mac == mac)
-                || segment.is_some_and(|s| seen.ends_on(s).any(has_it))
+                || segment.is_some_and(|s| snapshot.ends_on(s).any(has_it))
         };
         if link.mac != Some(endpoint.mac) && !is_shared && !is_anothers(link.mac) {
             let command = with_mac(inside, link, endpoint.mac);
-            found.push(changed(seen.place(end), link, endpoint.mac, None, command));
+            found.push(changed(snapshot.place(end), link, endpoint.mac, None, command));
         }
     }
     found
@@ -125,22 +125,22 @@ fn changed(
 }
 
 /// Links of one way that do not take packets of one size.
-pub(super) fn mtus(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn mtus(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (end, inside, link) in seen.entered() {
-        let bridge = seen.segment_of(end).and_then(|s| s.bridge.as_ref());
+    for (end, inside, link) in snapshot.entered() {
+        let bridge = snapshot.segment_of(end).and_then(|s| s.bridge.as_ref());
         if let Some(outer) = &end.outer {
-            found.extend(of_pair(seen, end, inside, link, outer, bridge));
+            found.extend(of_pair(snapshot, end, inside, link, outer, bridge));
         }
     }
-    for segment in seen.segments.iter().filter(|s| s.is_routed() && s.is_gateway()) {
-        found.extend(way_out(seen, segment));
+    for segment in snapshot.segments.iter().filter(|s| s.is_routed() && s.is_gateway()) {
+        found.extend(way_out(snapshot, segment));
     }
     found
 }
 
 fn of_pair(
-    seen: &Seen<'_>,
+    snapshot: &Snapshot<'_>,
     end: &End,
     inside: &Inside,
     inner: &Link,
@@ -163,7 +163,7 @@ fn of_pair(
     }
     let what = "what is larger than the smallest MTU on the way is dropped without a word: \
                 connections begin, and then hang";
-    let mut finding = Finding::error(seen.place(end), what)
+    let mut finding = Finding::error(snapshot.place(end), what)
         .shown_by(format!("{} mtu {} in {}", inner.name, inner.mtu, inside.target))
         .shown_by(format!("{} mtu {}", outer.name, outer.mtu));
     if let Some(bridge) = bridge {
@@ -173,14 +173,14 @@ fn of_pair(
 }
 
 /// The link to the outside takes less than endpoints send.
-fn way_out(seen: &Seen<'_>, segment: &Segment) -> Option<Finding> {
-    let route = seen.default_route(true).or_else(|| seen.default_route(false))?;
-    let out = seen.links.iter().find(|link| link.carries(route))?;
+fn way_out(snapshot: &Snapshot<'_>, segment: &Segment) -> Option<Finding> {
+    let route = snapshot.default_route(true).or_else(|| snapshot.default_route(false))?;
+    let out = snapshot.links.iter().find(|link| link.carries(route))?;
     let bridge = segment.bridge.as_ref()?;
     if out.kind == LinkKind::Bridge && out.name == bridge.name || out.mtu >= bridge.mtu {
         return None;
     }
-    let inner = seen.ends_on(segment).filter_map(|end| end.inner.as_ref());
+    let inner = snapshot.ends_on(segment).filter_map(|end| end.inner.as_ref());
     let largest = inner.map(|inner| inner.link.mtu).max()?;
     let what = "endpoints send, and ask for, larger packets than the way out takes: where nobody \
                 says so by ICMP, connections begin and then hang";
@@ -188,6 +188,6 @@ fn way_out(seen: &Seen<'_>, segment: &Segment) -> Option<Finding> {
         Finding::warning(segment.name(), what)
             .shown_by(format!("{} mtu {}, endpoints up to {largest}", bridge.name, bridge.mtu))
             .shown_by(format!("{} mtu {}", out.name, out.mtu))
-            .mended_by(again::with_mtu(&segment.record, out.mtu))
+            .mended_by(remedy::with_mtu(&segment.record, out.mtu))
     })
 }

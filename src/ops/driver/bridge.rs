@@ -15,8 +15,8 @@ use crate::{
         overlap, pools, unique_local_prefix,
     },
     ops::{
-        Changed, Session, clean, differences::Differences, firewall, gates, rebuild,
-        repair::reshape, resolver, subnets::Asked, words::Words,
+        Changed, Session, clean, differences::Differences, firewall, forward_accepts, rebuild,
+        repair::restore_link_attrs, resolver, subnets::Asked, words::Words,
     },
     plan::{self, Mark, Uplinks},
     state::State,
@@ -86,11 +86,11 @@ pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Chan
         }
         None => (new_network(host, &state, args, wanted).await?, Vec::new()),
     };
-    let (network, mut plan) = gates::renewed(host, &network)?;
+    let (network, mut plan) = forward_accepts::renewed(host, &network)?;
     plan.extend(plan::create(&network, &uplinks(&host.kernel, &network).await?));
     // Where somebody took our rules away, ports were among them.
     plan.extend(firewall::ports(&network, &endpoints));
-    reshape(&host.kernel, &mut plan).await?;
+    restore_link_attrs(&host.kernel, &mut plan).await?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     Ok(Some(Changed::new(changed, Made { network })))
 }
@@ -151,7 +151,7 @@ async fn new_network(
         subnets,
         flags: args.flags,
         firewall: firewall::of_host(host, state),
-        gates: Vec::new(),
+        forward_accepts: Vec::new(),
         labels: args.label.iter().cloned().collect(),
     })
 }

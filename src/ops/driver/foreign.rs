@@ -27,7 +27,7 @@ pub(in crate::ops) async fn network(
         subnets: subnets.into_iter().flatten().map(|a| Subnet::of_bridge_address(*a)).collect(),
         flags: Flags::default(),
         firewall,
-        gates: Vec::new(),
+        forward_accepts: Vec::new(),
         labels: BTreeMap::new(),
     })
 }

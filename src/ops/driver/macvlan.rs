@@ -24,7 +24,7 @@ use crate::{
         Changed, Session, clean,
         differences::Differences,
         rebuild::{self, Inside},
-        repair::reshape,
+        repair::restore_link_attrs,
         ssh,
         subnets::Asked,
         words::Words,
@@ -88,7 +88,7 @@ pub async fn macvlan(host: &mut Session<'_>, args: &Macvlan) -> Result<Option<Ch
     };
     host.look_inside(&mut state, &network.name).await?;
     let mut plan = plan::create(&network, &plan::Uplinks::default());
-    reshape(&host.kernel, &mut plan).await?;
+    restore_link_attrs(&host.kernel, &mut plan).await?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     tell(host, &network, mode).await?;
     Ok(Some(Changed::new(changed, Made { network })))
@@ -174,7 +174,7 @@ async fn new_network(
         subnets,
         flags: Flags::default(),
         firewall: Firewall::default(),
-        gates: Vec::new(),
+        forward_accepts: Vec::new(),
         labels: args.label.iter().cloned().collect(),
     })
 }

@@ -11,7 +11,7 @@ pub mod underlay;
 use anyhow::Result;
 
 use super::{
-    Session, firewall, gates,
+    Session, firewall, forward_accepts,
     rebuild::Inside,
     removal::{self, Records},
     words::Words,
@@ -54,7 +54,7 @@ pub(super) async fn repair(
     endpoints: &[Endpoint],
 ) -> Result<(Network, Plan, Option<Lost>)> {
     let (network, mut plan) = if network.driver.forwards() {
-        gates::renewed(host, network)?
+        forward_accepts::renewed(host, network)?
     } else {
         (network.clone(), Plan::new())
     };
@@ -66,7 +66,7 @@ pub(super) async fn repair(
         }
         Driver::Foreign => {
             if endpoints.iter().any(|e| !e.ports.is_empty()) {
-                plan.push(gates::remember(&network));
+                plan.push(forward_accepts::remember(&network));
             }
         }
         Driver::Underlay(driver) => {

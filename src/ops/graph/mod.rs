@@ -24,7 +24,7 @@ use crate::{
         graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
         natural_order,
     },
-    state::{State, Wanted},
+    state::{Load, State},
 };
 
 /// What to draw.
@@ -101,7 +101,7 @@ fn forget_detached(kernel: &Kernel, segments: &mut [Segment]) -> Result<()> {
     if !segments.iter().flat_map(|s| &s.ports).any(is_dead) {
         return Ok(());
     }
-    let now = State::read(kernel.cookie(), Wanted::All)?;
+    let now = State::read(kernel.cookie(), Load::All)?;
     let on_record: HashSet<_> = now
         .endpoints()
         .map(|(record, e)| (record.network.name.as_str(), Some(e.cookie), Some(e.ifname.as_str())))

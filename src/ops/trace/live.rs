@@ -16,7 +16,7 @@ use crate::{
     kernel::{Event, Follower, probe::Answer},
     model::{
         ruleset::{Chain, Hook, Layer, Met, Point, Ruleset},
-        way::{Hop, Outcome, Stage, Verdict, Way},
+        trace_path::{Hop, Outcome, Stage, Verdict, Way},
     },
     ops::Events,
 };

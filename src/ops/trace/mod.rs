@@ -25,7 +25,7 @@ use crate::{
     model::{
         Protocol, Target, is_link_local,
         ruleset::{Met, Packet},
-        way::{Goal, Outcome, Party, Stage, Verdict, Way},
+        trace_path::{Outcome, Stage, TraceEnd, TraceTarget, Verdict, Way},
     },
     picture,
 };
@@ -37,9 +37,9 @@ const ICMPV6: u8 = 58;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trace {
     /// The sender.
-    pub from: Party,
+    pub from: TraceEnd,
     /// The destination.
-    pub to: Goal,
+    pub to: TraceTarget,
     /// Trace a real packet; else its path is computed.
     pub live: Option<Live>,
 }
@@ -87,8 +87,8 @@ pub async fn trace(host: &Session<'_>, args: &Trace) -> Result<Traced> {
 async fn beginning(
     host: &Session<'_>,
     world: &mut World,
-    from: &Party,
-    to: &Goal,
+    from: &TraceEnd,
+    to: &TraceTarget,
 ) -> Result<(Packet, Start)> {
     let sender = party(host, world, from).await?;
     let receiver = party(host, world, &to.party).await?;
@@ -145,11 +145,11 @@ enum Who {
     Address(IpAddr),
 }
 
-async fn party(host: &Session<'_>, world: &mut World, party: &Party) -> Result<Who> {
+async fn party(host: &Session<'_>, world: &mut World, party: &TraceEnd) -> Result<Who> {
     let target = match party {
-        Party::Address(address) => return Ok(Who::Address(*address)),
-        Party::Target(Target::Host) => return Ok(Who::Place(HOST)),
-        Party::Target(target) => target,
+        TraceEnd::Address(address) => return Ok(Who::Address(*address)),
+        TraceEnd::Target(Target::Host) => return Ok(Who::Place(HOST)),
+        TraceEnd::Target(target) => target,
     };
     let found = resolve(&host.kernel, host.events, target, None).await?;
     world.add(found.name.as_str(), found.netns).await.map(Who::Place)
@@ -178,7 +178,7 @@ fn unspecified(of: IpAddr) -> IpAddr {
 
 /// A rule dropped it.
 fn verdict_of_rule(place: &str, stage: Stage, rule: Option<Met>) -> Verdict {
-    let why = rule.as_ref().map(picture::way::rule).unwrap_or_default();
+    let why = rule.as_ref().map(picture::trace_path::rule).unwrap_or_default();
     let text = format!("dies at {stage} of {place}: {why}");
     Verdict { outcome: Outcome::Dies, place: place.to_owned(), stage, rule, text }
 }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use crate::{
     model::{Endpoint, Flag, LinkName, Network},
     plan::{
-        Family, Guard, Plan, Record, Resource, Scope, Step, SysctlKey, alias, cable::cable,
-        firewall, gate,
+        Family, Plan, Record, Resource, Scope, SpoofFilter, Step, SysctlKey, alias, cable::cable,
+        firewall, forward_accept,
     },
 };
 
@@ -58,13 +58,13 @@ pub(super) fn network(network: &Network, uplinks: &Uplinks) -> Plan {
         "a link carries no frames until it is up",
         Resource::Up { netns: None, link: name.clone() },
     ));
-    plan.extend(gate::open(network));
+    plan.extend(forward_accept::open(network));
     plan
 }
 
 /// An endpoint's port.
 pub(super) fn port(network: &Network, endpoint: &Endpoint) -> Plan {
-    cable(network, endpoint, Guard::against_spoofing(network, endpoint))
+    cable(network, endpoint, SpoofFilter::against_spoofing(network, endpoint))
 }
 
 /// The bridge itself, marked as ours.

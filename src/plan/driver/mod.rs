@@ -9,7 +9,7 @@ mod underlay;
 
 pub use bridge::Uplinks;
 pub use macvlan::macvlan_of;
-pub use underlay::{ACCEPT_DAD, Carrier, Switch, Takeover, takeover, without_carrier};
+pub use underlay::{ACCEPT_DAD, CarrierVeth, Switch, Takeover, takeover, without_carrier};
 
 use super::{Plan, Resource, Step};
 use crate::model::{Driver, Endpoint, LinkName, Network};

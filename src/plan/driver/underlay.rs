@@ -9,9 +9,11 @@ use std::borrow::Cow;
 
 use super::{bridge::link, macvlan::vlan};
 use crate::{
-    model::{Belongings, Endpoint, HostAddress, HostRoute, LinkName, Neighbour, Network, Underlay},
+    model::{
+        Endpoint, LinkConfig, LinkName, Neighbour, Network, SavedAddress, SavedRoute, Underlay,
+    },
     plan::{
-        Family, Guard, Moved, Plan, Record, Resource, Scope, Step, SysctlKey, cable::cable,
+        Family, Moved, Plan, Record, Resource, Scope, SpoofFilter, Step, SysctlKey, cable::cable,
         firewall,
     },
 };
@@ -26,7 +28,7 @@ pub struct Takeover<'a> {
     /// The link.
     pub parent: &'a LinkName,
     /// What hangs on the link.
-    pub belongings: &'a Belongings,
+    pub link_config: &'a LinkConfig,
     /// The link's own switches.
     pub switches: &'a [Switch],
     /// The link is not in the bridge yet.
@@ -58,15 +60,15 @@ pub(super) fn network(network: &Network, driver: &Underlay) -> Plan {
 /// An endpoint's port. The host does not listen to routers on a bridge of its own, but it does on
 /// the one that took over its uplink.
 pub(super) fn port(network: &Network, endpoint: &Endpoint) -> Plan {
-    let guard = Guard::against_spoofing(network, endpoint).unwrap_or(Guard::Routers);
+    let guard = SpoofFilter::against_spoofing(network, endpoint).unwrap_or(SpoofFilter::Routers);
     cable(network, endpoint, Some(guard))
 }
 
 /// Makes the bridge, and moves the link's addresses, routes, rules and neighbours to it.
 pub fn takeover(takeover: &Takeover<'_>) -> Plan {
-    let Takeover { network, driver, parent, belongings, switches, plug } = *takeover;
+    let Takeover { network, driver, parent, link_config, switches, plug } = *takeover;
     let bridge = &network.name;
-    let there = belongings.moved(parent, bridge);
+    let there = link_config.moved(parent, bridge);
     let mut plan = bare_bridge(network, driver);
     let others = switches.iter().filter(|s| !(plug && s.name == ACCEPT_DAD));
     for Switch { family, name, value } in others {
@@ -84,10 +86,12 @@ pub fn takeover(takeover: &Takeover<'_>) -> Plan {
         ));
     }
     plan.push(ready(bridge));
-    plan.extend(cut(parent, bridge, belongings, &there));
+    plan.extend(cut(parent, bridge, link_config, &there));
     if plug {
         let why = "the uplink now gives the bridge carrier";
-        plan.push(Step::delete(why, Resource::Carrier(Carrier::of(bridge))).until(Scope::Run));
+        plan.push(
+            Step::delete(why, Resource::CarrierVeth(CarrierVeth::of(bridge))).until(Scope::Run),
+        );
         if let Some(former) = switches.iter().find(|s| s.name == ACCEPT_DAD) {
             let (why, value) =
                 ("the bridge takes over the link's own value", former.value.clone().into());
@@ -95,13 +99,13 @@ pub fn takeover(takeover: &Takeover<'_>) -> Plan {
         }
     }
     plan.push(ready(parent));
-    for address in last_for_ever(belongings) {
+    for address in last_for_ever(link_config) {
         plan.push(Step::delete(
             "the bridge has this IPv6 address now",
             moved_address(parent, address),
         ));
     }
-    for route in belongings.left_behind() {
+    for route in link_config.left_behind() {
         let route = Resource::Moved(Moved::Route(route.clone().into()));
         plan.push(
             Step::delete("the route would lead nowhere: its link is a bridge port now", route)
@@ -133,7 +137,7 @@ fn up(bridge: &LinkName) -> Step {
 
 /// A cable with both ends here, one of them in a bridge, so that the bridge has carrier.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Carrier {
+pub struct CarrierVeth {
     /// The bridge.
     pub bridge: LinkName,
     /// The end in the bridge.
@@ -142,7 +146,7 @@ pub struct Carrier {
     pub loose: LinkName,
 }
 
-impl Carrier {
+impl CarrierVeth {
     fn of(bridge: &LinkName) -> Self {
         let [port, loose] = bridge.carrier_names();
         Self { bridge: bridge.clone(), port, loose }
@@ -153,16 +157,16 @@ impl Carrier {
 pub fn without_carrier(network: &Network) -> Step {
     Step::delete(
         "a leftover veth pair: the bridge no longer needs carrier from it",
-        Resource::Carrier(Carrier::of(&network.name)),
+        Resource::CarrierVeth(CarrierVeth::of(&network.name)),
     )
 }
 
 fn with_carrier(bridge: &LinkName) -> Plan {
     let why = "the bridge shares the link's link-local address, so DAD would report a duplicate";
     let mut plan = vec![switch(why, bridge, Family::V6, ACCEPT_DAD.into(), "0".into())];
-    let carrier = Carrier::of(bridge);
+    let carrier = CarrierVeth::of(bridge);
     let why = "a veth pair with both ends on the host: it gives the bridge carrier before the move";
-    plan.push(Step::create(why, Resource::Carrier(carrier.clone())));
+    plan.push(Step::create(why, Resource::CarrierVeth(carrier.clone())));
     let ends = [carrier.port, carrier.loose];
     for end in &ends {
         let why = "the veth pair must send no IPv6 packets of its own";
@@ -176,7 +180,7 @@ fn with_carrier(bridge: &LinkName) -> Plan {
 }
 
 /// What has to happen at once.
-fn cut(parent: &LinkName, bridge: &LinkName, here: &Belongings, there: &Belongings) -> Plan {
+fn cut(parent: &LinkName, bridge: &LinkName, here: &LinkConfig, there: &LinkConfig) -> Plan {
     let mut plan = vec![Step::create(
         "the link becomes a bridge port: the bridge receives its frames from now on",
         Resource::Moved(Moved::Port { link: parent.clone(), bridge: bridge.clone() }),
@@ -199,7 +203,7 @@ fn cut(parent: &LinkName, bridge: &LinkName, here: &Belongings, there: &Belongin
         let why = "the policy rule names the link: the bridge needs the same rule";
         plan.push(Step::create(why, Resource::Moved(Moved::Rule(rule.clone().into()))));
     }
-    let route = |route: &HostRoute| Resource::Moved(Moved::Route(route.clone().into()));
+    let route = |route: &SavedRoute| Resource::Moved(Moved::Route(route.clone().into()));
     for one in in_order(&here.routes).into_iter().rev() {
         plan.push(Step::delete("the route moves from the link", route(one)));
     }
@@ -231,27 +235,27 @@ fn cut(parent: &LinkName, bridge: &LinkName, here: &Belongings, there: &Belongin
 }
 
 /// Routes on the link before those by a gateway, which has to be reached by one of them.
-fn in_order(routes: &[HostRoute]) -> Vec<&HostRoute> {
+fn in_order(routes: &[SavedRoute]) -> Vec<&SavedRoute> {
     let mut ordered: Vec<_> = routes.iter().collect();
     ordered.sort_by_key(|route| route.has_gateway());
     ordered
 }
 
 /// IPv6 addresses, those for ever last: with the last of them goes the route to its subnet.
-fn last_for_ever(belongings: &Belongings) -> Vec<&HostAddress> {
-    let ipv6 = belongings.addresses.iter().rev().filter(|a| a.address.is_ipv6());
+fn last_for_ever(link_config: &LinkConfig) -> Vec<&SavedAddress> {
+    let ipv6 = link_config.addresses.iter().rev().filter(|a| a.address.is_ipv6());
     let mut ordered: Vec<_> = ipv6.collect();
     ordered.sort_by_key(|address| address.lifetime.is_none());
     ordered
 }
 
-fn moved_address(link: &LinkName, address: &HostAddress) -> Resource {
+fn moved_address(link: &LinkName, address: &SavedAddress) -> Resource {
     Resource::Moved(Moved::Address { link: link.clone(), address: address.clone().into() })
 }
 
 fn ready(link: &LinkName) -> Step {
     let why = "wait for carrier and for duplicate address detection (DAD)";
-    Step::create(why, Resource::Ready { link: link.clone() })
+    Step::create(why, Resource::WaitReady { link: link.clone() })
 }
 
 fn switch(

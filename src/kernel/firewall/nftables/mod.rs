@@ -285,7 +285,7 @@ impl Transaction {
 
     /// A change was so already if nothing is left of it that would have made a difference.
     fn outcomes(&self, changes: &[&Change]) -> Vec<Outcome> {
-        let mut outcomes = vec![Outcome::AlreadySo; changes.len()];
+        let mut outcomes = vec![Outcome::Unchanged; changes.len()];
         for (change, request) in &self.requests {
             let is_a_look =
                 matches!(changes[*change], Change::Create(Resource::Nft(Nft::Ports(_))))

@@ -23,7 +23,7 @@ use crate::{
         ruleset::{Base, Hook, Rule as Found},
     },
     plan::nft::{
-        BRIDGES, Chain, ElementData, Hook as Wanted, NetworkRules, Point, Set, TABLE, Value, chains,
+        BRIDGES, Chain, ElementData, Hook as Load, NetworkRules, Point, Set, TABLE, Value, chains,
     },
 };
 
@@ -160,7 +160,7 @@ pub(super) fn links(socket: &mut Socket, set: &Set) -> io::Result<Vec<LinkName>>
     Ok(found.iter().flatten().flatten().filter_map(name).collect())
 }
 
-fn base(hook: &Wanted) -> Base {
+fn base(hook: &Load) -> Base {
     Base {
         hook: match hook.point {
             Point::Prerouting => Hook::Prerouting,

@@ -28,7 +28,7 @@ use crate::{
     error::{Error, Kind},
     kernel::{Kernel, Link},
     model::{
-        self, Belongings, Cidr, Driver, Firewall, Flag, Flags, LinkName, Moving, Network, Parent,
+        self, Cidr, Driver, Firewall, Flag, Flags, LinkConfig, LinkName, Moving, Network, Parent,
         Subnet,
     },
     ops::{
@@ -99,14 +99,14 @@ pub async fn underlay(host: &mut Session<'_>, args: &Underlay) -> Result<Option<
         check_same(args, &asked, there)?;
     }
     let found = preflight::parent(&host.kernel, &state, args).await?;
-    let belongings = match &found.link {
-        Some(link) => host.kernel.belongings(link).await?,
-        None => Belongings::default(),
+    let link_config = match &found.link {
+        Some(link) => host.kernel.link_config(link).await?,
+        None => LinkConfig::default(),
     };
     let bridge = host.kernel.link(args.name.as_str()).await?;
     let plug = !bridge.is_some_and(|bridge| found.lower.is_port_of(&bridge));
     if plug {
-        preflight::check_takeover(host, args, &belongings).await?;
+        preflight::check_takeover(host, args, &link_config).await?;
         manager::warn(host.events, args);
     }
     let network = match there {
@@ -118,14 +118,14 @@ pub async fn underlay(host: &mut Session<'_>, args: &Underlay) -> Result<Option<
     let driver = model::Underlay { filtered, ..driver.clone() };
     let network = Network { driver: Driver::Underlay(driver.clone()), ..network };
     // Somebody may also have put things on the link since it moved.
-    let moves = plug || !belongings.is_empty();
-    let moving = Moving { belongings: belongings.clone(), deadline: None };
+    let moves = plug || !link_config.is_empty();
+    let moving = Moving { link_config: link_config.clone(), deadline: None };
     let planned = if moves { network.with_moving(Some(moving)) } else { network.clone() };
     let plan = plan::takeover(&Takeover {
         network: &planned,
         driver: &driver,
         parent: &args.parent,
-        belongings: &belongings,
+        link_config: &link_config,
         switches: &host.kernel.switches(&args.parent)?,
         plug,
     });
@@ -133,7 +133,7 @@ pub async fn underlay(host: &mut Session<'_>, args: &Underlay) -> Result<Option<
     let changed = if moves && !host.dry_run {
         let doing = host.events.doing("asking the wire for the gateways");
         let answering = match &found.link {
-            Some(link) => host.kernel.who_has(link, &gateways(&belongings))?,
+            Some(link) => host.kernel.who_has(link, &gateways(&link_config))?,
             None => BTreeMap::new(),
         };
         drop(doing);
@@ -159,7 +159,7 @@ async fn guarded(
     let network = check.network;
     let agent = Agent::Watchdog { network: &network.name, terminal };
     // It hears when this process ends, however that comes.
-    let _leash = agent.start_on_leash()?;
+    let _liveness_pipe = agent.start_with_liveness_pipe()?;
     let changed = host.carry_out(plan, state).await?.unwrap_or_default();
     if let Err(error) = settle(host, state, check, patience).await {
         undo(host, state, network).await?;
@@ -210,8 +210,8 @@ impl Check<'_> {
         let model::Underlay { parent, moving: Some(moving), .. } = driver_of(network)? else {
             return Ok(());
         };
-        let found = host.kernel.belongings(&bridge(host, network).await?).await?;
-        match moving.belongings.moved(&parent.link, &network.name).lacking_in(&found) {
+        let found = host.kernel.link_config(&bridge(host, network).await?).await?;
+        match moving.link_config.moved(&parent.link, &network.name).lacking_in(&found) {
             None => Ok(()),
             Some(lacking) => {
                 let message = format!(
@@ -252,8 +252,8 @@ async fn bridge(host: &Session<'_>, network: &Network) -> Result<Link> {
 }
 
 /// Whom the host reaches others by.
-fn gateways(belongings: &Belongings) -> BTreeSet<IpAddr> {
-    let hops = belongings.routes.iter().flat_map(|route| &route.hops);
+fn gateways(link_config: &LinkConfig) -> BTreeSet<IpAddr> {
+    let hops = link_config.routes.iter().flat_map(|route| &route.hops);
     hops.filter_map(|hop| hop.gateway).take(GATEWAYS).collect()
 }
 

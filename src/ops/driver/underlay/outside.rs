@@ -4,14 +4,14 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::model::{HostRoute, LinkName};
+use crate::model::{LinkName, SavedRoute};
 
 /// `RTN_UNICAST`
 const UNICAST: u8 = 1;
 
 /// What of the host's ways to the outside moves with a link, in words: a default route, also one leg
 /// of one, or routes that lead to half of all addresses or more, as 0.0.0.0/1 and 128.0.0.0/1 do.
-pub(super) fn carried(routes: &[HostRoute], link: &LinkName) -> Option<String> {
+pub(super) fn carried(routes: &[SavedRoute], link: &LinkName) -> Option<String> {
     let ways: Vec<_> = routes.iter().filter(|route| route.kind == UNICAST).collect();
     if let Some(route) = ways.iter().find(|route| route.destination.prefix() == 0) {
         let mut hops = route.hops.iter().filter(|hop| hop.link == *link).peekable();

@@ -9,7 +9,7 @@ use super::{Underlay, outside};
 use crate::{
     error::Error,
     kernel::{Kernel, LinkKind},
-    model::Belongings,
+    model::LinkConfig,
     ops::{
         Session,
         driver::parent::{self, Found},
@@ -62,16 +62,16 @@ pub(super) async fn parent(kernel: &Kernel, state: &State, args: &Underlay) -> R
 pub(super) async fn check_takeover(
     host: &Session<'_>,
     args: &Underlay,
-    belongings: &Belongings,
+    link_config: &LinkConfig,
 ) -> Result<()> {
     if args.takeover {
         return Ok(());
     }
     let parent = &args.parent;
-    let peer = ssh::peer_by(&host.kernel, parent.as_str(), &chosen(belongings)).await?;
+    let peer = ssh::peer_by(&host.kernel, parent.as_str(), &chosen(link_config)).await?;
     let why = match peer {
         Some(peer) => format!("your SSH connection from {peer} comes by `{parent}`"),
-        None => match outside::carried(&belongings.routes, parent) {
+        None => match outside::carried(&link_config.routes, parent) {
             Some(what) => format!("`{parent}` {what}"),
             None => return Ok(()),
         },
@@ -85,9 +85,9 @@ pub(super) async fn check_takeover(
 }
 
 /// Where routes lead in tables that policy rules choose: by what, the kernel is not asked in full.
-fn chosen(belongings: &Belongings) -> Vec<IpNetwork> {
+fn chosen(link_config: &LinkConfig) -> Vec<IpNetwork> {
     let is_chosen = |table: u32| ![RT_TABLE_MAIN, RT_TABLE_LOCAL].contains(&table);
-    let routes = belongings.routes.iter().filter(|route| is_chosen(route.table));
+    let routes = link_config.routes.iter().filter(|route| is_chosen(route.table));
     routes.map(|route| route.destination).collect()
 }
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Uplink;
 use crate::{
     kernel::Link,
-    model::{Belongings, LinkName, Network, Underlay},
+    model::{LinkConfig, LinkName, Network, Underlay},
     ops::{
         Session, detach, driver,
         removal::{self, Records},
@@ -59,13 +59,14 @@ pub(in crate::ops::driver) async fn removal(
         Some(link) => link.name.parse()?,
         None => known_as.clone(),
     };
-    let mut belongings = moved(host, network, bridge, parent).await?;
+    let mut link_config = moved(host, network, bridge, parent).await?;
     if let Some(moving) = &driver.moving {
-        belongings = belongings.or(moving.belongings.moved(known_as, parent));
+        link_config = link_config.or(moving.link_config.moved(known_as, parent));
     }
     let mut plan = if bridge.is_some() {
-        let belongings = &belongings;
-        let takeover = Takeover { network, driver, parent, belongings, switches: &[], plug: false };
+        let link_config = &link_config;
+        let takeover =
+            Takeover { network, driver, parent, link_config, switches: &[], plug: false };
         plan::takeover(&takeover)
     } else {
         // Nothing has moved yet, or all of it is back.
@@ -95,7 +96,7 @@ pub(in crate::ops::driver) async fn commands(
         network,
         driver,
         parent,
-        belongings: &moved(host, network, bridge.as_ref(), parent).await?,
+        link_config: &moved(host, network, bridge.as_ref(), parent).await?,
         switches: &host.kernel.switches(parent)?,
         plug: true,
     }))
@@ -107,10 +108,10 @@ async fn moved(
     network: &Network,
     bridge: Option<&Link>,
     parent: &LinkName,
-) -> Result<Belongings> {
+) -> Result<LinkConfig> {
     match bridge {
-        Some(bridge) => Ok(host.kernel.belongings(bridge).await?.moved(&network.name, parent)),
-        None => Ok(Belongings::default()),
+        Some(bridge) => Ok(host.kernel.link_config(bridge).await?.moved(&network.name, parent)),
+        None => Ok(LinkConfig::default()),
     }
 }
 
@@ -119,7 +120,7 @@ fn concerns_parent(change: &Change, parent: &LinkName) -> bool {
         Some(Resource::Moved(Moved::Port { .. } | Moved::Route(_))) => true,
         Some(
             Resource::Moved(Moved::Address { link, .. } | Moved::Neighbour { link, .. })
-            | Resource::Ready { link },
+            | Resource::WaitReady { link },
         ) => link == parent,
         _ => false,
     }

@@ -107,7 +107,7 @@ pub(super) async fn put_back(
         }
         Uplink::Out(link) => {
             // What has something that netcord does not know is not moved.
-            let is_free = kernel.belongings(link).await.is_ok_and(|there| there.is_empty());
+            let is_free = kernel.link_config(link).await.is_ok_and(|there| there.is_empty());
             if is_free {
                 let (link, bridge) = (parent.clone(), network.name.clone());
                 plan.push(up(parent));

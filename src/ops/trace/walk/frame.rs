@@ -9,7 +9,7 @@ use crate::{
     kernel::{Link, LinkKind},
     model::{
         ruleset::{Hook, Kind, Point},
-        way::Stage,
+        trace_path::Stage,
     },
 };
 

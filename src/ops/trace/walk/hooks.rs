@@ -13,7 +13,7 @@ use crate::{
     model::{
         bpf,
         ruleset::{Connection, Ending, Field, Hook, Layer, Packet, Point, Side, Surroundings},
-        way::{Hop, Stage},
+        trace_path::{Hop, Stage},
     },
 };
 
@@ -73,7 +73,7 @@ impl Walk<'_> {
         }
         self.ends_in_doubt = judged.doubt.is_some();
         if let Some(met) = &judged.doubt {
-            self.not_judged(place, stage, format!("`{}`", crate::picture::way::rule(met)));
+            self.not_judged(place, stage, format!("`{}`", crate::picture::trace_path::rule(met)));
         }
         if judged.ending != Ending::Passes {
             let rule = judged.met.into_iter().next_back();

@@ -22,7 +22,7 @@ use crate::{
     model::{
         Mac,
         ruleset::{Hook, Packet},
-        way::{Hop, Outcome, Stage, Unjudged, Verdict, Way},
+        trace_path::{Hop, Outcome, Stage, Unjudged, Verdict, Way},
     },
 };
 

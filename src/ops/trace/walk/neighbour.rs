@@ -14,7 +14,7 @@ use crate::{
     model::{
         Mac,
         ruleset::{Frame, Hook, Layer, Packet, Point},
-        way::{Outcome, Stage},
+        trace_path::{Outcome, Stage},
     },
 };
 

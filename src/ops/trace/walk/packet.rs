@@ -13,7 +13,7 @@ use crate::{
     model::{
         Protocol,
         ruleset::{Hook, Point},
-        way::{Outcome, Stage},
+        trace_path::{Outcome, Stage},
     },
 };
 

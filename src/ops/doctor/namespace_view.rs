@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     routing::{self, Unrouted},
-    seen::{End, Inner, best_default},
+    snapshot::{End, Inner, best_default},
 };
 use crate::{
     error::Kind,

@@ -5,14 +5,14 @@ use anyhow::Result;
 
 use super::Session;
 use crate::{
-    kernel::{Kernel, Obstacles},
-    model::{Gate, GatePlace, Network},
+    kernel::{ForwardBlockers, Kernel},
+    model::{AcceptPoint, ForwardAccept, Network},
     plan::{Family, Plan, Record, Resource, Step, close},
 };
 
-/// The network with the gates that it needs now; says what no gate helps against.
+/// The network with the accept rules that it needs now; says what no gate helps against.
 pub(super) fn of_now(host: &Session<'_>, network: &Network) -> Result<Network> {
-    let Obstacles { gates, others } = obstacles(&host.kernel, network)?;
+    let ForwardBlockers { forward_accepts, others } = obstacles(&host.kernel, network)?;
     for chain in &others {
         host.events.warn(&format!(
             "nftables' chain `{chain}` drops what it does not accept, also of `{name}`: \
@@ -21,35 +21,35 @@ pub(super) fn of_now(host: &Session<'_>, network: &Network) -> Result<Network> {
             name = network.name
         ));
     }
-    Ok(network.with_gates(gates))
+    Ok(network.with_forward_accepts(forward_accepts))
 }
 
-/// The network with the gates that it has most likely, if its record is lost.
+/// The network with the accept rules that it has most likely, if its record is lost.
 pub(super) fn rebuilt(kernel: &Kernel, network: &Network) -> Network {
     let found = obstacles(kernel, network).unwrap_or_default();
-    network.with_gates(found.gates)
+    network.with_forward_accepts(found.forward_accepts)
 }
 
-fn obstacles(kernel: &Kernel, network: &Network) -> Result<Obstacles> {
+fn obstacles(kernel: &Kernel, network: &Network) -> Result<ForwardBlockers> {
     let families: Vec<_> = network.subnets.iter().map(|s| Family::of(s.cidr.network())).collect();
     let mut found = kernel.obstacles(network.firewall, &families)?;
     // Who made a foreign bridge tells firewalld of it.
     found
-        .gates
-        .retain(|gate| !network.driver.is_foreign() || gate.place != GatePlace::FirewalldZone);
+        .forward_accepts
+        .retain(|gate| !network.driver.is_foreign() || gate.place != AcceptPoint::FirewalldZone);
     Ok(found)
 }
 
 /// The same, with the plan that closes those that it had and needs no more.
 pub(super) fn renewed(host: &Session<'_>, had: &Network) -> Result<(Network, Plan)> {
     let now = of_now(host, had)?;
-    let is_former = |gate: &&Gate| !now.gates.contains(gate);
-    let former: Vec<_> = had.gates.iter().filter(is_former).copied().collect();
+    let is_former = |gate: &&ForwardAccept| !now.forward_accepts.contains(gate);
+    let former: Vec<_> = had.forward_accepts.iter().filter(is_former).copied().collect();
     let closing = close(had, &former);
     Ok((now, closing))
 }
 
-/// Writes down a network with its gates.
+/// Writes down a network with its accept rules.
 pub(super) fn remember(network: &Network) -> Step {
     Step::create(
         "record in which other firewalls this network is accepted",

@@ -8,30 +8,30 @@ use rtnetlink::packet_route::link::{
 use super::{Link, LinkKind, macvlan};
 use crate::{
     kernel::{link, rtnl::Rtnl},
-    plan::{Shape, ShapeOf},
+    plan::{LinkAttrs, LinkAttrsOf},
 };
 
 /// The shape of the link that is there instead; `None` if that is none of ours, or of another kind.
-pub(in crate::kernel) async fn read(rtnl: &Rtnl, shape: &Shape) -> Result<Option<Shape>> {
+pub(in crate::kernel) async fn read(rtnl: &Rtnl, shape: &LinkAttrs) -> Result<Option<LinkAttrs>> {
     let there = link::get(rtnl, shape.link.as_str()).await?.filter(Link::is_ours);
     Ok(there.and_then(|there| {
         let kind = match (there.kind, shape.kind) {
-            (LinkKind::Bridge, ShapeOf::Bridge { .. }) => {
-                ShapeOf::Bridge { stp: there.stp, forward_delay: there.forward_delay }
+            (LinkKind::Bridge, LinkAttrsOf::Bridge { .. }) => {
+                LinkAttrsOf::Bridge { stp: there.stp, forward_delay: there.forward_delay }
             }
-            (LinkKind::Macvlan, ShapeOf::Macvlan { .. }) => {
-                ShapeOf::Macvlan { mtu: there.mtu, mode: there.macvlan_mode()? }
+            (LinkKind::Macvlan, LinkAttrsOf::Macvlan { .. }) => {
+                LinkAttrsOf::Macvlan { mtu: there.mtu, mode: there.macvlan_mode()? }
             }
             _ => return None,
         };
         let (netns, link) = (shape.netns.clone(), shape.link.clone());
-        Some(Shape { netns, link, mac: there.mac?, group: there.group, kind })
+        Some(LinkAttrs { netns, link, mac: there.mac?, group: there.group, kind })
     }))
 }
 
 /// Gives a link its shape, in one message; returns the former one, `None` if it was so. Equivalent
 /// to `ip link set dev NAME address MAC group GROUP [mtu MTU] type KIND ...`.
-pub(in crate::kernel) async fn create(rtnl: &Rtnl, shape: &Shape) -> Result<Option<Shape>> {
+pub(in crate::kernel) async fn create(rtnl: &Rtnl, shape: &LinkAttrs) -> Result<Option<LinkAttrs>> {
     let name = &shape.link;
     let former = read(rtnl, shape).await?.ok_or_else(|| link::foreign(name))?;
     if former == *shape {
@@ -42,12 +42,12 @@ pub(in crate::kernel) async fn create(rtnl: &Rtnl, shape: &Shape) -> Result<Opti
         LinkAttribute::Group(shape.group),
     ]);
     let (kind, data) = match shape.kind {
-        ShapeOf::Bridge { stp, forward_delay } => {
+        LinkAttrsOf::Bridge { stp, forward_delay } => {
             let stp = if stp { BridgeStpState::KernelStp } else { BridgeStpState::Disabled };
             let data = vec![InfoBridge::StpState(stp), InfoBridge::ForwardDelay(forward_delay)];
             (InfoKind::Bridge, InfoData::Bridge(data))
         }
-        ShapeOf::Macvlan { mtu, mode } => {
+        LinkAttrsOf::Macvlan { mtu, mode } => {
             message.attributes.push(LinkAttribute::Mtu(mtu));
             let data = vec![InfoMacVlan::Mode(macvlan::mode(mode))];
             (InfoKind::MacVlan, InfoData::MacVlan(data))

@@ -6,8 +6,8 @@ use std::{collections::HashMap, net::IpAddr};
 use anyhow::Result;
 
 use super::{
-    inside::{self, Inside},
     isolation,
+    namespace_view::{self, Inside},
     routing::{self, Unrouted},
     served,
 };
@@ -30,7 +30,7 @@ use crate::{
 pub(super) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// What is looked at.
-pub(super) struct Seen<'a> {
+pub(super) struct Snapshot<'a> {
     pub(super) kernel: &'a Kernel,
     pub(super) links: Vec<Link>,
     pub(super) addresses: Vec<LinkAddress>,
@@ -126,7 +126,7 @@ enum Scope {
 }
 
 /// Reads all there is to see of the host, or of one network or target.
-pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Result<Seen<'a>> {
+pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Result<Snapshot<'a>> {
     let kernel = &host.kernel;
     let state = host.look_at_all().await?;
     let mut asked = None;
@@ -142,7 +142,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
     let mut unchecked = Vec::new();
     let on_record: Vec<_> =
         records.values().flat_map(|r| r.endpoints.iter().map(move |e| (&r.network, e))).collect();
-    let reading = inside::Reading { kernel, links: &links, on_record: &on_record };
+    let reading = namespace_view::Reading { kernel, links: &links, on_record: &on_record };
     let doing = host.events.doing("looking into each namespace");
     let (insides, refused) = reading.all(asked).await;
     drop(doing);
@@ -200,7 +200,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
         }
         Err(error) => return Err(error),
     }
-    Ok(Seen {
+    Ok(Snapshot {
         kernel,
         addresses,
         routes,
@@ -274,12 +274,12 @@ async fn target(
     host: &Session<'_>,
     state: &State,
     name: &str,
-    asked: &mut Option<inside::Asked>,
+    asked: &mut Option<namespace_view::Asked>,
 ) -> Result<u64> {
     match resolve(&host.kernel, host.events, &name.parse()?, None).await {
         Ok(found) => {
             let cookie = found.netns.cookie();
-            *asked = Some(inside::Asked { name: name.to_owned(), found });
+            *asked = Some(namespace_view::Asked { name: name.to_owned(), found });
             Ok(cookie)
         }
         Err(error) => {
@@ -345,7 +345,7 @@ fn wanted(record: &NetworkRecord) -> Vec<Resource> {
         return Vec::new();
     }
     let plan = firewall::rules(&NetworkRecord {
-        network: network.with_gates(Vec::new()),
+        network: network.with_forward_accepts(Vec::new()),
         endpoints: endpoints.clone(),
     });
     let resources = plan.into_iter().filter_map(|step| step.change.resource().cloned());
@@ -409,7 +409,7 @@ impl Segment {
     }
 }
 
-impl Seen<'_> {
+impl Snapshot<'_> {
     /// A link of the host.
     pub(super) fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name)
@@ -430,7 +430,7 @@ impl Seen<'_> {
         self.ends.iter().filter(|end| end.examined)
     }
 
-    /// Those that it is about and whose links inside were seen.
+    /// Those that it is about and whose links inside were snapshot.
     pub(super) fn entered(&self) -> impl Iterator<Item = (&End, &Inside, &Link)> {
         self.examined().filter_map(|end| {
             let inner = end.inner.as_ref()?;

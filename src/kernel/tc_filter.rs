@@ -17,7 +17,7 @@ use super::{link, rtnl::Rtnl};
 use crate::{
     error::{Error, Kind},
     model::LinkName,
-    plan::{GUARD, Guard},
+    plan::{SPOOF_FILTER, SpoofFilter},
 };
 
 // <linux/pkt_cls.h>; the crate has no names for them.
@@ -63,7 +63,7 @@ pub(super) async fn has_ingress(rtnl: &Rtnl, name: &LinkName) -> Result<bool> {
 
 /// Sets a guard; `false` if it stands there. Equivalent to `tc filter add dev LINK ingress protocol
 /// all pref 1 handle 1 bpf direct-action bytecode PROGRAM`.
-pub(super) async fn create(rtnl: &Rtnl, name: &LinkName, guard: &Guard) -> Result<bool> {
+pub(super) async fn create(rtnl: &Rtnl, name: &LinkName, guard: &SpoofFilter) -> Result<bool> {
     let mut message = filter(rtnl, name).await?;
     let (length, program) = encoded(guard);
     message.attributes.push(TcAttribute::Options(vec![
@@ -95,7 +95,7 @@ pub(super) async fn delete(rtnl: &Rtnl, name: &LinkName) -> Result<bool> {
 
 /// Whether the filter in a guard's place is this guard; `None` if there is none. Equivalent to
 /// `tc filter show dev LINK ingress`.
-pub(super) async fn has(rtnl: &Rtnl, name: &LinkName, guard: &Guard) -> Result<Option<bool>> {
+pub(super) async fn has(rtnl: &Rtnl, name: &LinkName, guard: &SpoofFilter) -> Result<Option<bool>> {
     let wanted = filter(rtnl, name).await?.header;
     let mut message = TcMessage::with_index(wanted.index);
     message.header.parent = INGRESS;
@@ -111,7 +111,7 @@ pub(super) async fn has(rtnl: &Rtnl, name: &LinkName, guard: &Guard) -> Result<O
     Ok(found.map(|found| is(&found, guard)))
 }
 
-fn is(found: &TcMessage, guard: &Guard) -> bool {
+fn is(found: &TcMessage, guard: &SpoofFilter) -> bool {
     let options = found.attributes.iter().flat_map(|attribute| match attribute {
         TcAttribute::Options(options) => options.as_slice(),
         _ => &[],
@@ -134,7 +134,7 @@ fn is(found: &TcMessage, guard: &Guard) -> bool {
 }
 
 /// The number of instructions, and the instructions (`struct sock_filter`).
-fn encoded(guard: &Guard) -> (Vec<u8>, Vec<u8>) {
+fn encoded(guard: &SpoofFilter) -> (Vec<u8>, Vec<u8>) {
     let program = guard.program();
     let length = u16::try_from(program.len()).unwrap_or(u16::MAX);
     let bytes = program.iter().flat_map(|i| {
@@ -156,9 +156,9 @@ async fn qdisc(rtnl: &Rtnl, name: &LinkName) -> Result<TcMessage> {
 async fn filter(rtnl: &Rtnl, name: &LinkName) -> Result<TcMessage> {
     let mut message = TcMessage::with_index(index(rtnl, name).await?);
     message.header.parent = INGRESS;
-    message.header.handle = TcHandle { major: 0, minor: GUARD };
+    message.header.handle = TcHandle { major: 0, minor: SPOOF_FILTER };
     // Priority, and the ethertype in the wire's order.
-    message.header.info = u32::from(GUARD) << 16 | u32::from(ETH_P_ALL.to_be());
+    message.header.info = u32::from(SPOOF_FILTER) << 16 | u32::from(ETH_P_ALL.to_be());
     message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.into()));
     Ok(message)
 }

@@ -15,14 +15,14 @@ use super::{LinkName, Mac, name::LINK_NAME_MAX};
 /// Everything that hangs on one link, each list in the order in which the kernel tells it: of
 /// addresses of one subnet the first is the primary one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Belongings {
+pub struct LinkConfig {
     /// Addresses of both families; link-local ones that the kernel makes by itself are left out.
-    pub addresses: Vec<HostAddress>,
+    pub addresses: Vec<SavedAddress>,
     /// Routes of both families and all tables; those that come with an address are left out.
-    pub routes: Vec<HostRoute>,
+    pub routes: Vec<SavedRoute>,
     /// IPv6: routes to a subnet that come with an address. They stay behind where all addresses in
     /// the subnet have a limited life, until theirs is over too.
-    pub subnet_routes: Vec<HostRoute>,
+    pub subnet_routes: Vec<SavedRoute>,
     /// Policy rules that name the link.
     pub rules: Vec<PolicyRule>,
     /// Neighbours, set by hand and learned.
@@ -31,7 +31,7 @@ pub struct Belongings {
 
 /// An address of the host's own, with everything that can be said of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostAddress {
+pub struct SavedAddress {
     /// With its subnet's length.
     pub address: IpNetwork,
     /// The other side's, on a point-to-point link.
@@ -63,7 +63,7 @@ pub struct Lifetime {
 
 /// A route of the host's own, with everything that can be said of one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct HostRoute {
+pub struct SavedRoute {
     /// Where to, without host bits.
     pub destination: IpNetwork,
     /// IPv6: where from.
@@ -155,7 +155,7 @@ pub struct Neighbour {
     pub permanent: bool,
 }
 
-impl HostAddress {
+impl SavedAddress {
     /// The same, on another link.
     #[must_use]
     pub fn moved(&self, from: &LinkName, to: &LinkName) -> Self {
@@ -169,7 +169,7 @@ impl HostAddress {
     }
 }
 
-impl HostRoute {
+impl SavedRoute {
     /// The same, by another link.
     #[must_use]
     pub fn moved(&self, from: &LinkName, to: &LinkName) -> Self {
@@ -203,7 +203,7 @@ impl PolicyRule {
     }
 }
 
-impl Belongings {
+impl LinkConfig {
     /// What is here or there: after a move that stopped half-way both links have a part.
     #[must_use]
     pub fn or(mut self, other: Self) -> Self {
@@ -215,15 +215,15 @@ impl Belongings {
         add(&mut self.routes, other.routes, |r| {
             (r.destination, r.table, r.metric, r.tos, r.hops.clone())
         });
-        add(&mut self.subnet_routes, other.subnet_routes, HostRoute::clone);
+        add(&mut self.subnet_routes, other.subnet_routes, SavedRoute::clone);
         add(&mut self.rules, other.rules, PolicyRule::clone);
         add(&mut self.neighbours, other.neighbours, |n| n.address);
         self
     }
 
     /// Subnet routes that stay behind when the addresses go.
-    pub fn left_behind(&self) -> impl Iterator<Item = &HostRoute> {
-        let lasts = |a: &&HostAddress, route: &HostRoute| {
+    pub fn left_behind(&self) -> impl Iterator<Item = &SavedRoute> {
+        let lasts = |a: &&SavedAddress, route: &SavedRoute| {
             a.lifetime.is_none() && route.destination.contains(a.address.ip())
         };
         self.subnet_routes
@@ -242,9 +242,9 @@ impl Belongings {
     /// The first thing of these that is not among others, in words. What only runs out is the same.
     pub fn lacking_in(&self, found: &Self) -> Option<String> {
         let there: HashSet<_> = found.addresses.iter().map(|a| a.address).collect();
-        let address = |a: &&HostAddress| !there.contains(&a.address);
-        let by_now: HashSet<_> = found.routes.iter().map(HostRoute::timeless).collect();
-        let route = |r: &&HostRoute| !by_now.contains(&r.timeless());
+        let address = |a: &&SavedAddress| !there.contains(&a.address);
+        let by_now: HashSet<_> = found.routes.iter().map(SavedRoute::timeless).collect();
+        let route = |r: &&SavedRoute| !by_now.contains(&r.timeless());
         let rule = |r: &&PolicyRule| !found.rules.contains(r);
         let neighbour = |n: &&Neighbour| n.permanent && !found.neighbours.contains(n);
         let addresses =

@@ -77,24 +77,24 @@ fn other6() -> [u8; 16] {
     ip6("fd00:1::3")
 }
 
-fn spoofing(addresses: &[&str]) -> Guard {
-    Guard::Spoofing {
+fn spoofing(addresses: &[&str]) -> SpoofFilter {
+    SpoofFilter::Spoofing {
         mac: Mac::try_from(&MAC[..]).unwrap(),
         addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
     }
 }
 
-fn both() -> Guard {
+fn both() -> SpoofFilter {
     spoofing(&["10.1.0.2", "fd00:1::2"])
 }
 
 #[track_caller]
-fn passes(guard: &Guard, frame: &[u8]) {
+fn passes(guard: &SpoofFilter, frame: &[u8]) {
     assert_eq!(run(&guard.program(), frame, false), PASS, "{frame:02x?}");
 }
 
 #[track_caller]
-fn drops(guard: &Guard, frame: &[u8]) {
+fn drops(guard: &SpoofFilter, frame: &[u8]) {
     assert_eq!(run(&guard.program(), frame, false), DROP, "{frame:02x?}");
 }
 
@@ -142,7 +142,7 @@ fn extension(next: u8, length: u8) -> Vec<u8> {
 #[test]
 fn no_jump_is_too_far_and_each_leads_to_an_instruction() {
     for guard in [
-        Guard::Routers,
+        SpoofFilter::Routers,
         both(),
         spoofing(&["10.1.0.2", "fd00:1::2"]),
         spoofing(&[]),
@@ -264,7 +264,7 @@ fn routers_words_are_dropped_wherever_they_hide() {
         let [high, low] = offset.to_be_bytes();
         vec![next, 0, high, low, 0, 0, 0, 1]
     };
-    for guard in [both(), Guard::Routers] {
+    for guard in [both(), SpoofFilter::Routers] {
         for kind in [134, 137] {
             let words = nd(kind, own6());
             drops(&guard, &packet6(own6(), 58, &words));
@@ -297,7 +297,7 @@ fn routers_words_are_dropped_wherever_they_hide() {
 
 #[test]
 fn whose_router_advertisements_are_dropped_may_say_all_else() {
-    let guard = Guard::Routers;
+    let guard = SpoofFilter::Routers;
     passes(&guard, &arp_by(OTHER_MAC, OTHER, OWN));
     passes(&guard, &udp4(OTHER, ALL, [67, 68], 0, 0));
     passes(&guard, &packet6(other6(), 58, &nd(136, own6())));

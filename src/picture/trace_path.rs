@@ -6,8 +6,8 @@ use unicode_width::UnicodeWidthStr;
 use super::{Ink, Line};
 use crate::model::{
     ruleset::Met,
+    trace_path::{Hop, Outcome, Stage, Way},
     visible,
-    way::{Hop, Outcome, Stage, Way},
 };
 
 /// A terminal's columns.

@@ -1,6 +1,8 @@
 //! Keepers: each leased address has a process that renews it and gives it back in the end. Here is
 //! how others see it: started, looked at, ended.
 
+pub mod process;
+
 use std::{
     collections::BTreeSet,
     net::IpAddr,
@@ -16,16 +18,16 @@ use crate::{
         Kernel, Link,
         dhcp::{self, Leased},
     },
-    model::{Endpoint, EndpointId, Keeper, Lease, LinkName, Network},
+    model::{AgentProcess, Endpoint, EndpointId, Lease, LinkName, Network},
     plan::{Record, Resource, Step},
     state::State,
 };
 
-/// How long a keeper takes to give its lease back, at the most.
+/// How long a lease renewer takes to give its lease back, at the most.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A lease for the record.
-pub(super) fn lease(leased: &Leased, gateways: &[IpAddr], keeper: Option<Keeper>) -> Lease {
+pub(super) fn lease(leased: &Leased, gateways: &[IpAddr], renewer: Option<AgentProcess>) -> Lease {
     let acquired = now();
     Lease {
         server: leased.server,
@@ -34,7 +36,7 @@ pub(super) fn lease(leased: &Leased, gateways: &[IpAddr], keeper: Option<Keeper>
         acquired,
         renews: acquired + leased.renew.as_secs(),
         expires: acquired + leased.lasts.as_secs(),
-        keeper,
+        renewer,
     }
 }
 
@@ -48,7 +50,7 @@ pub(super) async fn link(kernel: &Kernel, network: &Network) -> Result<Option<Li
     kernel.link(network.lower_link().name().as_str()).await
 }
 
-/// Starts the keeper of an endpoint's lease, if it has one and no keeper; tells whether it did.
+/// Starts the lease renewer of an endpoint's lease, if it has one and no lease renewer; tells whether it did.
 pub(super) async fn ensure(
     host: &mut Session<'_>,
     state: &mut State,
@@ -57,11 +59,11 @@ pub(super) async fn ensure(
 ) -> Result<bool> {
     let id = endpoint.id();
     let Some(lease) = &mut endpoint.lease else { return Ok(false) };
-    if lease.keeper.is_some_and(agents::runs) {
+    if lease.renewer.is_some_and(agents::runs) {
         return Ok(false);
     }
     let agent = Agent::LeaseRenewer { network: &network.name, endpoint: &id };
-    lease.keeper = Some(agent.start().context("cannot keep the lease")?);
+    lease.renewer = Some(agent.start().context("cannot keep the lease")?);
     host.carry_out(&vec![record(&network.name, endpoint)], state).await?;
     Ok(true)
 }
@@ -73,15 +75,15 @@ pub(super) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
     Step::create("record the DHCP lease and the process that renews it", Resource::Record(record))
 }
 
-/// Those of these endpoints whose keepers run. To be asked before they go: a
-/// keeper ends by itself once its endpoint is gone, and has given the lease back then.
+/// Those of these endpoints whose lease renewers run. To be asked before they go: a
+/// lease renewer ends by itself once its endpoint is gone, and has given the lease back then.
 pub(super) fn kept<'e>(endpoints: impl IntoIterator<Item = &'e Endpoint>) -> BTreeSet<EndpointId> {
-    let keeper = |e: &Endpoint| e.lease.as_ref().and_then(|lease| lease.keeper);
-    let kept = endpoints.into_iter().filter(|e| keeper(e).is_some_and(agents::runs));
+    let renewer = |e: &Endpoint| e.lease.as_ref().and_then(|lease| lease.renewer);
+    let kept = endpoints.into_iter().filter(|e| renewer(e).is_some_and(agents::runs));
     kept.map(Endpoint::id).collect()
 }
 
-/// Waits until the keeper of an endpoint that is gone has given the lease back; where none ran,
+/// Waits until the lease renewer of an endpoint that is gone has given the lease back; where none ran,
 /// that is done here.
 pub(super) async fn end(
     host: &Session<'_>,
@@ -92,8 +94,8 @@ pub(super) async fn end(
     let Some(lease) = &endpoint.lease else { return Ok(()) };
     let text = format!("waiting for the lease of `{}` to be given back", endpoint.target);
     let _doing = host.events.doing_for(PATIENCE, text);
-    let ending = match lease.keeper {
-        Some(keeper) => agents::stop(keeper, PATIENCE)?,
+    let ending = match lease.renewer {
+        Some(renewer) => agents::stop(renewer, PATIENCE)?,
         None => Ending::NotThere,
     };
     match ending {
@@ -108,7 +110,7 @@ pub(super) async fn end(
             }
         }
         Ending::Stays => {
-            let pid = lease.keeper.map_or(0, |k| k.pid);
+            let pid = lease.renewer.map_or(0, |k| k.pid);
             host.events.warn(&format!("process {pid}, which kept the lease, does not end"));
         }
     }

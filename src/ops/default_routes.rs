@@ -66,15 +66,15 @@ pub(super) fn inherited(after: &mut Records, endpoint: &Endpoint) -> (Vec<Route>
             let network = record.network.name.clone();
             record.endpoints.iter_mut().map(move |e| (network.clone(), e))
         });
-        for (network, heir) in all.filter(|(_, e)| e.cookie == endpoint.cookie) {
-            if !took(heir, &route) {
+        for (network, successor) in all.filter(|(_, e)| e.cookie == endpoint.cookie) {
+            if !took(successor, &route) {
                 continue;
             }
-            heir.replaced.retain(|replaced| !is_same(replaced, &route));
+            successor.replaced.retain(|replaced| !is_same(replaced, &route));
             let of_family = |r: &Route| r.destination == route.destination;
-            heir.replaced.extend(left.iter().filter(|r| of_family(r)).cloned());
+            successor.replaced.extend(left.iter().filter(|r| of_family(r)).cloned());
             left.retain(|r| !of_family(r));
-            let recorded = Endpoint { ports: Vec::new(), ..heir.clone() };
+            let recorded = Endpoint { ports: Vec::new(), ..successor.clone() };
             plan.push(Step::create(
                 "record that the replaced default route will not come back",
                 Resource::Record(Record::Endpoint { network, endpoint: recorded }),

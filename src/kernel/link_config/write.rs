@@ -24,7 +24,7 @@ use super::{
     present::{self, Present},
 };
 use crate::{
-    model::{Hop, HostAddress, HostRoute, LinkName, Neighbour, PolicyRule},
+    model::{Hop, LinkName, Neighbour, PolicyRule, SavedAddress, SavedRoute},
     plan::{Change, Class, Moved},
 };
 
@@ -166,7 +166,7 @@ fn messages(indexes: &Indexes, change: &Change) -> Vec<(RouteNetlinkMessage, u16
             if address.address.is_ipv6() && address.flags & AddressFlags::Nodad.bits() == 0 {
                 // It is no duplicate, as it only comes from another link; usable at once instead of
                 // after a second. Then it gets its own flags.
-                let hurried = HostAddress {
+                let hurried = SavedAddress {
                     flags: address.flags | AddressFlags::Nodad.bits(),
                     ..(**address).clone()
                 };
@@ -199,7 +199,7 @@ fn messages(indexes: &Indexes, change: &Change) -> Vec<(RouteNetlinkMessage, u16
     }
 }
 
-fn address_message(index: u32, address: &HostAddress) -> AddressMessage {
+fn address_message(index: u32, address: &SavedAddress) -> AddressMessage {
     let mut message = AddressMessage::default();
     let ip = address.address.ip();
     message.header.family = family(ip);
@@ -222,7 +222,7 @@ fn address_message(index: u32, address: &HostAddress) -> AddressMessage {
     message
 }
 
-fn route_message(index: &impl Fn(&LinkName) -> u32, route: &HostRoute) -> RouteMessage {
+fn route_message(index: &impl Fn(&LinkName) -> u32, route: &SavedRoute) -> RouteMessage {
     let mut message = RouteMessage::default();
     let header = &mut message.header;
     header.address_family = family(route.destination.ip());

@@ -5,7 +5,7 @@ use crate::model::{LinkName, Mac, MacvlanMode};
 
 /// A link that is there, and what it is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct LinkAttrs {
     /// Where it is.
     pub netns: Place,
     /// Its name there.
@@ -15,12 +15,12 @@ pub struct Shape {
     /// Its device group.
     pub group: u32,
     /// What only this kind of link has.
-    pub kind: ShapeOf,
+    pub kind: LinkAttrsOf,
 }
 
 /// What only one kind of link has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShapeOf {
+pub enum LinkAttrsOf {
     /// A bridge; its MTU is a resource of its own.
     Bridge {
         /// Whether it speaks the spanning tree protocol.
@@ -37,7 +37,7 @@ pub enum ShapeOf {
     },
 }
 
-impl Shape {
+impl LinkAttrs {
     /// What a link was born with, if it is of a kind that can be given it back.
     pub fn of(resource: &Resource) -> Option<Self> {
         match resource {
@@ -46,14 +46,14 @@ impl Shape {
                 link: name.clone(),
                 mac: *mac,
                 group: LINK_GROUP,
-                kind: ShapeOf::Bridge { stp: false, forward_delay: 0 },
+                kind: LinkAttrsOf::Bridge { stp: false, forward_delay: 0 },
             }),
             Resource::Macvlan(made) => Some(Self {
                 netns: made.netns.clone(),
                 link: made.name.clone(),
                 mac: made.mac,
                 group: LINK_GROUP,
-                kind: ShapeOf::Macvlan { mtu: made.mtu, mode: made.mode },
+                kind: LinkAttrsOf::Macvlan { mtu: made.mtu, mode: made.mode },
             }),
             _ => None,
         }
@@ -65,8 +65,11 @@ impl Shape {
     /// (`BR_MIN_FORWARD_DELAY`), and of one message it takes the delay first.
     pub fn back_from(self, there: &Self) -> Vec<Self> {
         let between = match (there.kind, self.kind) {
-            (ShapeOf::Bridge { stp: true, forward_delay }, ShapeOf::Bridge { stp: false, .. }) => {
-                let kind = ShapeOf::Bridge { stp: false, forward_delay };
+            (
+                LinkAttrsOf::Bridge { stp: true, forward_delay },
+                LinkAttrsOf::Bridge { stp: false, .. },
+            ) => {
+                let kind = LinkAttrsOf::Bridge { stp: false, forward_delay };
                 Some(Self { kind, ..self.clone() })
             }
             _ => None,
@@ -80,11 +83,11 @@ impl Shape {
         let Self { link, mac, group, kind, .. } = self;
         let set = format!("link set dev {link} address {mac} group {group}");
         match kind {
-            ShapeOf::Bridge { stp, forward_delay } => {
+            LinkAttrsOf::Bridge { stp, forward_delay } => {
                 let stp = u8::from(*stp);
                 format!("{set} type bridge stp_state {stp} forward_delay {forward_delay}")
             }
-            ShapeOf::Macvlan { mtu, mode } => {
+            LinkAttrsOf::Macvlan { mtu, mode } => {
                 format!("{set} mtu {mtu} type macvlan mode {}", mode.as_str())
             }
         }

@@ -10,7 +10,7 @@ use netlink_packet_core::Nla;
 use rtnetlink::packet_route::route::RouteMetric;
 
 use super::{Kernel, Link};
-use crate::model::{Belongings, LinkName};
+use crate::model::{LinkConfig, LinkName};
 use read::read;
 use ready::ready;
 pub(super) use write::write;
@@ -28,7 +28,7 @@ fn metric(metric: &RouteMetric) -> Option<(u16, u32)> {
 
 impl Kernel {
     /// What hangs on a link of the host: addresses, routes, policy rules, neighbours.
-    pub async fn belongings(&self, link: &Link) -> Result<Belongings> {
+    pub async fn link_config(&self, link: &Link) -> Result<LinkConfig> {
         read(&self.rtnl, link, &self.links().await?).await
     }
 

@@ -24,7 +24,7 @@ use super::super::{
 };
 use crate::{
     error::Error,
-    model::{Belongings, Hop, HostAddress, HostRoute, Lifetime, LinkName, Neighbour, PolicyRule},
+    model::{Hop, Lifetime, LinkConfig, LinkName, Neighbour, PolicyRule, SavedAddress, SavedRoute},
 };
 
 /// The kernel counts a route's rest of life in hundredths of a second (`USER_HZ`).
@@ -39,10 +39,10 @@ pub(in crate::kernel) async fn read(
     rtnl: &Rtnl,
     link: &Link,
     links: &HashMap<u32, Link>,
-) -> Result<Belongings> {
+) -> Result<LinkConfig> {
     let addresses = addresses(rtnl, link).await?;
     let (routes, subnet_routes) = routes(rtnl, link, links, &addresses).await?;
-    Ok(Belongings {
+    Ok(LinkConfig {
         routes,
         subnet_routes,
         rules: rules(rtnl, link).await?,
@@ -51,7 +51,7 @@ pub(in crate::kernel) async fn read(
     })
 }
 
-async fn addresses(rtnl: &Rtnl, link: &Link) -> Result<Vec<HostAddress>> {
+async fn addresses(rtnl: &Rtnl, link: &Link) -> Result<Vec<SavedAddress>> {
     let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
     let replies = rtnl.dump(request).await.context("cannot read addresses")?;
     let mut found = Vec::new();
@@ -65,7 +65,7 @@ async fn addresses(rtnl: &Rtnl, link: &Link) -> Result<Vec<HostAddress>> {
     Ok(found)
 }
 
-fn address(link: &Link, message: &AddressMessage) -> Result<Option<HostAddress>> {
+fn address(link: &Link, message: &AddressMessage) -> Result<Option<SavedAddress>> {
     let (mut local, mut remote, mut flags) = (None, None, AddressFlags::empty());
     let (mut broadcast, mut label, mut metric, mut lifetime, mut protocol) =
         (None, None, None, None, None);
@@ -88,7 +88,7 @@ fn address(link: &Link, message: &AddressMessage) -> Result<Option<HostAddress>>
     if flags.contains(AddressFlags::Dadfailed) || is_made_by_itself(link, ip, protocol) {
         return Ok(None);
     }
-    Ok(Some(HostAddress {
+    Ok(Some(SavedAddress {
         address: IpNetwork::new(ip, message.header.prefix_len)?,
         peer: remote.filter(|r| *r != ip),
         broadcast,
@@ -125,8 +125,8 @@ async fn routes(
     rtnl: &Rtnl,
     link: &Link,
     links: &HashMap<u32, Link>,
-    addresses: &[HostAddress],
-) -> Result<(Vec<HostRoute>, Vec<HostRoute>)> {
+    addresses: &[SavedAddress],
+) -> Result<(Vec<SavedRoute>, Vec<SavedRoute>)> {
     let (mut found, mut subnets) = (Vec::new(), Vec::new());
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut request = RouteMessage::default();
@@ -155,7 +155,7 @@ async fn routes(
 }
 
 /// A route by the link, or one that falls with an address of the link because it is its source.
-fn concerns(message: &RouteMessage, link: &Link, addresses: &[HostAddress]) -> bool {
+fn concerns(message: &RouteMessage, link: &Link, addresses: &[SavedAddress]) -> bool {
     if message.header.flags.contains(RouteFlags::Cloned) {
         return false;
     }
@@ -179,12 +179,12 @@ enum Origin {
     Kernel,
 }
 
-fn origin(message: &RouteMessage, addresses: &[HostAddress]) -> Origin {
+fn origin(message: &RouteMessage, addresses: &[SavedAddress]) -> Origin {
     let Ok(to) = destination(message) else { return Origin::Own };
     if message.header.protocol != RouteProtocol::Kernel {
         return Origin::Own;
     }
-    let is_subnet = |a: &HostAddress| {
+    let is_subnet = |a: &SavedAddress| {
         let shown = IpNetwork::new(a.peer.unwrap_or(a.address.ip()), a.address.prefix());
         shown.is_ok_and(|n| n.network() == to.ip() && n.prefix() == to.prefix())
     };
@@ -214,10 +214,10 @@ fn any_of(family: AddressFamily) -> IpAddr {
     }
 }
 
-fn route(message: &RouteMessage, links: &HashMap<u32, Link>) -> Result<HostRoute> {
+fn route(message: &RouteMessage, links: &HashMap<u32, Link>) -> Result<SavedRoute> {
     let header = &message.header;
     let destination = destination(message)?;
-    let mut route = HostRoute {
+    let mut route = SavedRoute {
         destination,
         source: None,
         tos: header.tos,

@@ -11,7 +11,7 @@ use super::{
     read::read,
 };
 use crate::{
-    model::{Belongings, HostRoute, LinkName, Neighbour, PolicyRule},
+    model::{LinkConfig, LinkName, Neighbour, PolicyRule, SavedRoute},
     plan::{Change, Class, Moved},
 };
 
@@ -20,7 +20,7 @@ use crate::{
 pub(super) struct Present {
     ports: HashSet<(LinkName, LinkName)>,
     addresses: HashSet<(LinkName, IpNetwork)>,
-    routes: HashSet<HostRoute>,
+    routes: HashSet<SavedRoute>,
     rules: HashSet<PolicyRule>,
     neighbours: HashSet<(LinkName, Neighbour)>,
 }
@@ -41,7 +41,7 @@ impl Present {
         Ok(present)
     }
 
-    fn add(&mut self, link: &LinkName, there: Belongings) {
+    fn add(&mut self, link: &LinkName, there: LinkConfig) {
         let addresses = there.addresses.into_iter().map(|a| (link.clone(), a.address));
         self.addresses.extend(addresses);
         let routes = there.routes.into_iter().chain(there.subnet_routes);
@@ -51,7 +51,7 @@ impl Present {
     }
 
     /// Whether a change is made.
-    pub(super) fn is_so(&self, change: &Change) -> bool {
+    pub(super) fn holds(&self, change: &Change) -> bool {
         let Class::Moved(moved) = change.facts().class else { return false };
         self.has(moved) == matches!(change, Change::Create(_))
     }
@@ -89,9 +89,9 @@ pub(super) fn outcomes(
     after: &Present,
 ) -> Vec<Option<bool>> {
     let outcome = |(i, change): (usize, &&Change)| {
-        if after.is_so(change) || is_overtaken(change, &changes[i + 1..]) {
+        if after.holds(change) || is_overtaken(change, &changes[i + 1..]) {
             // What may have been there before is not taken away by a rollback.
-            return Some(before.is_some_and(|before| !before.is_so(change)));
+            return Some(before.is_some_and(|before| !before.holds(change)));
         }
         // Who was a neighbour is met again: nothing depends on it.
         let is_learned = matches!(

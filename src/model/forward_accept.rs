@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 /// A place in the firewall of somebody else that what is forwarded has to pass: what is dropped
 /// there stays dropped, whatever chains of our own accept.
 #[derive(Clone, Copy, Debug, Eq, Serialize, Deserialize)]
-pub struct Gate {
+pub struct ForwardAccept {
     /// Which one.
     #[serde(flatten)]
-    pub place: GatePlace,
+    pub place: AcceptPoint,
     /// The number of the rule that has to stay behind an accept; none: it is the last.
     #[serde(skip)]
     pub before: Option<u32>,
@@ -17,7 +17,7 @@ pub struct Gate {
 /// Which gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "gate", rename_all = "kebab-case")]
-pub enum GatePlace {
+pub enum AcceptPoint {
     /// docker's chain for the rules of the host's owner, ahead of docker's own.
     DockerUser {
         /// That of ip6tables.
@@ -33,15 +33,15 @@ pub enum GatePlace {
 }
 
 /// The same wherever it is in its chain: rules of others come and go.
-impl PartialEq for Gate {
+impl PartialEq for ForwardAccept {
     fn eq(&self, other: &Self) -> bool {
         self.place == other.place
     }
 }
 
-impl GatePlace {
+impl AcceptPoint {
     /// The place of a gate, before this rule.
-    pub fn before(self, before: Option<u32>) -> Gate {
-        Gate { place: self, before }
+    pub fn before(self, before: Option<u32>) -> ForwardAccept {
+        ForwardAccept { place: self, before }
     }
 }

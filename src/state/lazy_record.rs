@@ -6,17 +6,17 @@ use std::{collections::HashSet, ops::Range};
 use ipnetwork::IpNetwork;
 
 use super::{file::Lines, parse_all};
-use crate::model::{Endpoint, Mac, Outline};
+use crate::model::{Endpoint, EndpointSummary, Mac};
 
 /// The file of a network of which not all endpoints were asked for.
 #[derive(Debug)]
-pub(super) struct Unread {
+pub(super) struct LazyRecord {
     file: Lines,
     parts: Vec<Parts>,
     asked_for: usize,
 }
 
-/// The parts of an outline; what is text is named by its place in the file.
+/// The parts of an summary; what is text is named by its place in the file.
 #[derive(Debug)]
 struct Parts {
     target: Range<usize>,
@@ -28,8 +28,8 @@ struct Parts {
     addresses: Vec<IpNetwork>,
 }
 
-impl Unread {
-    /// Reads the endpoints of these namespaces in full, and of the others the outlines. Gives the
+impl LazyRecord {
+    /// Reads the endpoints of these namespaces in full, and of the others the summaries. Gives the
     /// file back where there are no others, or one that has to be read in full to be understood, or
     /// that is there twice.
     pub(super) fn new(file: Lines, cookies: &[u64]) -> Result<(Vec<Endpoint>, Self), Lines> {
@@ -43,8 +43,8 @@ impl Unread {
     }
 
     /// What others have to know of those that were not asked for.
-    pub(super) fn outlines(&self) -> impl Iterator<Item = Outline<'_>> {
-        self.parts.iter().map(|parts| Outline {
+    pub(super) fn summaries(&self) -> impl Iterator<Item = EndpointSummary<'_>> {
+        self.parts.iter().map(|parts| EndpointSummary {
             target: self.file.at(&parts.target),
             netns: self.file.at(&parts.netns),
             cookie: parts.cookie,
@@ -72,7 +72,7 @@ impl Unread {
     }
 }
 
-/// Endpoints of these namespaces, and of the others what makes an outline.
+/// Endpoints of these namespaces, and of the others what makes an summary.
 fn sorted(file: &Lines, cookies: &[u64]) -> Option<(Vec<Endpoint>, Vec<Parts>)> {
     let (mut endpoints, mut parts, mut names) = (Vec::new(), Vec::new(), HashSet::new());
     for (start, entry) in file.entries_with_places() {
@@ -176,10 +176,10 @@ mod tests {
             endpoint(3, &["10.0.0.2/8", "fd00::2/64"]),
             endpoint(4, &["10.0.0.3/8"]),
         ];
-        let (mut endpoints, unread) = Unread::new(file(&all, ""), &[3]).unwrap();
+        let (mut endpoints, unread) = LazyRecord::new(file(&all, ""), &[3]).unwrap();
         assert_eq!(endpoints, all[2..3]);
-        let others: Vec<_> = [&all[0], &all[1], &all[3]].map(Outline::of).into();
-        assert_eq!(unread.outlines().collect::<Vec<_>>(), others);
+        let others: Vec<_> = [&all[0], &all[1], &all[3]].map(EndpointSummary::of).into();
+        assert_eq!(unread.summaries().collect::<Vec<_>>(), others);
         endpoints[0].mtu = 1400;
         endpoints.push(endpoint(5, &[]));
         let now = endpoints.clone();
@@ -193,17 +193,17 @@ mod tests {
     fn an_endpoint_may_have_no_host_end() {
         let inside = |cookie| Endpoint { attachment: Attachment::Macvlan, ..endpoint(cookie, &[]) };
         let all = [inside(1), inside(2)];
-        let (endpoints, unread) = Unread::new(file(&all, ""), &[1]).unwrap();
+        let (endpoints, unread) = LazyRecord::new(file(&all, ""), &[1]).unwrap();
         assert_eq!(endpoints, all[..1]);
-        assert_eq!(unread.outlines().collect::<Vec<_>>(), [Outline::of(&all[1])]);
-        assert!(Unread::new(file(&[inside(1), inside(1)], ""), &[]).is_err());
+        assert_eq!(unread.summaries().collect::<Vec<_>>(), [EndpointSummary::of(&all[1])]);
+        assert!(LazyRecord::new(file(&[inside(1), inside(1)], ""), &[]).is_err());
     }
 
     #[test]
     fn what_is_written_otherwise_is_read_in_full() {
         let one = [endpoint(1, &["172.17.0.2/16"])];
-        assert!(Unread::new(file(&one, ""), &[]).is_ok());
-        assert!(Unread::new(file(&one, ""), &[1]).is_err());
+        assert!(LazyRecord::new(file(&one, ""), &[]).is_ok());
+        assert!(LazyRecord::new(file(&one, ""), &[1]).is_err());
         let line = serde_json::to_string(&one[0]).unwrap();
         for wrong in [
             String::new(),
@@ -214,7 +214,7 @@ mod tests {
             line.replace("\"cookie\":1", "\"cookie\":-1"),
             line.replace("172.17.0.2/16", "172.17.0.2/99"),
         ] {
-            assert!(Unread::new(file(&one, &format!("{wrong}\n")), &[]).is_err(), "{wrong}");
+            assert!(LazyRecord::new(file(&one, &format!("{wrong}\n")), &[]).is_err(), "{wrong}");
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{Invalid, Protocol, Target, ruleset::Met};
 
 /// One end of a way, as typed: a target, or an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Party {
+pub enum TraceEnd {
     /// Whoever has this address.
     Address(IpAddr),
     /// Whatever has a namespace.
@@ -17,9 +17,9 @@ pub enum Party {
 
 /// Where to, as typed: `TO[:PORT[/PROTO]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Goal {
+pub struct TraceTarget {
     /// To whom.
-    pub party: Party,
+    pub party: TraceEnd,
     /// To which port; `None`: an ICMP echo.
     pub port: Option<(u16, Protocol)>,
 }
@@ -181,7 +181,7 @@ impl fmt::Display for Stage {
     }
 }
 
-impl fmt::Display for Party {
+impl fmt::Display for TraceEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
@@ -190,10 +190,10 @@ impl fmt::Display for Party {
     }
 }
 
-impl fmt::Display for Goal {
+impl fmt::Display for TraceTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.party, self.port) {
-            (Party::Address(IpAddr::V6(v6)), Some((port, protocol))) => {
+            (TraceEnd::Address(IpAddr::V6(v6)), Some((port, protocol))) => {
                 write!(f, "[{v6}]:{port}/{protocol}")
             }
             (party, Some((port, protocol))) => write!(f, "{party}:{port}/{protocol}"),
@@ -202,7 +202,7 @@ impl fmt::Display for Goal {
     }
 }
 
-impl FromStr for Party {
+impl FromStr for TraceEnd {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
@@ -214,7 +214,7 @@ impl FromStr for Party {
     }
 }
 
-impl FromStr for Goal {
+impl FromStr for TraceTarget {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
@@ -260,11 +260,11 @@ mod tests {
             ("fd00::80", "fd00::80", None),
             ("[fd00::1]:80", "fd00::1", Some((80, Protocol::Tcp))),
         ] {
-            let goal: Goal = text.parse().unwrap();
+            let goal: TraceTarget = text.parse().unwrap();
             assert_eq!((goal.party.to_string().as_str(), goal.port), (party, port), "{text}");
         }
         for bad in ["", "web:0", "web:65536", "web:80/icmp", "a b", "web:"] {
-            assert!(bad.parse::<Goal>().is_err(), "{bad:?}");
+            assert!(bad.parse::<TraceTarget>().is_err(), "{bad:?}");
         }
     }
 }

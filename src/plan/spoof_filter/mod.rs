@@ -20,7 +20,7 @@ use crate::model::{Endpoint, Flag, Mac, Network};
 
 /// What an endpoint may not send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Guard {
+pub enum SpoofFilter {
     /// It is no router: no router advertisements, and no redirects.
     Routers,
     /// It is nobody but itself: no frame that is not from its own MAC and addresses, no answer for
@@ -78,7 +78,7 @@ const DHCPV6_SERVER: u32 = 547;
 /// two (RFC 8200 section 4.1 has an order for five, two of them end-to-end).
 const EXTENSIONS: usize = 4;
 
-impl Guard {
+impl SpoofFilter {
     /// Keeps an endpoint to its own MAC and addresses, where its network wants that.
     pub(super) fn against_spoofing(network: &Network, endpoint: &Endpoint) -> Option<Self> {
         network.has(Flag::NoSpoof).then(|| Self::Spoofing {

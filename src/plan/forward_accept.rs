@@ -1,30 +1,30 @@
-//! The gates of a network: accepts where firewalls of others would drop what is forwarded.
+//! The accept rules of a network: accepts where firewalls of others would drop what is forwarded.
 //!
 //! They come last and go first: nothing is let by before what must not pass is dropped. What is in
 //! our own table drops whatever others accept. Where our rules are iptables', an accept of others'
 //! chains would end ours too: there a jump leads to our chain, which drops first and then accepts.
 
 use super::{Family, Plan, Resource, Rule, Scope, Step, Table, reverse};
-use crate::model::{Filter, Firewall, Flag, Gate, GatePlace, Network};
+use crate::model::{AcceptPoint, Filter, Firewall, Flag, ForwardAccept, Network};
 
-/// Opens the gates of a network.
+/// Opens the accept rules of a network.
 pub fn open(network: &Network) -> Plan {
-    network.gates.iter().flat_map(|gate| steps(network, gate)).collect()
+    network.forward_accepts.iter().flat_map(|gate| steps(network, gate)).collect()
 }
 
-/// Closes gates that a network had.
-pub fn close(network: &Network, gates: &[Gate]) -> Plan {
-    reverse(&open(&network.with_gates(gates.to_vec())), |_| false)
+/// Closes accept rules that a network had.
+pub fn close(network: &Network, forward_accepts: &[ForwardAccept]) -> Plan {
+    reverse(&open(&network.with_forward_accepts(forward_accepts.to_vec())), |_| false)
 }
 
 /// Whatever jumps to our chains of a family can be in chains of others.
 pub fn jumps(family: Family) -> Plan {
     let ipv6 = family == Family::V6;
-    let places = [GatePlace::DockerUser { ipv6 }, GatePlace::Forward { ipv6 }];
+    let places = [AcceptPoint::DockerUser { ipv6 }, AcceptPoint::Forward { ipv6 }];
     places.into_iter().filter_map(|place| Door::of(&place.before(None))).map(jump).collect()
 }
 
-fn steps(network: &Network, gate: &Gate) -> Plan {
+fn steps(network: &Network, gate: &ForwardAccept) -> Plan {
     match (Door::of(gate), network.firewall) {
         (Some(door), Firewall::Iptables) => vec![jump(door)],
         (Some(door), Firewall::Nftables) => accepts(network, door),
@@ -44,11 +44,11 @@ struct Door {
 }
 
 impl Door {
-    fn of(gate: &Gate) -> Option<Self> {
+    fn of(gate: &ForwardAccept) -> Option<Self> {
         let (chain, ipv6) = match gate.place {
-            GatePlace::DockerUser { ipv6 } => ("DOCKER-USER", ipv6),
-            GatePlace::Forward { ipv6 } => ("FORWARD", ipv6),
-            GatePlace::FirewalldZone => return None,
+            AcceptPoint::DockerUser { ipv6 } => ("DOCKER-USER", ipv6),
+            AcceptPoint::Forward { ipv6 } => ("FORWARD", ipv6),
+            AcceptPoint::FirewalldZone => return None,
         };
         let family = if ipv6 { Family::V6 } else { Family::V4 };
         Some(Self { family, chain, before: gate.before })

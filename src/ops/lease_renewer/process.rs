@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use ipnetwork::IpNetwork;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Session, keeper, liveness};
+use super::{known, link, now, record};
 use crate::{
     agents,
     error::{Error, Kind},
@@ -19,8 +19,10 @@ use crate::{
         dhcp::{self, Leased},
     },
     model::{
-        Attachment, Endpoint, EndpointId, Keeper, Lease, LinkName, Mac, Network, PublishedPort,
+        AgentProcess, Attachment, Endpoint, EndpointId, Lease, LinkName, Mac, Network,
+        PublishedPort,
     },
+    ops::{Session, adopt, liveness},
     plan::{self, Plan, Record, Resource, Step, reverse},
     process::{self, signal::Held},
     state::State,
@@ -61,7 +63,7 @@ pub async fn keep(host: &mut Session<'_>, args: LeaseOf) -> Result<()> {
     };
     tokio::pin!(end);
     let result = keep.until(host, &mut end).await;
-    // An address that is in use is not given back, even if somebody ends its keeper.
+    // An address that is in use is not given back, even if somebody ends its lease renewer.
     if let Some(current) = keep.current.take()
         && keep.is_mine
         && !endpoint.lives(&host.kernel).await?
@@ -120,7 +122,7 @@ impl Life {
 /// A lease, and all that is needed to keep it.
 struct Keep {
     args: LeaseOf,
-    me: Keeper,
+    me: AgentProcess,
     network: Network,
     /// By which the server is reached.
     link: Link,
@@ -131,7 +133,7 @@ struct Keep {
     expires: Instant,
     /// What was published of an address that has run out: the next one has it again.
     closed: Vec<PublishedPort>,
-    /// No other keeper has taken over.
+    /// No other lease renewer has taken over.
     is_mine: bool,
 }
 
@@ -141,17 +143,17 @@ impl Keep {
         let (network, endpoint) = find(&state, &args)
             .with_context(|| format!("there is no endpoint `{}` on record", args.endpoint))?;
         let lease = endpoint.lease.as_ref().context("the endpoint has no lease")?;
-        let link = keeper::link(&host.kernel, &network).await?.context("the network is gone")?;
+        let link = link(&host.kernel, &network).await?.context("the network is gone")?;
         let life = Life::of(&host.kernel, &network, &endpoint).await?;
         let (pid, started) = process::own()?;
-        let (now, clock) = (Instant::now(), keeper::now());
+        let (now, clock) = (Instant::now(), now());
         let in_time = |at: u64| now + Duration::from_secs(at.saturating_sub(clock));
         let keep = Self {
-            me: Keeper { pid, started },
+            me: AgentProcess { pid, started },
             network,
             link,
             mac: endpoint.mac,
-            current: keeper::known(&endpoint, lease),
+            current: known(&endpoint, lease),
             renews: in_time(lease.renews),
             expires: in_time(lease.expires),
             closed: Vec::new(),
@@ -161,7 +163,7 @@ impl Keep {
         Ok((keep, life))
     }
 
-    /// Keeps the lease until `end` comes, or another keeper.
+    /// Keeps the lease until `end` comes, or another lease renewer.
     async fn until(
         &mut self,
         host: &mut Session<'_>,
@@ -172,7 +174,7 @@ impl Keep {
                 return Ok(());
             }
             // It may have been made anew, with another index.
-            if let Some(link) = keeper::link(&host.kernel, &self.network).await? {
+            if let Some(link) = link(&host.kernel, &self.network).await? {
                 self.link = link;
             }
             let left = self.left();
@@ -217,16 +219,16 @@ impl Keep {
         mut state: State,
         leased: Option<Leased>,
     ) -> Result<bool> {
-        host.adopt(&mut state, super::adopt::Depth::Links).await?;
+        host.adopt(&mut state, adopt::Depth::Links).await?;
         // The host end lives, or this would have ended: whatever the record lost, it is here.
         let (network, old) = find(&state, &self.args).context("the endpoint's record is lost")?;
-        let other = old.lease.as_ref().and_then(|l| l.keeper).filter(|k| *k != self.me);
+        let other = old.lease.as_ref().and_then(|l| l.renewer).filter(|k| *k != self.me);
         if other.is_some_and(agents::runs) {
             self.is_mine = false;
             return Ok(false);
         }
         let new = self.endpoint(&old, leased.as_ref());
-        let mut plan = vec![keeper::record(&network.name, &new)];
+        let mut plan = vec![record(&network.name, &new)];
         if new.addresses != old.addresses || new.gateways != old.gateways {
             plan.extend(Self::differences(host, &network, &old, &new)?);
         }
@@ -272,9 +274,9 @@ impl Keep {
         new.lease = match (leased, lease) {
             (Some(leased), _) => Some(Lease {
                 routed: routed || lease.is_none(),
-                ..keeper::lease(leased, &new.gateways, Some(self.me))
+                ..super::lease(leased, &new.gateways, Some(self.me))
             }),
-            (None, Some(former)) => Some(Lease { keeper: Some(self.me), ..Lease::clone(former) }),
+            (None, Some(former)) => Some(Lease { renewer: Some(self.me), ..Lease::clone(former) }),
             (None, None) => None,
         }
         .map(Box::new);
