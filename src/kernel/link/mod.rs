@@ -47,6 +47,9 @@ pub struct Link {
     pub up: bool,
     /// And the other end, or the wire, is there.
     pub carrier: bool,
+    /// It has been brought into operation (`IFF_RUNNING`): up to a second after it has carrier.
+    /// Only then a bridge lets frames pass by it.
+    pub operates: bool,
     /// Its own address, if it has one of Ethernet's form.
     pub mac: Option<Mac>,
     /// Bytes.

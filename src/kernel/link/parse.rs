@@ -20,6 +20,7 @@ pub(super) fn parse(message: RouteNetlinkMessage) -> Option<Link> {
         kind_name: String::new(),
         up: message.header.flags.contains(LinkFlags::Up),
         carrier: message.header.flags.contains(LinkFlags::LowerUp),
+        operates: message.header.flags.contains(LinkFlags::Running),
         mac: None,
         mtu: 0,
         master: None,

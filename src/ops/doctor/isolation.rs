@@ -73,7 +73,7 @@ pub(super) fn blocked(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     for (place, segment, port) in ends.chain(parents) {
         let Some(bridge) = &segment.bridge else { continue };
         // The state of what is down is that.
-        if !bridge.up || !port.is_running() || !port.is_port_of(bridge) {
+        if !bridge.up || !port.operates || !port.is_port_of(bridge) {
             continue;
         }
         let name = &port.name;
