@@ -189,7 +189,7 @@ fn ten_thousand_ports_are_published_at_once_and_one_more_costs_what_the_first_di
 /// What somebody can do to netcord's own rules of `lab0`, and what shows it.
 const DAMAGES_OF_NFTABLES: &[(&str, &str)] = &[
     ("nft flush chain inet netcord forward", "not there: rule inet netcord forward iifname vmap"),
-    ("nft flush chain inet netcord raw", "nobody reaches the host's own 127.0.0.1"),
+    ("nft flush chain inet netcord raw", "endpoints must not reach the host's 127.0.0.1"),
     ("nft flush chain inet netcord published", "map @ports6 "),
     (
         "nft flush chain inet netcord output; nft flush chain inet netcord prerouting",

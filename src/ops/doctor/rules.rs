@@ -17,8 +17,8 @@ pub(super) fn masquerade(seen: &Seen<'_>) -> Vec<Finding> {
 /// Whether everything else is.
 pub(super) fn rules(seen: &Seen<'_>) -> Vec<Finding> {
     let found = seen.segments.iter().filter_map(|segment| {
-        let what = "rules of the network are gone, or others stand between them: what must not \
-                    pass does, or what must does not";
+        let what = "firewall rules of the network are missing, or mixed with others: forbidden \
+                    traffic may pass, or allowed traffic may be dropped";
         let gone = |lost: &&Lost| lost.kind != LostKind::Masquerade;
         of(segment, what, segment.lost.iter().filter(gone))
     });
