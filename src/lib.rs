@@ -10,7 +10,7 @@
 //! netcord::bridge(&mut session, &Bridge::new("lab0".parse()?)).await?;
 //! let request = Attach::new("lab0".parse()?, vec!["web".parse()?]);
 //! if let Some(done) = netcord::attach(&mut session, &request).await? {
-//!     println!("{:?}", done.now.endpoints[0].endpoint().addresses);
+//!     println!("{:?}", done.now.endpoints[0].addresses);
 //! }
 //! # Ok(())
 //! # }

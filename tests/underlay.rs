@@ -98,7 +98,7 @@ fn endpoints_are_in_the_physical_network_and_leave_no_trace_in_it() {
     }
     lab.until_within("other", "ping -qc1 -W1 2001:db8::70");
     lab.netcord("rm mydr0").fails(4, &["has endpoints: web, db", "netcord detach mydr0 web db"]);
-    lab.netcord("publish web 8080:80").fails(4, &["is the physical one", "its own address"]);
+    lab.netcord("publish web 8080:80").fails(4, &["is the physical one", "own address"]);
     lab.netcord("detach mydr0 web db").ok();
     lab.netcord("rm mydr0").ok();
     before.assert_same(&lab.snapshot(), "given back after containers came and went");
@@ -167,7 +167,7 @@ fn without_a_confirmation_it_is_undone() {
     until_undone(&lab);
     before.assert_same(&lab.snapshot(), "undone");
     reaches_everybody(&lab, "host");
-    lab.netcord("confirm").fails(3, &["no underlay network waits", "as it was before"]);
+    lab.netcord("confirm").fails(3, &["no underlay network waits", "the move was undone"]);
     lab.netcord("confirm mydr0").fails(3, &["no network `mydr0`"]);
 }
 

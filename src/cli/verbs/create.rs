@@ -152,5 +152,5 @@ fn refuse_flags(driver: &str, given: Flags, supported: &[Flag]) -> Result<()> {
 }
 
 fn unsupported(driver: &str, flag: &str) -> anyhow::Error {
-    Error::usage(format!("{flag} is not of the driver {driver}")).into()
+    Error::usage(format!("driver {driver} does not support {flag}")).into()
 }
