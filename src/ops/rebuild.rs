@@ -142,7 +142,7 @@ async fn other_end(kernel: &Kernel, open: &Netns, port: &Link) -> Option<Link> {
 }
 
 /// A host end whose MAC is not made of the address is that of an address which is leased: its
-/// lease_renewer, if it still runs, knows the rest, and writes it down as it renews the lease.
+/// lease renewer, if it still runs, knows the rest, and writes it down as it renews the lease.
 fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
     let now = lease_renewer::now();
     let id = endpoint.id();
