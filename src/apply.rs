@@ -198,7 +198,7 @@ impl Run<'_> {
         match changes.first().and_then(|c| group(c)) {
             Some(Group::Firewall(_)) => return self.apply_firewall(changes),
             Some(Group::Moved) => return self.kernel.apply_moved(changes).await,
-            Some(Group::Cut) => return self.kernel.cut(changes).await,
+            Some(Group::Cut) => return self.kernel.delete_veths(changes).await,
             Some(Group::Flows) => return self.kernel.forget_flows(changes),
             Some(Group::Record(_)) => {
                 let inverses = self.state.apply(changes)?;

@@ -242,7 +242,7 @@ impl Kernel {
     }
 
     /// Deletes neighbouring links of the host, in one message.
-    pub async fn cut(&self, changes: &[&Change]) -> Result<Vec<Outcome>> {
+    pub async fn delete_veths(&self, changes: &[&Change]) -> Result<Vec<Outcome>> {
         let name = |change: &&Change| match change {
             Change::DeleteLink(link) => link.on_host().cloned(),
             Change::Create(_) | Change::Delete(_) => None,

@@ -50,7 +50,7 @@ impl Kernel {
     }
 
     /// Whether a veth pair is as it was made, its peer inside; its bridge is another matter.
-    pub async fn is_laid(&self, veth: &Veth) -> Result<bool> {
+    pub async fn veth_matches(&self, veth: &Veth) -> Result<bool> {
         let host = link::get(&self.rtnl, veth.host.as_str()).await?;
         let inside = link::get(self.at(&veth.netns)?, veth.peer.as_str()).await?;
         let (Some(host), Some(peer)) = (host, inside) else {

@@ -148,7 +148,7 @@ fn in_our_table(state: &State) -> impl Iterator<Item = &NetworkRecord> {
 fn all_again(host: &Session<'_>, state: &State) -> Result<Plan> {
     let mut plan = Plan::new();
     for record in in_our_table(state) {
-        // Who flushes all tables flushes the accept rules of others', too.
+        // A flush of all tables also removes netcord's accept rules in other firewalls.
         let (network, closing) = forward_accepts::renewed(host, &record.network)?;
         plan.extend(closing);
         plan.push(forward_accepts::remember(&network));

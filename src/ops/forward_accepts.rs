@@ -10,7 +10,7 @@ use crate::{
     plan::{Family, Plan, Record, Resource, Step, close},
 };
 
-/// The network with the accept rules that it needs now; says what no gate helps against.
+/// The network with the accept rules that it needs now; reports drops that no accept rule can prevent.
 pub(super) fn of_now(host: &Session<'_>, network: &Network) -> Result<Network> {
     let ForwardBlockers { forward_accepts, others } = obstacles(&host.kernel, network)?;
     for chain in &others {

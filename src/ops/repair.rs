@@ -194,9 +194,9 @@ async fn of_endpoint(
     });
     if let Some(veth) = veth
         && kernel.link(veth.host.as_str()).await?.is_some_and(|link| link.is_ours())
-        && !kernel.is_laid(&veth).await?
+        && !kernel.veth_matches(&veth).await?
     {
-        // An end was changed: it is cut, and veth_matches anew.
+        // An end was changed: delete the pair and make it again.
         plan.insert(0, Step::delete("the veth pair was changed", Resource::Veth(veth)));
     }
     if let Some(step) = renamed(kernel, network, endpoint).await? {

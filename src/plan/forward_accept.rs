@@ -7,12 +7,12 @@
 use super::{Family, Plan, Resource, Rule, Scope, Step, Table, reverse};
 use crate::model::{AcceptPoint, Filter, Firewall, Flag, ForwardAccept, Network};
 
-/// Opens the accept rules of a network.
+/// Installs the accept rules of a network.
 pub fn open(network: &Network) -> Plan {
     network.forward_accepts.iter().flat_map(|gate| steps(network, gate)).collect()
 }
 
-/// Closes accept rules that a network had.
+/// Removes accept rules that a network had.
 pub fn close(network: &Network, forward_accepts: &[ForwardAccept]) -> Plan {
     reverse(&open(&network.with_forward_accepts(forward_accepts.to_vec())), |_| false)
 }

@@ -16,7 +16,7 @@ pub(super) struct LazyRecord {
     asked_for: usize,
 }
 
-/// The parts of an summary; what is text is named by its place in the file.
+/// The parts of a summary; what is text is named by its place in the file.
 #[derive(Debug)]
 struct Parts {
     target: Range<usize>,
@@ -72,7 +72,7 @@ impl LazyRecord {
     }
 }
 
-/// Endpoints of these namespaces, and of the others what makes an summary.
+/// Endpoints of these namespaces, and of the others what makes a summary.
 fn sorted(file: &Lines, cookies: &[u64]) -> Option<(Vec<Endpoint>, Vec<Parts>)> {
     let (mut endpoints, mut parts, mut names) = (Vec::new(), Vec::new(), HashSet::new());
     for (start, entry) in file.entries_with_places() {

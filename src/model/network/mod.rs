@@ -17,7 +17,7 @@ pub use driver::{
 };
 pub use flags::{Flag, Flags};
 
-/// A link's configuration on their way to a bridge.
+/// A link's configuration on its way to a bridge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moving {
     /// What hung on the link before: the list by which the move is undone.

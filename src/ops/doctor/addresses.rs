@@ -259,7 +259,7 @@ fn wanted_gateway(
         .find(|gateway| own.contains(*gateway))
 }
 
-/// Whether all that is on a bridge was snapshot: none of its ports leads out to a wire.
+/// Whether all that is on a bridge was seen: none of its ports leads out to a wire.
 fn is_known_whole(snapshot: &Snapshot<'_>, segment: &Segment) -> bool {
     let Some(bridge) = &segment.bridge else { return false };
     let is_seen = |port: &Link| {

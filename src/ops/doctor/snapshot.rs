@@ -430,7 +430,7 @@ impl Snapshot<'_> {
         self.ends.iter().filter(|end| end.examined)
     }
 
-    /// Those that it is about and whose links inside were snapshot.
+    /// Those that it is about and whose links inside were seen.
     pub(super) fn entered(&self) -> impl Iterator<Item = (&End, &Inside, &Link)> {
         self.examined().filter_map(|end| {
             let inner = end.inner.as_ref()?;

@@ -50,7 +50,7 @@ pub(super) async fn link(kernel: &Kernel, network: &Network) -> Result<Option<Li
     kernel.link(network.lower_link().name().as_str()).await
 }
 
-/// Starts the lease renewer of an endpoint's lease, if it has one and no lease renewer; tells whether it did.
+/// Starts the lease renewer of an endpoint's lease, if it has a lease and no renewer runs; returns whether one was started.
 pub(super) async fn ensure(
     host: &mut Session<'_>,
     state: &mut State,
