@@ -126,11 +126,6 @@ impl Global {
 }
 
 impl Cli {
-    /// A command line of these words, with netcord's name left out.
-    fn of(words: &[&str]) -> Result<Self, clap::Error> {
-        Self::try_parse_from([NAME].iter().chain(words))
-    }
-
     /// When to use colour.
     pub fn color(&self) -> Color {
         self.global.color
@@ -167,7 +162,7 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
             Err(child::at_start_barrier(barrier, &command))
         }
         Verb::Lab(args) if args.first_process => {
-            runtime()?.block_on(verbs::lab::first_process(&args, &output, watch))
+            runtime()?.block_on(verbs::lab::first_process(&args, &output))
         }
         // A new user namespace is for programs of one thread only.
         Verb::Lab(args) => verbs::lab::start(&args, &cli.global),

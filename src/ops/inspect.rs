@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Session, default_routes,
+    Session, WithFailure, default_routes,
     detach::everywhere,
     driver, find,
     ps::{Listed, ShownLease, States},
@@ -56,15 +56,12 @@ enum Subject {
     Target(String, Vec<(Network, Endpoint)>),
 }
 
-/// Objects that were found, and why others were not.
-pub type Found<T> = (T, Option<anyhow::Error>);
-
 /// Describes networks and targets. Those that are there are described although others are not, as
 /// docker does.
 ///
 /// # Errors
 /// If the records or the kernel cannot be read.
-pub async fn inspect(host: &Session<'_>, args: &Inspect) -> Result<Found<Vec<Object>>> {
+pub async fn inspect(host: &Session<'_>, args: &Inspect) -> Result<WithFailure<Vec<Object>>> {
     let state = host.look().await?;
     let (subjects, failure) = subjects(host, &state, args).await;
     let states = States::read(&host.kernel).await?;
@@ -79,13 +76,13 @@ pub async fn inspect(host: &Session<'_>, args: &Inspect) -> Result<Found<Vec<Obj
 ///
 /// # Errors
 /// If the records or the kernel cannot be read.
-pub async fn inspect_plan(host: &Session<'_>, args: &Inspect) -> Result<Found<Plan>> {
+pub async fn inspect_plan(host: &Session<'_>, args: &Inspect) -> Result<WithFailure<Plan>> {
     let state = host.look().await?;
     let (subjects, failure) = subjects(host, &state, args).await;
     Ok((commands(host, &state, &subjects).await?, failure))
 }
 
-async fn subjects(host: &Session<'_>, state: &State, args: &Inspect) -> Found<Vec<Subject>> {
+async fn subjects(host: &Session<'_>, state: &State, args: &Inspect) -> WithFailure<Vec<Subject>> {
     let (mut subjects, mut failure) = (Vec::new(), None);
     for name in &args.names {
         match subject(host, state, name).await {

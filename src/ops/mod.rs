@@ -116,7 +116,7 @@ pub struct Options {
     pub firewall: Option<Firewall>,
 }
 
-/// The host that verbs work on, and who hears of it.
+/// The host that verbs work on, and the receiver of what they report.
 pub struct Session<'e> {
     kernel: Kernel,
     events: &'e dyn Events,
@@ -219,6 +219,9 @@ pub struct Changed<T> {
     #[serde(flatten)]
     pub now: T,
 }
+
+/// The outcome of a verb that goes on although a part of it failed, with the first failure.
+pub type WithFailure<T> = (T, Option<anyhow::Error>);
 
 impl<T> Changed<T> {
     fn new(changed: bool, now: T) -> Self {

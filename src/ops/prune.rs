@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Session, clean, driver::underlay, removal};
+use super::{Changed, Session, WithFailure, clean, driver::underlay, removal};
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns, Published},
     model::{Endpoint, Firewall, NamedNetns, NetworkRecord},
@@ -23,9 +23,7 @@ pub struct Pruned {
 ///
 /// # Errors
 /// If the records or the kernel cannot be read, or a step failed.
-pub async fn prune(
-    host: &mut Session<'_>,
-) -> Result<(Option<Changed<Pruned>>, Option<anyhow::Error>)> {
+pub async fn prune(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Pruned>>>> {
     let mut state = host.state_with_all().await?;
     let mut pruned = clean::dead(host, &mut state).await?;
     let mut plan = Plan::new();

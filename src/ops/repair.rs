@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    Changed, Session, clean, default_routes, detach,
+    Changed, Session, WithFailure, clean, default_routes, detach,
     driver::{
         self,
         underlay::{self, Lost},
@@ -69,9 +69,7 @@ pub async fn check(host: &mut Session<'_>) -> Result<Drifted> {
 ///
 /// # Errors
 /// If the records or the kernel cannot be read, or a step failed.
-pub async fn repair(
-    host: &mut Session<'_>,
-) -> Result<(Option<Changed<Repaired>>, Option<anyhow::Error>)> {
+pub async fn repair(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Repaired>>>> {
     let mut state = host.state_with_all().await?;
     let Found { drift, parts, lost } = find(host, &state).await?;
     let mut plan = once(parts.into_iter().flat_map(|(_, plan)| plan).collect());

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    Changed, Session, clean, detach, driver, lease_renewer, prune,
+    Changed, Session, WithFailure, clean, detach, driver, lease_renewer, prune,
     removal::{self, Records},
     rm::Removed,
 };
@@ -26,9 +26,7 @@ use crate::{
 ///
 /// # Errors
 /// If the records or the kernel cannot be read, or a step failed.
-pub async fn reset(
-    host: &mut Session<'_>,
-) -> Result<(Option<Changed<Removed>>, Option<anyhow::Error>)> {
+pub async fn reset(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Removed>>>> {
     let Work { mut state, endpoints, plan, mut removed } = Work::of(host).await?;
     let kept = lease_renewer::kept(endpoints.iter().map(|(_, endpoint)| endpoint));
     let Some(mut changed) = host.carry_out(&plan, &mut state).await? else {

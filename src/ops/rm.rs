@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, clean, driver, find, removal};
+use super::{Changed, Session, WithFailure, clean, driver, find, removal};
 use crate::{
     error::Error,
     kernel::Netns,
@@ -36,7 +36,7 @@ pub struct Removed {
 pub async fn rm(
     host: &mut Session<'_>,
     args: &Rm,
-) -> Result<(Option<Changed<Removed>>, Option<anyhow::Error>)> {
+) -> Result<WithFailure<Option<Changed<Removed>>>> {
     let mut state = host.state_with_rebuilt().await?;
     clean::dead(host, &mut state).await?;
     let (mut removed, mut failure, mut printed) = (Vec::new(), None, Plan::new());

@@ -1,4 +1,4 @@
-//! `lab`
+//! The verb `lab`: its flags, its help, and what it prints.
 
 use std::ffi::OsString;
 
@@ -6,11 +6,18 @@ use anyhow::Result;
 
 use super::CommandLine;
 use crate::{
-    apply::Watch,
-    cli::{Cli, Global, dispatch},
+    cli::Global,
+    model::{LinkName, NetnsName, Target},
+    ops::{
+        Options, Session, Silent,
+        attach::{self, Attach},
+        driver::bridge::{self, Bridge},
+        none::{self, Namespace},
+    },
     output::Output,
     process::throwaway,
 };
+
 /// Open a throwaway host: a shell or a command where every verb works without root
 #[derive(clap::Args, Debug)]
 #[command(
@@ -47,36 +54,28 @@ pub(crate) fn start(args: &Args, global: &Global) -> Result<u8> {
 }
 
 /// Is its first process.
-pub(crate) async fn first_process(
-    args: &Args,
-    output: &Output,
-    watch: &mut Watch<'_>,
-) -> Result<u8> {
+pub(crate) async fn first_process(args: &Args, output: &Output) -> Result<u8> {
     throwaway::become_first_process().await?;
     if let Some(hosts) = args.hosts {
         let _doing = output.doing(format!("making {hosts} hosts and their wire").into(), None);
-        wire(hosts, watch).await?;
+        wire(hosts).await?;
     }
     let _theirs = output.hand_over();
     throwaway::first_process(&args.command.command)
 }
 
 /// Makes hosts and their wire, as anybody could by hand.
-async fn wire(hosts: u8, watch: &mut Watch<'_>) -> Result<()> {
-    let names: Vec<_> = (1..=hosts).map(|n| format!("host{n}")).collect();
-    run(&["bridge", WIRE, "--subnet", WIRE_SUBNET], watch).await?;
-    for name in &names {
-        run(&["none", name], watch).await?;
+async fn wire(hosts: u8) -> Result<()> {
+    let mut session = Session::open(Options::default(), &Silent)?;
+    let wire: LinkName = WIRE.parse()?;
+    let subnet = vec![WIRE_SUBNET.parse().map_err(anyhow::Error::msg)?];
+    bridge::bridge(&mut session, &Bridge { subnet, ..Bridge::new(wire.clone()) }).await?;
+    let mut targets = Vec::new();
+    for n in 1..=hosts {
+        let name: NetnsName = format!("host{n}").parse()?;
+        targets.push(Target::Netns(name.clone()));
+        let namespace = Namespace { name, of: None, command: Vec::new() };
+        none::none(&mut session, &namespace).await?;
     }
-    let targets = names.iter().map(|name| ["netns:", name].concat()).collect::<Vec<_>>();
-    let attach = ["attach", WIRE].into_iter().chain(targets.iter().map(String::as_str));
-    run(&attach.collect::<Vec<_>>(), watch).await
-}
-
-/// Runs a command line of netcord's own, without a word.
-async fn run(words: &[&str], watch: &mut Watch<'_>) -> Result<()> {
-    let cli = Cli::of(&[&["--quiet"], words].concat())?;
-    let output = Output::new(cli.global.style());
-    // A verb of a verb: the one future would hold itself.
-    Box::pin(dispatch(cli.verb, &cli.global, &output, watch)).await.map(drop)
+    attach::attach(&mut session, &Attach::new(wire, targets)).await.map(drop)
 }

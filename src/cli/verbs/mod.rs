@@ -37,8 +37,12 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::{Subcommand, ValueHint};
+use serde::Serialize;
 
-use crate::{ops::Session, output::Output};
+use crate::{
+    ops::{Changed, Session, WithFailure},
+    output::Output,
+};
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -90,6 +94,19 @@ pub(super) struct CommandLine {
     /// A command to run, and its arguments
     #[arg(last = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
+}
+
+/// Prints what a changing verb did, and returns the failure of the rest.
+fn print_with_failure<T: Serialize>(
+    output: &Output,
+    (done, failure): WithFailure<Option<Changed<T>>>,
+    lines: impl Fn(&T) -> Vec<String>,
+) -> Result<()> {
+    if let Some(done) = done {
+        let lines = lines(&done.now);
+        output.result(done, &lines)?;
+    }
+    failure.map_or(Ok(()), Err)
 }
 
 impl Verb {

@@ -1,7 +1,8 @@
-//! `repair`
+//! The verb `repair`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 
+use super::print_with_failure;
 use crate::{
     ops::{
         Session,
@@ -9,6 +10,7 @@ use crate::{
     },
     output::Output,
 };
+
 /// Restore what the records describe, after a flush, a reload or a manual change
 #[derive(clap::Args, Debug)]
 #[command(
@@ -28,12 +30,9 @@ impl Args {
             let code = u8::from(!found.drift.is_empty());
             return output.result(found, &lines).map(|()| code);
         }
-        let (done, failure) = repair::repair(session).await?;
-        if let Some(done) = done {
-            let lines: Vec<_> = done.now.repaired.iter().flat_map(lines).collect();
-            output.result(done, &lines)?;
-        }
-        failure.map_or(Ok(0), Err)
+        let outcome = repair::repair(session).await?;
+        print_with_failure(output, outcome, |now| now.repaired.iter().flat_map(lines).collect())
+            .map(|()| 0)
     }
 }
 

@@ -1,12 +1,14 @@
-//! `reset`
+//! The verb `reset`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 
+use super::print_with_failure;
 use crate::{
     error::Error,
     ops::{Session, reset},
     output::Output,
 };
+
 /// Remove everything that netcord made on this host, and nothing else
 #[derive(clap::Args, Debug)]
 #[command(
@@ -34,11 +36,6 @@ impl Args {
                 .into());
             }
         }
-        let (done, failure) = reset::reset(session).await?;
-        if let Some(done) = done {
-            let lines = done.now.removed.clone();
-            output.result(done, &lines)?;
-        }
-        failure.map_or(Ok(()), Err)
+        print_with_failure(output, reset::reset(session).await?, |now| now.removed.clone())
     }
 }

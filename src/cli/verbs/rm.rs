@@ -1,14 +1,16 @@
-//! `rm`
+//! The verb `rm`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
 
+use super::print_with_failure;
 use crate::{
     cli::complete,
     model::Removable,
     ops::{Session, rm},
     output::Output,
 };
+
 /// Remove networks without endpoints
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -19,11 +21,8 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {
-        let (done, failure) = rm::rm(session, &rm::Rm { names: self.names }).await?;
-        if let Some(done) = done {
-            let lines = done.now.removed.clone();
-            output.result(done, &lines)?;
-        }
-        failure.map_or(Ok(()), Err)
+        print_with_failure(output, rm::rm(session, &rm::Rm { names: self.names }).await?, |now| {
+            now.removed.clone()
+        })
     }
 }
