@@ -27,7 +27,7 @@ pub enum Agent<'a> {
     Watchdog {
         /// The network.
         network: &'a LinkName,
-        /// Whose terminal hears of it.
+        /// The terminal on which it reports that it undid the move.
         terminal: Option<&'a Path>,
     },
     /// Removes what a command was attached to, if netcord was killed before it could.

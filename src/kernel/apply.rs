@@ -15,7 +15,7 @@ use crate::plan::{Change, Class, LinkId, Moved, Place, Resource, SysctlKey};
 #[expect(clippy::large_enum_variant, reason = "there are a dozen at a time, and they live briefly")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was so already.
+    /// There was nothing to do.
     Unchanged,
     /// Done; this undoes it.
     Done(Change),

@@ -1,4 +1,4 @@
-//! What a verb reports while it works, for whoever called it: a terminal, a CNI plugin, a test.
+//! What a verb reports while it works, to its caller: a terminal, a CNI plugin, a test.
 
 use std::{any::Any, time::Duration};
 

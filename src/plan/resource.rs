@@ -209,8 +209,8 @@ pub struct Veth {
     pub mac: Mac,
     /// Of both, bytes.
     pub mtu: u32,
-    /// The host end is born up. Who is inside can set the peer up at once, so a port with
-    /// protections waits for them.
+    /// Create the host end up. A process inside can set the peer up at once, so a port with
+    /// protections goes up only after they are in place.
     pub up: bool,
 }
 

@@ -1,4 +1,4 @@
-//! `attach`
+//! The verb `attach`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
@@ -9,6 +9,7 @@ use crate::{
     ops::{Session, attach},
     output::Output,
 };
+
 /// Attach targets to a network
 #[derive(clap::Args, Debug)]
 #[command(

@@ -1,8 +1,9 @@
-//! `attendant`
+//! The verb `attendant`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 
 use crate::ops::{Session, run_supervisor};
+
 /// Clean up after a run that was killed (internal)
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {

@@ -1,4 +1,4 @@
-//! `bridge`
+//! The verb `bridge`: its flags, its help, and what it prints.
 
 use std::net::IpAddr;
 
@@ -10,6 +10,7 @@ use crate::{
     ops::{Session, driver::bridge},
     output::Output,
 };
+
 /// Ensure a bridge network
 #[derive(clap::Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]

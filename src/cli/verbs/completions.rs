@@ -1,9 +1,10 @@
-//! `completions`
+//! The verb `completions`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::{Shell, env::Shells};
 
 use crate::{cli::NAME, error::Error, output::Output};
+
 /// Print a shell's completion script
 #[derive(clap::Args, Debug)]
 #[command(

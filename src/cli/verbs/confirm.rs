@@ -1,4 +1,4 @@
-//! `confirm`
+//! The verb `confirm`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
@@ -9,6 +9,7 @@ use crate::{
     ops::{Session, confirm},
     output::Output,
 };
+
 /// Confirm an underlay network, so that it is not undone
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {

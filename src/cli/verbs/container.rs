@@ -1,4 +1,4 @@
-//! `container`
+//! The verb `container`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
@@ -10,6 +10,7 @@ use crate::{
     ops::{Session, container},
     output::Output,
 };
+
 /// Print the path of a target's namespace, or run a command in it
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  netcord container web\n  netcord container 1310 -- ip addr")]

@@ -1,4 +1,4 @@
-//! `create`
+//! The verb `create`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -10,6 +10,7 @@ use crate::{
     ops::{Session, driver::underlay::Underlay},
     output::Output,
 };
+
 /// Ensure a network, with the syntax of `docker network create`
 #[derive(clap::Args, Debug)]
 #[command(

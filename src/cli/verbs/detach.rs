@@ -1,4 +1,4 @@
-//! `detach`
+//! The verb `detach`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
@@ -9,6 +9,7 @@ use crate::{
     ops::{Session, detach},
     output::Output,
 };
+
 /// Detach targets from a network
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {

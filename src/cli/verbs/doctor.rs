@@ -1,4 +1,4 @@
-//! `doctor`
+//! The verb `doctor`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
@@ -13,6 +13,7 @@ use crate::{
     output::{Format, Output},
     picture::{Ink, Line},
 };
+
 /// Find out why packets do not flow, and how to fix it
 #[derive(clap::Args, Debug)]
 #[command(

@@ -1,4 +1,4 @@
-//! `export`
+//! The verb `export`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 
@@ -6,6 +6,7 @@ use crate::{
     ops::{Session, export},
     output::Output,
 };
+
 /// Print this host's networks as a script of netcord commands
 #[derive(clap::Args, Debug)]
 #[command(

@@ -1,4 +1,4 @@
-//! `graph`
+//! The verb `graph`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
@@ -9,6 +9,7 @@ use crate::{
     output::{Format, Output},
     picture,
 };
+
 /// Draw the host's network: bridges, ports, endpoints, addresses, published ports
 #[derive(clap::Args, Debug)]
 #[command(

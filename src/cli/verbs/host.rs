@@ -1,4 +1,4 @@
-//! `host`
+//! The verb `host`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 
@@ -7,6 +7,7 @@ use crate::{
     ops::{Session, container},
     output::Output,
 };
+
 /// Print the path of the host's namespace, or run a command in it
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {

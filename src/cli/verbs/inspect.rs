@@ -1,4 +1,4 @@
-//! `inspect`
+//! The verb `inspect`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
@@ -8,6 +8,7 @@ use crate::{
     ops::{Session, inspect},
     output::Output,
 };
+
 /// Show networks and targets as JSON
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {

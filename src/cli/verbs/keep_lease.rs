@@ -1,4 +1,4 @@
-//! `keep-lease`
+//! The verb `keep-lease`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 
@@ -6,6 +6,7 @@ use crate::{
     model::{EndpointId, LinkName},
     ops::{Session, lease_renewer::process as keep_lease},
 };
+
 /// Renew an endpoint's DHCP lease (internal)
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {

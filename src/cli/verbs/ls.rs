@@ -1,4 +1,4 @@
-//! `ls`
+//! The verb `ls`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 
@@ -10,6 +10,7 @@ use crate::{
     },
     output::{Output, Row},
 };
+
 /// List networks
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {

@@ -1,4 +1,4 @@
-//! `macvlan`
+//! The verb `macvlan`: its flags, its help, and what it prints.
 
 use std::net::IpAddr;
 
@@ -10,6 +10,7 @@ use crate::{
     ops::{Session, driver::macvlan},
     output::Output,
 };
+
 /// Ensure a macvlan network: endpoints join the physical network on a host link
 #[derive(clap::Args, Debug)]
 #[command(

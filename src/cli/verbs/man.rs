@@ -1,4 +1,4 @@
-//! `man`
+//! The verb `man`: its flags, its help, and what it prints.
 
 use std::{fs, path::PathBuf};
 
@@ -9,6 +9,7 @@ use crate::{
     cli::{self, NAME},
     output::Output,
 };
+
 /// Print the manual page, or write one page per verb
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {

@@ -1,4 +1,4 @@
-//! `none`
+//! The verb `none`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
@@ -10,6 +10,7 @@ use crate::{
     ops::{Session, none},
     output::Output,
 };
+
 /// Ensure a namespace that has only lo, and print its path
 #[derive(clap::Args, Debug)]
 #[command(

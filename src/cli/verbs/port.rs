@@ -1,4 +1,4 @@
-//! `port`
+//! The verb `port`: its flags, its help, and what it prints.
 
 use std::net::SocketAddr;
 
@@ -11,6 +11,7 @@ use crate::{
     ops::{Session, port},
     output::{Format, Output},
 };
+
 /// List a target's published ports
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {

@@ -1,4 +1,4 @@
-//! `ps`
+//! The verb `ps`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
@@ -12,6 +12,7 @@ use crate::{
     },
     output::{Output, Row},
 };
+
 /// List endpoints
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {

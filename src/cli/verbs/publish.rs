@@ -1,4 +1,4 @@
-//! `publish`
+//! The verb `publish`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
@@ -9,6 +9,7 @@ use crate::{
     ops::{Session, publish},
     output::Output,
 };
+
 /// Publish ports of a target on the host
 #[derive(clap::Args, Debug)]
 #[command(

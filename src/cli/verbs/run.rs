@@ -1,4 +1,4 @@
-//! `run`
+//! The verb `run`: its flags, its help, and what it prints.
 
 use std::ffi::OsString;
 
@@ -12,6 +12,7 @@ use crate::{
     model::RunNetwork,
     ops::{Session, run},
 };
+
 /// Run a command in a namespace of its own, attached to a network
 #[derive(clap::Args, Debug)]
 #[command(

@@ -1,4 +1,4 @@
-//! `trace`
+//! The verb `trace`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
@@ -13,6 +13,7 @@ use crate::{
     output::{Format, Output},
     picture,
 };
+
 /// Trace a packet's path hop by hop, with the rules that match it and where it is dropped
 #[derive(clap::Args, Debug)]
 #[command(

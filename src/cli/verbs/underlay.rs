@@ -1,4 +1,4 @@
-//! `underlay`
+//! The verb `underlay`: its flags, its help, and what it prints.
 
 use std::net::IpAddr;
 
@@ -13,6 +13,7 @@ use crate::{
 
 /// How long a person on a terminal has to confirm, in seconds.
 const PATIENCE: u32 = 60;
+
 /// Ensure a network that bridges the host's uplink: endpoints join the physical network
 #[derive(clap::Args, Debug)]
 #[command(

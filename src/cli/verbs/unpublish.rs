@@ -1,4 +1,4 @@
-//! `unpublish`
+//! The verb `unpublish`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
@@ -9,6 +9,7 @@ use crate::{
     ops::{Session, unpublish},
     output::Output,
 };
+
 /// Unpublish ports of a target
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {

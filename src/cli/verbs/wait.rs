@@ -1,4 +1,4 @@
-//! `wait`
+//! The verb `wait`: its flags, its help, and what it prints.
 
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
@@ -9,6 +9,7 @@ use crate::{
     ops::{Session, wait},
     output::Output,
 };
+
 /// Wait until a target's network can be used
 #[derive(clap::Args, Debug)]
 #[command(

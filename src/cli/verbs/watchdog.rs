@@ -1,4 +1,4 @@
-//! `watchdog`
+//! The verb `watchdog`: its flags, its help, and what it prints.
 
 use std::path::PathBuf;
 
@@ -9,12 +9,13 @@ use crate::{
     ops::{Session, watchdog},
     output::Output,
 };
+
 /// Undo an underlay network unless it is confirmed (internal)
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The network
     name: LinkName,
-    /// Whose terminal hears of it
+    /// The terminal on which it reports that it undid the move
     #[arg(long, value_name = "FILE")]
     terminal: Option<PathBuf>,
 }

@@ -60,8 +60,8 @@ pub(in crate::kernel) fn dropping() -> Result<Vec<Dropping>> {
     Ok(found.collect())
 }
 
-/// Whether a rule, or an element of a set, of the chain's table speaks of a link by its name: then
-/// its owner was told of it.
+/// Whether a rule, or an element of a set, of the chain's table names a link: then the program that
+/// owns the table is configured for it.
 pub(in crate::kernel) fn lets_by(chain: &Dropping, link: &str) -> Result<bool> {
     speaks_of(chain, link).with_context(|| format!("cannot list nftables' table `{}`", chain.table))
 }

@@ -193,7 +193,7 @@ impl Kernel {
         translations()
     }
 
-    /// Whether the owner of such a chain was told of a link.
+    /// Whether the program that owns such a chain has rules for a link.
     pub fn lets_by(&self, chain: &Dropping, link: &str) -> Result<bool> {
         lets_by(chain, link)
     }

@@ -40,7 +40,7 @@ pub(in crate::kernel) async fn delete_this(rtnl: &Rtnl, link: &Link) -> Result<b
 /// A group that links of ours are put into to be deleted together.
 const DOOMED_GROUP: u32 = LINK_GROUP + 1;
 
-/// Deletes links of ours; tells of each whether there was one. Equivalent to `ip link set dev NAME
+/// Deletes links of ours; returns for each whether it was there. Equivalent to `ip link set dev NAME
 /// group DOOMED` for each, and `ip link del group DOOMED`.
 ///
 /// By itself, each would wait for a grace period of the kernel's; a group waits once. It is made and

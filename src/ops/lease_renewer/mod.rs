@@ -1,5 +1,5 @@
-//! Keepers: each leased address has a process that renews it and gives it back in the end. Here is
-//! how others see it: started, looked at, ended.
+//! Lease renewers: each leased address has a process that renews the lease and releases it in the
+//! end. Here is what starts, finds and stops that process; `process` is what it does.
 
 pub mod process;
 
@@ -50,7 +50,8 @@ pub(super) async fn link(kernel: &Kernel, network: &Network) -> Result<Option<Li
     kernel.link(network.lower_link().name().as_str()).await
 }
 
-/// Starts the lease renewer of an endpoint's lease, if it has a lease and no renewer runs; returns whether one was started.
+/// Starts the lease renewer of an endpoint that has a lease, unless one runs; returns whether it
+/// started one.
 pub(super) async fn ensure(
     host: &mut Session<'_>,
     state: &mut State,
@@ -75,16 +76,16 @@ pub(super) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
     Step::create("record the DHCP lease and the process that renews it", Resource::Record(record))
 }
 
-/// Those of these endpoints whose lease renewers run. To be asked before they go: a
-/// lease renewer ends by itself once its endpoint is gone, and has given the lease back then.
+/// The endpoints whose lease renewers run. Call it before the endpoints are deleted: a renewer ends
+/// by itself once its endpoint is gone, after it has released the lease.
 pub(super) fn kept<'e>(endpoints: impl IntoIterator<Item = &'e Endpoint>) -> BTreeSet<EndpointId> {
     let renewer = |e: &Endpoint| e.lease.as_ref().and_then(|lease| lease.renewer);
     let kept = endpoints.into_iter().filter(|e| renewer(e).is_some_and(agents::runs));
     kept.map(Endpoint::id).collect()
 }
 
-/// Waits until the lease renewer of an endpoint that is gone has given the lease back; where none ran,
-/// that is done here.
+/// Waits until the renewer of a deleted endpoint has released the lease; releases it here if no
+/// renewer ran.
 pub(super) async fn end(
     host: &Session<'_>,
     network: &Network,

@@ -3,7 +3,7 @@
 //! The bridge is made whole before the link is touched: it has carrier (by a cable whose ends are
 //! both here) and the IPv6 addresses, because a bridge that gains its first carrier, and an address
 //! that is new, drop what comes for the first moments. Then one message carries everything over.
-//! Each step is so placed that the plan is also right the other way round.
+//! The order of the steps is also right in reverse.
 
 use std::borrow::Cow;
 
