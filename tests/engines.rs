@@ -134,11 +134,13 @@ fn a_container_is_found_by_every_reference_its_engine_knows() {
     let pweb = host.run_podman("pweb", "--network=none");
     host.netcord("bridge lab0").ok();
     let address = host.netcord("attach lab0 docker:web").ok();
+    // Digits alone would be a PID.
+    let letter = id.find(|c: char| c.is_ascii_alphabetic()).expect("an ID without a letter");
     let references = [
         "web",
         &id,
         &id[..12],
-        &id[..8],
+        &id[..8.max(letter + 1)],
         &format!("docker:{id}"),
         &format!("docker:{}", &id[..12]),
     ];

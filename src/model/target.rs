@@ -59,8 +59,10 @@ impl FromStr for Target {
             Some(("path", file)) => return path(file),
             _ => {}
         }
-        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-            return pid(text);
+        if is_number(text) && !is_container_id(text) {
+            return pid(text).map_err(|e| {
+                e.hint(format!("if it is the beginning of a container's ID: docker:{text}"))
+            });
         }
         Ok(Self::Name(container(text)?))
     }
@@ -95,12 +97,17 @@ fn container(text: &str) -> Result<String, Invalid> {
             message: e.message.replace("a namespace name", "a target"),
             hint: e.hint,
         })
-        .or_else(|e| if is_long_id(text) { Ok(text.to_owned()) } else { Err(e) })
+        .or_else(|e| if is_container_id(text) { Ok(text.to_owned()) } else { Err(e) })
 }
 
-/// A full container ID is 64 hexadecimal digits, one more than a namespace name may have.
-fn is_long_id(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
+/// A container ID as `docker ps` and `docker run` print it. It may consist of decimal digits, but no
+/// PID is as long. The full one has one character more than a namespace name may have.
+fn is_container_id(text: &str) -> bool {
+    matches!(text.len(), 12 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 impl fmt::Display for Target {
@@ -132,6 +139,7 @@ mod tests {
             ("/proc/1310/ns/net", Target::Path("/proc/1310/ns/net".into())),
             ("path:ns", Target::Path("ns".into())),
             ("host", Target::Host),
+            ("123456789012", Target::Name("123456789012".into())),
         ] {
             assert_eq!(text.parse::<Target>().unwrap(), target, "{text}");
         }
@@ -154,6 +162,7 @@ mod tests {
             "pid:x",
             "4194305",
             "99999999999",
+            "1234567890123",
             "docker:",
             "netns:../x",
             "path:",
