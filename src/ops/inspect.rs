@@ -6,10 +6,12 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Session, WithFailure, default_routes,
+    Session, WithFailure,
     detach::everywhere,
-    driver, find,
+    driver,
+    lookup::find,
     ps::{Listed, ShownLease, States},
+    upkeep::default_routes,
 };
 use crate::{
     error::{Error, Kind},

@@ -5,7 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, clean, firewall, plug, resolve::resolve};
+use super::{
+    Changed, Session,
+    lookup::{plug, resolve::resolve},
+    upkeep::{clean, firewall},
+};
 use crate::{
     error::Error,
     kernel::{

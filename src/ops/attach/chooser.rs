@@ -19,9 +19,11 @@ use crate::{
         NetworkRecord, Target, host_name, next_ifname,
     },
     ops::{
-        Session, default_routes, lease_renewer, publish,
+        Session, lease_renewer,
+        lookup::resolve::{Found, naming},
+        publish,
         repair::restore_link_attrs,
-        resolve::{Found, naming},
+        upkeep::default_routes,
     },
     plan::{self, Change, Plan},
     state::State,

@@ -22,7 +22,7 @@ use crate::{
         AgentProcess, Attachment, Endpoint, EndpointId, Lease, LinkName, Mac, Network,
         PublishedPort,
     },
-    ops::{Session, adopt, liveness},
+    ops::{Session, lookup::liveness, upkeep::adopt},
     plan::{self, Plan, Record, Resource, Step, reverse},
     process::{self, signal::Held},
     state::State,
