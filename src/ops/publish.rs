@@ -72,7 +72,7 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
     // Many are written down at once, and opened at once.
     let mut plan = once(plan);
     plan.sort_by_key(|step| match &step.change {
-        // A gate that is needed no more goes while it is still on record.
+        // Remove accept rules that are no longer needed while they are still on record.
         Change::Delete(Resource::Rule(_)) => 0,
         Change::Create(Resource::Record(_)) => 1,
         Change::Delete(Resource::Flows(_)) => 3,

@@ -45,7 +45,7 @@ fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bo
             plan.push(forwarding(family));
         }
         plan.extend(firewall::foreign(network, port));
-        plan.extend(forward_accept::open(network));
+        plan.extend(forward_accept::install_accepts(network));
     } else if port.reaches_loopback() {
         plan.push(
             Step::create(

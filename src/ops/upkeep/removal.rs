@@ -157,7 +157,7 @@ fn last_jumps(records: &Records, network: &Network, after: &Records) -> Plan {
         let family = step.change.facts().firewall().and_then(|part| part.family);
         family.is_some() && !is_needed(step, after, network, None)
     };
-    plan::close(network, &missing).into_iter().filter(is_last).collect()
+    plan::remove_accepts(network, &missing).into_iter().filter(is_last).collect()
 }
 
 /// The plan that takes away what networks share in a firewall, where none needs it.
