@@ -1,4 +1,5 @@
-//! Whether a change is so already, without making it so: what a dry run leaves out.
+//! Finds out, without making a change, whether it has nothing to do. A dry run leaves such changes
+//! out.
 
 use anyhow::Result;
 
@@ -18,14 +19,14 @@ use crate::{
 };
 
 impl Kernel {
-    /// Whether a change is so already. What cannot be read is taken for not so.
+    /// Returns whether a change has nothing to do. If that cannot be read, it returns false.
     pub async fn holds(&self, change: &Change) -> bool {
         match change {
             Change::Create(resource) => self.is_there(resource).await.unwrap_or(false),
             Change::Delete(port @ Resource::Moved(Moved::Port { .. })) => {
                 !self.is_there(port).await.unwrap_or(true)
             }
-            // What is so already was left out when the plan was made.
+            // A plan contains these only if there is something to delete.
             Change::Delete(Resource::Flows(_) | Resource::Moved(_) | Resource::CarrierVeth(_)) => {
                 false
             }
@@ -49,7 +50,8 @@ impl Kernel {
         Ok(link.is_some_and(|l| l.kind == LinkKind::Macvlan && l.is_ours()))
     }
 
-    /// Whether a veth pair is as it was made, its peer inside; its bridge is another matter.
+    /// Returns whether a veth pair is as it was created, with its peer inside. It may be a port of
+    /// another bridge.
     pub async fn veth_matches(&self, veth: &Veth) -> Result<bool> {
         let host = link::get(&self.rtnl, veth.host.as_str()).await?;
         let inside = link::get(self.at(&veth.netns)?, veth.peer.as_str()).await?;
@@ -61,8 +63,8 @@ impl Kernel {
             && (peer.mac, peer.mtu) == (Some(veth.mac), veth.mtu))
     }
 
-    /// What plugs the host end of a veth of ours into its bridge again, where it is there and out of
-    /// it, or in another. A port with protections waits for them first.
+    /// Returns the changes that make the host end of an existing veth a port of its bridge again. A
+    /// port with protections waits for them.
     pub async fn plugging(&self, made: &Resource) -> Result<Vec<Change>> {
         let Resource::Veth(veth) = made else { return Ok(Vec::new()) };
         let host = link::get(&self.rtnl, veth.host.as_str()).await?;
@@ -85,15 +87,14 @@ impl Kernel {
         Ok(changes)
     }
 
-    /// What a link of ours was born with, where it is there and was changed since: what to give it
-    /// back, one after the other.
+    /// Returns the changes that restore the attributes of an existing link of ours, in order.
     pub async fn drifted_attrs(&self, made: &Resource) -> Result<Vec<LinkAttrs>> {
         let Some(wanted) = LinkAttrs::of(made) else { return Ok(Vec::new()) };
         let there = link_attrs::read(self.at(&wanted.netns)?, &wanted).await?;
         Ok(there.map(|there| wanted.back_from(&there)).unwrap_or_default())
     }
 
-    /// Whether what a change is about has gone with a link that it was a part of.
+    /// Returns whether the object of a change was deleted with its link.
     pub async fn has_fallen(&self, change: &Change) -> bool {
         for LinkAt { netns, name } in change.facts().needs() {
             let Ok(rtnl) = self.in_namespace(netns) else { continue };
@@ -148,7 +149,7 @@ impl Kernel {
             Resource::TcFilter { link, guard } => {
                 tc_filter::has(&self.rtnl, link, guard).await? == Some(true)
             }
-            // It is made as the link goes up.
+            // Created when the link goes up.
             Resource::Up { netns, link } | Resource::Announcement { netns, link, .. } => {
                 link::get(self.at(netns)?, link.as_str()).await?.is_some_and(|l| l.up)
             }
@@ -168,8 +169,8 @@ impl Kernel {
         })
     }
 
-    /// A value that the kernel does not have is as good as set, see [`sysctl::write`]; so is not one
-    /// of a link that is still to be made.
+    /// Returns whether a sysctl has a value. A sysctl that the kernel lacks counts as set, see
+    /// [`sysctl::write`]; one of a link that does not exist yet does not.
     fn sysctl_is(&self, netns: &Place, key: &SysctlKey, value: &str) -> Result<bool> {
         let read = || sysctl::read(&key.to_string());
         let found = match netns {

@@ -1,7 +1,7 @@
-//! The numbers by which the links of one namespace tell of other namespaces.
+//! The numbers by which the links of one namespace refer to other namespaces (`link-netnsid`).
 //!
-//! A number is one namespace's own for another. The kernel gives it when a link of the one first
-//! leads into the other, so what has none is led to by no link.
+//! Each namespace has its own numbers for others. The kernel assigns one when a link first leads into
+//! the other namespace, so a namespace without a number is one that no link leads to.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -13,7 +13,7 @@ use rtnetlink::packet_route::{
 
 use super::{Kernel, Link, Netns, NetnsFile, netns, rtnl::Rtnl};
 
-/// The number that the socket's namespace has for another. Equivalent to `ip netns list-id`.
+/// Returns the number of another namespace in the socket's. Equivalent to `ip netns list-id`.
 pub(super) async fn of(rtnl: &Rtnl, netns: &OwnedFd) -> Result<Option<i32>> {
     let mut message = NsidMessage::default();
     let file = u32::try_from(netns.as_raw_fd()).context("a closed file is no namespace")?;
@@ -35,28 +35,28 @@ pub(super) async fn of(rtnl: &Rtnl, netns: &OwnedFd) -> Result<Option<i32>> {
 /// The numbers that the host and a namespace have for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Between {
-    /// The host's for the namespace.
+    /// The host's number for the namespace.
     pub there: Option<i32>,
     here: Option<i32>,
 }
 
 impl Between {
-    /// Whether a link inside is the other end of this link of the host's.
+    /// Returns whether a link inside is the peer of this link of the host.
     pub fn is_pair(&self, host: &Link, inside: &Link) -> bool {
         self.there.is_some()
             && host.peer_nsid == self.there
             && (host.peer, inside.peer) == (Some(inside.index), Some(host.index))
     }
 
-    /// Whether a link inside is made on top of this link of the host's.
+    /// Returns whether a link inside is on top of this link of the host.
     pub fn is_on(&self, inside: &Link, host: &Link) -> bool {
         self.here.is_some() && inside.peer_nsid == self.here && inside.is_upper_of(host)
     }
 }
 
 impl Kernel {
-    /// How the links of the host and those of a namespace tell of each other. Links are read
-    /// first: it is then that the kernel numbers the namespaces that they lead into.
+    /// The numbers by which the links of the host and those of a namespace refer to each other's
+    /// namespace. Reads links first, since the kernel numbers their peers' namespaces then.
     pub async fn between(&self, netns: &Netns) -> Result<Between> {
         let host = netns::here().context("cannot open the host's namespace")?;
         let there = of(&self.rtnl, netns.file()).await?;
@@ -66,12 +66,12 @@ impl Kernel {
 }
 
 impl Netns {
-    /// The number by which links of this namespace call another one.
+    /// Returns the number of another namespace in this one.
     pub async fn number_of(&self, other: &NetnsFile) -> Result<Option<i32>> {
         of(self.rtnl(), other.file()).await
     }
 
-    /// The same of one that was entered.
+    /// The same for one that was entered.
     pub async fn number_of_entered(&self, other: &Self) -> Result<Option<i32>> {
         of(self.rtnl(), other.file()).await
     }

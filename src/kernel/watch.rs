@@ -1,4 +1,4 @@
-//! Waiting for what the kernel tells of: the end of a link, or any change of a namespace.
+//! Waits for notifications of the kernel: the end of a link, or any change of a namespace.
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, channel::mpsc::UnboundedReceiver};
@@ -11,14 +11,14 @@ use super::{Kernel, Link, Netns};
 
 type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
 
-/// Hears of every change of this host's links.
+/// Receives every change of this host's links.
 #[derive(Debug)]
 pub struct LinkWatch {
     messages: Messages,
 }
 
 impl LinkWatch {
-    /// Begins to listen. Equivalent to `ip monitor link`.
+    /// Begins to receive. Equivalent to `ip monitor link`.
     pub fn new() -> Result<Self> {
         let (connection, _, messages) = new_multicast_connection(&[MulticastGroup::Link])
             .context("cannot listen to what happens to links")?;
@@ -26,10 +26,10 @@ impl LinkWatch {
         Ok(Self { messages })
     }
 
-    /// Returns when a link is no more.
+    /// Waits until a link no longer exists.
     pub async fn end_of(&mut self, kernel: &Kernel, link: &Link) -> Result<()> {
         loop {
-            // Looked at first: it may have gone before anybody listened.
+            // Checked first: the link may have gone before the socket was open.
             if !kernel.has(link).await? {
                 return Ok(());
             }
@@ -37,8 +37,8 @@ impl LinkWatch {
         }
     }
 
-    /// Waits until a removal is told of, or news were lost. Leaving a bridge is told of as a
-    /// removal too.
+    /// Waits until the kernel reports a removal, or notifications were lost. It also reports a
+    /// removal when a link leaves a bridge.
     async fn removal(&mut self, index: u32) -> Result<()> {
         loop {
             let (message, _) = self.messages.next().await.context("the netlink socket closed")?;
@@ -55,14 +55,14 @@ impl LinkWatch {
     }
 }
 
-/// Hears of every change of a namespace's links, addresses and routes.
+/// Receives every change of a namespace's links, addresses and routes.
 #[derive(Debug)]
 pub struct NetnsWatch {
     messages: Messages,
 }
 
 impl NetnsWatch {
-    /// Begins to listen. Equivalent to `ip -n NAME monitor link address route`.
+    /// Begins to receive. Equivalent to `ip -n NAME monitor link address route`.
     pub fn new(netns: &Netns) -> Result<Self> {
         use MulticastGroup as G;
         let groups = [G::Link, G::Ipv4Ifaddr, G::Ipv6Ifaddr, G::Ipv4Route, G::Ipv6Route];
@@ -72,7 +72,7 @@ impl NetnsWatch {
         Ok(Self { messages })
     }
 
-    /// Returns when something has changed, or news were lost.
+    /// Waits until something has changed, or notifications were lost.
     pub async fn change(&mut self) -> Result<()> {
         self.messages.next().await.context("the netlink socket closed").map(drop)
     }

@@ -6,11 +6,12 @@ use super::{
 };
 use crate::model::{Endpoint, Filter, Network, Protocol, PublishedPort};
 
-/// Publishes ports of an endpoint on the host: they are written down together, and opened together,
-/// so that many cost as few transactions as one.
+/// Publishes ports of an endpoint on the host. They go on record together and open together, so
+/// that many ports cost as few transactions as one.
 ///
-/// `hairpin`: bridged frames meet iptables on this host (`br_netfilter`), so a container that calls
-/// its own published port is answered by a frame that leaves by the port it came by.
+/// `hairpin`: this host passes bridged frames to iptables (`br_netfilter`), so the reply to a
+/// container that calls its own published port leaves by the bridge port that the request came
+/// from.
 pub fn publish(
     network: &Network,
     endpoint: &Endpoint,
@@ -38,7 +39,8 @@ fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bo
         }),
     )];
     if network.driver.filter() == Filter::Ports {
-        // Of IPv6 its owner decides: what the host learned from a router could get lost.
+        // For IPv6 the host's administrator decides, since forwarding may cost the host its routes
+        // from router advertisements.
         if family == firewall::Family::V4 {
             plan.push(forwarding(family));
         }

@@ -96,7 +96,7 @@ pub(super) struct CommandLine {
     pub command: Vec<OsString>,
 }
 
-/// Prints what a changing verb did, and returns the failure of the rest.
+/// Prints the outcome of a changing verb, and returns the failure of the rest.
 fn print_with_failure<T: Serialize>(
     output: &Output,
     (done, failure): WithFailure<Option<Changed<T>>>,
@@ -110,7 +110,7 @@ fn print_with_failure<T: Serialize>(
 }
 
 impl Verb {
-    /// What it does, for somebody who has to wait for it.
+    /// Describes what the verb does, for a user who waits for it.
     pub(super) fn doing(&self) -> &'static str {
         match self {
             Self::None(_) | Self::Host(_) | Self::Container(_) => "finding the namespace",
@@ -123,7 +123,7 @@ impl Verb {
             Self::Unpublish(_) => "taking published ports away",
             Self::Wait(_) => "waiting",
             Self::Port(_) | Self::Ls(_) | Self::Ps(_) | Self::Inspect(_) | Self::Export(_) => {
-                "reading what is there"
+                "reading records and kernel"
             }
             Self::Graph(_) | Self::Doctor(_) => "looking at the host",
             Self::Trace(_) => "working out the way",
@@ -140,15 +140,15 @@ impl Verb {
         }
     }
 
-    /// Whether it goes on in the background.
+    /// Returns whether it runs in the background.
     pub(super) fn is_background(&self) -> bool {
         matches!(self, Self::KeepLease(_) | Self::Watchdog(_) | Self::Attendant(_))
     }
 
-    /// Carries it out and prints its outcome. Returns the exit code.
+    /// Carries out the verb, and prints its outcome. Returns the exit code.
     pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<u8> {
         let done = match self {
-            // Those that are asked may say "no" without having failed.
+            // These may answer "no" without a failure.
             Self::Doctor(args) => return args.run(session, output).await,
             Self::Trace(args) => return args.run(session, output).await,
             Self::Repair(args) => return args.run(session, output).await,

@@ -1,5 +1,5 @@
-//! Carries what hangs on a link to another one: many changes in one message, so that between the
-//! first and the last there is a fraction of a millisecond, and no death of netcord's.
+//! Moves the configuration of a link to another one: many changes in one message, so that they take
+//! a fraction of a millisecond, and killing netcord cannot interrupt them.
 
 use std::{collections::HashMap, io};
 
@@ -28,14 +28,14 @@ use crate::{
     plan::{Change, Class, Moved},
 };
 
-/// `rtm_table` where the number does not fit and an attribute has it.
+/// `rtm_table` if the number does not fit, and an attribute has it.
 const TABLE_COMPAT: u8 = 252;
 
-/// Makes changes so, in one message; tells which changed anything. If one fails, those that did not
-/// are taken back, in one message too.
+/// Makes changes in one message; returns which of them changed anything. If one fails, undoes the
+/// others, in one message too.
 pub(in crate::kernel) async fn write(rtnl: &Rtnl, changes: &[&Change]) -> Result<Vec<bool>> {
     let indexes = indexes(rtnl, changes).await?;
-    // So many may fail that the answers are lost: then what is there before and after tells.
+    // So many may fail that answers are lost: then compare the state before and after.
     let is_much = changes.len() > datagram::FEW;
     let before = if is_much { Present::read(rtnl, changes).await.ok() } else { None };
     let mut done = Vec::with_capacity(changes.len());
@@ -109,12 +109,12 @@ async fn send_all(
     changes: &[&Change],
     before: Option<&Present>,
 ) -> Result<Vec<io::Result<bool>>> {
-    // A change may take more than one message.
+    // A change may need more than one message.
     let messages: Vec<_> = changes.iter().map(|change| messages(indexes, change)).collect();
     let Some(failures) = datagram::send_all(&messages.concat())? else {
-        let what = "the kernel's answers were lost, and what is there cannot be read";
+        let what = "the kernel's answers were lost, and its state cannot be read";
         let after = Present::read(rtnl, changes).await.context(what)?;
-        let lost = || io::Error::other("it is not so, and the kernel's word on it was lost");
+        let lost = || io::Error::other("the change was not made, and the kernel's error was lost");
         let outcomes = present::outcomes(changes, before, &after).into_iter();
         return Ok(outcomes.map(|outcome| outcome.ok_or_else(lost)).collect());
     };
@@ -124,7 +124,7 @@ async fn send_all(
         for ((message, _), failure) in messages.iter().zip(failures.by_ref()) {
             match failure {
                 None => {}
-                Some(errno) if is_so_already(message, errno) => answer = answer.map(|_| false),
+                Some(errno) if has_nothing_to_do(message, errno) => answer = answer.map(|_| false),
                 Some(errno) => answer = Err(io::Error::from_raw_os_error(errno)),
             }
         }
@@ -133,8 +133,8 @@ async fn send_all(
     Ok(messages.into_iter().map(answer).collect())
 }
 
-/// What is there cannot be made, and what is gone cannot be taken away.
-fn is_so_already(message: &RouteNetlinkMessage, errno: i32) -> bool {
+/// An object that exists cannot be created, and one that is gone cannot be deleted.
+fn has_nothing_to_do(message: &RouteNetlinkMessage, errno: i32) -> bool {
     match message {
         RouteNetlinkMessage::DelAddress(_)
         | RouteNetlinkMessage::DelRoute(_)
@@ -164,8 +164,8 @@ fn messages(indexes: &Indexes, change: &Change) -> Vec<(RouteNetlinkMessage, u16
             let mut messages = Vec::new();
             let message = address_message(index(link), address);
             if address.address.is_ipv6() && address.flags & AddressFlags::Nodad.bits() == 0 {
-                // It is no duplicate, as it only comes from another link; usable at once instead of
-                // after a second. Then it gets its own flags.
+                // The address only moves from another link, so skip duplicate address detection,
+                // which takes a second. Then restore its flags.
                 let hurried = SavedAddress {
                     flags: address.flags | AddressFlags::Nodad.bits(),
                     ..(**address).clone()
@@ -275,7 +275,7 @@ fn route_message(index: &impl Fn(&LinkName) -> u32, route: &SavedRoute) -> Route
     message
 }
 
-/// A gateway of the other family has an attribute of its own (RFC 5549).
+/// A gateway of the other family has its own attribute (RFC 5549).
 fn gateway(destination: IpNetwork, hop: &Hop) -> Option<RouteAttribute> {
     let gateway = hop.gateway?;
     if gateway.is_ipv4() == destination.is_ipv4() {
@@ -340,7 +340,7 @@ fn neighbour_message(index: u32, neighbour: &Neighbour) -> NeighbourMessage {
     message.header.state = if neighbour.permanent {
         NeighbourState::Permanent
     } else {
-        // Believed at once, and asked again soon.
+        // Used at once, and verified soon.
         NeighbourState::Stale
     };
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
