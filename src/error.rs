@@ -155,3 +155,13 @@ pub fn commands(error: &anyhow::Error) -> &[String] {
 fn io_kind(error: &anyhow::Error) -> Option<io::ErrorKind> {
     error.chain().find_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind)
 }
+
+/// A hint at the name that was probably meant; what was typed was not.
+pub fn did_you_mean<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    names
+        .filter(|name| *name != typed)
+        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
+        .filter(|(distance, name)| *distance <= 2 && *distance < name.len())
+        .min()
+        .map(|(_, name)| format!("did you mean `{name}`?"))
+}

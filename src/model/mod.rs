@@ -38,7 +38,7 @@ pub use mac::Mac;
 pub use name::{LinkName, NetnsName};
 pub use network::{
     Addresses, Driver, Filter, Flag, Flags, LowerLink, Macvlan, MacvlanMode, Moving, NamedNetns,
-    Network, NetworkRecord, Parent, Sharing, Source, Underlay, Vlan,
+    Network, NetworkRecord, Parent, Records, Sharing, Source, Underlay, Vlan,
 };
 pub use order::natural_order;
 pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};

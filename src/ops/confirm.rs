@@ -3,11 +3,11 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, lookup::find, upkeep::clean};
+use super::{Changed, Session, driver::underlay, lookup::find, upkeep::clean};
 use crate::{
     error::Error,
     model::{LinkName, Network},
-    plan::{Plan, Record, Resource, Step},
+    plan::Plan,
     state::Load,
 };
 
@@ -57,15 +57,7 @@ pub async fn confirm(host: &mut Session<'_>, args: &Confirm) -> Result<Option<Ch
     }
     let waiting = underlays.iter().filter(|n| n.driver.moving().is_some());
     let confirmed: Vec<_> = waiting.map(|n| n.name.clone()).collect();
-    let plan: Plan = underlays.iter().map(|network| settled(network)).collect();
+    let plan: Plan = underlays.iter().map(|network| underlay::settled(network)).collect();
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     Ok(Some(Changed::new(changed, Confirmed { confirmed })))
-}
-
-/// The network stays as it is: the list by which it would be undone is no longer needed.
-pub(super) fn settled(network: &Network) -> Step {
-    Step::create(
-        "record that the move is confirmed",
-        Resource::Record(Record::Network(network.with_moving(None))),
-    )
 }

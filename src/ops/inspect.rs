@@ -6,9 +6,8 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Session, WithFailure,
-    detach::everywhere,
-    driver,
+    Session, WithFailure, driver,
+    lookup::endpoints::everywhere,
     lookup::find,
     ps::{Listed, ShownLease, States},
     upkeep::default_routes,

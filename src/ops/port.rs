@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Session, detach::everywhere};
+use super::{Session, lookup::endpoints::everywhere};
 use crate::{
     error::Error,
     model::{InnerPort, PublishedPort, Target},

@@ -6,21 +6,20 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    Changed, Session, WithFailure, detach,
+    Changed, Session, WithFailure,
     driver::{
         self,
         underlay::{self, Lost},
     },
-    lease_renewer,
     lookup::plug,
-    upkeep::{clean, default_routes},
+    upkeep::{clean, default_routes, endpoints, leases, link_attrs},
 };
 use crate::{
     agents,
     error::Error,
     kernel::{Kernel, Netns, Standing},
     model::{Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Source},
-    plan::{self, Change, Class, Plan, Resource, Scope, Step, command, once},
+    plan::{self, Change, Class, Plan, Resource, Step, command, once},
     state::State,
 };
 
@@ -140,14 +139,14 @@ async fn parts(
             continue;
         }
         let (network, mut plan, lost_parent) = driver::repair(host, network, endpoints).await?;
-        restore_link_attrs(&host.kernel, &mut plan).await?;
+        link_attrs::restore(&host.kernel, &mut plan).await?;
         lost.extend(lost_parent.map(|parent| (network.name.clone(), parent)));
         parts.push((format!("network {}", network.name), plan));
         networks.push((network, endpoints));
     }
     for (network, endpoints) in &networks {
         for endpoint in *endpoints {
-            detach::open(host, endpoint);
+            endpoints::open(host, endpoint);
             if host.kernel.target(&endpoint.netns).is_none() {
                 continue;
             }
@@ -202,7 +201,7 @@ async fn of_endpoint(
     if let Some(step) = renamed(kernel, network, endpoint).await? {
         plan.insert(0, step);
     }
-    restore_link_attrs(kernel, &mut plan).await?;
+    link_attrs::restore(kernel, &mut plan).await?;
     Ok(plan)
 }
 
@@ -217,30 +216,6 @@ async fn renamed(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Res
     let is_renamed = there.is_some_and(|link| link.is_ours() && link.name != made.name.as_str());
     let why = "the link was renamed";
     Ok(is_renamed.then(|| Step::delete(why, Resource::Macvlan(made))))
-}
-
-/// Gives links that a plan makes, and that are there, back what was changed of them since, and plugs
-/// them in.
-pub(super) async fn restore_link_attrs(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
-    let mut lost = Vec::new();
-    let cut = |made: &Resource| plan.iter().any(|s| s.change == Change::delete(made.clone()));
-    for step in plan.iter().filter(|step| matches!(step.change, Change::Create(_))) {
-        let Some(made) = step.change.resource() else { continue };
-        for shape in kernel.drifted_attrs(made).await? {
-            lost.push(Step::create(
-                "attributes of the link were changed",
-                Resource::LinkAttrs(shape),
-            ));
-        }
-        for change in kernel.plugging(made).await?.into_iter().filter(|_| !cut(made)) {
-            lost.push(Step { why: "the port is not in its bridge", change, scope: Scope::Own });
-        }
-    }
-    // The record comes first, so that a later run can finish.
-    let first = plan.iter().position(|s| !matches!(s.change.facts().class, Class::Record(_)));
-    let at = first.unwrap_or(plan.len());
-    plan.splice(at..at, lost);
-    Ok(())
 }
 
 /// What is not so, each thing once.
@@ -314,7 +289,7 @@ async fn keep(host: &mut Session<'_>, state: &mut State) -> Result<bool> {
     let mut started = false;
     for (network, mut endpoint) in all {
         if host.kernel.target(&endpoint.netns).is_some() {
-            started |= lease_renewer::ensure(host, state, &network, &mut endpoint).await?;
+            started |= leases::ensure(host, state, &network, &mut endpoint).await?;
         }
     }
     Ok(started)

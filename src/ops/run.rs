@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Session,
     attach::{self, Attach, Wiring},
-    before_command, detach,
+    before_command,
     lookup::{find, resolve},
-    upkeep::{clean, removal},
+    upkeep::{clean, endpoints, removal},
 };
 use crate::{
     agents::{Agent, LivenessPipe},
@@ -203,7 +203,7 @@ pub(super) async fn clear(host: &mut Session<'_>, cookie: u64) -> Result<()> {
         host.kernel.forget(&named.name);
     }
     for (network, endpoints) in attached.iter().filter(|(_, endpoints)| !endpoints.is_empty()) {
-        detach::away(host, &mut state, network, endpoints).await?;
+        endpoints::away(host, &mut state, network, endpoints).await?;
     }
     let names = state.names().iter().filter(|named| named.cookie == cookie);
     let plan: Plan =

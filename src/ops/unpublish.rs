@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Changed, Session,
-    detach::everywhere,
+    lookup::endpoints::everywhere,
     publish::Ports,
     upkeep::{clean, removal},
 };

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{
     model::{EndpointId, LinkName},
-    ops::{Session, lease_renewer::process as keep_lease},
+    ops::{Session, lease_renewer},
 };
 
 /// Renew an endpoint's DHCP lease (internal)
@@ -19,6 +19,6 @@ pub(crate) struct Args {
 impl Args {
     pub(super) async fn run(self, session: &mut Session<'_>) -> Result<()> {
         let Self { network, endpoint } = self;
-        keep_lease::keep(session, keep_lease::LeaseOf { network, endpoint }).await
+        lease_renewer::keep(session, lease_renewer::LeaseOf { network, endpoint }).await
     }
 }

@@ -200,6 +200,9 @@ pub struct NetworkRecord {
     pub endpoints: Vec<Endpoint>,
 }
 
+/// Networks on record, by name.
+pub type Records = BTreeMap<LinkName, NetworkRecord>;
+
 /// A name in `/run/netns` that netcord made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedNetns {

@@ -19,11 +19,10 @@ use crate::{
         NetworkRecord, Target, host_name, next_ifname,
     },
     ops::{
-        Session, lease_renewer,
+        Session,
         lookup::resolve::{Found, naming},
         publish,
-        repair::restore_link_attrs,
-        upkeep::default_routes,
+        upkeep::{default_routes, leases, link_attrs},
     },
     plan::{self, Change, Plan},
     state::State,
@@ -118,7 +117,7 @@ impl<'a> Chooser<'a> {
         let mut wiring = plan::attach(&network, &endpoint, hairpin);
         wiring.retain(|step| !self.gave_way(host, state, &endpoint, &step.change));
         if !is_new {
-            restore_link_attrs(&host.kernel, &mut wiring).await?;
+            link_attrs::restore(&host.kernel, &mut wiring).await?;
         }
         plan.extend(wiring);
         Ok((endpoint, plan))
@@ -204,7 +203,7 @@ impl<'a> Chooser<'a> {
             mtu,
             addresses,
             replaced,
-            lease: leased.map(|l| Box::new(lease_renewer::lease(l, &gateways, None))),
+            lease: leased.map(|l| Box::new(leases::lease(l, &gateways, None))),
             gateways,
             raises_lo: !lo_is_up || raised,
             ports: Vec::new(),

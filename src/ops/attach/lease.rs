@@ -14,9 +14,9 @@ use crate::{
     },
     model::{Endpoint, Mac, NetworkRecord, Target, client_mac, next_ifname},
     ops::{
-        Session, lease_renewer,
+        Session,
         lookup::{find, plug, resolve::Found},
-        upkeep::clean,
+        upkeep::{clean, leases},
     },
 };
 
@@ -50,8 +50,7 @@ impl Leases {
         }
         let record = Self::prepare(host, args, targets).await?;
         let link = plug::required(&host.kernel, &record.network).await?;
-        let asked =
-            lease_renewer::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
+        let asked = leases::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
         for (_, found) in targets {
             if let Some(mac) = mac(args, &record, &link, found).await? {
                 match ask(host, &asked, mac).await {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{chooser::Chooser, lease::Leases};
 use super::{
-    Changed, Session, lease_renewer,
+    Changed, Session,
     lookup::{
         find, plug,
         resolve::{Found, resolve},
@@ -25,6 +25,7 @@ use crate::{
         Address, Endpoint, Filter, Gateway, LinkName, Mac, NetnsName, Network, PortSpec, RouteSpec,
         Target,
     },
+    ops::upkeep::leases,
     plan::{Change, Plan, Record, Resource, Step},
     state::{Load, State},
 };
@@ -199,10 +200,10 @@ async fn attach_found(
         if kept.is_err() {
             endpoints.retain(|e| !there.contains(&e.id()));
             let plan = removal::endpoints(&host.kernel, &state, &network, &endpoints).await?;
-            let kept = lease_renewer::kept(&endpoints);
+            let kept = leases::kept(&endpoints);
             host.carry_out(&plan, &mut state).await?;
             for endpoint in &endpoints {
-                lease_renewer::end(host, &network, endpoint, &kept).await?;
+                leases::end(host, &network, endpoint, &kept).await?;
             }
         }
         changed |= kept?;
@@ -225,7 +226,7 @@ async fn keep(
 ) -> Result<bool> {
     let mut changed = false;
     for endpoint in endpoints {
-        changed |= lease_renewer::ensure(host, state, network, endpoint).await?;
+        changed |= leases::ensure(host, state, network, endpoint).await?;
     }
     Ok(changed)
 }

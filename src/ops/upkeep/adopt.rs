@@ -14,9 +14,10 @@ use crate::{
     model::{Endpoint, EndpointId, Firewall, LinkName, Network, PublishedPort},
     ops::{
         Session,
+        lookup::inside::{Inside, inside},
         upkeep::{
             forward_accepts,
-            rebuild::{self, Inside, Ports},
+            rebuild::{self, Ports},
         },
     },
     plan::{self, Mark},
@@ -224,9 +225,9 @@ impl Missing {
             Depth::Links | Depth::Ports => Vec::new(),
             Depth::Unattached => {
                 let names = kernel.netns_names().into_iter();
-                rebuild::inside(kernel, names.filter(|name| !is_called(name.as_str()))).await
+                inside(kernel, names.filter(|name| !is_called(name.as_str()))).await
             }
-            Depth::Names => rebuild::inside(kernel, kernel.netns_names().into_iter()).await,
+            Depth::Names => inside(kernel, kernel.netns_names().into_iter()).await,
         };
         let inside = inside.into_iter().filter(|found| !found.is_on_record(state)).collect();
         let firewalls: &[Firewall] = match depth {
@@ -427,7 +428,7 @@ impl<'a> Adoption<'a> {
             return Ok(());
         }
         for found in found {
-            let endpoint = found.endpoint(self.state.spare(), &network).await?;
+            let endpoint = rebuild::endpoint_inside(found, self.state.spare(), &network).await?;
             self.endpoint(name, endpoint);
         }
         Ok(())

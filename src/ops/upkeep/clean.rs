@@ -13,9 +13,8 @@ use crate::{
     ops::{
         Session,
         driver::underlay,
-        lease_renewer,
         lookup::liveness,
-        upkeep::{firewall, removal},
+        upkeep::{firewall, leases, removal},
     },
     plan::{Plan, Record, Resource, Step, name, reverse},
     state::State,
@@ -112,10 +111,10 @@ async fn bury_endpoints(
     endpoints: &[Endpoint],
 ) -> Result<()> {
     let plan = removal::endpoints(&host.kernel, state, network, endpoints).await?;
-    let kept = lease_renewer::kept(endpoints);
+    let kept = leases::kept(endpoints);
     bury(host, state, &plan).await?;
     for endpoint in endpoints.iter().filter(|_| !host.dry_run) {
-        lease_renewer::end(host, network, endpoint, &kept).await?;
+        leases::end(host, network, endpoint, &kept).await?;
     }
     Ok(())
 }

@@ -7,6 +7,9 @@
 //! - `aside`: networks that verbs go on without
 //! - `firewall`: which of the kernel's firewalls, and what is missing there
 //! - `forward_accepts`: what firewalls of others drop
+//! - `endpoints`: endpoints that are opened, or taken away with their leases
+//! - `leases`: DHCP leases, and the processes that renew them
+//! - `link_attrs`: links whose attributes somebody changed
 //! - `removal`: reverse plans, and what others still need
 //! - `default_routes`: default routes that took the place of others
 
@@ -14,7 +17,10 @@ pub(super) mod adopt;
 mod aside;
 pub(super) mod clean;
 pub(super) mod default_routes;
+pub(super) mod endpoints;
 pub(super) mod firewall;
 pub(super) mod forward_accepts;
+pub(super) mod leases;
+pub(super) mod link_attrs;
 pub(super) mod rebuild;
 pub(super) mod removal;

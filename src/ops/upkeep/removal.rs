@@ -1,7 +1,7 @@
 //! Reverse plans: the same plans as were carried out, the other way round, less what others still
 //! need.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use anyhow::Result;
 
@@ -9,14 +9,12 @@ use crate::{
     kernel::Kernel,
     model::{
         Endpoint, EndpointId, Filter, Firewall, LinkName, Network, NetworkRecord, PublishedPort,
+        Records,
     },
     ops::upkeep::default_routes,
     plan::{self, Change, Class, Family, Plan, Record, Resource, Scope, Step, Uplinks, reverse},
     state::State,
 };
-
-/// What is on record, by network.
-pub(in crate::ops) type Records = BTreeMap<LinkName, NetworkRecord>;
 
 /// The plan that takes endpoints of a network away, and what was only there for them: their names,
 /// and the record of a foreign network.

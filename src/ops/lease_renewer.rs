@@ -10,7 +10,14 @@ use anyhow::{Context, Result, bail};
 use ipnetwork::IpNetwork;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{known, link, now, record};
+use super::{
+    Session,
+    lookup::liveness,
+    upkeep::{
+        adopt,
+        leases::{self, known, link, now, record},
+    },
+};
 use crate::{
     agents,
     error::{Error, Kind},
@@ -22,7 +29,6 @@ use crate::{
         AgentProcess, Attachment, Endpoint, EndpointId, Lease, LinkName, Mac, Network,
         PublishedPort,
     },
-    ops::{Session, lookup::liveness, upkeep::adopt},
     plan::{self, Plan, Record, Resource, Step, reverse},
     process::{self, signal::Held},
     state::State,
@@ -274,7 +280,7 @@ impl Keep {
         new.lease = match (leased, lease) {
             (Some(leased), _) => Some(Lease {
                 routed: routed || lease.is_none(),
-                ..super::lease(leased, &new.gateways, Some(self.me))
+                ..leases::lease(leased, &new.gateways, Some(self.me))
             }),
             (None, Some(former)) => Some(Lease { renewer: Some(self.me), ..Lease::clone(former) }),
             (None, None) => None,
