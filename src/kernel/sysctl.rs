@@ -13,8 +13,8 @@ use anyhow::{Context, Result};
 
 use super::{Kernel, Netns};
 use crate::{
-    model::LinkName,
-    plan::{ACCEPT_DAD, Family, Switch},
+    model::{Family, LinkName},
+    plan::{ACCEPT_DAD, BridgedFrames, Switch},
 };
 
 /// A value is told in one read, and fills a page at the most.
@@ -117,16 +117,15 @@ impl Kernel {
         switches(link.as_str())
     }
 
-    /// Whether frames that only cross a bridge meet iptables or ip6tables on this host
-    /// (`br_netfilter`).
-    pub fn bridged_frames_meet_iptables(&self) -> Result<bool> {
-        for family in ["iptables", "ip6tables"] {
-            let value = read(&format!("net/bridge/bridge-nf-call-{family}"))?;
+    /// Whether frames that only cross a bridge meet iptables or ip6tables on this host.
+    pub fn bridged_frames(&self) -> Result<BridgedFrames> {
+        for family in Family::BOTH {
+            let value = read(&format!("net/bridge/bridge-nf-call-{}", family.program()))?;
             if value.is_some_and(|v| v != "0") {
-                return Ok(true);
+                return Ok(BridgedFrames::MeetIptables);
             }
         }
-        Ok(false)
+        Ok(BridgedFrames::PassBy)
     }
 }
 

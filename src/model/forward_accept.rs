@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Family, family::is_ipv6};
+
 /// A place in the firewall of somebody else that what is forwarded has to pass: what is dropped
 /// there stays dropped, whatever chains of our own accept.
 #[derive(Clone, Copy, Debug, Eq, Serialize, Deserialize)]
@@ -20,13 +22,15 @@ pub struct ForwardAccept {
 pub enum AcceptPoint {
     /// docker's chain for the rules of the host's owner, ahead of docker's own.
     DockerUser {
-        /// That of ip6tables.
-        ipv6: bool,
+        /// That of iptables, or of ip6tables.
+        #[serde(rename = "ipv6", with = "is_ipv6")]
+        family: Family,
     },
     /// iptables' own chain.
     Forward {
-        /// That of ip6tables.
-        ipv6: bool,
+        /// That of iptables, or of ip6tables.
+        #[serde(rename = "ipv6", with = "is_ipv6")]
+        family: Family,
     },
     /// firewalld's zone of whom it trusts.
     FirewalldZone,

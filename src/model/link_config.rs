@@ -10,7 +10,7 @@ use std::{
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::{LinkName, Mac, name::LINK_NAME_MAX};
+use super::{Family, LinkName, Mac, family::is_ipv6, name::LINK_NAME_MAX};
 
 /// Everything that hangs on one link, each list in the order in which the kernel tells it: of
 /// addresses of one subnet the first is the primary one.
@@ -108,8 +108,9 @@ pub struct Hop {
 /// A rule that says which table is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PolicyRule {
-    /// Of IPv6.
-    pub is_ipv6: bool,
+    /// Of which IP version.
+    #[serde(rename = "is_ipv6", with = "is_ipv6")]
+    pub family: Family,
     /// `FRA_PRIORITY`: where in the list.
     pub priority: u32,
     /// It holds for all that does not match.

@@ -16,6 +16,10 @@ use super::{Invalid, stable_hash};
 pub struct Mac([u8; 6]);
 
 impl Mac {
+    /// What stands where there is none: a link without one, an endpoint without an address to make
+    /// it of.
+    pub const PLACEHOLDER: Self = Self([0x02, 0x42, 0, 0, 0, 0]);
+
     /// The address of an endpoint with this IP address: `02:42` and the four bytes of IPv4, as
     /// docker had it; four bytes of a hash for IPv6.
     ///

@@ -14,6 +14,13 @@ use crate::{
 pub(super) struct Differences(Vec<String>);
 
 impl Differences {
+    /// How a network that is there differs from one of this mode.
+    pub(super) fn of_mode(mode: &str, there: &Network) -> Self {
+        let mut differences = Self::default();
+        differences.compare("mode", mode, there.driver.word());
+        differences
+    }
+
     /// Notes a difference, if there is one.
     pub(super) fn compare(&mut self, what: &str, wanted: impl Display, found: impl Display) {
         let (wanted, found) = (wanted.to_string(), found.to_string());
@@ -36,6 +43,15 @@ impl Differences {
             let found = there.labels.get(key).map_or("missing", String::as_str);
             self.compare(&format!("label {key}"), value, found);
         }
+    }
+
+    /// Fails if a network that is there differs.
+    pub(super) fn refuse_network(self, there: &Network) -> Result<()> {
+        let name = &there.name;
+        self.refuse(
+            &format!("network `{name}` exists"),
+            &format!("use it as it is, or remove it first: `netcord rm {name}`"),
+        )
     }
 
     /// Fails if there was any: `SUBJECT, and differs: ...`.

@@ -7,7 +7,7 @@ use super::{Session, forward_accepts, removal};
 use crate::{
     kernel::{Kernel, Standing},
     model::{Endpoint, Filter, Firewall, Network, NetworkRecord},
-    plan::{self, Nft, Plan, Record, Resource, Step, once, reverse},
+    plan::{self, BridgedFrames, Nft, Plan, Record, Resource, Step, once, reverse},
     state::State,
 };
 
@@ -188,7 +188,7 @@ pub(super) fn rules(record: &NetworkRecord) -> Plan {
 
 /// What published ports of a network have in its firewall.
 pub(super) fn ports(network: &Network, endpoints: &[Endpoint]) -> Plan {
-    let of_endpoint = |e: &Endpoint| plan::publish(network, e, &e.ports, false);
+    let of_endpoint = |e: &Endpoint| plan::publish(network, e, &e.ports, BridgedFrames::PassBy);
     let mut plan: Plan = once(endpoints.iter().flat_map(of_endpoint).collect());
     plan.retain(|step| step.change.facts().firewall().is_some());
     plan

@@ -6,8 +6,8 @@ use anyhow::Result;
 use super::Session;
 use crate::{
     kernel::{ForwardBlockers, Kernel},
-    model::{AcceptPoint, ForwardAccept, Network},
-    plan::{Family, Plan, Record, Resource, Step, close},
+    model::{AcceptPoint, Family, ForwardAccept, Network},
+    plan::{Plan, Record, Resource, Step, close},
 };
 
 /// The network with the accept rules that it needs now; reports drops that no accept rule can prevent.

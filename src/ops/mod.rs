@@ -67,6 +67,7 @@ pub mod trace;
 pub mod unpublish;
 pub mod wait;
 pub mod watchdog;
+mod wiring;
 mod words;
 
 use std::{cell::Cell, collections::BTreeMap, ffi::OsString};

@@ -102,11 +102,14 @@ pub(super) fn via(gateways: &[IpAddr]) -> Option<String> {
     (!gateways.is_empty()).then(|| format!("via {}", gateways.join(", ")))
 }
 
-/// `0.0.0.0:8080 -> 80/tcp`: what it leads to is the endpoint's own address.
+/// `0.0.0.0:8080 -> 80/tcp`
 pub(super) fn published(port: &PublishedPort) -> String {
-    let text = port.to_string();
-    let host = text.split(" -> ").next().unwrap_or_default();
-    format!("{host} -> {}/{}", port.container, port.protocol)
+    format!("{} -> {}", port.host_side(), inner_port(port))
+}
+
+/// `80/tcp`: what a published port leads to is the endpoint's own address.
+pub(super) fn inner_port(port: &PublishedPort) -> String {
+    format!("{}/{}", port.container, port.protocol)
 }
 
 /// How a port is, if it is not well.

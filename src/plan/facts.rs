@@ -4,8 +4,8 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use super::{Chain, Family, LinkId, Moved, Nft, Record, Resource, Rule, SysctlKey};
-use crate::model::{Firewall, LinkName, NetnsName};
+use super::{Chain, LinkId, Moved, Nft, Record, Resource, Rule, SysctlKey};
+use crate::model::{Family, Firewall, LinkName, NetnsName};
 
 /// What a resource is to the code that orders, groups, reverses and undoes changes.
 #[derive(Clone, Debug, PartialEq, Eq)]

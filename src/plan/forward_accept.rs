@@ -4,8 +4,8 @@
 //! our own table drops whatever others accept. Where our rules are iptables', an accept of others'
 //! chains would end ours too: there a jump leads to our chain, which drops first and then accepts.
 
-use super::{Family, Plan, Resource, Rule, Scope, Step, Table, reverse};
-use crate::model::{AcceptPoint, Filter, Firewall, Flag, ForwardAccept, Network};
+use super::{Plan, Resource, Rule, Scope, Step, Table, reverse};
+use crate::model::{AcceptPoint, Family, Filter, Firewall, Flag, ForwardAccept, Network};
 
 /// Installs the accept rules of a network.
 pub fn open(network: &Network) -> Plan {
@@ -19,8 +19,7 @@ pub fn close(network: &Network, forward_accepts: &[ForwardAccept]) -> Plan {
 
 /// Whatever jumps to our chains of a family can be in chains of others.
 pub fn jumps(family: Family) -> Plan {
-    let ipv6 = family == Family::V6;
-    let places = [AcceptPoint::DockerUser { ipv6 }, AcceptPoint::Forward { ipv6 }];
+    let places = [AcceptPoint::DockerUser { family }, AcceptPoint::Forward { family }];
     places.into_iter().filter_map(|place| Door::of(&place.before(None))).map(jump).collect()
 }
 
@@ -45,12 +44,11 @@ struct Door {
 
 impl Door {
     fn of(gate: &ForwardAccept) -> Option<Self> {
-        let (chain, ipv6) = match gate.place {
-            AcceptPoint::DockerUser { ipv6 } => ("DOCKER-USER", ipv6),
-            AcceptPoint::Forward { ipv6 } => ("FORWARD", ipv6),
+        let (chain, family) = match gate.place {
+            AcceptPoint::DockerUser { family } => ("DOCKER-USER", family),
+            AcceptPoint::Forward { family } => ("FORWARD", family),
             AcceptPoint::FirewalldZone => return None,
         };
-        let family = if ipv6 { Family::V6 } else { Family::V4 };
         Some(Self { family, chain, before: gate.before })
     }
 

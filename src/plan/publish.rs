@@ -4,20 +4,27 @@ use super::{
     Change, Class, Flows, Plan, PortFlag, Record, Resource, Scope, Step, SysctlKey,
     driver::bridge::forwarding, firewall, forward_accept, once,
 };
-use crate::model::{Endpoint, Filter, Network, Protocol, PublishedPort};
+use crate::model::{Endpoint, Family, Filter, Network, Protocol, PublishedPort};
+
+/// Frames that only cross a bridge, on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BridgedFrames {
+    /// They do not meet iptables.
+    PassBy,
+    /// They do (`br_netfilter`), so a container that calls its own published port is answered by a
+    /// frame that leaves by the port it came by.
+    MeetIptables,
+}
 
 /// Publishes ports of an endpoint on the host: they are written down together, and opened together,
 /// so that many cost as few transactions as one.
-///
-/// `hairpin`: bridged frames meet iptables on this host (`br_netfilter`), so a container that calls
-/// its own published port is answered by a frame that leaves by the port it came by.
 pub fn publish(
     network: &Network,
     endpoint: &Endpoint,
     ports: &[PublishedPort],
-    hairpin: bool,
+    frames: BridgedFrames,
 ) -> Plan {
-    let mut plan = once(ports.iter().flat_map(|p| one(network, endpoint, p, hairpin)).collect());
+    let mut plan = once(ports.iter().flat_map(|p| one(network, endpoint, p, frames)).collect());
     plan.sort_by_key(|step| match (&step.change, step.change.facts().class) {
         (Change::Create(_), Class::Record(_)) => 0,
         (Change::Create(_), Class::Firewall(element)) if element.is_port => 2,
@@ -27,8 +34,13 @@ pub fn publish(
     plan
 }
 
-fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bool) -> Plan {
-    let family = firewall::Family::of(port.host_ip);
+fn one(
+    network: &Network,
+    endpoint: &Endpoint,
+    port: &PublishedPort,
+    frames: BridgedFrames,
+) -> Plan {
+    let family = Family::of(port.host_ip);
     let mut plan = vec![Step::create(
         "record the published port: this reserves it",
         Resource::Record(Record::Port {
@@ -39,7 +51,7 @@ fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bo
     )];
     if network.driver.filter() == Filter::Ports {
         // Of IPv6 its owner decides: what the host learned from a router could get lost.
-        if family == firewall::Family::V4 {
+        if family == Family::V4 {
             plan.push(forwarding(family));
         }
         plan.extend(firewall::foreign(network, port));
@@ -58,7 +70,9 @@ fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bo
             .until(Scope::LoopbackPorts),
         );
     }
-    if hairpin && let Some(link) = endpoint.host_ifname() {
+    if frames == BridgedFrames::MeetIptables
+        && let Some(link) = endpoint.host_ifname()
+    {
         plan.push(
             Step::create(
                 "hairpin mode: with br_netfilter, an endpoint can reach its own published port",

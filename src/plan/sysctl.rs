@@ -5,8 +5,7 @@ use std::{
     fmt::{self, Display, Formatter},
 };
 
-use super::Family;
-use crate::model::LinkName;
+use crate::model::{Family, LinkName};
 
 /// A value below `/proc/sys/net`, as `sysctl` takes it: with slashes, as dots may be part of a link's
 /// name.

@@ -15,7 +15,7 @@ use netlink_packet_netfilter::{
 };
 
 use super::chains::{self, Chain};
-use crate::{kernel::nfnetlink::Socket, plan::Family};
+use crate::{kernel::nfnetlink::Socket, model::Family};
 
 /// A chain where what is forwarded is dropped unless a rule accepts it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,10 @@ use std::{
 use anyhow::Result;
 
 use super::{iptables, nftables};
-use crate::plan::{Chain, Family, Resource, Rule, Table};
+use crate::{
+    model::Family,
+    plan::{Chain, Resource, Rule, Table},
+};
 
 /// What of ours is in the kernel's firewalls: each part is read when it is first asked for, once.
 #[derive(Debug, Default)]

@@ -18,7 +18,7 @@ use crate::{
         Kernel, Link,
         dhcp::{self, Leased},
     },
-    model::{AgentProcess, Endpoint, EndpointId, Lease, LinkName, Network},
+    model::{AgentProcess, Endpoint, EndpointId, Family, Lease, LinkName, Network},
     plan::{Record, Resource, Step},
     state::State,
 };
@@ -120,7 +120,7 @@ pub(super) async fn end(
 
 /// The lease that an endpoint has on record, if it has not run out.
 pub(super) fn known(endpoint: &Endpoint, lease: &Lease) -> Option<Leased> {
-    match endpoint.address(true)? {
+    match endpoint.address(Family::V4)? {
         IpAddr::V4(address) => Leased::known(address, lease.server),
         IpAddr::V6(_) => None,
     }

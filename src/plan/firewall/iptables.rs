@@ -15,8 +15,8 @@
 use std::net::IpAddr;
 
 use crate::{
-    model::{Flag, Network, PublishedPort, Subnet},
-    plan::{Family, Plan, Resource, Scope, Step},
+    model::{Family, Flag, Network, PublishedPort, Subnet},
+    plan::{Plan, Resource, Scope, Step},
 };
 
 /// A table, in the order in which they are changed: a restore is atomic for one table only, and

@@ -35,7 +35,7 @@ use crate::{
         Changed, Session, clean, confirm, differences::Differences, rebuild, subnets::Asked,
         words::Words,
     },
-    plan::{self, Mark, Plan, Record, Resource, Step, Takeover, Uplinks},
+    plan::{self, BridgedFrames, Mark, Plan, Record, Resource, Step, Takeover, Uplinks},
     process::clock,
     state::State,
 };
@@ -114,7 +114,7 @@ pub async fn underlay(host: &mut Session<'_>, args: &Underlay) -> Result<Option<
         None => new_network(&host.kernel, args, &asked, &found).await?,
     };
     let driver = driver_of(&network)?;
-    let filtered = driver.filtered || host.kernel.bridged_frames_meet_iptables()?;
+    let filtered = driver.filtered || host.kernel.bridged_frames()? == BridgedFrames::MeetIptables;
     let driver = model::Underlay { filtered, ..driver.clone() };
     let network = Network { driver: Driver::Underlay(driver.clone()), ..network };
     // Somebody may also have put things on the link since it moved.
@@ -279,7 +279,7 @@ pub(super) async fn rebuilt(
     bridge: &Link,
     parent: LinkName,
 ) -> Result<Network> {
-    let filtered = kernel.bridged_frames_meet_iptables()?;
+    let filtered = kernel.bridged_frames()? == BridgedFrames::MeetIptables;
     let asked = Asked::new(&[], &[], &[])?;
     let subnets = subnets(kernel, &parent, Some(bridge), &asked).await?;
     let mark = bridge.alias.as_deref().and_then(Mark::read);
@@ -320,9 +320,7 @@ async fn subnets(
 
 /// A network that is there must be as was asked for: nothing is changed to fit.
 fn check_same(args: &Underlay, asked: &Asked<'_>, there: &Network) -> Result<()> {
-    let name = &there.name;
-    let mut differences = Differences::default();
-    differences.compare("mode", "underlay", there.driver.word());
+    let mut differences = Differences::of_mode("underlay", there);
     let cidrs: Vec<_> = there.subnets.iter().map(|s| s.cidr).collect();
     asked.compare(&asked.of(&cidrs, Subnet::physical)?, there, &mut differences);
     if let Some(parent) = there.driver.uplink() {
@@ -330,10 +328,7 @@ fn check_same(args: &Underlay, asked: &Asked<'_>, there: &Network) -> Result<()>
     }
     differences.flags(args.flags, there);
     differences.labels(&args.label, there);
-    differences.refuse(
-        &format!("network `{name}` exists"),
-        &format!("use it as it is, or remove it first: `netcord rm {name}`"),
-    )
+    differences.refuse_network(there)
 }
 
 /// What an underlay network has besides its bridge.
