@@ -15,14 +15,13 @@ use crate::{
     state::State,
 };
 
-/// Is told of each step before it is done, with its number; what it returns as an error fails the
-/// step.
+/// Called before each step, with the step's number. An error that it returns fails the step.
 pub type Watch<'a> = dyn FnMut(usize, &Step) -> Result<()> + 'a;
 
-/// Is told how it goes.
+/// Called with the progress of a plan.
 pub type Tell<'a> = dyn FnMut(Told<'_>) + 'a;
 
-/// What is told.
+/// The progress of a plan.
 #[derive(Debug)]
 pub enum Told<'a> {
     /// A step is done; whether it changed anything.
@@ -73,7 +72,8 @@ pub async fn carry_out(
             left.push((steps.iter().map(|s| s.change.clone()).collect(), error));
         }
     }
-    // Who is told of an interruption relies on it that nothing was done.
+    // Reporting "interrupted" promises that nothing changed, so roll back even though every step
+    // succeeded.
     if let Some(kind) = held.came().filter(|_| run.undoable && run.changed) {
         let error = Error::new(kind, "interrupted: everything is as it was before");
         return Err(run.roll_back(error.into(), tell).await);

@@ -41,7 +41,8 @@ pub use ops::{
     attach::{Attach, Wiring, attach},
     confirm::{Confirm, confirm},
     detach::{Detach, detach},
-    doctor::{Doctor, doctor},
+    diagnose::doctor::{Doctor, doctor},
+    diagnose::trace::{Trace, trace},
     driver::bridge::{Bridge, bridge},
     driver::macvlan::{Macvlan, macvlan},
     driver::underlay::{Underlay, underlay},
@@ -57,7 +58,6 @@ pub use ops::{
     reset::reset,
     rm::{Rm, rm},
     run::{Run, run},
-    trace::{Trace, trace},
     unpublish::{Unpublish, unpublish},
     wait::{Wait, wait},
 };

@@ -1,7 +1,8 @@
-//! What netcord keeps running: copies of this program that go on when the command that started them
-//! has ended, and nothing else does. There is no daemon.
+//! The processes that netcord keeps running: copies of this program that outlive the command that
+//! started them. There is no daemon.
 //!
-//! Here is what may run, how it is started, found and ended. What each does is a hidden verb in `ops`.
+//! This module lists them, and starts, finds and ends them. The work of each is a hidden verb in
+//! `ops`.
 
 use std::{ffi::OsString, io, path::Path, time::Duration};
 
@@ -13,12 +14,13 @@ use crate::{
     process::{self, background},
 };
 
-/// What may run.
+/// A process that outlives its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Agent<'a> {
-    /// Renews the DHCP lease of an endpoint for as long as that lives, and gives it back at the end.
+    /// Renews the DHCP lease of an endpoint as long as the endpoint lives, and releases it at the
+    /// end.
     LeaseRenewer {
-        /// Of which network.
+        /// The network.
         network: &'a LinkName,
         /// The endpoint.
         endpoint: &'a EndpointId,
@@ -30,11 +32,11 @@ pub enum Agent<'a> {
         /// The terminal on which it reports that it undid the move.
         terminal: Option<&'a Path>,
     },
-    /// Removes what a command was attached to, if netcord was killed before it could.
+    /// Detaches a command's namespace if netcord is killed before it can.
     RunSupervisor {
         /// The command's process.
         pid: u32,
-        /// When that was started.
+        /// The start time of that process.
         started: u64,
         /// The cookie of its namespace.
         cookie: u64,
@@ -42,7 +44,7 @@ pub enum Agent<'a> {
 }
 
 impl Agent<'_> {
-    /// The words by which it is started: a hidden verb and its arguments.
+    /// The hidden verb that starts it, and its arguments.
     fn words(&self) -> Vec<OsString> {
         match *self {
             Self::LeaseRenewer { network, endpoint } => {
@@ -64,53 +66,51 @@ impl Agent<'_> {
         }
     }
 
-    /// Starts it; returns once it is ready. It goes on by itself.
+    /// Starts the process, and returns once it is ready. It continues by itself.
     ///
-    /// # Errors
-    /// If it ends before: with what it said.
+    /// # Errors If it ends before it is ready, with its error message.
     pub fn start(&self) -> Result<AgentProcess> {
         let pid = background::start(&self.words())?;
         let started = process::started(pid).context("the process in the background ended")?;
         Ok(AgentProcess { pid, started })
     }
 
-    /// Starts it; returns once it is ready. Its work begins when what is returned is dropped, however
-    /// that comes.
+    /// Starts the process, and returns once it is ready. Its work begins when the returned value is
+    /// dropped, also if this process is killed.
     ///
-    /// # Errors
-    /// If it ends before: with what it said.
+    /// # Errors If it ends before it is ready, with its error message.
     pub fn start_with_liveness_pipe(&self) -> Result<LivenessPipe> {
         background::start_with_liveness_pipe(&self.words())
     }
 
-    /// The one that runs, found by what it was started with: its record may be lost.
+    /// Returns the running process, found by its arguments, since its record may be lost.
     pub fn running(&self) -> Option<AgentProcess> {
         let pid = process::with_arguments(&self.words())?;
         Some(AgentProcess { pid, started: process::started(pid)? })
     }
 }
 
-/// Whether one that was started runs.
+/// Returns whether a process that was started still runs.
 pub fn runs(agent: AgentProcess) -> bool {
     process::started(agent.pid) == Some(agent.started)
 }
 
-/// Asks one to end, and waits for that.
+/// Asks a process to end, and waits for that.
 pub fn stop(agent: AgentProcess, patience: Duration) -> io::Result<Ending> {
     process::end(agent.pid, agent.started, patience)
 }
 
-/// The first thing that an agent does: it leaves behind what belongs to who started it.
+/// Called first by every such process: gives up the terminal, directory and files of its starter.
 pub fn detach() -> io::Result<()> {
     background::detach()
 }
 
-/// Tells who started this agent that it can be relied on.
+/// Reports to the starter that this process is ready.
 pub fn ready() -> io::Result<()> {
     background::ready()
 }
 
-/// The life of an agent on a liveness pipe until its work begins.
+/// Reports readiness, and waits until the starter drops its liveness pipe.
 pub fn ready_until_let_go() -> io::Result<()> {
     background::protect();
     background::ready()?;

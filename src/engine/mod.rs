@@ -25,10 +25,10 @@ use futures::future::join;
 
 use crate::model::Engine;
 
-/// A container, as its engine tells of it.
+/// A container, as its engine describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
-    /// Whose it is.
+    /// The engine that runs it.
     pub engine: Engine,
     /// The full ID.
     pub id: String,

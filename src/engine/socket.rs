@@ -37,7 +37,7 @@ fn path(host: &str, value: &str) -> anyhow::Result<PathBuf> {
     {
         return Ok(path.to_owned());
     }
-    // Only the scheme is told: the rest may hold a password.
+    // Report only the scheme: the rest may contain a password.
     let scheme = value.split_once("://").map_or("", |(scheme, _)| scheme);
     let message = match scheme {
         "tcp" | "ssh" | "http" | "https" => {

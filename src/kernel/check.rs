@@ -1,4 +1,5 @@
-//! Whether a change is so already, without making it so: what a dry run leaves out.
+//! Finds out, without making a change, whether it has nothing to do. A dry run leaves such changes
+//! out.
 
 use anyhow::Result;
 
@@ -18,14 +19,14 @@ use crate::{
 };
 
 impl Kernel {
-    /// Whether a change is so already. What cannot be read is taken for not so.
+    /// Returns whether a change has nothing to do. If that cannot be read, it returns false.
     pub async fn holds(&self, change: &Change) -> bool {
         match change {
             Change::Create(resource) => self.is_there(resource).await.unwrap_or(false),
             Change::Delete(port @ Resource::Moved(Moved::Port { .. })) => {
                 !self.is_there(port).await.unwrap_or(true)
             }
-            // What is so already was left out when the plan was made.
+            // A plan contains these only if there is something to delete.
             Change::Delete(Resource::Flows(_) | Resource::Moved(_) | Resource::CarrierVeth(_)) => {
                 false
             }

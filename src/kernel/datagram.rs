@@ -109,7 +109,7 @@ fn datagrams(
 /// Where a message's flags are, from its first byte on (`struct nlmsghdr`).
 const FLAGS_AT: usize = 6;
 
-/// Failures are told in any case.
+/// The kernel reports failures in any case.
 fn ask_for_answer(datagram: &mut [u8], message: usize) {
     for (byte, flag) in datagram[message + FLAGS_AT..].iter_mut().zip(NLM_F_ACK.to_ne_bytes()) {
         *byte |= flag;
@@ -156,7 +156,7 @@ pub(super) fn read(socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Reads answers until the last request's; tells of each failure.
+/// Reads answers until that to the last request, and calls `failed` for each failure.
 fn receive(socket: &Socket, last: usize, mut failed: impl FnMut(usize, i32)) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {

@@ -19,7 +19,7 @@ use rtnetlink::packet_route::{
 use super::{Kernel, Link, Netns, address::family, link, rtnl::Rtnl};
 use crate::model::{LinkName, Mac};
 
-/// A neighbour, or what a forwarding table tells of one.
+/// A neighbour, or an entry of a forwarding table.
 pub(super) struct Neighbour {
     pub(super) index: u32,
     pub(super) address: Option<IpAddr>,
@@ -29,7 +29,7 @@ pub(super) struct Neighbour {
     pub(super) proxy: bool,
 }
 
-/// Addresses that a bridge's neighbours and forwarding table tell of. Equivalent to
+/// Addresses in a bridge's neighbour and forwarding tables. Equivalent to
 /// `ip neigh show dev BRIDGE; bridge fdb show br BRIDGE`.
 pub(super) async fn heard(rtnl: &Rtnl, bridge: u32) -> Result<BTreeMap<IpAddr, String>> {
     let mut forwarding = NeighbourMessage::default();
@@ -221,8 +221,8 @@ fn parse(reply: RouteNetlinkMessage) -> Option<Neighbour> {
 }
 
 impl Kernel {
-    /// Addresses that the neighbours and the forwarding table of a bridge tell of, and who has
-    /// them as far as can be told.
+    /// Addresses in the neighbour and forwarding tables of a bridge, and who has them, as far as
+    /// the kernel knows.
     pub async fn heard_on(&self, bridge: &Link) -> Result<BTreeMap<IpAddr, String>> {
         heard(&self.rtnl, bridge.index).await
     }

@@ -154,7 +154,7 @@ impl Socket {
         self.sequence
     }
 
-    /// Reads a datagram, and tells of each message in it.
+    /// Reads a datagram, and calls back for each message in it.
     fn read(
         &mut self,
         mut each: impl FnMut(NetlinkHeader, NetlinkPayload<NetfilterMessage>) -> io::Result<()>,

@@ -1,7 +1,7 @@
-//! The numbers by which the links of one namespace tell of other namespaces.
+//! The numbers by which the links of one namespace refer to other namespaces (`link-netnsid`).
 //!
-//! A number is one namespace's own for another. The kernel gives it when a link of the one first
-//! leads into the other, so what has none is led to by no link.
+//! Each namespace has its own numbers for others. The kernel assigns one when a link first leads into
+//! the other namespace, so a namespace without a number is one that no link leads to.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -55,8 +55,8 @@ impl Between {
 }
 
 impl Kernel {
-    /// How the links of the host and those of a namespace tell of each other. Links are read
-    /// first: it is then that the kernel numbers the namespaces that they lead into.
+    /// The numbers by which the links of the host and those of a namespace refer to each other's
+    /// namespace. Reads links first, since the kernel numbers their peers' namespaces then.
     pub async fn between(&self, netns: &Netns) -> Result<Between> {
         let host = netns::here().context("cannot open the host's namespace")?;
         let there = of(&self.rtnl, netns.file()).await?;

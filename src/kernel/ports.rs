@@ -1,7 +1,7 @@
 //! Ports of this host: which are taken, and where free ones are drawn from.
 //!
-//! A published port is no socket, only a rule: the kernel would let it shadow a service of the host
-//! without a word. Everything here is about the namespace that the thread is in.
+//! A published port is no socket, only a rule: the kernel would silently let it shadow a service of
+//! the host. Everything here is about the namespace that the thread is in.
 
 use std::{
     fs, io,

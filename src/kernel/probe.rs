@@ -84,7 +84,7 @@ impl Probe {
         });
         let failed = match sent {
             Ok(_) | Err(Errno::EINPROGRESS) => None,
-            // A rule's drop of what this host sends is told as if there were no right to.
+            // If a rule drops a packet of this host, the kernel reports EPERM.
             Err(errno) => Some(errno),
         };
         Ok(Self { socket, protocol: packet.protocol, failed })
@@ -140,7 +140,7 @@ fn of_errno(errno: Errno) -> Answer {
     }
 }
 
-/// By which our echoes are told from others'.
+/// The ICMP identifier that distinguishes our echo requests from others.
 fn own_number() -> [u8; 2] {
     let [.., high, low] = std::process::id().to_be_bytes();
     [high, low]

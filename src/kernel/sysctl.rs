@@ -17,7 +17,7 @@ use crate::{
     plan::{ACCEPT_DAD, BridgedFrames, Switch},
 };
 
-/// A value is told in one read, and fills a page at the most.
+/// One read returns a value, which is a page at the most.
 const VALUE_MAX: usize = 4096;
 
 /// Reads a value; `None` if the kernel has no such thing (IPv6 may be absent).
@@ -39,7 +39,7 @@ pub(super) fn write(key: &str, value: &str) -> Result<Option<String>> {
     let file = match File::options().read(true).write(true).open(path(key)) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        // What may not be written may be so already.
+        // A sysctl that is read-only here may have the value already.
         Err(_) if read(key)?.is_none_or(|former| former == value) => return Ok(None),
         Err(e) => return Err(e).with_context(cannot),
     };

@@ -1,4 +1,4 @@
-//! Waiting for what the kernel tells of: the end of a link, or any change of a namespace.
+//! Waits for notifications of the kernel: the end of a link, or any change of a namespace.
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, channel::mpsc::UnboundedReceiver};
@@ -11,7 +11,7 @@ use super::{Kernel, Link, Netns};
 
 type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
 
-/// Hears of every change of this host's links.
+/// Receives every change of this host's links.
 #[derive(Debug)]
 pub struct LinkWatch {
     messages: Messages,
@@ -37,8 +37,8 @@ impl LinkWatch {
         }
     }
 
-    /// Waits until a removal is told of, or news were lost. Leaving a bridge is told of as a
-    /// removal too.
+    /// Waits until the kernel reports a removal, or notifications were lost. It also reports a
+    /// removal when a link leaves a bridge.
     async fn removal(&mut self, index: u32) -> Result<()> {
         loop {
             let (message, _) = self.messages.next().await.context("the netlink socket closed")?;
@@ -55,7 +55,7 @@ impl LinkWatch {
     }
 }
 
-/// Hears of every change of a namespace's links, addresses and routes.
+/// Receives every change of a namespace's links, addresses and routes.
 #[derive(Debug)]
 pub struct NetnsWatch {
     messages: Messages,

@@ -43,7 +43,7 @@ pub struct Endpoint {
     pub replaced: Vec<Route>,
     /// The namespace's `lo` was down and is brought up with this endpoint.
     pub raises_lo: bool,
-    /// Its IPv4 address is a DHCP server's, and is had for a time.
+    /// The DHCP lease, if the IPv4 address is leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Box<Lease>>,
     /// What is published of it.
@@ -277,7 +277,7 @@ impl Endpoint {
         self.addresses.iter().any(IpNetwork::is_ipv6)
     }
 
-    /// The MAC of the host end, which tells of the address. One that is leased may change.
+    /// The MAC of the host end, which encodes the address. A leased address may change.
     pub fn host_mac(&self) -> Mac {
         match self.addresses.first() {
             Some(address) if self.lease.is_none() => Mac::of_host_end(address.ip()),

@@ -87,11 +87,11 @@ pub struct Segment {
     pub masquerade: bool,
     /// The links that it leaves by: those of the default routes.
     pub masquerade_by: Vec<String>,
-    /// Who is in it.
+    /// The links that are in it.
     pub ports: Vec<Port>,
 }
 
-/// A place in a segment, and what is there.
+/// A port of a segment, and the link at it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Port {
     /// The host's link; a macvlan has none.
@@ -124,7 +124,7 @@ pub enum End {
 /// is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Inside {
-    /// Who is there: a target, a name in `/run/netns`, a process.
+    /// The owner of the namespace: a target, a name in `/run/netns`, a process.
     pub target: Option<String>,
     /// Which namespace (`SO_NETNS_COOKIE`).
     pub cookie: Option<u64>,
@@ -145,7 +145,7 @@ pub struct Inside {
 }
 
 impl Port {
-    /// What is there in another namespace.
+    /// The link's other end, if it is in another namespace.
     pub fn inside(&self) -> Option<&Inside> {
         match &self.end {
             End::Inside(inside) => Some(inside),

@@ -1,4 +1,4 @@
-//! The way of a packet, hop by hop, and what becomes of it.
+//! The path of a packet, hop by hop, and its end.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -9,9 +9,9 @@ use super::{Invalid, Protocol, Target, ruleset::Met};
 /// One end of a way, as typed: a target, or an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TraceEnd {
-    /// Whoever has this address.
+    /// The owner of an address.
     Address(IpAddr),
-    /// Whatever has a namespace.
+    /// A target: something with a network namespace.
     Target(Target),
 }
 

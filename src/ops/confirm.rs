@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, clean, find};
+use super::{Changed, Session, lookup::find, upkeep::clean};
 use crate::{
     error::Error,
     model::{LinkName, Network},

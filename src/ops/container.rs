@@ -5,7 +5,7 @@ use std::{ffi::OsString, os::unix::process::parent_id};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, before_command, none::Named, resolve};
+use super::{Changed, Session, before_command, lookup::resolve, none::Named, upkeep::clean};
 use crate::{
     kernel::{Netns, named},
     model::Target,
@@ -35,7 +35,7 @@ pub async fn container(host: &mut Session<'_>, args: &Container) -> Result<Optio
         return Err(become_program(Some(&found.netns), command));
     }
     let mut state = host.state_with_rebuilt().await?;
-    super::clean::dead(host, &mut state).await?;
+    clean::dead(host, &mut state).await?;
     let (name, naming) = resolve::naming(&state, &found, None, true)?;
     let plan = naming.map(|n| plan::name(&n)).unwrap_or_default();
     host.kernel.know(name.clone(), found.netns);

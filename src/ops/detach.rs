@@ -3,7 +3,11 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, find, lease_renewer, removal, resolve::resolve};
+use super::{
+    Changed, Session, lease_renewer,
+    lookup::{find, resolve::resolve},
+    upkeep::{clean, removal},
+};
 use crate::{
     error::Kind,
     kernel::Netns,
@@ -52,7 +56,7 @@ pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Chan
     }
     let network = record.network.clone();
     let Some(changed) = away(host, &mut state, &network, &gone).await? else { return Ok(None) };
-    super::clean::dead(host, &mut state).await?;
+    clean::dead(host, &mut state).await?;
     let detached = gone.into_iter().map(|e| e.target).collect();
     let now = Detached { network: args.network.clone(), detached };
     Ok(Some(Changed::new(changed, now)))

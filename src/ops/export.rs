@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 
-use super::{Session, default_routes, driver, words::Words};
+use super::{Session, driver, request::words::Words, upkeep::default_routes};
 use crate::{
     engine::{self, Answer, Container},
     model::{

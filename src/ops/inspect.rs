@@ -6,11 +6,12 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Session, WithFailure, default_routes,
+    Session, WithFailure,
     detach::everywhere,
-    driver, find,
+    driver,
+    lookup::find,
     ps::{Listed, ShownLease, States},
-    wiring,
+    upkeep::{default_routes, wiring},
 };
 use crate::{
     error::{Error, Kind},

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Session, find};
+use super::{Session, lookup::find};
 use crate::{
     error::Error,
     model::{Network, NetworkRecord, natural_order},

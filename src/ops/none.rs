@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, before_command, clean, resolve};
+use super::{Changed, Session, before_command, lookup::resolve, upkeep::clean};
 use crate::{
     error::Error,
     kernel::{NETNS_DIR, Netns, named},

@@ -3,7 +3,11 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Changed, Session, WithFailure, clean, driver::underlay, removal};
+use super::{
+    Changed, Session, WithFailure,
+    driver::underlay,
+    upkeep::{clean, removal},
+};
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns, Published},
     model::{Endpoint, Firewall, NamedNetns, NetworkRecord},

@@ -5,7 +5,11 @@ use std::{cell::OnceCell, collections::HashMap};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Session, driver::underlay::Uplink, find, liveness};
+use super::{
+    Session,
+    driver::underlay::Uplink,
+    lookup::{find, liveness},
+};
 use crate::{
     agents,
     kernel::{Kernel, Link},

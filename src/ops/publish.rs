@@ -5,7 +5,11 @@ use std::net::IpAddr;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, clean, firewall, plug, resolve::resolve, wiring};
+use super::{
+    Changed, Session,
+    lookup::{plug, resolve::resolve},
+    upkeep::{clean, firewall, wiring},
+};
 use crate::{
     error::Error,
     kernel::{

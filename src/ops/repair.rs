@@ -6,12 +6,14 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    Changed, Session, WithFailure, clean, default_routes, detach,
+    Changed, Session, WithFailure, detach,
     driver::{
         self,
         underlay::{self, Lost},
     },
-    lease_renewer, plug, wiring,
+    lease_renewer,
+    lookup::plug,
+    upkeep::{clean, default_routes, wiring},
 };
 use crate::{
     agents,

@@ -10,9 +10,12 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    Changed, Session, WithFailure, clean, detach, driver, lease_renewer, prune,
-    removal::{self, Records},
+    Changed, Session, WithFailure, detach, driver, lease_renewer, prune,
     rm::Removed,
+    upkeep::{
+        clean,
+        removal::{self, Records},
+    },
 };
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns},

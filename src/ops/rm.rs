@@ -5,7 +5,11 @@ use std::borrow::Cow;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, WithFailure, clean, driver, find, removal};
+use super::{
+    Changed, Session, WithFailure, driver,
+    lookup::find,
+    upkeep::{clean, removal},
+};
 use crate::{
     error::Error,
     kernel::Netns,

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Session,
     attach::{self, Attach, Wiring},
-    before_command, clean, detach, find, removal, resolve,
+    before_command, detach,
+    lookup::{find, resolve},
+    upkeep::{clean, removal},
 };
 use crate::{
     agents::{Agent, LivenessPipe},

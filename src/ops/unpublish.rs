@@ -5,7 +5,12 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, clean, detach::everywhere, publish::Ports, removal};
+use super::{
+    Changed, Session,
+    detach::everywhere,
+    publish::Ports,
+    upkeep::{clean, removal},
+};
 use crate::{
     error::Error,
     model::{HostPorts, PortSpec, PublishedPort, Target},

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Session, resolve::resolve};
+use super::{Session, lookup::resolve::resolve};
 use crate::{
     error::{Error, Kind},
     kernel::{Link, Netns, NetnsWatch},

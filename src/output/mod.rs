@@ -176,7 +176,7 @@ impl Output {
         print(&colored.collect::<String>())
     }
 
-    /// A plan as a `sh` script; steps that are so already are comments.
+    /// A plan as a `sh` script; steps that have nothing to do are comments.
     pub fn script(&self, plan: &Plan, holds: impl Fn(usize) -> bool) -> Result<()> {
         let mut lines = vec!["#!/bin/sh".to_owned(), "set -eu".to_owned()];
         let mut why = "";
@@ -237,7 +237,7 @@ impl Output {
         }
     }
 
-    /// A step that was done, or that was so already.
+    /// A step that was carried out, or that had nothing to do.
     pub fn step(&self, step: &Step, changed: bool) {
         let command = command(step).map(|command| visible_lines(&command).into_owned());
         if self.explain {

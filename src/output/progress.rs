@@ -36,8 +36,7 @@ static LINE: Mutex<Line> = Mutex::new(Line {
 /// There is something to do for the thread that draws.
 static BEGUN: Condvar = Condvar::new();
 
-/// Something is being done, or waited for, until this is dropped. What begins later is what the
-/// line tells of.
+/// An activity, until this is dropped. The line shows the activity that began last.
 #[derive(Debug)]
 #[must_use = "it is over when this is dropped"]
 pub struct Doing(Option<u64>);
@@ -129,7 +128,7 @@ struct Work {
 struct Line {
     works: Vec<Work>,
     next: u64,
-    /// Since when there is something to tell of.
+    /// Since when an activity goes on.
     since: Option<Instant>,
     /// How many others have the terminal.
     asides: usize,

@@ -12,7 +12,7 @@ pub(super) enum NodeKind {
     Link,
     /// A bridge, or a macvlan network.
     Segment,
-    /// A bridge of somebody else's.
+    /// A bridge that netcord did not make.
     Foreign,
     /// A published port.
     Published,

@@ -3,8 +3,8 @@
 //! - `text`: a tree for a terminal
 //! - `dot`, `mermaid`: for those who draw them, of the nodes and edges of `diagram`
 //! - `svg`: drawn here; `layout` says what is where
-//! - `way`: the way of a packet, as lines
-//! - `words`: what all of them say of a thing
+//! - `trace_path`: the path of a packet, as lines
+//! - `words`: the descriptions that all formats use
 
 mod diagram;
 pub mod dot;

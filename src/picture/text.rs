@@ -130,7 +130,7 @@ fn grow(lines: &mut Vec<Line>, trunk: &str, branches: &[Branch]) {
         let is_last = i + 1 == branches.len();
         let (fork, beside) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         let beside = format!("{trunk}{beside}");
-        // What goes on in a second line leaves room for the way down to what is below.
+        // A second line leaves room for the vertical line to the items below.
         let inner = if branch.below.is_empty() { "   " } else { "│  " };
         write(lines, &format!("{trunk}{fork}"), &format!("{beside}{inner}"), branch);
         grow(lines, &beside, &branch.below);

@@ -1,4 +1,4 @@
-//! The way of a packet as lines for a terminal of 80 columns: where, at which point, what happens,
+//! The path of a packet as lines for a terminal of 80 columns: where, at which point, what happens,
 //! and below it the rules that are met there.
 
 use unicode_width::UnicodeWidthStr;

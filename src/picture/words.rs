@@ -37,7 +37,7 @@ pub(super) fn mode(segment: &Segment) -> String {
     words
 }
 
-/// What is so of a segment and need not be.
+/// The properties of a segment that differ from the default.
 pub(super) fn properties(segment: &Segment) -> Vec<String> {
     let mut found = Vec::new();
     if segment.masquerade {
@@ -72,7 +72,7 @@ pub(super) fn kind(link: &HostLink) -> String {
     words.join(" ")
 }
 
-/// Who is in a namespace.
+/// The owner of a namespace.
 pub(super) fn who(inside: &Inside) -> String {
     match (&inside.target, inside.nsid) {
         (Some(target), _) => plain(target),

@@ -1,10 +1,10 @@
-//! What netcord writes on a link (`ip link set NAME alias`), and what that tells when a record is
-//! lost: whose it is, and in words behind it what no other mark in the kernel would.
+//! What netcord writes on a link (`ip link set NAME alias`), so that a lost record can be rebuilt: the
+//! owner, and behind it in words the settings that no other mark in the kernel holds.
 
 use super::ALIAS_PREFIX;
 use crate::model::{Attachment, Endpoint, LinkName, Network};
 
-/// On a network's bridge.
+/// The alias of a network's bridge.
 pub(super) fn of_network(network: &Network) -> String {
     let mut alias = of_link(&network.name);
     if let Some(parent) = network.driver.uplink() {
@@ -18,25 +18,27 @@ pub(super) fn of_network(network: &Network) -> String {
     alias + &subnets(network) + &ranges(network)
 }
 
-/// Of a bridge with addresses of its own: they are gone after `ip addr flush`, and those of IPv6
-/// whenever the bridge is set down.
+/// The subnets of a bridge that has addresses of its own. The alias keeps them because `ip addr
+/// flush` removes the addresses, and the kernel removes those of IPv6 whenever the bridge goes
+/// down.
 fn subnets(network: &Network) -> String {
     let subnets = network.subnets.iter().filter(|_| network.driver.is_gateway());
     let gateways = subnets.filter_map(|s| s.gateway.map(|ip| format!("{ip}/{}", s.cidr.prefix())));
     gateways.fold(String::new(), |words, gateway| words + &format!(" subnet={gateway}"))
 }
 
-/// On an endpoint's link: the host end, or the macvlan, which is all that there is of its network.
+/// The alias of an endpoint's link: of the host end, or of the macvlan, which is the only link that
+/// its network has.
 pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint) -> String {
     let owner = format!("{ALIAS_PREFIX}{}/{}", network.name, endpoint.netns);
     match endpoint.attachment {
-        // Who lives with it may give it another name.
+        // Processes inside the target may rename the link.
         Attachment::Macvlan => format!("{owner} link={}{}", endpoint.ifname, ranges(network)),
         Attachment::Veth { .. } => owner,
     }
 }
 
-/// On any other link that is ours.
+/// The alias of any other link of ours.
 pub(super) fn of_link(name: &LinkName) -> String {
     format!("{ALIAS_PREFIX}{name}")
 }
@@ -46,18 +48,18 @@ fn ranges(network: &Network) -> String {
     ranges.fold(String::new(), |words, range| words + &format!(" range={range}"))
 }
 
-/// What an alias of ours says.
+/// The parsed alias of a link of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark<'a> {
-    /// The network, or what else has a link of ours.
+    /// The network, or the other owner of a link of ours.
     pub network: &'a str,
-    /// Of an endpoint's link: what the target is called in `/run/netns`.
+    /// On an endpoint's link: the target's name in `/run/netns`.
     pub target: Option<&'a str>,
     words: &'a str,
 }
 
 impl<'a> Mark<'a> {
-    /// Reads an alias; `None` if it is none of ours.
+    /// Parses an alias; returns `None` if it is not one of ours.
     pub fn read(alias: &'a str) -> Option<Self> {
         let mark = alias.strip_prefix(ALIAS_PREFIX)?;
         let (owner, words) = mark.split_once(' ').unwrap_or((mark, ""));
@@ -68,12 +70,12 @@ impl<'a> Mark<'a> {
         Some(Self { network, target, words })
     }
 
-    /// Whether a word is in it.
+    /// Returns whether the alias contains a word.
     pub fn says(&self, word: &str) -> bool {
         self.words.split(' ').any(|w| w == word)
     }
 
-    /// The values of `KEY=VALUE` in it.
+    /// Returns the values of `KEY=VALUE` words.
     pub fn values(&self, key: &'static str) -> impl Iterator<Item = &'a str> {
         let words = self.words.split(' ');
         words.filter_map(move |word| word.strip_prefix(key)?.strip_prefix('='))

@@ -3,7 +3,7 @@
 use super::{Plan, PortFlag, Resource, SpoofFilter, Step, SysctlKey, Veth, alias};
 use crate::model::{Endpoint, Family, Flag, LinkName, Network};
 
-/// Makes the pair, for an endpoint that has one; the host end goes up once its protections are in
+/// Makes the pair for an endpoint that has one. The host end goes up once its protections are in
 /// place.
 pub(super) fn cable(network: &Network, endpoint: &Endpoint, guard: Option<SpoofFilter>) -> Plan {
     let isolate = network.has(Flag::Isolate);

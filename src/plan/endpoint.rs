@@ -50,8 +50,8 @@ pub fn attach(network: &Network, endpoint: &Endpoint, frames: BridgedFrames) -> 
     plan
 }
 
-/// Lets the inner end speak of its addresses, unasked. Strangers may remember a former owner of
-/// one; on a network of this host's own an address comes with the same MAC each time.
+/// Makes the inner end announce its addresses. On a shared network, neighbours may remember a
+/// former owner of an address; on a network of this host an address always has the same MAC.
 fn speaking(endpoint: &Endpoint, inside: &Place) -> Plan {
     let switches = [(Family::V4, "arp_notify"), (Family::V6, "ndisc_notify")];
     let has = |family: Family| endpoint.address(family).is_some();

@@ -1,6 +1,6 @@
-//! Changes as shell commands: what a person would type.
+//! Changes as the shell commands that a person would type.
 //!
-//! That they do the same as netcord does is held by a test that runs them (`same_as_shell`).
+//! A test runs them to show that they do the same as netcord (`same_as_shell`).
 
 use std::fmt::Write;
 
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::model::{LinkName, Mac, NamedNetns, Route, Source, Vlan, steers};
 
-/// The command that does what a step does, or `None` where there is nothing but netcord's own
-/// record to change.
+/// Returns the command that does the same as a step, or `None` if the step only changes netcord's
+/// records.
 pub fn command(step: &Step) -> Option<String> {
     let (create, resource) = match &step.change {
         Change::Create(resource) => (true, resource),
@@ -70,7 +70,7 @@ pub fn command(step: &Step) -> Option<String> {
             format!("{} link set dev {link} {}", ip(netns), if create { "up" } else { "down" })
         }
         Resource::Announcement { .. } if !create => return None,
-        // A port begins to forward a moment after its cable has carrier.
+        // A port begins to forward a moment after its veth has carrier.
         Resource::Announcement { netns, link, mac, .. } => {
             format!("sleep 0.1; {} link set dev {link} address {mac}", ip(netns))
         }
@@ -182,14 +182,14 @@ fn macvlan(link: &Macvlan) -> String {
     )
 }
 
-/// Where `ip link add` puts a link.
+/// Returns where `ip link add` puts a link.
 fn born_in(netns: &Place) -> String {
     netns.as_ref().map(|name| format!(" netns {name}")).unwrap_or_default()
 }
 
 fn address(netns: &Place, link: &LinkName, address: &IpNetwork, create: bool) -> String {
     let verb = match create {
-        // Of an address that everybody wants, one that is there is as good.
+        // An address that several steps add may exist already.
         true if address.ip().is_loopback() => "replace",
         true => "add",
         false => "del",
@@ -252,7 +252,7 @@ fn iptables(rule: &Rule, operation: &str) -> String {
 }
 
 impl Rule {
-    /// The operation that adds it, with where.
+    /// The option that adds the rule, with its chain and position.
     pub fn addition(&self) -> String {
         match self.before {
             Some(number) => format!("-I {} {number}", self.chain),
@@ -260,15 +260,15 @@ impl Rule {
         }
     }
 
-    /// The arguments after the chain's name, as `iptables` and `iptables-restore` take them.
+    /// The arguments after the chain's name, for `iptables` and `iptables-restore`.
     pub fn arguments(&self) -> impl Iterator<Item = String> {
         let comment = ["-m", "comment", "--comment", &self.comment, "-j"].map(str::to_owned);
         self.matches.iter().cloned().chain(comment).chain(self.jump.iter().cloned())
     }
 }
 
-/// A word as a shell reads it back: quoted where that is needed. What would steer a terminal is
-/// written by its octal number, as `sh` has no `$'...'`.
+/// Quotes a word for a shell, where needed. Control characters are written in octal by `printf`,
+/// since `sh` has no `$'...'`.
 pub fn quote(word: &str) -> String {
     if word.contains(steers) {
         return format!("\"$(printf -- '{}')\"", word.chars().map(printf).collect::<String>());
@@ -280,7 +280,7 @@ pub fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A character in the format of `printf`.
+/// Returns a character as an escape of `printf`.
 fn printf(c: char) -> String {
     match c {
         '%' => "%%".to_owned(),

@@ -1,79 +1,80 @@
-//! What the rest of netcord asks about a resource, answered in one place.
+//! The properties of a resource that the rest of netcord asks for, in one place.
 //!
-//! [`Resource::facts`] has an arm for each kind, so the compiler asks who adds a kind all of it.
+//! [`Resource::facts`] has an arm for each kind, so the compiler demands all of them from whoever
+//! adds a kind.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use super::{Chain, LinkId, Moved, Nft, Record, Resource, Rule, SysctlKey};
 use crate::model::{Family, Firewall, LinkName, NetnsName};
 
-/// What a resource is to the code that orders, groups, reverses and undoes changes.
+/// The properties of a resource by which changes are ordered, grouped, reversed and undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts<'a> {
-    /// What carries its changes out, and which of them travel together.
+    /// Which code carries the resource's changes out, and which changes go into one message.
     pub class: Class<'a>,
-    /// The namespace in which it is changed; `None`: the host's.
+    /// The namespace in which it is changed; `None`: the host's own.
     pub place: Option<&'a NetnsName>,
-    /// The link that it is a part of: it falls with that.
+    /// The link that it is a part of, and is deleted with.
     pub part_of: Option<LinkAt<'a>>,
-    /// What a reverse plan does with it.
+    /// How a reverse plan treats it.
     pub reversal: Reversal,
-    /// Afterwards one can see that it was done.
+    /// Whether the kernel shows afterwards that the change was made.
     pub lasts: bool,
 }
 
-/// What carries changes out, and which of them travel together.
+/// Which code carries changes out, and which changes go into one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Class<'a> {
-    /// A part of netcord's records: those of one file are one write.
+    /// An entry of netcord's records. Changes of one file are one write.
     Record(&'a Record),
     /// A name in `/run/netns`.
     Name,
     /// A link.
     Link {
-        /// Both ends of a veth pair, or the only one there is.
+        /// Both ends of a veth pair, or a link's only end.
         ends: [Option<LinkAt<'a>>; 2],
-        /// What it is deleted by; `None` if it can be brought back afterwards.
+        /// The identity for a deletion; `None` if a rollback can recreate the link.
         id: Option<LinkId>,
     },
-    /// A part of a firewall: those of one firewall are one transaction.
+    /// An element of a firewall. Changes of one firewall are one transaction.
     Firewall(Element),
-    /// A thing of the host's own: they move in one message.
+    /// A setting of the host that moves between links. Adjacent ones are one message.
     Moved(&'a Moved),
-    /// Flows: they are looked for together.
+    /// Tracked connections. Adjacent ones are deleted in one pass.
     Flows,
-    /// Something else in the kernel: each change is a message.
+    /// Another object of the kernel. Each change is one message.
     Other,
 }
 
-/// A part of a firewall.
+/// An element of a firewall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Element {
-    /// Which.
+    /// The firewall.
     pub firewall: Firewall,
-    /// Of which IP version; `None`: of both.
+    /// The IP version; `None`: both.
     pub family: Option<Family>,
-    /// It leads a published port to its endpoint: nothing else shares it.
+    /// Whether it translates a published port, so that nothing else shares it.
     pub is_port: bool,
 }
 
-/// A link and where it is.
+/// A link with its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkAt<'a> {
-    /// The namespace; `None`: the host's.
+    /// The namespace; `None`: the host's own.
     pub netns: Option<&'a NetnsName>,
-    /// Its name there.
+    /// The link's name in it.
     pub name: &'a LinkName,
 }
 
-/// What a reverse plan does with a change.
+/// How a reverse plan treats a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reversal {
-    /// Deletes what was created, and the other way round.
+    /// It deletes what was created, and creates what was deleted.
     Opposite,
-    /// The same once more: a wait, or something that is deleted only.
+    /// It repeats the change: a wait, or a deletion.
     Again,
-    /// Nothing: there is no former value to go back to.
+    /// It leaves the change out: there is no former value to restore.
     None,
 }
 
@@ -86,7 +87,7 @@ const OTHER: Facts<'static> = Facts {
 };
 
 impl Resource {
-    /// What it is to the code that orders, groups, reverses and undoes changes.
+    /// Returns the properties by which changes are ordered, grouped, reversed and undone.
     pub fn facts(&self) -> Facts<'_> {
         match self {
             Self::Record(record) => Facts { class: Class::Record(record), ..OTHER },
@@ -150,7 +151,7 @@ impl Resource {
         }
     }
 
-    /// What it is deleted by, if it is a link that nothing brings back.
+    /// Returns the identity for a deletion, if this is a link that no rollback recreates.
     pub fn link_id(&self) -> Option<LinkId> {
         match self.facts().class {
             Class::Link { id, .. } => id,
@@ -165,7 +166,7 @@ impl Resource {
 }
 
 impl LinkId {
-    /// The same of a link of which no more than this is known.
+    /// The properties of a link of which only the identity is known.
     pub(super) fn facts(&self) -> Facts<'_> {
         let end = match self {
             Self::Bridge(name) | Self::Vlan(name) | Self::Veth(name) | Self::Unrecorded(name) => {
@@ -178,7 +179,7 @@ impl LinkId {
 }
 
 impl<'a> Facts<'a> {
-    /// The part of a firewall that it is.
+    /// Returns the firewall element that this is.
     pub fn firewall(&self) -> Option<Element> {
         match self.class {
             Class::Firewall(element) => Some(element),
@@ -191,7 +192,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The ends of a link.
+    /// Returns the ends of a link.
     pub fn ends(&self) -> [Option<LinkAt<'a>>; 2] {
         match self.class {
             Class::Link { ends, .. } => ends,
@@ -204,7 +205,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The links without which it cannot exist.
+    /// Returns the links that this cannot exist without.
     pub fn needs(&self) -> Vec<LinkAt<'a>> {
         match self.class {
             Class::Moved(moved) => moved.links().map(host).collect(),
@@ -217,7 +218,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Whether nothing else shares it, so that two that are equal are still two.
+    /// Returns whether nothing else shares it, so that two equal ones still count twice.
     pub fn is_of_one(&self) -> bool {
         match self.class {
             Class::Record(_) | Class::Flows => true,

@@ -1,31 +1,31 @@
-//! Flows towards a published port, as connection tracking knows them.
+//! Tracked connections to a published port.
 
 use std::net::IpAddr;
 
 use crate::model::{PortRange, Protocol, PublishedPort};
 
-/// Flows whose original destination is one of these ports of the host.
+/// Tracked connections whose original destination is one of these ports of the host.
 ///
-/// The original destination is what the client wrote on its packets, so it is the host's port: the
-/// target's comes in with DNAT and is in the reply.
+/// The original destination is the address that the client sent to, so it is the host's. The
+/// target's address appears after DNAT, in the reply direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flows {
-    /// Which protocol.
+    /// The transport protocol.
     pub protocol: Protocol,
-    /// The host's address; unspecified for every address of that family that the host has.
+    /// The host's address; unspecified: all addresses of that family that the host has.
     pub host_ip: IpAddr,
-    /// On the host.
+    /// The ports of the host.
     pub ports: PortRange,
 }
 
 impl Flows {
-    /// The flows that a published port gets.
+    /// Returns the connections to a published port.
     pub fn towards(port: &PublishedPort) -> Self {
         Self { protocol: port.protocol, host_ip: port.host_ip, ports: port.host }
     }
 
-    /// Whether a flow with this original destination is one of them, as far as that can be told
-    /// without knowing which addresses the host has.
+    /// Returns whether a connection with this original destination may be one of them. This does
+    /// not know which addresses the host has.
     pub fn contain(&self, protocol: Protocol, address: IpAddr, port: u16) -> bool {
         let same_address = if self.host_ip.is_unspecified() {
             self.host_ip.is_ipv4() == address.is_ipv4()

@@ -1,8 +1,9 @@
-//! The accept rules of a network: accepts where firewalls of others would drop what is forwarded.
+//! The accept rules of a network, in the chains of other firewalls that drop forwarded packets.
 //!
-//! They come last and go first: nothing is let by before what must not pass is dropped. What is in
-//! our own table drops whatever others accept. Where our rules are iptables', an accept of others'
-//! chains would end ours too: there a jump leads to our chain, which drops first and then accepts.
+//! They are installed last and removed first: nothing is accepted before our own drops are in place.
+//! Our own nftables table drops packets whatever another table accepts. With iptables, an accept in
+//! another program's chain would skip our chain, so a jump leads to our chain, which drops first and
+//! then accepts.
 
 use super::{Plan, Resource, Rule, Scope, Step, Table, reverse};
 use crate::model::{AcceptPoint, Family, Filter, Firewall, Flag, ForwardAccept, Network};
@@ -17,7 +18,7 @@ pub fn close(network: &Network, forward_accepts: &[ForwardAccept]) -> Plan {
     reverse(&open(&network.with_forward_accepts(forward_accepts.to_vec())), |_| false)
 }
 
-/// Whatever jumps to our chains of a family can be in chains of others.
+/// Every jump from another program's chain to ours that may exist, for a family.
 pub fn jumps(family: Family) -> Plan {
     let places = [AcceptPoint::DockerUser { family }, AcceptPoint::Forward { family }];
     places.into_iter().filter_map(|place| Door::of(&place.before(None))).map(jump).collect()
@@ -34,7 +35,7 @@ fn steps(network: &Network, gate: &ForwardAccept) -> Plan {
     }
 }
 
-/// A place in a chain of others.
+/// A position in a chain of another program.
 #[derive(Clone, Copy)]
 struct Door {
     family: Family,

@@ -1,44 +1,46 @@
-//! What a link of ours was born with, as far as it can be changed afterwards: by hand, and back.
+//! The attributes that a link of ours was created with and that can be changed, and restored,
+//! later.
 
 use super::{LINK_GROUP, Place, Resource};
 use crate::model::{LinkName, Mac, MacvlanMode};
 
-/// A link that is there, and what it is to be.
+/// An existing link, and the attributes that it should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkAttrs {
-    /// Where it is.
+    /// The link's namespace.
     pub netns: Place,
-    /// Its name there.
+    /// The link's name there.
     pub link: LinkName,
-    /// Its own address.
+    /// The MAC.
     pub mac: Mac,
-    /// Its device group.
+    /// The device group.
     pub group: u32,
-    /// What only this kind of link has.
+    /// The attributes of its kind of link.
     pub kind: LinkAttrsOf,
 }
 
-/// What only one kind of link has.
+/// The attributes of one kind of link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkAttrsOf {
-    /// A bridge; its MTU is a resource of its own.
+    /// A bridge. Its MTU is a resource of its own.
     Bridge {
-        /// Whether it speaks the spanning tree protocol.
+        /// Whether it uses the spanning tree protocol.
         stp: bool,
-        /// How long a new port only listens, in hundredths of a second.
+        /// How long a new port stays in the listening and learning states, in hundredths of a
+        /// second.
         forward_delay: u32,
     },
     /// A macvlan.
     Macvlan {
-        /// Bytes.
+        /// The MTU in bytes.
         mtu: u32,
-        /// Which of the parent's macvlans it reaches.
+        /// The macvlan mode.
         mode: MacvlanMode,
     },
 }
 
 impl LinkAttrs {
-    /// What a link was born with, if it is of a kind that can be given it back.
+    /// Returns the attributes of a new link, if its kind allows restoring them.
     pub fn of(resource: &Resource) -> Option<Self> {
         match resource {
             Resource::Bridge { name, mac, .. } => Some(Self {
@@ -59,10 +61,10 @@ impl LinkAttrs {
         }
     }
 
-    /// The shapes by which a link comes back to this one.
+    /// Returns the changes that restore these attributes.
     ///
-    /// While a bridge speaks the spanning tree protocol, the kernel takes no delay below two seconds
-    /// (`BR_MIN_FORWARD_DELAY`), and of one message it takes the delay first.
+    /// While a bridge uses the spanning tree protocol, the kernel refuses a delay below two seconds
+    /// (`BR_MIN_FORWARD_DELAY`), and it applies the delay of a message first.
     pub fn back_from(self, there: &Self) -> Vec<Self> {
         let between = match (there.kind, self.kind) {
             (
@@ -78,7 +80,7 @@ impl LinkAttrs {
         between.into_iter().chain((!is_last).then_some(self)).collect()
     }
 
-    /// The words after `ip`.
+    /// Returns the arguments of `ip`.
     pub(super) fn command(&self) -> String {
         let Self { link, mac, group, kind, .. } = self;
         let set = format!("link set dev {link} address {mac} group {group}");

@@ -1,9 +1,10 @@
-//! Plans: what to do about a request, as data. Pure: a plan is a function of the model and prints
-//! without a kernel.
+//! Plans: a request as a list of changes, which is data. This layer is pure: a plan is a function
+//! of the model, and printing it needs no kernel.
 //!
 //! A [`Plan`] is a list of [`Step`]s, a step is a reason and a [`Change`], a change creates or
-//! deletes one [`Resource`]: one netlink message, one shell command. Resources name each other,
-//! never by index or file descriptor. Removal has no plans of its own, see [`reverse`].
+//! deletes one [`Resource`]: one netlink message, one shell command. Resources refer to each other
+//! by name, never by index or file descriptor. A removal is the plan of a creation, reversed, see
+//! [`reverse`].
 
 mod alias;
 mod cable;
@@ -24,7 +25,6 @@ mod spoof_filter;
 mod step;
 mod sysctl;
 
-pub use crate::model::Family;
 pub use alias::Mark;
 pub use driver::{
     ACCEPT_DAD, CarrierVeth, Switch, Takeover, Uplinks, create, macvlan_of, takeover,

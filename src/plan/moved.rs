@@ -1,9 +1,9 @@
-//! What is the host's own and goes from one link to another.
+//! Settings of the host that move from one link to another.
 
 use crate::model::{Family, Hop, LinkName, Neighbour, PolicyRule, SavedAddress, SavedRoute};
 
-/// A thing of the host's own that goes from one link to another: created on the one, deleted on the
-/// other. Neighbouring changes of these travel in one message.
+/// A setting of the host that moves from one link to another: it is created on one and deleted on
+/// the other. Adjacent changes of this kind travel in one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Moved {
     /// A link as a port of a bridge.
@@ -34,7 +34,7 @@ pub enum Moved {
 }
 
 impl Moved {
-    /// The links that it needs.
+    /// Returns the links that it needs.
     pub fn links(&self) -> impl Iterator<Item = &LinkName> {
         let (one, hops): (_, &[Hop]) = match self {
             Self::Port { link, bridge } => (vec![link, bridge], &[]),
@@ -45,7 +45,7 @@ impl Moved {
         one.into_iter().chain(hops.iter().map(|hop| &hop.link))
     }
 
-    /// The command that creates or deletes it.
+    /// Returns the command that creates or deletes it.
     pub(super) fn command(&self, create: bool) -> String {
         match self {
             Self::Port { link, bridge } if create => {
@@ -75,7 +75,7 @@ impl Moved {
                         let state = if *permanent { "permanent" } else { "stale" };
                         format!("ip neigh replace {address} lladdr {mac} nud {state} dev {link}")
                     }
-                    // It may be forgotten meanwhile.
+                    // The kernel may have removed it meanwhile.
                     Some(_) => format!("ip neigh del {address} dev {link} 2>/dev/null || true"),
                 }
             }
@@ -83,7 +83,7 @@ impl Moved {
     }
 }
 
-/// `IFA_F_`: the flags that can be set, and iproute2's words for them.
+/// `IFA_F_`: the flags that can be set, with iproute2's words.
 const NODAD: u32 = 0x02;
 const ADDRESS_FLAGS: [(u32, &str); 5] = [
     (NODAD, "nodad"),
@@ -93,7 +93,7 @@ const ADDRESS_FLAGS: [(u32, &str); 5] = [
     (0x400, "autojoin"),
 ];
 
-/// `RTAX_`: a route's metrics, and iproute2's words for them.
+/// `RTAX_`: a route's metrics, with iproute2's words.
 const ROUTE_METRICS: [(u16, &str); 14] = [
     (2, "mtu"),
     (3, "window"),
@@ -111,7 +111,7 @@ const ROUTE_METRICS: [(u16, &str); 14] = [
     (15, "quickack"),
 ];
 
-/// `RTN_`: what becomes of a packet.
+/// `RTN_`: the types of routes.
 const ROUTE_KINDS: [(u8, &str); 4] =
     [(2, "local"), (3, "broadcast"), (4, "anycast"), (5, "multicast")];
 
@@ -185,12 +185,12 @@ fn route_words(route: &SavedRoute) -> Vec<String> {
     }
     more("table", Some(route.table.to_string()));
     more("proto", Some(route.protocol.to_string()));
-    // Of IPv6 the kernel knows no scopes, and of a gateway's route it finds the scope itself.
+    // IPv6 routes have no scope, and the kernel derives the scope of a route by a gateway.
     let scoped = route.destination.is_ipv4() && (route.kind != UNICAST || route.scope != 0);
     more("scope", scoped.then(|| route.scope.to_string()));
     more("metric", (route.metric != 0).then(|| route.metric.to_string()));
     more("src", route.preferred_source.map(|s| s.to_string()));
-    // Number 1 says which of the others path discovery must not change.
+    // Metric 1 is a bit mask of the other metrics that path MTU discovery must not change.
     let locked = route.metrics.iter().find(|(kind, _)| *kind == 1).map_or(0, |(_, bits)| *bits);
     for (kind, word) in ROUTE_METRICS {
         let value = route.metrics.iter().find(|(k, _)| *k == kind).map(|(_, value)| value);
@@ -208,7 +208,7 @@ fn route_words(route: &SavedRoute) -> Vec<String> {
     words.iter().map(|w| w.trim().to_owned()).collect()
 }
 
-/// Times are kept in eighths and quarters of a millisecond; iproute2 wants milliseconds.
+/// The kernel counts in eighths and quarters of a millisecond, iproute2 in milliseconds.
 fn metric_value(kind: u16, value: u32) -> String {
     match kind {
         4 => format!("{}ms", value / 8),

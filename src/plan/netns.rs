@@ -12,7 +12,7 @@ const LOOPBACK: Ipv4Network = match Ipv4Network::new_checked(Ipv4Addr::LOCALHOST
     None => unreachable!(),
 };
 
-/// Names a namespace; one that has none to name is made, with nothing but a running `lo`.
+/// Names a namespace. If there is none to name, makes one with nothing but a running `lo`.
 pub fn name(named: &NamedNetns) -> Plan {
     let mut plan = vec![
         Step::create(
@@ -33,8 +33,8 @@ pub fn name(named: &NamedNetns) -> Plan {
     plan
 }
 
-/// A running `lo`. The kernel would add its address by itself, and leave it when `lo` goes down
-/// again: added by name, it is also taken away.
+/// Sets `lo` up. The kernel would add its address by itself, but not remove it when `lo` goes down.
+/// An address that we added is removed with the step.
 pub fn lo_up(netns: &Place) -> Plan {
     let link = LinkName::loopback();
     let address = IpNetwork::V4(LOOPBACK);

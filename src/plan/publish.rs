@@ -6,18 +6,18 @@ use super::{
 };
 use crate::model::{Endpoint, Family, Filter, Network, Protocol, PublishedPort};
 
-/// Frames that only cross a bridge, on this host.
+/// What this host does with frames that only cross a bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BridgedFrames {
-    /// They do not meet iptables.
+    /// Iptables does not see them.
     PassBy,
-    /// They do (`br_netfilter`), so a container that calls its own published port is answered by a
-    /// frame that leaves by the port it came by.
+    /// Iptables sees them (`br_netfilter`), so the reply to a container that calls its own published
+    /// port leaves by the bridge port that the request came from.
     MeetIptables,
 }
 
-/// Publishes ports of an endpoint on the host: they are written down together, and opened together,
-/// so that many cost as few transactions as one.
+/// Publishes ports of an endpoint on the host. They go on record together and open together, so
+/// that many ports cost as few transactions as one.
 pub fn publish(
     network: &Network,
     endpoint: &Endpoint,
@@ -50,7 +50,8 @@ fn one(
         }),
     )];
     if network.driver.filter() == Filter::Ports {
-        // Of IPv6 its owner decides: what the host learned from a router could get lost.
+        // For IPv6 the host's administrator decides, since forwarding may cost the host its routes
+        // from router advertisements.
         if family == Family::V4 {
             plan.push(forwarding(family));
         }

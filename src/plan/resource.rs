@@ -1,4 +1,4 @@
-//! What a change can be about, and by what a link is found again.
+//! The objects that a change creates or deletes, and the identity of a link.
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -10,10 +10,10 @@ use crate::model::{
     PublishedPort, Route, Vlan,
 };
 
-/// One thing that the kernel, or netcord's records, can have or lack.
+/// One object in the kernel or in netcord's records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// What was asked for, so that a later run can always finish the job.
+    /// An entry of the records, so that a later run can complete or undo this one.
     Record(Record),
     /// A name in `/run/netns`.
     Name(NamedNetns),
@@ -21,152 +21,152 @@ pub enum Resource {
     Bridge {
         /// Its name.
         name: LinkName,
-        /// Fixed at creation.
+        /// The MAC, fixed at creation.
         mac: Mac,
-        /// At its birth, bytes.
+        /// The MTU at creation, in bytes.
         mtu: u32,
     },
-    /// The MTU of a bridge, for good: one that was never set is that of the smallest port.
+    /// The MTU of a bridge, permanently. Without it, a bridge takes the smallest MTU of its ports.
     Mtu {
         /// The bridge.
         link: LinkName,
-        /// Bytes.
+        /// The MTU in bytes.
         mtu: u32,
     },
-    /// What a link of ours that is there was born with.
+    /// The attributes that an existing link of ours was created with.
     LinkAttrs(LinkAttrs),
-    /// A veth pair, born in place.
+    /// A veth pair, each end created in its namespace.
     Veth(Veth),
-    /// A macvlan, born in place.
+    /// A macvlan, created in its namespace.
     Macvlan(Macvlan),
-    /// A VLAN of a link of the host's, down.
+    /// A VLAN of a link of the host, down.
     Vlan {
         /// Its name.
         name: LinkName,
-        /// Of which link, and which.
+        /// The parent and the VLAN ID.
         vlan: Vlan,
     },
-    /// A cable that gives a bridge carrier; its ends are down.
+    /// A veth pair that gives a bridge carrier. Its ends are down.
     CarrierVeth(CarrierVeth),
-    /// A link that carries, with addresses that answer: it is waited for.
+    /// A wait until a link has carrier and its addresses are usable.
     WaitReady {
         /// The link, on the host.
         link: LinkName,
     },
-    /// A thing of the host's own.
+    /// A setting of the host that moves between links.
     Moved(Moved),
-    /// A link's alias: whose it is.
+    /// A link's alias, which names its owner.
     Alias {
-        /// Where.
+        /// The link's namespace.
         netns: Place,
         /// The link.
         link: LinkName,
         /// At most 255 bytes.
         alias: String,
     },
-    /// A switch of a bridge port, turned on.
+    /// A flag of a bridge port, turned on.
     Port {
         /// The port.
         link: LinkName,
-        /// Which switch.
+        /// The flag.
         flag: PortFlag,
     },
-    /// A place for a [`SpoofFilter`] at a port: the `clsact` qdisc.
+    /// The `clsact` qdisc of a port, where a [`SpoofFilter`] is attached.
     Clsact {
         /// The port.
         link: LinkName,
     },
-    /// What may not come in by a port.
+    /// A filter on the frames that come in by a port.
     TcFilter {
         /// The port.
         link: LinkName,
-        /// What.
+        /// The filter.
         guard: SpoofFilter,
     },
     /// An address of a link.
     Address {
-        /// Where.
+        /// The link's namespace.
         netns: Place,
         /// The link.
         link: LinkName,
-        /// The address with its subnet's length.
+        /// The address with its prefix length.
         address: IpNetwork,
     },
-    /// A link that is up.
+    /// The state "up" of a link.
     Up {
-        /// Where.
+        /// The link's namespace.
         netns: Place,
         /// The link.
         link: LinkName,
     },
-    /// What a link tells its neighbours of its addresses: nothing that stays.
+    /// An announcement of a link's addresses to its neighbours. It leaves no object.
     Announcement {
-        /// Where.
+        /// The link's namespace.
         netns: Place,
-        /// The link, which has been told to speak of itself (`arp_notify`, `ndisc_notify`).
+        /// The link, with `arp_notify` and `ndisc_notify` set.
         link: LinkName,
-        /// Of the link: setting it, even to what it is, makes the link speak.
+        /// The link's MAC. Setting it, even to the same value, makes the kernel announce.
         mac: Mac,
-        /// The port of a bridge by which the neighbours hear it.
+        /// The bridge port by which the neighbours hear it.
         port: LinkName,
     },
     /// A route.
     Route {
-        /// Where.
+        /// The namespace.
         netns: Place,
         /// The route, in the main table.
         route: Route,
     },
-    /// Who has an address, known for good: nobody is asked, and nobody's word is believed.
+    /// A permanent neighbour entry: the kernel sends no requests, and no answer changes it.
     Neighbour {
-        /// Where.
+        /// The namespace.
         netns: Place,
-        /// By which link.
+        /// The link.
         link: LinkName,
-        /// Whose.
+        /// The neighbour's IP address.
         address: IpAddr,
-        /// The link it is at.
+        /// The neighbour's MAC.
         mac: Mac,
     },
     /// A value below `/proc/sys`.
     Sysctl {
-        /// Where.
+        /// The namespace.
         netns: Place,
-        /// Which.
+        /// The sysctl.
         key: SysctlKey,
-        /// What it is to be.
+        /// The value.
         value: Cow<'static, str>,
-        /// What it is when deleted; it never reaches a reverse plan if there is none.
+        /// The value that a deletion writes. If `None`, a reverse plan leaves this resource out.
         reset: Option<&'static str>,
     },
-    /// A sysctl's former value, which only a rollback knows.
+    /// The former value of a sysctl. Only a rollback contains it.
     FormerSysctl {
-        /// Where.
+        /// The namespace.
         netns: Place,
-        /// Which.
+        /// The sysctl.
         key: SysctlKey,
-        /// What it was.
+        /// The former value.
         value: String,
     },
     /// A chain of our own.
     Chain(Chain),
     /// A rule of our own.
     Rule(Rule),
-    /// Something in our own table.
+    /// An object in our own nftables table.
     Nft(Nft),
-    /// A link in firewalld's zone of whom it trusts, until it reads its files anew.
+    /// A link in firewalld's `trusted` zone, until firewalld reloads.
     Zone {
         /// The link, on the host.
         link: LinkName,
     },
-    /// Flows that conntrack remembers; they are only ever deleted.
+    /// Tracked connections. They are only ever deleted.
     Flows(Flows),
 }
 
-/// The namespace of a resource: the host's, or the one with this name in `/run/netns`.
+/// The namespace of a resource: `None` is the host's own, otherwise its name in `/run/netns`.
 pub type Place = Option<NetnsName>;
 
-/// A part of a record.
+/// An entry of netcord's records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A network, without endpoints.
@@ -184,56 +184,56 @@ pub enum Record {
         network: LinkName,
         /// The endpoint.
         endpoint: EndpointId,
-        /// The port.
+        /// The published port.
         port: PublishedPort,
     },
     /// A name in `/run/netns`.
     Name(NamedNetns),
 }
 
-/// A veth pair: the host end a port of a bridge, the peer in its namespace, under its name, or on the
-/// host, from where another program moves it.
+/// A veth pair. The host end is a port of a bridge. The peer is created in its namespace, under its
+/// name, or on the host, from where another program moves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Veth {
     /// The host end.
     pub host: LinkName,
-    /// Of the host end.
+    /// The MAC of the host end.
     pub host_mac: Mac,
-    /// Whose port the host end is.
+    /// The bridge that the host end is a port of.
     pub bridge: LinkName,
-    /// Where the peer is.
+    /// The namespace of the peer.
     pub netns: Place,
     /// The peer.
     pub peer: LinkName,
-    /// Of the peer.
+    /// The MAC of the peer.
     pub mac: Mac,
-    /// Of both, bytes.
+    /// The MTU of both, in bytes.
     pub mtu: u32,
     /// Create the host end up. A process inside can set the peer up at once, so a port with
     /// protections goes up only after they are in place.
     pub up: bool,
 }
 
-/// A macvlan: a link with a MAC of its own on another link of the host's, down.
+/// A macvlan, down: a link with a MAC of its own on top of another link of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Macvlan {
-    /// Where it is.
+    /// The namespace that it is in.
     pub netns: Place,
-    /// Of which network.
+    /// Its network.
     pub network: LinkName,
     /// Its name there.
     pub name: LinkName,
-    /// On which link of the host's.
+    /// The link of the host that it is on.
     pub parent: LinkName,
-    /// Its address.
+    /// Its MAC.
     pub mac: Mac,
-    /// Bytes, no more than the parent's.
+    /// Its MTU in bytes, at most the parent's.
     pub mtu: u32,
-    /// Which of the parent's macvlans it reaches.
+    /// The macvlan mode.
     pub mode: MacvlanMode,
 }
 
-/// What a link of ours is found by when it is to be deleted.
+/// The identity by which a link of ours is found for deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkId {
     /// A bridge of the host, by its name.
@@ -242,53 +242,54 @@ pub enum LinkId {
     Vlan(LinkName),
     /// A veth, by the name of its host end.
     Veth(LinkName),
-    /// A macvlan: in its namespace, somebody may have renamed it.
+    /// A macvlan. Processes in its namespace may have renamed it.
     Macvlan(MacvlanId),
     /// A link of the host with our mark and without a record, of whatever kind, by its name.
     Unrecorded(LinkName),
 }
 
-/// What a macvlan is found by, even under another name and with another MAC.
+/// The identity of a macvlan, even under another name and with another MAC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MacvlanId {
-    /// Where it is.
+    /// The namespace that it is in.
     pub netns: Place,
-    /// Of which network.
+    /// Its network.
     pub network: LinkName,
-    /// The name with which it was made.
+    /// The name that it was created with.
     pub name: LinkName,
-    /// On which link of the host's.
+    /// The link of the host that it is on.
     pub parent: LinkName,
-    /// The MAC with which it was made.
+    /// The MAC that it was created with.
     pub mac: Mac,
 }
 
-/// A switch of a bridge port.
+/// A flag of a bridge port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortFlag {
-    /// Speaks only to ports that are not isolated, so only to the bridge itself.
+    /// The port exchanges frames only with ports that are not isolated, so only with the bridge
+    /// itself.
     Isolated,
-    /// Frames may leave by the port by which they came.
+    /// A frame may leave by the port that it came in by.
     Hairpin,
 }
 
-/// The device group of every link that netcord makes ("nc"): it is set as the link is born, when
-/// an alias cannot be, so a link is never without a mark.
+/// The device group of every link that netcord makes ("nc"). It is set at creation, when an alias
+/// cannot be, so a link is never without a mark.
 pub const LINK_GROUP: u32 = 0x6e63;
 
-/// The priority and the handle of a guard among the filters of its port.
+/// The priority and the handle of a spoof filter among the filters of its port.
 pub const SPOOF_FILTER: u16 = 1;
 
-/// What the alias of every link of ours begins with.
+/// The prefix of the alias of every link of ours.
 pub const ALIAS_PREFIX: &str = "netcord:";
 
 impl Record {
-    /// Which file it is in, by the network's name; names have one of their own.
+    /// Returns the network whose file contains it; `None` for the file of names.
     pub fn file(&self) -> Option<&str> {
         self.network().map(LinkName::as_str)
     }
 
-    /// The network that it is a part of.
+    /// Returns the network that it belongs to.
     pub fn network(&self) -> Option<&LinkName> {
         match self {
             Self::Network(network) => Some(&network.name),
@@ -299,7 +300,7 @@ impl Record {
 }
 
 impl LinkId {
-    /// The name of the link, if it is one of the host's.
+    /// Returns the name of the link, if the link is on the host.
     pub fn on_host(&self) -> Option<&LinkName> {
         match self {
             Self::Bridge(name) | Self::Vlan(name) | Self::Veth(name) | Self::Unrecorded(name) => {
@@ -309,7 +310,7 @@ impl LinkId {
         }
     }
 
-    /// Whether neighbouring deletions of such links travel together.
+    /// Returns whether adjacent deletions of such links travel in one message.
     pub fn is_batched(&self) -> bool {
         match self {
             Self::Veth(_) | Self::Unrecorded(_) => true,
@@ -319,7 +320,7 @@ impl LinkId {
 }
 
 impl Macvlan {
-    /// What it is found by.
+    /// Returns its identity.
     pub fn id(&self) -> MacvlanId {
         let Self { netns, network, name, parent, mac, .. } = self.clone();
         MacvlanId { netns, network, name, parent, mac }

@@ -1,11 +1,11 @@
-//! From a plan to the one that takes its effect away.
+//! Turns a plan into the plan that removes its effect.
 
 use super::{Change, Class, LinkAt, Plan, Resource, Scope, Step};
 
-/// The plan that takes a plan's effect away: its changes reversed, last first, so that published
-/// ports close first and protections fall last.
+/// Returns the plan that removes a plan's effect: its changes reversed, last first, so that
+/// published ports close first and protections go last.
 ///
-/// Left out is what falls with its link anyway, what has no value to go back to, and what `keep`
+/// It leaves out what is deleted with its link anyway, what has no former value, and what `keep`
 /// says others still need.
 pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
     let mut reversed: Plan = Vec::with_capacity(plan.len());
@@ -22,7 +22,7 @@ pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
         }
         let Some(change) = step.change.clone().reversed() else { continue };
         let step = Step { change, ..step.clone() };
-        // Flows can be forgotten for good once no rule makes them anew.
+        // Tracked connections go last, when no rule creates them anew.
         if matches!(facts.class, Class::Flows) { flows.push(step) } else { reversed.push(step) }
     }
     let is_rule = |s: &Step| {
@@ -34,9 +34,9 @@ pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
     reversed
 }
 
-/// The same plan, each thing that several of its parts share made once.
+/// Returns the same plan without duplicates of what several of its parts share.
 ///
-/// Records and what is published are never shared.
+/// Records and published ports are never shared.
 pub fn once(mut plan: Plan) -> Plan {
     let mut shared: Vec<Change> = Vec::new();
     plan.retain(|step| {
@@ -50,7 +50,7 @@ pub fn once(mut plan: Plan) -> Plan {
     plan
 }
 
-/// The links that a step makes, and with which their parts fall.
+/// Returns the links that a step creates. Their parts are deleted with them.
 fn made_links(step: &Step) -> impl Iterator<Item = LinkAt<'_>> {
     let made = match &step.change {
         Change::Create(resource) => resource.facts().ends(),
@@ -59,7 +59,7 @@ fn made_links(step: &Step) -> impl Iterator<Item = LinkAt<'_>> {
     made.into_iter().flatten()
 }
 
-/// A route for which another gave way: it must be gone before that one can come back.
+/// Returns whether a route displaced another, and so has to be deleted before that one can return.
 fn stands_in_the_way(change: &Change, plan: &[Step]) -> bool {
     let Some(Resource::Route { netns, route }) = change.resource() else { return false };
     plan.iter().any(|step| match &step.change {

@@ -1,11 +1,11 @@
-//! What a plan is made of: steps, each a change and its reason.
+//! The parts of a plan: steps, each a change and its reason.
 
 use super::{
     LinkId, Resource,
     facts::{Facts, Reversal},
 };
 
-/// Steps, in the order in which they are done.
+/// Steps, in the order in which they are carried out.
 pub type Plan = Vec<Step>;
 
 /// One change and its reason.
@@ -13,16 +13,16 @@ pub type Plan = Vec<Step>;
 pub struct Step {
     /// Why, in words a newcomer understands: one sentence, lower case, no full stop.
     pub why: &'static str,
-    /// What.
+    /// The change.
     pub change: Change,
-    /// For how long.
+    /// How long its effect is needed.
     pub scope: Scope,
 }
 
-/// How long a step's effect is wanted: it decides what a reverse plan leaves in place.
+/// How long a step's effect is needed. A reverse plan leaves the longer ones in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// As long as what the plan is for.
+    /// As long as the network or endpoint of the plan exists.
     Own,
     /// While the plan is carried out.
     Run,
@@ -34,36 +34,36 @@ pub enum Scope {
     LoopbackPorts,
     /// As long as a network has this parent.
     Parent,
-    /// As long as anything of netcord's on this host needs the firewall.
+    /// As long as any network of this host needs the firewall.
     Firewall,
-    /// A switch of the whole host that others come to rely on: it stays.
+    /// Forever: a setting of the whole host, which other programs may rely on by then.
     Host,
 }
 
-/// To create or to delete.
+/// A creation or a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Make it exist, as described.
+    /// Create the resource.
     Create(Resource),
-    /// Make it not exist. The description is what the kernel finds it by, and what brings it back.
+    /// Delete the resource. The description identifies it, and restores it in a rollback.
     Delete(Resource),
-    /// Make a link not exist, and everything on it. Its name is enough to find it, and not enough to
-    /// bring it back: this cannot be undone.
+    /// Delete a link, with everything on it. The identity is enough to find it, but not to restore
+    /// it, so there is no rollback of this.
     DeleteLink(LinkId),
 }
 
 impl Step {
-    /// Makes something be there, for as long as what the plan is for.
+    /// A step that creates a resource, needed as long as the plan's network or endpoint.
     pub fn create(why: &'static str, resource: Resource) -> Self {
         Self { why, change: Change::Create(resource), scope: Scope::Own }
     }
 
-    /// Makes something be gone, for as long as what the plan is for.
+    /// A step that deletes a resource, needed as long as the plan's network or endpoint.
     pub fn delete(why: &'static str, resource: Resource) -> Self {
         Self { why, change: Change::delete(resource), scope: Scope::Own }
     }
 
-    /// Deletes a link, and everything on it.
+    /// A step that deletes a link, with everything on it.
     pub fn delete_link(why: &'static str, link: LinkId) -> Self {
         Self { why, change: Change::DeleteLink(link), scope: Scope::Own }
     }
@@ -83,7 +83,7 @@ impl Change {
         }
     }
 
-    /// What it is about, unless that is only the name of a link.
+    /// Returns the resource; `None` where only a link's identity is known.
     pub fn resource(&self) -> Option<&Resource> {
         match self {
             Self::Create(resource) | Self::Delete(resource) => Some(resource),
@@ -91,7 +91,7 @@ impl Change {
         }
     }
 
-    /// What kind of thing it is about.
+    /// Returns the properties of the resource.
     pub fn facts(&self) -> Facts<'_> {
         match self {
             Self::Create(resource) | Self::Delete(resource) => resource.facts(),
@@ -99,7 +99,7 @@ impl Change {
         }
     }
 
-    /// The change that takes this one back; `None` if there is none.
+    /// Returns the change that undoes this one; `None` if there is none.
     #[must_use]
     pub fn reversed(self) -> Option<Self> {
         match (self.facts().reversal, self) {

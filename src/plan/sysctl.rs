@@ -7,15 +7,15 @@ use std::{
 
 use crate::model::{Family, LinkName};
 
-/// A value below `/proc/sys/net`, as `sysctl` takes it: with slashes, as dots may be part of a link's
-/// name.
+/// A value below `/proc/sys/net`, in the syntax of `sysctl` with slashes, as a link's name may
+/// contain dots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SysctlKey {
-    /// Of a whole namespace.
+    /// A sysctl of a whole namespace.
     Namespace(&'static str),
-    /// Of one link, with which it comes and goes: `net/ipv4/conf/LINK/OPTION`.
+    /// A sysctl of one link, which exists as long as the link: `net/ipv4/conf/LINK/OPTION`.
     Link {
-        /// Of which IP version.
+        /// The IP version.
         family: Family,
         /// The link.
         link: LinkName,
@@ -25,7 +25,7 @@ pub enum SysctlKey {
 }
 
 impl SysctlKey {
-    /// Turns forwarding between all links of a namespace on or off.
+    /// The sysctl for forwarding between all links of a namespace.
     pub const fn forwarding(family: Family) -> Self {
         Self::Namespace(match family {
             Family::V4 => "net/ipv4/ip_forward",
@@ -33,7 +33,7 @@ impl SysctlKey {
         })
     }
 
-    /// An option of a link.
+    /// Returns an option of a link.
     pub fn of_link(family: Family, link: &LinkName, option: impl Into<Cow<'static, str>>) -> Self {
         Self::Link { family, link: link.clone(), option: option.into() }
     }

@@ -1,4 +1,4 @@
-//! A copy of this program that goes on when this one has ended.
+//! Starts copies of this program that continue when this process has ended.
 
 use std::{
     ffi::{CStr, OsStr, OsString},
@@ -17,23 +17,22 @@ use nix::{
     unistd::{chdir, close, dup2_stderr, dup2_stdout, setsid},
 };
 
-/// As which other programs see it.
+/// The process name (`comm`).
 const NAME: &CStr = c"netcord";
 
-/// What the copy says once it can be relied on.
+/// The word by which a copy reports that it is ready.
 const READY: &str = "ready";
 
-/// What a copy holds on to: it hears when this is dropped, or this process ends.
+/// A pipe to a copy, which notices when this value is dropped or this process ends.
 #[derive(Debug)]
 pub struct LivenessPipe {
     _stdin: ChildStdin,
 }
 
-/// Starts a copy of this program with these arguments, which waits for the end of this one; returns
-/// once it is ready.
+/// Starts a copy of this program with these arguments, and returns once it is ready. It waits for
+/// the end of the returned pipe.
 ///
-/// # Errors
-/// If it ends before: with what it said.
+/// # Errors If it ends before it is ready, with its error message.
 pub fn start_with_liveness_pipe(arguments: &[OsString]) -> Result<LivenessPipe> {
     let stdin = start_with(arguments, Stdio::piped())?.stdin.take();
     stdin
@@ -41,10 +40,9 @@ pub fn start_with_liveness_pipe(arguments: &[OsString]) -> Result<LivenessPipe> 
         .context("a process in the background has no input")
 }
 
-/// Starts a copy of this program with these arguments; returns its PID once it is ready.
+/// Starts a copy of this program with these arguments, and returns its PID once it is ready.
 ///
-/// # Errors
-/// If it ends before: with what it said.
+/// # Errors If it ends before it is ready, with its error message.
 pub fn start(arguments: &[OsString]) -> Result<u32> {
     start_with(arguments, Stdio::null()).map(|child| child.id())
 }
@@ -75,40 +73,41 @@ fn start_with(arguments: &[OsString], stdin: Stdio) -> Result<Child> {
     bail!("the process in the background ended: {}", said.trim_start_matches("error: "))
 }
 
-/// Leaves behind what belongs to who started this copy: terminal, directory, and open files, which
-/// may be locks and pipes that somebody waits for. The first thing to do: it would close our own.
+/// Gives up everything that belongs to the starter: terminal, directory, and open files, which may
+/// be locks, and pipes whose end another program waits for. Must come first, since it would close
+/// files of our own.
 pub fn detach() -> io::Result<()> {
     setsid()?;
     chdir("/")?;
-    // The file that is run is called otherwise.
+    // The executable has another name.
     set_name(NAME)?;
     let open: Vec<i32> = fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
     for inherited in open.into_iter().filter(|fd| *fd > 2) {
-        // The list's own is closed already.
+        // The directory listing's own descriptor is closed already.
         let _ = close(inherited);
     }
     Ok(())
 }
 
-/// Says that this copy is ready, and nothing more.
+/// Reports that this copy is ready, and closes the pipe.
 pub fn ready() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     dup2_stderr(&null)?;
-    // Not by way of `std`, whose standard output is the result's.
+    // Not with `std`, whose standard output is for results.
     let mut starter = File::options().write(true).open("/proc/self/fd/1")?;
     dup2_stdout(&null)?;
     writeln!(starter, "{READY}")
 }
 
-/// Waits until who started this copy lets go of it, or has ended.
+/// Waits until the starter drops the liveness pipe, or has ended.
 pub fn until_let_go() -> io::Result<()> {
     io::copy(&mut io::stdin(), &mut io::sink()).map(drop)
 }
 
-/// Asks the kernel to kill others first when memory runs out. Without the right to, it stays as it
-/// was.
+/// Asks the kernel to kill other processes first when memory runs out. Without the privilege,
+/// nothing changes.
 pub fn protect() {
     drop(fs::write("/proc/self/oom_score_adj", "-900"));
 }

@@ -1,4 +1,4 @@
-//! A command in a network namespace of its own, with this program as its parent.
+//! A command in a network namespace of its own, as a child of this process.
 
 use std::{
     ffi::OsString,
@@ -34,11 +34,11 @@ use crate::{
     kernel::Netns,
 };
 
-/// What opens the start barrier. A pipe that only closes is no such word: it does so too when this program
-/// is killed.
+/// The word that opens the start barrier. End of file does not open it: it also comes when this
+/// process is killed.
 const GO: &[u8] = b"go";
 
-/// The signals that people and programs speak to a command by.
+/// The signals that are passed on to the command.
 const PASSED_ON: [Signal; 7] = [
     Signal::SIGHUP,
     Signal::SIGINT,
@@ -49,21 +49,21 @@ const PASSED_ON: [Signal; 7] = [
     Signal::SIGWINCH,
 ];
 
-/// A command that waits at a barrier: a copy of this program, which is born in the namespace and
-/// becomes the command. So there is a process that the namespace can be named by before anything of
-/// the command has run.
+/// A command that waits at a start barrier: a copy of this program that starts in the namespace,
+/// and later executes the command. So a process exists that identifies the namespace before any
+/// part of the command runs.
 #[derive(Debug)]
 pub struct Child {
     process: Process,
     barrier: File,
     started: u64,
-    /// Signals that have come, once they are held back.
+    /// Receives signals once they are blocked.
     signals: Option<SignalFd>,
 }
 
 impl Child {
-    /// Starts the copy in a new namespace: with these arguments, the number of the barrier's file, and
-    /// `-- CMD`.
+    /// Starts the copy in a new namespace, with these arguments, the file descriptor of the
+    /// barrier, and `-- CMD`.
     pub fn start(arguments: &[&str], command: &[OsString]) -> Result<Self> {
         let netns = Netns::anonymous()?;
         let (inner, outer) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
@@ -77,13 +77,13 @@ impl Child {
         Ok(Self { process, barrier: outer.into(), started, signals: None })
     }
 
-    /// Its process: the PID, and when it was started.
+    /// Returns the child's PID and start time.
     pub fn process(&self) -> (u32, u64) {
         (self.process.id(), self.started)
     }
 
-    /// Lets the command run. From here on signals are for the command, and held back for as long as
-    /// this program runs.
+    /// Lets the command run. From here on, signals are passed on to the command, and do not end
+    /// this process.
     pub fn go(&mut self) -> Result<()> {
         let held = SigSet::from_iter(PASSED_ON);
         held.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(io::Error::from)?;
@@ -92,12 +92,11 @@ impl Child {
         self.barrier.write_all(GO).context("the process in the namespace ended")
     }
 
-    /// Waits for the command's end, and returns its exit code; passes on what signals come
-    /// meanwhile.
+    /// Waits for the end of the command and returns its exit code; passes signals on meanwhile.
     pub fn wait(&mut self) -> Result<u8> {
         let pid = self.process.id().cast_signed();
         let raw = RawPid::from_raw(pid).context("the command has no PID")?;
-        // It is not waited for yet, so the PID is still its own.
+        // The child has not been reaped, so its PID cannot belong to another process.
         let end = pidfd_open(raw, PidfdFlags::empty()).map_err(io::Error::from)?;
         while let Some(signals) = &self.signals {
             let mut fds = [PollFd::new(&end, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
@@ -107,11 +106,12 @@ impl Child {
             }
             let ended = fds[0].revents().contains(PollFlags::IN);
             while let Ok(Some(came)) = signals.read_signal() {
-                // A terminal speaks to all who are in its foreground, so to the command too.
+                // A terminal sends its signals to the whole foreground process group, so the
+                // command has it already.
                 let by_somebody = came.ssi_code <= 0;
                 let number = i32::try_from(came.ssi_signo).unwrap_or_default();
                 if let (true, Ok(signal)) = (by_somebody, Signal::try_from(number)) {
-                    // It may have ended by now.
+                    // The child may have ended.
                     let _ = nix::sys::signal::kill(Pid::from_raw(pid), signal);
                 }
             }
@@ -122,7 +122,7 @@ impl Child {
         Ok(exit_code(self.process.wait()?))
     }
 
-    /// Ends the copy before it has become the command.
+    /// Ends the copy before it has executed the command.
     pub fn end(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
@@ -130,7 +130,7 @@ impl Child {
     }
 }
 
-/// Waits at the barrier, and becomes the command. Returns only if that fails.
+/// Waits at the barrier, then executes the command. Returns only if that fails.
 pub fn at_start_barrier(barrier: i32, command: &[OsString]) -> anyhow::Error {
     match pass(barrier) {
         Ok(()) => become_program(None, command),
@@ -139,7 +139,7 @@ pub fn at_start_barrier(barrier: i32, command: &[OsString]) -> anyhow::Error {
 }
 
 fn pass(barrier: i32) -> Result<()> {
-    // Nothing outlives the parent, which looks after what is outside.
+    // The command must not outlive its parent, which cleans up on the host.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)?;
     let open = File::open(format!("/proc/self/fd/{barrier}")).context("there is no barrier")?;
     close(barrier).map_err(io::Error::from)?;

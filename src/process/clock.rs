@@ -1,4 +1,4 @@
-//! Time since the host's start, which goes on while it sleeps, and waiting for a change until then.
+//! Time since boot, including suspend, and waits with a deadline in it.
 
 use std::{io, path::Path, time::Duration};
 
@@ -12,14 +12,14 @@ use rustix::{
     },
 };
 
-/// The time since the host's start.
+/// Returns the time since boot.
 pub fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec.try_into().unwrap_or_default())
 }
 
-/// Waits until something is so that depends on the files of a directory, which are replaced or
-/// removed; `false` if it is not so by then (since the host's start).
+/// Waits for a condition that depends on the files of a directory, which are replaced or removed.
+/// Returns `false` if it does not hold at the deadline (time since boot).
 pub fn until<E: From<io::Error>>(
     dir: &Path,
     deadline: Duration,
@@ -51,7 +51,7 @@ pub fn until<E: From<io::Error>>(
             Err(e) => return Err(errno(e)),
         }
         if fds[0].revents().contains(PollFlags::IN) {
-            // What it was does not matter: everything is looked at again.
+            // Which file changed does not matter: the condition is evaluated anew.
             read(&changes, &mut [0; 4096]).map_err(errno)?;
         }
     }

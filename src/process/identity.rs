@@ -1,4 +1,4 @@
-//! Processes, our own and others, as `/proc` shows them: told apart for good, and ended.
+//! Identifies processes by PID and start time, reads their properties from `/proc`, and ends them.
 
 use std::{
     collections::BTreeMap, ffi::OsString, fs, io, os::unix::ffi::OsStrExt, path::PathBuf,
@@ -12,31 +12,31 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-/// What came of asking a process to end.
+/// The result of asking a process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It was not there.
+    /// There was no such process.
     NotThere,
     /// It has ended.
     Ended,
-    /// It has not.
+    /// It is still running.
     Stays,
 }
 
-/// This process: its PID, and when it was started.
+/// Returns this process's PID and start time.
 pub fn own() -> Result<(u32, u64)> {
     let pid = std::process::id();
     Ok((pid, started(pid).context("cannot read /proc")?))
 }
 
-/// When a running process was started, in the kernel's ticks: a PID is used again, a PID with
-/// its start is not. `None` if there is none, or it has ended and nobody has asked how.
+/// Returns the start time of a running process in clock ticks; `None` if there is none, or it is a
+/// zombie. PIDs are reused, but not a PID with its start time.
 pub fn started(pid: u32) -> Option<u64> {
     let fields = stat(pid)?;
     if matches!(fields.first()?.as_str(), "Z" | "X") { None } else { fields.get(19)?.parse().ok() }
 }
 
-/// A process of each network namespace but our own: the oldest that `/proc` shows.
+/// Returns the oldest process of each network namespace other than our own.
 pub fn one_of_each_netns() -> Vec<u32> {
     let netns = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
     let own = netns("self");
@@ -52,7 +52,7 @@ pub fn one_of_each_netns() -> Vec<u32> {
     found.into_values().collect()
 }
 
-/// A process of this program that was started with these arguments.
+/// Returns a process of this program with these arguments.
 pub fn with_arguments(arguments: &[OsString]) -> Option<u32> {
     let wanted: Vec<u8> = arguments.iter().flat_map(|a| [a.as_bytes(), b"\0"].concat()).collect();
     let own = fs::read_link("/proc/self/exe").ok()?;
@@ -66,12 +66,12 @@ pub fn with_arguments(arguments: &[OsString]) -> Option<u32> {
     })
 }
 
-/// What a process calls itself (`comm`).
+/// Returns the name of a process (`comm`).
 pub fn name(pid: u32) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|n| n.trim_end().to_owned())
 }
 
-/// The full ID of the container that a process is in, as its control group tells.
+/// Returns the full ID of the container that a process belongs to, from its cgroup.
 pub fn container_id(pid: u32) -> Option<String> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let mut words = groups.rsplit(|c: char| !c.is_ascii_alphanumeric());
@@ -79,30 +79,30 @@ pub fn container_id(pid: u32) -> Option<String> {
     words.find(is_id).map(str::to_owned)
 }
 
-/// Whether a process sees the files that we see.
+/// Returns whether a process has the same root file system as we have.
 pub fn shares_files(pid: u32) -> bool {
     let mounts = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
     mounts("self").is_some_and(|own| mounts(&pid.to_string()) == Some(own))
 }
 
-/// The process that started this one, or has taken it over since.
+/// Returns the parent of this process, or the process that adopted it.
 pub fn parent(pid: u32) -> Option<u32> {
     stat(pid)?.get(1)?.parse().ok()
 }
 
-/// What `/proc/PID/stat` tells from the 3rd field on, the state: the name before it, in brackets,
-/// may be anything.
+/// Returns the fields of `/proc/PID/stat` from the third on, the state. The name before it, in
+/// parentheses, may contain anything.
 fn stat(pid: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(text.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
 }
 
-/// Sends SIGTERM to the process with this PID that was started then, and waits for its end.
+/// Sends SIGTERM to the process with this PID and start time, and waits for its end.
 pub fn end(pid: u32, start: u64, patience: Duration) -> io::Result<Ending> {
     end_by(Signal::TERM, pid, start, patience)
 }
 
-/// As [`end`], with SIGKILL.
+/// The same as [`end`], with SIGKILL.
 pub fn kill(pid: u32, start: u64, patience: Duration) -> io::Result<Ending> {
     end_by(Signal::KILL, pid, start, patience)
 }
@@ -112,7 +112,7 @@ fn end_by(signal: Signal, pid: u32, start: u64, patience: Duration) -> io::Resul
         return Ok(Ending::NotThere);
     };
     let Ok(process) = pidfd_open(raw, PidfdFlags::empty()) else { return Ok(Ending::NotThere) };
-    // Asked with the process in hand: from here on the PID cannot come to mean another.
+    // Checked while we hold its pidfd: from here on the PID cannot be reused.
     if started(pid) != Some(start) {
         return Ok(Ending::NotThere);
     }

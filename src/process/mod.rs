@@ -1,5 +1,5 @@
-//! Processes: starting copies of this program and others, telling processes apart, ending them; and
-//! what a process has to do with its terminal, its signals and the time.
+//! Processes: starts copies of this program and other programs, identifies and ends processes;
+//! signals, terminals and clocks.
 
 pub mod background;
 pub mod child;

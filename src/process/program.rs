@@ -1,4 +1,4 @@
-//! Becoming another program, in a namespace, and what came of one.
+//! Executes another program in a namespace, and maps its exit status.
 
 use std::{
     ffi::OsString,
@@ -14,9 +14,8 @@ use crate::{
     kernel::Netns,
 };
 
-/// Becomes a program, in a target's network namespace or in the host's. Signals and exit code are
-/// the program's own from there on. Returns only if that fails. Equivalent to `nsenter --net=FILE
-/// CMD...`.
+/// Executes a program in place of this one, in a target's network namespace or in the host's.
+/// Returns only if that fails. Equivalent to `nsenter --net=FILE CMD...`.
 pub fn become_program(netns: Option<&Netns>, command: &[OsString]) -> anyhow::Error {
     let Some((program, arguments)) = command.split_first() else {
         return Error::usage("no command to run").into();
@@ -32,7 +31,8 @@ pub fn become_program(netns: Option<&Netns>, command: &[OsString]) -> anyhow::Er
     cannot_run(program, &error).into()
 }
 
-/// Docker's exit codes for what cannot be started: 127 if it is not there, else 126.
+/// Returns the error for a program that cannot be executed, with docker's exit codes: 127 if it
+/// does not exist, else 126.
 pub(super) fn cannot_run(program: &OsString, error: &io::Error) -> Error {
     let program = program.to_string_lossy();
     match error.kind() {
@@ -44,7 +44,8 @@ pub(super) fn cannot_run(program: &OsString, error: &io::Error) -> Error {
     }
 }
 
-/// A program's exit code, as a shell tells it: 128 and the signal's number, if it ended by one.
+/// Returns a program's exit code as a shell reports it: 128 plus the signal's number if a signal
+/// ended it.
 pub(super) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
     u8::try_from(code).unwrap_or(u8::MAX)

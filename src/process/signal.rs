@@ -1,6 +1,6 @@
-//! SIGINT, SIGTERM and SIGHUP, while a plan is carried out: held back, and asked for between two
-//! steps, so that none of them falls into the middle of one. Else they end the program, which may
-//! have something to do before.
+//! Blocks SIGINT, SIGTERM and SIGHUP while a plan is carried out, and asks for them between two
+//! steps, so that no signal interrupts a step. At other times they end this process, which may have
+//! to clean up before.
 
 use std::{io, os::fd::AsFd, thread};
 
@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::error::Kind;
 
-/// Holds the signals back for as long as it lives.
+/// Blocks the signals as long as it exists.
 #[derive(Debug)]
 pub struct Held {
     file: SignalFd,
@@ -25,7 +25,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Begins to hold signals back.
+    /// Blocks the signals.
     pub fn new() -> io::Result<Self> {
         let held = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
         let former = held.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
@@ -33,14 +33,14 @@ impl Held {
         Ok(Self { file, former })
     }
 
-    /// The signal that came since, as the exit code that it asks for.
+    /// Returns the exit code for the signal that has arrived since, if one has.
     pub fn came(&self) -> Option<Kind> {
         let info = self.file.read_signal().ok()??;
         let came = i32::try_from(info.ssi_signo).ok().and_then(|n| Signal::try_from(n).ok());
         Some(if came == Some(Signal::SIGINT) { Kind::Interrupted } else { Kind::Terminated })
     }
 
-    /// Waits for a signal, and leaves it to be asked for.
+    /// Waits for a signal, without consuming it.
     #[expect(deprecated, reason = "its successor is unsafe; the descriptor outlives its use here")]
     pub async fn wait(&self) -> io::Result<()> {
         AsyncFd::new(self.file.as_fd())?.readable().await.map(drop)
@@ -49,12 +49,13 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // What fails here failed in `new` already.
+        // This cannot fail if `new` succeeded.
         let _ = self.former.thread_set_mask();
     }
 }
 
-/// Starts a thread that no signal is delivered to: what one thread holds back would go to another.
+/// Starts a thread that blocks all signals: the kernel would deliver to it what another thread
+/// blocks.
 pub fn deaf_thread(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let former = SigSet::all().thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
     let started = thread::Builder::new().spawn(body);
@@ -62,15 +63,15 @@ pub fn deaf_thread(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     started.map(drop)
 }
 
-/// Does something before a signal ends this program, as it would have without. To be called in a
-/// [`deaf_thread`], from which another is started; programs that this one becomes or starts have
-/// the signals as they were.
+/// Runs `last` before a signal ends this process in the default way. Call it in a [`deaf_thread`],
+/// since it starts a thread. Programs that this process executes or starts have the default signal
+/// actions.
 pub fn before_death(last: impl Fn() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
     let wait = move || {
         for signal in signals.forever() {
             last();
-            // It does not return for these.
+            // This does not return for these signals.
             drop(emulate_default_handler(signal));
         }
     };

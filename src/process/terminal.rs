@@ -7,14 +7,14 @@ use rustix::{
     termios::{tcgetpgrp, tcgetwinsize},
 };
 
-/// How many columns it has, if this process may write to it: it is there, and its foreground is
-/// ours. What another program has there is not for us to draw on.
+/// Returns the number of columns, if this process is in the terminal's foreground. Otherwise
+/// another program owns the screen, and we must not draw on it.
 pub fn columns(terminal: impl AsFd) -> Option<usize> {
-    // A terminal that does not tell who is in its foreground is nobody else's.
+    // A terminal that does not report its foreground process group may be used.
     if tcgetpgrp(&terminal).is_ok_and(|foreground| foreground != getpgrp()) {
         return None;
     }
     let size = tcgetwinsize(&terminal).ok()?;
-    // One without a size is as terminals have always been.
+    // A terminal without a size gets the traditional 80 columns.
     Some(if size.ws_col == 0 { 80 } else { size.ws_col.into() })
 }

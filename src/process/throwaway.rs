@@ -1,5 +1,5 @@
-//! A throwaway host: fresh user, mount, PID and network namespaces, private `/run`. All that is
-//! done in it is gone when its first process ends, and none of it needs root.
+//! A throwaway host: fresh user, mount, PID and network namespaces, and a private `/run`.
+//! Everything in it is gone when its first process ends, and nothing of it needs root.
 
 use std::{env, ffi::OsString, fs, io};
 
@@ -24,27 +24,27 @@ use crate::{
     kernel::set_loopback_up,
 };
 
-/// As a shell's words: it is asked anew for each prompt, as one may have entered another host.
+/// In shell syntax, evaluated anew for each prompt, since the shell may have entered another host.
 macro_rules! where_one_is {
     () => {
         r#"$(host=$(ip netns identify $$ 2>/dev/null); echo "${host:-lab}")"#
     };
 }
 
-/// Set inside, so that a script can tell.
+/// An environment variable that tells scripts that they run inside.
 const MARK: &str = "NETCORD_LAB";
 
-/// The shell's home.
+/// The home directory of the shell.
 const HOME: &str = "/run/home";
 
-/// What shells read when they start: the prompt is the name of the host one is on.
+/// Files that shells read at start. The prompt is the name of the current host.
 const START_FILES: [(&str, &str); 3] = [
     (".bashrc", concat!("PS1='", where_one_is!(), r" \w # '", "\n")),
     (".zshrc", concat!("setopt PROMPT_SUBST\nPS1='", where_one_is!(), " %~ # '\n")),
     (".shrc", concat!("PS1='", where_one_is!(), " # '\n")),
 ];
 
-/// What would lead a shell to files of the user's.
+/// Environment variables that would point a shell to the user's own files.
 const POINTERS_HOME: [&str; 7] = [
     "HISTFILE",
     "BASH_ENV",
@@ -55,8 +55,8 @@ const POINTERS_HOME: [&str; 7] = [
     "XDG_STATE_HOME",
 ];
 
-/// Runs this program again as the first process of a throwaway host, with these arguments; returns
-/// its exit code.
+/// Runs this program again as the first process of a throwaway host, with these arguments, and
+/// returns its exit code.
 pub fn start(arguments: &[OsString]) -> Result<u8> {
     let (uid, gid) = (geteuid(), getegid());
     unshare(
@@ -66,7 +66,7 @@ pub fn start(arguments: &[OsString]) -> Result<u8> {
             | CloneFlags::CLONE_NEWNET,
     )
     .map_err(|e| refused(e.into()))?;
-    // Who starts it is root inside, and nobody else is there (user_namespaces(7)).
+    // The user who starts it is root inside, and there are no other users (user_namespaces(7)).
     fs::write("/proc/self/setgroups", "deny")
         .and_then(|()| fs::write("/proc/self/uid_map", format!("0 {uid} 1")))
         .and_then(|()| fs::write("/proc/self/gid_map", format!("0 {gid} 1")))
@@ -76,7 +76,7 @@ pub fn start(arguments: &[OsString]) -> Result<u8> {
         .args(arguments)
         .spawn()
         .context("cannot start the throwaway host's first process")?;
-    // Ctrl-C is for who runs inside.
+    // Ctrl-C is for the processes inside.
     SigSet::from_iter([Signal::SIGINT, Signal::SIGQUIT]).thread_block().map_err(io::Error::from)?;
     Ok(exit_code(first.wait()?))
 }
@@ -87,7 +87,7 @@ pub async fn become_first_process() -> Result<()> {
     prepare().await.context("cannot prepare the throwaway host")
 }
 
-/// Runs the command, or else a shell, and looks after what it leaves behind.
+/// Runs the command, or else a shell, and reaps orphaned processes.
 pub fn first_process(command: &[OsString]) -> Result<u8> {
     let shell = [env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into())];
     let (program, arguments) =
@@ -109,15 +109,15 @@ pub fn first_process(command: &[OsString]) -> Result<u8> {
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
                 return Ok(128_u8.saturating_add_signed((signal as i32).try_into().unwrap_or(0)));
             }
-            // An orphan, or a stop.
+            // An orphan ended, or a process stopped.
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(e) => return Err(io::Error::from(e).into()),
         }
     }
 }
 
-/// Gives a shell a home of its own: what it reads there says where one is, and what it writes is
-/// gone at exit.
+/// Gives a shell a home of its own. Its start files set the prompt, and everything that it writes
+/// is gone at exit.
 #[expect(clippy::disallowed_types, reason = "process runs programs")]
 fn at_home(shell: &mut Command) -> io::Result<()> {
     fs::create_dir_all(HOME)?;
@@ -141,13 +141,13 @@ async fn prepare() -> Result<()> {
         .context("cannot make mounts private")?;
     mount_at("proc", "/proc").context("cannot mount /proc")?;
     mount_at("tmpfs", "/run").context("cannot mount /run")?;
-    // /sys shows the links of the namespace that mounted it. In a container that may be refused,
-    // and nothing here needs it.
+    // /sys shows the links of the namespace that mounted it. A container may refuse the mount, and
+    // nothing here needs it.
     drop(mount_at("sysfs", "/sys"));
     set_loopback_up().await
 }
 
-/// Names the switch that keeps user namespaces from those who are not root.
+/// Names the sysctl that denies user namespaces to other users than root.
 fn refused(error: io::Error) -> anyhow::Error {
     const SWITCHES: [(&str, &str, &str); 3] = [
         ("kernel.unprivileged_userns_clone", "0", "1"),

@@ -1,8 +1,8 @@
-//! The form of a file of records: lines of JSON, a head and then an entry each. So one more entry
-//! is one more line, and who wants one entry need not understand the others.
+//! The format of a record file: lines of JSON, a head followed by one entry a line. So adding an
+//! entry appends a line, and a reader of one entry need not parse the others.
 //!
-//! A line counts once its end is written. What is behind the last end was being written by a run
-//! that was killed, or is at this moment: it never was.
+//! A line counts once its end is written. Bytes behind the last line end come from a run that was
+//! killed or is writing at this moment, and are ignored.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,14 +17,14 @@ use serde::Serialize;
 
 use super::reserve;
 
-/// No honest file is larger: it bounds what a broken one can cost.
+/// The limit on the size of a file. It bounds the cost of a broken one.
 const SIZE_MAX: u64 = 16 << 20;
 
 /// The lines of a file.
 #[derive(Debug)]
 pub(super) struct Lines {
     text: String,
-    /// Nothing was behind the last end of a line.
+    /// Whether the file ends with a line end.
     pub(super) is_whole: bool,
 }
 
@@ -32,7 +32,7 @@ impl Lines {
     /// Reads a file; `None` if there is none.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`] if what is there is no file of ours.
+    /// [`io::ErrorKind::InvalidData`] if the file is not one of ours.
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
         let mut file = match open(path, File::options().read(true)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -44,7 +44,7 @@ impl Lines {
         }
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
         file.read_to_end(&mut bytes)?;
-        // What is no text is no JSON either, and is found out as such.
+        // Bytes that are not UTF-8 are not JSON either, and fail when a line is parsed.
         let text = String::from_utf8(bytes)
             .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
         Ok(Some(Self::of(text)))
@@ -57,17 +57,17 @@ impl Lines {
         Self { text, is_whole }
     }
 
-    /// The first line; empty if not even that was written.
+    /// The first line; empty if it is incomplete.
     pub(super) fn head(&self) -> &str {
         self.text.lines().next().unwrap_or_default()
     }
 
-    /// The lines behind the first.
+    /// The lines after the first.
     pub(super) fn entries(&self) -> impl Iterator<Item = &str> {
         self.text.lines().skip(1)
     }
 
-    /// The same, each with the place of its beginning.
+    /// The same lines, each with its byte offset.
     pub(super) fn entries_with_places(&self) -> impl Iterator<Item = (usize, &str)> {
         let mut next = 0;
         let lines = self.text.split_inclusive('\n').map(move |line| {
@@ -77,13 +77,13 @@ impl Lines {
         lines.skip(1)
     }
 
-    /// What is at a place.
+    /// The text at a byte range.
     pub(super) fn at(&self, place: &Range<usize>) -> &str {
         &self.text[place.clone()]
     }
 }
 
-/// Replaces a file in one step. One that does not grow is also replaced where no space is left.
+/// Replaces a file atomically. A file that does not grow can be replaced even if no space is left.
 pub(super) fn replace<T: Serialize>(
     path: &Path,
     head: &impl Serialize,
@@ -96,7 +96,7 @@ pub(super) fn replace<T: Serialize>(
         reserve::keep(path, text.len())?;
     }
     match write_anew(path, &text) {
-        // Why the reserve cannot be had either says less.
+        // The error of the reserve would be less clear.
         Err(full) if !grows && reserve::is_full(&full) => {
             reserve::spend(path, &text).map_err(|_| full)
         }
@@ -106,7 +106,7 @@ pub(super) fn replace<T: Serialize>(
 
 fn write_anew(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    // A run that was killed may have left one.
+    // A killed run may have left a temporary file.
     remove(&new)?;
     let written = File::options()
         .write(true)
@@ -116,13 +116,13 @@ fn write_anew(path: &Path, text: &[u8]) -> io::Result<()> {
         .and_then(|mut file| file.write_all(text))
         .and_then(|()| fs::rename(&new, path));
     if written.is_err() {
-        // What cannot be written whole is not left in half.
+        // Remove an incomplete file.
         drop(fs::remove_file(&new));
     }
     written
 }
 
-/// Adds entries to a file that is whole.
+/// Appends entries to a file that ends with a line end.
 pub(super) fn append(path: &Path, entries: &[impl Serialize]) -> io::Result<()> {
     let text = lines(entries)?;
     let mut file = open(path, File::options().append(true))?;
@@ -135,11 +135,9 @@ pub(super) fn append(path: &Path, entries: &[impl Serialize]) -> io::Result<()> 
     written
 }
 
-/// Opens a file of ours. Of anything else nothing is read, and it is not waited for: a FIFO has no
-/// end.
+/// Opens a record file. Does not wait for a writer, as opening a FIFO would.
 ///
-/// # Errors
-/// [`io::ErrorKind::InvalidData`] if it is not a regular file, or another user's.
+/// # Errors [`io::ErrorKind::InvalidData`] if it is not a regular file, or belongs to another user.
 pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let not_ours =
         || io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file of our own");
@@ -152,7 +150,7 @@ pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     if is_ours { Ok(file) } else { Err(not_ours()) }
 }
 
-/// Removes a file, if it is there.
+/// Removes a file, if it exists.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),

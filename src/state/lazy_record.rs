@@ -1,5 +1,5 @@
-//! Endpoints on record that were not asked for: their lines, and of each as much as others have to
-//! know. To read a thousand in full takes longer than to make one more.
+//! Endpoints on record that a verb did not ask for: their lines, and a summary of each. Parsing a
+//! thousand in full takes longer than adding one.
 
 use std::{collections::HashSet, ops::Range};
 
@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use super::{file::Lines, parse_all};
 use crate::model::{Endpoint, EndpointSummary, Mac};
 
-/// The file of a network of which not all endpoints were asked for.
+/// The file of a network whose endpoints are not all parsed.
 #[derive(Debug)]
 pub(super) struct LazyRecord {
     file: Lines,
@@ -16,7 +16,7 @@ pub(super) struct LazyRecord {
     asked_for: usize,
 }
 
-/// The parts of a summary; what is text is named by its place in the file.
+/// The parts of a summary. Strings are byte ranges of the file.
 #[derive(Debug)]
 struct Parts {
     target: Range<usize>,
@@ -29,9 +29,9 @@ struct Parts {
 }
 
 impl LazyRecord {
-    /// Reads the endpoints of these namespaces in full, and of the others the summaries. Gives the
-    /// file back where there are no others, or one that has to be read in full to be understood, or
-    /// that is there twice.
+    /// Parses the endpoints of these namespaces in full, and summarizes the others. Returns the
+    /// file itself if there are no others, if a line has to be parsed in full to be understood, or
+    /// if an endpoint appears twice.
     pub(super) fn new(file: Lines, cookies: &[u64]) -> Result<(Vec<Endpoint>, Self), Lines> {
         match sorted(&file, cookies) {
             Some((endpoints, parts)) if !parts.is_empty() => {
@@ -42,7 +42,7 @@ impl LazyRecord {
         }
     }
 
-    /// What others have to know of those that were not asked for.
+    /// Returns the summaries of the other endpoints.
     pub(super) fn summaries(&self) -> impl Iterator<Item = EndpointSummary<'_>> {
         self.parts.iter().map(|parts| EndpointSummary {
             target: self.file.at(&parts.target),
@@ -55,8 +55,8 @@ impl LazyRecord {
         })
     }
 
-    /// Reads all in full; returns what is wrong with the first line that makes no sense after all.
-    /// `known` are those that were read, as they are by now, and behind them those that are new.
+    /// Parses everything; returns the error of the first invalid line. On entry, `known` holds the
+    /// endpoints that were parsed before, as they are by now, followed by new ones.
     pub(super) fn read(&self, known: &mut Vec<Endpoint>) -> Option<serde_json::Error> {
         let (mut all, error) = parse_all::<Endpoint>(&self.file);
         let new = known.split_off(self.asked_for);
@@ -72,12 +72,12 @@ impl LazyRecord {
     }
 }
 
-/// Endpoints of these namespaces, and of the others what makes a summary.
+/// Splits a file into endpoints of these namespaces and summaries of the others.
 fn sorted(file: &Lines, cookies: &[u64]) -> Option<(Vec<Endpoint>, Vec<Parts>)> {
     let (mut endpoints, mut parts, mut names) = (Vec::new(), Vec::new(), HashSet::new());
     for (start, entry) in file.entries_with_places() {
         let one = Parts::of(entry, start)?;
-        // Of what has no host end, two namespaces may have one of the same name.
+        // Without host ends, two namespaces may have a link of the same name.
         let (cookie, name) = match &one.host_ifname {
             Some(place) => (0, place),
             None => (one.cookie, &one.ifname),
@@ -95,15 +95,15 @@ fn sorted(file: &Lines, cookies: &[u64]) -> Option<(Vec<Endpoint>, Vec<Parts>)> 
 }
 
 impl Parts {
-    /// Reads the beginning of an endpoint's line, which is at this place of the file. `None` if it
-    /// is not written as [`Endpoint`] is.
+    /// Parses the beginning of an endpoint's line at this offset. Returns `None` if the fields are
+    /// not in the order of [`Endpoint`].
     fn of(line: &str, start: usize) -> Option<Self> {
         let mut values = Values { line, at: 0 };
         let target = values.next("{\"target\":\"", b'"')?;
         let netns = values.next("\",\"netns\":\"", b'"')?;
         let cookie = values.next("\",\"cookie\":", b',')?;
         let ifname = values.next(",\"ifname\":\"", b'"')?;
-        // Where there is none, its key is left out.
+        // The key is absent if there is no host end.
         let host_ifname = values.next("\",\"host_ifname\":\"", b'"');
         let mac = values.next("\",\"mac\":\"", b'"')?;
         values.next("\",\"mtu\":", b',')?;
@@ -126,15 +126,16 @@ impl Parts {
     }
 }
 
-/// Values of a line of JSON, one after another. It is gone through byte by byte: there may be a
-/// thousand lines.
+/// Finds values in a line of JSON, one after another. It scans bytes, since there may be a thousand
+/// lines.
 struct Values<'l> {
     line: &'l str,
     at: usize,
 }
 
 impl Values<'_> {
-    /// The place of the next value, which is between these; nothing in it may be escaped.
+    /// Returns the range of the next value between `before` and `end`; nothing in it may be
+    /// escaped.
     fn next(&mut self, before: &str, end: u8) -> Option<Range<usize>> {
         let rest = self.line.as_bytes()[self.at..].strip_prefix(before.as_bytes())?;
         let start = self.at + before.len();

@@ -1,4 +1,4 @@
-//! The lock on the records, and whose they are.
+//! The lock on the records, and the checks on the owner of their directory.
 
 use std::{
     fs::{self, File, Metadata},
@@ -18,7 +18,7 @@ use crate::error::{Error, Kind};
 /// How long to wait for another netcord on this host.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A lock that is held. Who removes its file lets others in: see [`Lock::stands`].
+/// A lock that we hold. If its file is removed, others can get a lock too: see [`Lock::stands`].
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
@@ -26,13 +26,13 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Waits for the lock; `None` if its directory is gone.
+    /// Waits for the lock; returns `None` if its directory is gone.
     pub(super) fn wait(path: &Path) -> Result<Option<Self>> {
         let until = Instant::now() + PATIENCE;
         while let Some(file) = open(path)? {
             let file = lock(file, path, until)?;
             let lock = Self { file, path: path.to_owned() };
-            // Somebody may have removed the file while it was waited for.
+            // The file may have been removed during the wait.
             if lock.stands() {
                 return Ok(Some(lock));
             }
@@ -40,14 +40,14 @@ impl Lock {
         Ok(None)
     }
 
-    /// The lock, if nobody else has it.
+    /// Takes the lock if nobody holds it.
     pub(super) fn try_now(path: &Path) -> Result<Option<Self>> {
         let free = open(path)?.filter(|file| file.try_lock().is_ok());
         let lock = free.map(|file| Self { file, path: path.to_owned() });
         Ok(lock.filter(Self::stands))
     }
 
-    /// Whether it keeps others out: it does for as long as its file has its name.
+    /// Returns whether it still excludes others: whether its file still has its name.
     pub(super) fn stands(&self) -> bool {
         let id = |m: Metadata| (m.dev(), m.ino());
         let named = fs::symlink_metadata(&self.path).ok().map(id);
@@ -59,7 +59,7 @@ impl Lock {
     }
 }
 
-/// Makes the directory of a host's records, which is in `base`, for its owner alone.
+/// Makes the directory of a host's records in `base`, accessible only to its owner.
 pub(super) fn make_dir(base: &Path, dir: &Path) -> Result<()> {
     if fs::symlink_metadata(base).is_ok() {
         check_base(base)?;
@@ -70,21 +70,20 @@ pub(super) fn make_dir(base: &Path, dir: &Path) -> Result<()> {
     check_dir(dir)
 }
 
-/// Whoever could write here could make netcord act on what it never did.
+/// Checks that nobody else can write to the directory: they could make netcord act on invented
+/// records.
 ///
-/// # Errors
-/// If others than its owner can.
+/// # Errors If others than its owner can.
 pub(super) fn check_dir(dir: &Path) -> Result<()> {
     let is_ours_alone =
         |found: &Metadata, own: &Metadata| found.uid() == own.uid() && found.mode() & WRITABLE == 0;
     check(dir, fs::symlink_metadata(dir), is_ours_alone)
 }
 
-/// Nor may others put another directory here. With the sticky bit, as `/tmp` has it, each renames
-/// only what is his own.
+/// Checks that nobody else can replace the directory. With the sticky bit, as `/tmp` has it, users
+/// can rename only their own files.
 ///
-/// # Errors
-/// If they can, by this directory or one on the way to it.
+/// # Errors If others can write to this directory, or to one on the path to it.
 pub(super) fn check_base(base: &Path) -> Result<()> {
     check(base, fs::metadata(base), |found, own| {
         is_trusted(found, own) && (found.mode() & WRITABLE == 0 || found.mode() & STICKY != 0)
@@ -102,12 +101,12 @@ pub(super) fn check_base(base: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Bits of a mode: who but the owner may write, and the sticky bit.
+/// Bits of a file mode: write permission for others than the owner, and the sticky bit.
 const GROUP: u32 = 0o020;
 const WRITABLE: u32 = 0o002 | GROUP;
 const STICKY: u32 = 0o1000;
 
-/// Who owns the root directory can do everything anyway.
+/// The owner of the root directory can do everything anyway.
 fn is_trusted(found: &Metadata, own: &Metadata) -> bool {
     found.uid() == own.uid() || fs::metadata("/").is_ok_and(|root| root.uid() == found.uid())
 }
@@ -131,7 +130,7 @@ fn check(
         .into())
 }
 
-/// Opens the file that is locked; `None` if its directory is gone.
+/// Opens the lock file; returns `None` if its directory is gone.
 fn open(path: &Path) -> Result<Option<File>> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -145,7 +144,7 @@ fn lock(file: File, path: &Path, until: Instant) -> Result<File> {
     if file.try_lock().is_ok() {
         return Ok(file);
     }
-    // The kernel queues those who wait, in order; only giving up needs a second thread.
+    // The kernel queues waiting processes in order. Only the timeout needs a second thread.
     let (sender, receiver) = mpsc::channel();
     let waiting = file.try_clone()?;
     thread::spawn(move || drop(sender.send(waiting.lock())));
@@ -158,7 +157,8 @@ fn lock(file: File, path: &Path, until: Instant) -> Result<File> {
     Err(Error::new(Kind::Timeout, message).hint("see what it waits for, or end it").into())
 }
 
-/// Who holds the lock, as `/proc/locks` tells: `1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE ...`.
+/// Returns the holder of the lock, from `/proc/locks`: `1: FLOCK ADVISORY WRITE PID
+/// MAJOR:MINOR:INODE ...`.
 pub(super) fn holder(path: &Path) -> Option<u32> {
     let inode = format!(":{}", fs::metadata(path).ok()?.ino());
     let locks = fs::read_to_string("/proc/locks").ok()?;

@@ -1,13 +1,12 @@
-//! Records: what was asked for on this host. The kernel decides what is alive.
+//! Records: what users asked for on this host. The kernel decides what is alive.
 //!
-//! A file a network, and one for names, below `/run/netcord/HOST/`: a tmpfs, so that they die at
-//! reboot with what they describe. HOST is made of the boot's ID and the cookie of the host's
-//! network namespace, so that several hosts on one machine never mix.
+//! There is one file for each network, and one for names, in `/run/netcord/HOST/`, a tmpfs, so that
+//! they vanish at reboot together with what they describe. HOST combines the boot ID and the cookie
+//! of the host's network namespace, so that several hosts on one machine do not mix.
 //!
-//! Under a lock, a file is replaced by a rename, or a line is added to it; for what is taken away
-//! there is always space, see `reserve`. Of a file that is damaged the lines count that make sense;
-//! what is lost is made anew from the kernel's marks (`ops`), with the help of what is left:
-//! [`Spare`].
+//! Under a lock, a file is replaced by rename, or a line is appended to it. Space for removals is
+//! reserved, see `reserve`. Of a damaged file, the valid lines are used. What is lost is rebuilt
+//! from the kernel's marks (in `ops`), with the help of the valid lines: [`Spare`].
 
 mod file;
 mod lazy_record;
@@ -35,7 +34,7 @@ use crate::{
     plan::{Change, Class, Record, Resource},
 };
 
-/// The version of the records' form. A newer one is refused, never guessed at.
+/// The version of the format. A newer one is refused.
 const SCHEMA: u32 = 1;
 
 const NAMES_FILE: &str = "names.json";
@@ -50,21 +49,21 @@ pub struct State {
     dir: PathBuf,
     lock: Option<Lock>,
     networks: BTreeMap<LinkName, NetworkRecord>,
-    /// By network, what of its record was not asked for.
+    /// By network, the endpoints that were not asked for.
     unread: BTreeMap<LinkName, LazyRecord>,
     names: Vec<NamedNetns>,
-    /// Files that end where a line ends: one more can be added.
+    /// Files that end with a line end, so that a line can be appended.
     whole: BTreeSet<PathBuf>,
-    /// Files that say less than is known, by the network's name; `None`: that of names.
+    /// Files that lack something that is known, by the network's name; `None`: the file of names.
     unwritten: BTreeSet<Option<LinkName>>,
-    /// What is left of files that are damaged.
+    /// The valid parts of damaged files.
     spare: Spare,
-    /// Networks of whose damaged files nothing could be made.
+    /// Networks of whose damaged files nothing is usable.
     leftover: BTreeSet<LinkName>,
     warnings: Vec<String>,
 }
 
-/// The head of a file.
+/// The first line of a file.
 #[derive(Serialize)]
 struct Head<'a> {
     schema: u32,
@@ -77,36 +76,35 @@ struct Version {
     schema: u32,
 }
 
-/// Of which endpoints to read more than others have to know.
+/// The endpoints to read in full. The others are only summarized.
 #[derive(Clone, Copy, Debug)]
 pub enum Load<'a> {
-    /// Of all.
+    /// All endpoints.
     All,
-    /// Of those of these namespaces, by their cookies.
+    /// The endpoints of these namespaces, by cookie.
     Of(&'a [u64]),
 }
 
 impl State {
-    /// How long it is waited for another netcord on this host.
+    /// The time to wait for another netcord on this host.
     pub const PATIENCE: Duration = lock::PATIENCE;
 
-    /// Reads the records of the host with this cookie. What a concurrent change makes of an
-    /// endpoint is seen whole or not at all.
+    /// Reads the records of the host with this cookie. Concurrent changes of an endpoint are seen
+    /// completely or not at all.
     pub fn read(cookie: u64, wanted: Load<'_>) -> Result<Self> {
         let mut state = Self::at(cookie)?;
         state.load(wanted)?;
         Ok(state)
     }
 
-    /// Reads the records and keeps all others from changing them until dropped.
+    /// Reads the records, and locks them until dropped.
     ///
-    /// # Errors
-    /// When another netcord holds the lock for half a minute; it is named.
+    /// # Errors If another netcord, which the error names, holds the lock for half a minute.
     pub fn locked(cookie: u64, wanted: Load<'_>) -> Result<Self> {
         let mut state = Self::at(cookie)?;
         state.lock = loop {
             lock::make_dir(&state.base, &state.dir)?;
-            // Somebody may remove the directory meanwhile.
+            // The directory may be removed meanwhile.
             if let Some(lock) = Lock::wait(&state.lock_path())? {
                 break Some(lock);
             }
@@ -115,7 +113,7 @@ impl State {
         Ok(state)
     }
 
-    /// As [`State::locked`], but `None` at once when another netcord holds the lock.
+    /// The same as [`State::locked`], but returns `None` at once if another netcord holds the lock.
     pub fn try_locked(cookie: u64) -> Result<Option<Self>> {
         let mut state = Self::at(cookie)?;
         lock::make_dir(&state.base, &state.dir)?;
@@ -127,7 +125,7 @@ impl State {
         Ok(Some(state))
     }
 
-    /// Who keeps others from changing the records of the host with this cookie, if that can be told.
+    /// Returns the process that holds the lock of the host with this cookie, if `/proc` shows it.
     pub fn holder(cookie: u64) -> Option<u32> {
         lock::holder(&Self::at(cookie).ok()?.lock_path())
     }
@@ -157,23 +155,21 @@ impl State {
         self.dir.join(LOCK_FILE)
     }
 
-    /// The lock that keeps others from changing anything on this host.
+    /// Returns the lock that excludes other changes on this host.
     ///
-    /// # Errors
-    /// If the records were opened to look only.
+    /// # Errors If the records were opened for reading.
     pub fn lock(&self) -> Result<&File> {
         self.lock.as_ref().map(Lock::file).context("the records are not locked")
     }
 
-    /// Whether the records are locked: what is changed is written.
+    /// Returns whether the records are locked, so that changes are written.
     pub fn is_locked(&self) -> bool {
         self.lock.is_some()
     }
 
-    /// Sees to it that nobody else can have got the lock meanwhile.
+    /// Checks that nobody else can have taken the lock meanwhile.
     ///
-    /// # Errors
-    /// If somebody removed the directory, or the lock in it.
+    /// # Errors If the directory or the lock file was removed.
     pub fn check_lock(&self) -> Result<()> {
         if self.may_write() {
             return Ok(());
@@ -182,38 +178,38 @@ impl State {
         Err(Error::new(Kind::Failed, message).hint("try again").into())
     }
 
-    /// Who has no lock changes what it knows only. So does who lost it: the files are another's.
+    /// Without the lock, or after losing it, changes are made in memory only: the files belong to
+    /// another process.
     fn may_write(&self) -> bool {
         self.lock.as_ref().is_none_or(Lock::stands)
     }
 
-    /// Where the records are.
+    /// Returns the directory of the records.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Networks by name, with their endpoints, as far as they were asked for.
+    /// Returns networks by name, with those of their endpoints that were asked for.
     pub fn networks(&self) -> &BTreeMap<LinkName, NetworkRecord> {
         &self.networks
     }
 
-    /// The names in `/run/netns` that are ours.
+    /// Returns the names in `/run/netns` that netcord made.
     pub fn names(&self) -> &[NamedNetns] {
         &self.names
     }
 
-    /// What was wrong with records that were read.
+    /// Returns the problems with records that were read.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Whether there are endpoints that were not asked for: those that are read are not all.
+    /// Returns whether there are endpoints that were not asked for.
     pub fn is_partial(&self) -> bool {
         !self.unread.is_empty()
     }
 
-    /// Reads what was not asked for. A line that is not understood after all is treated as absent,
-    /// with a warning.
+    /// Reads the endpoints that were not asked for. An invalid line is ignored, with a warning.
     pub fn complete(&mut self) {
         for (name, unread) in std::mem::take(&mut self.unread) {
             let Some(record) = self.networks.get_mut(&name) else { continue };
@@ -223,7 +219,7 @@ impl State {
         }
     }
 
-    /// All endpoints with their networks, asked for or not, as far as others have to know of them.
+    /// Returns summaries of all endpoints, with their networks.
     pub fn summaries(&self) -> impl Iterator<Item = (&Network, EndpointSummary<'_>)> {
         self.networks.iter().flat_map(|(name, record)| {
             let read = record.endpoints.iter().map(EndpointSummary::of);
@@ -231,18 +227,18 @@ impl State {
         })
     }
 
-    /// Endpoints of a network that were not asked for.
+    /// Returns summaries of a network's endpoints that were not asked for.
     pub fn others(&self, network: &LinkName) -> impl Iterator<Item = EndpointSummary<'_>> {
         self.unread.get(network).into_iter().flat_map(LazyRecord::summaries)
     }
 
-    /// All endpoints that were asked for, with their networks' records.
+    /// Returns all endpoints that were asked for, with their networks' records.
     pub fn endpoints(&self) -> impl Iterator<Item = (&NetworkRecord, &Endpoint)> {
         self.networks.values().flat_map(|n| n.endpoints.iter().map(move |e| (n, e)))
     }
 
-    /// Makes changes of parts of one file so, in one write; returns what undoes each, or `None` if
-    /// it was so.
+    /// Applies changes of one file in one write; returns the inverse of each, or `None` if it had
+    /// nothing to do.
     pub fn apply(&mut self, changes: &[&Change]) -> Result<Vec<Option<Change>>> {
         if !changes.iter().all(|change| self.is_of_what_was_read(change)) {
             self.complete();
@@ -256,7 +252,7 @@ impl State {
                 _ => None,
             };
             if let (Some(inverse), Class::Record(record)) = (&inverse, change.facts().class) {
-                // What takes something away again was an addition.
+                // The inverse of an addition is a deletion.
                 let is_new = matches!(inverse, Change::Delete(_));
                 grows |= is_new;
                 added.push(if is_new { Entry::of(record) } else { None });
@@ -274,7 +270,7 @@ impl State {
         Ok(inverses)
     }
 
-    /// Makes what is known agree again with what is written.
+    /// Makes the records in memory agree with the file again.
     fn take_back(&mut self, inverses: &[Option<Change>]) {
         for inverse in inverses.iter().flatten().rev() {
             match inverse {
@@ -285,8 +281,8 @@ impl State {
         }
     }
 
-    /// Whether a change needs nothing of what was not read: so it is with a new endpoint, which is
-    /// one more line, and one that was asked for.
+    /// Returns whether a change needs no endpoint that was not read: it adds one, which appends a
+    /// line, or concerns one that was asked for.
     fn is_of_what_was_read(&self, change: &Change) -> bool {
         let Class::Record(record) = change.facts().class else { return true };
         match (change, record) {
@@ -382,12 +378,12 @@ impl State {
         there.then(|| Change::Create(Resource::Record(record.clone())))
     }
 
-    /// What is left of records that are damaged.
+    /// Returns the valid parts of damaged records.
     pub fn spare(&self) -> &Spare {
         &self.spare
     }
 
-    /// Takes over a network that is on no record, or is to be another than on record.
+    /// Adopts a network that is on no record, or that differs from its record.
     pub fn adopt_network(&mut self, network: Network) {
         self.unwritten.insert(Some(network.name.clone()));
         let endpoints = match self.networks.remove(&network.name) {
@@ -397,8 +393,8 @@ impl State {
         self.networks.insert(network.name.clone(), NetworkRecord { network, endpoints });
     }
 
-    /// Takes over an endpoint that is on no record, of a network that is, or that has more ports
-    /// than on record.
+    /// Adopts an endpoint that is on no record, of a network that is, or an endpoint with more
+    /// ports than its record has.
     pub fn adopt_endpoint(&mut self, network: &LinkName, endpoint: Endpoint) {
         let Some(record) = self.networks.get_mut(network) else { return };
         let id = endpoint.id();
@@ -407,7 +403,7 @@ impl State {
         self.unwritten.insert(Some(network.clone()));
     }
 
-    /// Forgets an endpoint that is another network's.
+    /// Removes an endpoint that belongs to another network.
     pub fn disown(&mut self, network: &LinkName, id: &EndpointId) {
         if let Some(record) = self.networks.get_mut(network) {
             record.endpoints.retain(|e| !e.is(id));
@@ -415,14 +411,14 @@ impl State {
         }
     }
 
-    /// Writes what was adopted, and files anew that are damaged. Without the lock it is only known.
+    /// Writes adopted parts, and rewrites damaged files. Without the lock, they stay in memory.
     pub fn write_adopted(&mut self) -> Result<()> {
         if self.lock.is_none() {
             return Ok(());
         }
         while let Some(file) = self.unwritten.first().cloned() {
             match &file {
-                // It stays for who asks for the network again, or tidies up.
+                // Kept until a command creates the network again, or `prune` removes it.
                 Some(network) if !self.networks.contains_key(network) => {
                     self.leftover.insert(network.clone());
                 }
@@ -433,7 +429,7 @@ impl State {
         Ok(())
     }
 
-    /// Removes damaged files of which nothing could be made; tells which.
+    /// Removes damaged files of which nothing is usable; returns their paths.
     pub fn remove_leftovers(&mut self) -> Result<Vec<PathBuf>> {
         let mut removed = Vec::new();
         while let Some(network) = self.leftover.pop_first() {
@@ -459,8 +455,7 @@ impl State {
             .with_context(|| format!("there is no record of endpoint `{id}`"))
     }
 
-    /// Writes the file of a network, or that of names; if entries were added to it and nothing else
-    /// was changed, only these.
+    /// Writes the file of a network, or that of names. If entries were only added, appends them.
     fn write(
         &mut self,
         network: Option<&LinkName>,
@@ -474,7 +469,7 @@ impl State {
         let cannot = || format!("cannot write {}", path.display());
         if let Some(added) = added.filter(|_| self.whole.contains(&path)) {
             match file::append(&path, &added) {
-                // Somebody removed it meanwhile.
+                // The file was removed meanwhile.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 result => return result.with_context(cannot),
             }
@@ -500,12 +495,12 @@ impl State {
         Ok(())
     }
 
-    /// The file of a network.
+    /// Returns the path of a network's file.
     pub fn network_path(&self, network: &LinkName) -> PathBuf {
         self.dir.join(format!("{NETWORK_PREFIX}{network}{SUFFIX}"))
     }
 
-    /// The file of a network, or that of names.
+    /// Returns the path of a network's file, or of that of names.
     fn path(&self, network: Option<&LinkName>) -> PathBuf {
         network.map_or_else(|| self.dir.join(NAMES_FILE), |name| self.network_path(name))
     }
@@ -597,7 +592,7 @@ impl State {
         self.networks.insert(name, NetworkRecord { network, endpoints });
     }
 
-    /// Says that a file, or a line of it, is not understood: it is written anew.
+    /// Warns that a file or a line is damaged, and will be rewritten.
     fn is_damaged(&mut self, network: Option<LinkName>, why: &dyn fmt::Display) {
         let path = self.path(network.as_ref());
         self.whole.remove(&path);
@@ -615,7 +610,7 @@ enum Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// The entry that a part is, if it is a whole one.
+    /// Returns the entry that a part is, if it is a complete one.
     fn of(record: &'a Record) -> Option<Self> {
         match record {
             Record::Endpoint { endpoint, .. } => Some(Self::Endpoint(endpoint)),
@@ -625,7 +620,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The entries that make sense, and what is wrong with the first that does not.
+/// Parses the valid entries; returns them with the error of the first invalid one.
 fn parse_all<T: DeserializeOwned>(lines: &Lines) -> (Vec<T>, Option<serde_json::Error>) {
     let (mut entries, mut first) = (Vec::new(), None);
     for line in lines.entries() {
@@ -637,7 +632,7 @@ fn parse_all<T: DeserializeOwned>(lines: &Lines) -> (Vec<T>, Option<serde_json::
     (entries, first)
 }
 
-/// The same, of endpoints: of two lines of one endpoint the later counts.
+/// The same for endpoints. Of two lines for one endpoint, the later one counts.
 fn parse_endpoints(lines: &Lines) -> (Vec<Endpoint>, Option<serde_json::Error>) {
     let (all, error) = parse_all::<Endpoint>(lines);
     let mut last: HashMap<EndpointId, usize> = HashMap::with_capacity(all.len());

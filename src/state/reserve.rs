@@ -1,9 +1,9 @@
-//! Space that is kept for removals, which must also succeed where no space is left.
+//! Reserves space for removals, which must also succeed if no space is left.
 //!
-//! A file beside the records, larger than the largest of them. It is there before a record grows, so
-//! a record that shrinks always has a place to be written to: over what is allocated already, which
-//! then takes the record's name. No new page and no new inode is needed; the former record gives
-//! back what the next reserve takes.
+//! The reserve is a file beside the records, larger than the largest of them. It grows before a
+//! record grows, so a record that shrinks can always be written: over the allocated pages of the
+//! reserve, which then takes the record's name. This needs no new page and no new inode; the space
+//! of the former record is used by the next reserve.
 
 use std::{
     fs::{self, File},
@@ -14,19 +14,19 @@ use std::{
 
 const NAME: &str = "reserve";
 
-/// What a page is, on most machines: file systems allocate no less.
+/// The usual page size. File systems allocate no less.
 const PAGE: u64 = 4096;
 
-/// Whether an error says that there is no space left, or none for this user.
+/// Returns whether an error means that no space is left, or that this user's quota is used up.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Sees to it that a record of this length can be written once more.
+/// Makes sure that a record of this length can be written once more.
 pub(super) fn keep(record: &Path, length: usize) -> io::Result<()> {
     let path = beside(record);
     let mut file = File::options().append(true).create(true).mode(0o600).open(&path)?;
-    // One page more: a removal may write down what an endpoint inherits.
+    // One page more: a removal may add what another endpoint inherits.
     let wanted = (length as u64).next_multiple_of(PAGE) + PAGE;
     let there = file.metadata()?.len();
     let missing = usize::try_from(wanted.saturating_sub(there)).unwrap_or(usize::MAX);
@@ -40,7 +40,7 @@ pub(super) fn keep(record: &Path, length: usize) -> io::Result<()> {
     written
 }
 
-/// Writes a record over the reserve, which takes its place in one step.
+/// Writes a record into the reserve, which then replaces it atomically.
 pub(super) fn spend(record: &Path, text: &[u8]) -> io::Result<()> {
     let path = beside(record);
     let mut file = File::options().write(true).open(&path)?;
@@ -51,12 +51,12 @@ pub(super) fn spend(record: &Path, text: &[u8]) -> io::Result<()> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let records = entries.filter(|e| e.path().extension() == record.extension());
     let longest = records.filter_map(|e| e.metadata().ok()).map(|m| m.len()).max();
-    // If it cannot be had now, the next record that grows insists on it.
+    // If this fails, the next record that grows tries again, and reports it.
     drop(keep(record, usize::try_from(longest.unwrap_or_default()).unwrap_or(usize::MAX)));
     Ok(())
 }
 
-/// Gives the space back: there is no record any more.
+/// Frees the space, when there is no record any more.
 pub(super) fn give_back(dir: &Path) {
     drop(fs::remove_file(dir.join(NAME)));
 }

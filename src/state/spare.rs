@@ -1,12 +1,12 @@
-//! What is left of records that are damaged: a file's lines whose head is not understood, and a file
-//! that is another network's. By itself it counts for nothing, as it may be of any age; where the
-//! kernel's marks say the same, it says what they do not.
+//! The valid parts of damaged records: lines whose head is invalid, and a file that belongs to
+//! another network. They may be outdated, so they count only together with the kernel's marks:
+//! where these agree, the lines add what marks cannot hold.
 
 use std::collections::BTreeMap;
 
 use crate::model::{Endpoint, EndpointId, LinkName, Network};
 
-/// Parts of records, as far as they make sense.
+/// The valid parts of records.
 #[derive(Debug, Default)]
 pub struct Spare {
     networks: BTreeMap<LinkName, Network>,
@@ -19,12 +19,12 @@ impl Spare {
         self.endpoints.extend(endpoints.into_iter().map(|e| (e.id(), e)));
     }
 
-    /// The network of this name.
+    /// Returns the network of this name.
     pub fn network(&self, name: &LinkName) -> Option<&Network> {
         self.networks.get(name)
     }
 
-    /// The endpoint with this identity.
+    /// Returns the endpoint with this identity.
     pub fn endpoint(&self, id: &EndpointId) -> Option<&Endpoint> {
         self.endpoints.get(id)
     }

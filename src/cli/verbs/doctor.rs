@@ -8,7 +8,7 @@ use crate::{
     model::Severity,
     ops::{
         Session,
-        doctor::{self, Found},
+        diagnose::doctor::{self, Found},
     },
     output::{Format, Output},
     picture::{Ink, Line},

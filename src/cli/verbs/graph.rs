@@ -5,7 +5,7 @@ use clap_complete::ArgValueCompleter;
 
 use crate::{
     cli::{complete, values::among},
-    ops::{Session, graph},
+    ops::{Session, diagnose::graph},
     output::{Format, Output},
     picture,
 };

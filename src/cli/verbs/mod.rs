@@ -123,7 +123,7 @@ impl Verb {
             Self::Unpublish(_) => "taking published ports away",
             Self::Wait(_) => "waiting",
             Self::Port(_) | Self::Ls(_) | Self::Ps(_) | Self::Inspect(_) | Self::Export(_) => {
-                "reading what is there"
+                "reading records and kernel"
             }
             Self::Graph(_) | Self::Doctor(_) => "looking at the host",
             Self::Trace(_) => "working out the way",

@@ -8,7 +8,7 @@ use crate::{
     model::trace_path::{TraceEnd, TraceTarget},
     ops::{
         Session,
-        trace::{self, Live},
+        diagnose::trace::{self, Live},
     },
     output::{Format, Output},
     picture,

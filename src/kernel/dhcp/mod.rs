@@ -42,7 +42,7 @@ pub struct Leased {
 }
 
 impl Leased {
-    /// A lease as far as a record tells of it: enough to give it back.
+    /// A lease with the parts that a record holds: enough to release it.
     pub fn known(address: Ipv4Addr, server: Ipv4Addr) -> Option<Self> {
         let mut message = DhcpV4Lease::default();
         (message.yiaddr, message.siaddr, message.srv_id) = (address, server, server);

@@ -53,7 +53,7 @@ fn dump() -> io::Result<Vec<Chain>> {
     Socket::open()?.dump(&NetfilterMessage::new(every_family, get), NLM_F_DUMP, chain)
 }
 
-/// The family of what a message tells of, as `nft` calls it; none of those that forward nothing.
+/// The family of a message's object, as `nft` calls it; `None` for families that forward nothing.
 pub(super) fn family(message: &NetfilterMessage) -> Option<&'static str> {
     match message.header.family {
         NetfilterProtoFamily::Inet => Some("inet"),

@@ -1,6 +1,6 @@
-//! Chains of others where what is forwarded is dropped unless they are told to accept it.
+//! Chains of other programs that drop forwarded packets unless a rule there accepts them.
 //!
-//! Of iptables the rules are listed; of other tables only the kernel's own form of them is at hand.
+//! iptables lists its rules; those of other tables are read in the kernel's own form.
 
 use std::io;
 

@@ -58,7 +58,7 @@ pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
 fn undo(outcomes: &[Outcome], lock: &File) {
     let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
     if let Some(family) = inverses.first().and_then(|c| family_of(c)) {
-        // The first error is the one that is told.
+        // The first error is the one to report.
         drop(apply_family(family, &inverses, lock));
     }
 }
@@ -74,7 +74,7 @@ fn apply_family(family: Family, changes: &[&Change], lock: &File) -> Result<Vec<
         // Tables are committed one after another: some may be so all the same.
         let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
         if !inverses.is_empty() {
-            // The first error is the one that is told.
+            // The first error is the one to report.
             drop(attempt(family, &inverses, lock, &mut Vec::new()));
         }
         return Err(error);

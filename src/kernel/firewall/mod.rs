@@ -35,13 +35,13 @@ pub(super) use translations::all as translations;
 /// A published port that is in a firewall.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// `NETWORK/NAME`: whose it is.
+    /// The endpoint, as `NETWORK/NAME`.
     pub owner: String,
     /// The port.
     pub port: PublishedPort,
 }
 
-/// Makes neighbouring changes of one firewall so; tells of each what it came to.
+/// Makes adjacent changes of one firewall; returns the outcome of each.
 pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
     match changes.first().and_then(|change| change.facts().firewall()).map(|part| part.firewall) {
         Some(Firewall::Nftables) => nftables::apply(changes),

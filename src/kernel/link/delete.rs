@@ -55,7 +55,7 @@ pub(in crate::kernel) async fn delete_all(rtnl: &Rtnl, names: &[LinkName]) -> Re
         return Err(foreign(name));
     }
     let doomed: Vec<&Link> = found.iter().copied().flatten().collect();
-    // Of somebody else's, or left by a deletion that failed.
+    // Another program's links, or those left by a deletion that failed, may be in the group.
     let is_free = links.values().all(|l| l.group != DOOMED_GROUP || doomed.contains(&l));
     let left: Vec<&Link> =
         if is_free && doomed.len() > 1 { delete_group(rtnl, &doomed).await? } else { doomed };

@@ -73,7 +73,7 @@ pub(in crate::kernel) async fn create(
             "link `{parent}` takes no more macvlan in this mode: one in passthru mode has a link \
              to itself"
         ))
-        .hint("detach what is there first, or take another mode")
+        .hint("detach the other endpoints of this parent first, or choose another mode")
         .into()),
         Some(libc::EBUSY) => Err(Error::conflict(format!(
             "link `{parent}` is in use by something that takes all its frames: a bridge, a bond, \

@@ -1,5 +1,5 @@
-//! What is there of things that move, before and after: what tells what came of changes whose
-//! answers were lost.
+//! The addresses, routes and other settings that move, read before and after: they show the outcome of
+//! changes whose answers were lost.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -81,8 +81,8 @@ fn links_of(change: &Change) -> Vec<&LinkName> {
     }
 }
 
-/// What came of changes whose answers were lost, by what was there before, if that is known, and
-/// what is there now: whether each changed anything; `None` where it is not made.
+/// The outcome of changes whose answers were lost, from the state before them, if known, and the
+/// state now: whether each changed anything; `None` for one that was not made.
 pub(super) fn outcomes(
     changes: &[&Change],
     before: Option<&Present>,

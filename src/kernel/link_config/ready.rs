@@ -21,8 +21,8 @@ use crate::{
     model::LinkName,
 };
 
-/// The kernel tells of carrier once a second, or sooner; an address that has to be asked for first
-/// takes one to two.
+/// The kernel reports carrier once a second, or sooner; duplicate address detection takes one to two
+/// seconds.
 const PATIENCE: Duration = Duration::from_secs(4);
 const INTERVAL: Duration = Duration::from_millis(1);
 

@@ -35,7 +35,7 @@ const TABLE_COMPAT: u8 = 252;
 /// are taken back, in one message too.
 pub(in crate::kernel) async fn write(rtnl: &Rtnl, changes: &[&Change]) -> Result<Vec<bool>> {
     let indexes = indexes(rtnl, changes).await?;
-    // So many may fail that the answers are lost: then what is there before and after tells.
+    // So many may fail that answers are lost: then compare the state before and after.
     let is_much = changes.len() > datagram::FEW;
     let before = if is_much { Present::read(rtnl, changes).await.ok() } else { None };
     let mut done = Vec::with_capacity(changes.len());
@@ -112,9 +112,9 @@ async fn send_all(
     // A change may take more than one message.
     let messages: Vec<_> = changes.iter().map(|change| messages(indexes, change)).collect();
     let Some(failures) = datagram::send_all(&messages.concat())? else {
-        let what = "the kernel's answers were lost, and what is there cannot be read";
+        let what = "the kernel's answers were lost, and its state cannot be read";
         let after = Present::read(rtnl, changes).await.context(what)?;
-        let lost = || io::Error::other("it is not so, and the kernel's word on it was lost");
+        let lost = || io::Error::other("the change was not made, and the kernel's error was lost");
         let outcomes = present::outcomes(changes, before, &after).into_iter();
         return Ok(outcomes.map(|outcome| outcome.ok_or_else(lost)).collect());
     };
@@ -124,7 +124,7 @@ async fn send_all(
         for ((message, _), failure) in messages.iter().zip(failures.by_ref()) {
             match failure {
                 None => {}
-                Some(errno) if is_so_already(message, errno) => answer = answer.map(|_| false),
+                Some(errno) if has_nothing_to_do(message, errno) => answer = answer.map(|_| false),
                 Some(errno) => answer = Err(io::Error::from_raw_os_error(errno)),
             }
         }
@@ -133,8 +133,8 @@ async fn send_all(
     Ok(messages.into_iter().map(answer).collect())
 }
 
-/// What is there cannot be made, and what is gone cannot be taken away.
-fn is_so_already(message: &RouteNetlinkMessage, errno: i32) -> bool {
+/// An object that exists cannot be created, and one that is gone cannot be deleted.
+fn has_nothing_to_do(message: &RouteNetlinkMessage, errno: i32) -> bool {
     match message {
         RouteNetlinkMessage::DelAddress(_)
         | RouteNetlinkMessage::DelRoute(_)

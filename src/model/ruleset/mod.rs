@@ -141,7 +141,7 @@ pub struct Rule {
     pub comment: Option<String>,
 }
 
-/// A part of a rule. Registers are told by their first byte.
+/// A part of a rule. The first byte identifies a register.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expression {
     /// Loads something of the packet.
@@ -303,7 +303,7 @@ pub enum Verdict {
     Accept,
     /// It is gone.
     Drop,
-    /// It is gone, and its sender is told.
+    /// The packet is dropped, and its sender gets an ICMP error or a TCP reset.
     Reject,
     /// On with the next rule.
     Continue,

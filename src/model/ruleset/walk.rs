@@ -36,7 +36,7 @@ pub enum Ending {
     Passes,
     /// The last rule met dropped it.
     Dropped,
-    /// The last rule met dropped it, and its sender is told.
+    /// The last rule met dropped it, and its sender gets an ICMP error or a TCP reset.
     Rejected,
 }
 

@@ -13,7 +13,11 @@ use crate::{
         dhcp::{self, Leased},
     },
     model::{Endpoint, Mac, NetworkRecord, Target, client_mac, next_ifname},
-    ops::{Session, clean, find, lease_renewer, plug, resolve::Found},
+    ops::{
+        Session, lease_renewer,
+        lookup::{find, plug, resolve::Found},
+        upkeep::clean,
+    },
 };
 
 /// How long servers may take to answer. One that makes sure that nobody has the address takes

@@ -12,8 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use self::{chooser::Chooser, lease::Leases};
 use super::{
-    Changed, Session, clean, find, firewall, forward_accepts, lease_renewer, plug, removal,
-    resolve::{Found, resolve},
+    Changed, Session, lease_renewer,
+    lookup::{
+        find, plug,
+        resolve::{Found, resolve},
+    },
+    upkeep::{clean, firewall, forward_accepts, removal},
 };
 use crate::{
     error::Error,

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Chooser;
 use crate::{
     model::{Endpoint, Gateway, LinkName, Target},
-    ops::differences::Differences,
+    ops::request::differences::Differences,
 };
 
 impl Chooser<'_> {

@@ -15,8 +15,11 @@ use crate::{
         overlap, pools, unique_local_prefix,
     },
     ops::{
-        Changed, Session, clean, differences::Differences, firewall, forward_accepts, rebuild,
-        repair::restore_link_attrs, resolver, subnets::Asked, words::Words,
+        Changed, Session,
+        lookup::resolver,
+        repair::restore_link_attrs,
+        request::{differences::Differences, subnets::Asked, words::Words},
+        upkeep::{clean, firewall, forward_accepts, rebuild},
     },
     plan::{self, Mark, Uplinks},
     state::State,

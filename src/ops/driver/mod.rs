@@ -11,10 +11,13 @@ pub mod underlay;
 use anyhow::Result;
 
 use super::{
-    Session, firewall, forward_accepts,
-    rebuild::Inside,
-    removal::{self, Records},
-    words::Words,
+    Session,
+    request::words::Words,
+    upkeep::{
+        firewall, forward_accepts,
+        rebuild::Inside,
+        removal::{self, Records},
+    },
 };
 use crate::{
     kernel::{Kernel, Link},

@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     kernel::{Kernel, Link, LinkKind},
     model::{Family, LinkName, MacvlanMode, Network, Subnet, Vlan, is_link_local, network_of},
-    ops::{find::did_you_mean, subnets::Asked},
+    ops::{lookup::find::did_you_mean, request::subnets::Asked},
     state::State,
 };
 

@@ -22,7 +22,11 @@ use crate::{
         AgentProcess, Attachment, Endpoint, EndpointId, Lease, LinkName, Mac, Network,
         PublishedPort,
     },
-    ops::{Session, adopt, liveness, wiring},
+    ops::{
+        Session,
+        lookup::liveness,
+        upkeep::{adopt, wiring},
+    },
     plan::{Plan, Record, Resource, Step, reverse},
     process::{self, signal::Held},
     state::State,

@@ -10,18 +10,19 @@ use crate::{
     },
 };
 
-/// Links of the host by which a network reaches the outside, where they need something for that.
+/// The host's links to the outside that a network needs changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uplinks {
-    /// Those that have a default route by router advertisement: with forwarding on, the kernel stops
-    /// listening to routers unless `accept_ra` is 2, and the host would lose its IPv6.
+    /// Links that have a default route from a router advertisement. Once forwarding is on, the
+    /// kernel ignores router advertisements unless `accept_ra` is 2, and the host would lose its
+    /// IPv6 route.
     pub advertised: Vec<LinkName>,
-    /// Those for which somebody switched forwarding of IPv4 off: no answer would get in.
+    /// Links on which IPv4 forwarding was switched off, so that no reply would get in.
     pub closed: Vec<LinkName>,
 }
 
-/// A bridge whose address is the gateway, what may pass, forwarding. Protections come before the
-/// bridge goes up, and before forwarding is turned on.
+/// Makes a bridge whose address is the gateway, its firewall rules, and forwarding. Protections
+/// come before the bridge goes up, and before forwarding is turned on.
 pub(super) fn network(network: &Network, uplinks: &Uplinks) -> Plan {
     let name = &network.name;
     let mut plan = vec![Step::create(
@@ -62,15 +63,15 @@ pub(super) fn network(network: &Network, uplinks: &Uplinks) -> Plan {
     plan
 }
 
-/// An endpoint's port.
+/// Makes an endpoint a port of the bridge.
 pub(super) fn port(network: &Network, endpoint: &Endpoint) -> Plan {
     cable(network, endpoint, SpoofFilter::against_spoofing(network, endpoint))
 }
 
-/// The bridge itself, marked as ours.
+/// Makes the bridge itself, with our alias.
 ///
-/// The kernel takes an MTU for set only if it was another before (`dev_set_mtu_ext`), and what a
-/// bridge is born with does not count. So it is born with one of the same kind, that differs.
+/// The kernel takes an MTU as set by the user only if it was another before (`dev_set_mtu_ext`);
+/// the MTU at creation does not count. So the bridge is created with another MTU first.
 pub(super) fn link(why: &'static str, network: &Network) -> Plan {
     let (name, mac, mtu) = (&network.name, network.mac, network.mtu);
     vec![
@@ -117,14 +118,14 @@ fn link_protections(network: &Network) -> Plan {
     }
 }
 
-/// Keeps links listening to their router on a host that is about to forward.
+/// Makes links accept router advertisements on a host that is about to forward.
 fn keep_router_advertisements(links: &[LinkName]) -> Plan {
     let why = "accept_ra=2: a forwarding host accepts router advertisements only with this value";
     let key = |link| SysctlKey::of_link(Family::V6, link, "accept_ra");
     links.iter().map(|link| switch(why, key(link), "2")).collect()
 }
 
-/// Turns forwarding of a family on.
+/// Turns on forwarding of a family.
 pub(in crate::plan) fn forwarding(family: Family) -> Step {
     let why = match family {
         Family::V4 => "the host forwards IPv4 packets between the bridge and its other links",
@@ -133,8 +134,8 @@ pub(in crate::plan) fn forwarding(family: Family) -> Step {
     switch(why, SysctlKey::forwarding(family), "1")
 }
 
-/// A link is born as `default` says, and the switch for all links turns each when it is turned
-/// itself: somebody may have turned this one since.
+/// A new link takes the value of `default`, and writing `all` sets every link. So the value of this
+/// link matters only if it was changed since.
 fn forwarding_of(bridge: &LinkName, family: Family) -> Step {
     let key = SysctlKey::of_link(family, bridge, "forwarding");
     let why = "forwarding is also set per link: the host forwards what arrives from this bridge";

@@ -1,11 +1,11 @@
-//! The plan of a bridge that another program made: nothing is changed but the ports of endpoints.
+//! The plan of a bridge that another program made. It changes nothing but the ports of endpoints.
 
 use crate::{
     model::{Endpoint, Network},
     plan::{Plan, Record, Resource, Step, cable::cable},
 };
 
-/// It is on record as long as an endpoint is attached to it.
+/// The bridge is on record as long as an endpoint is attached to it.
 pub(super) fn network(network: &Network) -> Plan {
     vec![Step::create(
         "record that netcord has an endpoint on this bridge",
@@ -13,7 +13,7 @@ pub(super) fn network(network: &Network) -> Plan {
     )]
 }
 
-/// An endpoint's port.
+/// Makes an endpoint a port of the bridge.
 pub(super) fn port(network: &Network, endpoint: &Endpoint) -> Plan {
     cable(network, endpoint, None)
 }

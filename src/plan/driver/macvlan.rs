@@ -1,5 +1,5 @@
-//! The plan of a macvlan network: each endpoint is a link with a MAC of its own on a link of the
-//! host's, which stays as it is.
+//! The plan of a macvlan network: each endpoint is a link with a MAC of its own on top of a link of
+//! the host, which does not change.
 
 use ipnetwork::IpNetwork;
 
@@ -8,8 +8,8 @@ use crate::{
     plan::{Macvlan, Plan, Record, Resource, Scope, Step, SysctlKey, alias},
 };
 
-/// Makes a macvlan network: nothing on the host, but the parent if it is a VLAN that is missing,
-/// and a link of the host's own if it is to be reached.
+/// Makes a macvlan network. It needs nothing on the host, except for the parent if that is a
+/// missing VLAN, and a macvlan of the host's own if endpoints are to reach the host.
 pub(super) fn network(network: &Network, driver: &model::Macvlan) -> Plan {
     let mut plan = vec![Step::create(
         "record the request first, so that a later run can finish or undo it",
@@ -22,7 +22,7 @@ pub(super) fn network(network: &Network, driver: &model::Macvlan) -> Plan {
     plan
 }
 
-/// A parent that is a VLAN, if it was missing.
+/// Makes the parent if it is a VLAN that is missing.
 pub(super) fn vlan(parent: &Parent) -> Plan {
     let Some(vlan) = &parent.vlan else { return Plan::new() };
     let why = "the endpoints use this VLAN, the host does not: no IPv6 on the VLAN link";
@@ -38,12 +38,13 @@ pub(super) fn vlan(parent: &Parent) -> Plan {
     ]
 }
 
-/// The host's own macvlan. The kernel keeps frames apart that go between a parent's macvlans and
-/// the parent itself; between two macvlans they pass.
+/// Makes the host's own macvlan. The kernel passes no frames between a parent and its macvlans, but
+/// it does between two macvlans.
 ///
-/// It has no address and says nothing on the wire: with the host's address at two MACs, neighbours
-/// would now send to the one, now to the other, and `rp_filter` would drop what comes to the wrong
-/// one. So host and endpoint are told each other's MAC, see [`host_access`], and nobody ever asks.
+/// The host's macvlan has no address and sends nothing to the wire: if the host's address had two
+/// MACs, neighbours would send to either, and `rp_filter` would drop what arrives at the wrong one.
+/// So host and endpoint get each other's MAC as a permanent neighbour, see [`host_access`], and
+/// never send ARP requests.
 fn own_link(network: &Network, parent: &Parent) -> Plan {
     let name = &network.name;
     let mut plan = vec![
@@ -82,7 +83,7 @@ fn own_link(network: &Network, parent: &Parent) -> Plan {
     plan
 }
 
-/// The link of an endpoint of a macvlan network.
+/// Returns the link of an endpoint of a macvlan network.
 pub fn macvlan_of(network: &Network, endpoint: &Endpoint) -> Option<Macvlan> {
     network.driver.macvlan().map(|driver| of(network, driver, endpoint))
 }
@@ -99,7 +100,7 @@ fn of(network: &Network, driver: &model::Macvlan, endpoint: &Endpoint) -> Macvla
     }
 }
 
-/// The same, born inside.
+/// Makes the link of an endpoint, born inside the target.
 pub(super) fn link(network: &Network, driver: &model::Macvlan, endpoint: &Endpoint) -> Plan {
     vec![
         Step::create(
@@ -117,7 +118,7 @@ pub(super) fn link(network: &Network, driver: &model::Macvlan, endpoint: &Endpoi
     ]
 }
 
-/// Lets host and endpoint reach each other: each is told where the other is.
+/// Lets host and endpoint reach each other: each gets a route and a neighbour entry for the other.
 pub(super) fn host_access(network: &Network, driver: &model::Macvlan, endpoint: &Endpoint) -> Plan {
     let mut plan = Plan::new();
     for host in &driver.host_access {

@@ -1,5 +1,5 @@
-//! What a network's driver decides, a file each: the plan of the network, and the parts of an
-//! endpoint's plan that depend on how it is connected.
+//! The parts of plans that depend on a network's driver, a file each: the plan of the network, and
+//! how an endpoint is connected.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub(super) mod bridge;
@@ -14,7 +14,8 @@ pub use underlay::{ACCEPT_DAD, CarrierVeth, Switch, Takeover, takeover, without_
 use super::{Plan, Resource, Step};
 use crate::model::{Driver, Endpoint, LinkName, Network};
 
-/// Makes a network. What an underlay takes over from its parent is not part of it, see [`takeover`].
+/// Makes a network. For an underlay, [`takeover`] moves the parent's configuration in a plan of its
+/// own.
 pub fn create(network: &Network, uplinks: &Uplinks) -> Plan {
     match &network.driver {
         Driver::Bridge => bridge::network(network, uplinks),
@@ -24,7 +25,7 @@ pub fn create(network: &Network, uplinks: &Uplinks) -> Plan {
     }
 }
 
-/// Makes the link of an endpoint, down inside its target, with what protects others from it.
+/// Makes the link of an endpoint, down inside its target, with its spoof filter.
 pub(super) fn link(network: &Network, endpoint: &Endpoint) -> Plan {
     match &network.driver {
         Driver::Bridge => bridge::port(network, endpoint),
@@ -34,10 +35,10 @@ pub(super) fn link(network: &Network, endpoint: &Endpoint) -> Plan {
     }
 }
 
-/// Lets others find an endpoint that is up and has its addresses.
+/// Announces an endpoint that is up and has its addresses to its neighbours.
 pub(super) fn introduction(network: &Network, endpoint: &Endpoint) -> Plan {
     match &network.driver {
-        // An address comes with the same MAC each time.
+        // An address always has the same MAC here.
         Driver::Bridge => Plan::new(),
         Driver::Foreign | Driver::Underlay(_) => {
             endpoint.host_ifname().map(|port| announcement(endpoint, port)).into_iter().collect()
@@ -46,8 +47,8 @@ pub(super) fn introduction(network: &Network, endpoint: &Endpoint) -> Plan {
     }
 }
 
-/// The kernel announces addresses as the link goes up, when the bridge does not forward yet, and as
-/// it is given a MAC.
+/// The kernel also announces addresses by itself when the link goes up and when its MAC is set, but
+/// then the bridge port does not forward yet.
 fn announcement(endpoint: &Endpoint, port: &LinkName) -> Step {
     Step::create(
         "announce the address (gratuitous ARP, unsolicited NA): neighbours update their caches",

@@ -1,8 +1,9 @@
-//! The plan of an underlay network: the notes' part 3.1, without losing the host's own network.
+//! The plan of an underlay network: the notes' part 3.1, without an interruption of the host's own
+//! network.
 //!
-//! The bridge is made whole before the link is touched: it has carrier (by a cable whose ends are
-//! both here) and the IPv6 addresses, because a bridge that gains its first carrier, and an address
-//! that is new, drop what comes for the first moments. Then one message carries everything over.
+//! The bridge is complete before the link changes: it has carrier (from a veth pair whose ends are
+//! both on the host) and the IPv6 addresses. A bridge that gains its first carrier, and a new
+//! address, would drop packets for the first moments. Then one netlink message moves everything.
 //! The order of the steps is also right in reverse.
 
 use std::borrow::Cow;
@@ -18,47 +19,47 @@ use crate::{
     },
 };
 
-/// A network's bridge takes over a link of the host's, and what hangs on it.
+/// What a network's bridge takes over from a link of the host.
 #[derive(Clone, Copy, Debug)]
 pub struct Takeover<'a> {
     /// The network.
     pub network: &'a Network,
-    /// What its driver has.
+    /// The driver's own data.
     pub driver: &'a Underlay,
     /// The link.
     pub parent: &'a LinkName,
-    /// What hangs on the link.
+    /// The link's configuration.
     pub link_config: &'a LinkConfig,
-    /// The link's own switches.
+    /// The link's own sysctls.
     pub switches: &'a [Switch],
-    /// The link is not in the bridge yet.
+    /// Whether the link still has to become a port of the bridge.
     pub plug: bool,
 }
 
-/// A value below `/proc/sys/net/FAMILY/conf/LINK/`, where it is not what a new link has, or has to
-/// be known because it is another for a moment.
+/// A value below `/proc/sys/net/FAMILY/conf/LINK/` that differs from a new link's, or that has to
+/// be known because it changes for a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switch {
-    /// Of which IP version.
+    /// The IP version.
     pub family: Family,
     /// The file's name.
     pub name: String,
-    /// What it says.
+    /// The file's content.
     pub value: String,
 }
 
-/// Whether addresses are asked for before they are used; of IPv6 only.
+/// The sysctl of IPv6 for duplicate address detection.
 pub const ACCEPT_DAD: &str = "accept_dad";
 
-/// What an underlay network is besides what it takes over.
+/// Makes an underlay network, without what it takes over.
 pub(super) fn network(network: &Network, driver: &Underlay) -> Plan {
     let mut plan = bare_bridge(network, driver);
     plan.push(up(&network.name));
     plan
 }
 
-/// An endpoint's port. The host does not listen to routers on a bridge of its own, but it does on
-/// the one that took over its uplink.
+/// Makes an endpoint a port of the bridge. The host ignores router advertisements on bridges of its
+/// own, but not on the one that took over its uplink.
 pub(super) fn port(network: &Network, endpoint: &Endpoint) -> Plan {
     let guard = SpoofFilter::against_spoofing(network, endpoint).unwrap_or(SpoofFilter::Routers);
     cable(network, endpoint, Some(guard))
@@ -115,7 +116,7 @@ pub fn takeover(takeover: &Takeover<'_>) -> Plan {
     plan
 }
 
-/// A bridge that looks like the link: its MAC, its MTU.
+/// Makes a bridge with the link's MAC and MTU.
 fn bare_bridge(network: &Network, driver: &Underlay) -> Plan {
     let mut plan = vec![Step::create(
         "record what is about to move, so that it can be moved back",
@@ -135,14 +136,14 @@ fn up(bridge: &LinkName) -> Step {
     Step::create(why, Resource::Up { netns: None, link: bridge.clone() })
 }
 
-/// A cable with both ends here, one of them in a bridge, so that the bridge has carrier.
+/// A veth pair with both ends on the host, one of them in a bridge, so that the bridge has carrier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CarrierVeth {
     /// The bridge.
     pub bridge: LinkName,
     /// The end in the bridge.
     pub port: LinkName,
-    /// The loose end.
+    /// The other end.
     pub loose: LinkName,
 }
 
@@ -153,7 +154,7 @@ impl CarrierVeth {
     }
 }
 
-/// Takes the cable away that a run left behind.
+/// Deletes the veth pair that an earlier run left.
 pub fn without_carrier(network: &Network) -> Step {
     Step::delete(
         "a leftover veth pair: the bridge no longer needs carrier from it",
@@ -179,7 +180,7 @@ fn with_carrier(bridge: &LinkName) -> Plan {
     plan.into_iter().map(|step| step.until(Scope::Run)).collect()
 }
 
-/// What has to happen at once.
+/// The changes that have to happen in one message.
 fn cut(parent: &LinkName, bridge: &LinkName, here: &LinkConfig, there: &LinkConfig) -> Plan {
     let mut plan = vec![Step::create(
         "the link becomes a bridge port: the bridge receives its frames from now on",
@@ -189,8 +190,8 @@ fn cut(parent: &LinkName, bridge: &LinkName, here: &LinkConfig, there: &LinkConf
         Resource::Moved(Moved::Neighbour { link: link.clone(), neighbour: n.clone() })
     };
     let (set, learned): (Vec<_>, Vec<_>) = here.neighbours.iter().partition(|n| n.permanent);
-    // Those go with a link's last address: before it, so that they can be put back; and therefore
-    // come after it.
+    // The kernel deletes these with a link's last address. Delete them before it, so that a
+    // rollback can restore them, which it then does after the address.
     for one in &set {
         let why = "a permanent neighbour entry moves from the link";
         plan.push(Step::delete(why, neighbour(parent, one)));
@@ -207,7 +208,7 @@ fn cut(parent: &LinkName, bridge: &LinkName, here: &LinkConfig, there: &LinkConf
     for one in in_order(&here.routes).into_iter().rev() {
         plan.push(Step::delete("the route moves from the link", route(one)));
     }
-    // Of addresses in one subnet the first is the primary one, which takes the others with it.
+    // Of the addresses of one subnet the first is primary. Deleting it deletes the others.
     for address in here.addresses.iter().rev().filter(|a| a.address.is_ipv4()) {
         plan.push(Step::delete("the address moves from the link", moved_address(parent, address)));
     }
@@ -234,14 +235,15 @@ fn cut(parent: &LinkName, bridge: &LinkName, here: &LinkConfig, there: &LinkConf
     plan
 }
 
-/// Routes on the link before those by a gateway, which has to be reached by one of them.
+/// Sorts on-link routes before routes by a gateway, which need one of them.
 fn in_order(routes: &[SavedRoute]) -> Vec<&SavedRoute> {
     let mut ordered: Vec<_> = routes.iter().collect();
     ordered.sort_by_key(|route| route.has_gateway());
     ordered
 }
 
-/// IPv6 addresses, those for ever last: with the last of them goes the route to its subnet.
+/// Returns the IPv6 addresses, permanent ones last: the route to the subnet goes with the last of
+/// them.
 fn last_for_ever(link_config: &LinkConfig) -> Vec<&SavedAddress> {
     let ipv6 = link_config.addresses.iter().rev().filter(|a| a.address.is_ipv6());
     let mut ordered: Vec<_> = ipv6.collect();

@@ -1,6 +1,6 @@
 //! Chains and rules of our own in the tables of iptables.
 //!
-//! Every rule carries a comment that says whose it is, and that identifies it: no other rule of
+//! Every rule carries a comment that names its owner and identifies it: no other rule of
 //! netcord's in its chain has the same one, and the same comment means the same rule.
 //!
 //! ```text
@@ -19,8 +19,8 @@ use crate::{
     plan::{Plan, Resource, Scope, Step},
 };
 
-/// A table, in the order in which they are changed: a restore is atomic for one table only, and
-/// what denies comes before what opens.
+/// A table. The order is that of changes: a restore is atomic within one table only, and drops come
+/// before accepts and translations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
     /// Before connection tracking.
@@ -34,9 +34,9 @@ pub enum Table {
 /// A chain of our own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Chain {
-    /// Whose tables.
+    /// The IP version.
     pub family: Family,
-    /// Which table.
+    /// The table.
     pub table: Table,
     /// Its name, at most 28 bytes.
     pub name: &'static str,
@@ -45,19 +45,19 @@ pub struct Chain {
 /// A rule of our own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
-    /// Whose tables.
+    /// The IP version.
     pub family: Family,
-    /// Which table.
+    /// The table.
     pub table: Table,
-    /// One of ours, or one of others for the jump to ours.
+    /// One of our chains, or another program's for the jump to ours.
     pub chain: &'static str,
-    /// The number of the rule that it is put before; none: it is appended.
+    /// The number of the rule to insert this one before; `None`: append it.
     pub before: Option<u32>,
     /// The arguments that match.
     pub matches: Vec<String>,
-    /// What becomes of a match: the arguments from `-j` on, without it.
+    /// The target of a match: the arguments after `-j`.
     pub jump: Vec<String>,
-    /// Whose it is and which; at most 255 bytes.
+    /// The owner and the rule's purpose; at most 255 bytes.
     pub comment: String,
 }
 
@@ -76,19 +76,19 @@ const OWN_CHAINS: [(Table, &str); 5] = [
     (Table::Nat, POSTROUTING),
 ];
 
-/// What the comments of rules say that come before the other rules of their chain.
+/// The beginnings of the comments of rules that come before the others in their chain.
 const FIRST: [&str; 3] =
     ["NETCORD-FORWARD to NETCORD-ISOLATE", "masquerade tcp ", "masquerade udp "];
 
-/// Whether a rule of one of our chains, by its comment, comes before the others: what denies before
-/// what accepts, and what is for some packets before what is for all.
+/// Returns whether a rule of one of our chains, found by its comment, comes before the others:
+/// drops before accepts, and specific rules before general ones.
 pub fn comes_first(comment: &str) -> bool {
     let what = comment.split_once(' ').map_or("", |(_, what)| what);
     FIRST.iter().any(|first| what.starts_with(first))
 }
 
 impl Table {
-    /// The name that `-t` takes.
+    /// Returns the argument of `-t`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
@@ -100,7 +100,7 @@ impl Table {
 
 /// Our chains and the jumps to them: shared by all networks of a family.
 ///
-/// Jumps are appended, never put in front of somebody else's.
+/// Jumps are appended, never inserted before another program's.
 pub(super) fn base(family: Family) -> Plan {
     let chain = |(table, name)| Resource::Chain(Chain { family, table, name });
     let jump = |table, from: &'static str, to: &'static str, matches: &str| {
@@ -115,7 +115,7 @@ pub(super) fn base(family: Family) -> Plan {
             comment,
         })
     };
-    // Packets from outside to 127.0.0.1 are nobody's business, even where route_localnet is on.
+    // Packets from outside must not reach 127.0.0.1, not even where route_localnet is on.
     let local = "-m addrtype --dst-type LOCAL";
     let local_from_outside = match family {
         Family::V4 => "! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL",
@@ -139,7 +139,7 @@ pub(super) fn base(family: Family) -> Plan {
         .collect()
 }
 
-/// What may pass to and from the endpoints of a network of ours.
+/// Makes the filter rules of a network of ours.
 pub(super) fn network(network: &Network) -> Plan {
     let of_subnet = |subnet: &Subnet| {
         let mut plan = base(Family::of(subnet.cidr.network()));
@@ -229,7 +229,8 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
     plan
 }
 
-/// What a published port needs on a bridge that is somebody else's: its owner lets nothing new in.
+/// Makes the rules that a published port needs on a foreign bridge, whose owner drops new
+/// connections.
 pub(super) fn foreign(network: &Network, port: &PublishedPort) -> Plan {
     let mut plan = base(Family::of(port.host_ip));
     let subnet = network.subnet_of(port.address);
@@ -255,7 +256,7 @@ fn foreign_rules(network: &Network, subnet: &Subnet) -> Plan {
     plan.into_iter().map(|step| step.until(Scope::NetworkPorts)).collect()
 }
 
-/// What an underlay network needs: frames that only cross its bridge pass.
+/// Makes the rules of an underlay network: accept frames that only cross its bridge.
 pub(super) fn underlay(network: &Network) -> Plan {
     let is_of_filter = |step: &Step| match step.change.resource() {
         Some(Resource::Chain(chain)) => chain.table == Table::Filter,
@@ -287,7 +288,7 @@ fn bridged(network: &Network, family: Family) -> Step {
     )
 }
 
-/// Where an answer would find a shorter way than by the host, and so miss its translation back.
+/// Masquerades connections whose replies would otherwise bypass the host, and its translation.
 fn answer_by_the_host(rules: &RuleMaker<'_>) -> Plan {
     let (name, cidr) = (&rules.network.name, &rules.subnet.cidr);
     let mut plan = vec![rules.step(
@@ -307,7 +308,7 @@ fn answer_by_the_host(rules: &RuleMaker<'_>) -> Plan {
     plan
 }
 
-/// The rule that makes a published port.
+/// Makes the DNAT rule of a published port.
 pub(super) fn dnat(owner: &str, port: &PublishedPort) -> Rule {
     let mut matches = Vec::new();
     if !port.host_ip.is_unspecified() {
@@ -330,8 +331,8 @@ pub(super) fn dnat(owner: &str, port: &PublishedPort) -> Rule {
     }
 }
 
-/// `ADDRESS:PORT`; of a range `ADDRESS:FIRST-LAST/FIRST-ON-THE-HOST`, which keeps the order (a
-/// plain range would let the kernel choose any of them).
+/// Returns `ADDRESS:PORT`, or for a range `ADDRESS:FIRST-LAST/FIRST-ON-THE-HOST`, which maps port
+/// by port (without the last part the kernel would choose any port of the range).
 fn destination(port: &PublishedPort) -> String {
     let address = match port.address {
         IpAddr::V4(v4) => v4.to_string(),
@@ -348,7 +349,7 @@ fn destination(port: &PublishedPort) -> String {
 }
 
 impl Rule {
-    /// Whether it is a published port's.
+    /// Returns whether this is the rule of a published port.
     pub(in crate::plan) fn is_port(&self) -> bool {
         self.chain == DNAT && self.jump.first().is_some_and(|jump| jump == "DNAT")
     }

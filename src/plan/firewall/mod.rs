@@ -1,7 +1,7 @@
 //! What may pass, as data: the same promises in the words of either of the kernel's firewalls.
 //!
-//! - `nftables`: a table of our own, which an accept of somebody else's does not undo
-//! - `iptables`: chains of our own, after everybody else's rules
+//! - `nftables`: a table of our own, whose drops no accept in another table can override
+//! - `iptables`: chains of our own, after the rules of other programs
 
 mod iptables;
 pub mod nftables;
@@ -12,7 +12,7 @@ use crate::model::{Family, Firewall, LinkName, NetnsName, Network, PublishedPort
 pub use iptables::{Chain, Rule, Table, comes_first};
 pub use nftables::Nft;
 
-/// What may pass to and from the endpoints of a network of ours.
+/// Makes the filter and masquerade rules of a network of ours.
 pub(super) fn network(network: &Network) -> Plan {
     match network.firewall {
         Firewall::Nftables => nftables::network(network),
@@ -20,7 +20,7 @@ pub(super) fn network(network: &Network) -> Plan {
     }
 }
 
-/// What a published port needs of a bridge that is somebody else's.
+/// Makes the rules that a published port needs on a foreign bridge.
 pub(super) fn foreign(network: &Network, port: &PublishedPort) -> Plan {
     match network.firewall {
         Firewall::Nftables => nftables::foreign(network),
@@ -28,14 +28,14 @@ pub(super) fn foreign(network: &Network, port: &PublishedPort) -> Plan {
     }
 }
 
-/// What an underlay network needs where bridged frames meet the firewall: on the physical network
-/// nobody asks this host what may pass.
+/// Makes the rules of an underlay network, where bridged frames pass the firewall: this host does
+/// not filter the traffic of the physical network.
 pub(super) fn underlay(network: &Network) -> Plan {
     iptables::underlay(network)
 }
 
-/// What leads a published port to its endpoint; `owner` is in it, as a mark that outlives the
-/// record.
+/// Makes the translation of a published port to its endpoint. It contains `owner`, as a mark that
+/// outlives the record.
 pub fn port(firewall: Firewall, owner: &str, port: &PublishedPort) -> Resource {
     match firewall {
         Firewall::Nftables => Resource::Nft(Nft::Ports(nftables::port(owner, port))),
@@ -43,12 +43,12 @@ pub fn port(firewall: Firewall, owner: &str, port: &PublishedPort) -> Resource {
     }
 }
 
-/// Whose a published port is: `NETWORK/NAME`.
+/// Returns the owner of a published port, `NETWORK/NAME`.
 pub fn owner(network: &LinkName, netns: &NetnsName) -> String {
     format!("{network}/{netns}")
 }
 
-/// Takes away what a network has in our table that is on record no more.
+/// Deletes the chains of a network that is no longer on record.
 pub fn stale_network(network: LinkName) -> Step {
     let rules = nftables::any_rules(network);
     Step::delete(
@@ -57,7 +57,7 @@ pub fn stale_network(network: LinkName) -> Step {
     )
 }
 
-/// What all networks share: it goes when none is left that needs it.
+/// Makes what all networks share. It is deleted with the last network that needs it.
 pub fn shared(firewall: Firewall, family: Family) -> Plan {
     match firewall {
         Firewall::Nftables => nftables::shared(),

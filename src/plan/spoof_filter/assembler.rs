@@ -34,7 +34,7 @@ pub(super) const RETURN: u16 = 0x06;
 /// `SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT` (`linux/filter.h`).
 pub(super) const VLAN_TAG_PRESENT: u32 = 0xffff_f000 + 48;
 
-/// What is loaded into A: from an offset of the frame, or from one that many bytes after X.
+/// A load into A: from an offset of the frame, or from an offset relative to X.
 #[derive(Clone, Copy)]
 pub(super) enum Load {
     Byte(u32),
@@ -43,19 +43,19 @@ pub(super) enum Load {
     ByteAfter(u32),
     HalfAfter(u32),
     WordAfter(u32),
-    /// How long the frame is.
+    /// The length of the frame.
     Length,
-    /// 1 if the kernel has taken a VLAN tag off.
+    /// 1 if the kernel removed a VLAN tag.
     VlanTagPresent,
 }
 
-/// A place in the program, to jump to from above.
+/// A position in the program, for jumps from above.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Label(usize);
 
 enum Line {
     Plain(u16, u32),
-    /// To a label if true, on if not; or the other way round.
+    /// Jumps to a label if true and continues otherwise, or the other way round.
     Branch {
         code: u16,
         k: u32,
@@ -65,14 +65,14 @@ enum Line {
     Go(Label),
 }
 
-/// A program that is being written, top to bottom.
+/// A program under construction, from top to bottom.
 pub(super) struct Assembler {
     lines: Vec<Line>,
-    /// Where each label is.
+    /// The position of each label.
     labels: Vec<usize>,
 }
 
-/// The first label: where frames are dropped, at the program's end.
+/// The first label: the end of the program, where frames are dropped.
 const DROPPED: Label = Label(0);
 
 impl Default for Assembler {
@@ -87,7 +87,7 @@ impl Assembler {
         Label(self.labels.len() - 1)
     }
 
-    /// Here it is.
+    /// Puts a label here.
     pub(super) fn place(&mut self, label: Label) {
         self.labels[label.0] = self.lines.len();
     }
@@ -143,7 +143,7 @@ impl Assembler {
         self.plain(RETURN, DROP);
     }
 
-    /// X is the length of the IPv4 header that begins at this offset.
+    /// Sets X to the length of the IPv4 header at this offset.
     pub(super) fn ipv4_header_to_x(&mut self, at: u32) {
         self.plain(IPV4_HEADER_TO_X, at);
     }
@@ -152,8 +152,8 @@ impl Assembler {
         self.plain(CONSTANT_TO_X, 0);
     }
 
-    /// Of the IPv6 extension header that many bytes after X: A is the kind of the next one, and X
-    /// goes on by its length, which it tells in units of 8 bytes, without the first.
+    /// For the IPv6 extension header at this offset from X: sets A to the type of the next header,
+    /// and advances X by the header's length, which it holds in units of 8 bytes beyond the first.
     pub(super) fn skip_extension(&mut self, at: u32) {
         self.load(Load::ByteAfter(at));
         self.plain(STORE_MEMORY, 0);
@@ -165,9 +165,9 @@ impl Assembler {
         self.plain(LOAD_MEMORY, 0);
     }
 
-    /// The program, with what drops a frame at its end.
+    /// Returns the program, with the instruction at its end that drops a frame.
     ///
-    /// A conditional jump reaches 255 instructions far; no program here is longer.
+    /// A conditional jump spans at most 255 instructions; no program here is longer.
     pub(super) fn finish(mut self) -> Vec<Instruction> {
         self.place(DROPPED);
         self.drop();

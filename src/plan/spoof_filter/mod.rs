@@ -1,11 +1,12 @@
-//! What an endpoint may not send: a program of classic BPF at its port of the bridge.
+//! The frames that an endpoint must not send, as a program of classic BPF at its bridge port.
 //!
-//! Frames are judged where they leave the endpoint, so nothing that happens inside its namespace
-//! can get around it, and the program falls with the port. The kernel needs `sch_ingress` and
-//! `cls_bpf`, and no program in user space.
+//! Frames are checked where they leave the endpoint, so nothing inside its namespace can bypass the
+//! program, and the program is deleted with the port. The kernel needs `sch_ingress` and `cls_bpf`;
+//! no program in user space is needed.
 //!
-//! A load beyond a frame's end ends a classic program with 0, which here is "pass". So the lengths
-//! of fixed headers are checked first; what is cut short behind them no receiver takes.
+//! A load beyond a frame's end ends a classic program with 0, which means "pass" here. So the
+//! program first checks that fixed headers are complete; no receiver accepts a packet that is cut
+//! short behind them.
 
 mod assembler;
 
@@ -18,22 +19,23 @@ use assembler::{Assembler, Label, Load};
 
 use crate::model::{Endpoint, Flag, Mac, Network};
 
-/// What an endpoint may not send.
+/// The frames that an endpoint must not send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpoofFilter {
-    /// It is no router: no router advertisements, and no redirects.
+    /// Router advertisements and redirects, since the endpoint is no router.
     Routers,
-    /// It is nobody but itself: no frame that is not from its own MAC and addresses, no answer for
-    /// the address of another, no router's words, no DHCP server's.
+    /// Everything that pretends to be another: frames from another MAC or address, ARP and ND
+    /// answers for another's address, router advertisements, redirects, DHCP server messages.
     Spoofing {
-        /// The endpoint's.
+        /// The endpoint's MAC.
         mac: Mac,
-        /// The endpoint's. To those of IPv6 the kernel adds a link-local one, made of the MAC.
+        /// The endpoint's addresses. For IPv6 the kernel adds a link-local one, derived from the
+        /// MAC.
         addresses: Vec<IpAddr>,
     },
 }
 
-// Where things are in a frame: Ethernet (IEEE 802.3), ARP (RFC 826), IPv4 (RFC 791), IPv6 (RFC 8200).
+// Offsets in a frame: Ethernet (IEEE 802.3), ARP (RFC 826), IPv4 (RFC 791), IPv6 (RFC 8200).
 const ETHERNET: u32 = 14;
 const SOURCE_MAC: u32 = 6;
 const ETHERTYPE: u32 = 12;
@@ -49,14 +51,14 @@ const IPV4_END: u32 = ETHERNET + 20;
 const IPV6_NEXT_HEADER: u32 = ETHERNET + 6;
 const IPV6_SOURCE: u32 = ETHERNET + 8;
 const IPV6_END: u32 = ETHERNET + 40;
-/// From the beginning of a neighbour solicitation or advertisement (RFC 4861).
+/// Offset in a neighbour solicitation or advertisement (RFC 4861).
 const ND_TARGET: u32 = 8;
 
 const TYPE_IPV4: u32 = 0x0800;
 const TYPE_ARP: u32 = 0x0806;
 const TYPE_IPV6: u32 = 0x86dd;
 const TYPES_VLAN: [u32; 2] = [0x8100, 0x88a8];
-/// Below this an ethertype is the length of a frame of IEEE 802.3.
+/// A smaller ethertype is the length of an IEEE 802.3 frame.
 const TYPES_BEGIN: u32 = 0x600;
 const LLC_SNAP: u32 = 0xaaaa;
 
@@ -74,12 +76,12 @@ const REDIRECT: u32 = 137;
 const DHCP_SERVER: u32 = 67;
 const DHCPV6_SERVER: u32 = 547;
 
-/// How many extension headers are followed; what has more is dropped. Honest packets have one or
-/// two (RFC 8200 section 4.1 has an order for five, two of them end-to-end).
+/// The number of extension headers to follow; a packet with more is dropped. Ordinary packets have
+/// one or two (RFC 8200 section 4.1 gives an order for five, two of them end-to-end).
 const EXTENSIONS: usize = 4;
 
 impl SpoofFilter {
-    /// Keeps an endpoint to its own MAC and addresses, where its network wants that.
+    /// Restricts an endpoint to its own MAC and addresses, if its network wants that.
     pub(super) fn against_spoofing(network: &Network, endpoint: &Endpoint) -> Option<Self> {
         network.has(Flag::NoSpoof).then(|| Self::Spoofing {
             mac: endpoint.mac,
@@ -87,7 +89,7 @@ impl SpoofFilter {
         })
     }
 
-    /// The program.
+    /// Returns the program.
     pub fn program(&self) -> Vec<Instruction> {
         let mut program = Assembler::default();
         match self {
@@ -97,7 +99,7 @@ impl SpoofFilter {
         program.finish()
     }
 
-    /// The program as `tc` takes it.
+    /// Returns the program in the syntax of `tc`.
     pub fn bytecode(&self) -> String {
         let program = self.program();
         let lines = program.iter().map(|i| format!(",{} {} {} {}", i.code, i.jt, i.jf, i.k));
@@ -105,16 +107,16 @@ impl SpoofFilter {
     }
 }
 
-/// Lets everything pass but what makes a router.
+/// Passes everything but the messages of routers.
 ///
-/// The kernel takes the outermost tag off before a filter sees the frame, so a frame with one tag
-/// is judged as one without.
+/// The kernel removes the outermost tag before a filter sees the frame, so a frame with one tag is
+/// checked like one without.
 fn routers(program: &mut Assembler) {
     let (ipv6, ethertype) = (program.label(), program.label());
     program.load(Load::Half(ETHERTYPE));
     program.jump_if(TYPE_IPV6, ipv6);
-    // A second tag, or an 802.3 header with a SNAP one behind it, hides IPv6 from us, but not from
-    // every receiver (CVE-2021-27853, CVE-2021-27861).
+    // A second tag, or an 802.3 header followed by a SNAP header, hides IPv6 from this program, but
+    // not from every receiver (CVE-2021-27853, CVE-2021-27861).
     for tag in TYPES_VLAN {
         program.drop_if(tag);
     }
@@ -134,7 +136,7 @@ fn routers(program: &mut Assembler) {
     program.pass();
 }
 
-/// Drops everything but what the endpoint says of itself.
+/// Drops every frame that does not come from the endpoint's own MAC and addresses.
 fn spoofing(program: &mut Assembler, mac: Mac, addresses: &[IpAddr]) {
     let ipv4 = addresses.iter().find_map(|ip| match ip {
         IpAddr::V4(v4) => Some(v4.to_bits()),
@@ -151,10 +153,10 @@ fn spoofing(program: &mut Assembler, mac: Mac, addresses: &[IpAddr]) {
         ipv6.push(mac.link_local().to_bits());
     }
 
-    // Behind a tag nothing is looked at.
+    // Frames with a VLAN tag are dropped.
     program.load(Load::VlanTagPresent);
     program.drop_unless(0);
-    // A bridge believes a source MAC and sends what is for it to this port from then on.
+    // A bridge learns the source MAC, and then sends frames for it to this port.
     is_mac(program, SOURCE_MAC, mac);
     let (of_arp, of_ipv4, of_ipv6) = (program.label(), program.label(), program.label());
     program.load(Load::Half(ETHERTYPE));
@@ -165,7 +167,7 @@ fn spoofing(program: &mut Assembler, mac: Mac, addresses: &[IpAddr]) {
     if !ipv6.is_empty() {
         program.jump_if(TYPE_IPV6, of_ipv6);
     }
-    // Of what is not known nothing can be checked.
+    // Drop other ethertypes: they cannot be checked.
     program.drop();
 
     program.place(of_arp);
@@ -200,19 +202,19 @@ fn at_least(program: &mut Assembler, length: u32) {
 
 fn arp(program: &mut Assembler, mac: Mac, own: u32) {
     at_least(program, ARP_END);
-    // Ethernet and IPv4, with addresses of 6 and 4 bytes: then the rest is where it is looked for.
+    // Ethernet and IPv4, with addresses of 6 and 4 bytes: only then are the offsets right.
     program.load(Load::Word(ARP_FORMAT));
     program.drop_unless(0x0001_0800);
     program.load(Load::Half(ARP_FORMAT + 4));
     program.drop_unless(0x0604);
-    // Neighbours write down the sender's pair of MAC and address, from questions and answers alike.
+    // Neighbours learn the sender's MAC and address, from requests and replies alike.
     is_mac(program, ARP_SENDER_MAC, mac);
     let (own_sender, nobody) = (program.label(), program.label());
     program.load(Load::Word(ARP_SENDER));
     program.jump_if(own, own_sender);
     program.jump_if(0, nobody);
     program.drop();
-    // A probe (RFC 5227) of another's address would keep that other from taking it.
+    // A probe (RFC 5227) for another's address would keep its owner from using it.
     program.place(nobody);
     program.load(Load::Word(ARP_TARGET));
     program.drop_unless(own);
@@ -225,14 +227,14 @@ fn ipv4(program: &mut Assembler, own: u32) {
     program.load(Load::Word(IPV4_SOURCE));
     program.drop_unless(own);
 
-    // A DHCP server would tell others who their gateway is. A client needs no way out either: a
-    // lease is asked for on the host's side.
+    // A DHCP server could tell clients its own gateway. A client need not send either: leases are
+    // requested from the host's side.
     let pass = program.label();
     program.load(Load::Byte(IPV4_PROTOCOL));
     program.jump_unless(UDP, pass);
     program.load(Load::Half(IPV4_FRAGMENT));
     program.and(0x1fff);
-    // Ports are in the first fragment only.
+    // Only the first fragment contains ports.
     program.jump_unless(0, pass);
     program.ipv4_header_to_x(ETHERNET);
     program.load(Load::HalfAfter(ETHERNET));
@@ -247,8 +249,8 @@ fn ipv6(program: &mut Assembler, own: &[u128]) {
         (program.label(), program.label(), program.label(), program.label());
     jump_if_any(program, own, |offset| Load::Word(IPV6_SOURCE + offset), own_source);
 
-    // The unspecified address is for asking whether an address of one's own is free (RFC 4862),
-    // and a question about another's would keep that other from taking it.
+    // The unspecified source is for duplicate address detection (RFC 4862). A solicitation for
+    // another's address would keep its owner from using it.
     let nobody = program.label();
     jump_if_any(program, &[0], |offset| Load::Word(IPV6_SOURCE + offset), nobody);
     program.drop();
@@ -275,7 +277,7 @@ fn ipv6(program: &mut Assembler, own: &[u128]) {
     program.drop_if(REDIRECT);
     program.jump_if(NEIGHBOUR_ADVERTISEMENT, answer);
     program.pass();
-    // A neighbour advertisement says who has its target, whatever its source is.
+    // A neighbour advertisement names the owner of its target, whatever its own source address is.
     program.place(answer);
     jump_if_any(program, own, |offset| Load::WordAfter(target + offset), pass);
     program.drop();
@@ -283,14 +285,14 @@ fn ipv6(program: &mut Assembler, own: &[u128]) {
     program.pass();
 }
 
-/// Jumps if the 16 bytes that are loaded in words are one of these addresses.
+/// Jumps if the 16 bytes, loaded in words, are one of these addresses.
 fn jump_if_any(program: &mut Assembler, any: &[u128], at: impl Fn(u32) -> Load, to: Label) {
     for address in any {
         let other = program.label();
         let words = [address >> 96, address >> 64, address >> 32, *address];
         for (word, offset) in words.into_iter().zip([0, 4, 8, 12]) {
             program.load(at(offset));
-            // The low 32 bits are meant.
+            // The low 32 bits.
             #[expect(clippy::cast_possible_truncation, reason = "a word of the four")]
             program.jump_unless(word as u32, other);
         }
@@ -299,8 +301,8 @@ fn jump_if_any(program: &mut Assembler, any: &[u128], at: impl Fn(u32) -> Load, 
     }
 }
 
-/// Follows the extension headers of IPv6; at `icmp`, and at `udp`, X is their length together. All
-/// else passes, save what would hide neighbour discovery.
+/// Follows the extension headers of IPv6. At `icmp` and `udp`, X is their total length. Everything
+/// else passes, except for what could hide neighbour discovery.
 fn headers(program: &mut Assembler, icmp: Label, udp: Option<Label>) {
     let (fragment, pass) = (program.label(), program.label());
     let extensions = [HOP_BY_HOP, ROUTING, DESTINATION_OPTIONS];
@@ -320,7 +322,7 @@ fn headers(program: &mut Assembler, icmp: Label, udp: Option<Label>) {
         program.place(extension);
         program.skip_extension(IPV6_END);
     }
-    // The last that was followed leads to something that is no extension, or it is a maze.
+    // The last header must lead to a protocol, else there are too many extension headers.
     program.jump_if(ICMPV6, icmp);
     if let Some(udp) = udp {
         program.jump_if(UDP, udp);
@@ -333,14 +335,14 @@ fn headers(program: &mut Assembler, icmp: Label, udp: Option<Label>) {
     program.place(fragment);
     program.load(Load::HalfAfter(IPV6_END + 2));
     program.and(0xfff8);
-    // Of a later fragment nothing comes without the first.
+    // A later fragment is useless without the first.
     program.jump_unless(0, pass);
     program.load(Load::ByteAfter(IPV6_END));
     for kind in [FRAGMENT].into_iter().chain(extensions) {
         program.drop_if(kind);
     }
     program.jump_unless(ICMPV6, pass);
-    // Neighbour discovery in fragments is none (RFC 6980).
+    // Fragmented neighbour discovery is invalid (RFC 6980).
     program.load(Load::ByteAfter(IPV6_END + 8));
     for kind in ROUTER_SOLICITATION..=REDIRECT {
         program.drop_if(kind);

@@ -1,4 +1,4 @@
-//! The programs, run by a small interpreter: each frame is one that an endpoint could send.
+//! The programs, run by a small interpreter. Each frame is one that an endpoint could send.
 
 use super::{
     assembler::{
@@ -10,7 +10,7 @@ use super::{
     *,
 };
 
-/// What the kernel does with a classic program (`net/core/filter.c`).
+/// Runs a classic program as the kernel does (`net/core/filter.c`).
 fn run(program: &[Instruction], frame: &[u8], tagged: bool) -> u32 {
     let (mut a, mut x, mut memory, mut at) = (0_u32, 0_u32, [0_u32; 16], 0);
     loop {
@@ -122,7 +122,7 @@ fn udp4(
     frame(MAC, 0x0800, &rest)
 }
 
-/// A packet of IPv6 whose first header is of this kind.
+/// A packet of IPv6 whose first header has this type.
 fn packet6(source: [u8; 16], kind: u8, rest: &[u8]) -> Vec<u8> {
     let fixed = [0x60, 0, 0, 0, 0, 0, kind, 255];
     frame(MAC, 0x86dd, &[&fixed, &source[..], &ip6("ff02::1"), rest].concat())
@@ -132,7 +132,7 @@ fn nd(kind: u8, target: [u8; 16]) -> Vec<u8> {
     [&[kind, 0, 0, 0, 0, 0, 0, 0], &target[..]].concat()
 }
 
-/// An extension header of this many bytes that leads to one of that kind.
+/// An extension header of this length in bytes, with the type of the next one.
 fn extension(next: u8, length: u8) -> Vec<u8> {
     let mut header = vec![0; usize::from(length)];
     (header[0], header[1]) = (next, length / 8 - 1);
@@ -178,7 +178,7 @@ fn a_mac_of_another_is_dropped_and_so_is_what_cannot_be_judged() {
     for length in 12..good.len().min(34) {
         drops(&guard, &frame(MAC, 0x0800, &good[14..length.max(14)]));
     }
-    // An endpoint without addresses says nothing.
+    // An endpoint without addresses may send nothing.
     drops(&spoofing(&[]), &good);
     drops(&spoofing(&["10.1.0.2"]), &packet6(own6(), 58, &[128, 0, 0, 0]));
     drops(&spoofing(&["fd00:1::2"]), &good);
@@ -209,7 +209,7 @@ fn ipv4_comes_from_its_own_address_and_from_no_dhcp_server() {
     drops(&guard, &udp4(NOBODY, ALL, [68, 67], 0, 0));
     drops(&guard, &udp4(OWN, ALL, [67, 68], 0, 0));
     drops(&guard, &udp4(OWN, ALL, [67, 68], 5, 0));
-    // The first of more fragments, and a later one.
+    // The first of several fragments, and a later one.
     drops(&guard, &udp4(OWN, ALL, [67, 68], 0, 0x2000));
     passes(&guard, &udp4(OWN, ALL, [67, 68], 0, 0x2001));
     passes(&guard, &udp4(OWN, OTHER, [68, 67], 0, 0));
@@ -285,12 +285,12 @@ fn routers_words_are_dropped_wherever_they_hide() {
             let maze = [vec![extension(60, 8); 9].concat(), extension(58, 8), words].concat();
             drops(&guard, &packet6(own6(), 60, &maze));
         }
-        // A big ping in pieces, and a report of multicast groups.
+        // A large ping in fragments, and a report of multicast groups.
         let echo = [128, 0, 0, 0, 0, 0, 0, 0];
         passes(&guard, &packet6(own6(), 44, &[fragment(58, 1), echo.to_vec()].concat()));
         passes(&guard, &packet6(own6(), 44, &[fragment(58, 185 << 3), vec![134; 16]].concat()));
         passes(&guard, &packet6(own6(), 0, &[extension(58, 8), vec![143; 16]].concat()));
-        // A question for routers.
+        // A router solicitation.
         passes(&guard, &packet6(own6(), 58, &[133, 0, 0, 0, 0, 0, 0, 0]));
     }
 }
@@ -301,7 +301,7 @@ fn whose_router_advertisements_are_dropped_may_say_all_else() {
     passes(&guard, &arp_by(OTHER_MAC, OTHER, OWN));
     passes(&guard, &udp4(OTHER, ALL, [67, 68], 0, 0));
     passes(&guard, &packet6(other6(), 58, &nd(136, own6())));
-    // A bridge protocol data unit is of 802.3 too.
+    // A bridge protocol data unit is an 802.3 frame too.
     passes(&guard, &frame(MAC, 38, &[0x42, 0x42, 3, 0]));
     drops(&guard, &frame(MAC, 60, &[0xaa, 0xaa, 3, 0, 0, 0, 0x86, 0xdd]));
     drops(&guard, &frame(MAC, 0x8100, &[0, 0, 0x86, 0xdd]));

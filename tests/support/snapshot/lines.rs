@@ -48,7 +48,9 @@ pub(super) fn of(part: &str, text: &str) -> Vec<String> {
             .filter(|l| !l.starts_with("./ipv4/conf/all/accept_redirects:"))
             .map(str::to_owned)
             .collect(),
-        _ if part.starts_with("in ") => lines.map(inside).collect(),
+        _ if part.starts_with("in ") => {
+            lines.filter(|l| !is_of_the_kernel(l)).map(inside).collect()
+        }
         _ => lines.map(|l| l.trim_end().to_owned()).collect(),
     };
     lines.sort();

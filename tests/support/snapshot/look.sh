@@ -10,7 +10,6 @@ part addr
 ip -o addr
 part route
 ip route show table all
-ip -6 route show table all
 part rule
 ip rule
 ip -6 rule
@@ -39,9 +38,9 @@ part record
 find /run/netcord -name '*.json' 2>/dev/null
 for netns in /run/netns/*; do
     part "in ${netns##*/}"
-    nsenter "--net=$netns" sh -c '
-        ip -o link
-        ip -o addr
-        ip route show table main
-        ip -6 route show table main' 2>/dev/null
+    nsenter "--net=$netns" ip -o -batch - <<END 2>/dev/null
+link
+addr
+route show table all
+END
 done

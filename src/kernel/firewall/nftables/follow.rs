@@ -1,6 +1,6 @@
-//! Follows packets through all rules of a namespace: the kernel tells of each rule that a packet
-//! with the mark for it meets (`nft monitor trace`). Which packets are marked, a table of our own
-//! says. It belongs to a socket, and is gone with it however we end (`NFT_TABLE_F_OWNER`).
+//! Follows packets through all rules of a namespace: the kernel reports each rule that a packet with
+//! `meta nftrace set 1` meets (`nft monitor trace`). A table of our own sets it on the packets to
+//! follow. The table belongs to a socket, and is gone with it however we end (`NFT_TABLE_F_OWNER`).
 
 use std::{
     io,
@@ -58,7 +58,7 @@ const TRACE_POLICY: u16 = 16;
 const BY_POLICY: u32 = 1;
 const BY_RULE: u32 = 3;
 
-/// What the kernel tells of a packet that is followed.
+/// What the kernel reports about a traced packet (nftrace).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// It comes to the rules of a point.
@@ -222,7 +222,7 @@ fn parse(datagram: &[u8]) -> Option<Event> {
     let (table, chain) = (text(TRACE_TABLE)?, text(TRACE_CHAIN)?);
     let kind = number(TRACE_TYPE)?;
     let handle = bytes(TRACE_HANDLE).and_then(|b| Some(u64::from_be_bytes(b.try_into().ok()?)));
-    // Of a rule without a handle no more is told than that a chain begins.
+    // A rule without a handle only says that a chain begins.
     if kind == BY_RULE && handle.is_none() {
         return None;
     }

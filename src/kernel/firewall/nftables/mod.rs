@@ -3,10 +3,10 @@
 //! - `request`: what is in the table, as requests
 //! - `expression`: rules, as the kernel runs them
 //! - `data`: keys and values
-//! - `read`: what is there
-//! - `standing`: what of it is not as the plan has it
-//! - `dump`: everybody's tables
-//! - `follow`: a packet, as the kernel tells of it
+//! - `read`: our own rules and elements
+//! - `standing`: where they differ from a plan
+//! - `dump`: all tables, also those of others
+//! - `follow`: the rules that a packet meets (nftrace)
 
 mod data;
 mod dump;
@@ -130,7 +130,7 @@ pub(super) fn apply(changes: &[&Change]) -> Result<Vec<Outcome>> {
         if let Err(error) = in_parts(&mut socket, part, &mut outcomes) {
             let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
             for part in inverses.chunks(FEW) {
-                // The first error is the one that is told.
+                // The first error is the one to report.
                 drop(in_parts(&mut socket, part, &mut Vec::new()));
             }
             return Err(error);
@@ -224,7 +224,8 @@ impl Transaction {
         commit(socket, requests.collect())
     }
 
-    /// Leaves out what is so already, and insists no more on being the first where it is not.
+    /// Leaves out changes that have nothing to do, and drops the demand to be the first where
+    /// another is.
     fn amend(
         &mut self,
         socket: &mut Socket,
@@ -283,7 +284,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// A change was so already if nothing is left of it that would have made a difference.
+    /// A change had nothing to do if none of its messages would have made a difference.
     fn outcomes(&self, changes: &[&Change]) -> Vec<Outcome> {
         let mut outcomes = vec![Outcome::Unchanged; changes.len()];
         for (change, request) in &self.requests {

@@ -139,7 +139,7 @@ fn port(map: &Set, attributes: &[SetElementAttribute]) -> Option<Published> {
     Some(Published { owner: owner.to_owned(), port })
 }
 
-/// The elements that a message of the kernel tells of.
+/// The elements in a message of the kernel.
 pub(super) fn elements(message: NetfilterMessage) -> Vec<Vec<SetElementAttribute>> {
     let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(SetElementMessage {
         attributes,

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use super::Underlay;
-use crate::ops::{Events, managers};
+use crate::ops::{Events, lookup::managers};
 
 /// Says who manages the link: it does not know of the move, and a restart makes it again from its
 /// own files.

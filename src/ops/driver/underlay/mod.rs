@@ -32,8 +32,9 @@ use crate::{
         Subnet,
     },
     ops::{
-        Changed, Session, clean, confirm, differences::Differences, rebuild, subnets::Asked,
-        words::Words,
+        Changed, Session, confirm,
+        request::{differences::Differences, subnets::Asked, words::Words},
+        upkeep::{clean, rebuild},
     },
     plan::{self, BridgedFrames, Mark, Plan, Record, Resource, Step, Takeover, Uplinks},
     process::clock,

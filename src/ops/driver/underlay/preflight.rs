@@ -13,7 +13,7 @@ use crate::{
     ops::{
         Session,
         driver::parent::{self, Found},
-        ssh,
+        lookup::ssh,
     },
     state::State,
 };

@@ -10,7 +10,7 @@ use crate::{
     model::{LinkConfig, LinkName, Network, Underlay},
     ops::{
         Session, detach, driver,
-        removal::{self, Records},
+        upkeep::removal::{self, Records},
     },
     plan::{self, Change, Moved, Plan, Resource, Takeover, Uplinks},
     process::clock,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use crate::{
     kernel::{Kernel, Link},
     model::{LinkName, Network},
-    ops::words::Words,
+    ops::request::words::Words,
     plan::{Moved, Plan, Resource, Step, quote},
 };
 

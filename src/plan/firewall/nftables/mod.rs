@@ -30,14 +30,14 @@ use crate::model::{Family, LinkName, PortRange, Protocol};
 pub(super) use rules::{any_rules, foreign, network, port, shared};
 pub use table::{BRIDGES, DataType, FILTER, NAT, Set, TABLE, chains, port_maps, sets};
 
-/// Something in our table: each is made, and goes, in one transaction.
+/// An object in our table. Each is created and deleted in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Nft {
     /// The table, with what all networks share.
     Table,
-    /// What passes, and is translated, by a bridge.
+    /// The chains of one network.
     Network(NetworkRules),
-    /// Ports of the host that lead to an endpoint.
+    /// The elements of a published port.
     Ports(PortElements),
 }
 
@@ -46,20 +46,20 @@ pub enum Nft {
 pub struct NetworkRules {
     /// The network, and its bridge.
     pub network: LinkName,
-    /// What may pass. None: there is no such chain.
+    /// The rules for forwarded packets. If empty, there is no such chain.
     pub filter: Vec<Rule>,
-    /// What is translated.
+    /// The translation rules.
     pub nat: Vec<Rule>,
 }
 
-/// Elements of one map, with a comment that says whose they are.
+/// Elements of one map, with a comment that names their owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortElements {
-    /// Of which map.
+    /// The map.
     pub set: &'static Set,
-    /// One; or, of a range whose ports are others inside, one each.
+    /// One element, or one for each port of a range whose inner ports differ.
     pub elements: Vec<Element>,
-    /// `netcord:NETWORK/NAME`, and the range that they are.
+    /// `netcord:NETWORK/NAME`, and the range that the elements are of.
     pub comment: String,
 }
 
@@ -72,12 +72,12 @@ pub struct Element {
     pub data: ElementData,
 }
 
-/// What an element is mapped to.
+/// The data of an element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ElementData {
-    /// Of a set: nothing.
+    /// None: an element of a set.
     None,
-    /// The chain that is gone on with.
+    /// The chain to continue with.
     Jump(String),
     /// A value for each field of the data.
     Values(Vec<Value>),
@@ -90,13 +90,13 @@ pub enum Value {
     Link(LinkName),
     /// A transport protocol.
     Protocol(Protocol),
-    /// A port; of an interval, several.
+    /// A port, or an interval of ports.
     Ports(PortRange),
     /// An address.
     Address(IpAddr),
 }
 
-/// A field of a key, or of what it is mapped to.
+/// The type of a field of a key or of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// A link's name.
@@ -114,96 +114,97 @@ pub enum Field {
 pub struct Chain {
     /// Its name.
     pub name: Cow<'static, str>,
-    /// Where packets come in; `None`: from other chains.
+    /// The hook that calls it; `None`: other chains jump to it.
     pub hook: Option<Hook>,
-    /// In their order.
+    /// The rules, in order.
     pub rules: Vec<Rule>,
 }
 
-/// Where a chain gets its packets from.
+/// The hook of a base chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
     /// `filter` or `nat`.
     pub kind: &'static str,
-    /// At which point of their way.
+    /// The hook point.
     pub point: Point,
     /// Lower ones come first (`enum nf_ip_hook_priorities`).
     pub priority: i32,
 }
 
-/// A point of a packet's way through the host (`enum nf_inet_hooks`).
+/// A hook point (`enum nf_inet_hooks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// As it comes in.
+    /// When a packet comes in.
     Prerouting,
-    /// As it is passed on.
+    /// When the host forwards it.
     Forward,
-    /// As the host sends it.
+    /// When the host itself sends it.
     Output,
-    /// As it goes out.
+    /// When it goes out.
     Postrouting,
 }
 
 /// A rule, with its reason as its comment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// What it is for.
+    /// The packets that the rule applies to.
     pub matches: Vec<Match>,
-    /// What becomes of that.
+    /// What the rule does with them.
     pub verdict: Verdict,
-    /// Why, at most 127 bytes.
+    /// The reason, at most 127 bytes.
     pub why: &'static str,
 }
 
-/// What a rule is for.
+/// A condition on a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
-    /// It comes in by this link, or by any other.
+    /// The incoming link is this one, or is not.
     In(LinkName, bool),
-    /// It goes out by this link, or by any other.
+    /// The outgoing link is this one, or is not.
     Out(LinkName, bool),
-    /// It comes in by one of these links.
+    /// The incoming link is in this set.
     InOneOf(&'static Set),
-    /// It is of this IP version.
+    /// The IP version.
     Family(Family),
-    /// Where it comes from.
+    /// The source address.
     Source(IpNetwork),
-    /// Where it goes to.
+    /// The destination address.
     Destination(IpNetwork),
-    /// It goes to an address of this host.
+    /// The destination is an address of this host.
     ToThisHost,
-    /// It is of this transport protocol.
+    /// The transport protocol.
     Protocol(Protocol),
-    /// It belongs to no flow that is known, and to no flow of a published port.
+    /// The packet belongs to no known connection, nor to one of a published port.
     Unasked,
-    /// It is, or is not, of a flow whose destination was translated.
+    /// The destination of its connection was translated, or was not.
     Translated(bool),
 }
 
-/// What becomes of a packet.
+/// What a rule does with a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is gone.
+    /// Drop it.
     Drop,
-    /// Back to where the chain was entered from.
+    /// Return to the calling chain.
     Return,
-    /// On with another chain.
+    /// Jump to another chain.
     Jump(&'static str),
-    /// On with the chain that its link has in this map, coming in.
+    /// Jump to the chain of its incoming link in this map.
     ByIncomingLink(&'static Set),
-    /// On with the chain that its link has in this map, going out.
+    /// Jump to the chain of its outgoing link in this map.
     ByOutgoingLink(&'static Set),
-    /// To where this map says for its address, protocol and port, if it does.
+    /// Translate the destination to that in this map for its address, protocol and port, if there
+    /// is one.
     Translate(&'static Set),
-    /// From the address of the link that it leaves by.
+    /// Translate the source to the address of the outgoing link.
     Masquerade {
-        /// Never from a privileged port.
+        /// Use unprivileged source ports only.
         high_ports: bool,
     },
 }
 
 impl NetworkRules {
-    /// Its chains, by the map that leads to them.
+    /// Returns the network's chains, each with the map that leads to it.
     pub fn chains(&self) -> impl Iterator<Item = (&'static Set, Chain)> + '_ {
         [(&FILTER, &self.filter), (&NAT, &self.nat)]
             .into_iter()
@@ -214,7 +215,7 @@ impl NetworkRules {
             })
     }
 
-    /// The elements that lead to its chains.
+    /// Returns the map elements that lead to the chains.
     pub fn elements(&self) -> Vec<(&'static Set, Element)> {
         let key = || vec![Value::Link(self.network.clone())];
         let bridge = (!self.filter.is_empty())

@@ -1,4 +1,4 @@
-//! What each network and each published port has in the table.
+//! The rules of each network and the elements of each published port.
 
 use super::{
     Element, ElementData, Match, NetworkRules, Nft, PortElements, Rule, Value, Verdict,
@@ -9,13 +9,13 @@ use crate::{
     plan::{ALIAS_PREFIX, Plan, Resource, Scope, Step},
 };
 
-/// What all networks share.
+/// Makes what all networks share.
 pub(in crate::plan) fn shared() -> Plan {
     let why = "netcord's own nftables table: the rules of others stay as they are";
     vec![Step::create(why, Resource::Nft(Nft::Table)).until(Scope::Firewall)]
 }
 
-/// What may pass to and from the endpoints of a network of ours, and by what address.
+/// Makes the rules of a network of ours: which packets pass, and which are masqueraded.
 pub(in crate::plan) fn network(network: &Network) -> Plan {
     let mut filter = Vec::new();
     let bridge = &network.name;
@@ -46,7 +46,7 @@ pub(in crate::plan) fn network(network: &Network) -> Plan {
     plan
 }
 
-/// What published ports need on a bridge that is somebody else's.
+/// Makes the rules that published ports need on a foreign bridge.
 pub(in crate::plan) fn foreign(network: &Network) -> Plan {
     let answers = |subnet| answer_by_the_host(&network.name, subnet);
     let nat = network.subnets.iter().flat_map(answers).collect();
@@ -91,7 +91,7 @@ fn translation(network: &Network, subnet: &Subnet) -> Vec<Rule> {
     rules
 }
 
-/// Where an answer would find a shorter way than by the host, and so miss its translation back.
+/// Masquerades connections whose replies would otherwise bypass the host, and its translation.
 fn answer_by_the_host(bridge: &LinkName, subnet: &Subnet) -> Vec<Rule> {
     let to_bridge = Match::Out(bridge.clone(), true);
     let mut rules = vec![Rule {
@@ -113,8 +113,8 @@ fn answers_to_loopback(bridge: &LinkName) -> Rule {
     }
 }
 
-/// The elements that make a published port. A range that keeps its numbers is one interval; of
-/// another, each port is an element: nftables shifts no ports.
+/// Makes the elements of a published port. A range that keeps its numbers is one interval.
+/// Otherwise each port is an element, since nftables does not shift ports.
 pub(in crate::plan) fn port(owner: &str, port: &PublishedPort) -> PortElements {
     let maps = Maps::of(Family::of(port.host_ip));
     let is_interval = port.host.count() > 1 && port.host == port.container;
@@ -148,7 +148,7 @@ pub(in crate::plan) fn port(owner: &str, port: &PublishedPort) -> PortElements {
     PortElements { set, elements, comment }
 }
 
-/// The chains that a network may have: to delete them takes no more than their names.
+/// The chains that a network may have. A deletion needs only their names.
 pub(in crate::plan) fn any_rules(network: LinkName) -> NetworkRules {
     let rules = answers_to_loopback(&network);
     NetworkRules { network, filter: vec![rules.clone()], nat: vec![rules] }

@@ -1,4 +1,4 @@
-//! What all networks share: the maps, and the chains that look into them.
+//! What all networks share: the maps, and the chains that look packets up in them.
 
 use std::{borrow::Cow, net::Ipv4Addr};
 
@@ -15,20 +15,20 @@ pub const TABLE: &str = "netcord";
 pub struct Set {
     /// Its name.
     pub name: &'static str,
-    /// What is looked up.
+    /// The fields of a key.
     pub key: &'static [Field],
-    /// What that is mapped to.
+    /// The data of an element.
     pub data: DataType,
-    /// Keys are intervals. They cost more to find and to change, the more there are.
+    /// Whether keys are intervals. The cost of a lookup and of a change grows with their number.
     pub interval: bool,
 }
 
-/// What a key is mapped to.
+/// The type of a set's data.
 #[derive(Debug, PartialEq, Eq)]
 pub enum DataType {
     /// Nothing: it is a set.
     None,
-    /// What becomes of the packet.
+    /// A verdict.
     Verdict,
     /// Values.
     Fields(&'static [Field]),
@@ -39,9 +39,9 @@ const V6: Field = Field::Address(Family::V6);
 
 /// The bridges of our own networks.
 pub static BRIDGES: Set = links("bridges", DataType::None);
-/// What may pass by a bridge.
+/// The filter chain of each bridge.
 pub static FILTER: Set = links("filter", DataType::Verdict);
-/// What is translated that passes by a bridge.
+/// The translation chain of each bridge.
 pub static NAT: Set = links("nat", DataType::Verdict);
 
 const fn links(name: &'static str, data: DataType) -> Set {
@@ -92,7 +92,7 @@ impl Maps {
         }
     }
 
-    /// In the order in which they are looked into.
+    /// Returns the maps in the order of lookup.
     fn all(&'static self) -> [&'static Set; 4] {
         [&self.ports_at, &self.ports, &self.ranges_at, &self.ranges]
     }
@@ -116,15 +116,15 @@ const SNAT: i32 = 100;
 
 const PUBLISHED: &str = "published";
 
-/// The host's own, in which nobody else has a part.
+/// The host's loopback network.
 pub(super) const LOOPBACK: IpNetwork =
     match Ipv4Network::new_checked(Ipv4Addr::new(127, 0, 0, 0), 8) {
         Some(network) => IpNetwork::V4(network),
         None => panic!("8 is a length"),
     };
 
-/// The chains that packets come in by, and the one that looks for published ports. Chains that
-/// others lead to come first.
+/// Returns the base chains, and the one that looks up published ports. A chain comes before those
+/// that jump to it.
 pub fn chains() -> Vec<Chain> {
     let base = |name, kind, point, priority, rules| Chain {
         name: Cow::Borrowed(name),
@@ -135,7 +135,7 @@ pub fn chains() -> Vec<Chain> {
         Chain { name: Cow::Borrowed(PUBLISHED), hook: None, rules: published() },
         base("raw", "filter", Point::Prerouting, RAW, vec![no_loopback_from_bridges()]),
         base("forward", "filter", Point::Forward, FILTERING, by_link(&FILTER)),
-        // Ports of 127.0.0.1 are for this host alone, also where route_localnet is on.
+        // Only this host may reach ports of 127.0.0.1, even where route_localnet is on.
         base("prerouting", "nat", Point::Prerouting, DNAT + 1, vec![not_loopback(), to_host()]),
         base("output", "nat", Point::Output, DNAT + 1, vec![to_host()]),
         base("postrouting", "nat", Point::Postrouting, SNAT + 1, by_link(&NAT)),

@@ -1,4 +1,4 @@
-//! What is in the table, as `nft` reads it (nft(8)).
+//! The content of the table as commands of nft(8).
 
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Nft {
-    /// The command that makes it be there, or be gone.
+    /// Returns the command that creates or deletes it.
     pub(in crate::plan) fn command(&self, create: bool) -> String {
         let table = format!("inet {TABLE}");
         match (self, create) {
@@ -29,7 +29,7 @@ fn script(lines: &str) -> String {
     format!("nft -f - <<'EOF'\n{lines}EOF")
 }
 
-/// What is there stays, but for the rules of shared chains: those are the plan's, and no others.
+/// Existing elements stay. The rules of shared chains are replaced by those of the plan.
 fn whole_table() -> String {
     let mut text = format!("table inet {TABLE} {{\n");
     for set in sets() {
@@ -163,7 +163,7 @@ impl Field {
         }
     }
 
-    /// Where a packet on its way to a published port has it.
+    /// Returns the expression for this field of a packet that goes to a published port.
     fn of_packet(self) -> &'static str {
         match self {
             Self::Link => "iifname",
@@ -249,7 +249,7 @@ impl Display for Verdict {
 }
 
 impl Set {
-    /// The IP version of the addresses that it maps to.
+    /// Returns the IP version of the addresses in its data.
     pub fn family(&self) -> Option<Family> {
         let DataType::Fields(data) = &self.data else { return None };
         data.iter().find_map(|field| match field {

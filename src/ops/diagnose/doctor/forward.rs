@@ -1,0 +1,311 @@
+//! What drops packets that the host passes on: forwarding that is off, firewalls of others.
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+
+use super::{
+    fate::{Packet, Rules},
+    snapshot::{FAMILIES, Segment, Snapshot},
+};
+use crate::{
+    kernel::{Dropping, Link},
+    model::{Family, Finding, Flag},
+    ops::driver,
+};
+
+/// The kernel's own switches: one for all links, and one each.
+pub(super) fn forwarding(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
+    let mut found = of_all_links(snapshot)?;
+    for segment in snapshot.segments.iter().filter(|s| s.is_routed() && s.bridge.is_some()) {
+        for family in segment.families() {
+            if snapshot.kernel.sysctl(all_links(family))?.as_deref() != Some("0") {
+                found.extend(of_each_link(snapshot, segment, family)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn all_links(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "net/ipv4/ip_forward",
+        Family::V6 => "net/ipv6/conf/all/forwarding",
+    }
+}
+
+/// IPv4 is passed on if the link that a packet comes by forwards; of IPv6 the switch of a link says
+/// only whether the host is a router to who is there.
+fn of_each_link(
+    snapshot: &Snapshot<'_>,
+    segment: &Segment,
+    family: Family,
+) -> Result<Vec<Finding>> {
+    let name = segment.name();
+    let is_off = |link: &str| -> Result<Option<String>> {
+        let version = if family == Family::V4 { "ipv4" } else { "ipv6" };
+        let key = format!("net/{version}/conf/{link}/forwarding");
+        let value = snapshot.kernel.sysctl(&key)?;
+        // Of a link with a dot in its name `sysctl` takes the path only.
+        let shown = if link.contains('.') { key } else { key.replace('/', ".") };
+        Ok((value.as_deref() == Some("0")).then_some(shown))
+    };
+    let mut found = Vec::new();
+    if let Some(key) = is_off(name)? {
+        let finding = match family {
+            Family::V4 => {
+                let what =
+                    "the host passes no IPv4 on that comes from it: it reaches nothing outside";
+                Finding::error(name, what)
+            }
+            Family::V6 => {
+                let what = "the host sends its endpoints no IPv6 router advertisements";
+                Finding::warning(name, what)
+            }
+        };
+        found.push(finding.shown_by(format!("{key} = 0")).mended_by(again_or(segment, &key)));
+    }
+    let route = snapshot.default_route(true).filter(|_| family == Family::V4);
+    let is_uplink = |link: &&Link| route.is_some_and(|route| link.carries(route));
+    if let Some(uplink) = snapshot.links.iter().find(is_uplink)
+        && let Some(key) = is_off(&uplink.name)?
+    {
+        let what = format!(
+            "the host passes no IPv4 on that comes by `{}`: no answer from outside gets to `{name}`",
+            uplink.name
+        );
+        let finding = Finding::error("host", what).shown_by(format!("{key} = 0"));
+        found.push(finding.mended_by(again_or(segment, &key)));
+    }
+    Ok(found)
+}
+
+/// The command that turns a switch on.
+fn again_or(segment: &Segment, key: &str) -> String {
+    if segment.is_filtered() {
+        driver::again(segment.network())
+    } else {
+        format!("sysctl -w {key}=1")
+    }
+}
+
+fn of_all_links(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    for family in FAMILIES {
+        let (key, words) = match family {
+            Family::V4 => ("net.ipv4.ip_forward", "IPv4"),
+            Family::V6 => ("net.ipv6.conf.all.forwarding", "IPv6"),
+        };
+        let needs = |s: &&Segment| s.is_routed() && s.families().contains(&family);
+        let names: Vec<_> = snapshot.segments.iter().filter(needs).map(Segment::name).collect();
+        if names.is_empty()
+            || snapshot.kernel.sysctl(&key.replace('.', "/"))?.as_deref() != Some("0")
+        {
+            continue;
+        }
+        let what = format!(
+            "the host passes no {words} on between its links: {} reaches nothing outside",
+            names.join(", ")
+        );
+        found.push(
+            Finding::error("host", what)
+                .shown_by(format!("{key} = 0"))
+                .mended_by(format!("sysctl -w {key}=1")),
+        );
+    }
+    Ok(found)
+}
+
+/// Chains of others that drop what a network's endpoints send, or the answers.
+pub(super) fn drops(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    for segment in snapshot.segments.iter().filter(|s| s.is_routed() && s.bridge.is_some()) {
+        for subnet in &segment.network().subnets {
+            let family = Family::of(subnet.cidr.network());
+            let name = segment.name();
+            let out = Packet {
+                from: Some(name),
+                to: None,
+                state: "NEW",
+                source: Some(subnet.cidr),
+                destination: None,
+            };
+            let back = Packet {
+                from: None,
+                to: Some(name),
+                state: "ESTABLISHED",
+                source: None,
+                destination: Some(subnet.cidr),
+            };
+            let wall = Wall::of(snapshot, family, &[out, back]);
+            found.extend(wall.map(|wall| {
+                let what = format!("{} drops what `{name}` sends to other links", wall.owner);
+                let command = if segment.is_filtered() {
+                    driver::again(segment.network())
+                } else {
+                    wall.accept_all(name)
+                };
+                Finding::error(name, what).shown_by(wall.rule).mended_by(command)
+            }));
+            for chain in snapshot.rules.dropping.iter().filter(|c| c.meets(family)) {
+                if !chain.is_of_bridges() && !snapshot.kernel.lets_by(chain, name)? {
+                    let what = format!("{} drops what `{name}` sends to other links", owner(chain));
+                    found.push(of_nftables(chain, segment, what));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Frames that only cross a bridge meet the firewall too, and are dropped there.
+pub(super) fn bridged(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    for segment in &snapshot.segments {
+        // Of a network that is routed too, the same chains drop more than that.
+        if segment.bridge.is_none() || segment.is_routed() || segment.network().has(Flag::Isolate) {
+            continue;
+        }
+        let name = segment.name();
+        for family in FAMILIES {
+            let switch = match family {
+                Family::V4 => "net.bridge.bridge-nf-call-iptables",
+                Family::V6 => "net.bridge.bridge-nf-call-ip6tables",
+            };
+            let value = snapshot.kernel.sysctl(&switch.replace('.', "/"))?;
+            if value.is_none_or(|value| value == "0") {
+                continue;
+            }
+            let subnet = |s: &&IpNetwork| Family::of(s.network()) == family;
+            let subnets: Vec<_> = segment.network().subnets.iter().map(|s| s.cidr).collect();
+            let subnet = subnets.iter().find(subnet).copied();
+            if subnet.is_none() && !segment.network().is_shared() {
+                continue;
+            }
+            let across = Packet {
+                from: Some(name),
+                to: Some(name),
+                state: "NEW",
+                source: subnet,
+                destination: subnet,
+            };
+            let what = |owner: &str| {
+                format!(
+                    "{owner} drops what only crosses `{name}`: its endpoints do not reach each other"
+                )
+            };
+            if let Some(wall) = Wall::of(snapshot, family, &[across]) {
+                let command = if segment.is_filtered() {
+                    driver::again(segment.network())
+                } else {
+                    wall.accept(&format!("-i {name} -o {name}"))
+                };
+                found.push(
+                    Finding::error(name, what(wall.owner))
+                        .shown_by(format!("{switch} = 1"))
+                        .shown_by(wall.rule)
+                        .mended_by(command),
+                );
+            }
+            for chain in snapshot.rules.dropping.iter().filter(|c| c.meets(family)) {
+                if !chain.is_of_bridges() && !snapshot.kernel.lets_by(chain, name)? {
+                    found.push(
+                        of_nftables(chain, segment, what(&owner(chain)))
+                            .shown_by(format!("{switch} = 1")),
+                    );
+                }
+            }
+        }
+    }
+    for segment in
+        snapshot.segments.iter().filter(|s| s.bridge.is_some() && !s.network().has(Flag::Isolate))
+    {
+        let name = segment.name();
+        for chain in snapshot.rules.dropping.iter().filter(|c| c.is_of_bridges()) {
+            if !snapshot.kernel.lets_by(chain, name)? {
+                let what = format!("{} drops what crosses `{name}`", owner(chain));
+                let path = format!("{} {} {}", chain.family, chain.table, chain.chain);
+                found.push(
+                    Finding::error(name, what)
+                        .shown_by(format!("chain {path} {{ policy drop; }}"))
+                        .mended_by(format!("nft insert rule {path} meta ibrname {name} accept")),
+                );
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What of iptables stands in the way.
+struct Wall {
+    owner: &'static str,
+    /// The rule or policy.
+    rule: String,
+    program: &'static str,
+    /// Where a rule of the administrator's goes.
+    chain: &'static str,
+    is_ufw: bool,
+}
+
+impl Wall {
+    /// The first that drops all of one of these kinds of packets.
+    fn of(snapshot: &Snapshot<'_>, family: Family, packets: &[Packet<'_>]) -> Option<Self> {
+        let rules = Rules::parse(snapshot.rules.filter.get(&family)?);
+        let rule = packets.iter().find_map(|packet| rules.dropped_by(*packet))?;
+        let program = match family {
+            Family::V4 => "iptables",
+            Family::V6 => "ip6tables",
+        };
+        let has_docker = rules.has_chain("DOCKER-USER");
+        let is_ufw = rule.contains("ufw") || (!has_docker && rules.has_chain("ufw"));
+        let owner = match (is_ufw, has_docker) {
+            (true, _) => "ufw",
+            (false, true) => "docker's firewall",
+            (false, false) => "somebody's firewall",
+        };
+        let chain = if has_docker { "DOCKER-USER" } else { "FORWARD" };
+        Some(Self { owner, rule: rule.to_owned(), program, chain, is_ufw })
+    }
+
+    fn accept(&self, matches: &str) -> String {
+        format!("{} -I {} {matches} -j ACCEPT", self.program, self.chain)
+    }
+
+    fn accept_all(&self, name: &str) -> String {
+        if self.is_ufw {
+            return format!("ufw route allow in on {name} && ufw route allow out on {name}");
+        }
+        let back = format!("-o {name} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT");
+        format!("{} && {}", self.accept(&format!("-i {name}")), self.accept(&back))
+    }
+}
+
+fn owner(chain: &Dropping) -> String {
+    if chain.is_firewalld {
+        return "firewalld".to_owned();
+    }
+    format!("nftables' table `{} {}`", chain.family, chain.table)
+}
+
+fn of_nftables(chain: &Dropping, segment: &Segment, what: String) -> Finding {
+    let name = segment.name();
+    let path = format!("{} {} {}", chain.family, chain.table, chain.chain);
+    if chain.is_firewalld {
+        let command = if segment.is_filtered() {
+            driver::again(segment.network())
+        } else {
+            format!("firewall-cmd --zone=trusted --change-interface={name}")
+        };
+        return Finding::error(name, what)
+            .shown_by(format!("chain {path}: no zone has `{name}`"))
+            .mended_by(command);
+    }
+    let insert = |matches: &str| format!("nft insert rule {path} {matches} accept");
+    let command = [
+        insert(&format!("iifname {name}")),
+        insert(&format!("oifname {name} ct state established,related")),
+        insert(&format!("oifname {name} ct status dnat")),
+    ];
+    Finding::error(name, what)
+        .shown_by(format!("chain {path} {{ policy drop; }}, and no rule names `{name}`"))
+        .mended_by(command.join(" && "))
+}

@@ -1,0 +1,475 @@
+//! What a diagnosis looks at, read once: the host's links, addresses, routes and rules, networks,
+//! and what is inside of the namespaces that the links lead into.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use anyhow::Result;
+
+use super::{
+    isolation,
+    namespace_view::{self, Inside},
+    routing::{self, Unrouted},
+    served,
+};
+use crate::{
+    error::Kind,
+    kernel::{
+        Dropping, Kernel, Link, LinkAddress, Netns, Published, Sockets, Standing, TableRoute,
+        Translation, sockets,
+    },
+    model::{
+        Endpoint, Family, Filter, Firewall, Flag, LinkName, NamedNetns, Network, NetworkRecord,
+        Protocol, ruleset::Ruleset,
+    },
+    ops::{
+        Session,
+        driver::underlay::Uplink,
+        lookup::{find, resolve::resolve},
+        upkeep::firewall,
+    },
+    plan::{self, Resource, Table, nft::Nft},
+    state::State,
+};
+
+/// Both IP versions.
+pub(super) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+/// What is looked at.
+pub(super) struct Snapshot<'a> {
+    pub(super) kernel: &'a Kernel,
+    pub(super) links: Vec<Link>,
+    pub(super) addresses: Vec<LinkAddress>,
+    pub(super) routes: Vec<TableRoute>,
+    /// The networks that it is about.
+    pub(super) segments: Vec<Segment>,
+    pub(super) insides: Vec<Inside>,
+    /// All that is attached to anything.
+    pub(super) ends: Vec<End>,
+    /// The names in `/run/netns` that netcord made, if it is about the whole host.
+    pub(super) names: Option<Vec<NamedNetns>>,
+    pub(super) rules: Rules,
+    /// The host's sockets that wait for callers.
+    pub(super) sockets: Sockets,
+    /// Addresses of the host's bridges whose routes are gone.
+    pub(super) unrouted: Vec<Unrouted>,
+    /// Addresses that ports are published on, and that are no more the host's.
+    pub(super) lost_addresses: Vec<IpAddr>,
+    /// Host ends by which their bridge finds nobody.
+    pub(super) unknown_ports: Vec<LinkName>,
+    /// What could not be looked at, and why.
+    pub(super) unchecked: Vec<String>,
+}
+
+/// A network.
+pub(super) struct Segment {
+    pub(super) record: NetworkRecord,
+    /// Its bridge, if it has one and it is there.
+    pub(super) bridge: Option<Link>,
+    /// What it should have in the firewall, and has not.
+    pub(super) lost: Vec<Lost>,
+}
+
+/// A rule that is gone, or more than one.
+pub(super) struct Lost {
+    pub(super) kind: LostKind,
+    /// What of it is not as it was made.
+    pub(super) words: String,
+}
+
+/// What is gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LostKind {
+    /// All of our table.
+    Table,
+    /// What translates source addresses.
+    Masquerade,
+    /// Anything else.
+    Other,
+}
+
+/// One attachment: its two ends, as far as they are there.
+pub(super) struct End {
+    pub(super) network: Option<LinkName>,
+    pub(super) endpoint: Option<Endpoint>,
+    pub(super) outer: Option<Link>,
+    pub(super) inner: Option<Inner>,
+    /// It is one of those that it is about.
+    pub(super) examined: bool,
+}
+
+/// A link in a namespace.
+pub(super) struct Inner {
+    /// Which of the namespaces that were entered.
+    pub(super) inside: usize,
+    pub(super) link: Link,
+}
+
+/// The host's rules, as far as they concern what is forwarded and what is translated.
+#[derive(Default)]
+pub(super) struct Rules {
+    /// iptables' tables, as the commands that would make them.
+    pub(super) filter: HashMap<Family, String>,
+    pub(super) nat: HashMap<Family, String>,
+    /// Chains of others that drop.
+    pub(super) dropping: Vec<Dropping>,
+    /// Rules of others, but of iptables, that lead ports elsewhere.
+    pub(super) translations: Vec<Translation>,
+    /// The published ports that have rules.
+    pub(super) published: HashMap<Firewall, Vec<Published>>,
+    /// All of nftables, of everybody.
+    pub(super) all: Option<Ruleset>,
+    /// Whether they could be read.
+    pub(super) readable: bool,
+}
+
+/// What a diagnosis is about.
+enum Scope {
+    Host,
+    Network(Box<NetworkRecord>),
+    /// The namespace of this cookie.
+    Target(u64),
+}
+
+/// Reads all there is to see of the host, or of one network or target.
+pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Result<Snapshot<'a>> {
+    let kernel = &host.kernel;
+    let state = host.look_at_all().await?;
+    let mut asked = None;
+    let scope = match name {
+        None => Scope::Host,
+        Some(name) => match network(kernel, &state, name).await? {
+            Some(record) => Scope::Network(Box::new(record)),
+            None => Scope::Target(target(host, &state, name, &mut asked).await?),
+        },
+    };
+    let links: Vec<_> = sorted(kernel.links().await?.into_values().collect());
+    let records = by_name(&state);
+    let mut unchecked = Vec::new();
+    let on_record: Vec<_> =
+        records.values().flat_map(|r| r.endpoints.iter().map(move |e| (&r.network, e))).collect();
+    let reading = namespace_view::Reading { kernel, links: &links, on_record: &on_record };
+    let doing = host.events.doing("looking into each namespace");
+    let (insides, refused) = reading.all(asked).await;
+    drop(doing);
+    if refused > 0 {
+        let names = if refused == 1 { "namespace" } else { "namespaces" };
+        unchecked.push(format!("{refused} {names} that may not be entered"));
+    }
+    let mut ends = reading.ends(&insides);
+    let is_examined = |end: &End| match &scope {
+        Scope::Host => end.endpoint.is_some(),
+        Scope::Network(record) => end.network.as_ref() == Some(&record.network.name),
+        Scope::Target(cookie) => cookie_of(end, &insides) == Some(*cookie),
+    };
+    for end in &mut ends {
+        end.examined = is_examined(end);
+    }
+    unchecked.extend(programs(&links, &insides, &ends));
+    let records = match &scope {
+        Scope::Host => records.into_values().collect(),
+        Scope::Network(record) => vec![(**record).clone()],
+        Scope::Target(_) => records_of(kernel, &state, &ends).await?,
+    };
+    let rules = match kernel.check_rules_readable() {
+        Ok(()) => rules(kernel, &records)?,
+        Err(error) => {
+            unchecked.push(format!("the rules of the firewall: {error:#}"));
+            Rules::default()
+        }
+    };
+    let sockets =
+        Sockets::here(&Protocol::ALL, sockets::Scope::Listening).unwrap_or_else(|error| {
+            unchecked.push(format!("what the host's programs listen to: {error:#}"));
+            Sockets::default()
+        });
+    let mut segments = Vec::new();
+    let mut standing = rules.readable.then(Standing::default);
+    for record in records {
+        segments.push(segment(&links, record, standing.as_mut())?);
+    }
+    segments.sort_by(|a, b| a.name().cmp(b.name()));
+    let (addresses, routes) = (kernel.addresses().await?, kernel.routes().await?);
+    let bridges = segments.iter().filter_map(|segment| segment.bridge.as_ref());
+    let examined = ends.iter().filter(|end| end.examined);
+    let endpoints = examined.clone().filter_map(|end| end.endpoint.as_ref());
+    let (mut unrouted, mut lost_addresses) = (Vec::new(), Vec::new());
+    let mut unknown_ports = Vec::new();
+    match Netns::own() {
+        Ok(own) => {
+            unrouted = routing::read(&own, bridges, &addresses, &routes).await?;
+            lost_addresses = served::lost_addresses(&own, endpoints).await?;
+            unknown_ports = isolation::unknown(&own, &segments, examined).await?;
+        }
+        Err(error) if Kind::of(&error) == Kind::Permission => {
+            unchecked.push(format!("which way packets take: {error:#}"));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(Snapshot {
+        kernel,
+        addresses,
+        routes,
+        unrouted,
+        lost_addresses,
+        unknown_ports,
+        links,
+        segments,
+        insides,
+        ends,
+        names: matches!(scope, Scope::Host).then(|| state.names().to_vec()),
+        rules,
+        sockets,
+        unchecked,
+    })
+}
+
+/// The links on whose incoming frames a program decides that cannot be read.
+fn programs(links: &[Link], insides: &[Inside], ends: &[End]) -> Vec<String> {
+    let own = links.iter().map(|link| (link, String::new()));
+    let examined = ends.iter().filter(|end| end.examined);
+    let inner = examined.filter_map(|end| end.inner.as_ref());
+    let inner =
+        inner.map(|Inner { inside, link }| (link, format!(" of {}", insides[*inside].target)));
+    let programmed = own.chain(inner).filter(|(link, _)| link.xdp);
+    programmed
+        .map(|(link, whose)| {
+            format!("the XDP program at {}{whose}, which may drop what comes in", link.name)
+        })
+        .collect()
+}
+
+/// The networks of what is examined.
+async fn records_of(kernel: &Kernel, state: &State, ends: &[End]) -> Result<Vec<NetworkRecord>> {
+    let examined = ends.iter().filter(|end| end.examined);
+    let mut met: Vec<_> = examined.filter_map(|end| end.network.clone()).collect();
+    met.sort();
+    met.dedup();
+    let mut found = Vec::new();
+    for name in met {
+        found.push(find::network(kernel, state, &name).await?.into_owned());
+    }
+    Ok(found)
+}
+
+fn by_name(state: &State) -> HashMap<String, NetworkRecord> {
+    state.networks().iter().map(|(name, record)| (name.to_string(), record.clone())).collect()
+}
+
+fn sorted(mut links: Vec<Link>) -> Vec<Link> {
+    links.sort_by(|a, b| crate::model::natural_order(&a.name, &b.name));
+    links
+}
+
+fn cookie_of(end: &End, insides: &[Inside]) -> Option<u64> {
+    let of_inner = end.inner.as_ref().map(|inner| insides[inner.inside].cookie);
+    of_inner.or(end.endpoint.as_ref().map(|e| e.cookie))
+}
+
+async fn network(kernel: &Kernel, state: &State, name: &str) -> Result<Option<NetworkRecord>> {
+    let Ok(name) = name.parse::<LinkName>() else { return Ok(None) };
+    match find::network(kernel, state, &name).await {
+        Ok(record) => Ok(Some(record.into_owned())),
+        Err(error) if Kind::of(&error) == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The namespace of a target; of one that has died, by its name on record.
+async fn target(
+    host: &Session<'_>,
+    state: &State,
+    name: &str,
+    asked: &mut Option<namespace_view::Asked>,
+) -> Result<u64> {
+    match resolve(&host.kernel, host.events, &name.parse()?, None).await {
+        Ok(found) => {
+            let cookie = found.netns.cookie();
+            *asked = Some(namespace_view::Asked { name: name.to_owned(), found });
+            Ok(cookie)
+        }
+        Err(error) => {
+            let called_so = state.endpoints().find(|(_, e)| e.target == name);
+            called_so.map(|(_, e)| e.cookie).ok_or(error)
+        }
+    }
+}
+
+fn rules(kernel: &Kernel, records: &[NetworkRecord]) -> Result<Rules> {
+    let mut rules = Rules { dropping: kernel.dropping()?, readable: true, ..Rules::default() };
+    rules.all = Some(Netns::own()?.ruleset()?);
+    for family in FAMILIES {
+        rules.filter.insert(family, kernel.iptables(family, Table::Filter)?);
+        rules.nat.insert(family, kernel.iptables(family, Table::Nat)?);
+    }
+    for record in records.iter().filter(|r| r.endpoints.iter().any(|e| !e.ports.is_empty())) {
+        let firewall = record.network.firewall;
+        rules.published.entry(firewall).or_insert_with(|| kernel.published(firewall));
+    }
+    if !rules.published.is_empty() {
+        let is_listed = |t: &Translation| {
+            let family = match t.family {
+                "ip" => Family::V4,
+                "ip6" => Family::V6,
+                _ => return false,
+            };
+            t.table == Table::Nat.name() && rules.nat.get(&family).is_some_and(|l| !l.is_empty())
+        };
+        let translations = kernel.translations()?.into_iter().filter(|t| !is_listed(t));
+        rules.translations = translations.collect();
+    }
+    Ok(rules)
+}
+
+fn segment(
+    links: &[Link],
+    record: NetworkRecord,
+    standing: Option<&mut Standing>,
+) -> Result<Segment> {
+    let network = &record.network;
+    let bridge = network.bridge();
+    let bridge = links.iter().find(|l| bridge.is_some_and(|b| l.name == b.as_str())).cloned();
+    let mut lost: Vec<Lost> = Vec::new();
+    if let Some(standing) = standing {
+        for resource in wanted(&record) {
+            let has_table = standing.has_table()?;
+            for words in standing.damage(&resource)? {
+                if !lost.iter().any(|lost| lost.words == words) {
+                    lost.push(Lost { kind: LostKind::of(&resource, has_table), words });
+                }
+            }
+        }
+    }
+    Ok(Segment { record, bridge, lost })
+}
+
+/// What a network should have in the firewall, but in those of others, and ports; what translates by
+/// itself.
+fn wanted(record: &NetworkRecord) -> Vec<Resource> {
+    let NetworkRecord { network, endpoints } = record;
+    if network.driver.moving().is_some() {
+        return Vec::new();
+    }
+    let plan = firewall::rules(&NetworkRecord {
+        network: network.with_forward_accepts(Vec::new()),
+        endpoints: endpoints.clone(),
+    });
+    let resources = plan.into_iter().filter_map(|step| step.change.resource().cloned());
+    let of_firewall = resources.filter(|r| r.facts().firewall().is_some_and(|part| !part.is_port));
+    let in_parts = of_firewall.flat_map(|resource| match resource {
+        Resource::Nft(Nft::Network(rules)) => {
+            let filter = plan::nft::NetworkRules { nat: Vec::new(), ..rules.clone() };
+            let nat = plan::nft::NetworkRules { filter: Vec::new(), ..rules };
+            vec![Resource::Nft(Nft::Network(filter)), Resource::Nft(Nft::Network(nat))]
+        }
+        other => vec![other],
+    });
+    in_parts.collect()
+}
+
+impl LostKind {
+    fn of(resource: &Resource, has_table: bool) -> Self {
+        match resource {
+            Resource::Nft(_) if !has_table => Self::Table,
+            Resource::Nft(Nft::Network(rules)) if rules.filter.is_empty() => Self::Masquerade,
+            Resource::Rule(rule) if rule.jump.first().is_some_and(|j| j == "MASQUERADE") => {
+                Self::Masquerade
+            }
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Segment {
+    pub(super) fn network(&self) -> &Network {
+        &self.record.network
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.record.network.name.as_str()
+    }
+
+    /// Whether the host passes packets on between it and the rest of the world.
+    pub(super) fn is_routed(&self) -> bool {
+        self.network().driver.forwards() && !self.network().has(Flag::Internal)
+    }
+
+    /// Whether its bridge is the gateway of its endpoints, and netcord's.
+    pub(super) fn is_gateway(&self) -> bool {
+        self.network().driver.is_gateway()
+    }
+
+    /// Whether netcord decides which of its traffic passes, also in the firewalls of others.
+    pub(super) fn is_filtered(&self) -> bool {
+        self.network().driver.filter() == Filter::Traffic
+    }
+
+    /// The IP versions that it has.
+    pub(super) fn families(&self) -> Vec<Family> {
+        self.network().subnets.iter().map(|s| Family::of(s.cidr.network())).collect()
+    }
+
+    /// The host's link by which it is in the physical network.
+    pub(super) fn parent(&self) -> Option<&str> {
+        self.network().driver.parent().map(|parent| parent.link.as_str())
+    }
+}
+
+impl Snapshot<'_> {
+    /// A link of the host.
+    pub(super) fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// Where the parent of a network is; one that has no bridge needs it to be there only.
+    pub(super) fn uplink(&self, segment: &Segment, parent: &LinkName) -> Uplink<'_> {
+        Uplink::find(self.links.iter(), segment.bridge.as_ref(), parent)
+    }
+
+    /// The network of an attachment, if it is one of those that it is about.
+    pub(super) fn segment_of(&self, end: &End) -> Option<&Segment> {
+        self.segments.iter().find(|s| Some(&s.network().name) == end.network.as_ref())
+    }
+
+    /// The attachments that it is about.
+    pub(super) fn examined(&self) -> impl Iterator<Item = &End> {
+        self.ends.iter().filter(|end| end.examined)
+    }
+
+    /// Those that it is about and whose links inside were seen.
+    pub(super) fn entered(&self) -> impl Iterator<Item = (&End, &Inside, &Link)> {
+        self.examined().filter_map(|end| {
+            let inner = end.inner.as_ref()?;
+            Some((end, &self.insides[inner.inside], &inner.link))
+        })
+    }
+
+    /// All attachments of a network.
+    pub(super) fn ends_on<'s>(&'s self, segment: &'s Segment) -> impl Iterator<Item = &'s End> {
+        self.ends.iter().filter(|end| end.network.as_ref() == Some(&segment.network().name))
+    }
+
+    /// `NETWORK/TARGET`
+    pub(super) fn place(&self, end: &End) -> String {
+        let target = match (&end.endpoint, &end.inner) {
+            (Some(endpoint), _) => endpoint.target.clone(),
+            (None, Some(inner)) => self.insides[inner.inside].target.clone(),
+            (None, None) => String::new(),
+        };
+        match &end.network {
+            Some(network) => format!("{network}/{target}"),
+            None => target,
+        }
+    }
+
+    /// The best of the host's default routes of an IP version.
+    pub(super) fn default_route(&self, is_ipv4: bool) -> Option<&TableRoute> {
+        best_default(&self.routes, is_ipv4)
+    }
+}
+
+/// The default route of an IP version that wins.
+pub(super) fn best_default(routes: &[TableRoute], is_ipv4: bool) -> Option<&TableRoute> {
+    let is_default =
+        |r: &&TableRoute| r.destination.prefix() == 0 && r.destination.is_ipv4() == is_ipv4;
+    routes.iter().filter(is_default).min_by_key(|route| route.metric)
+}

@@ -1,0 +1,425 @@
+//! The namespaces that a packet can get to: opened when it does, and read once.
+//!
+//! Which namespace a link leads into is a number of the kernel's. To find the one with this number
+//! costs an open and a request for each that is tried; those that a record names are tried first, so
+//! it does not depend on how many there are.
+
+use std::{
+    cell::OnceCell,
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+
+use crate::{
+    kernel::{Kernel, Link, LinkAddress, LinkKind, Netns, NetnsFile},
+    model::{
+        Mac, NetnsName,
+        ruleset::{Connection, Layer, Packet, Ruleset},
+    },
+    ops::diagnose::graph::process_name,
+    process,
+    state::State,
+};
+
+/// How long engines are asked for names of containers, all together.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A namespace, as it was when it was opened.
+pub(super) struct Place {
+    /// What to call it.
+    pub(super) name: String,
+    pub(super) netns: Netns,
+    pub(super) links: HashMap<u32, Link>,
+    pub(super) addresses: Vec<LinkAddress>,
+    /// The same without their links and lengths.
+    pub(super) local: Vec<IpAddr>,
+    /// What its connection tracking knows of this flow.
+    pub(super) connections: Vec<Connection>,
+    ruleset: OnceCell<Ruleset>,
+    legacy: OnceCell<Vec<(&'static str, String)>>,
+}
+
+/// Who is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Mac(Mac),
+    Address(IpAddr),
+}
+
+/// A link, by its place and number.
+pub(super) type LinkAt = (usize, u32);
+
+/// All of them, by number.
+pub(super) struct World {
+    pub(super) places: Vec<Place>,
+    /// Those that there may be, whether they are open or not.
+    candidates: Vec<Candidate>,
+    has_processes: bool,
+    /// What a place calls another, as far as that was asked.
+    numbers: HashMap<(usize, i32), usize>,
+    asked: HashSet<(usize, usize)>,
+    /// The same of candidates that are not open, and how many of them were asked about.
+    numbered: HashMap<(usize, i32), usize>,
+    tried: HashMap<usize, usize>,
+    has_macvlans: bool,
+    endpoints: Vec<Known>,
+    until: Instant,
+}
+
+/// A namespace that can be opened.
+#[derive(Clone)]
+enum Candidate {
+    Name(NetnsName),
+    Process(u32),
+}
+
+/// An endpoint on record.
+struct Known {
+    target: String,
+    cookie: u64,
+    netns: NetnsName,
+    host_link: Option<String>,
+    mac: Mac,
+    addresses: Vec<IpNetwork>,
+}
+
+/// The host's own place.
+pub(super) const HOST: usize = 0;
+
+impl Place {
+    async fn read(name: String, netns: Netns) -> Result<Self> {
+        let (links, addresses) = (netns.links().await?, netns.all_addresses().await?);
+        let local = addresses.iter().map(|address| address.address.ip()).collect();
+        let (ruleset, legacy) = (OnceCell::new(), OnceCell::new());
+        let connections = Vec::new();
+        Ok(Self { name, netns, links, addresses, local, connections, ruleset, legacy })
+    }
+
+    /// Its rules: they are read when a packet meets them.
+    pub(super) fn ruleset(&self) -> Result<&Ruleset> {
+        if let Some(ruleset) = self.ruleset.get() {
+            return Ok(ruleset);
+        }
+        let read = self.netns.ruleset()?;
+        Ok(self.ruleset.get_or_init(|| read))
+    }
+
+    /// The tables of iptables' former kind that a packet meets: their rules cannot be read.
+    pub(super) fn legacy(&self, layer: Layer, packet: &Packet) -> Result<Vec<String>> {
+        if self.legacy.get().is_none() {
+            let read = self.netns.legacy_tables()?;
+            self.legacy.get_or_init(|| read);
+        }
+        let program = match (layer, packet.source) {
+            (Layer::Arp, _) => "arptables",
+            (Layer::Ip, IpAddr::V4(_)) => "iptables",
+            (Layer::Ip, IpAddr::V6(_)) => "ip6tables",
+            (Layer::Link | Layer::Bridge, _) => return Ok(Vec::new()),
+        };
+        let all = self.legacy.get().into_iter().flatten();
+        let of_program = all.filter(|(of, _)| *of == program);
+        Ok(of_program.map(|(of, table)| format!("{of} {table}")).collect())
+    }
+
+    pub(super) fn link_name(&self, index: u32) -> &str {
+        self.links.get(&index).map_or("?", |link| link.name.as_str())
+    }
+
+    /// The addresses of a link, with their lengths.
+    pub(super) fn addresses_of(&self, index: u32) -> impl Iterator<Item = IpNetwork> + '_ {
+        let link = self.links.get(&index);
+        let addresses = self.addresses.iter();
+        addresses.filter(move |a| link.is_some_and(|link| link.has(a))).map(|a| a.address)
+    }
+
+    /// The ports of a bridge, in their order.
+    pub(super) fn ports(&self, bridge: &Link) -> Vec<Link> {
+        let is_port = |link: &&Link| link.is_port_of(bridge);
+        let mut ports: Vec<_> = self.links.values().filter(is_port).cloned().collect();
+        ports.sort_by_key(Link::index);
+        ports
+    }
+}
+
+impl Known {
+    fn is(&self, wanted: Wanted) -> bool {
+        match wanted {
+            Wanted::Mac(mac) => self.mac == mac,
+            Wanted::Address(address) => self.addresses.iter().any(|a| a.ip() == address),
+        }
+    }
+}
+
+impl World {
+    /// The host, and whoever else there may be.
+    pub(super) async fn open(kernel: &Kernel, state: &State) -> Result<Self> {
+        let host = Place::read("host".to_owned(), Netns::own()?).await?;
+        let endpoints = state.endpoints().map(|(_, e)| Known {
+            target: e.target.clone(),
+            cookie: e.cookie,
+            netns: e.netns.clone(),
+            host_link: e.host_ifname().map(ToString::to_string),
+            mac: e.mac,
+            addresses: e.addresses.clone(),
+        });
+        Ok(Self {
+            places: vec![host],
+            candidates: kernel.netns_names().into_iter().map(Candidate::Name).collect(),
+            has_processes: false,
+            numbers: HashMap::new(),
+            asked: HashSet::new(),
+            numbered: HashMap::new(),
+            tried: HashMap::new(),
+            has_macvlans: false,
+            endpoints: endpoints.collect(),
+            until: Instant::now() + PATIENCE,
+        })
+    }
+
+    /// Adds a namespace that is open already, by the name that the user calls it.
+    pub(super) async fn add(&mut self, name: &str, netns: Netns) -> Result<usize> {
+        let cookie = netns.cookie();
+        if let Some(at) = self.places.iter().position(|place| place.netns.cookie() == cookie) {
+            return Ok(at);
+        }
+        let on_record = self.endpoints.iter().find(|endpoint| endpoint.cookie == cookie);
+        let name = on_record.map_or(name, |endpoint| &endpoint.target).to_owned();
+        self.places.push(Place::read(name, netns).await?);
+        Ok(self.places.len() - 1)
+    }
+
+    /// Opens a candidate.
+    async fn enter(&mut self, candidate: &Candidate, file: NetnsFile) -> Result<Option<usize>> {
+        // One that has ended meanwhile, or may not be entered, is passed over.
+        let Ok(netns) = file.enter() else { return Ok(None) };
+        let name = match candidate {
+            Candidate::Name(name) => name.to_string(),
+            Candidate::Process(pid) => {
+                let cookie = netns.cookie();
+                if self.endpoints.iter().any(|endpoint| endpoint.cookie == cookie) {
+                    String::new()
+                } else {
+                    process_name(*pid, cookie, self.until).await
+                }
+            }
+        };
+        self.add(&name, netns).await.map(Some)
+    }
+
+    fn file(candidate: &Candidate) -> Option<NetnsFile> {
+        match candidate {
+            Candidate::Name(name) => NetnsFile::of_name(name),
+            Candidate::Process(pid) => NetnsFile::of_process(*pid),
+        }
+    }
+
+    /// A candidate by its place in the list: processes are only looked for behind all names.
+    fn candidate(&mut self, at: usize) -> Option<Candidate> {
+        if at >= self.candidates.len() && !self.has_processes {
+            self.has_processes = true;
+            let processes = process::one_of_each_netns().into_iter().map(Candidate::Process);
+            self.candidates.extend(processes);
+        }
+        self.candidates.get(at).cloned()
+    }
+
+    /// The namespace into which a link leads: that of its other end, or of the link below it.
+    pub(super) async fn beyond(&mut self, from: usize, link: &Link) -> Result<Option<usize>> {
+        let Some(number) = link.leads_into() else { return Ok(Some(from)) };
+        for at in 0..self.places.len() {
+            if self.asked.insert((from, at)) {
+                let other = &self.places[at].netns;
+                if let Some(found) = self.places[from].netns.number_of_entered(other).await? {
+                    self.numbers.insert((from, found), at);
+                }
+            }
+        }
+        if let Some(at) = self.numbers.get(&(from, number)) {
+            return Ok(Some(*at));
+        }
+        let on_record = self
+            .endpoints
+            .iter()
+            .find(|e| from == HOST && e.host_link.as_ref() == Some(&link.name));
+        if let Some(candidate) = on_record.map(|endpoint| Candidate::Name(endpoint.netns.clone()))
+            && let Some(file) = Self::file(&candidate)
+            && self.places[from].netns.number_of(&file).await? == Some(number)
+        {
+            return self.enter(&candidate, file).await;
+        }
+        self.search(from, number).await
+    }
+
+    /// Tries all that may have a number, each once.
+    async fn search(&mut self, from: usize, number: i32) -> Result<Option<usize>> {
+        if let Some(at) = self.numbered.get(&(from, number)).copied()
+            && let Some(candidate) = self.candidate(at)
+            && let Some(file) = Self::file(&candidate)
+        {
+            return self.enter(&candidate, file).await;
+        }
+        let mut at = self.tried.get(&from).copied().unwrap_or_default();
+        while let Some(candidate) = self.candidate(at) {
+            let here = at;
+            at += 1;
+            self.tried.insert(from, at);
+            let Some(file) = Self::file(&candidate) else { continue };
+            let Some(found) = self.places[from].netns.number_of(&file).await? else { continue };
+            if found == number {
+                return self.enter(&candidate, file).await;
+            }
+            self.numbered.entry((from, found)).or_insert(here);
+        }
+        Ok(None)
+    }
+
+    /// The other end of a veth.
+    pub(super) async fn peer(&mut self, from: usize, link: &Link) -> Result<Option<LinkAt>> {
+        if link.kind != LinkKind::Veth {
+            return Ok(None);
+        }
+        let Some(place) = self.beyond(from, link).await? else { return Ok(None) };
+        let peer = link.other().filter(|index| self.places[place].links.contains_key(index));
+        Ok(peer.map(|index| (place, index)))
+    }
+
+    /// The macvlan on a link, wherever it is, of who is looked for.
+    pub(super) async fn macvlan_with(
+        &mut self,
+        parent: LinkAt,
+        wanted: Wanted,
+    ) -> Result<Option<LinkAt>> {
+        let found = self.macvlans_of(wanted).await?;
+        Ok(found.into_iter().find(|(_, on)| *on == parent).map(|(macvlan, _)| macvlan))
+    }
+
+    /// All macvlans of who is looked for, each with the link that it is on.
+    async fn macvlans_of(&mut self, wanted: Wanted) -> Result<Vec<(LinkAt, LinkAt)>> {
+        let names: Vec<_> =
+            self.endpoints.iter().filter(|e| e.is(wanted)).map(|e| e.netns.clone()).collect();
+        for name in names {
+            let candidate = Candidate::Name(name);
+            if let Some(file) = Self::file(&candidate) {
+                self.enter(&candidate, file).await?;
+            }
+        }
+        let found = self.open_macvlans_of(wanted).await?;
+        if !found.is_empty() || self.has_macvlans {
+            return Ok(found);
+        }
+        self.has_macvlans = true;
+        let mut at = 0;
+        while let Some(candidate) = self.candidate(at) {
+            at += 1;
+            // What cannot be entered has none that could be followed.
+            let Some(Ok(netns)) = Self::file(&candidate).map(NetnsFile::enter) else { continue };
+            if !netns.macvlans().await?.is_empty()
+                && let Some(file) = Self::file(&candidate)
+            {
+                self.enter(&candidate, file).await?;
+            }
+        }
+        self.open_macvlans_of(wanted).await
+    }
+
+    async fn open_macvlans_of(&mut self, wanted: Wanted) -> Result<Vec<(LinkAt, LinkAt)>> {
+        let mut found = Vec::new();
+        for (at, place) in self.places.iter().enumerate() {
+            let is_wanted = |link: &&Link| match wanted {
+                Wanted::Mac(mac) => link.mac == Some(mac),
+                Wanted::Address(to) => place.addresses_of(link.index()).any(|a| a.ip() == to),
+            };
+            let links = place.links.values().filter(|link| link.kind == LinkKind::Macvlan);
+            found.extend(links.filter(is_wanted).map(|link| (at, link.clone())));
+        }
+        let mut on = Vec::new();
+        for (at, link) in found {
+            if let Some(below) = self.beyond(at, &link).await?.zip(link.other()) {
+                on.push(((at, link.index()), below));
+            }
+        }
+        Ok(on)
+    }
+
+    /// The port of a bridge behind which somebody is, also behind other bridges.
+    pub(super) async fn towards(
+        &mut self,
+        (place, bridge): LinkAt,
+        came: Option<u32>,
+        wanted: Wanted,
+    ) -> Result<Option<u32>> {
+        let Some(bridge) = self.places[place].links.get(&bridge).cloned() else { return Ok(None) };
+        let ports = self.places[place].ports(&bridge);
+        let hint = self.endpoints.iter().find(|e| place == HOST && e.is(wanted));
+        let hint = hint
+            .and_then(|e| ports.iter().find(|port| e.host_link.as_ref() == Some(&port.name)))
+            .cloned();
+        let mut beyond = Vec::new();
+        for port in hint.iter().chain(&ports).filter(|port| Some(port.index()) != came) {
+            match self.is_behind(place, port, wanted).await? {
+                Behind::Wanted => return Ok(Some(port.index())),
+                Behind::Bridge(at, bridge) => beyond.push((port.index(), at, bridge)),
+                Behind::Another => {}
+            }
+        }
+        for (port, (at, link), bridge) in beyond {
+            let found = Box::pin(self.towards((at, bridge), Some(link), wanted)).await?;
+            if found.is_some() {
+                return Ok(Some(port));
+            }
+        }
+        // On top of somebody's link.
+        for (_, (at, below)) in self.macvlans_of(wanted).await? {
+            let Some(link) = self.places[at].links.get(&below).cloned() else { continue };
+            if let Some((there, port)) = self.peer(at, &link).await?
+                && there == place
+                && Some(port) != came
+                && ports.iter().any(|p| p.index() == port)
+            {
+                return Ok(Some(port));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn is_behind(&mut self, from: usize, port: &Link, wanted: Wanted) -> Result<Behind> {
+        if port.kind != LinkKind::Veth {
+            return Ok(Behind::Another);
+        }
+        let Some(peer) = self.places[from].netns.peer_of(port).await? else {
+            return Ok(Behind::Another);
+        };
+        if let Some(master) = peer.master {
+            let Some((at, link)) = self.peer(from, port).await? else {
+                return Ok(Behind::Another);
+            };
+            let place = &self.places[at];
+            let Some(bridge) = place.links.get(&master) else { return Ok(Behind::Another) };
+            let is_own = match wanted {
+                Wanted::Mac(mac) => bridge.mac == Some(mac),
+                Wanted::Address(address) => place.local.contains(&address),
+            };
+            return Ok(if is_own { Behind::Wanted } else { Behind::Bridge((at, link), master) });
+        }
+        let is_wanted = match wanted {
+            Wanted::Mac(mac) => peer.mac == Some(mac),
+            Wanted::Address(address) => {
+                let all = self.places[from].netns.peer_addresses(port).await?;
+                all.iter().any(|a| a.address.ip() == address)
+            }
+        };
+        Ok(if is_wanted { Behind::Wanted } else { Behind::Another })
+    }
+}
+
+/// Who is at the other end of a port.
+enum Behind {
+    Wanted,
+    /// Another bridge, and the port of it.
+    Bridge(LinkAt, u32),
+    Another,
+}

@@ -1,0 +1,78 @@
+//! A network by its name: one of ours, or a bridge of somebody else's.
+
+use std::borrow::Cow;
+
+use anyhow::Result;
+
+use crate::{
+    error::Error,
+    kernel::{Kernel, LinkKind},
+    model::{LinkName, NetworkRecord},
+    ops::{Session, driver::foreign, upkeep::firewall},
+    state::State,
+};
+
+/// Finds a network: on record, or as a foreign bridge.
+pub(in crate::ops) async fn network<'s>(
+    kernel: &Kernel,
+    state: &'s State,
+    name: &LinkName,
+) -> Result<Cow<'s, NetworkRecord>> {
+    if let Some(record) = state.networks().get(name) {
+        return Ok(Cow::Borrowed(record));
+    }
+    match kernel.link(name.as_str()).await? {
+        Some(link) if link.kind == LinkKind::Bridge => {
+            let firewall = firewall::of_networks(kernel, state);
+            let network = foreign::network(kernel, name, &link, firewall).await?;
+            Ok(Cow::Owned(NetworkRecord { network, endpoints: Vec::new() }))
+        }
+        Some(link) if link.kind == LinkKind::Macvlan && link.is_ours() => {
+            Err(Error::not_found(format!("the record of network `{name}` was lost"))
+                .hint("run the command that made the network again; its endpoints are found then")
+                .into())
+        }
+        Some(_) => {
+            Err(Error::not_found(format!("`{name}` is a link but not a bridge, so no network"))
+                .hint("make a network with `netcord bridge NETWORK`")
+                .into())
+        }
+        None => Err(no_network(kernel, state, name.as_str()).await),
+    }
+}
+
+/// Tells early, before targets are looked for, of a network that is not there.
+pub(in crate::ops) async fn check_name(host: &Session<'_>, name: &LinkName) -> Result<()> {
+    if host.kernel.link(name.as_str()).await?.is_some() {
+        return Ok(());
+    }
+    network(&host.kernel, &host.look_at_all().await?, name).await.map(drop)
+}
+
+/// The error for a network that is not there.
+pub(in crate::ops) async fn no_network(
+    kernel: &Kernel,
+    state: &State,
+    name: &str,
+) -> anyhow::Error {
+    let mut names: Vec<_> = state.networks().keys().map(ToString::to_string).collect();
+    if let Ok(bridges) = kernel.bridges().await {
+        names.extend(bridges.into_iter().map(|l| l.name));
+    }
+    let hint = did_you_mean(name, names.iter().map(String::as_str))
+        .unwrap_or_else(|| format!("make it with `netcord bridge {name}`, or see `netcord ls`"));
+    Error::not_found(format!("no network `{name}`")).hint(hint).into()
+}
+
+/// A hint at the name that was probably meant; what was typed was not.
+pub(in crate::ops) fn did_you_mean<'a>(
+    typed: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    names
+        .filter(|name| *name != typed)
+        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
+        .filter(|(distance, name)| *distance <= 2 && *distance < name.len())
+        .min()
+        .map(|(_, name)| format!("did you mean `{name}`?"))
+}

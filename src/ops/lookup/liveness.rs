@@ -1,0 +1,25 @@
+//! Whether an endpoint lives that has no host end to tell: a macvlan, which is inside only.
+
+use anyhow::Result;
+
+use crate::{
+    kernel::{Kernel, Link, Netns},
+    model::{Endpoint, Network},
+    plan,
+};
+
+/// The link of a macvlan endpoint, in its namespace; `None` if either is gone: the namespace can no
+/// longer be entered by its name, or the name has come to mean another.
+pub(in crate::ops) async fn inner(
+    kernel: &Kernel,
+    network: &Network,
+    endpoint: &Endpoint,
+) -> Result<Option<Link>> {
+    let Some(made) = plan::macvlan_of(network, endpoint) else { return Ok(None) };
+    let Some(parent) = kernel.link(made.parent.as_str()).await? else { return Ok(None) };
+    let Some(netns) = Netns::of_name(&endpoint.netns)? else { return Ok(None) };
+    if netns.cookie() != endpoint.cookie {
+        return Ok(None);
+    }
+    netns.macvlan(&parent, &made.id()).await
+}

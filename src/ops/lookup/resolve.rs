@@ -1,0 +1,235 @@
+//! A target as typed, found and opened.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Result;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    engine::{self, Answer, Container, NetworkMode},
+    error::{Error, Kind},
+    kernel::{Kernel, NETNS_DIR, Netns, named},
+    model::{Engine, NamedNetns, NetnsName, Source, Target},
+    ops::{Events, lookup::find::did_you_mean},
+    state::State,
+};
+
+/// A target that was found.
+#[derive(Debug)]
+pub(in crate::ops) struct Found {
+    /// Its namespace, open.
+    pub netns: Netns,
+    /// What to call it where it has no name in `/run/netns`.
+    pub name: NetnsName,
+    /// Where its namespace is, by a path that leads there as long as it lives.
+    pub file: PathBuf,
+}
+
+/// How long an engine may take that was named.
+const NAMED: Duration = Duration::from_secs(10);
+/// How long it may take where only an engine can know the name.
+const SEARCH: Duration = Duration::from_secs(2);
+/// How long it may take where the name is known already, and an engine might know it too.
+const ASIDE: Duration = Duration::from_millis(200);
+/// How often to look for a target that is waited for.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// Finds a target, perhaps once it appears; it must not be the host itself.
+pub(in crate::ops) async fn resolve(
+    kernel: &Kernel,
+    events: &dyn Events,
+    target: &Target,
+    wait: Option<u64>,
+) -> Result<Found> {
+    let wait = wait.map(Duration::from_secs);
+    let until = wait.map(|wait| Instant::now() + wait);
+    let appears = || format!("waiting for `{target}` to appear");
+    let _doing = wait.map(|wait| events.doing_for(wait, appears()));
+    let found = loop {
+        match find(kernel, events, target).await {
+            Err(error) if Kind::of(&error) == Kind::NotFound => match until {
+                None => return Err(error),
+                Some(until) if Instant::now() < until => sleep(INTERVAL).await,
+                Some(_) => {
+                    let message = format!("target `{target}` did not appear in time: {error:#}");
+                    return Err(Error::new(Kind::Timeout, message).into());
+                }
+            },
+            found => break found?,
+        }
+    };
+    if found.netns.cookie() == kernel.cookie() {
+        return Err(Error::conflict(format!("target `{target}` is in the host's own namespace"))
+            .hint("there is nothing to attach: it has the host's own links and addresses")
+            .into());
+    }
+    Ok(found)
+}
+
+async fn find(kernel: &Kernel, events: &dyn Events, target: &Target) -> Result<Found> {
+    match target {
+        Target::Host => Err(Error::conflict("target `host` is the host itself")
+            .hint("see `netcord host`")
+            .into()),
+        Target::Pid(pid) => of_process(*pid, &pid.to_string()),
+        Target::Path(path) => of_path(path),
+        Target::Netns(name) => of_name(name)?.ok_or_else(|| no_such(kernel, name.as_str())),
+        Target::Container(engine, reference) => {
+            let _doing = events.doing_for(NAMED, format!("asking {engine} for `{reference}`"));
+            match engine::find(*engine, reference, NAMED).await {
+                Answer::Found(container) => of_container(events, &container),
+                Answer::NotFound => {
+                    Err(Error::not_found(format!("{engine} has no container `{reference}`")).into())
+                }
+                Answer::Silent(error) => Err(error),
+            }
+        }
+        Target::Name(name) => anywhere(kernel, events, name).await,
+    }
+}
+
+/// A bare name: in `/run/netns`, or of a container; in more than one place it is nobody's.
+async fn anywhere(kernel: &Kernel, events: &dyn Events, name: &str) -> Result<Found> {
+    let here = match name.parse::<NetnsName>() {
+        Ok(name) => of_name(&name)?,
+        Err(_) => None,
+    };
+    let patience = if here.is_some() { ASIDE } else { SEARCH };
+    let mut found: Vec<_> =
+        here.into_iter().map(|found| (format!("netns:{name}"), found)).collect();
+    let (mut silent, mut refused): (Option<(Engine, anyhow::Error)>, _) = (None, None);
+    let _doing = events.doing_for(patience, format!("asking the engines for `{name}`"));
+    for (engine, answer) in engine::find_anywhere(name, patience).await {
+        match answer {
+            Answer::Found(container) => match of_container(events, &container) {
+                // One thing known by two names, as when netcord named the container's namespace.
+                Ok(same) if found.iter().any(|(_, f)| f.netns.cookie() == same.netns.cookie()) => {}
+                Ok(other) => found.push((format!("{engine}:{name}"), other)),
+                Err(error) => refused = Some(error),
+            },
+            Answer::NotFound => {}
+            Answer::Silent(error) if Kind::of(&error) == Kind::Missing => {}
+            Answer::Silent(error) => silent = Some((engine, error)),
+        }
+    }
+    if found.len() > 1 {
+        let candidates: Vec<_> = found.iter().map(|(candidate, _)| candidate.as_str()).collect();
+        return Err(Error::conflict(format!("`{name}` is found in more than one place"))
+            .hint(format!("write one of: {}", candidates.join(", ")))
+            .into());
+    }
+    if let Some((_, only)) = found.pop() {
+        return Ok(only);
+    }
+    match (refused, silent) {
+        (Some(error), _) => Err(error),
+        (None, Some((_, error))) if Kind::of(&error) == Kind::Conflict => Err(error),
+        (None, Some((engine, error))) => Err(Error::not_found(format!(
+            "no name `{name}` in {NETNS_DIR}, and {engine} could not be asked: {error:#}"
+        ))
+        .into()),
+        (None, None) => Err(no_such(kernel, name)),
+    }
+}
+
+fn no_such(kernel: &Kernel, name: &str) -> anyhow::Error {
+    let names: Vec<_> = kernel.netns_names().iter().map(ToString::to_string).collect();
+    if names.iter().any(|there| there == name) {
+        let message = format!("no target `{name}`: {NETNS_DIR}/{name} leads to no namespace");
+        let hint = format!("remove it: `netcord prune`, or `rm {NETNS_DIR}/{name}`");
+        return Error::not_found(message).hint(hint).into();
+    }
+    let hint = did_you_mean(name, names.iter().map(String::as_str)).unwrap_or_else(|| {
+        "a target is a PID, a name in /run/netns, a container, or a namespace file".into()
+    });
+    Error::not_found(format!(
+        "no target `{name}`: neither a name in {NETNS_DIR} nor a running container"
+    ))
+    .hint(hint)
+    .into()
+}
+
+fn of_process(pid: u32, name: &str) -> Result<Found> {
+    let netns = Netns::of_process(pid)?;
+    Ok(Found { netns, name: name.parse()?, file: PathBuf::from(format!("/proc/{pid}/ns/net")) })
+}
+
+fn of_name(name: &NetnsName) -> Result<Option<Found>> {
+    let Some(netns) = Netns::of_name(name)? else { return Ok(None) };
+    Ok(Some(Found { netns, name: name.clone(), file: named(name) }))
+}
+
+fn of_path(path: &Path) -> Result<Found> {
+    let parts: Vec<_> = path.iter().filter_map(|p| p.to_str()).collect();
+    if let ["/", "proc", pid, "ns", "net"] = parts[..]
+        && let Ok(pid) = pid.parse()
+    {
+        return of_process(pid, &pid.to_string());
+    }
+    let netns = Netns::of_path(path)?;
+    let name = parts.last().copied().unwrap_or_default().parse::<NetnsName>().map_err(|e| {
+        Error::usage(format!("{} gives its namespace no name: {e}", path.display()))
+            .hint("name it with `netcord none NAME --of FILE`, or `--name`")
+    })?;
+    Ok(Found { netns, name, file: std::path::absolute(path)? })
+}
+
+fn of_container(events: &dyn Events, container: &Container) -> Result<Found> {
+    let Container { engine, name, .. } = container;
+    let shown = format!("{engine} container `{name}`");
+    let Some(pid) = container.pid else {
+        return Err(Error::conflict(format!("{shown} is not running, so it has no namespace"))
+            .hint(format!("start it: `{engine} start {name}`"))
+            .into());
+    };
+    match &container.network {
+        NetworkMode::Host => {
+            let message = format!("{shown} is in host mode: its namespace is the host's own");
+            return Err(Error::conflict(message)
+                .hint("run it with `--network=none` to give it one")
+                .into());
+        }
+        NetworkMode::Of(other) => {
+            let other = other.get(..12).unwrap_or(other);
+            events.note(&format!("{shown} shares the namespace of container `{other}`"));
+        }
+        NetworkMode::Own => {}
+    }
+    of_process(pid, name)
+}
+
+/// The name in `/run/netns` that a target has or shall have, with what has to be done for it:
+/// `None` if somebody else named it so already.
+pub(in crate::ops) fn naming(
+    state: &State,
+    found: &Found,
+    wanted: Option<&NetnsName>,
+    kept: bool,
+) -> Result<(NetnsName, Option<NamedNetns>)> {
+    let cookie = found.netns.cookie();
+    let leads_there =
+        |name| Netns::of_name(name).is_ok_and(|n| n.is_some_and(|n| n.cookie() == cookie));
+    let ours: Vec<_> = state.names().iter().filter(|n| n.cookie == cookie).collect();
+    // The name as typed, if it is one; else the one that it got from us before.
+    let name = match (wanted, ours.first()) {
+        (Some(wanted), _) => wanted,
+        (None, Some(first)) if !leads_there(&found.name) => &first.name,
+        (None, _) => &found.name,
+    };
+    if let Some(ours) = ours.iter().find(|n| n.name == *name) {
+        let kept = kept || ours.kept;
+        return Ok((name.clone(), Some(NamedNetns { kept, ..(*ours).clone() })));
+    }
+    if leads_there(name) {
+        return Ok((name.clone(), None));
+    }
+    if let Ok(Some(_)) = Netns::of_name(name) {
+        let message = format!("the name `{name}` in {NETNS_DIR} is another namespace's");
+        return Err(Error::conflict(message).hint("choose another with `--name`").into());
+    }
+    let source = Source::Link(found.file.clone());
+    Ok((name.clone(), Some(NamedNetns { name: name.clone(), cookie, source, kept })))
+}

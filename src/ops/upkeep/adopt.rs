@@ -1,0 +1,462 @@
+//! What carries our mark in the kernel and is on no record: it is put on record again, by every
+//! verb and before that decides anything. So nothing that lives is given away, or taken away,
+//! because a file is not there.
+//!
+//! The names of the host's links tell that something is missing; where nothing is, that is all that
+//! is read. A macvlan is inside its target only: how deep is looked for such, [`Depth`] says.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use anyhow::Result;
+
+use crate::{
+    kernel::{Kernel, Link, LinkKind},
+    model::{Endpoint, EndpointId, Firewall, LinkName, Network, PublishedPort},
+    ops::{
+        Session,
+        upkeep::{
+            forward_accepts,
+            rebuild::{self, Inside, Ports},
+        },
+    },
+    plan::{self, Mark},
+    process,
+    state::{Load, State},
+};
+
+/// Where it is looked for what is on no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::ops) enum Depth {
+    /// Among the host's links.
+    Links,
+    /// Also among the published ports of iptables, which would take one twice; nftables does not.
+    Ports,
+    /// Also inside the names in `/run/netns` that nothing on record is called by.
+    Unattached,
+    /// Inside all names, and among published ports: what is about to be tidied is looked at first.
+    Names,
+}
+
+/// Who keeps us from the records.
+fn waiting_for_records(cookie: u64) -> String {
+    let other = State::holder(cookie).filter(|holder| *holder != std::process::id());
+    match other.map(|pid| (pid, process::name(pid))) {
+        Some((pid, Some(name))) => {
+            format!("waiting for process {pid} (`{name}`), which has locked the records")
+        }
+        Some((pid, None)) => format!("waiting for process {pid}, which has locked the records"),
+        None => "waiting for the records".to_owned(),
+    }
+}
+
+/// The warning names at most this many lost records, and counts the others.
+const TOLD: usize = 4;
+
+impl Session<'_> {
+    /// The records, for a verb that changes them, with those that were lost made anew. A dry run
+    /// takes no lock and no privilege.
+    pub(in crate::ops) async fn state_with_rebuilt(&self) -> Result<State> {
+        self.state(Load::All).await
+    }
+
+    /// The same, of some endpoints; of the others as much as these have to know.
+    pub(in crate::ops) async fn state(&self, wanted: Load<'_>) -> Result<State> {
+        self.state_to(wanted, Depth::Links).await
+    }
+
+    /// The same, for a verb that publishes ports.
+    pub(in crate::ops) async fn state_with_ports(&self) -> Result<State> {
+        self.state_to(Load::All, Depth::Ports).await
+    }
+
+    /// The same, with whatever carries our mark anywhere.
+    pub(in crate::ops) async fn state_with_all(&self) -> Result<State> {
+        self.state_to(Load::All, Depth::Names).await
+    }
+
+    async fn state_to(&self, wanted: Load<'_>, depth: Depth) -> Result<State> {
+        if self.dry_run {
+            return self.look_for(wanted, depth).await;
+        }
+        let cookie = self.kernel.cookie();
+        let doing = self.events.doing_for(State::PATIENCE, move || waiting_for_records(cookie));
+        let mut state = State::locked(cookie, wanted)?;
+        drop(doing);
+        self.tell(&state, 0);
+        self.adopt(&mut state, depth).await?;
+        Ok(state)
+    }
+
+    /// The records, for a verb that only looks.
+    pub(in crate::ops) async fn look(&self) -> Result<State> {
+        self.look_for(Load::All, Depth::Unattached).await
+    }
+
+    /// The same, with whatever carries our mark anywhere.
+    pub(in crate::ops) async fn look_at_all(&self) -> Result<State> {
+        self.look_for(Load::All, Depth::Names).await
+    }
+
+    async fn look_for(&self, wanted: Load<'_>, depth: Depth) -> Result<State> {
+        let read = || State::read(self.kernel.cookie(), wanted);
+        let state = read()?;
+        let missing = Missing::read(&self.kernel, &state, depth).await?;
+        if missing.is_empty() {
+            self.tell(&state, 0);
+            return Ok(state);
+        }
+        // What is made right now was written down before; so it is on record by now, or gone again.
+        let mut state = read()?;
+        state.complete();
+        self.tell(&state, 0);
+        let missing = missing.still(&self.kernel, &state, depth).await?;
+        self.put_on_record(&mut state, missing).await?;
+        Ok(state)
+    }
+
+    /// Adds to the records what was not asked for.
+    pub(in crate::ops) async fn complete(&self, state: &mut State) -> Result<()> {
+        if state.is_partial() {
+            let told = state.warnings().len();
+            state.complete();
+            self.tell(state, told);
+            self.adopt(state, Depth::Links).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a network which lives inside its targets only is on record, with all that is
+    /// attached to it.
+    pub(in crate::ops) async fn look_inside(
+        &self,
+        state: &mut State,
+        network: &LinkName,
+    ) -> Result<()> {
+        let is_inside = if let Some(record) = state.networks().get(network) {
+            record.network.bridge().is_none()
+        } else {
+            let link = self.kernel.link(network.as_str()).await?;
+            link.is_none_or(|link| link.kind == LinkKind::Macvlan)
+        };
+        if is_inside { self.adopt(state, Depth::Names).await } else { Ok(()) }
+    }
+
+    /// Puts on record what carries our mark and is on none. Nobody else changes anything meanwhile.
+    pub(in crate::ops) async fn adopt(&self, state: &mut State, depth: Depth) -> Result<()> {
+        let missing = Missing::read(&self.kernel, state, depth).await?;
+        if !missing.is_empty() {
+            let told = state.warnings().len();
+            state.complete();
+            self.tell(state, told);
+            // A line that makes no sense after all is one more that is missing.
+            let missing = Missing::read(&self.kernel, state, depth).await?;
+            self.put_on_record(state, missing).await?;
+        }
+        if let Err(error) = state.write_adopted() {
+            // What needs no record can still be done.
+            self.events.warn(&format!("what was rebuilt is not on record: {error:#}"));
+        }
+        Ok(())
+    }
+
+    fn tell(&self, state: &State, from: usize) {
+        for warning in &state.warnings()[from..] {
+            self.events.warn(warning);
+        }
+    }
+
+    async fn put_on_record(&self, state: &mut State, missing: Missing) -> Result<()> {
+        let mut found = Adoption::new(&self.kernel, state);
+        found.adopt(missing).await?;
+        let told: Vec<_> = found.told.into_iter().collect();
+        if told.is_empty() {
+            return Ok(());
+        }
+        let mut list = told[..told.len().min(TOLD)].join(", ");
+        if told.len() > TOLD {
+            list = format!("{list} and {} more", told.len() - TOLD);
+        }
+        let hint = if state.is_locked() { "" } else { "; `netcord repair` writes it down" };
+        self.events.warn(&format!(
+            "the record of {list} is lost: it is rebuilt from the marks in the kernel{hint}"
+        ));
+        Ok(())
+    }
+}
+
+/// What carries our mark and is on no record.
+#[derive(Default)]
+struct Missing {
+    links: Vec<Link>,
+    /// Macvlans of endpoints.
+    inside: Vec<Inside>,
+    /// Endpoints on record, with the ports that they have and that are not.
+    ports: Vec<(LinkName, Endpoint)>,
+    /// Endpoints that are on record of two networks.
+    twice: Vec<LinkName>,
+}
+
+impl Missing {
+    async fn read(kernel: &Kernel, state: &State, depth: Depth) -> Result<Self> {
+        let mut names = kernel.link_names()?;
+        let mut twice = Vec::new();
+        names.remove("lo");
+        for (network, summary) in state.summaries() {
+            let Some(host_ifname) = summary.host_ifname else { continue };
+            let was_there = names.remove(host_ifname);
+            if !was_there && is_on_two(state, &network.name, host_ifname) {
+                twice.extend(host_ifname.parse().ok());
+            }
+        }
+        for network in state.networks().values().map(|record| &record.network) {
+            names.remove(network.name.as_str());
+            if let Some(parent) = network.driver.parent() {
+                names.remove(parent.link.as_str());
+                names
+                    .retain(|name| network.name.carrier_names().iter().all(|c| c.as_str() != name));
+            }
+        }
+        let mut links = kernel.links_named(&names).await?;
+        links.retain(Link::is_ours);
+        links.sort_by(|a, b| a.name.cmp(&b.name));
+        let is_called = |name: &str| state.summaries().any(|(_, summary)| summary.netns == name);
+        let inside = match depth {
+            Depth::Links | Depth::Ports => Vec::new(),
+            Depth::Unattached => {
+                let names = kernel.netns_names().into_iter();
+                rebuild::inside(kernel, names.filter(|name| !is_called(name.as_str()))).await
+            }
+            Depth::Names => rebuild::inside(kernel, kernel.netns_names().into_iter()).await,
+        };
+        let inside = inside.into_iter().filter(|found| !found.is_on_record(state)).collect();
+        let firewalls: &[Firewall] = match depth {
+            Depth::Links | Depth::Unattached => &[],
+            Depth::Ports => &[Firewall::Iptables],
+            Depth::Names => &Firewall::ALL,
+        };
+        let ports = unrecorded_ports(kernel, state, firewalls);
+        Ok(Self { links, inside, ports, twice })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.links.is_empty()
+            && self.inside.is_empty()
+            && self.ports.is_empty()
+            && self.twice.is_empty()
+    }
+
+    /// What is still missing in a record that was read later.
+    async fn still(mut self, kernel: &Kernel, state: &State, depth: Depth) -> Result<Self> {
+        let now = Self::read(kernel, state, depth).await?;
+        self.links.retain(|link| now.links.iter().any(|l| l.index() == link.index()));
+        self.inside =
+            now.inside.into_iter().filter(|i| self.inside.iter().any(|o| o.is(i))).collect();
+        let is_of = |one: &Endpoint, (_, other): &(_, Endpoint)| one.is(&other.id());
+        let former = std::mem::take(&mut self.ports);
+        self.ports = now.ports;
+        self.ports.retain(|(_, endpoint)| former.iter().any(|other| is_of(endpoint, other)));
+        self.twice.retain(|name| now.twice.contains(name));
+        Ok(self)
+    }
+}
+
+fn is_on_two(state: &State, network: &LinkName, host_ifname: &str) -> bool {
+    state.summaries().any(|(other, o)| other.name != *network && o.host_ifname == Some(host_ifname))
+}
+
+/// Endpoints with published ports that are in one of these firewalls and on no record.
+fn unrecorded_ports(
+    kernel: &Kernel,
+    state: &State,
+    firewalls: &[Firewall],
+) -> Vec<(LinkName, Endpoint)> {
+    let mut found = Vec::new();
+    for firewall in firewalls.iter().copied() {
+        let is_of = |network: &Network| network.firewall == firewall;
+        if !state.networks().values().any(|record| is_of(&record.network)) {
+            continue;
+        }
+        let published = kernel.published(firewall);
+        for (record, endpoint) in state.endpoints().filter(|(record, _)| is_of(&record.network)) {
+            let owner = plan::owner(&record.network.name, &endpoint.netns);
+            let own = published.iter().filter(|p| p.owner == owner).map(|p| &p.port);
+            let leads_there = |address| endpoint.addresses.iter().any(|a| a.ip() == address);
+            let is_new = |p: &&_| is_unlisted(endpoint, p) && leads_there(p.address);
+            let new: Vec<_> = own.filter(is_new).cloned().collect();
+            if !new.is_empty() {
+                let mut endpoint = endpoint.clone();
+                endpoint.ports.extend(new);
+                found.push((record.network.name.clone(), endpoint));
+            }
+        }
+    }
+    found
+}
+
+fn is_unlisted(endpoint: &Endpoint, port: &PublishedPort) -> bool {
+    endpoint.ports.iter().all(|known| !known.is_as(port))
+}
+
+/// Records that are being made anew.
+struct Adoption<'a> {
+    kernel: &'a Kernel,
+    state: &'a mut State,
+    ports: Ports,
+    /// Networks that were on no record.
+    networks: BTreeSet<LinkName>,
+    /// The lost networks and endpoints that the warning names.
+    told: BTreeSet<String>,
+}
+
+impl<'a> Adoption<'a> {
+    fn new(kernel: &'a Kernel, state: &'a mut State) -> Self {
+        let (networks, told) = (BTreeSet::new(), BTreeSet::new());
+        Self { kernel, state, ports: Ports::default(), networks, told }
+    }
+
+    async fn adopt(&mut self, missing: Missing) -> Result<()> {
+        for name in &missing.twice {
+            self.settle_owner(name).await?;
+        }
+        for link in &missing.links {
+            if link.kind == LinkKind::Bridge
+                && let Ok(name) = link.name.parse()
+            {
+                let network = rebuild::network(self.kernel, self.state, &name, link).await?;
+                self.network(&network);
+            }
+        }
+        let mut ports = Vec::new();
+        for link in missing.links.iter().filter(|link| link.kind == LinkKind::Veth) {
+            ports.extend(self.port(link).await?);
+        }
+        // In about the order in which they were attached.
+        ports.sort_by(|(_, a), (_, b)| a.addresses.cmp(&b.addresses));
+        for (network, endpoint) in ports {
+            self.network(&network);
+            self.endpoint(&network.name, endpoint);
+        }
+        let mut inside: BTreeMap<LinkName, Vec<Inside>> = BTreeMap::new();
+        for found in missing.inside {
+            inside.entry(found.network.clone()).or_default().push(found);
+        }
+        for (name, found) in inside {
+            self.inside(&name, &found).await?;
+        }
+        for (network, endpoint) in missing.ports {
+            self.endpoint(&network, endpoint);
+        }
+        self.open_foreign();
+        Ok(())
+    }
+
+    /// Published ports of a foreign network have it let by other firewalls.
+    fn open_foreign(&mut self) {
+        let has_ports = |name: &&LinkName| {
+            self.state.networks().get(*name).is_some_and(|record| {
+                record.network.driver.is_foreign()
+                    && record.endpoints.iter().any(|e| !e.ports.is_empty())
+            })
+        };
+        let foreign: Vec<_> = self.networks.iter().filter(has_ports).cloned().collect();
+        for name in foreign {
+            if let Some(record) = self.state.networks().get(&name) {
+                self.state.adopt_network(forward_accepts::rebuilt(self.kernel, &record.network));
+            }
+        }
+    }
+
+    fn network(&mut self, network: &Network) {
+        let name = &network.name;
+        if !self.state.networks().contains_key(name) {
+            self.told.insert(format!("network `{name}`"));
+            self.networks.insert(name.clone());
+            self.state.adopt_network(network.clone());
+        }
+    }
+
+    /// The endpoint of a host end, with its network.
+    async fn port(&mut self, port: &Link) -> Result<Option<(Network, Endpoint)>> {
+        let Some(network) = self.network_of(port).await? else { return Ok(None) };
+        let spare = self.state.spare();
+        let endpoint = rebuild::endpoint(self.kernel, spare, &network, port).await?;
+        Ok(endpoint.map(|mut endpoint| {
+            self.ports.give(self.kernel, &network, &mut endpoint);
+            (network, endpoint)
+        }))
+    }
+
+    /// The network that the alias of a host end names, or else the one whose bridge it is a port of.
+    /// A network on record may have lost its bridge.
+    async fn network_of(&self, port: &Link) -> Result<Option<Network>> {
+        let mark = port.alias.as_deref().and_then(Mark::read).filter(|mark| mark.target.is_some());
+        let bridge = match (mark, port.master) {
+            (Some(mark), _) => match self.on_record(mark.network) {
+                Some(network) => return Ok(Some(network).filter(|n| n.bridge().is_some())),
+                None => self.kernel.link(mark.network).await?,
+            },
+            (None, Some(master)) => self.kernel.links().await?.remove(&master),
+            (None, None) => None,
+        };
+        let Some(bridge) = bridge.filter(|link| link.kind == LinkKind::Bridge) else {
+            return Ok(None);
+        };
+        if let Some(network) = self.on_record(&bridge.name) {
+            return Ok(Some(network).filter(|n| n.bridge().is_some()));
+        }
+        let Ok(name) = bridge.name.parse() else { return Ok(None) };
+        rebuild::network(self.kernel, self.state, &name, &bridge).await.map(Some)
+    }
+
+    fn on_record(&self, network: &str) -> Option<Network> {
+        Some(self.state.networks().get(&network.parse().ok()?)?.network.clone())
+    }
+
+    async fn inside(&mut self, name: &LinkName, found: &[Inside]) -> Result<()> {
+        let network = match self.state.networks().get(name) {
+            Some(record) => record.network.clone(),
+            None => match rebuild::network_inside(self.kernel, self.state, name, found).await? {
+                Some(network) => {
+                    self.network(&network);
+                    network
+                }
+                None => return Ok(()),
+            },
+        };
+        if network.bridge().is_some() {
+            return Ok(());
+        }
+        for found in found {
+            let endpoint = found.endpoint(self.state.spare(), &network).await?;
+            self.endpoint(name, endpoint);
+        }
+        Ok(())
+    }
+
+    fn endpoint(&mut self, network: &LinkName, endpoint: Endpoint) {
+        if !self.told.contains(&format!("network `{network}`")) {
+            self.told.insert(format!("endpoint `{network}/{}`", endpoint.target));
+        }
+        self.state.adopt_endpoint(network, endpoint);
+    }
+
+    /// Of an endpoint that two networks have on record, the alias says whose it is.
+    async fn settle_owner(&mut self, host_ifname: &LinkName) -> Result<()> {
+        let link = self.kernel.link(host_ifname.as_str()).await?;
+        let alias = link.and_then(|link| link.alias).unwrap_or_default();
+        let Some(owner) = Mark::read(&alias).map(|mark| mark.network) else { return Ok(()) };
+        let id = EndpointId::HostEnd(host_ifname.clone());
+        let has_it = |e: &Endpoint| e.is(&id);
+        let wrong: HashSet<_> = self
+            .state
+            .networks()
+            .values()
+            .filter(|r| r.network.name.as_str() != owner && r.endpoints.iter().any(has_it))
+            .map(|r| r.network.name.clone())
+            .collect();
+        for network in wrong {
+            self.state.disown(&network, &id);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! What died since the last command: endpoints whose namespace is gone, names that dangle. Every
+//! verb that changes something cleans up first, so death needs no verb of its own.
+
+use std::{collections::HashSet, time::Duration};
+
+use anyhow::Result;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    apply, error,
+    kernel::{Link, Netns, named},
+    model::{Attachment, Endpoint, EndpointSummary, LinkName, NamedNetns, Network, NetworkRecord},
+    ops::{
+        Session,
+        driver::underlay,
+        lease_renewer,
+        lookup::liveness,
+        upkeep::{firewall, removal},
+    },
+    plan::{Plan, Record, Resource, Step, name, reverse},
+    state::State,
+};
+
+/// How long the links of a dead namespace linger at the most: a fifth of a second was seen.
+const DEATH_PATIENCE: Duration = Duration::from_secs(2);
+const DEATH_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Takes away what is dead; tells what it was. In a dry run nothing is done. A network for which it
+/// fails is set aside: the living do not wait for the dead of others.
+pub(in crate::ops) async fn dead(host: &mut Session<'_>, state: &mut State) -> Result<Vec<String>> {
+    firewall::settle(host, state).await?;
+    let mut gone = Vec::new();
+    if state.is_partial() {
+        if is_tidy(host, state).await? {
+            return Ok(gone);
+        }
+        host.complete(state).await?;
+    }
+    if !host.dry_run {
+        for Network { name, .. } in overdue(host, state) {
+            gone.extend(undone(host, state, &name).await?);
+        }
+    }
+    for (network, endpoints) in dead_endpoints(host, state).await? {
+        if host.is_aside(&network.name) {
+            continue;
+        }
+        match bury_endpoints(host, state, &network, &endpoints).await {
+            Ok(()) => gone.extend(
+                endpoints.iter().map(|e| format!("endpoint {}/{}", network.name, e.target)),
+            ),
+            Err(error) => host.set_aside(
+                &network.name,
+                "has dead endpoints that could not be taken away",
+                &error,
+                "netcord prune",
+            )?,
+        }
+    }
+    for unused in unused_names(state).await {
+        match bury(host, state, &removal::outside(reverse(&name(&unused), |_| false))).await {
+            Ok(()) => gone.push(format!("name {}", unused.name)),
+            Err(error) if error::is_interruption(&error) => return Err(error),
+            Err(error) => host.events.warn(&format!(
+                "name `{}` means nothing any more, and could not be taken away: {error:#}",
+                unused.name
+            )),
+        }
+    }
+    for (name, forgetting) in unused_foreign(state) {
+        if let Err(error) = bury(host, state, &vec![forgetting]).await {
+            host.set_aside(
+                &name,
+                "is not used, and could not be forgotten",
+                &error,
+                "netcord prune",
+            )?;
+        }
+    }
+    Ok(gone)
+}
+
+fn overdue(host: &Session<'_>, state: &State) -> Vec<Network> {
+    let mut overdue = underlay::overdue(state);
+    overdue.retain(|network| !host.is_aside(&network.name));
+    overdue
+}
+
+/// Undoes an overdue move; tells what was undone.
+async fn undone(
+    host: &mut Session<'_>,
+    state: &mut State,
+    name: &LinkName,
+) -> Result<Option<String>> {
+    let Some(record) = state.networks().get(name) else { return Ok(None) };
+    let network = record.network.clone();
+    if let Err(error) = underlay::undo(host, state, &network).await {
+        let command = format!("netcord rm {name}");
+        let what = "was not finished or not confirmed in time, and could not be undone";
+        return host.set_aside(name, what, &error, &command).map(|()| None);
+    }
+    host.events.warn(&format!(
+        "network `{name}` was not finished or not confirmed in time: the host is as it was before"
+    ));
+    Ok(Some(format!("network {name}")))
+}
+
+async fn bury_endpoints(
+    host: &mut Session<'_>,
+    state: &mut State,
+    network: &Network,
+    endpoints: &[Endpoint],
+) -> Result<()> {
+    let plan = removal::endpoints(&host.kernel, state, network, endpoints).await?;
+    let kept = lease_renewer::kept(endpoints);
+    bury(host, state, &plan).await?;
+    for endpoint in endpoints.iter().filter(|_| !host.dry_run) {
+        lease_renewer::end(host, network, endpoint, &kept).await?;
+    }
+    Ok(())
+}
+
+/// Whether nothing is dead, as far as summaries tell.
+async fn is_tidy(host: &Session<'_>, state: &State) -> Result<bool> {
+    // These are looked at inside.
+    let has_macvlans = state.summaries().any(|(_, summary)| summary.host_ifname.is_none());
+    Ok(!has_macvlans
+        && underlay::overdue(state).is_empty()
+        && unused_names(state).await.is_empty()
+        && unused_foreign(state).is_empty()
+        && gone(host, state).await?.is_empty())
+}
+
+/// Waits for the end of endpoints that are in the way although their namespace is gone: the kernel
+/// takes a dead namespace's links away a little later.
+pub(in crate::ops) async fn dying(
+    host: &mut Session<'_>,
+    state: &mut State,
+    is_in_the_way: impl Fn(&EndpointSummary<'_>) -> bool,
+) -> Result<()> {
+    let lives = |e: &EndpointSummary<'_>| {
+        e.netns.parse().is_ok_and(|name| {
+            Netns::of_name(&name).is_ok_and(|there| there.is_some_and(|t| t.cookie() == e.cookie))
+        })
+    };
+    let dying: Vec<_> = state
+        .summaries()
+        .filter(|(_, e)| is_in_the_way(e) && !lives(e))
+        .filter_map(|(_, e)| e.host_ifname.map(str::to_owned))
+        .collect();
+    let until = Instant::now() + DEATH_PATIENCE;
+    let _doing = (!dying.is_empty()).then(|| {
+        host.events.doing_for(DEATH_PATIENCE, "waiting for the links of what has ended to go")
+    });
+    for host_ifname in &dying {
+        while host.kernel.link(host_ifname).await?.is_some() && Instant::now() < until {
+            sleep(DEATH_INTERVAL).await;
+        }
+    }
+    if !dying.is_empty() {
+        dead(host, state).await?;
+    }
+    Ok(())
+}
+
+/// Without a word: a user who attaches something new did not ask about the dead.
+async fn bury(host: &mut Session<'_>, state: &mut State, plan: &Plan) -> Result<()> {
+    if !host.dry_run && !plan.is_empty() {
+        let before = &mut |number, step: &Step| host.events.before(number, step);
+        apply::carry_out(plan, &mut host.kernel, state, before, &mut |_| ()).await?;
+    }
+    Ok(())
+}
+
+/// The host ends that are gone.
+async fn gone<'s>(host: &Session<'_>, state: &'s State) -> Result<HashSet<&'s str>> {
+    let mut names = state.summaries().filter_map(|(_, summary)| summary.host_ifname).peekable();
+    if names.peek().is_none() {
+        return Ok(HashSet::new());
+    }
+    host.kernel.gone(names).await
+}
+
+/// Endpoints whose host end is gone: it falls with the namespace of its peer. Of a macvlan, which
+/// has none, what is inside tells; what cannot be looked at is not taken for dead.
+async fn dead_endpoints(
+    host: &Session<'_>,
+    state: &State,
+) -> Result<Vec<(Network, Vec<Endpoint>)>> {
+    let gone = gone(host, state).await?;
+    let mut dead = Vec::new();
+    for NetworkRecord { network, endpoints } in state.networks().values() {
+        let mut of_network = Vec::new();
+        for endpoint in endpoints {
+            let is_dead = match &endpoint.attachment {
+                Attachment::Macvlan => {
+                    matches!(liveness::inner(&host.kernel, network, endpoint).await, Ok(None))
+                }
+                Attachment::Veth { host_ifname } => gone.contains(host_ifname.as_str()),
+            };
+            if is_dead {
+                of_network.push(endpoint.clone());
+            }
+        }
+        if !of_network.is_empty() {
+            dead.push((network.clone(), of_network));
+        }
+    }
+    Ok(dead)
+}
+
+/// Names of ours that no endpoint uses, and that lead nowhere or were made for one that a killed
+/// run did not come to make.
+async fn unused_names(state: &State) -> Vec<NamedNetns> {
+    if state.names().is_empty() {
+        return Vec::new();
+    }
+    let used: HashSet<_> = state.summaries().map(|(_, summary)| summary.cookie).collect();
+    let wanted = |n: &NamedNetns| used.contains(&n.cookie) || (n.kept && named(&n.name).exists());
+    let mut unused = Vec::new();
+    for name in state.names().iter().filter(|n| !wanted(n)) {
+        if !is_attached(name).await {
+            unused.push(name.clone());
+        }
+    }
+    unused
+}
+
+/// Whether something of ours is inside, of which no record tells: a macvlan whose network's is lost.
+async fn is_attached(named: &NamedNetns) -> bool {
+    let Ok(Some(netns)) = Netns::of_name(&named.name) else { return false };
+    let links = netns.links().await.unwrap_or_default();
+    let is_ours = |link: &Link| link.is_ours() && link.leads_into().is_some();
+    netns.cookie() == named.cookie && links.values().any(is_ours)
+}
+
+/// Records of foreign networks that nothing of ours is attached to.
+fn unused_foreign(state: &State) -> Vec<(LinkName, Step)> {
+    let is_used = |name: &LinkName| state.summaries().any(|(network, _)| network.name == *name);
+    let unused = |r: &&NetworkRecord| r.network.driver.is_foreign() && !is_used(&r.network.name);
+    let forget = |r: &NetworkRecord| {
+        let record = Resource::Record(Record::Network(r.network.clone()));
+        (r.network.name.clone(), Step::delete("netcord has no endpoint on this bridge", record))
+    };
+    state.networks().values().filter(unused).map(forget).collect()
+}

@@ -1,0 +1,198 @@
+//! Which of the kernel's firewalls: what was asked for, else what the host's networks have. Rules
+//! are moved over where that changes, and made again where somebody flushed them.
+
+use anyhow::Result;
+
+use crate::{
+    kernel::{Kernel, Standing},
+    model::{Endpoint, Filter, Firewall, Network, NetworkRecord},
+    ops::{
+        Session,
+        upkeep::{forward_accepts, removal},
+    },
+    plan::{self, BridgedFrames, Nft, Plan, Record, Resource, Step, once, reverse},
+    state::State,
+};
+
+/// The firewall for a new network.
+pub(in crate::ops) fn of_host(host: &Session<'_>, state: &State) -> Firewall {
+    host.firewall.unwrap_or_else(|| of_networks(&host.kernel, state))
+}
+
+/// The firewall that the host's networks have; for the first one, what the kernel has.
+pub(in crate::ops) fn of_networks(kernel: &Kernel, state: &State) -> Firewall {
+    let mut with_rules =
+        state.networks().values().map(|r| &r.network).filter(|n| may_have_rules(n));
+    with_rules.next().map_or_else(|| kernel.firewall(), |network| network.firewall)
+}
+
+/// The firewall that has rules of ours, where no record tells; if none has, what the kernel has.
+pub(in crate::ops) fn of_marks(kernel: &Kernel) -> Firewall {
+    let stands = Firewall::ALL.into_iter().find(|firewall| kernel.stands(*firewall));
+    stands.unwrap_or_else(|| kernel.firewall())
+}
+
+fn may_have_rules(network: &Network) -> bool {
+    network.driver.forwards()
+}
+
+/// Moves the rules of all networks to the firewall that was asked for, and makes those again that
+/// are gone from our table.
+pub(in crate::ops) async fn settle(host: &mut Session<'_>, state: &mut State) -> Result<()> {
+    if let Some(wanted) = host.firewall {
+        move_over(host, state, wanted).await?;
+    }
+    mend(host, state).await
+}
+
+async fn move_over(host: &mut Session<'_>, state: &mut State, to: Firewall) -> Result<()> {
+    let is_elsewhere = |r: &&NetworkRecord| may_have_rules(&r.network) && r.network.firewall != to;
+    if !state.networks().values().any(|r| is_elsewhere(&r)) {
+        return leave_nothing(host, state, to).await;
+    }
+    host.complete(state).await?;
+    let moved: Vec<_> = state.networks().values().filter(is_elsewhere).cloned().collect();
+    // Both hold for a moment, so at none is less forbidden than before or after; and what is on
+    // record is there, whenever this ends.
+    let (mut plan, mut records, mut former) = (Plan::new(), Plan::new(), Plan::new());
+    for record in moved {
+        let network = Network { firewall: to, ..record.network.clone() };
+        let network = forward_accepts::of_now(host, &network)?;
+        records.push(Step::create(
+            "record which firewall has the rules",
+            Resource::Record(Record::Network(network.clone())),
+        ));
+        former.extend(rules(&record));
+        let record = NetworkRecord { network, endpoints: record.endpoints };
+        plan.extend(rules(&record));
+        if host.dry_run {
+            // Without the lock nothing is written.
+            state.adopt_network(record.network);
+        }
+    }
+    plan.extend(records);
+    plan.extend(reverse(&once(former), |_| false));
+    let plan = once(plan);
+    if host.dry_run {
+        host.print(&plan).await?;
+        host.printed = plan;
+        return Ok(());
+    }
+    host.carry_out(&plan, state).await?;
+    host.events.note(&format!("the rules of this host are in {to} now"));
+    Ok(())
+}
+
+/// Takes away what a move left behind that did not come to its end.
+async fn leave_nothing(host: &mut Session<'_>, state: &mut State, to: Firewall) -> Result<()> {
+    for left in Firewall::ALL.into_iter().filter(|firewall| *firewall != to) {
+        let is_needed = state.networks().values().any(|r| removal::needs(r, left, None));
+        if !host.dry_run && !is_needed && host.kernel.stands(left) {
+            host.carry_out(&removal::leftover(state.networks(), left), state).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Restores our nftables table if another program flushed or changed it. If that fails, the networks
+/// that need the table are set aside: commands for other networks go on.
+async fn mend(host: &mut Session<'_>, state: &mut State) -> Result<()> {
+    let may_be = |n: &Network| n.firewall == Firewall::Nftables && may_have_rules(n);
+    if host.dry_run || !state.networks().values().any(|r| may_be(&r.network)) {
+        return Ok(());
+    }
+    let mut standing = Standing::default();
+    if !is_damaged(state, &mut standing)? {
+        return Ok(());
+    }
+    host.complete(state).await?;
+    let plan = all_again(host, state)?;
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let what = if standing.has_table()? {
+        "netcord's table was not as netcord made it"
+    } else {
+        "the table of netcord's rules was gone"
+    };
+    if let Err(error) = host.carry_out(&once(plan), state).await {
+        for NetworkRecord { network, .. } in in_our_table(state) {
+            let what = format!("cannot be protected: {what}, and cannot be made again");
+            host.set_aside(&network.name, &what, &error, "netcord repair")?;
+        }
+        return Ok(());
+    }
+    host.mended = true;
+    host.events.warn(&format!("{what}, and was made again"));
+    Ok(())
+}
+
+/// Whether something of our table is not as the networks on record need it. Ports are not looked
+/// at: there may be many, and each has a verb that makes it again.
+fn is_damaged(state: &State, standing: &mut Standing) -> Result<bool> {
+    for record in state.networks().values().filter(|r| r.network.firewall == Firewall::Nftables) {
+        for step in rules(record) {
+            let Some(resource) = step.change.resource() else { continue };
+            let is_looked_at = matches!(resource, Resource::Nft(Nft::Table | Nft::Network(_)));
+            if is_looked_at && !standing.damage(resource)?.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The networks that have rules in our nftables table.
+fn in_our_table(state: &State) -> impl Iterator<Item = &NetworkRecord> {
+    state.networks().values().filter(|r| removal::needs(r, Firewall::Nftables, None))
+}
+
+/// The plan of everything on record that belongs into our nftables table.
+fn all_again(host: &Session<'_>, state: &State) -> Result<Plan> {
+    let mut plan = Plan::new();
+    for record in in_our_table(state) {
+        // A flush of all tables also removes netcord's accept rules in other firewalls.
+        let (network, closing) = forward_accepts::renewed(host, &record.network)?;
+        plan.extend(closing);
+        plan.push(forward_accepts::remember(&network));
+        plan.extend(rules(&NetworkRecord { network, endpoints: record.endpoints.clone() }));
+    }
+    Ok(plan)
+}
+
+/// The network with the accept rules that it needs now, and the plan that makes again what it has in
+/// firewalls, ours and others', where somebody took that away.
+pub(in crate::ops) fn again(host: &Session<'_>, network: &Network) -> Result<(Network, Plan)> {
+    let (network, mut plan) = forward_accepts::renewed(host, network)?;
+    plan.push(forward_accepts::remember(&network));
+    if network.firewall == Firewall::Iptables {
+        // Our own table is whole by now; of iptables' somebody may have flushed some.
+        plan.extend(of_network(&network));
+    }
+    if network.driver.filter() == Filter::Traffic {
+        plan.extend(plan::open(&network));
+    }
+    Ok((network, plan))
+}
+
+/// What a network of ours has in its firewall.
+fn of_network(network: &Network) -> Plan {
+    rules(&NetworkRecord { network: network.clone(), endpoints: Vec::new() })
+}
+
+/// What a network and its published ports have in their firewall.
+pub(in crate::ops) fn rules(record: &NetworkRecord) -> Plan {
+    let NetworkRecord { network, endpoints } = record;
+    let mut plan = plan::create(network, &plan::Uplinks::default());
+    plan.extend(ports(network, endpoints));
+    plan.retain(|step| step.change.facts().firewall().is_some());
+    plan
+}
+
+/// What published ports of a network have in its firewall.
+pub(in crate::ops) fn ports(network: &Network, endpoints: &[Endpoint]) -> Plan {
+    let of_endpoint = |e: &Endpoint| plan::publish(network, e, &e.ports, BridgedFrames::PassBy);
+    let mut plan: Plan = once(endpoints.iter().flat_map(of_endpoint).collect());
+    plan.retain(|step| step.change.facts().firewall().is_some());
+    plan
+}

@@ -1,0 +1,246 @@
+//! Reverse plans: the same plans as were carried out, the other way round, less what others still
+//! need.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use anyhow::Result;
+
+use crate::{
+    kernel::Kernel,
+    model::{
+        Endpoint, EndpointId, Family, Filter, Firewall, LinkName, Network, NetworkRecord,
+        PublishedPort,
+    },
+    ops::upkeep::default_routes,
+    plan::{
+        self, BridgedFrames, Change, Class, Plan, Record, Resource, Scope, Step, Uplinks, reverse,
+    },
+    state::State,
+};
+
+/// What is on record, by network.
+pub(in crate::ops) type Records = BTreeMap<LinkName, NetworkRecord>;
+
+/// The plan that takes endpoints of a network away, and what was only there for them: their names,
+/// and the record of a foreign network.
+///
+/// What happens inside a namespace that is gone or closed to us has happened already.
+pub(in crate::ops) async fn endpoints(
+    kernel: &Kernel,
+    state: &State,
+    network: &Network,
+    endpoints: &[Endpoint],
+) -> Result<Plan> {
+    let mut after = state.networks().clone();
+    let plans = endpoints.iter().map(|e| endpoint(kernel, state, network, e, &mut after));
+    in_turn(kernel, plans.flatten().collect()).await
+}
+
+/// The plan that takes all endpoints of these networks away; `after` is what is on record, and loses
+/// them.
+pub(in crate::ops) async fn all_endpoints(
+    kernel: &Kernel,
+    state: &State,
+    of: &Records,
+    after: &mut Records,
+) -> Result<Plan> {
+    let all = of.values().flat_map(|record| record.endpoints.iter().map(move |e| (record, e)));
+    let plans = all.map(|(record, e)| endpoint(kernel, state, &record.network, e, after));
+    in_turn(kernel, plans.flatten().collect()).await
+}
+
+async fn in_turn(kernel: &Kernel, mut plan: Plan) -> Result<Plan> {
+    default_routes::can_return(kernel, &mut plan).await?;
+    plan.sort_by_key(|step| turn(&step.change));
+    Ok(plan)
+}
+
+/// What travels together comes together, whatever it belongs to: rules, the flows that they made,
+/// links, and records, which are the last to go. Before the links is what tidies up inside.
+fn turn(change: &Change) -> u8 {
+    match change.facts().class {
+        Class::Firewall(_) => 0,
+        Class::Flows => 1,
+        Class::Other | Class::Moved(_) => 2,
+        Class::Link { id, .. } if id.as_ref().is_none_or(|id| !id.is_batched()) => 2,
+        Class::Link { .. } => 3,
+        Class::Name => 4,
+        Class::Record(_) => 5,
+    }
+}
+
+/// The plan that takes an endpoint away; `after` is what others have, and loses it.
+fn endpoint(
+    kernel: &Kernel,
+    state: &State,
+    network: &Network,
+    endpoint: &Endpoint,
+    after: &mut Records,
+) -> Plan {
+    let (mut endpoint, id) = (endpoint.clone(), endpoint.id());
+    let mut last_of_network = false;
+    if let Some(record) = after.get_mut(&network.name) {
+        if let Some(at) = record.endpoints.iter().position(|e| e.is(&id)) {
+            // One that went before it may have left it something.
+            endpoint.replaced = record.endpoints.swap_remove(at).replaced;
+        }
+        last_of_network = record.endpoints.is_empty();
+    }
+    let mut others = after.values().flat_map(|r| &r.endpoints);
+    let alone = !others.any(|e| e.cookie == endpoint.cookie);
+
+    let (replaced, mut plan) = default_routes::inherited(after, &endpoint);
+    endpoint.replaced = replaced;
+    let mut wiring = plan::attach(network, &endpoint, BridgedFrames::PassBy);
+    if !alone {
+        // Others live in the same namespace and use its lo.
+        wiring.retain(|step| !is_of_lo(&step.change));
+    }
+    plan.extend(last_jumps(state.networks(), network, after));
+    plan.extend(reverse(&wiring, |step| is_needed(step, after, network, Some(&id))));
+    if network.driver.is_foreign() && last_of_network {
+        plan.push(Step::delete(
+            "netcord has no endpoint on this bridge any more",
+            Resource::Record(Record::Network(network.clone())),
+        ));
+    }
+    let name = state.names().iter().find(|n| n.name == endpoint.netns && !n.kept);
+    if let (Some(name), true) = (name, alone) {
+        plan.extend(reverse(&plan::name(name), |_| false));
+    }
+    plan.retain(|step| step.change.facts().place.is_none_or(|name| kernel.target(name).is_some()));
+    plan
+}
+
+/// The plan that takes published ports of an endpoint back; records go last.
+pub(in crate::ops) fn ports(
+    state: &State,
+    network: &Network,
+    endpoint: &Endpoint,
+    ports: &[PublishedPort],
+) -> Plan {
+    let (mut after, id) = (state.networks().clone(), endpoint.id());
+    if let Some(record) = after.get_mut(&network.name) {
+        for e in record.endpoints.iter_mut().filter(|e| e.is(&id)) {
+            e.ports.retain(|p| !ports.contains(p));
+        }
+    }
+    let mut plan = last_jumps(state.networks(), network, &after);
+    // Hairpin goes off whether or not it was ever needed: then it is off already.
+    plan.extend(reverse(
+        &plan::publish(network, endpoint, ports, BridgedFrames::MeetIptables),
+        |step| is_needed(step, &after, network, Some(&id)),
+    ));
+    plan.sort_by_key(|step| turn(&step.change));
+    plan
+}
+
+/// The plan that takes a network of ours away, that nothing is attached to.
+pub(in crate::ops) fn network(records: &Records, network: &Network) -> Plan {
+    let mut after = records.clone();
+    after.remove(&network.name);
+    let mut plan = last_jumps(records, network, &after);
+    plan.extend(of(records, network, &plan::create(network, &Uplinks::default())));
+    plan
+}
+
+/// The reverse of the plan that made a network.
+pub(in crate::ops) fn of(records: &Records, network: &Network, plan: &Plan) -> Plan {
+    let mut after = records.clone();
+    after.remove(&network.name);
+    reverse(plan, |step| is_needed(step, &after, network, None))
+}
+
+/// The plan that takes the jumps to our chains away that only other networks have on record, where
+/// the chains are about to go: what is jumped to cannot be deleted.
+fn last_jumps(records: &Records, network: &Network, after: &Records) -> Plan {
+    let others = records.values().flat_map(|r| &r.network.forward_accepts);
+    let missing: Vec<_> =
+        others.filter(|g| !network.forward_accepts.contains(g)).copied().collect();
+    let is_last = |step: &Step| {
+        let family = step.change.facts().firewall().and_then(|part| part.family);
+        family.is_some() && !is_needed(step, after, network, None)
+    };
+    plan::close(network, &missing).into_iter().filter(is_last).collect()
+}
+
+/// The plan that takes away what networks share in a firewall, where none needs it.
+pub(in crate::ops) fn leftover(records: &Records, firewall: Firewall) -> Plan {
+    let is_needed = |family| records.values().any(|r| needs(r, firewall, family));
+    let families = Family::BOTH.into_iter();
+    match firewall {
+        Firewall::Nftables if is_needed(None) => Plan::new(),
+        Firewall::Nftables => reverse(&plan::shared(firewall, Family::V4), |_| false),
+        Firewall::Iptables => families
+            .filter(|family| !is_needed(Some(*family)))
+            .flat_map(|family| {
+                let shared = plan::shared(firewall, family).into_iter();
+                reverse(&shared.chain(plan::jumps(family)).collect::<Plan>(), |_| false)
+            })
+            .collect(),
+    }
+}
+
+/// Whether what a step did is needed by what is there afterwards.
+fn is_needed(
+    step: &Step,
+    after: &Records,
+    network: &Network,
+    endpoint: Option<&EndpointId>,
+) -> bool {
+    let endpoints = || after.get(&network.name).into_iter().flat_map(|r| &r.endpoints);
+    let mut ports = endpoints().flat_map(|e| &e.ports);
+    let part = step.change.facts().firewall();
+    let family = part.and_then(|part| part.family);
+    match step.scope {
+        Scope::Own | Scope::Run => false,
+        Scope::Host => true,
+        Scope::EndpointPorts => {
+            endpoints().any(|e| endpoint.is_some_and(|id| e.is(id)) && !e.ports.is_empty())
+        }
+        Scope::NetworkPorts => ports.any(|p| is_of(family, p.host_ip)),
+        Scope::LoopbackPorts => ports.any(PublishedPort::reaches_loopback),
+        Scope::Parent => {
+            let parent = |network: &Network| network.driver.parent().map(|p| p.link.clone());
+            after.values().any(|r| parent(&r.network) == parent(network))
+        }
+        Scope::Firewall => {
+            part.is_some_and(|part| after.values().any(|r| needs(r, part.firewall, family)))
+        }
+    }
+}
+
+/// Whether a network has rules in this firewall, of one IP version or of any.
+pub(in crate::ops) fn needs(
+    record: &NetworkRecord,
+    firewall: Firewall,
+    family: Option<Family>,
+) -> bool {
+    record.network.firewall == firewall && needs_firewall(record, family)
+}
+
+/// Whether a network has rules, of one IP version or of any.
+pub(in crate::ops) fn needs_firewall(record: &NetworkRecord, family: Option<Family>) -> bool {
+    match record.network.driver.filter() {
+        Filter::Traffic => record.network.subnets.iter().any(|s| is_of(family, s.cidr.network())),
+        Filter::Ports => {
+            record.endpoints.iter().flat_map(|e| &e.ports).any(|p| is_of(family, p.host_ip))
+        }
+        Filter::Bridged => true,
+        Filter::Nothing => false,
+    }
+}
+
+fn is_of(family: Option<Family>, address: IpAddr) -> bool {
+    family.is_none_or(|family| Family::of(address) == family)
+}
+
+/// Leaves out what happens inside namespaces, of names that only lose their meaning.
+pub(in crate::ops) fn outside(mut plan: Plan) -> Plan {
+    plan.retain(|step| step.change.facts().place.is_none());
+    plan
+}
+
+fn is_of_lo(change: &Change) -> bool {
+    change.facts().part_of.is_some_and(|link| *link.name == LinkName::loopback())
+}
