@@ -10,7 +10,7 @@ use super::{
     lookup::endpoints::everywhere,
     lookup::find,
     ps::{Listed, ShownLease, States},
-    upkeep::default_routes,
+    upkeep::{default_routes, wiring},
 };
 use crate::{
     error::{Error, Kind},
@@ -147,7 +147,6 @@ async fn listed(states: &States<'_>, network: &Network, mut endpoint: Endpoint) 
 
 /// Networks first, then who is attached to them.
 async fn commands(host: &Session<'_>, state: &State, subjects: &[Subject]) -> Result<Plan> {
-    let hairpin = host.kernel.bridged_frames_meet_iptables()?;
     let (mut plan, mut attached) = (Plan::new(), Vec::new());
     for subject in subjects {
         match subject {
@@ -162,7 +161,7 @@ async fn commands(host: &Session<'_>, state: &State, subjects: &[Subject]) -> Re
     for (network, endpoint) in attached {
         let is_it = |n: &&NamedNetns| n.cookie == endpoint.cookie;
         plan.extend(state.names().iter().find(is_it).map(plan::name).unwrap_or_default());
-        plan.extend(plan::attach(network, endpoint, hairpin));
+        plan.extend(wiring::attach(&host.kernel, network, endpoint)?);
     }
     Ok(plan)
 }

@@ -1,6 +1,6 @@
 //! `publish`: ports of a target on the host.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Changed, Session,
     lookup::{plug, resolve::resolve},
-    upkeep::{clean, firewall},
+    upkeep::{clean, firewall, wiring},
 };
 use crate::{
     error::Error,
@@ -18,9 +18,10 @@ use crate::{
         sockets::owner,
     },
     model::{
-        Endpoint, Flag, HostPorts, Network, PortRange, PortSpec, Protocol, PublishedPort, Target,
+        Endpoint, Family, Flag, HostPorts, Network, PortRange, PortSpec, Protocol, PublishedPort,
+        Target,
     },
-    plan::{self, Change, Resource, once},
+    plan::{Change, Resource, once},
     state::State,
 };
 
@@ -58,7 +59,6 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
     let (network, mut endpoint) = published_endpoint(&state, cookie, args)?;
     host.check_aside(&network.name)?;
     plug::required(&host.kernel, &network).await?;
-    let hairpin = host.kernel.bridged_frames_meet_iptables()?;
     let (network, mut plan) = firewall::again(host, &network)?;
     let mut shown = Vec::new();
     for spec in &args.ports {
@@ -68,7 +68,7 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
         endpoint.ports.extend(fresh);
     }
     // What is there is made again where somebody took it away.
-    plan.extend(plan::publish(&network, &endpoint, &shown, hairpin));
+    plan.extend(wiring::publish(&host.kernel, &network, &endpoint, &shown)?);
     // Many are written down at once, and opened at once.
     let mut plan = once(plan);
     plan.sort_by_key(|step| match &step.change {
@@ -198,16 +198,11 @@ fn host_addresses(
     spec: &PortSpec,
 ) -> Result<Vec<(IpAddr, IpAddr)>> {
     let Some(host_ip) = spec.host_ip else {
-        let any = |is_ipv4: bool| -> IpAddr {
-            if is_ipv4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
-        };
-        return Ok([true, false]
-            .into_iter()
-            .filter_map(|is_ipv4| Some((any(is_ipv4), endpoint.address(is_ipv4)?)))
-            .collect());
+        let to = |family: Family| Some((family.unspecified(), endpoint.address(family)?));
+        return Ok(Family::BOTH.into_iter().filter_map(to).collect());
     };
-    let Some(address) = endpoint.address(host_ip.is_ipv4()) else {
-        let family = if host_ip.is_ipv4() { "IPv4" } else { "IPv6" };
+    let family = Family::of(host_ip);
+    let Some(address) = endpoint.address(family) else {
         return Err(Error::conflict(format!(
             "{host_ip} cannot lead to `{}`, which has no {family} address",
             endpoint.target

@@ -12,7 +12,7 @@ use super::{
         underlay::{self, Lost},
     },
     lookup::plug,
-    upkeep::{clean, default_routes, endpoints, leases, link_attrs},
+    upkeep::{clean, default_routes, endpoints, leases, link_attrs, wiring},
 };
 use crate::{
     agents,
@@ -120,7 +120,6 @@ async fn parts(
     host: &mut Session<'_>,
     state: &State,
 ) -> Result<(Vec<Part>, Vec<(LinkName, Lost)>)> {
-    let hairpin = host.kernel.bridged_frames_meet_iptables()?;
     let (mut parts, mut lost) = (Vec::new(), Vec::new());
     for named in state.names() {
         if let Some(netns) = living(named) {
@@ -150,7 +149,7 @@ async fn parts(
             if host.kernel.target(&endpoint.netns).is_none() {
                 continue;
             }
-            let plan = of_endpoint(&host.kernel, state, network, endpoint, hairpin).await?;
+            let plan = of_endpoint(&host.kernel, state, network, endpoint).await?;
             parts.push((format!("endpoint {}/{}", network.name, endpoint.target), plan));
         }
     }
@@ -183,9 +182,8 @@ async fn of_endpoint(
     state: &State,
     network: &Network,
     endpoint: &Endpoint,
-    hairpin: bool,
 ) -> Result<Plan> {
-    let mut plan = plan::attach(network, endpoint, hairpin);
+    let mut plan = wiring::attach(kernel, network, endpoint)?;
     plan.retain(|s| default_routes::successor(state.endpoints(), endpoint, &s.change).is_none());
     let veth = plan.iter().find_map(|step| match &step.change {
         Change::Create(Resource::Veth(veth)) => Some(veth.clone()),

@@ -5,8 +5,8 @@
 //! another program's chain would skip our chain, so a jump leads to our chain, which drops first and
 //! then accepts.
 
-use super::{Family, Plan, Resource, Rule, Scope, Step, Table, reverse};
-use crate::model::{AcceptPoint, Filter, Firewall, Flag, ForwardAccept, Network};
+use super::{Plan, Resource, Rule, Scope, Step, Table, reverse};
+use crate::model::{AcceptPoint, Family, Filter, Firewall, Flag, ForwardAccept, Network};
 
 /// Installs the accept rules of a network.
 pub fn install_accepts(network: &Network) -> Plan {
@@ -20,8 +20,7 @@ pub fn remove_accepts(network: &Network, forward_accepts: &[ForwardAccept]) -> P
 
 /// Every jump from another program's chain to ours that may exist, for a family.
 pub fn jumps(family: Family) -> Plan {
-    let ipv6 = family == Family::V6;
-    let places = [AcceptPoint::DockerUser { ipv6 }, AcceptPoint::Forward { ipv6 }];
+    let places = [AcceptPoint::DockerUser { family }, AcceptPoint::Forward { family }];
     places.into_iter().filter_map(|place| Position::of(&place.before(None))).map(jump).collect()
 }
 
@@ -46,12 +45,11 @@ struct Position {
 
 impl Position {
     fn of(accept: &ForwardAccept) -> Option<Self> {
-        let (chain, ipv6) = match accept.place {
-            AcceptPoint::DockerUser { ipv6 } => ("DOCKER-USER", ipv6),
-            AcceptPoint::Forward { ipv6 } => ("FORWARD", ipv6),
+        let (chain, family) = match accept.place {
+            AcceptPoint::DockerUser { family } => ("DOCKER-USER", family),
+            AcceptPoint::Forward { family } => ("FORWARD", family),
             AcceptPoint::FirewalldZone => return None,
         };
-        let family = if ipv6 { Family::V6 } else { Family::V4 };
         Some(Self { family, chain, before: accept.before })
     }
 

@@ -13,8 +13,8 @@ use super::{
     iptables,
 };
 use crate::{
-    model::{AcceptPoint, Firewall, ForwardAccept},
-    plan::{Family, Table},
+    model::{AcceptPoint, Family, Firewall, ForwardAccept},
+    plan::Table,
 };
 
 /// What stands in the way of what is forwarded.
@@ -80,7 +80,6 @@ fn meets_iptables(family: Family, chains: &[Chain]) -> bool {
 
 /// The gate of iptables' table `filter`, if it needs one.
 fn gate(firewall: Firewall, family: Family, listing: &Listing<'_>) -> Option<ForwardAccept> {
-    let ipv6 = family == Family::V6;
     let wall = listing.wall("FORWARD", DEPTH);
     let in_front = |is_it: &dyn Fn(&str) -> bool| {
         let is_in_front = |number| wall.is_none_or(|wall| number < wall);
@@ -95,9 +94,9 @@ fn gate(firewall: Firewall, family: Family, listing: &Listing<'_>) -> Option<For
         return None;
     }
     Some(if in_front(&|rule| leads_to(rule, "DOCKER-USER")) {
-        AcceptPoint::DockerUser { ipv6 }.before(listing.end("DOCKER-USER"))
+        AcceptPoint::DockerUser { family }.before(listing.end("DOCKER-USER"))
     } else {
-        AcceptPoint::Forward { ipv6 }.before(wall)
+        AcceptPoint::Forward { family }.before(wall)
     })
 }
 
@@ -204,8 +203,8 @@ mod tests {
         }
     }
 
-    const FORWARD: AcceptPoint = AcceptPoint::Forward { ipv6: false };
-    const DOCKER_USER: AcceptPoint = AcceptPoint::DockerUser { ipv6: false };
+    const FORWARD: AcceptPoint = AcceptPoint::Forward { family: Family::V4 };
+    const DOCKER_USER: AcceptPoint = AcceptPoint::DockerUser { family: Family::V4 };
 
     #[test]
     fn a_policy_and_what_is_for_some_only_leave_our_own_jump_in_reach() {

@@ -5,9 +5,9 @@ use anyhow::Result;
 
 use crate::{
     kernel::{ForwardBlockers, Kernel},
-    model::{AcceptPoint, ForwardAccept, Network},
+    model::{AcceptPoint, Family, ForwardAccept, Network},
     ops::Session,
-    plan::{Family, Plan, Record, Resource, Step, remove_accepts},
+    plan::{Plan, Record, Resource, Step, remove_accepts},
 };
 
 /// The network with the accept rules that it needs now; reports drops that no accept rule can prevent.

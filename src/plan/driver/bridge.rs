@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use crate::{
-    model::{Endpoint, Flag, LinkName, Network},
+    model::{Endpoint, Family, Flag, LinkName, Network},
     plan::{
-        Family, Plan, Record, Resource, Scope, SpoofFilter, Step, SysctlKey, alias, cable::cable,
-        firewall, forward_accept,
+        Plan, Record, Resource, Scope, SpoofFilter, Step, SysctlKey, alias, cable::cable, firewall,
+        forward_accept,
     },
 };
 

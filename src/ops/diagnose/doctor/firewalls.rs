@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     kernel::{Link, global_addresses},
-    model::{Endpoint, Finding, PortRange, Protocol, ruleset::Met},
+    model::{Endpoint, Family, Finding, PortRange, Protocol, ruleset::Met},
     picture,
 };
 
@@ -131,18 +131,17 @@ fn dropped(
 }
 
 /// Somebody anywhere (RFC 5737, RFC 3849).
-fn somebody(is_ipv4: bool) -> IpAddr {
-    if is_ipv4 {
-        IpAddr::from([203, 0, 113, 1])
-    } else {
-        IpAddr::from([0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1])
+fn somebody(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from([203, 0, 113, 1]),
+        Family::V6 => IpAddr::from([0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1]),
     }
 }
 
 /// The calls that come for published ports.
 fn for_ports<'s>(endpoint: &'s Endpoint, link: &'s Link) -> impl Iterator<Item = Flow<'s>> {
     endpoint.ports.iter().map(|port| Flow {
-        from: somebody(port.address.is_ipv4()),
+        from: somebody(Family::of(port.address)),
         to: port.address,
         port: Some((port.container.first, port.protocol)),
         incoming: Some(link),
@@ -173,7 +172,7 @@ fn sent(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Opt
     for address in addresses {
         let flow = |port| Flow {
             from: address.ip(),
-            to: somebody(address.is_ipv4()),
+            to: somebody(Family::of(address.ip())),
             port,
             incoming: None,
             outgoing: Some(link),
@@ -202,7 +201,7 @@ fn sent(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Opt
 /// What a target that routes should pass on, from this link to its others.
 fn passed_on(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Option<Finding> {
     let from = end.endpoint.as_ref()?.addresses.iter();
-    for address in from.filter(|address| inside.forwards.contains(&address.is_ipv4())) {
+    for address in from.filter(|address| inside.forwards.contains(&Family::of(address.ip()))) {
         let others = inside.links.iter().filter(|l| l.up && l.name != "lo" && l.name != link.name);
         for (other, to) in
             others.flat_map(|l| inside.addresses_of(l).into_iter().map(move |a| (l, a)))
@@ -211,7 +210,7 @@ fn passed_on(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -
                 continue;
             }
             let flow = Flow {
-                from: somebody(address.is_ipv4()),
+                from: somebody(Family::of(address.ip())),
                 // Anybody there.
                 to: to.network(),
                 port: None,

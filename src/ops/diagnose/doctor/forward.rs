@@ -9,9 +9,8 @@ use super::{
 };
 use crate::{
     kernel::{Dropping, Link},
-    model::{Finding, Flag},
+    model::{Family, Finding, Flag},
     ops::driver,
-    plan::Family,
 };
 
 /// The kernel's own switches: one for all links, and one each.
@@ -27,7 +26,7 @@ pub(super) fn forwarding(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     Ok(found)
 }
 
-fn all_links(family: Family) -> &'static str {
+pub(super) fn all_links(family: Family) -> &'static str {
     match family {
         Family::V4 => "net/ipv4/ip_forward",
         Family::V6 => "net/ipv6/conf/all/forwarding",
@@ -43,7 +42,7 @@ fn of_each_link(
 ) -> Result<Vec<Finding>> {
     let name = segment.name();
     let is_off = |link: &str| -> Result<Option<String>> {
-        let version = if family == Family::V4 { "ipv4" } else { "ipv6" };
+        let version = family.sysctl_name();
         let key = format!("net/{version}/conf/{link}/forwarding");
         let value = snapshot.kernel.sysctl(&key)?;
         // Of a link with a dot in its name `sysctl` takes the path only.
@@ -65,7 +64,7 @@ fn of_each_link(
         };
         found.push(finding.shown_by(format!("{key} = 0")).mended_by(again_or(segment, &key)));
     }
-    let route = snapshot.default_route(true).filter(|_| family == Family::V4);
+    let route = snapshot.default_route(Family::V4).filter(|_| family == Family::V4);
     let is_uplink = |link: &&Link| route.is_some_and(|route| link.carries(route));
     if let Some(uplink) = snapshot.links.iter().find(is_uplink)
         && let Some(key) = is_off(&uplink.name)?
@@ -252,10 +251,7 @@ impl Wall {
     fn of(snapshot: &Snapshot<'_>, family: Family, packets: &[Packet<'_>]) -> Option<Self> {
         let rules = Rules::parse(snapshot.rules.filter.get(&family)?);
         let rule = packets.iter().find_map(|packet| rules.dropped_by(*packet))?;
-        let program = match family {
-            Family::V4 => "iptables",
-            Family::V6 => "ip6tables",
-        };
+        let program = family.program();
         let has_docker = rules.has_chain("DOCKER-USER");
         let is_ufw = rule.contains("ufw") || (!has_docker && rules.has_chain("ufw"));
         let owner = match (is_ufw, has_docker) {

@@ -6,9 +6,8 @@ use anyhow::Result;
 use super::snapshot::{End, Segment, Snapshot};
 use crate::{
     kernel::{Link, Netns},
-    model::{Finding, Flag, LinkName},
+    model::{Family, Finding, Flag, LinkName},
     ops::driver::underlay::Uplink,
-    plan::Family,
 };
 
 /// Endpoints that somebody cut off from the others, or let at them.

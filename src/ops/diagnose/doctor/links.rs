@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     kernel::{BRIDGE_PORTS_MAX, Link, LinkKind},
-    model::{Endpoint, Finding, Parent, is_link_local},
+    model::{Endpoint, Family, Finding, Parent, is_link_local},
     ops::{
         driver::{
             self,
@@ -182,8 +182,8 @@ pub(super) fn carrier(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         let mut ways = Vec::new();
         ways.extend(segment.parent().and_then(|parent| snapshot.link(parent)));
         if segment.is_routed() {
-            for is_ipv4 in [true, false] {
-                let route = snapshot.default_route(is_ipv4);
+            for family in Family::BOTH {
+                let route = snapshot.default_route(family);
                 let is_it = |link: &&Link| route.is_some_and(|route| link.carries(route));
                 ways.extend(snapshot.links.iter().filter(is_it));
             }

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     kernel::{Published, Socket, Translation, sockets::processes_of},
-    model::{Endpoint, Finding, Network, PortRange, PublishedPort},
-    plan::{self, Family, quote},
+    model::{Endpoint, Family, Finding, Network, PortRange, PublishedPort},
+    plan::{self, quote},
 };
 
 /// The published ports that it is about, with whose they are.

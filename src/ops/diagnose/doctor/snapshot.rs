@@ -18,8 +18,8 @@ use crate::{
         Translation, sockets,
     },
     model::{
-        Endpoint, Filter, Firewall, Flag, LinkName, NamedNetns, Network, NetworkRecord, Protocol,
-        ruleset::Ruleset,
+        Endpoint, Family, Filter, Firewall, Flag, LinkName, NamedNetns, Network, NetworkRecord,
+        Protocol, ruleset::Ruleset,
     },
     ops::{
         Session,
@@ -27,7 +27,7 @@ use crate::{
         lookup::{find, resolve::resolve},
         upkeep::firewall,
     },
-    plan::{self, Family, Resource, Table, nft::Nft},
+    plan::{self, Resource, Table, nft::Nft},
     state::State,
 };
 
@@ -462,14 +462,14 @@ impl Snapshot<'_> {
     }
 
     /// The best of the host's default routes of an IP version.
-    pub(super) fn default_route(&self, is_ipv4: bool) -> Option<&TableRoute> {
-        best_default(&self.routes, is_ipv4)
+    pub(super) fn default_route(&self, family: Family) -> Option<&TableRoute> {
+        best_default(&self.routes, family)
     }
 }
 
 /// The default route of an IP version that wins.
-pub(super) fn best_default(routes: &[TableRoute], is_ipv4: bool) -> Option<&TableRoute> {
+pub(super) fn best_default(routes: &[TableRoute], family: Family) -> Option<&TableRoute> {
     let is_default =
-        |r: &&TableRoute| r.destination.prefix() == 0 && r.destination.is_ipv4() == is_ipv4;
+        |r: &&TableRoute| r.destination.prefix() == 0 && Family::of(r.destination.ip()) == family;
     routes.iter().filter(is_default).min_by_key(|route| route.metric)
 }

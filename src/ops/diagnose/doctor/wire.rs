@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     kernel::{Link, LinkKind},
-    model::{Finding, Mac},
+    model::{Family, Finding, Mac},
     ops::lookup::managers,
 };
 
@@ -62,7 +62,7 @@ fn has_own_mac(end: &End) -> bool {
 fn proper_mac(end: &End, inside: &Inside, link: &Link) -> Mac {
     let of_address = || {
         let address = inside.addresses_of(link).first().map(|a| Mac::of(a.ip()));
-        address.unwrap_or_else(|| Mac::of([0, 0, 0, 0].into()))
+        address.unwrap_or(Mac::PLACEHOLDER)
     };
     end.endpoint.as_ref().map_or_else(of_address, |e| e.mac)
 }
@@ -174,7 +174,8 @@ fn of_pair(
 
 /// The link to the outside takes less than endpoints send.
 fn way_out(snapshot: &Snapshot<'_>, segment: &Segment) -> Option<Finding> {
-    let route = snapshot.default_route(true).or_else(|| snapshot.default_route(false))?;
+    let route =
+        snapshot.default_route(Family::V4).or_else(|| snapshot.default_route(Family::V6))?;
     let out = snapshot.links.iter().find(|link| link.carries(route))?;
     let bridge = segment.bridge.as_ref()?;
     if out.kind == LinkKind::Bridge && out.name == bridge.name || out.mtu >= bridge.mtu {

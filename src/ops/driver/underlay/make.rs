@@ -20,7 +20,7 @@ use crate::{
     agents::Agent,
     model::{self, Driver, LinkConfig, Moving, Network},
     ops::{Changed, Session, request::subnets::Asked, upkeep::clean},
-    plan::{self, Plan, Record, Resource, Step, Takeover},
+    plan::{self, BridgedFrames, Plan, Record, Resource, Step, Takeover},
     process::clock,
     state::State,
 };
@@ -57,7 +57,7 @@ pub async fn underlay(host: &mut Session<'_>, args: &Underlay) -> Result<Option<
         None => new_network(&host.kernel, args, &asked, &found).await?,
     };
     let driver = driver_of(&network)?;
-    let filtered = driver.filtered || host.kernel.bridged_frames_meet_iptables()?;
+    let filtered = driver.filtered || host.kernel.bridged_frames()? == BridgedFrames::MeetIptables;
     let driver = model::Underlay { filtered, ..driver.clone() };
     let network = Network { driver: Driver::Underlay(driver.clone()), ..network };
     // Somebody may also have put things on the link since it moved.
