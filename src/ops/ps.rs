@@ -9,6 +9,7 @@ use super::{
     Session,
     driver::underlay::Uplink,
     lookup::{find, liveness},
+    upkeep::need::{Depth, Extent},
 };
 use crate::{
     agents,
@@ -135,10 +136,8 @@ impl<'a> States<'a> {
 /// # Errors
 /// If the network is not there.
 pub async fn ps(host: &Session<'_>, args: &Ps) -> Result<Vec<Listed>> {
-    let mut state = host.look().await?;
-    if let Some(name) = &args.network {
-        host.look_inside(&mut state, name).await?;
-    }
+    let extent = Extent { depth: Depth::Unattached, ..Extent::of(args.network.as_ref()).inside() };
+    let state = host.look(extent).await?;
     let records: Vec<_> = match &args.network {
         Some(name) => vec![find::network(&host.kernel, &state, name).await?.into_owned()],
         None => state.networks().values().cloned().collect(),

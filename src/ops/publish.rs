@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     Changed, Session,
     lookup::{plug, resolve::resolve},
-    upkeep::{clean, firewall},
+    upkeep::{
+        firewall,
+        need::{Depth, Extent, Need},
+    },
 };
 use crate::{
     error::Error,
@@ -18,7 +21,8 @@ use crate::{
         sockets::owner,
     },
     model::{
-        Endpoint, Flag, HostPorts, Network, PortRange, PortSpec, Protocol, PublishedPort, Target,
+        Endpoint, EndpointSummary, Flag, HostPorts, Network, PortRange, PortSpec, Protocol,
+        PublishedPort, Target,
     },
     plan::{self, Change, Resource, once},
     state::State,
@@ -52,9 +56,9 @@ pub struct Ports {
 pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Changed<Ports>>> {
     let found = resolve(&host.kernel, host.events, &args.target, None).await?;
     let cookie = found.netns.cookie();
-    let mut state = host.state_with_ports().await?;
-    clean::dead(host, &mut state).await?;
-    clean::dying(host, &mut state, |e| e.target == found.name.as_str()).await?;
+    let in_the_way = |e: &EndpointSummary<'_>| e.target == found.name.as_str();
+    let extent = Extent { in_the_way: Some(&in_the_way), ..Extent::to(Depth::Ports) };
+    let mut state = host.enter(Need::Changes, extent).await?;
     let (network, mut endpoint) = published_endpoint(&state, cookie, args)?;
     host.check_aside(&network.name)?;
     plug::required(&host.kernel, &network).await?;
