@@ -142,7 +142,7 @@ async fn listed(states: &States<'_>, network: &Network, mut endpoint: Endpoint) 
     Listed {
         network: network.name.clone(),
         state: states.of(network, &endpoint).await,
-        lease: ShownLease::take(&mut endpoint),
+        lease: ShownLease::take(&mut endpoint, &states.agents),
         endpoint,
     }
 }

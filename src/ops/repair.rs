@@ -273,9 +273,10 @@ fn unplugged(host: &Session<'_>, state: &State) -> Vec<Drift> {
 
 /// Leases that nobody renews.
 fn unkept(state: &State) -> Vec<Drift> {
-    let is_unkept = |e: &Endpoint| {
-        e.lease.as_ref().is_some_and(|lease| !lease.renewer.is_some_and(agents::runs))
-    };
+    let agents = agents::status();
+    let runs = |renewer| agents.has(renewer);
+    let is_unkept =
+        |e: &Endpoint| e.lease.as_ref().is_some_and(|lease| !lease.renewer.is_some_and(runs));
     let all = state.endpoints().filter(|(_, e)| is_unkept(e));
     all.map(|(record, e)| Drift {
         of: format!("endpoint {}/{}", record.network.name, e.target),

@@ -10,14 +10,6 @@ use anyhow::{Context, Result, bail};
 use ipnetwork::IpNetwork;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{
-    Session,
-    lookup::liveness,
-    upkeep::{
-        leases::{self, known, link, now, record},
-        need::{Depth, Extent},
-    },
-};
 use crate::{
     agents,
     error::{Error, Kind},
@@ -28,6 +20,14 @@ use crate::{
     model::{
         AgentProcess, Attachment, Endpoint, EndpointId, Lease, LinkName, Mac, Network,
         PublishedPort,
+    },
+    ops::{
+        Session,
+        lookup::liveness,
+        upkeep::{
+            leases::{self, known, link, now, record},
+            need::{Depth, Extent},
+        },
     },
     plan::{self, Plan, Record, Resource, Step, reverse},
     process::{self, signal::Held},

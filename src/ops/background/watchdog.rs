@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::{
-    Session,
-    driver::underlay,
-    upkeep::need::{Extent, Need},
-};
 use crate::{
     agents,
     model::{LinkName, Moving},
+    ops::{
+        Session,
+        driver::underlay,
+        upkeep::need::{Extent, Need},
+    },
     process::clock,
     state::{Load, State},
 };
