@@ -12,7 +12,7 @@ use std::{
 use crate::support::modules::{is_word, only_declares, paths, paths_from};
 
 /// What is outside of a layer's trade, and the layers (or folders, or files) whose trade it is.
-const TRADES: [(&str, &[&str]); 17] = [
+const TRADES: [(&str, &[&str]); 18] = [
     ("nix::", &["kernel", "process", "state/file"]),
     ("rustix::", &["kernel", "process"]),
     ("signal_hook::", &["process"]),
@@ -26,6 +26,8 @@ const TRADES: [(&str, &[&str]); 17] = [
     ("io::stdout", &["output"]),
     ("io::stderr", &["output"]),
     ("hyper::", &["engine"]),
+    // Every verb gets the records by the same door, with the housekeeping of all verbs.
+    ("State::locked", &["ops/upkeep/entry"]),
     // Others ask a driver what it does, not which one it is.
     ("Driver::Bridge", &DRIVERS),
     ("Driver::Foreign", &DRIVERS),

@@ -135,7 +135,7 @@ fn send(socket: &Socket, datagrams: &[(Vec<u8>, usize)]) -> io::Result<(usize, O
 }
 
 /// Opens a netlink socket in the thread's namespace, connected to the kernel, so that it receives
-/// no other messages. Answers do not contain the request (NETLINK_CAP_ACK).
+/// no other messages. Answers do not contain the request (`NETLINK_CAP_ACK`).
 pub(super) fn open(protocol: isize) -> io::Result<Socket> {
     let socket = Socket::new(protocol)?;
     socket.connect(&SocketAddr::new(0, 0))?;

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     Changed, Session,
     lookup::{endpoints::Who, find},
-    upkeep::{clean, endpoints},
+    upkeep::{
+        endpoints,
+        need::{Extent, Need},
+    },
 };
 use crate::model::{Endpoint, LinkName, Target};
 
@@ -35,8 +38,7 @@ pub struct Detached {
 /// # Errors
 /// If a target or the network is not there, or a step failed.
 pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Changed<Detached>>> {
-    let mut state = host.state_with_rebuilt().await?;
-    host.look_inside(&mut state, &args.network).await?;
+    let mut state = host.enter(Need::Removes, Extent::of(&args.network).inside()).await?;
     let record = find::network(&host.kernel, &state, &args.network).await?;
     let mut gone: Vec<Endpoint> = Vec::new();
     for target in &args.targets {
@@ -53,7 +55,7 @@ pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Chan
     let Some(changed) = endpoints::away(host, &mut state, &network, &gone).await? else {
         return Ok(None);
     };
-    clean::dead(host, &mut state).await?;
+    host.tidy(&mut state).await?;
     let detached = gone.into_iter().map(|e| e.target).collect();
     let now = Detached { network: args.network.clone(), detached };
     Ok(Some(Changed::new(changed, now)))

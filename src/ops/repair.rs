@@ -12,7 +12,11 @@ use super::{
         underlay::{self, Lost},
     },
     lookup::plug,
-    upkeep::{clean, default_routes, endpoints, leases, link_attrs, wiring},
+    upkeep::{
+        default_routes, endpoints, leases, link_attrs,
+        need::{Depth, Extent, Need},
+        wiring,
+    },
 };
 use crate::{
     agents,
@@ -59,7 +63,7 @@ type Part = (String, Plan);
 /// # Errors
 /// If the records or the kernel cannot be read.
 pub async fn check(host: &mut Session<'_>) -> Result<Drifted> {
-    let state = host.look_at_all().await?;
+    let state = host.look(Extent::to(Depth::Names)).await?;
     let Found { mut drift, .. } = find(host, &state).await?;
     drift.extend(unplugged(host, &state));
     Ok(Drifted { drift })
@@ -71,7 +75,7 @@ pub async fn check(host: &mut Session<'_>) -> Result<Drifted> {
 /// # Errors
 /// If the records or the kernel cannot be read, or a step failed.
 pub async fn repair(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Repaired>>>> {
-    let mut state = host.state_with_all().await?;
+    let mut state = host.enter(Need::Removes, Extent::to(Depth::Names)).await?;
     let Found { drift, parts, lost } = find(host, &state).await?;
     let mut plan = once(parts.into_iter().flat_map(|(_, plan)| plan).collect());
     if drift.is_empty() {
@@ -80,7 +84,7 @@ pub async fn repair(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed
     }
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok((None, None)) };
     let kept = keep(host, &mut state).await?;
-    clean::dead(host, &mut state).await?;
+    host.tidy(&mut state).await?;
     let tidied = !state.remove_leftovers()?.is_empty();
     let done = Changed::new(changed || kept || tidied, Repaired { repaired: drift });
     let failure = host.check_none_aside().err().or_else(|| lost.first().map(not_put_back));
@@ -268,9 +272,10 @@ fn unplugged(host: &Session<'_>, state: &State) -> Vec<Drift> {
 
 /// Leases that nobody renews.
 fn unkept(state: &State) -> Vec<Drift> {
-    let is_unkept = |e: &Endpoint| {
-        e.lease.as_ref().is_some_and(|lease| !lease.renewer.is_some_and(agents::runs))
-    };
+    let agents = agents::status();
+    let runs = |renewer| agents.has(renewer);
+    let is_unkept =
+        |e: &Endpoint| e.lease.as_ref().is_some_and(|lease| !lease.renewer.is_some_and(runs));
     let all = state.endpoints().filter(|(_, e)| is_unkept(e));
     all.map(|(record, e)| Drift {
         of: format!("endpoint {}/{}", record.network.name, e.target),

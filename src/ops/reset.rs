@@ -12,7 +12,11 @@ use anyhow::{Context, Result};
 use super::{
     Changed, Session, WithFailure, driver, prune,
     rm::Removed,
-    upkeep::{clean, endpoints, leases, removal},
+    upkeep::{
+        endpoints, leases,
+        need::{Depth, Extent, Need},
+        removal,
+    },
 };
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns},
@@ -77,8 +81,8 @@ struct Work {
 
 impl Work {
     async fn of(host: &mut Session<'_>) -> Result<Self> {
-        let mut state = host.state_with_all().await?;
-        let mut removed = clean::dead(host, &mut state).await?;
+        let mut state = host.enter(Need::Removes, Extent::to(Depth::Names)).await?;
+        let mut removed = host.tidy(&mut state).await?;
         let mut endpoints: Vec<(Network, Endpoint)> =
             state.endpoints().map(|(r, e)| (r.network.clone(), e.clone())).collect();
         endpoints.retain(|(network, _)| !host.is_aside(&network.name));

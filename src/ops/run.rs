@@ -10,7 +10,11 @@ use super::{
     attach::{self, Attach, Wiring},
     before_command,
     lookup::{find, resolve},
-    upkeep::{clean, endpoints, removal},
+    upkeep::{
+        endpoints,
+        need::{Extent, Need},
+        removal,
+    },
 };
 use crate::{
     agents::{Agent, LivenessPipe},
@@ -19,7 +23,6 @@ use crate::{
     model::{Endpoint, LinkName, Network, RunNetwork, Target},
     plan::{self, Plan, reverse},
     process::{become_program, child::Child},
-    state::Load,
 };
 
 /// A command, and what it is attached to.
@@ -170,8 +173,7 @@ async fn start(
 async fn name(host: &mut Session<'_>, pid: u32, wiring: &Wiring) -> Result<()> {
     let target = Target::Pid(pid);
     let found = resolve::resolve(&host.kernel, host.events, &target, None).await?;
-    let mut state = host.state_with_rebuilt().await?;
-    clean::dead(host, &mut state).await?;
+    let mut state = host.enter(Need::Changes, Extent::of(None)).await?;
     let (name, naming) = resolve::naming(&state, &found, wiring.name.as_ref(), true)?;
     let mut plan = naming.map(|named| plan::name(&named)).unwrap_or_default();
     plan.extend(plan::lo_up(&Some(name.clone())));
@@ -191,7 +193,7 @@ async fn clear_at_last(host: &mut Session<'_>, cookie: u64) -> Result<()> {
 
 /// Takes away all that a namespace was attached by, and its names.
 pub(super) async fn clear(host: &mut Session<'_>, cookie: u64) -> Result<()> {
-    let mut state = host.state(Load::All).await?;
+    let mut state = host.enter(Need::Removes, Extent::of(None)).await?;
     let of_it = |e: &&Endpoint| e.cookie == cookie;
     let attached: Vec<(Network, Vec<Endpoint>)> = state
         .networks()

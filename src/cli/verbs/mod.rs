@@ -1,7 +1,7 @@
 //! The verbs: a file each, with its flags (their comments are its help) and what it prints.
 
+pub(super) mod agent;
 pub(super) mod attach;
-pub(super) mod attendant;
 pub(super) mod bridge;
 pub(super) mod completions;
 pub(super) mod confirm;
@@ -13,7 +13,6 @@ pub(super) mod export;
 pub(super) mod graph;
 pub(super) mod host;
 pub(super) mod inspect;
-pub(super) mod keep_lease;
 pub(super) mod lab;
 pub(super) mod ls;
 pub(super) mod macvlan;
@@ -31,7 +30,6 @@ pub(super) mod trace;
 pub(super) mod underlay;
 pub(super) mod unpublish;
 pub(super) mod wait;
-pub(super) mod watchdog;
 
 use std::ffi::OsString;
 
@@ -80,12 +78,8 @@ pub(super) enum Verb {
     Lab(lab::Args),
     Completions(completions::Args),
     Man(man::Args),
-    #[command(hide = true)]
-    Watchdog(watchdog::Args),
-    #[command(hide = true)]
-    Attendant(attendant::Args),
-    #[command(hide = true)]
-    KeepLease(keep_lease::Args),
+    #[command(flatten)]
+    Agent(agent::Args),
 }
 
 /// A command after `--`.
@@ -131,18 +125,13 @@ impl Verb {
             Self::Prune(_) => "removing what is dead",
             Self::Reset(_) => "removing all that is ours",
             Self::Repair(_) => "looking for what is not as it was asked for",
-            Self::Lab(_)
-            | Self::Completions(_)
-            | Self::Man(_)
-            | Self::KeepLease(_)
-            | Self::Watchdog(_)
-            | Self::Attendant(_) => "working",
+            Self::Lab(_) | Self::Completions(_) | Self::Man(_) | Self::Agent(_) => "working",
         }
     }
 
     /// Returns whether it runs in the background.
     pub(super) fn is_background(&self) -> bool {
-        matches!(self, Self::KeepLease(_) | Self::Watchdog(_) | Self::Attendant(_))
+        matches!(self, Self::Agent(_))
     }
 
     /// Carries out the verb, and prints its outcome. Returns the exit code.
@@ -175,9 +164,7 @@ impl Verb {
             Self::Prune(args) => args.run(session, output).await,
             Self::Export(args) => args.run(session, output).await,
             Self::Reset(args) => args.run(session, output).await,
-            Self::Watchdog(args) => args.run(session, output).await,
-            Self::Attendant(args) => args.run(session).await,
-            Self::KeepLease(args) => args.run(session).await,
+            Self::Agent(args) => args.run(session, output).await,
             Self::Lab(_) | Self::Completions(_) | Self::Man(_) => Ok(()),
         };
         done.map(|()| 0)

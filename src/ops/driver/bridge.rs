@@ -18,7 +18,10 @@ use crate::{
         Changed, Session,
         lookup::resolver,
         request::{differences::Differences, subnets::Asked, words::Words},
-        upkeep::{clean, firewall, forward_accepts, link_attrs},
+        upkeep::{
+            firewall, forward_accepts, link_attrs,
+            need::{Extent, Need},
+        },
     },
     plan::{self, Mark, Uplinks},
     state::State,
@@ -78,9 +81,7 @@ pub struct Made {
 pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
     let wanted = asked.subnets(Subnet::new)?;
-    let mut state = host.state_with_rebuilt().await?;
-    clean::dead(host, &mut state).await?;
-    host.check_aside(&args.name)?;
+    let mut state = host.enter(Need::Changes, Extent::of(&args.name)).await?;
     let (network, endpoints) = match state.networks().get(&args.name) {
         Some(NetworkRecord { network, endpoints }) => {
             check_same(args, &asked, &wanted, network)?;

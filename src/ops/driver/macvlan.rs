@@ -27,7 +27,10 @@ use crate::{
             ssh,
         },
         request::{differences::Differences, subnets::Asked, words::Words},
-        upkeep::{clean, link_attrs},
+        upkeep::{
+            link_attrs,
+            need::{Extent, Need},
+        },
     },
     plan::{self, Mark, Plan},
     state::State,
@@ -71,9 +74,7 @@ pub async fn macvlan(host: &mut Session<'_>, args: &Macvlan) -> Result<Option<Ch
         .hint("leave out `--mode`, or `--host-access`")
         .into());
     }
-    let mut state = host.state_with_rebuilt().await?;
-    clean::dead(host, &mut state).await?;
-    host.check_aside(&args.name)?;
+    let mut state = host.enter(Need::Changes, Extent::of(&args.name)).await?;
     let network = if let Some(there) = state.networks().get(&args.name) {
         check_same(args, &asked, &there.network)?;
         there.network.clone()

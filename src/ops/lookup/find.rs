@@ -8,7 +8,14 @@ use crate::{
     error::{Error, did_you_mean},
     kernel::{Kernel, LinkKind},
     model::{LinkName, NetworkRecord},
-    ops::{Session, driver::foreign, upkeep::firewall},
+    ops::{
+        Session,
+        driver::foreign,
+        upkeep::{
+            firewall,
+            need::{Depth, Extent},
+        },
+    },
     state::State,
 };
 
@@ -46,7 +53,7 @@ pub(in crate::ops) async fn check_name(host: &Session<'_>, name: &LinkName) -> R
     if host.kernel.link(name.as_str()).await?.is_some() {
         return Ok(());
     }
-    network(&host.kernel, &host.look_at_all().await?, name).await.map(drop)
+    network(&host.kernel, &host.look(Extent::to(Depth::Names)).await?, name).await.map(drop)
 }
 
 /// The error for a network that is not there.

@@ -83,8 +83,10 @@ pub(in crate::ops) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
 pub(in crate::ops) fn kept<'e>(
     endpoints: impl IntoIterator<Item = &'e Endpoint>,
 ) -> BTreeSet<EndpointId> {
+    let agents = agents::status();
     let renewer = |e: &Endpoint| e.lease.as_ref().and_then(|lease| lease.renewer);
-    let kept = endpoints.into_iter().filter(|e| renewer(e).is_some_and(agents::runs));
+    let runs = |e: &&Endpoint| renewer(e).is_some_and(|renewer| agents.has(renewer));
+    let kept = endpoints.into_iter().filter(runs);
     kept.map(Endpoint::id).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Keeps the records, the kernel and the firewalls in agreement, before and after what a verb was
 //! asked for.
 //!
+//! - `entry`: how every verb begins, with the housekeeping of all verbs; `need`: what it needs
 //! - `adopt`: what carries our mark in the kernel and is on no record
 //! - `rebuild`: parts of records from such marks
 //! - `clean`: what died since the last command
@@ -19,10 +20,12 @@ mod aside;
 pub(super) mod clean;
 pub(super) mod default_routes;
 pub(super) mod endpoints;
+mod entry;
 pub(super) mod firewall;
 pub(super) mod forward_accepts;
 pub(super) mod leases;
 pub(super) mod link_attrs;
+pub(super) mod need;
 pub(super) mod rebuild;
 pub(super) mod removal;
 pub(super) mod wiring;

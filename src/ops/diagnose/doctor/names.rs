@@ -94,11 +94,11 @@ fn is_gone_inside(snapshot: &Snapshot<'_>, end: &End) -> bool {
 
 /// Leases that nobody renews.
 pub(super) fn leases(snapshot: &Snapshot<'_>) -> Vec<Finding> {
-    let mut found = Vec::new();
+    let (mut found, agents) = (Vec::new(), agents::status());
     for end in snapshot.examined().filter(|end| end.inner.is_some()) {
         let Some(endpoint) = &end.endpoint else { continue };
         let Some(lease) = &endpoint.lease else { continue };
-        if lease.renewer.is_some_and(agents::runs) {
+        if lease.renewer.is_some_and(|renewer| agents.has(renewer)) {
             continue;
         }
         let shown = match lease.renewer {

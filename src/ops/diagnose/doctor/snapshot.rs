@@ -25,7 +25,10 @@ use crate::{
         Session,
         driver::underlay::Uplink,
         lookup::{find, resolve::resolve},
-        upkeep::firewall,
+        upkeep::{
+            firewall,
+            need::{Depth, Extent},
+        },
     },
     plan::{self, Resource, Table, nft::Nft},
     state::State,
@@ -133,7 +136,7 @@ enum Scope {
 /// Reads all there is to see of the host, or of one network or target.
 pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Result<Snapshot<'a>> {
     let kernel = &host.kernel;
-    let state = host.look_at_all().await?;
+    let state = host.look(Extent::to(Depth::Names)).await?;
     let mut asked = None;
     let scope = match name {
         None => Scope::Host,

@@ -19,7 +19,11 @@ use super::{
 use crate::{
     agents::Agent,
     model::{self, Driver, LinkConfig, Moving, Network},
-    ops::{Changed, Session, request::subnets::Asked, upkeep::clean},
+    ops::{
+        Changed, Session,
+        request::subnets::Asked,
+        upkeep::need::{Extent, Need},
+    },
     plan::{self, BridgedFrames, Plan, Record, Resource, Step, Takeover},
     process::clock,
     state::State,
@@ -34,9 +38,7 @@ const GATEWAYS: usize = 8;
 /// If the parent cannot be moved, or what hangs on it did not arrive; it was given back then.
 pub async fn underlay(host: &mut Session<'_>, args: &Underlay) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&[], &args.gateway, &args.ip_range)?;
-    let mut state = host.state_with_rebuilt().await?;
-    clean::dead(host, &mut state).await?;
-    host.check_aside(&args.name)?;
+    let mut state = host.enter(Need::Changes, Extent::of(&args.name)).await?;
     let there = state.networks().get(&args.name).map(|record| record.network.clone());
     if let Some(there) = &there {
         check_same(args, &asked, there)?;
