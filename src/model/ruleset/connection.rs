@@ -41,6 +41,8 @@ pub enum Tracking {
     Unseen,
     /// A rule said that it is not tracked, or it is of a kind that never is.
     Untracked,
+    /// Nothing is known about it.
+    Unknown,
     /// It belongs to no connection, and may not begin one.
     Invalid,
     /// It begins a connection; who it was between at first.
@@ -78,6 +80,19 @@ impl Tuple {
 }
 
 impl Tracking {
+    /// That of a packet that begins a connection.
+    pub(super) fn begun(packet: &Packet) -> Self {
+        Self::New(Tuple::of(packet))
+    }
+
+    /// That of a packet that answers.
+    pub(super) fn answer(packet: &Packet) -> Self {
+        let reply = Tuple::of(packet);
+        let original = reply.reversed();
+        let connection = Connection { zones: Zones::default(), original, reply, mark: 0 };
+        Self::Of(connection, Direction::Reply)
+    }
+
     /// The packet comes to connection tracking (`nf_conntrack_in`). What was seen as it was sent is
     /// not looked up again.
     pub(super) fn seen(packet: &Packet, connections: &[Connection]) -> Self {
@@ -159,7 +174,7 @@ impl Packet {
                 (first.destination, first.port) != (self.destination, self.port)
             }
             Tracking::Of(connection, _) => connection.translates_destination(),
-            Tracking::Unseen | Tracking::Untracked | Tracking::Invalid => false,
+            Tracking::Unseen | Tracking::Untracked | Tracking::Unknown | Tracking::Invalid => false,
         }
     }
 
@@ -170,7 +185,7 @@ impl Packet {
                 (first.source, first.source_port) != (self.source, self.source_port)
             }
             Tracking::Of(connection, _) => connection.translates_source(),
-            Tracking::Unseen | Tracking::Untracked | Tracking::Invalid => false,
+            Tracking::Unseen | Tracking::Untracked | Tracking::Unknown | Tracking::Invalid => false,
         }
     }
 }
