@@ -3,13 +3,13 @@
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::{
-    fate::{Packet, Rules},
-    snapshot::{FAMILIES, Segment, Snapshot},
-};
+use super::snapshot::{FAMILIES, Segment, Snapshot};
 use crate::{
     kernel::{Dropping, Link},
-    model::{Family, Finding, Flag},
+    model::{
+        Family, Finding, Flag,
+        ruleset::{Kind, Listing, Passing},
+    },
     ops::driver,
 };
 
@@ -122,19 +122,17 @@ pub(super) fn drops(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
         for subnet in &segment.network().subnets {
             let family = Family::of(subnet.cidr.network());
             let name = segment.name();
-            let out = Packet {
-                from: Some(name),
-                to: None,
-                state: "NEW",
+            let out = Passing {
+                incoming: Some(name),
+                kind: Some(Kind::First),
                 source: Some(subnet.cidr),
-                destination: None,
+                ..Passing::default()
             };
-            let back = Packet {
-                from: None,
-                to: Some(name),
-                state: "ESTABLISHED",
-                source: None,
+            let back = Passing {
+                outgoing: Some(name),
+                kind: Some(Kind::Answer),
                 destination: Some(subnet.cidr),
+                ..Passing::default()
             };
             let wall = Wall::of(snapshot, family, &[out, back]);
             found.extend(wall.map(|wall| {
@@ -182,10 +180,10 @@ pub(super) fn bridged(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
             if subnet.is_none() && !segment.network().is_shared() {
                 continue;
             }
-            let across = Packet {
-                from: Some(name),
-                to: Some(name),
-                state: "NEW",
+            let across = Passing {
+                incoming: Some(name),
+                outgoing: Some(name),
+                kind: Some(Kind::First),
                 source: subnet,
                 destination: subnet,
             };
@@ -250,9 +248,9 @@ struct Wall {
 
 impl Wall {
     /// The first that drops all of one of these kinds of packets.
-    fn of(snapshot: &Snapshot<'_>, family: Family, packets: &[Packet<'_>]) -> Option<Self> {
-        let rules = Rules::parse(snapshot.rules.filter.get(&family)?);
-        let rule = packets.iter().find_map(|packet| rules.dropped_by(*packet))?;
+    fn of(snapshot: &Snapshot<'_>, family: Family, packets: &[Passing<'_>]) -> Option<Self> {
+        let rules = Listing::parse(family, snapshot.rules.filter.get(&family)?);
+        let rule = packets.iter().find_map(|packet| rules.dropped_by(packet))?;
         let program = family.program();
         let has_docker = rules.has_chain("DOCKER-USER");
         let is_ufw = rule.contains("ufw") || (!has_docker && rules.has_chain("ufw"));

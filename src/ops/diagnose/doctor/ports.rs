@@ -1,13 +1,12 @@
 //! Published ports: rules that are gone, and others that come first.
 
 use super::{
-    fate::words,
     remedy::port as typed,
     snapshot::{End, Snapshot},
 };
 use crate::{
     kernel::{Published, Socket, Translation, sockets::processes_of},
-    model::{Endpoint, Family, Finding, Network, PortRange, PublishedPort},
+    model::{Endpoint, Family, Finding, Network, PortRange, PublishedPort, ruleset::words},
     plan::{self, quote},
 };
 
