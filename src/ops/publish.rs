@@ -1,4 +1,4 @@
-//! `publish`: ports of a target on the host.
+//! `publish`: publishes ports of a target on the host.
 
 use std::net::IpAddr;
 
@@ -29,10 +29,10 @@ use crate::{
     state::State,
 };
 
-/// More random ports than this at once is a typing error.
+/// More random ports than this are assumed to be a typing error.
 const RANDOM_MAX: u32 = 1000;
 
-/// Which ports of a target to publish.
+/// The request to publish ports of a target.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Publish {
     /// The target that has the ports.
@@ -41,19 +41,18 @@ pub struct Publish {
     pub ports: Vec<PortSpec>,
 }
 
-/// Ports of a target.
+/// The ports of a target.
 #[derive(Debug, Serialize)]
 pub struct Ports {
-    /// The target, as it is on record.
+    /// The target, as on record.
     pub target: String,
     /// The ports.
     pub ports: Vec<PublishedPort>,
 }
 
-/// Publishes ports of a target on the host; `None`: it was a dry run.
+/// Publishes ports of a target on the host; returns `None` for a dry run.
 ///
-/// # Errors
-/// If the target is attached to no network that publishes, or a port is taken.
+/// # Errors If no network of the target can publish, or a port is taken.
 pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Changed<Ports>>> {
     let found = resolve(&host.kernel, host.events, &args.target, None).await?;
     let cookie = found.netns.cookie();
@@ -71,9 +70,9 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
         shown.extend(fresh.iter().cloned());
         endpoint.ports.extend(fresh);
     }
-    // What is there is made again where somebody took it away.
+    // Restore the rules of ports on record, if they were deleted.
     plan.extend(wiring::publish(&host.kernel, &network, &endpoint, &shown)?);
-    // Many are written down at once, and opened at once.
+    // Many ports go on record at once, and open at once.
     let mut plan = once(plan);
     plan.sort_by_key(|step| match &step.change {
         // Remove accept rules that are no longer needed while they are still on record.
@@ -87,7 +86,7 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
     Ok(Some(Changed::new(changed, Ports { target: endpoint.target, ports: shown })))
 }
 
-/// Forwarding of IPv6 is left to whoever made a foreign bridge.
+/// On a foreign bridge, forwarding of IPv6 is left to the bridge's owner.
 fn warn_of_no_forwarding(
     host: &Session<'_>,
     network: &Network,
@@ -101,8 +100,8 @@ fn warn_of_no_forwarding(
     Ok(())
 }
 
-/// The endpoint of a target that its published ports lead to: the one that has them already, else
-/// the one with the default route, else the first.
+/// Returns the endpoint of a target that published ports lead to: the one that has them already,
+/// else the one with the default route, else the first.
 fn published_endpoint(state: &State, cookie: u64, args: &Publish) -> Result<(Network, Endpoint)> {
     let target = &args.target;
     let has_it = |e: &Endpoint| {
@@ -120,7 +119,7 @@ fn published_endpoint(state: &State, cookie: u64, args: &Publish) -> Result<(Net
     }
 }
 
-/// The ports that a spec still needs, for an endpoint that is about to have them.
+/// Returns the ports that an endpoint still needs for these specifications.
 pub(super) fn choose(
     kernel: &Kernel,
     state: &State,
@@ -131,7 +130,7 @@ pub(super) fn choose(
     split(kernel, state, network, endpoint, spec).map(|(_, fresh)| fresh)
 }
 
-/// What a spec asks for: ports that are published so already, and new ones.
+/// Splits the ports of a specification into published ones and new ones.
 fn split(
     kernel: &Kernel,
     state: &State,
@@ -158,7 +157,7 @@ fn split(
     let there: Vec<_> = endpoint.ports.iter().filter(|p| p.is_of(spec)).cloned().collect();
     let mut addresses = host_addresses(kernel, network, endpoint, spec)?;
     if let Some(first) = there.first() {
-        // A run that was killed may have come to one family only: the other gets the same ports.
+        // A killed run may have published one family only: the other gets the same ports.
         addresses.retain(|(host_ip, _)| there.iter().all(|p| p.host_ip != *host_ip));
         let missing = Search { state, endpoint, spec, addresses: &addresses };
         let mut fresh = Vec::new();
@@ -194,7 +193,7 @@ fn split(
     Ok((Vec::new(), fresh))
 }
 
-/// Pairs of the host's address and the endpoint's, one a family.
+/// Pairs the host's addresses with the endpoint's, one pair a family.
 fn host_addresses(
     kernel: &Kernel,
     network: &Network,
@@ -257,7 +256,7 @@ impl Search<'_> {
             .collect()
     }
 
-    /// The first of the host's ports that is free on all addresses.
+    /// Returns the first port of the host that is free on all addresses.
     fn first_free(
         &self,
         candidates: impl Iterator<Item = u16>,
@@ -279,7 +278,7 @@ impl Search<'_> {
         Err(last.unwrap_or_else(|| Error::conflict("no port of the host is free").into()))
     }
 
-    /// Whether these ports of the host are free on all addresses.
+    /// Checks that these ports of the host are free on all addresses.
     fn check(&self, host: PortRange) -> Result<()> {
         let protocol = self.spec.protocol;
         for wanted in self.ports(host, self.spec.container, false) {

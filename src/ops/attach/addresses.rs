@@ -1,4 +1,4 @@
-//! Which addresses an endpoint gets.
+//! Chooses the addresses of an endpoint.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -12,17 +12,17 @@ use crate::{
     model::{Address, Endpoint, Subnet},
 };
 
-/// How many free addresses the wire is asked about at once: more than one, so that a range that
-/// strangers use too is not walked address by address.
+/// The number of free addresses to probe at once: more than one, so that in a range that other
+/// hosts use, too, the search is not address by address.
 const CANDIDATES: usize = 8;
 
-/// How often it is asked. Where this many times all of them are taken, the range is not ours to
-/// give from.
+/// The number of rounds. If all candidates are taken this many times, others assign addresses from
+/// the range.
 const ROUNDS: usize = 8;
 
 impl Chooser<'_> {
-    /// One address of each family that the network has: the one that was asked for, or the lowest
-    /// free one. Where strangers live too, the wire has been asked who has it.
+    /// Returns one address of each family that the network has: the requested one, or the lowest
+    /// free one. On a shared network, addresses are probed first.
     pub(super) fn addresses(
         &mut self,
         kernel: &Kernel,
@@ -35,7 +35,8 @@ impl Chooser<'_> {
         let asked =
             self.args.wiring.ip.iter().map(|a| self.asked_for(a)).collect::<Result<Vec<_>>>()?;
         let network = &self.record.network;
-        // Who says an address, and has not said which others are ours to give, means that one only.
+        // A user who gives an address, but no range of the network for netcord, means that one
+        // only.
         let has_said = !asked.is_empty() || !addresses.is_empty();
         let says_all = has_said && !network.has_range();
         let is_open = |s: &&Subnet| {
@@ -52,7 +53,7 @@ impl Chooser<'_> {
             .into());
         }
         addresses.extend(&asked);
-        // Both families are asked at the same time.
+        // Both families are probed at the same time.
         for _ in 0..ROUNDS {
             let mut question: BTreeSet<_> = asked.iter().map(IpNetwork::ip).collect();
             for subnet in &open {
@@ -86,18 +87,18 @@ impl Chooser<'_> {
         .into())
     }
 
-    /// Whether the wire is asked: on a network of this host's own nobody else gives addresses, and
-    /// without carrier there is nobody to ask.
+    /// Returns whether addresses are probed. On a network of this host, nobody else assigns any,
+    /// and without carrier nobody can answer.
     fn asks(&self) -> bool {
         self.record.network.is_shared() && self.bridge.carrier
     }
 
-    /// Whether an address needs no asking, or no more.
+    /// Returns whether an address needs no probe, or no further one.
     fn is_sure(&self, ip: IpAddr) -> bool {
         !self.asks() || self.silent.contains(&ip)
     }
 
-    /// What to ask the wire about, to find a free address: nothing if one is known.
+    /// Returns the addresses to probe in order to find a free one; none if one is known.
     fn candidates(&self, subnet: &Subnet) -> Result<Vec<IpAddr>> {
         if !self.asks() {
             return Ok(Vec::new());
@@ -128,7 +129,7 @@ impl Chooser<'_> {
         })
     }
 
-    /// Asks the wire who has these addresses, and remembers what it heard, and of which it did not.
+    /// Probes addresses, and stores which were answered for, and which were not.
     fn ask(&mut self, kernel: &Kernel, mut question: BTreeSet<IpAddr>) -> Result<()> {
         question.retain(|ip| !self.is_sure(*ip));
         if question.is_empty() {
@@ -141,7 +142,8 @@ impl Chooser<'_> {
         Ok(())
     }
 
-    /// A server knows who has its addresses, but nothing of those that we gave.
+    /// A DHCP server knows the owners of its leases, but not those of the addresses that netcord
+    /// assigned.
     fn leased(&self, leased: &Leased) -> Result<IpNetwork> {
         let ip = leased.ip();
         let of_ours = |e: &&Endpoint| e.addresses.iter().any(|a| a.ip() == ip);

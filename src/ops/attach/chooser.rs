@@ -1,4 +1,4 @@
-//! An endpoint of a target: everything that the user left open is decided here.
+//! Makes the endpoint of a target, and chooses everything that the user left open.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,20 +28,20 @@ use crate::{
     state::State,
 };
 
-/// How long an engine may take to tell which addresses it gave out.
+/// How long to wait for an engine's list of addresses.
 const ENGINE_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Makes endpoints of targets: decides everything that the user left open.
+/// Makes endpoints of targets, and chooses everything that the user left open.
 pub(super) struct Chooser<'a> {
     pub(super) args: &'a Attach,
     pub(super) record: &'a NetworkRecord,
-    /// Endpoints that were made here.
+    /// Endpoints made by this value.
     made: Vec<Endpoint>,
     pub(super) bridge: Link,
     leases: &'a Leases,
-    /// Addresses that are taken, and by whom.
+    /// Addresses that are taken, each with its owner.
     pub(super) taken: BTreeMap<IpAddr, String>,
-    /// Addresses that the wire was asked about, and nobody answered for.
+    /// Addresses that were probed, and that nobody answered for.
     pub(super) silent: BTreeSet<IpAddr>,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Chooser<'a> {
         Ok(Self { args, record, made, bridge, leases, taken, silent })
     }
 
-    /// What is attached to the network, as far as it was asked for, and what will be.
+    /// Returns the network's endpoints that were read, and the new ones.
     pub(super) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.record.endpoints.iter().chain(&self.made)
     }
@@ -91,7 +91,7 @@ impl<'a> Chooser<'a> {
             e.cookie == cookie && self.args.wiring.ifname.as_ref().is_none_or(|i| *i == e.ifname)
         };
         let existing = self.endpoints().find(is_it).cloned();
-        // What is attached already keeps the name that it was attached by.
+        // An existing endpoint keeps its name.
         let wanted = existing.as_ref().map(|e| &e.netns).or(self.args.wiring.name.as_ref());
         let (name, named) = naming(state, &found, wanted, false)?;
         let is_new = existing.is_none();
@@ -121,8 +121,8 @@ impl<'a> Chooser<'a> {
         Ok((endpoint, plan))
     }
 
-    /// A default route for which that of another network took its place: it is not given back by
-    /// asking for it again, and who names it is told so.
+    /// Returns whether a change is a default route that another network's default route displaced.
+    /// Attaching again does not restore it; a user who names it gets a note.
     fn gave_way(
         &self,
         host: &Session<'_>,
@@ -234,7 +234,7 @@ impl<'a> Chooser<'a> {
     }
 }
 
-/// A MAC that was asked for must be nobody else's.
+/// Checks that no other endpoint has a requested MAC.
 pub(super) fn check_mac(record: &NetworkRecord, bridge: &Link, mac: Mac) -> Result<Mac> {
     let owner = record.endpoints.iter().find(|e| e.mac == mac).map(|e| format!("`{}`", e.target));
     let bridge = (bridge.mac == Some(mac)).then(|| "the bridge itself".to_owned());

@@ -1,4 +1,4 @@
-//! Which routes an endpoint brings, and which give way to them.
+//! Chooses the routes of an endpoint, and finds those that they displace.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Chooser<'_> {
-    /// The default routes to bring, and those that have to give way for them.
+    /// Returns the default routes to add, and those that they displace.
     pub(super) async fn default_routes(
         &self,
         netns: &Netns,
@@ -37,7 +37,7 @@ impl Chooser<'_> {
         for gateway in &asked {
             Self::check_gateway(*gateway, addresses)?;
             gateways.push(*gateway);
-            // What would share its metric with ours: 1024 is IPv6's default.
+            // Routes with the same metric as ours: 1024 is IPv6's default.
             let rivals = defaults.iter().filter(|r| {
                 r.destination.is_ipv4() == gateway.is_ipv4() && matches!(r.metric, 0 | 1024)
             });

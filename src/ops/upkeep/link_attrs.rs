@@ -1,4 +1,4 @@
-//! Links whose attributes somebody changed, or took out of their bridge.
+//! Restores the attributes and the bridge of existing links.
 
 use anyhow::Result;
 
@@ -7,8 +7,8 @@ use crate::{
     plan::{Change, Class, Plan, Resource, Scope, Step},
 };
 
-/// Gives links that a plan makes, and that are there, back what was changed of them since, and plugs
-/// them in.
+/// Adds to a plan the changes that restore the attributes of its existing links, and make them
+/// ports of their bridge again.
 pub(in crate::ops) async fn restore(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
     let mut lost = Vec::new();
     let cut = |made: &Resource| plan.iter().any(|s| s.change == Change::delete(made.clone()));
@@ -24,7 +24,7 @@ pub(in crate::ops) async fn restore(kernel: &Kernel, plan: &mut Plan) -> Result<
             lost.push(Step { why: "the port is not in its bridge", change, scope: Scope::Own });
         }
     }
-    // The record comes first, so that a later run can finish.
+    // After the record, so that a later run can finish.
     let first = plan.iter().position(|s| !matches!(s.change.facts().class, Class::Record(_)));
     let at = first.unwrap_or(plan.len());
     plan.splice(at..at, lost);
