@@ -132,7 +132,7 @@ async fn mac(
         return Ok(None);
     }
     if let Some(mac) = args.wiring.mac {
-        return check_mac(record, bridge, mac).map(Some);
+        return check_mac(record, bridge.mac, mac).map(Some);
     }
     if record.network.driver.is_passthru() {
         // The link is the parent, whose MAC the endpoint must have.

@@ -4,6 +4,7 @@ mod addresses;
 mod chooser;
 mod lease;
 mod macvlan;
+mod pool;
 mod routes;
 mod same;
 

@@ -122,3 +122,94 @@ pub(in crate::ops) async fn can_return(kernel: &Kernel, plan: &mut Plan) -> Resu
 fn metric(route: &Route) -> u32 {
     if route.metric == 0 && route.destination.is_ipv6() { 1024 } else { route.metric }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::fixtures::{endpoint, network, record};
+
+    /// Three endpoints of a target, of which each displaced the default route of the one before, and
+    /// one of another target.
+    fn chain() -> [Endpoint; 4] {
+        let mut all = [("eth0", "10.0.0.1"), ("eth1", "10.0.1.1"), ("eth2", "10.0.2.1")]
+            .map(|(ifname, gateway)| endpoint("web", 7, ifname, &[gateway]));
+        for i in 1..all.len() {
+            all[i].replaced = defaults(&all[i - 1]);
+        }
+        let [first, second, third] = all;
+        [first, second, third, endpoint("db", 8, "eth0", &["10.0.0.1"])]
+    }
+
+    fn records(endpoints: &[Endpoint]) -> Records {
+        let networks = endpoints.iter().zip(["a", "b", "c", "d"]);
+        let record = |(e, name): (&Endpoint, &str)| {
+            (name.parse().unwrap(), record(network(name, "bridge", &[]), vec![e.clone()]))
+        };
+        networks.map(record).collect()
+    }
+
+    #[test]
+    fn endpoints_are_attached_before_those_that_displace_them() {
+        let [first, second, third, other] = chain();
+        for mut order in [
+            [&third, &second, &first, &other],
+            [&second, &other, &third, &first],
+            [&first, &second, &third, &other],
+        ] {
+            in_turn(&mut order, |e| *e);
+            let at = |e: &Endpoint| order.iter().position(|o| **o == *e).unwrap();
+            assert!(at(&first) < at(&second) && at(&second) < at(&third));
+        }
+    }
+
+    #[test]
+    fn two_that_displaced_each_other_are_put_into_some_order() {
+        let [mut first, second, ..] = chain();
+        first.replaced = defaults(&second);
+        let mut order = [first, second];
+        in_turn(&mut order, |e| e);
+        assert_eq!(order.len(), 2);
+    }
+
+    #[test]
+    fn a_route_has_the_endpoint_that_displaced_it_as_successor() {
+        let [first, second, _, other] = chain();
+        let records = records(&chain());
+        let all = || records.values().flat_map(|r| r.endpoints.iter().map(move |e| (r, e)));
+        let of = |e: &Endpoint| {
+            let (netns, route) = (Some(e.netns.clone()), defaults(e).remove(0));
+            let change = Change::Create(Resource::Route { netns, route });
+            successor(all(), e, &change).map(|record| record.network.name.to_string())
+        };
+        assert_eq!(of(&first).as_deref(), Some("b"));
+        assert_eq!(of(&second).as_deref(), Some("c"));
+        assert_eq!(of(&other), None, "another target's");
+    }
+
+    #[test]
+    fn who_displaced_an_endpoint_that_goes_inherits_what_it_had_displaced() {
+        let [first, second, third, _] = chain();
+        let mut after = records(&chain());
+        after.remove(&"b".parse().unwrap());
+        let (left, plan) = inherited(&mut after, &second);
+        assert_eq!((left, plan.len()), (Vec::new(), 1));
+        assert_eq!(after[&"c".parse().unwrap()].endpoints[0].replaced, defaults(&first));
+        // The last one gives back what it displaced at once.
+        after.remove(&"c".parse().unwrap());
+        let (left, plan) = inherited(&mut after, &third);
+        assert_eq!((left, plan.len()), (defaults(&second), 0));
+    }
+
+    #[test]
+    fn each_ip_version_is_inherited_by_itself() {
+        let [mut first, mut second, ..] = chain();
+        first.replaced = defaults(&endpoint("web", 7, "eth9", &["192.0.2.1", "2001:db8::1"]));
+        second.replaced = defaults(&first);
+        let mut after = records(&[first.clone(), second]);
+        after.remove(&"a".parse().unwrap());
+        let (left, _) = inherited(&mut after, &first);
+        assert!(left.iter().all(|route| route.destination.is_ipv6()) && left.len() == 1);
+        let replaced = &after[&"b".parse().unwrap()].endpoints[0].replaced;
+        assert!(replaced.iter().all(|route| route.destination.is_ipv4()) && replaced.len() == 1);
+    }
+}

@@ -241,3 +241,84 @@ pub(in crate::ops) fn outside(mut plan: Plan) -> Plan {
 fn is_of_lo(change: &Change) -> bool {
     change.facts().part_of.is_some_and(|link| *link.name == LinkName::loopback())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{PortRange, Protocol},
+        ops::fixtures::{self, record},
+    };
+
+    const FIREWALLS: [Firewall; 2] = [Firewall::Nftables, Firewall::Iptables];
+
+    fn records(networks: &[Network]) -> Records {
+        networks.iter().map(|n| (n.name.clone(), record(n.clone(), Vec::new()))).collect()
+    }
+
+    fn bridge(name: &str, firewall: Firewall, subnets: &[&str]) -> Network {
+        Network { firewall, ..fixtures::network(name, "bridge", subnets) }
+    }
+
+    /// How many of the shared parts of a firewall a plan deletes, and how many there are.
+    fn shared(plan: &Plan, firewall: Firewall, family: Family) -> (usize, usize) {
+        let parts = reverse(&plan::shared(firewall, family), |_| false);
+        let deleted = parts.iter().filter(|part| plan.iter().any(|s| s.change == part.change));
+        (deleted.count(), parts.len())
+    }
+
+    #[test]
+    fn the_last_network_takes_along_what_networks_share() {
+        for firewall in FIREWALLS {
+            let [a, b] = ["a", "b"].map(|name| bridge(name, firewall, &["10.0.0.0/24"]));
+            let both = records(&[a.clone(), b.clone()]);
+            let (deleted, all) = shared(&network(&both, &a), firewall, Family::V4);
+            assert!(deleted == 0 && all > 0, "{firewall}: {deleted} of {all}");
+            let one = records(std::slice::from_ref(&b));
+            let (deleted, all) = shared(&network(&one, &b), firewall, Family::V4);
+            assert_eq!(deleted, all, "{firewall}");
+        }
+    }
+
+    #[test]
+    fn the_other_firewall_and_the_other_ip_version_need_nothing() {
+        let v4 = bridge("a", Firewall::Iptables, &["10.0.0.0/24"]);
+        let v6 = bridge("b", Firewall::Iptables, &["fd00::/64"]);
+        let other = bridge("c", Firewall::Nftables, &["10.0.1.0/24"]);
+        let all = records(&[v4.clone(), v6, other]);
+        let plan = network(&all, &v4);
+        let (deleted, parts) = shared(&plan, Firewall::Iptables, Family::V4);
+        assert_eq!(deleted, parts);
+        assert_eq!(shared(&plan, Firewall::Iptables, Family::V6).0, 0);
+        assert_eq!(shared(&plan, Firewall::Nftables, Family::V4).0, 0);
+        assert!(leftover(&all, Firewall::Nftables).is_empty());
+        assert!(!leftover(&records(&[v4]), Firewall::Nftables).is_empty());
+    }
+
+    #[test]
+    fn a_port_needs_the_network_and_not_the_other_way_round() {
+        let port = |host_ip: &str| PublishedPort {
+            host_ip: fixtures::ip(host_ip),
+            host: PortRange::single(80),
+            address: fixtures::ip("10.0.0.2"),
+            container: PortRange::single(80),
+            protocol: Protocol::Tcp,
+            chosen: false,
+        };
+        let foreign = fixtures::network("br0", "foreign", &["10.0.0.0/24"]);
+        let mut endpoint = fixtures::endpoint("web", 7, "eth0", &[]);
+        for (ports, v4, v6) in [
+            (&[][..], false, false),
+            (&["0.0.0.0"], true, false),
+            (&["::"], false, true),
+            (&["0.0.0.0", "::"], true, true),
+        ] {
+            endpoint.ports = ports.iter().map(|host_ip| port(host_ip)).collect();
+            let record = record(foreign.clone(), vec![endpoint.clone()]);
+            let needs = |family| needs_firewall(&record, family);
+            assert_eq!((needs(Some(Family::V4)), needs(Some(Family::V6))), (v4, v6), "{ports:?}");
+            assert_eq!(needs(None), v4 || v6);
+            assert!(!super::needs(&record, Firewall::Iptables, None), "it is in the other one");
+        }
+    }
+}

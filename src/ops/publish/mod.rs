@@ -1,10 +1,13 @@
 //! `publish`: publishes ports of a target on the host.
 
+mod choice;
+
 use std::net::IpAddr;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use self::choice::{Host, Search};
 use super::{
     Changed, Session,
     lookup::{plug, resolve::resolve},
@@ -22,15 +25,11 @@ use crate::{
         sockets::owner,
     },
     model::{
-        Endpoint, EndpointSummary, Family, Flag, HostPorts, Network, PortRange, PortSpec, Protocol,
-        PublishedPort, Target,
+        Endpoint, EndpointSummary, Family, Flag, Network, PortSpec, Protocol, PublishedPort, Target,
     },
     plan::{Change, Resource, once},
     state::State,
 };
-
-/// More random ports than this are assumed to be a typing error.
-const RANDOM_MAX: u32 = 1000;
 
 /// The request to publish ports of a target.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -154,43 +153,10 @@ fn split(
         .hint("use the endpoint's own address")
         .into());
     }
-    let there: Vec<_> = endpoint.ports.iter().filter(|p| p.is_of(spec)).cloned().collect();
-    let mut addresses = host_addresses(kernel, network, endpoint, spec)?;
-    if let Some(first) = there.first() {
-        // A killed run may have published one family only: the other gets the same ports.
-        addresses.retain(|(host_ip, _)| there.iter().all(|p| p.host_ip != *host_ip));
-        let missing = Search { state, endpoint, spec, addresses: &addresses };
-        let mut fresh = Vec::new();
-        for known in there.iter().filter(|p| p.host_ip == first.host_ip) {
-            missing.check(known.host)?;
-            fresh.extend(missing.ports(known.host, known.container, known.chosen));
-        }
-        return Ok((there, fresh));
-    }
-    let searched = Search { state, endpoint, spec, addresses: &addresses };
-    let fresh = match spec.host {
-        HostPorts::Range(range) if range.count() == spec.container.count() => {
-            searched.check(range)?;
-            searched.ports(range, spec.container, false)
-        }
-        HostPorts::Range(range) => searched.first_free(range.ports(), spec.container, &[])?,
-        HostPorts::Any if spec.container.count() > RANDOM_MAX => {
-            let message = format!("{} random ports are too many at once", spec.container.count());
-            return Err(Error::usage(message)
-                .hint("give the ports of the host: 8000-8999:8000-8999")
-                .into());
-        }
-        HostPorts::Any => {
-            let candidates = ephemeral();
-            let mut found = Vec::new();
-            for port in spec.container.ports() {
-                let one = PortRange::single(port);
-                found.extend(searched.first_free(candidates.iter().copied(), one, &found)?);
-            }
-            found
-        }
-    };
-    Ok((Vec::new(), fresh))
+    let addresses = host_addresses(kernel, network, endpoint, spec)?;
+    let others: Vec<_> = state.endpoints().collect();
+    let host = Host { others: &others, ephemeral: &ephemeral, check_socket: &check_socket };
+    Search { host, endpoint, spec }.split(addresses)
 }
 
 /// Pairs the host's addresses with the endpoint's, one pair a family.
@@ -231,82 +197,6 @@ fn host_addresses(
         }
     }
     Ok(vec![(host_ip, address)])
-}
-
-struct Search<'a> {
-    state: &'a State,
-    endpoint: &'a Endpoint,
-    spec: &'a PortSpec,
-    addresses: &'a [(IpAddr, IpAddr)],
-}
-
-impl Search<'_> {
-    fn ports(&self, host: PortRange, container: PortRange, chosen: bool) -> Vec<PublishedPort> {
-        let protocol = self.spec.protocol;
-        self.addresses
-            .iter()
-            .map(|(host_ip, address)| PublishedPort {
-                host_ip: *host_ip,
-                host,
-                address: *address,
-                container,
-                protocol,
-                chosen,
-            })
-            .collect()
-    }
-
-    /// Returns the first port of the host that is free on all addresses.
-    fn first_free(
-        &self,
-        candidates: impl Iterator<Item = u16>,
-        container: PortRange,
-        besides: &[PublishedPort],
-    ) -> Result<Vec<PublishedPort>> {
-        let mut last = None;
-        for candidate in candidates {
-            let host = PortRange::single(candidate);
-            let wanted = self.ports(host, container, self.spec.host == HostPorts::Any);
-            if wanted.iter().any(|w| besides.iter().any(|b| b.clashes(w))) {
-                continue;
-            }
-            match self.check(host) {
-                Ok(()) => return Ok(wanted),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| Error::conflict("no port of the host is free").into()))
-    }
-
-    /// Checks that these ports of the host are free on all addresses.
-    fn check(&self, host: PortRange) -> Result<()> {
-        let protocol = self.spec.protocol;
-        for wanted in self.ports(host, self.spec.container, false) {
-            let others = self.state.endpoints().map(|(record, e)| (record, e, &e.ports));
-            for (record, other, ports) in others {
-                if let Some(clash) = ports.iter().find(|p| p.clashes(&wanted)) {
-                    let message = format!(
-                        "port {}/{protocol} of the host is taken by `{}` on network `{}`: {clash}",
-                        clash.host, other.target, record.network.name
-                    );
-                    return Err(Error::conflict(message)
-                        .hint("choose another, or take it back with `netcord unpublish`")
-                        .into());
-                }
-            }
-            if let Some(clash) = self.endpoint.ports.iter().find(|p| p.clashes(&wanted)) {
-                let message = format!(
-                    "port {}/{protocol} of the host is asked for twice: {clash}",
-                    clash.host
-                );
-                return Err(Error::conflict(message).into());
-            }
-            for port in wanted.host.ports() {
-                check_socket(wanted.host_ip, port, protocol)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 fn check_socket(host_ip: IpAddr, port: u16, protocol: Protocol) -> Result<()> {
