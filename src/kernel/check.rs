@@ -12,10 +12,7 @@ use super::{
 };
 use crate::{
     model::{LinkName, Route},
-    plan::{
-        Change, LINK_GROUP, LinkAt, LinkAttrs, LinkId, Moved, Place, PortFlag, Resource, SysctlKey,
-        Veth,
-    },
+    plan::{Change, LinkAt, LinkAttrs, LinkId, Moved, Place, PortFlag, Resource, SysctlKey, Veth},
 };
 
 impl Kernel {
@@ -50,16 +47,27 @@ impl Kernel {
         Ok(link.is_some_and(|l| l.kind == LinkKind::Macvlan && l.is_ours()))
     }
 
-    /// Whether a veth pair is as it was made, its peer inside; its bridge is another matter.
-    pub async fn veth_matches(&self, veth: &Veth) -> Result<bool> {
+    /// What to give the ends of a veth pair back that was changed of them; `None` if they are not
+    /// there, or no pair: then it has to be made again. Its bridge is another matter.
+    pub async fn drifted_ends(&self, veth: &Veth) -> Result<Option<Vec<LinkAttrs>>> {
         let host = link::get(&self.rtnl, veth.host.as_str()).await?;
         let inside = link::get(self.at(&veth.netns)?, veth.peer.as_str()).await?;
-        let (Some(host), Some(peer)) = (host, inside) else {
-            return Ok(false);
+        let (Some(host), Some(inside)) = (host, inside) else { return Ok(None) };
+        let mut drifted = Vec::new();
+        for wanted in LinkAttrs::of_ends(veth) {
+            let rtnl = self.at(&wanted.netns)?;
+            match link_attrs::read(rtnl, &wanted).await? {
+                Some(there) => drifted.extend(wanted.back_from(&there)),
+                None => return Ok(None),
+            }
+        }
+        // A link that somebody put there under its name may differ too.
+        let is_pair = match &veth.netns {
+            _ if drifted.is_empty() => true,
+            Some(name) => self.between(self.known(name)?).await?.is_pair(&host, &inside),
+            None => host.is_peer_of(&inside),
         };
-        Ok(host.group == LINK_GROUP
-            && (host.mac, host.mtu) == (Some(veth.host_mac), veth.mtu)
-            && (peer.mac, peer.mtu) == (Some(veth.mac), veth.mtu))
+        Ok(is_pair.then_some(drifted))
     }
 
     /// What plugs the host end of a veth of ours into its bridge again, where it is there and out of

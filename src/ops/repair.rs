@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     kernel::{Kernel, Netns, Standing},
     model::{Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Source},
-    plan::{self, Change, Class, Plan, Resource, Scope, Step, command, once},
+    plan::{self, Change, Class, LinkAttrs, Plan, Resource, Scope, Step, command, once},
     state::State,
 };
 
@@ -192,10 +192,13 @@ async fn of_endpoint(
     });
     if let Some(veth) = veth
         && kernel.link(veth.host.as_str()).await?.is_some_and(|link| link.is_ours())
-        && !kernel.veth_matches(&veth).await?
     {
-        // An end was changed: delete the pair and make it again.
-        plan.insert(0, Step::delete("the veth pair was changed", Resource::Veth(veth)));
+        if let Some(drifted) = kernel.drifted_ends(&veth).await? {
+            after_record(&mut plan, drifted.into_iter().map(restored).collect());
+        } else {
+            // Nothing less helps: an end has another name, or is gone.
+            plan.insert(0, Step::delete("the veth pair was changed", Resource::Veth(veth)));
+        }
     }
     if let Some(step) = renamed(kernel, network, endpoint).await? {
         plan.insert(0, step);
@@ -225,20 +228,25 @@ pub(super) async fn restore_link_attrs(kernel: &Kernel, plan: &mut Plan) -> Resu
     for step in plan.iter().filter(|step| matches!(step.change, Change::Create(_))) {
         let Some(made) = step.change.resource() else { continue };
         for shape in kernel.drifted_attrs(made).await? {
-            lost.push(Step::create(
-                "attributes of the link were changed",
-                Resource::LinkAttrs(shape),
-            ));
+            lost.push(restored(shape));
         }
         for change in kernel.plugging(made).await?.into_iter().filter(|_| !cut(made)) {
             lost.push(Step { why: "the port is not in its bridge", change, scope: Scope::Own });
         }
     }
-    // The record comes first, so that a later run can finish.
+    after_record(plan, lost);
+    Ok(())
+}
+
+fn restored(attrs: LinkAttrs) -> Step {
+    Step::create("attributes of the link were changed", Resource::LinkAttrs(attrs))
+}
+
+/// Puts steps in front, but behind the record, so that a later run can finish.
+fn after_record(plan: &mut Plan, steps: Plan) {
     let first = plan.iter().position(|s| !matches!(s.change.facts().class, Class::Record(_)));
     let at = first.unwrap_or(plan.len());
-    plan.splice(at..at, lost);
-    Ok(())
+    plan.splice(at..at, steps);
 }
 
 /// What is not so, each thing once.
