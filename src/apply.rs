@@ -1,8 +1,8 @@
-//! Carries out a plan: step by step, remembering what undoes it.
+//! Carries out a plan step by step, and collects the inverse of each step.
 //!
-//! On any failure, and on SIGINT or SIGTERM, what was done is undone, newest first; what has gone
-//! meanwhile, with its link or its namespace, is undone. What cannot be undone is deletion of a link:
-//! from there on a plan is carried to its end, as far as it goes.
+//! After a failure, SIGINT or SIGTERM, it applies the inverses, newest first. An object that has
+//! gone meanwhile, with its link or its namespace, counts as undone. The deletion of a link cannot
+//! be undone, so after one the rest of the plan is carried out as far as possible.
 
 use anyhow::{Context, Result, anyhow};
 
@@ -30,11 +30,10 @@ pub enum Told<'a> {
     Undoing(usize),
 }
 
-/// Carries out a plan; tells whether anything changed.
+/// Carries out a plan; returns whether anything changed.
 ///
-/// # Errors
-/// The first failure, after rolling back. [`Kind::NotRolledBack`] lists what is left to do as
-/// commands.
+/// # Errors The first failure, after a rollback. [`Kind::NotRolledBack`] lists what remains to be
+/// done as commands.
 pub async fn carry_out(
     plan: &Plan,
     kernel: &mut Kernel,
@@ -48,7 +47,7 @@ pub async fn carry_out(
     let mut next = 0;
     while next < plan.len() {
         let group = together(plan[next..].iter().map(|s| &s.change));
-        // What is not done yet stays on record, so that a later run can finish it.
+        // Keep the record of what is not done, so that a later run can finish it.
         if !left.is_empty() && forgets(&plan[next].change) {
             next += group;
             continue;
@@ -78,7 +77,7 @@ pub async fn carry_out(
         let error = Error::new(kind, "interrupted: everything is as it was before");
         return Err(run.roll_back(error.into(), tell).await);
     }
-    // Who got the lock meanwhile may have chosen the same.
+    // Another process may have taken the lock meanwhile, and chosen the same address.
     if run.undoable
         && run.changed
         && let Err(error) = run.state.check_lock()
@@ -92,10 +91,10 @@ pub async fn carry_out(
     if left.is_empty() { Ok(run.changed) } else { Err(not_finished(&left)) }
 }
 
-/// Changes that are still to be made, and why they could not be.
+/// Changes that remain, and the error that prevented them.
 type Left = (Vec<Change>, anyhow::Error);
 
-/// The error of a plan that could neither be carried to its end nor be undone.
+/// The error of a plan that could neither be completed nor rolled back.
 fn not_finished(left: &[Left]) -> anyhow::Error {
     let message = format!("it could not be finished: {}", reasons(left));
     let again = "what is left stays on record: do it again";
@@ -111,7 +110,7 @@ fn reasons(left: &[Left]) -> String {
     left.iter().map(|(_, error)| format!("{error:#}")).collect::<Vec<_>>().join("; ")
 }
 
-/// What is left as shell: records have none.
+/// Returns what remains as shell commands; records have none.
 fn commands(left: &[Left]) -> Vec<String> {
     let changes = left.iter().flat_map(|(changes, _)| changes);
     changes
@@ -123,18 +122,18 @@ fn forgets(change: &Change) -> bool {
     matches!((change, change.facts().class), (Change::Delete(_), Class::Record(_)))
 }
 
-/// Neighbouring changes of one kind that travel together: all are made, or none.
+/// Adjacent changes that are carried out together, all or none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Group<'a> {
-    /// In one write of a network's file, or of that of names.
+    /// One write of a network's file, or of the file of names.
     Record(Option<&'a str>),
-    /// In one transaction, or one restore.
+    /// One transaction, or one restore.
     Firewall(Firewall),
-    /// In one netlink message.
+    /// One netlink message that moves settings.
     Moved,
-    /// In one netlink message.
+    /// One netlink message that deletes links.
     Cut,
-    /// In one look at what connection tracking knows.
+    /// One pass over connection tracking.
     Flows,
 }
 
@@ -152,7 +151,7 @@ fn group(change: &Change) -> Option<Group<'_>> {
     }
 }
 
-/// How many changes from the first on travel together.
+/// Returns how many changes from the first on belong to one group.
 fn together<'a>(changes: impl Iterator<Item = &'a Change>) -> usize {
     let mut groups = changes.map(group);
     match groups.next().flatten() {
@@ -215,10 +214,10 @@ impl Run<'_> {
         self.kernel.apply_firewall(changes, self.state.lock()?)
     }
 
-    /// Undoes what was done, newest first, and returns the failure to report.
+    /// Applies the inverses, newest first, and returns the error to report.
     async fn roll_back(&mut self, failure: anyhow::Error, tell: &mut Tell<'_>) -> anyhow::Error {
         let mut left = Vec::new();
-        // If not even that works, the first thing to undo says why.
+        // If this fails, the first inverse reports why.
         drop(self.kernel.reconnect());
         let mut inverses = std::mem::take(&mut self.inverses);
         inverses.reverse();
@@ -227,7 +226,7 @@ impl Run<'_> {
             tell(Told::Undoing(rest.len()));
             let (group, later) = rest.split_at(together(rest.iter()));
             rest = later;
-            // What could not be undone stays on record, so that a later run can finish it.
+            // Keep the record of what could not be undone, so that a later run can finish it.
             if !left.is_empty() && group.iter().all(forgets) {
                 continue;
             }
@@ -247,8 +246,7 @@ impl Run<'_> {
         anyhow!(error)
     }
 
-    /// Applies inverses that travel together. What has gone meanwhile is undone, and keeps nothing
-    /// else from being undone.
+    /// Applies the inverses of one group. An object that has gone meanwhile counts as undone.
     async fn undo(&mut self, group: &[Change]) -> Result<()> {
         let all: Vec<_> = group.iter().collect();
         let Err(error) = self.apply(&all).await else { return Ok(()) };

@@ -1,8 +1,8 @@
-//! Errors as the user meets them: what failed and why, an exit code, and what to do next.
+//! Errors for users: the failure and its cause, an exit code, and what to do next.
 //!
-//! A leaf: any layer above `model` and `plan` may use it. An [`Error`] travels inside
-//! `anyhow::Error`; `main` finds it in the chain. An error without one is an [`io::Error`] whose
-//! kind decides (see [`Kind::of`]), or plain failure.
+//! Any layer above `model` and `plan` may use this one. An [`Error`] travels inside
+//! `anyhow::Error`; `main` finds it in the chain. Without one, the kind of an [`io::Error`] decides
+//! (see [`Kind::of`]), or it is a plain failure.
 
 use std::{fmt, io};
 
@@ -11,11 +11,11 @@ use crate::model::Invalid;
 /// The exit codes of the command line, a contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It failed, or a check said "no".
+    /// A failure, or a check that answers "no".
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// A network, a target, an address that is not there.
+    /// A network, a target or an address does not exist.
     NotFound = 3,
     /// Exists but differs, is taken, or is in use.
     Conflict = 4,
@@ -23,64 +23,64 @@ pub enum Kind {
     Permission = 5,
     /// The kernel or the machine lacks something.
     Missing = 6,
-    /// It did not happen in time.
+    /// A time limit has passed.
     Timeout = 7,
-    /// It failed and could not be undone whole.
+    /// A failure whose rollback failed too.
     NotRolledBack = 8,
     /// `-- CMD` could not be started, because of netcord.
     CommandSetup = 125,
-    /// `CMD` is there and cannot be started.
+    /// `CMD` exists, but cannot be executed.
     CommandNotExecutable = 126,
-    /// `CMD` is not there.
+    /// `CMD` does not exist.
     CommandNotFound = 127,
-    /// SIGINT, after rolling back.
+    /// SIGINT; everything is rolled back.
     Interrupted = 130,
-    /// SIGTERM, after rolling back.
+    /// SIGTERM; everything is rolled back.
     Terminated = 143,
 }
 
-/// One failure: its kind, its text, and perhaps the next thing to do.
+/// A failure: its kind, its message, and perhaps a hint.
 #[derive(Debug)]
 pub struct Error {
-    /// Decides the exit code.
+    /// The kind, which is the exit code.
     pub kind: Kind,
     /// `WHAT: WHY`, lower case, names in backticks.
     pub message: String,
-    /// What to do, without the word "hint".
+    /// What to do next, without the word "hint".
     pub hint: Option<String>,
-    /// What to type then, one below the other.
+    /// Commands to type, one a line.
     pub commands: Vec<String>,
 }
 
 impl Error {
-    /// An error of this kind.
+    /// Makes an error of this kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), hint: None, commands: Vec::new() }
     }
 
-    /// The command line is wrong in a way that only the state of things shows.
+    /// An error in the command line that only the state of the host reveals.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
     }
 
-    /// Something named is not there.
+    /// The error for a name without an object.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, message)
     }
 
-    /// Something is there and differs, or is taken.
+    /// The error for an object that differs, or is taken.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self::new(Kind::Conflict, message)
     }
 
-    /// Adds what to do about it.
+    /// Adds a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Adds what to type, below the hint.
+    /// Adds commands to the hint.
     #[must_use]
     pub fn commands(mut self, commands: Vec<String>) -> Self {
         self.commands = commands;
@@ -97,7 +97,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Kind {
-    /// The kind of any error: its own [`Error`], else what its `io::ErrorKind` means.
+    /// Returns the kind of any error: that of its [`Error`], else that of its `io::ErrorKind`.
     pub fn of(error: &anyhow::Error) -> Self {
         if let Some(own) = error.chain().find_map(|e| e.downcast_ref::<Error>()) {
             return own.kind;
@@ -114,12 +114,12 @@ impl Kind {
     }
 }
 
-/// Whether it was no failure, but somebody who wanted it to end.
+/// Returns whether a signal interrupted the command.
 pub fn is_interruption(error: &anyhow::Error) -> bool {
     matches!(Kind::of(error), Kind::Interrupted | Kind::Terminated)
 }
 
-/// The advice that goes with an error, from the code that knew most about it.
+/// Returns the hint of an error, from the innermost code that gave one.
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(own) = error.chain().find_map(|e| e.downcast_ref::<Error>()) {
         return own.hint.clone();
@@ -146,7 +146,7 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     Some(advice.to_owned())
 }
 
-/// The commands that go with the advice.
+/// Returns the commands of the hint.
 pub fn commands(error: &anyhow::Error) -> &[String] {
     let own = error.chain().find_map(|e| e.downcast_ref::<Error>());
     own.map(|own| own.commands.as_slice()).unwrap_or_default()
@@ -154,4 +154,14 @@ pub fn commands(error: &anyhow::Error) -> &[String] {
 
 fn io_kind(error: &anyhow::Error) -> Option<io::ErrorKind> {
     error.chain().find_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind)
+}
+
+/// A hint at the name that was probably meant; what was typed was not.
+pub fn did_you_mean<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    names
+        .filter(|name| *name != typed)
+        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
+        .filter(|(distance, name)| *distance <= 2 && *distance < name.len())
+        .min()
+        .map(|(_, name)| format!("did you mean `{name}`?"))
 }

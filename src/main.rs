@@ -9,7 +9,7 @@ use netcord::{
 };
 
 fn main() -> ExitCode {
-    // A shell that completes a command line asks by an environment variable.
+    // A shell that completes a command line sets an environment variable.
     CompleteEnv::with_factory(cli::command).complete();
     let cli = match cli::parse() {
         Ok(cli) => cli,

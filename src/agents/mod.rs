@@ -4,7 +4,7 @@
 //! This module lists them, and starts, finds and ends them. The work of each is a hidden verb in
 //! `ops`.
 
-use std::{ffi::OsString, io, path::Path, time::Duration};
+use std::{cell::OnceCell, ffi::OsString, io, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -43,27 +43,56 @@ pub enum Agent<'a> {
     },
 }
 
+/// The kinds of agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// See [`Agent::LeaseRenewer`].
+    LeaseRenewer,
+    /// See [`Agent::Watchdog`].
+    Watchdog,
+    /// See [`Agent::RunSupervisor`].
+    RunSupervisor,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::LeaseRenewer, Self::Watchdog, Self::RunSupervisor];
+
+    /// Returns the hidden verb that it runs.
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::LeaseRenewer => "keep-lease",
+            Self::Watchdog => "watchdog",
+            Self::RunSupervisor => "attendant",
+        }
+    }
+}
+
 impl Agent<'_> {
-    /// The hidden verb that starts it, and its arguments.
+    fn kind(&self) -> Kind {
+        match self {
+            Self::LeaseRenewer { .. } => Kind::LeaseRenewer,
+            Self::Watchdog { .. } => Kind::Watchdog,
+            Self::RunSupervisor { .. } => Kind::RunSupervisor,
+        }
+    }
+
+    /// The words by which it is started: a hidden verb and its arguments.
     fn words(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec![self.kind().verb().into()];
         match *self {
             Self::LeaseRenewer { network, endpoint } => {
-                ["keep-lease".into(), network.to_string(), endpoint.to_string()]
-                    .map(OsString::from)
-                    .into()
+                words.extend([network.to_string().into(), endpoint.to_string().into()]);
             }
             Self::Watchdog { network, terminal } => {
-                let mut words: Vec<OsString> =
-                    ["watchdog", network.as_str()].map(Into::into).into();
+                words.push(network.as_str().into());
                 words.extend(terminal.into_iter().flat_map(|t| ["--terminal".into(), t.into()]));
-                words
             }
             Self::RunSupervisor { pid, started, cookie } => {
-                ["attendant".into(), pid.to_string(), started.to_string(), cookie.to_string()]
-                    .map(OsString::from)
-                    .into()
+                let numbers = [u64::from(pid), started, cookie];
+                words.extend(numbers.map(|number| number.to_string().into()));
             }
         }
+        words
     }
 
     /// Starts the process, and returns once it is ready. It continues by itself.
@@ -90,7 +119,48 @@ impl Agent<'_> {
     }
 }
 
-/// Returns whether a process that was started still runs.
+/// An agent that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// What it does.
+    pub kind: Kind,
+    /// The arguments of its hidden verb.
+    pub arguments: Vec<OsString>,
+    /// Its process.
+    pub process: AgentProcess,
+}
+
+impl Running {
+    fn new(copy: &process::BackgroundCopy) -> Option<Self> {
+        let (verb, arguments) = copy.arguments.split_first()?;
+        let kind = Kind::ALL.into_iter().find(|kind| verb == kind.verb())?;
+        let process = AgentProcess { pid: copy.pid, started: process::started(copy.pid)? };
+        Some(Self { kind, arguments: arguments.to_vec(), process })
+    }
+}
+
+/// The agents that run, read when they are first asked for: without an agent on record, nothing is.
+#[derive(Debug, Default)]
+pub struct Status(OnceCell<Vec<Running>>);
+
+/// Returns the agents that run on this machine.
+pub fn status() -> Status {
+    Status::default()
+}
+
+impl Status {
+    /// Returns all of them, also those without a record.
+    pub fn all(&self) -> &[Running] {
+        self.0.get_or_init(|| process::copies().filter_map(|copy| Running::new(&copy)).collect())
+    }
+
+    /// Returns whether the agent of this process runs.
+    pub fn has(&self, agent: AgentProcess) -> bool {
+        self.all().iter().any(|running| running.process == agent)
+    }
+}
+
+/// Returns whether a process that was started still runs, at this moment.
 pub fn runs(agent: AgentProcess) -> bool {
     process::started(agent.pid) == Some(agent.started)
 }

@@ -1,4 +1,4 @@
-//! What a shell can complete: names of networks and targets, as they are now. Silent on failure.
+//! Completions that depend on the host: names of networks and targets. Failures are silent.
 
 use std::{collections::BTreeSet, ffi::OsStr, time::Duration};
 
@@ -11,21 +11,20 @@ use crate::{
     state::{Load, State},
 };
 
-/// Who waits at a prompt does not wait for an engine that is slow: what takes less than 50 ms in all
-/// seems to be at once.
+/// The time to wait for an engine. Less than 50 ms in all seems instantaneous at a prompt.
 const PATIENCE: Duration = Duration::from_millis(25);
 
-/// Networks of netcord's, and bridges of others.
+/// Returns networks of netcord, and bridges of other programs.
 pub(super) fn networks(typed: &OsStr) -> Vec<CompletionCandidate> {
     candidates(typed, run(network_names))
 }
 
-/// Names in `/run/netns`, and running containers.
+/// Returns names in `/run/netns`, and running containers.
 pub(super) fn targets(typed: &OsStr) -> Vec<CompletionCandidate> {
     candidates(typed, run(target_names))
 }
 
-/// Both.
+/// Returns both.
 pub(super) fn networks_and_targets(typed: &OsStr) -> Vec<CompletionCandidate> {
     let mut names = run(network_names);
     names.extend(run(target_names));
@@ -36,7 +35,7 @@ fn candidates(typed: &OsStr, names: BTreeSet<String>) -> Vec<CompletionCandidate
     let typed = typed.to_string_lossy();
     names
         .into_iter()
-        // What others called so to be misread is not offered.
+        // Leave out names with control characters, which a terminal would interpret.
         .filter(|name| name.starts_with(&*typed) && !name.contains(steers))
         .map(CompletionCandidate::new)
         .collect()
@@ -53,7 +52,7 @@ async fn network_names() -> BTreeSet<String> {
         .map(|state| state.networks().keys().map(ToString::to_string).collect())
         .unwrap_or_default();
     let bridges = kernel.bridges().await.unwrap_or_default().into_iter().map(|l| l.name);
-    // Others can be called what no command line takes for a network.
+    // Bridges may have names that are no valid names of networks.
     names.extend(bridges.filter(|name| name.parse::<LinkName>().is_ok()));
     names
 }

@@ -1,4 +1,4 @@
-//! What is said about a command line that cannot be read.
+//! Errors in the command line.
 
 use std::env;
 
@@ -7,7 +7,7 @@ use clap::error::ContextValue;
 use super::command;
 use crate::model::{Invalid, steers, visible};
 
-/// clap repeats what was typed as it is; here in a form that a terminal only shows.
+/// Escapes what the user typed, which clap repeats literally.
 pub(super) fn shown(mut error: clap::Error) -> clap::Error {
     if !env::args_os().any(|word| word.to_string_lossy().contains(steers)) {
         return error;
@@ -20,7 +20,7 @@ pub(super) fn shown(mut error: clap::Error) -> clap::Error {
             ContextValue::Strings(texts) => {
                 Some((kind, ContextValue::Strings(texts.iter().map(|t| plain(t)).collect())))
             }
-            // Without its colours, which cannot be told from what was typed.
+            // Without colours, which look like what the user typed.
             ContextValue::StyledStrs(texts) => {
                 let plain = texts.iter().map(|text| plain(&text.to_string()).into()).collect();
                 Some((kind, ContextValue::StyledStrs(plain)))
@@ -34,7 +34,7 @@ pub(super) fn shown(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Other programs' words for what some verb does, and which that is.
+/// Verbs of other programs, and the corresponding verb of netcord.
 const OTHER_WORDS: [(&[&str], &str); 13] = [
     (
         &["add", "new", "make", "mk", "up", "start", "init"],
@@ -57,7 +57,7 @@ const OTHER_WORDS: [(&[&str], &str); 13] = [
     (&["help"], "`netcord --help`"),
 ];
 
-/// The error for a word that is no verb.
+/// Returns the error for an unknown verb.
 pub(super) fn no_verb(word: &str) -> Invalid {
     let known = OTHER_WORDS.iter().find(|(words, _)| words.contains(&word));
     let hint = match (known, similar_verb(word)) {
@@ -68,8 +68,8 @@ pub(super) fn no_verb(word: &str) -> Invalid {
     Invalid::new(format!("no verb `{word}`")).hint(hint)
 }
 
-/// The verb that a word is a typing error of: one letter in three, so that nobody who asks for one
-/// thing is offered another, which may remove what he has.
+/// Returns the verb that a word is a typing error of. At most one letter in three may differ, so
+/// that nobody is offered a verb that removes things instead of what they meant.
 fn similar_verb(word: &str) -> Option<String> {
     let command = command();
     let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());

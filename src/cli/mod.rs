@@ -126,16 +126,15 @@ impl Global {
 }
 
 impl Cli {
-    /// When to use colour.
+    /// Returns when to use colour.
     pub fn color(&self) -> Color {
         self.global.color
     }
 }
 
-/// The command line that netcord was called with; help and clap's own errors end the program.
+/// Parses the command line. Help and clap's own errors end the process.
 ///
-/// # Errors
-/// If the verb is none.
+/// # Errors If the verb is unknown.
 pub fn parse() -> Result<Cli, Invalid> {
     Cli::try_parse().or_else(|error| match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(word)) => Err(no_verb(word)),
@@ -143,28 +142,27 @@ pub fn parse() -> Result<Cli, Invalid> {
     })
 }
 
-/// The command, for completions and manual pages.
+/// Returns the command, for completions and manual pages.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Runs a command line; `watch` is called before each step. Returns the exit code.
+/// Runs a command line, and returns the exit code. `watch` is called before each step.
 ///
-/// # Errors
-/// As the verb says.
+/// # Errors Those of the verb.
 pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
-    // A namespace is a thread's: with one thread there is no doubt where one is.
+    // A network namespace belongs to a thread, so there is only one thread.
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     let output = Output::new(cli.global.style());
     match cli.verb {
-        // It becomes another program, and needs nothing of this one.
+        // It executes another program, and needs nothing of this one.
         Verb::Run(verbs::run::Args { start_barrier: Some(barrier), command, .. }) => {
             Err(child::at_start_barrier(barrier, &command))
         }
         Verb::Lab(args) if args.first_process => {
             runtime()?.block_on(verbs::lab::first_process(&args, &output))
         }
-        // A new user namespace is for programs of one thread only.
+        // Only a process with one thread may enter a new user namespace.
         Verb::Lab(args) => verbs::lab::start(&args, &cli.global),
         Verb::Completions(args) => args.run(&output).map(|()| 0),
         Verb::Man(args) => args.run(&output).map(|()| 0),

@@ -1,4 +1,4 @@
-//! What a verb reports while it works, on a terminal.
+//! Prints what a verb reports while it works.
 
 use std::{any::Any, cell::RefCell, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     plan::{Plan, Step},
 };
 
-/// Prints what is reported, and calls `watch` before each step.
+/// Prints events, and calls `watch` before each step.
 pub(super) struct Terminal<'o, 'w, 'f> {
     pub(super) output: &'o Output,
     pub(super) watch: RefCell<&'w mut Watch<'f>>,

@@ -1,4 +1,4 @@
-//! How values of flags and arguments are read.
+//! Parsers of flags and arguments.
 
 use clap::{
     ValueEnum,
@@ -22,7 +22,7 @@ pub(super) enum FirewallChoice {
 }
 
 impl FirewallChoice {
-    /// The firewall that is asked for.
+    /// Returns the firewall that the user chose.
     pub(super) fn firewall(self) -> Option<Firewall> {
         match self {
             Self::Auto => None,
@@ -100,19 +100,19 @@ fn value(word: &'static str, help: &'static str) -> PossibleValue {
     PossibleValue::new(word).help(help)
 }
 
-/// A verb's choice of formats.
+/// A parser for the output formats of one verb.
 pub(super) fn among(formats: &[Format]) -> impl TypedValueParser<Value = Format> + use<> {
     let names = formats.iter().filter_map(ValueEnum::to_possible_value);
     PossibleValuesParser::new(names).try_map(|name| Format::from_str(&name, false))
 }
 
-/// A name that a network is to have: not what `run --network` takes for something else.
+/// Parses the name of a new network. Refuses words with another meaning for `run --network`.
 pub(super) fn new_network(text: &str) -> Result<LinkName, Invalid> {
     free(text, &["host", "none"])?;
     text.parse()
 }
 
-/// A name that a namespace is to have: not what is another target.
+/// Parses the name of a new namespace. Refuses names that mean another target.
 pub(super) fn new_netns(text: &str) -> Result<NetnsName, Invalid> {
     free(text, &["host"])?;
     text.parse()

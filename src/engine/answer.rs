@@ -1,4 +1,4 @@
-//! What the JSON of the engines' API says.
+//! Parses the JSON of the engines' API.
 //!
 //! The fields are those of docker's API, which podman serves too: `ContainerInspect` and
 //! `ContainerList` at <https://docs.docker.com/reference/api/engine/>.
@@ -15,10 +15,10 @@ use crate::{
     model::Engine,
 };
 
-/// The kernel's largest `PID_MAX_LIMIT`.
+/// The kernel's maximum of `kernel.pid_max`.
 const MAX_PID: u32 = 4_194_304;
 
-/// So many characters of an engine's words are passed on.
+/// The maximum length of an engine's message.
 const MAX_WORDS: usize = 200;
 
 /// A running container in a list.
@@ -76,15 +76,15 @@ struct Complaint {
     message: String,
 }
 
-/// Reads the answer to "who is `reference`?".
+/// Parses the answer to a request for one container.
 pub(super) fn inspected(engine: Engine, reference: &str, reply: &Reply) -> Answer {
     if reply.status.is_success() {
         return container(engine, reply).map_or_else(Answer::Silent, Answer::Found);
     }
     match complaint(engine, reply) {
         Err(error) => Answer::Silent(error),
-        // Asked before the status: docker 20.10 says 500 to this, newer ones 400, and podman 4.3
-        // says 404.
+        // Checked before the status: docker 20.10 answers 500, newer ones 400, and podman 4.3
+        // answers 404.
         Ok(message) if is_ambiguous(&message) => {
             let message = format!("`{reference}` is several containers of {engine}: {message}");
             Answer::Silent(Error::conflict(message).hint("give more of the ID, or the name").into())
@@ -94,7 +94,7 @@ pub(super) fn inspected(engine: Engine, reference: &str, reply: &Reply) -> Answe
     }
 }
 
-/// Reads the answer to "who runs?". Who has no usable name is left out.
+/// Parses the list of running containers. Containers without a usable name are left out.
 pub(super) fn listed(engine: Engine, reply: &Reply) -> anyhow::Result<Vec<Running>> {
     if !reply.status.is_success() {
         return Err(refusal(engine, reply.status, &complaint(engine, reply)?));
@@ -111,7 +111,7 @@ fn container(engine: Engine, reply: &Reply) -> anyhow::Result<Container> {
         None if host_config.network_mode == "host" => NetworkMode::Host,
         _ => NetworkMode::Own,
     };
-    // They go to the terminal, into paths and into records.
+    // IDs go to the terminal, into paths and into records, so they are validated.
     let other = if let NetworkMode::Of(other) = &network { Some(other.as_str()) } else { None };
     for text in [Some(id.as_str()), Some(name), other].into_iter().flatten() {
         if !is_reference(text) {
@@ -126,13 +126,14 @@ fn container(engine: Engine, reply: &Reply) -> anyhow::Result<Container> {
 }
 
 fn running(listed: Listed) -> Option<Running> {
-    // More slashes: a name that another container has for this one (docker's `--link`).
+    // Names with more slashes are aliases that another container has for this one (docker's
+    // `--link`).
     let name = listed.names.iter().map(|name| bare(name)).find(|name| is_reference(name))?;
     let networks = listed.network_settings.and_then(|s| s.networks).unwrap_or_default();
     let addresses = networks
         .into_values()
         .flat_map(|endpoint| [endpoint.ipv4, endpoint.ipv6])
-        // An empty string where there is none.
+        // The string is empty without an address.
         .filter_map(|address| address?.parse().ok())
         .filter(|address: &IpAddr| !address.is_unspecified())
         .collect();
@@ -144,8 +145,8 @@ fn parse<T: DeserializeOwned>(engine: Engine, reply: &Reply) -> anyhow::Result<T
         .map_err(|error| anyhow!("{engine} makes no sense: {}", legible(error)))
 }
 
-/// What the engine says is wrong. Every error of its API is JSON with a message, so anything else
-/// comes from something that is no engine.
+/// Returns the engine's error message. Every error of its API is JSON with a message, so anything
+/// else does not come from an engine.
 fn complaint(engine: Engine, reply: &Reply) -> anyhow::Result<String> {
     match serde_json::from_slice(&reply.body) {
         Ok(Complaint { message }) => Ok(legible(message)),
@@ -163,7 +164,8 @@ fn refusal(engine: Engine, status: StatusCode, message: &str) -> anyhow::Error {
 }
 
 /// Docker: "Multiple IDs found with provided prefix: 4". Podman: "more than one result for
-/// container ID 4: container already exists". A reference has no spaces, so it cannot say so.
+/// container ID 4: container already exists". A reference contains no spaces, so it cannot imitate
+/// that.
 fn is_ambiguous(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     message.contains("multiple ids found") || message.contains("more than one result")
@@ -173,7 +175,7 @@ fn bare(name: &str) -> &str {
     name.strip_prefix('/').unwrap_or(name)
 }
 
-/// An engine's words, fit for one line of a terminal.
+/// Returns an engine's message as one line that is safe for a terminal.
 fn legible(words: impl Display) -> String {
     let words = words.to_string();
     let mut line: String =

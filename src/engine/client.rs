@@ -19,20 +19,19 @@ use crate::{
     model::Engine,
 };
 
-/// More than the list of ten thousand containers takes, and less than hurts.
+/// The maximum size of an answer. The list of ten thousand containers is smaller.
 const MAX_BODY: usize = 16 << 20;
 
-/// What came back.
+/// An HTTP response.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
 }
 
-/// Gets `path` from the first of the sockets at which somebody listens.
+/// Requests `path` at the first of the sockets that accepts a connection.
 ///
-/// # Errors
-/// `Kind::Missing` if nobody listens, `Kind::Timeout` after `patience`; a refused connection keeps
-/// its `io::Error`.
+/// # Errors `Kind::Missing` if none does, `Kind::Timeout` after `patience`; a refused connection
+/// keeps its `io::Error`.
 pub(super) async fn get(
     engine: Engine,
     sockets: &[PathBuf],
@@ -60,8 +59,8 @@ async fn connect(engine: Engine, sockets: &[PathBuf]) -> anyhow::Result<(&Path, 
             Ok(stream) => return Ok((socket, stream)),
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
-            // The next may do: to its user a rootless podman answers, while root's directory is
-            // closed whether there is a socket in it or not.
+            // Try the next socket: a user's rootless podman may answer, even if root's directory is
+            // not accessible.
             Err(error) => refused = refused.or(Some((socket, error))),
         }
     }
@@ -90,9 +89,8 @@ async fn request(stream: UnixStream, path: &str) -> anyhow::Result<Reply> {
             Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(too_long)?;
         Ok(Reply { status, body: body.to_bytes() })
     });
-    // The connection moves the bytes of the exchange, and is dropped as soon as that has its
-    // answer: there is no second request. When the connection ends first, the exchange has the
-    // rest, or the error.
+    // The connection transports the exchange, and is dropped when that has its answer, since there
+    // is no second request. If the connection ends first, the exchange has the rest, or the error.
     match select(exchange, connection).await {
         Either::Left((reply, _)) => reply,
         Either::Right((_, exchange)) => exchange.await,

@@ -1,11 +1,11 @@
-//! Asks container engines who a target is, over the API sockets that `docker` and `podman` use.
+//! Asks container engines for a target, through the API sockets that `docker` and `podman` use.
 //!
-//! An engine may be absent, slow, broken or hostile: whatever it does ends in an [`Answer`], in
-//! time, and nothing that it says is passed on unchecked.
+//! An engine may be absent, slow, broken or hostile. In each case the result is an [`Answer`]
+//! within a bounded time, and no text of an engine is used without validation.
 //!
-//! * `socket`: where an engine listens.
-//! * `client`: one HTTP request over a unix socket.
-//! * `answer`: what the JSON says.
+//! * `socket`: finds an engine's socket.
+//! * `client`: makes one HTTP request over a unix socket.
+//! * `answer`: parses the JSON.
 
 mod answer;
 mod client;
@@ -34,37 +34,39 @@ pub struct Container {
     pub id: String,
     /// The name, without docker's leading slash.
     pub name: String,
-    /// Its first process, as the engine's machine counts. `None`: it does not run.
+    /// The PID of its first process, in the engine's PID namespace; `None`: it does not run.
     pub pid: Option<u32>,
-    /// Whose network it uses.
+    /// Its network mode.
     pub network: NetworkMode,
 }
 
-/// Whose network a container uses.
+/// The network mode of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkMode {
-    /// Its own, or that of a namespace file: nobody else's that an engine knows of.
+    /// A namespace of its own, or that of a namespace file: no other container of the engine shares
+    /// it.
     Own,
     /// The host's.
     Host,
-    /// That of this container, by ID or name, of the same engine.
+    /// The namespace of this container of the same engine, by ID or name.
     Of(String),
 }
 
-/// What an engine said.
+/// The answer of an engine.
 #[derive(Debug)]
 pub enum Answer {
     /// The container.
     Found(Container),
     /// It knows no such container.
     NotFound,
-    /// Nothing of use: it is not there, refused, was not in time, knows several, or made no sense.
+    /// No usable answer: the engine is absent, refused, timed out, found several containers, or
+    /// sent invalid data.
     Silent(anyhow::Error),
 }
 
-/// Asks one engine for a container by full ID, name, or a beginning of the ID that no other has.
+/// Asks one engine for a container by full ID, name, or a unique prefix of the ID.
 ///
-/// The engine resolves the reference, so it means what it means to `docker inspect`.
+/// The engine resolves the reference, so it means the same as for `docker inspect`.
 pub async fn find(engine: Engine, reference: &str, patience: Duration) -> Answer {
     match sockets(engine) {
         Ok(sockets) => find_at(engine, &sockets, reference, patience).await,
@@ -72,10 +74,10 @@ pub async fn find(engine: Engine, reference: &str, patience: Duration) -> Answer
     }
 }
 
-/// Asks all engines, side by side.
+/// Asks all engines concurrently.
 ///
-/// Podman may listen at docker's socket (the package `podman-docker`, or `DOCKER_HOST`): one
-/// container that two engines claim is podman's, and docker is left out.
+/// Podman may listen at docker's socket (with the package `podman-docker`, or `DOCKER_HOST`). If
+/// both claim one container, it is podman's, and docker is left out.
 pub async fn find_anywhere(reference: &str, patience: Duration) -> Vec<(Engine, Answer)> {
     let (docker, podman) =
         join(find(Engine::Docker, reference, patience), find(Engine::Podman, reference, patience))
@@ -83,7 +85,7 @@ pub async fn find_anywhere(reference: &str, patience: Duration) -> Vec<(Engine, 
     both(docker, podman)
 }
 
-/// The IP addresses that running containers have from their engines, each with its owner
+/// Returns the IP addresses of running containers in their engines' networks, each with its owner
 /// (`docker:web`). An engine that does not answer in time is left out.
 pub async fn addresses(patience: Duration) -> BTreeMap<IpAddr, String> {
     running_anywhere(patience)
@@ -96,7 +98,7 @@ pub async fn addresses(patience: Duration) -> BTreeMap<IpAddr, String> {
         .collect()
 }
 
-/// The names of running containers, for completion. An engine that does not answer in time is
+/// Returns the names of running containers, for completion. An engine that does not answer in time is
 /// left out.
 pub async fn names(patience: Duration) -> Vec<String> {
     let names: BTreeSet<_> =
@@ -110,11 +112,11 @@ async fn find_at(
     reference: &str,
     patience: Duration,
 ) -> Answer {
-    // It becomes part of a path, and no engine has a container of another name.
+    // The reference becomes part of a path, and no engine has a container of another name.
     if !is_reference(reference) {
         return Answer::NotFound;
     }
-    // Without a version: that is the newest which the engine speaks. Docker 29 refuses every
+    // Without a version, the engine uses its newest. Docker 29 refuses every
     // version below 1.44, docker 20.10 every version above 1.41.
     let path = format!("/containers/{reference}/json");
     match client::get(engine, sockets, &path, patience).await {
@@ -135,7 +137,7 @@ fn both(docker: Answer, podman: Answer) -> Vec<(Engine, Answer)> {
     answers
 }
 
-/// Docker's come first, so that podman's take their places where podman listens at both sockets.
+/// Docker's first, so that podman's replace them where podman listens at both sockets.
 async fn running_anywhere(patience: Duration) -> Vec<(Engine, answer::Running)> {
     let of = |engine| async move {
         let running = match sockets(engine) {
@@ -162,7 +164,8 @@ fn sockets(engine: Engine) -> anyhow::Result<Vec<PathBuf>> {
     socket::candidates(engine, |variable| env::var_os(variable))
 }
 
-/// Whether an engine could have a container of this name or ID: docker's own rule, podman's too.
+/// Returns whether an engine may have a container of this name or ID, by docker's rule, which is
+/// podman's too.
 fn is_reference(text: &str) -> bool {
     text.len() <= 255
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())

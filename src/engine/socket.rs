@@ -1,4 +1,4 @@
-//! Where an engine listens.
+//! Finds the socket of an engine.
 
 use std::{
     ffi::OsString,
@@ -11,8 +11,8 @@ use crate::{
     model::Engine,
 };
 
-/// The sockets at which to look for an engine, in this order: the one that the environment names,
-/// or else the usual ones, root's before the user's.
+/// Returns the sockets of an engine, in the order of trial: the one in the environment, or else the
+/// usual ones, root's before the user's.
 pub(super) fn candidates(
     engine: Engine,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -21,7 +21,7 @@ pub(super) fn candidates(
         Engine::Docker => ("DOCKER_HOST", "/var/run/docker.sock", "docker.sock"),
         Engine::Podman => ("CONTAINER_HOST", "/run/podman/podman.sock", "podman/podman.sock"),
     };
-    // To both engines an empty variable is none.
+    // Both engines treat an empty variable as unset.
     if let Some(value) = variable(host).filter(|value| !value.is_empty()) {
         return Ok(vec![path(host, &value.to_string_lossy())?]);
     }

@@ -1,4 +1,4 @@
-//! The module against a small server of its own, which may lie and stall as no engine would.
+//! Tests with a small server, which may send wrong answers, or none.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::error::Kind;
 const PATIENCE: Duration = Duration::from_secs(5);
 const ID: &str = "4423354b990f70622b47e40d6d585f9bffe5212ce1c54ae619813abe078551ae";
 
-/// An empty directory of the test of this name, removed with the value.
+/// An empty directory for one test, removed with this value.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -39,8 +39,8 @@ fn run<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// Serves one connection with these bytes and runs `ask` against it; returns what came of it and
-/// the request's first line.
+/// Serves one connection with these bytes, and runs `ask` against it; returns the result, and the
+/// first line of the request.
 fn against<T>(
     test: &str,
     bytes: impl Into<Vec<u8>>,
@@ -52,7 +52,7 @@ fn against<T>(
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let request = read_request(&mut stream);
-        // The client may have hung up on too long a body.
+        // The client may have closed the connection because of the size.
         stream.write_all(&bytes).ok();
         request.lines().next().unwrap_or_default().to_owned()
     });
@@ -60,7 +60,7 @@ fn against<T>(
     (outcome, server.join().unwrap())
 }
 
-/// A server that answers before it is asked is refused at once.
+/// A client would refuse a server that answers before the request.
 fn read_request(stream: &mut UnixStream) -> String {
     let mut request = Vec::new();
     let mut byte = [0];
@@ -168,7 +168,7 @@ fn an_unknown_name_is_not_an_error() {
     }
 }
 
-/// The three are what docker 20.10, newer dockers and podman 4.3 say.
+/// These are the answers of docker 20.10, newer dockers and podman 4.3.
 #[test]
 fn an_ambiguous_beginning_of_an_id_is_a_conflict() {
     for (status, body) in [
@@ -249,7 +249,7 @@ fn an_endless_body_is_cut() {
 #[test]
 fn patience_ends() {
     let directory = Directory::new("hang");
-    // Connections are made and stay in the backlog: nobody ever accepts.
+    // Connections stay in the backlog: the server does not accept them.
     let _listener = UnixListener::bind(directory.socket()).unwrap();
     let patience = Duration::from_millis(50);
     let answer = run(find_at(Engine::Podman, &[directory.socket()], "web", patience));
@@ -266,7 +266,7 @@ fn a_body_that_stalls_ends_too() {
         let (mut stream, _) = listener.accept().unwrap();
         read_request(&mut stream);
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{").unwrap();
-        // Until the client has hung up.
+        // Until the client has closed the connection.
         stream.read_to_end(&mut Vec::new()).ok();
     });
     let patience = Duration::from_millis(50);
@@ -300,8 +300,8 @@ fn the_users_engine_answers_when_roots_is_absent() {
     });
 }
 
-/// A directory that is closed to the caller is the everyday case; here, where the caller may be
-/// root, it is one that is a file.
+/// Usually, a directory that is not accessible to the caller. Here it is a path below a file, since
+/// the caller may be root.
 #[test]
 fn a_socket_out_of_reach_hides_no_other_and_keeps_its_error() {
     let closed = PathBuf::from("/dev/null/sock");
@@ -351,7 +351,7 @@ fn one_container_that_both_engines_claim_is_podmans() {
     assert_eq!(engines(none), [Engine::Docker, Engine::Podman]);
 }
 
-/// With what real engines list: docker's empty strings, podman's `null`, docker's links.
+/// With the fields of real engines: docker's empty strings, podman's `null`, docker's links.
 #[test]
 fn the_list_has_names_and_addresses() {
     let body = r#"[

@@ -27,23 +27,23 @@ use crate::{
 /// An address of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkAddress {
-    /// The address with its subnet's length.
+    /// The address with its prefix length.
     pub address: IpNetwork,
-    /// It can be used: nobody is being asked, nor has answered, whether it is another's.
+    /// Whether it is usable: duplicate address detection is over, and found nobody.
     pub usable: bool,
     pub(super) index: u32,
 }
 
-/// A route of the main table, as far as netcord cares.
+/// A route of the main table, with the attributes that netcord needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableRoute {
-    /// Where to.
+    /// The destination.
     pub destination: IpNetwork,
-    /// The next hop; `None`: on the link.
+    /// The gateway; `None`: on-link.
     pub gateway: Option<IpAddr>,
-    /// The address that what takes it comes from, if it says so.
+    /// The preferred source address, if set.
     pub source: Option<IpAddr>,
-    /// Lower wins.
+    /// The metric: lower wins.
     pub metric: u32,
     /// rtnetlink's `rtm_protocol`.
     pub protocol: u8,
@@ -51,29 +51,29 @@ pub struct TableRoute {
 }
 
 impl TableRoute {
-    /// Whether netcord made it.
+    /// Returns whether netcord made it.
     pub fn is_ours(&self) -> bool {
         self.protocol == Route::PROTOCOL
     }
 
-    /// The same as a plan's route, by this link.
+    /// Returns it as a plan's route, by this link.
     pub fn by(self, link: &LinkName) -> Route {
         let Self { destination, gateway, source, metric, protocol, .. } = self;
         Route { gateway, source, metric, protocol, ..Route::on(link.clone(), destination) }
     }
 
-    /// Whether the kernel learned it from a router's advertisement.
+    /// Returns whether it comes from a router advertisement.
     pub fn is_by_router_advertisement(&self) -> bool {
         self.protocol == u8::from(RouteProtocol::Ra)
     }
 }
 
-/// Reads all addresses. Equivalent to `ip addr show`.
+/// Returns all addresses. Equivalent to `ip addr show`.
 pub(super) async fn all(rtnl: &Rtnl) -> Result<Vec<LinkAddress>> {
     dump(rtnl, AddressMessage::default()).await
 }
 
-/// All addresses in the namespace that the socket's calls by a number.
+/// Returns all addresses in the namespace that has this number in the socket's.
 pub(super) async fn in_netns(rtnl: &Rtnl, netns: Option<i32>) -> Result<Vec<LinkAddress>> {
     let mut message = AddressMessage::default();
     message.attributes.extend(netns.map(AddressAttribute::TargetNetNsId));
@@ -88,7 +88,7 @@ async fn dump(rtnl: &Rtnl, message: AddressMessage) -> Result<Vec<LinkAddress>> 
         .filter_map(|reply| {
             let RouteNetlinkMessage::NewAddress(message) = reply else { return None };
             let ip = message.attributes.iter().fold(None, |found, a| match a {
-                // On a point-to-point link the "address" is the other side's.
+                // On a point-to-point link, the attribute "address" is the peer's.
                 AddressAttribute::Local(ip) => Some(*ip),
                 AddressAttribute::Address(ip) => found.or(Some(*ip)),
                 _ => found,
@@ -104,8 +104,8 @@ async fn dump(rtnl: &Rtnl, message: AddressMessage) -> Result<Vec<LinkAddress>> 
         .collect())
 }
 
-/// Gives a link an address; `false` if it has it. Equivalent to
-/// `ip addr add ADDRESS/LEN brd + dev LINK`, or with `nodad` for IPv6.
+/// Adds an address to a link; returns `false` if the link has it. Equivalent to `ip addr add
+/// ADDRESS/LEN brd + dev LINK`, or with `nodad` for IPv6.
 pub(super) async fn create(rtnl: &Rtnl, name: &LinkName, address: IpNetwork) -> Result<bool> {
     let mut message = message(rtnl, name, address).await?;
     match address {
@@ -114,7 +114,7 @@ pub(super) async fn create(rtnl: &Rtnl, name: &LinkName, address: IpNetwork) -> 
             message.attributes.push(AddressAttribute::Broadcast(v4.broadcast()));
         }
         IpNetwork::V4(_) => {}
-        // Given by us, so no duplicate, and usable at once instead of after a second.
+        // We chose the address, so skip duplicate address detection, which takes a second.
         IpNetwork::V6(_) => message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad)),
     }
     let request = RouteNetlinkMessage::NewAddress(message);
@@ -149,7 +149,7 @@ async fn message(rtnl: &Rtnl, name: &LinkName, address: IpNetwork) -> Result<Add
     Ok(message)
 }
 
-/// Reads the unicast routes of the main table. Equivalent to `ip route show; ip -6 route show`.
+/// Returns the unicast routes of the main table. Equivalent to `ip route show; ip -6 route show`.
 pub(super) async fn routes(rtnl: &Rtnl) -> Result<Vec<TableRoute>> {
     let mut found = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
@@ -158,7 +158,7 @@ pub(super) async fn routes(rtnl: &Rtnl) -> Result<Vec<TableRoute>> {
         message.header.table = RouteHeader::RT_TABLE_MAIN;
         message.header.kind = RouteType::Unicast;
         let replies = match rtnl.dump(RouteNetlinkMessage::GetRoute(message)).await {
-            // A filter for a table that is still empty (IPv6), or no IPv6 at all.
+            // The IPv6 table is still empty, or there is no IPv6.
             Err(e) if is_errno(&e, &[libc::ENOENT, libc::EAFNOSUPPORT, libc::EOPNOTSUPP]) => {
                 continue;
             }
@@ -169,8 +169,8 @@ pub(super) async fn routes(rtnl: &Rtnl) -> Result<Vec<TableRoute>> {
     Ok(found)
 }
 
-/// Adds a route; `false` if it is there. Equivalent to
-/// `ip route add DESTINATION [via GATEWAY] dev LINK [src SOURCE] [metric METRIC] proto PROTOCOL`.
+/// Adds a route; returns `false` if it exists. Equivalent to `ip route add DESTINATION [via
+/// GATEWAY] dev LINK [src SOURCE] [metric METRIC] proto PROTOCOL`.
 pub(super) async fn create_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
     let request = RouteNetlinkMessage::NewRoute(route_message(rtnl, route).await?);
     let error = match rtnl.change(request, NLM_F_CREATE | NLM_F_EXCL).await {
@@ -201,7 +201,7 @@ pub(super) async fn create_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
     }
 }
 
-/// Equivalent to `ip route del ...`. It has gone with its link, if that is gone.
+/// Deletes a route, if it did not go with its link. Equivalent to `ip route del ...`.
 pub(super) async fn delete_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
     if link::get(rtnl, route.link.as_str()).await?.is_none() {
         return Ok(false);
@@ -285,7 +285,7 @@ pub(super) fn is_errno(error: &anyhow::Error, wanted: &[i32]) -> bool {
         .is_some_and(|errno| wanted.contains(&errno))
 }
 
-/// The addresses of a link that are more than link-local, IPv4 first.
+/// Returns the addresses of a link that are not link-local, IPv4 first.
 pub fn global_addresses(all: &[LinkAddress], link: &Link) -> Vec<IpNetwork> {
     let mut found: Vec<_> = all
         .iter()
@@ -298,22 +298,22 @@ pub fn global_addresses(all: &[LinkAddress], link: &Link) -> Vec<IpNetwork> {
 }
 
 impl Kernel {
-    /// All addresses of the host.
+    /// Returns all addresses of the host.
     pub async fn addresses(&self) -> Result<Vec<LinkAddress>> {
         all(&self.rtnl).await
     }
 
-    /// The addresses of one link of the host, global ones only.
+    /// Returns the global addresses of a link of the host.
     pub async fn addresses_of(&self, link: &Link) -> Result<Vec<IpNetwork>> {
         Ok(global_addresses(&self.addresses().await?, link))
     }
 
-    /// The routes of the host's main table.
+    /// Returns the routes of the host's main table.
     pub async fn routes(&self) -> Result<Vec<TableRoute>> {
         routes(&self.rtnl).await
     }
 
-    /// The link of the host that a route leads by.
+    /// Returns the outgoing link of a route of the host.
     pub async fn link_of(&self, route: &TableRoute) -> Result<Option<Link>> {
         let Some(index) = route.index else { return Ok(None) };
         Ok(self.links().await?.remove(&index))
@@ -321,22 +321,22 @@ impl Kernel {
 }
 
 impl Netns {
-    /// The addresses of one of its links, global ones only, IPv4 first.
+    /// Returns the global addresses of one of its links, IPv4 first.
     pub async fn addresses(&self, link: &Link) -> Result<Vec<IpNetwork>> {
         Ok(global_addresses(&all(self.rtnl()).await?, link))
     }
 
-    /// The addresses of all its links.
+    /// Returns the addresses of all its links.
     pub async fn all_addresses(&self) -> Result<Vec<LinkAddress>> {
         all(self.rtnl()).await
     }
 
-    /// The routes of its main table.
+    /// Returns the routes of its main table.
     pub async fn routes(&self) -> Result<Vec<TableRoute>> {
         routes(self.rtnl()).await
     }
 
-    /// All addresses where the other end of a veth is, read from this one's namespace.
+    /// Returns all addresses in the namespace of a veth's peer, read from this namespace.
     pub async fn peer_addresses(&self, link: &Link) -> Result<Vec<LinkAddress>> {
         in_netns(self.rtnl(), link.peer_nsid).await
     }

@@ -1,4 +1,4 @@
-//! Makes a change, by the file of its kind of object, and tells what undoes it.
+//! Carries out a change with the code for its kind of object, and returns its inverse.
 
 use std::fs::File;
 
@@ -11,17 +11,17 @@ use super::{
 };
 use crate::plan::{Change, Class, LinkId, Moved, Place, Resource, SysctlKey};
 
-/// What applying a change came to.
+/// The result of a change.
 #[expect(clippy::large_enum_variant, reason = "there are a dozen at a time, and they live briefly")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// There was nothing to do.
     Unchanged,
-    /// Done; this undoes it.
+    /// Done; this is its inverse.
     Done(Change),
-    /// Done, and what was there cannot be made again from the change alone.
+    /// Done, but the change alone is not enough to undo it.
     Final,
-    /// It was there in part, and is whole now: nobody wants the damage back.
+    /// Part of the object existed, and is complete now. A rollback does not restore the damage.
     Mended,
 }
 
@@ -30,17 +30,17 @@ impl Outcome {
         if changed { Self::Done(inverse()) } else { Self::Unchanged }
     }
 
-    /// Of a link that was to be deleted.
+    /// The outcome of the deletion of a link.
     fn of_deletion(was_there: bool) -> Self {
         if was_there { Self::Final } else { Self::Unchanged }
     }
 
-    /// A change that was made; its opposite undoes it.
+    /// The outcome of a change whose inverse is its opposite.
     pub(super) fn done(change: &Change) -> Self {
         change.clone().reversed().map_or(Self::Final, Self::Done)
     }
 
-    /// What undoes it, if anything has to and can.
+    /// Returns the inverse, if there is something to undo and it can be undone.
     pub(super) fn inverse(&self) -> Option<&Change> {
         match self {
             Self::Done(inverse) => Some(inverse),
@@ -50,7 +50,7 @@ impl Outcome {
 }
 
 impl Kernel {
-    /// Makes a change so. Firewall changes go to [`Kernel::apply_firewall`].
+    /// Carries out a change. Changes of a firewall go to [`Kernel::apply_firewall`].
     pub async fn apply(&mut self, change: &Change) -> Result<Outcome> {
         match change {
             Change::Create(resource) => {
@@ -225,18 +225,17 @@ impl Kernel {
         Ok(Outcome::of_deletion(was_there))
     }
 
-    /// Makes neighbouring changes of one firewall so: in one transaction, or, of iptables, one a
-    /// family and table.
-    /// `lock` is held until the last program has ended that changes rules.
+    /// Carries out adjacent changes of one firewall in one transaction; for iptables, in one a
+    /// family and table. `lock` is held until the last program that changes rules has ended.
     pub fn apply_firewall(&mut self, changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
         firewall::apply(changes, lock)
     }
 
-    /// Makes neighbouring changes of the host's own things so, in one message: all, or none.
+    /// Carries out adjacent moves of the host's settings in one message: all of them, or none.
     pub async fn apply_moved(&self, changes: &[&Change]) -> Result<Vec<Outcome>> {
         let mut so = Vec::with_capacity(changes.len());
         for change in changes {
-            // The kernel does not say whether a port was one already.
+            // The kernel does not report whether the link was a port before.
             let is_port = matches!(change.facts().class, Class::Moved(Moved::Port { .. }));
             so.push(is_port && self.holds(change).await);
         }
@@ -250,7 +249,7 @@ impl Kernel {
         Ok(outcomes.collect())
     }
 
-    /// Deletes neighbouring links of the host, in one message.
+    /// Deletes adjacent veths of the host in one message.
     pub async fn delete_veths(&self, changes: &[&Change]) -> Result<Vec<Outcome>> {
         let name = |change: &&Change| match change {
             Change::DeleteLink(link) => link.on_host().cloned(),
@@ -264,7 +263,7 @@ impl Kernel {
         Ok(were_there.into_iter().map(Outcome::of_deletion).collect())
     }
 
-    /// Forgets flows, in one look at what connection tracking knows.
+    /// Deletes tracked connections in one pass over the table.
     pub fn forget_flows(&self, changes: &[&Change]) -> Result<Vec<Outcome>> {
         let flows: Vec<_> = changes
             .iter()

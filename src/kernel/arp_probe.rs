@@ -1,9 +1,9 @@
-//! Asks the wire who has an address, before it is given to an endpoint: where strangers live too,
-//! no record and no cache tells.
+//! Probes whether an address is in use before it is assigned to an endpoint. On a shared network,
+//! neither a record nor a neighbour table knows.
 //!
-//! IPv4 is asked with the ARP probe of RFC 5227, IPv6 with the neighbour solicitation of RFC 4862.
-//! Neither names a sender's address, so no neighbour writes anything down. The MAC is the link's
-//! own: an answer to one that no port has yet would be flooded past us.
+//! IPv4 addresses are probed as in RFC 5227, IPv6 addresses with the neighbour solicitation of RFC
+//! 4862. Neither contains a sender's IP address, so no neighbour learns from it. The sender's MAC
+//! is the link's own: replies to a MAC that no bridge port has would be flooded, and not reach us.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,14 +25,14 @@ use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, eth, socket_
 use super::{Kernel, Link};
 use crate::model::{Family, Mac};
 
-/// How often is asked. As RFC 5227 has it: a frame may be lost.
+/// The number of probes, as in RFC 5227: a frame may be lost.
 const PROBES: u32 = 3;
 
-/// How long answers are waited for, each time.
+/// The time to wait for replies to each probe.
 ///
-/// RFC 5227 waits for seconds, for hosts that boot at the same time and switches that are slow to
-/// learn. Here somebody waits for a command. A host that is up answers within a millisecond, in
-/// the kernel; the three gaps together are what a busy one, or one behind a wireless link, takes.
+/// RFC 5227 waits for seconds, for hosts that boot at the same time and slow switches. Here a user
+/// waits for a command. A running host's kernel answers within a millisecond; a busy one, or one
+/// behind a wireless link, within the three intervals together.
 const GAP: Duration = Duration::from_millis(60);
 
 const ETHERNET: usize = 14;
@@ -47,19 +47,19 @@ const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const TARGET_LINK_ADDRESS: [u8; 2] = [2, 1];
 
-/// Who answers for these addresses on the wire of a link of this host. Returns as soon as all have
-/// an answer, or when it has been waited long enough. Equivalent to `arping -D -I LINK ADDRESS` and
+/// Returns which hosts on a link's network answer for these addresses. Returns as soon as all have
+/// been answered, or at the end of the last interval. Equivalent to `arping -D -I LINK ADDRESS` and
 /// `ndisc6 -s :: ADDRESS LINK`.
 ///
-/// A link that is not of Ethernet's kind has nobody to ask.
+/// On a link that is not Ethernet, nobody answers.
 pub(super) fn who_has(link: &str, addresses: &BTreeSet<IpAddr>) -> Result<BTreeMap<IpAddr, Mac>> {
     let Some((at, own)) = address_of(link)? else { return Ok(BTreeMap::new()) };
     ask(&at, own, addresses).with_context(|| format!("cannot ask on `{link}` who has an address"))
 }
 
-/// Where frames go in and out by a link, and its MAC.
+/// Returns a link's `sockaddr_ll` and its MAC.
 ///
-/// There is no other safe way to a link's `sockaddr_ll` than to be given it.
+/// There is no other safe way to get a `sockaddr_ll` than from `getifaddrs`.
 fn address_of(link: &str) -> Result<Option<(LinkAddr, Mac)>> {
     let all = getifaddrs().map_err(io::Error::from).context("cannot list the host's links")?;
     let mut found = all
@@ -84,9 +84,9 @@ fn ask(at: &LinkAddr, own: Mac, asked: &BTreeSet<IpAddr>) -> io::Result<BTreeMap
         for (socket, questions) in &wires {
             for frame in questions {
                 match send(socket.as_raw_fd(), frame, MsgFlags::empty()) {
-                    // The next one may get through.
+                    // The next probe may get through.
                     Ok(_) | Err(Errno::ENOBUFS) => {}
-                    // The link went down: nobody is there to be asked any more.
+                    // The link went down.
                     Err(Errno::ENETDOWN) => return Ok(answers),
                     Err(e) => return Err(e.into()),
                 }
@@ -105,22 +105,22 @@ fn ask(at: &LinkAddr, own: Mac, asked: &BTreeSet<IpAddr>) -> io::Result<BTreeMap
     Ok(answers)
 }
 
-/// Opens a socket for frames of one kind by a link of the thread's namespace, by its name.
+/// Opens a packet socket for one ethertype at a link of the thread's namespace.
 pub(super) fn frames_of(link: &str, protocol: Protocol) -> Result<OwnedFd> {
     let (at, _) = address_of(link)?.with_context(|| format!("there is no link `{link}`"))?;
     open(&at, protocol).with_context(|| format!("cannot listen to frames of `{link}`"))
 }
 
-/// Opens a socket for frames of one kind by one link.
+/// Opens a packet socket for one ethertype at one link.
 fn open(at: &LinkAddr, protocol: Protocol) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, Some(protocol))?;
-    // Its protocol stays: the address, as it was given to us, names none.
+    // The socket keeps its ethertype: the address names none.
     bind(socket.as_raw_fd(), at)?;
     Ok(socket)
 }
 
-/// Whether there is something to hear before the time is over.
+/// Waits until a frame can be read; returns false at the deadline.
 fn wait(wires: &[(OwnedFd, Vec<Vec<u8>>)], until: Instant) -> io::Result<bool> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -131,7 +131,7 @@ fn wait(wires: &[(OwnedFd, Vec<Vec<u8>>)], until: Instant) -> io::Result<bool> {
             .iter()
             .map(|(socket, _)| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
             .collect();
-        // Rounded up, or the last millisecond would be spent in a busy loop.
+        // Rounded up, so that the last millisecond is no busy loop.
         let timeout =
             PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
@@ -143,7 +143,7 @@ fn wait(wires: &[(OwnedFd, Vec<Vec<u8>>)], until: Instant) -> io::Result<bool> {
     }
 }
 
-/// Hears what has come: what answers a question is kept.
+/// Reads frames, and keeps those that answer a probe.
 fn listen(
     socket: &OwnedFd,
     at: &LinkAddr,
@@ -151,11 +151,11 @@ fn listen(
     asked: &BTreeSet<IpAddr>,
     answers: &mut BTreeMap<IpAddr, Mac>,
 ) -> io::Result<()> {
-    // What is looked at is at the front; the rest of a long frame is cut off.
+    // The headers are enough; a longer frame is truncated.
     let mut buffer = [0; 256];
     loop {
         match recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer) {
-            // Until it was bound, the socket heard every link.
+            // Before it was bound, the socket received the frames of all links.
             Ok((_, Some(from))) if from.ifindex() != at.ifindex() => {}
             Ok((length, _)) => {
                 if let Some((ip, mac)) = claim(&buffer[..length])
@@ -172,7 +172,7 @@ fn listen(
     }
 }
 
-/// The frame that asks who has an address.
+/// Returns the probe for an address.
 fn question(own: Mac, address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(v4) => arp_probe(own, v4),
@@ -207,7 +207,7 @@ fn neighbour_solicitation(own: Mac, target: Ipv6Addr) -> Vec<u8> {
     let source = Ipv6Addr::UNSPECIFIED;
     let mut message =
         [&[NEIGHBOUR_SOLICITATION, 0, 0, 0, 0, 0, 0, 0], &target.octets()[..]].concat();
-    // A solicitation without options is 24 bytes long.
+    // A solicitation without options has 24 bytes.
     let length = [0, 24];
     let pseudo_header =
         [&source.octets()[..], &group.octets(), &[0, 0], &length, &[0, 0, 0, ICMPV6]].concat();
@@ -235,7 +235,7 @@ pub(super) fn checksum(bytes: &[u8]) -> u16 {
     !sum
 }
 
-/// The address that a frame's sender has, or is about to take, and the sender.
+/// Returns the address that a frame claims for its sender, and the sender.
 fn claim(frame: &[u8]) -> Option<(IpAddr, Mac)> {
     let (header, payload) = frame.split_at_checked(ETHERNET)?;
     match [header[12], header[13]] {
@@ -255,14 +255,14 @@ fn claim_by_arp(arp: &[u8]) -> Option<(IpAddr, Mac)> {
     }
     let (sender, target) = (address(14)?, address(24)?);
     let is_request = arp[6..8] == ARP_REQUEST;
-    // Somebody who asks at the same time wants it too.
+    // A probe of another host, which wants the address too.
     let wanted = if sender.is_unspecified() && is_request { target } else { sender };
     Some((wanted.into(), Mac::try_from(&arp[8..14]).ok()?))
 }
 
 fn claim_by_neighbour_discovery(header: &[u8], packet: &[u8]) -> Option<(IpAddr, Mac)> {
     let (ip, message) = packet.split_at_checked(40)?;
-    // What has passed a router is from elsewhere.
+    // A packet with a lower hop limit came through a router.
     if (ip[6], ip[7]) != (ICMPV6, 255) || message.len() < 24 {
         return None;
     }
@@ -280,7 +280,7 @@ fn claim_by_neighbour_discovery(header: &[u8], packet: &[u8]) -> Option<(IpAddr,
 }
 
 impl Kernel {
-    /// Asks the wire of a link of the host who has these addresses.
+    /// Returns which hosts on a link's network have these addresses.
     pub fn who_has(
         &self,
         link: &Link,
@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(nd[..6], [0x33, 0x33, 0xff, 1, 2, 3]);
         assert_eq!(nd[22..38], [0; 16]);
         assert_eq!(nd[38..54], "ff02::1:ff01:203".parse::<Ipv6Addr>().unwrap().octets());
-        // With its own checksum in, the sum is zero.
+        // The sum including the checksum is zero.
         let pseudo_header = [&nd[22..54], &[0, 0, 0, 24, 0, 0, 0, 58], &nd[54..]].concat();
         assert_eq!(checksum(&pseudo_header), 0);
     }
@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(claim(&advertisement), Some((target.into(), mac(OWN))));
         advertisement.extend([&TARGET_LINK_ADDRESS[..], &OTHER].concat());
         assert_eq!(claim(&advertisement), Some((target.into(), mac(OTHER))));
-        // By way of a router, or a question of somebody who only wants to talk.
+        // Forwarded by a router, or a solicitation from a host that has an address.
         advertisement[21] = 254;
         assert_eq!(claim(&advertisement), None);
         (advertisement[21], advertisement[54]) = (255, NEIGHBOUR_SOLICITATION);

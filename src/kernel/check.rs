@@ -47,8 +47,9 @@ impl Kernel {
         Ok(link.is_some_and(|l| l.kind == LinkKind::Macvlan && l.is_ours()))
     }
 
-    /// What to give the ends of a veth pair back that was changed of them; `None` if they are not
-    /// there, or no pair: then it has to be made again. Its bridge is another matter.
+    /// Returns the attributes to restore of the ends of a veth pair; `None` if an end is missing, or
+    /// the links are no pair: then the pair has to be created again. It may be a port of another
+    /// bridge.
     pub async fn drifted_ends(&self, veth: &Veth) -> Result<Option<Vec<LinkAttrs>>> {
         let host = link::get(&self.rtnl, veth.host.as_str()).await?;
         let inside = link::get(self.at(&veth.netns)?, veth.peer.as_str()).await?;
@@ -61,7 +62,7 @@ impl Kernel {
                 None => return Ok(None),
             }
         }
-        // A link that somebody put there under its name may differ too.
+        // Another link under the name of an end differs too.
         let is_pair = match &veth.netns {
             _ if drifted.is_empty() => true,
             Some(name) => self.between(self.known(name)?).await?.is_pair(&host, &inside),
@@ -70,8 +71,8 @@ impl Kernel {
         Ok(is_pair.then_some(drifted))
     }
 
-    /// What plugs the host end of a veth of ours into its bridge again, where it is there and out of
-    /// it, or in another. A port with protections waits for them first.
+    /// Returns the changes that make the host end of an existing veth a port of its bridge again. A
+    /// port with protections waits for them.
     pub async fn plugging(&self, made: &Resource) -> Result<Vec<Change>> {
         let Resource::Veth(veth) = made else { return Ok(Vec::new()) };
         let host = link::get(&self.rtnl, veth.host.as_str()).await?;
@@ -94,15 +95,14 @@ impl Kernel {
         Ok(changes)
     }
 
-    /// What a link of ours was born with, where it is there and was changed since: what to give it
-    /// back, one after the other.
+    /// Returns the changes that restore the attributes of an existing link of ours, in order.
     pub async fn drifted_attrs(&self, made: &Resource) -> Result<Vec<LinkAttrs>> {
         let Some(wanted) = LinkAttrs::of(made) else { return Ok(Vec::new()) };
         let there = link_attrs::read(self.at(&wanted.netns)?, &wanted).await?;
         Ok(there.map(|there| wanted.back_from(&there)).unwrap_or_default())
     }
 
-    /// Whether what a change is about has gone with a link that it was a part of.
+    /// Returns whether the object of a change was deleted with its link.
     pub async fn has_fallen(&self, change: &Change) -> bool {
         for LinkAt { netns, name } in change.facts().needs() {
             let Ok(rtnl) = self.in_namespace(netns) else { continue };
@@ -157,7 +157,7 @@ impl Kernel {
             Resource::TcFilter { link, guard } => {
                 tc_filter::has(&self.rtnl, link, guard).await? == Some(true)
             }
-            // It is made as the link goes up.
+            // Created when the link goes up.
             Resource::Up { netns, link } | Resource::Announcement { netns, link, .. } => {
                 link::get(self.at(netns)?, link.as_str()).await?.is_some_and(|l| l.up)
             }
@@ -177,8 +177,8 @@ impl Kernel {
         })
     }
 
-    /// A value that the kernel does not have is as good as set, see [`sysctl::write`]; so is not one
-    /// of a link that is still to be made.
+    /// Returns whether a sysctl has a value. A sysctl that the kernel lacks counts as set, see
+    /// [`sysctl::write`]; one of a link that does not exist yet does not.
     fn sysctl_is(&self, netns: &Place, key: &SysctlKey, value: &str) -> Result<bool> {
         let read = || sysctl::read(&key.to_string());
         let found = match netns {

@@ -1,8 +1,9 @@
-//! Connection tracking: forgets flows that began before a port was published, or unpublished.
+//! Connection tracking: deletes connections that began before a port was published, or unpublished.
 //!
-//! DNAT is decided once, at a flow's first packet, and remembered: without this a client that keeps
-//! sending (every UDP one) stays where it was. So the rule changes first and the flush follows.
-//! A delete request without a tuple empties the whole table; none can be made here, see `Entry`.
+//! DNAT is decided at a connection's first packet, and remembered: without this, a client that
+//! keeps sending (UDP) would stay with the old decision. So the rule changes first, and the
+//! deletion follows. A delete request without a tuple would empty the whole table; [`Entry`] makes
+//! that impossible.
 
 use std::{collections::HashMap, io, net::IpAddr};
 
@@ -20,19 +21,19 @@ use crate::{
     plan::Flows,
 };
 
-// <linux/netfilter/nfnetlink_conntrack.h>; the crate has no names for them.
+// <linux/netfilter/nfnetlink_conntrack.h>; the crate lacks these names.
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 
-/// Deletes the entries of these flows and returns how many there were.
+/// Deletes the entries of these connections, and returns their number.
 ///
-/// Where `host_ip` is unspecified, only flows towards an address of this host count: deleting the
-/// entry of a flow that is merely routed (a target's connection to port 443 somewhere) would make
-/// the host answer its next packet, and reset it.
+/// If `host_ip` is unspecified, only connections to an address of this host count. Deleting the
+/// entry of a connection that is merely routed (a target's connection to port 443 elsewhere) would
+/// make the host answer its next packet with a reset.
 ///
-/// A kernel without connection tracking, or without its netlink interface, has none. The kernel
-/// walks its whole table for each reading (10 ms for 262144 buckets, even if empty): there is one a
-/// family, however many flows.
+/// A kernel without connection tracking, or without its netlink interface, has no entries. A dump
+/// walks the kernel's whole table (10 ms for 262144 buckets, even if empty), so there is one a
+/// family, for any number of connections.
 ///
 /// Equivalent to `conntrack -D -p PROTOCOL --orig-dst ADDRESS --orig-port-dst PORT` for each.
 pub fn flush(flows: &[&Flows]) -> anyhow::Result<usize> {
@@ -85,7 +86,7 @@ fn flush_family(family: NetfilterProtoFamily, flows: &[&Flows]) -> anyhow::Resul
     Ok(deleted)
 }
 
-/// Flows by their port, as there may be as many as there are entries to hold them against.
+/// Connections by port, since there may be as many as entries to compare them with.
 struct ByPort<'a>(HashMap<(Protocol, u16), Vec<&'a Flows>>);
 
 impl<'a> ByPort<'a> {
@@ -115,13 +116,13 @@ fn local_addresses() -> anyhow::Result<Vec<IpAddr>> {
     Ok(addresses.collect())
 }
 
-/// What names one entry to the kernel: always a tuple, so that a request to delete it can never
-/// mean all of them.
+/// The identity of one entry. It always has a tuple, so that a request to delete it can never mean
+/// all entries.
 struct Entry {
-    /// With the zone of this direction, if it has one of its own.
+    /// The original tuple, with the zone of this direction if it has its own.
     original: Vec<Tuple>,
-    /// `CTA_ID` and `CTA_ZONE`: an entry that took its place meanwhile, or has the same addresses
-    /// and ports in another zone, is another one.
+    /// `CTA_ID` and `CTA_ZONE`, which distinguish the entry from a newer one, and from one with the
+    /// same tuple in another zone.
     identity: Vec<ConntrackAttribute>,
 }
 
@@ -140,7 +141,8 @@ impl Entry {
         Some(Self { original: original?, identity })
     }
 
-    /// Where its first packet was sent to. `None` if its protocol has no ports, or not ours.
+    /// Returns the destination of its first packet; `None` if its protocol has no ports, or is not
+    /// one of ours.
     fn destination(&self) -> Option<(Protocol, IpAddr, u16)> {
         let (mut protocol, mut address, mut port) = (None, None, None);
         for part in &self.original {
@@ -182,7 +184,7 @@ fn of_number(protocol: conntrack::Protocol) -> Option<Protocol> {
     }
 }
 
-/// One family's part of the table of the namespace that the thread is in.
+/// One family's part of the table, in the thread's namespace.
 struct Table {
     socket: Socket,
     family: NetfilterProtoFamily,
@@ -193,7 +195,7 @@ impl Table {
         Ok(Self { socket: Socket::open()?, family })
     }
 
-    /// The entries that are wanted.
+    /// Returns the matching entries.
     fn entries(&mut self, is_wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
         let get = self.message(ConntrackMessage::Get(Vec::new()));
         self.socket.dump(&get, NLM_F_DUMP, |message| match message.inner {
@@ -204,7 +206,7 @@ impl Table {
         })
     }
 
-    /// Deletes one entry; `false` if it was gone already.
+    /// Deletes one entry; returns `false` if it was gone.
     fn delete(&mut self, entry: Entry) -> io::Result<bool> {
         let delete = self.message(entry.into_delete());
         match self.socket.request(delete, NLM_F_ACK, |_| {}) {

@@ -1,6 +1,6 @@
-//! Many requests in one system call: the kernel works through all of them before it returns, so
-//! that between the first and the last there is a fraction of a millisecond, and no death of
-//! netcord's.
+//! Sends many netlink requests in one system call. The kernel processes all of them before it
+//! returns, so that they take a fraction of a millisecond, and killing netcord cannot interrupt
+//! them.
 
 use std::{
     io::{self, IoSlice},
@@ -19,22 +19,22 @@ use rtnetlink::{
 };
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
-/// The kernel's answers come one a message, each with a header and a code.
+/// The kernel sends one answer a message, with a header and an error code.
 const BUFFER: usize = 1 << 15;
 
-/// So many requests can all fail, and any socket holds the answers: about 200 KiB.
+/// The number of requests whose answers fit into any socket even if all fail: about 200 KiB.
 pub(super) const FEW: usize = 100;
-/// What an answer takes of a socket's room, with what it is wrapped in.
+/// The space that an answer takes in a socket's buffer.
 const ANSWER: usize = 1 << 10;
-/// What a socket keeps of its room for sending (`netlink_sendmsg`).
+/// The part of its send buffer that a socket keeps free (`netlink_sendmsg`).
 const SEND_RESERVE: usize = 32;
 
 /// Sends requests with their flags, in the thread's namespace; returns the errno of each that
-/// failed. One that fails does not keep the others. `None`: they were worked through, and so many
-/// failed that the answers were lost.
+/// failed. A failed request does not stop the others. `None`: all were processed, but so many
+/// failed that answers were lost.
 ///
-/// What one datagram does not hold goes in several, in one system call: no signal comes between
-/// them either.
+/// Requests that do not fit into one datagram are sent in several, in one system call, so that no
+/// signal interrupts them.
 pub(super) fn send_all(
     requests: &[(RouteNetlinkMessage, u16)],
 ) -> Result<Option<Vec<Option<i32>>>> {
@@ -62,24 +62,24 @@ pub(super) fn send_all(
     }
 }
 
-/// Whether answers were lost: there was no room for them.
+/// Returns whether answers were lost for lack of space.
 pub(super) fn is_overrun(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ENOBUFS as i32)
 }
 
-/// Room for a failure of each; the machine's root alone gets more than the kernel gives everybody
-/// (`net.core.rmem_max`).
+/// Makes space for an answer to each request. Only the machine's root may exceed
+/// `net.core.rmem_max`.
 fn make_room(socket: &Socket, answers: usize) {
     if answers > FEW {
         let bytes = answers * ANSWER;
         let forced = setsockopt(socket, sockopt::RcvBufForce, &bytes);
-        // What cannot be had is done without: the answers may be lost.
+        // Without the space, answers may be lost.
         let _ = forced.or_else(|_| setsockopt(socket, sockopt::RcvBuf, &bytes));
     }
 }
 
-/// Many requests in as few datagrams as hold them; each comes with the number of the request that
-/// follows its last one, which asks for an answer: that says that the others have come.
+/// Packs requests into as few datagrams as possible. Each datagram comes with the number of the
+/// request after its last one, which asks for an answer that shows that all others have arrived.
 fn datagrams(
     requests: &[(RouteNetlinkMessage, u16)],
     room: usize,
@@ -106,7 +106,7 @@ fn datagrams(
     Ok(datagrams)
 }
 
-/// Where a message's flags are, from its first byte on (`struct nlmsghdr`).
+/// The offset of the flags in a message (`struct nlmsghdr`).
 const FLAGS_AT: usize = 6;
 
 /// The kernel reports failures in any case.
@@ -116,8 +116,8 @@ fn ask_for_answer(datagram: &mut [u8], message: usize) {
     }
 }
 
-/// Sends all datagrams in one system call; tells how many requests went, and why the others did
-/// not. An error: none did.
+/// Sends all datagrams in one system call; returns the number of requests that were sent, and the
+/// error that stopped it. If it returns an error itself, none was sent.
 fn send(socket: &Socket, datagrams: &[(Vec<u8>, usize)]) -> io::Result<(usize, Option<i32>)> {
     let slices: Vec<_> = datagrams.iter().map(|(bytes, _)| [IoSlice::new(bytes)]).collect();
     let mut nothing: Vec<_> = datagrams.iter().map(|_| SendAncillaryBuffer::default()).collect();
@@ -134,8 +134,8 @@ fn send(socket: &Socket, datagrams: &[(Vec<u8>, usize)]) -> io::Result<(usize, O
     Ok((datagrams[sent - 1].1, None))
 }
 
-/// Opens a netlink socket in the thread's namespace, connected to the kernel: nobody else's
-/// messages get in. Answers do not repeat what they answer.
+/// Opens a netlink socket in the thread's namespace, connected to the kernel, so that it receives
+/// no other messages. Answers do not contain the request (`NETLINK_CAP_ACK`).
 pub(super) fn open(protocol: isize) -> io::Result<Socket> {
     let socket = Socket::new(protocol)?;
     socket.connect(&SocketAddr::new(0, 0))?;
@@ -143,10 +143,10 @@ pub(super) fn open(protocol: isize) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Reads a datagram, and tells its length; fails if the buffer is too short for it.
+/// Reads a datagram, and returns its length; fails if the buffer is too short.
 pub(super) fn read(socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
-        // With this flag the length is the datagram's own, even if the buffer is shorter.
+        // With this flag the result is the datagram's length, even if the buffer is shorter.
         match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
             Ok(length) if length > buffer.len() => return Err(Errno::EMSGSIZE.into()),
             Ok(length) => return Ok(length),

@@ -1,4 +1,4 @@
-//! Filters of `tc` at a link, whoever set them.
+//! `tc` filters at a link, of all programs.
 
 use anyhow::{Context, Result};
 use netlink_packet_core::{DefaultNla, Nla};
@@ -10,24 +10,24 @@ use rtnetlink::packet_route::{
 use super::{Link, Netns, rtnl::Rtnl, tc_filter::TCA_BPF_OPS};
 use crate::model::bpf::Instruction;
 
-/// Of what a qdisc without classes may hold, filters are not a part.
+/// Classless qdiscs, which have no filters.
 const WITHOUT_FILTERS: [&str; 7] = ["", "noqueue", "noop", "pfifo_fast", "pfifo", "bfifo", "mq"];
 
-/// A filter.
+/// A `tc` filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// Lower ones come first.
+    /// The preference: lower ones come first.
     pub preference: u32,
-    /// For frames of which `ETH_P_*`; 3: all.
+    /// The ethertype that it applies to; `ETH_P_ALL` (3): all.
     pub protocol: u16,
-    /// Its kind, in `tc`'s word.
+    /// Its kind, as `tc` names it.
     pub kind: String,
-    /// What it does, where that is a program of classic BPF whose result is the verdict.
+    /// The program, if it is classic BPF in direct-action mode.
     pub program: Option<Vec<Instruction>>,
 }
 
-/// Those that see what a link receives, or sends. Equivalent to `tc filter show dev LINK
-/// ingress|egress|root`.
+/// Returns the filters for frames that a link receives, or sends. Equivalent to `tc filter show dev
+/// LINK ingress|egress|root`.
 pub(super) async fn all(rtnl: &Rtnl, link: &Link, receives: bool) -> Result<Vec<Filter>> {
     let clsact = |minor| TcHandle { major: 0xffff, minor };
     if receives {
@@ -53,7 +53,7 @@ async fn of_parent(rtnl: &Rtnl, link: &Link, parent: TcHandle) -> Result<Vec<Fil
     Ok(found)
 }
 
-/// `None`: it only says that there is a list of filters (its number is 0).
+/// Parses a filter; returns `None` for a message that only announces a list of filters (handle 0).
 fn parse(reply: RouteNetlinkMessage) -> Option<Filter> {
     let RouteNetlinkMessage::NewTrafficFilter(message) = reply else { return None };
     let kind = message.attributes.iter().find_map(|attribute| match attribute {
@@ -78,7 +78,7 @@ fn parse(reply: RouteNetlinkMessage) -> Option<Filter> {
     }
     let is_program = kind == TcFilterBpf::KIND && decides;
     let preference = message.header.info >> 16;
-    // In the wire's order.
+    // The protocol is in network byte order.
     let protocol = u16::try_from(message.header.info & 0xffff).map_or(0, u16::from_be);
     let program = program.filter(|_| is_program);
     has_options.then_some(Filter { preference, protocol, kind, program })
@@ -99,7 +99,7 @@ fn instructions(nla: &DefaultNla) -> Vec<Instruction> {
 }
 
 impl Netns {
-    /// The filters of `tc` that see what a link receives, or sends.
+    /// Returns the `tc` filters for frames that a link receives, or sends.
     pub async fn filters(&self, link: &Link, receives: bool) -> Result<Vec<Filter>> {
         all(self.rtnl(), link, receives).await
     }

@@ -1,5 +1,6 @@
-//! The only code that reads or changes the kernel. One file, or folder, per kind of object, with what
-//! reads it; `apply` hands a change to the right one, `check` tells whether it is made already.
+//! The only code that reads or changes the kernel. Each kind of object has a file or folder, with
+//! its readers. `apply` passes a change to the right one, `check` finds out whether it is made
+//! already.
 
 mod address;
 mod apply;
@@ -51,12 +52,12 @@ pub struct Kernel {
     rtnl: Rtnl,
     cookie: u64,
     targets: BTreeMap<NetnsName, Netns>,
-    /// The host's links that were made here: they are as they were made.
+    /// Links of the host that this process created, and that need no check.
     made: BTreeSet<LinkName>,
 }
 
 impl Kernel {
-    /// Opens the kernel of the host that netcord was started in.
+    /// Opens the kernel of this process's own namespace.
     pub fn open() -> Result<Self> {
         let rtnl = Rtnl::open().context("cannot open a netlink socket")?;
         let cookie = netns::cookie_here().context(
@@ -65,33 +66,33 @@ impl Kernel {
         Ok(Self { rtnl, cookie, targets: BTreeMap::new(), made: BTreeSet::new() })
     }
 
-    /// Opens all sockets anew: one that failed to send once stays closed, and undoing needs it.
+    /// Opens all sockets again: one that failed to send stays closed, and a rollback needs it.
     pub fn reconnect(&mut self) -> Result<()> {
         self.rtnl = Rtnl::open()?;
         self.targets.values_mut().try_for_each(Netns::reconnect)
     }
 
-    /// Which namespace the host's own is.
+    /// Returns the cookie of the host's namespace.
     pub fn cookie(&self) -> u64 {
         self.cookie
     }
 
-    /// Makes an open namespace known by the name that plans call it.
+    /// Registers an open namespace under the name that plans use.
     pub fn know(&mut self, name: NetnsName, netns: Netns) -> &Netns {
         self.targets.entry(name).or_insert(netns)
     }
 
-    /// The namespace that plans call so.
+    /// Returns the namespace with this name in plans.
     pub fn target(&self, name: &NetnsName) -> Option<&Netns> {
         self.targets.get(name)
     }
 
-    /// Closes a namespace, which lives no longer for our sake.
+    /// Closes a namespace.
     pub fn forget(&mut self, name: &NetnsName) {
         self.targets.remove(name);
     }
 
-    /// The process, if any, by which a known namespace was opened and that has ended since.
+    /// Returns the process by which a registered namespace was opened, if it has ended since.
     pub fn ended(&self) -> Option<u32> {
         self.targets.values().find(|netns| !netns.lives()).and_then(Netns::pid)
     }

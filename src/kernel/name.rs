@@ -1,4 +1,4 @@
-//! Names in `/run/netns`: symlinks as the notes make them, and mounts as `ip netns add` does.
+//! Names in `/run/netns`: symlinks as in the notes, and mounts as with `ip netns add`.
 
 use std::{
     fs::{self, OpenOptions},
@@ -16,8 +16,8 @@ use crate::{
     model::{NamedNetns, Source},
 };
 
-/// Gives a namespace its name; `false` if it has it. Equivalent to `ln -s FILE /run/netns/NAME`,
-/// or to `ip netns add NAME` for an open one that has no file.
+/// Names a namespace; returns `false` if it has the name. Equivalent to `ln -s FILE
+/// /run/netns/NAME`, or to `ip netns add NAME` for an open namespace without a file.
 pub(super) fn create(named_netns: &NamedNetns, open: Option<&Netns>) -> Result<bool> {
     fs::create_dir_all(NETNS_DIR).with_context(|| format!("cannot make {NETNS_DIR}"))?;
     let path = named(&named_netns.name);
@@ -43,8 +43,8 @@ pub(super) fn create(named_netns: &NamedNetns, open: Option<&Netns>) -> Result<b
     })
 }
 
-/// Takes a name of ours away; `false` if it is not there, or no longer ours. Equivalent to
-/// `rm /run/netns/NAME` or `ip netns del NAME`.
+/// Deletes a name of ours; returns `false` if it does not exist, or is no longer ours. Equivalent
+/// to `rm /run/netns/NAME` or `ip netns del NAME`.
 pub(super) fn delete(named_netns: &NamedNetns) -> Result<bool> {
     let path = named(&named_netns.name);
     let cannot = || format!("cannot remove {}", path.display());
@@ -60,15 +60,15 @@ pub(super) fn delete(named_netns: &NamedNetns) -> Result<bool> {
                     .map_err(io::Error::from)
                     .with_context(cannot)?;
             }
-            // Somebody else's by now.
+            // The name is another namespace's by now.
             Ok(_) => return Ok(false),
-            // A file that no namespace was mounted on.
+            // An empty file with nothing mounted on it.
             Err(_) if is_placeholder(&path) => {}
             Err(e) => return Err(e.context(cannot())),
         },
     }
     match fs::remove_file(&path) {
-        // Somebody took it away meanwhile.
+        // It was removed meanwhile.
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         removed => removed.map(|()| true).with_context(cannot),
     }
@@ -78,13 +78,13 @@ fn leads_to(path: &Path, file: &Path) -> bool {
     fs::read_link(path).is_ok_and(|to| to == file)
 }
 
-/// Whether a symlink leads to another file of the same namespace, or, that one having ended too,
-/// nowhere: doctor's remedy for a process that ended before its namespace.
+/// Returns whether a symlink leads to another file of the same namespace, or dangles. `doctor`
+/// proposes such a symlink for a process that ended before its namespace.
 fn was_led_on(path: &Path, cookie: u64) -> bool {
     path.is_symlink() && (!path.exists() || stands_for(path, cookie))
 }
 
-/// Whether a symlink leads to a namespace.
+/// Returns whether a symlink leads to a namespace.
 fn stands_for(path: &Path, cookie: u64) -> bool {
     path.is_symlink() && Netns::of_path(path).is_ok_and(|there| there.cookie() == cookie)
 }
@@ -99,7 +99,7 @@ fn mount_on(path: &Path, named_netns: &NamedNetns, open: Option<&Netns>) -> io::
             if Netns::of_path(path).is_ok_and(|there| there.cookie() == named_netns.cookie) {
                 return Ok(false);
             }
-            // What a run that was killed here left behind.
+            // A killed run left it.
             if !is_placeholder(path) {
                 return Err(e);
             }
@@ -109,15 +109,16 @@ fn mount_on(path: &Path, named_netns: &NamedNetns, open: Option<&Netns>) -> io::
     let source = super::netns::proc_self_fd(open.file());
     let mounted = mount(Some(source.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>);
     if let Err(e) = mounted {
-        // The placeholder alone would be a name that stands for nothing.
+        // The empty file alone would be a dangling name.
         fs::remove_file(path)?;
         return Err(e.into());
     }
     Ok(true)
 }
 
-/// Makes mounts in the directory reach other mount namespaces, and their end too, as iproute2
-/// does: a name must not stay busy because some service has a mount namespace of its own.
+/// Makes the directory a shared mount, as iproute2 does, so that mounts in it appear and disappear
+/// in other mount namespaces too. Otherwise a service with a mount namespace of its own would keep
+/// a name busy.
 fn share_mounts() -> io::Result<()> {
     let shared = || {
         let flags = MsFlags::MS_SHARED | MsFlags::MS_REC;

@@ -1,5 +1,5 @@
-//! Neighbours: who is on a bridge that is not ours, as its forwarding table tells too, and who is
-//! made known for good.
+//! Neighbour tables and bridge forwarding tables: reads which addresses are in use on a foreign
+//! bridge, and sets permanent entries.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,7 @@ pub(super) struct Neighbour {
     pub(super) address: Option<IpAddr>,
     pub(super) mac: Option<Mac>,
     pub(super) state: NeighbourState,
-    /// The host answers for it.
+    /// Whether the host answers for it (proxy).
     pub(super) proxy: bool,
 }
 
@@ -35,7 +35,7 @@ pub(super) async fn heard(rtnl: &Rtnl, bridge: u32) -> Result<BTreeMap<IpAddr, S
     let mut forwarding = NeighbourMessage::default();
     forwarding.header.family = AddressFamily::Bridge;
     forwarding.attributes.push(NeighbourAttribute::Controller(bridge));
-    // Permanent entries are the ports' own addresses, not those of who is behind them.
+    // Permanent entries are the MACs of the ports themselves, not of hosts behind them.
     let learned: BTreeSet<Mac> = read(rtnl, forwarding)
         .await?
         .into_iter()
@@ -43,7 +43,7 @@ pub(super) async fn heard(rtnl: &Rtnl, bridge: u32) -> Result<BTreeMap<IpAddr, S
         .filter_map(|n| n.mac)
         .collect();
 
-    // Docker used to make MACs of addresses, as we do: 02:42 and the address.
+    // Docker used to derive MACs from addresses, as we do: 02:42 and the address.
     let mut heard: BTreeMap<_, _> =
         learned.iter().filter_map(|mac| Some((mac.derived_from()?, mac.to_string()))).collect();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
@@ -52,7 +52,7 @@ pub(super) async fn heard(rtnl: &Rtnl, bridge: u32) -> Result<BTreeMap<IpAddr, S
         neighbours.attributes.push(NeighbourAttribute::IfIndex(bridge));
         for neighbour in read(rtnl, neighbours).await? {
             let (Some(address), Some(mac)) = (neighbour.address, neighbour.mac) else { continue };
-            // What is left in the cache of an endpoint of ours that is gone.
+            // A stale entry of an endpoint of ours that is gone.
             let remnant = mac.derived_from() == Some(address) && !learned.contains(&mac);
             if !remnant && is_somebody(neighbour.state) {
                 heard.insert(address, mac.to_string());
@@ -62,8 +62,8 @@ pub(super) async fn heard(rtnl: &Rtnl, bridge: u32) -> Result<BTreeMap<IpAddr, S
     Ok(heard)
 }
 
-/// The MAC that is known for an address on a link, if any, and how it is known, in `ip neigh`'s
-/// word. Equivalent to `ip neigh get ADDRESS dev LINK`.
+/// Returns the MAC of an address on a link, if known, and the entry's state as `ip neigh` names it.
+/// Equivalent to `ip neigh get ADDRESS dev LINK`.
 pub(super) async fn mac_of(
     rtnl: &Rtnl,
     index: u32,
@@ -82,33 +82,33 @@ pub(super) async fn mac_of(
     }))
 }
 
-/// Whether an address of others is answered for on a link. Equivalent to
-/// `ip neigh show proxy to ADDRESS`.
+/// Returns whether the host answers for another's address on a link. Equivalent to `ip neigh show
+/// proxy to ADDRESS`.
 pub(super) async fn answers_for(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<bool> {
     let mut look = NeighbourMessage::default();
     look.header.family = family(address);
     look.header.flags = NeighbourFlags::Proxy;
-    // Without a link it is for all.
+    // An entry without a link applies to all links.
     let is_it =
         |n: Neighbour| n.proxy && n.address == Some(address) && (n.index == index || n.index == 0);
     Ok(read(rtnl, look).await?.into_iter().any(is_it))
 }
 
-/// The port by which a bridge sends what is for a MAC; the bridge's own number: it is its own.
-/// Equivalent to `bridge fdb get MAC br BRIDGE`.
+/// Returns the port by which a bridge sends frames for a MAC; the bridge's own index if the MAC is
+/// its own. Equivalent to `bridge fdb get MAC br BRIDGE`.
 pub(super) async fn port_of(rtnl: &Rtnl, bridge: u32, mac: Mac) -> Result<Option<u32>> {
     let mut look = NeighbourMessage::default();
     look.header.family = AddressFamily::Bridge;
     look.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
     look.attributes.push(NeighbourAttribute::Controller(bridge));
-    // A port's own address is the bridge's too: what is for it goes no further.
+    // The MAC of a port is also the bridge's: frames for it are not forwarded.
     Ok(get(rtnl, look).await?.map(|n| match n.state {
         NeighbourState::Permanent => bridge,
         _ => n.index,
     }))
 }
 
-/// One entry; `None`: there is none.
+/// Reads one entry; returns `None` if there is none.
 async fn get(rtnl: &Rtnl, look: NeighbourMessage) -> Result<Option<Neighbour>> {
     match rtnl.get(RouteNetlinkMessage::GetNeighbour(look)).await {
         Ok(replies) => Ok(replies.into_iter().find_map(parse)),
@@ -117,8 +117,8 @@ async fn get(rtnl: &Rtnl, look: NeighbourMessage) -> Result<Option<Neighbour>> {
     }
 }
 
-/// Makes a neighbour known for good; `false` if it was. Equivalent to
-/// `ip neigh replace ADDRESS lladdr MAC dev LINK nud permanent`: what was learned gives way.
+/// Sets a permanent neighbour entry; returns `false` if it exists. Replaces a learned one.
+/// Equivalent to `ip neigh replace ADDRESS lladdr MAC dev LINK nud permanent`.
 pub(super) async fn create(
     rtnl: &Rtnl,
     link: &LinkName,
@@ -138,7 +138,7 @@ pub(super) async fn create(
     Ok(true)
 }
 
-/// Equivalent to `ip neigh del ADDRESS dev LINK`. It has gone with its link, if that is gone.
+/// Deletes an entry, if it did not go with its link. Equivalent to `ip neigh del ADDRESS dev LINK`.
 pub(super) async fn delete(rtnl: &Rtnl, name: &LinkName, address: IpAddr) -> Result<bool> {
     let Some(link) = link::get(rtnl, name.as_str()).await? else { return Ok(false) };
     let there = of_link(rtnl, link.index, address).await?;
@@ -152,7 +152,7 @@ pub(super) async fn delete(rtnl: &Rtnl, name: &LinkName, address: IpAddr) -> Res
     Ok(true)
 }
 
-/// Whether a neighbour is known for good.
+/// Returns whether a permanent entry exists.
 pub(super) async fn is_there(
     rtnl: &Rtnl,
     name: &LinkName,
@@ -179,7 +179,7 @@ fn message(index: u32, address: IpAddr) -> NeighbourMessage {
     message
 }
 
-/// Whether anybody has been heard, or named, by that address.
+/// Returns whether this state means that the address is in use.
 pub(super) fn is_somebody(state: NeighbourState) -> bool {
     use NeighbourState::{Delay, Permanent, Probe, Reachable, Stale};
     matches!(state, Reachable | Stale | Delay | Probe | Permanent)
@@ -229,18 +229,18 @@ impl Kernel {
 }
 
 impl Netns {
-    /// The MAC that it knows for an address on a link, and how that is known.
+    /// Returns the MAC that it has for an address on a link, and the entry's state.
     pub async fn mac_of(&self, link: &Link, address: IpAddr) -> Result<Option<(Mac, &str)>> {
         mac_of(self.rtnl(), link.index, address).await
     }
 
-    /// Whether it answers on a link for an address of others (`ip neigh add proxy`).
+    /// Returns whether it answers on a link for another's address (`ip neigh add proxy`).
     pub async fn answers_for(&self, link: u32, address: IpAddr) -> Result<bool> {
         answers_for(self.rtnl(), link, address).await
     }
 
-    /// The port, by its number, by which a bridge of it sends what is for a MAC; the bridge's own
-    /// number where it is for itself; `None` where nobody knows, and it is sent by all.
+    /// Returns the index of the port by which a bridge sends frames for a MAC; the bridge's own
+    /// index if they are for itself; `None` if the MAC is unknown, so that frames are flooded.
     pub async fn port_of(&self, bridge: &Link, mac: Mac) -> Result<Option<u32>> {
         port_of(self.rtnl(), bridge.index, mac).await
     }

@@ -1,7 +1,7 @@
-//! Network namespaces: opening one once, and entering it for the time of a closure.
+//! Network namespaces: opens each once, and enters it while a closure runs.
 //!
-//! The only place that changes a thread's namespace. Nothing but the network namespace is ever
-//! entered: no path below a container's root is followed, and `/proc` stays the host's.
+//! No other code changes a thread's namespace. Only network namespaces are entered: no path below a
+//! container's root is followed, and `/proc` stays the host's.
 
 use std::{
     collections::BTreeSet,
@@ -33,22 +33,22 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::{Kernel, rtnl::Rtnl};
 use crate::{error::Error, model::NetnsName};
 
-/// Where names of namespaces live, for `ip netns` and for us.
+/// The directory of names, which `ip netns` uses too.
 pub const NETNS_DIR: &str = "/run/netns";
 
-/// An open network namespace. What is done in it is done by its file descriptor: names and PIDs
-/// may come to mean another.
+/// An open network namespace. It is used by its file descriptor, since names and PIDs may be
+/// reused.
 #[derive(Debug)]
 pub struct Netns {
     file: OwnedFd,
     cookie: u64,
     rtnl: Rtnl,
-    /// Of the process whose namespace was asked for.
+    /// The process by which it was opened.
     process: Option<(u32, OwnedFd)>,
 }
 
-/// A network namespace by its file alone: it costs an open, and can be told from others, before it
-/// is entered.
+/// The file of a network namespace, not entered yet. It costs one open, and is enough to compare
+/// namespaces.
 #[derive(Debug)]
 pub struct NetnsFile {
     file: OwnedFd,
@@ -56,7 +56,7 @@ pub struct NetnsFile {
 }
 
 impl NetnsFile {
-    /// Opens what a name in `/run/netns` stands for; `None` if nothing has that name.
+    /// Opens the namespace of a name in `/run/netns`; returns `None` if there is no such name.
     pub fn of_name(name: &NetnsName) -> Option<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let file = open(&named(name), flags, Mode::empty()).ok()?;
@@ -64,7 +64,7 @@ impl NetnsFile {
         is_netns.then_some(Self { file, process: None })
     }
 
-    /// Opens the namespace of a process; `None` if there is none, or it may not be looked into.
+    /// Opens the namespace of a process; returns `None` if there is none, or we lack the privilege.
     pub fn of_process(pid: u32) -> Option<Self> {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
         let process = pidfd_open(raw, PidfdFlags::empty()).ok()?;
@@ -73,7 +73,7 @@ impl NetnsFile {
         Some(Self { file, process: Some((pid, process)) })
     }
 
-    /// Enters it.
+    /// Enters it once, to open a socket in it.
     pub fn enter(self) -> Result<Netns> {
         let mut netns = Netns::of_file(self.file)?;
         netns.process = self.process;
@@ -85,7 +85,7 @@ impl NetnsFile {
     }
 }
 
-// Linux 5.14: a number for each namespace, never used again (include/net/net_namespace.h).
+// Linux 5.14: a number for each namespace that is never reused (include/net/net_namespace.h).
 const SO_NETNS_COOKIE: i32 = 71;
 sockopt_impl!(
     /// The cookie of a socket's network namespace.
@@ -97,8 +97,8 @@ sockopt_impl!(
 );
 
 impl Netns {
-    /// Opens the namespace of a process: the process first, then its namespace, then the process
-    /// is asked again whether it lives, so that a PID that was used again cannot slip in between.
+    /// Opens the namespace of a process: first a pidfd, then the namespace, then checks that the
+    /// process still lives, so that the PID cannot have been reused in between.
     pub fn of_process(pid: u32) -> Result<Self> {
         let gone = || {
             Error::not_found(format!("no process {pid}")).hint(
@@ -109,7 +109,7 @@ impl Netns {
         let process = match pidfd_open(raw, PidfdFlags::empty()) {
             Ok(fd) => fd,
             Err(rustix::io::Errno::SRCH) => return Err(gone().into()),
-            // A thread has an ID too, and only a process has a pidfd.
+            // A thread has an ID too, but no pidfd.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {
                 return Err(Error::not_found(format!("{pid} is a thread, not a process")).into());
             }
@@ -121,7 +121,7 @@ impl Netns {
         let path = format!("/proc/{pid}/ns/net");
         let file = match open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
             Ok(file) => file,
-            // A zombie has no namespaces any more.
+            // A zombie has no namespaces.
             Err(nix::Error::ENOENT | nix::Error::ESRCH) => return Err(gone().into()),
             Err(e) => {
                 return Err(io::Error::from(e))
@@ -133,11 +133,10 @@ impl Netns {
         if netns.lives() { Ok(netns) } else { Err(gone().into()) }
     }
 
-    /// Opens a namespace file: a mount, a `/proc/PID/ns/net`, or a symlink to such.
+    /// Opens a namespace file: a mount, a `/proc/PID/ns/net`, or a symlink to one.
     ///
-    /// # Errors
-    /// If it is anything else. It is looked at before it is opened, so that a FIFO cannot make us
-    /// wait, nor a device act.
+    /// # Errors If it is anything else. The file is checked before it is opened, since opening a
+    /// FIFO could block, and opening a device could have effects.
     pub fn of_path(path: &Path) -> Result<Self> {
         let shown = path.display();
         let looked_at = match open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
@@ -164,13 +163,13 @@ impl Netns {
         })
     }
 
-    /// Opens the namespace that this program is in.
+    /// Opens the namespace of this process.
     pub fn own() -> Result<Self> {
         Self::of_file(here().context("cannot open the host's namespace")?)
     }
 
-    /// Opens what a name in `/run/netns` stands for; `None` if nothing has that name, the name
-    /// dangles, or it is a file that a killed run came to mount nothing on.
+    /// Opens the namespace of a name in `/run/netns`; returns `None` if there is no such name, it
+    /// dangles, or it is an empty file that a killed run left.
     pub fn of_name(name: &NetnsName) -> Result<Option<Self>> {
         let path = named(name);
         match path.try_exists() {
@@ -181,9 +180,9 @@ impl Netns {
         }
     }
 
-    /// Makes a namespace that lives as long as this value, or as a name that is given to it.
+    /// Creates a namespace that lives as long as this value, or as a name for it.
     pub fn anonymous() -> Result<Self> {
-        // A thread of its own: this one stays where it is.
+        // In a thread of its own, so that this one stays where it is.
         let made = std::thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
             open("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
@@ -201,19 +200,19 @@ impl Netns {
         Ok(Self { file, cookie, rtnl, process: None })
     }
 
-    /// Opens its socket anew.
+    /// Opens its socket again.
     pub(super) fn reconnect(&mut self) -> Result<()> {
         self.rtnl = within(&self.file, Rtnl::open)??;
         Ok(())
     }
 
-    /// Which namespace it is: unlike a name, a PID or an inode, a cookie is never used again.
+    /// Returns its cookie, which is never reused, unlike a name, a PID or an inode.
     pub fn cookie(&self) -> u64 {
         self.cookie
     }
 
-    /// Whether the process that it was opened by still runs. A namespace that was opened by
-    /// another way lives as long as it is open.
+    /// Returns whether the process by which it was opened still runs. Opened in another way, it
+    /// lives as long as it is open.
     pub fn lives(&self) -> bool {
         let Some((_, process)) = &self.process else { return true };
         let mut fds = [PollFd::new(process, PollFlags::IN)];
@@ -221,12 +220,12 @@ impl Netns {
         poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(0)
     }
 
-    /// The process that it was opened by.
+    /// Returns the process by which it was opened.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(|(pid, _)| *pid)
     }
 
-    /// Returns when the process that it was opened by has ended; never, if it was opened by
+    /// Waits until the process by which it was opened has ended; forever, if it was opened in
     /// another way.
     #[expect(deprecated, reason = "its successor is unsafe; the descriptor outlives its use here")]
     pub async fn end(&self) -> io::Result<()> {
@@ -239,12 +238,13 @@ impl Netns {
         }
     }
 
-    /// Runs a closure in the namespace. It must not wait for other tasks: they would run in it too.
+    /// Runs a closure in the namespace. The closure must not await: other tasks would run in the
+    /// namespace too.
     pub(crate) fn within<T>(&self, f: impl FnOnce() -> T) -> io::Result<T> {
         within(&self.file, f)
     }
 
-    /// Moves this thread, and so the program that it is about to become, into the namespace.
+    /// Moves this thread, and the program that it is about to execute, into the namespace.
     pub(crate) fn join(&self) -> io::Result<()> {
         enter(&self.file)
     }
@@ -258,30 +258,31 @@ impl Netns {
     }
 }
 
-/// An empty file that nothing is mounted on.
+/// Returns whether a file is empty, with nothing mounted on it.
 pub(super) fn is_placeholder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() == 0)
         && statfs(path).is_ok_and(|s| s.filesystem_type() != NSFS_MAGIC)
 }
 
-/// The file that stands for a name.
+/// Returns the file of a name.
 pub fn named(name: &NetnsName) -> PathBuf {
     Path::new(NETNS_DIR).join(name.as_str())
 }
 
-/// The cookie of the thread's own namespace.
+/// Returns the cookie of the thread's namespace.
 pub(super) fn cookie_here() -> io::Result<u64> {
     let any = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     Ok(getsockopt(&any, NetnsCookie)?)
 }
 
-/// The thread's own namespace.
+/// Opens the thread's namespace.
 pub(super) fn here() -> io::Result<OwnedFd> {
     File::open("/proc/thread-self/ns/net").map(OwnedFd::from)
 }
 
 fn within<T>(file: &OwnedFd, f: impl FnOnce() -> T) -> io::Result<T> {
-    /// Goes back however the closure ends. A thread that cannot go back must not go on.
+    /// Returns to the former namespace however the closure ends. A thread that cannot return must
+    /// not continue.
     struct Return(OwnedFd);
     impl Drop for Return {
         fn drop(&mut self) {
@@ -292,7 +293,7 @@ fn within<T>(file: &OwnedFd, f: impl FnOnce() -> T) -> io::Result<T> {
     }
     let back = here()?;
     enter(file)?;
-    // Only now is there a way to go back: who may not enter may not come back either.
+    // Only now is there a way back: a process that may not enter a namespace may not return either.
     let back = Return(back);
     let result = f();
     drop(back);
@@ -305,14 +306,14 @@ fn enter(file: impl AsFd) -> io::Result<()> {
 }
 
 impl Kernel {
-    /// The names in `/run/netns`.
+    /// Returns the names in `/run/netns`.
     pub fn netns_names(&self) -> BTreeSet<NetnsName> {
         let entries = fs::read_dir(NETNS_DIR).into_iter().flatten().flatten();
         entries.filter_map(|e| e.file_name().into_string().ok()?.parse().ok()).collect()
     }
 }
 
-/// The path by which this process reaches an open file again.
+/// Returns the path by which this process can open an open file again.
 pub(super) fn proc_self_fd(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }

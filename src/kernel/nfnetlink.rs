@@ -14,14 +14,14 @@ use rtnetlink::sys::{self, protocols::NETLINK_NETFILTER};
 
 use super::datagram;
 
-/// More than the largest datagram of a dump, 32 KiB (`netlink_recvmsg`).
+/// Larger than the largest datagram of a dump, 32 KiB (`netlink_recvmsg`).
 const BUFFER: usize = 1 << 16;
-/// How often a dump is begun again when what it reads changed meanwhile.
+/// How often a dump is repeated if the data changed meanwhile.
 const ATTEMPTS: usize = 30;
-/// What a socket holds without being told otherwise is about 200 KiB.
+/// Less than the default size of a socket's buffer, about 200 KiB.
 const HELD: usize = 1 << 17;
 
-/// The namespace that the thread was in when it was opened.
+/// A socket in the namespace that the thread was in when it was opened.
 #[derive(Debug)]
 pub(super) struct Socket {
     file: sys::Socket,
@@ -35,17 +35,16 @@ impl Socket {
         Ok(Self { file, sequence: 0, buffer: vec![0; BUFFER] })
     }
 
-    /// Makes room for a datagram of so many bytes, and for its answers; tells whether there is:
-    /// the machine's root alone may ask for more than everybody has.
+    /// Makes space for a datagram of this size and for its answers; returns whether there is
+    /// enough: only the machine's root may exceed the default.
     pub(super) fn holds(&self, bytes: usize) -> bool {
-        // Answers hold more than was asked, and each is counted with what it is wrapped in.
+        // Answers are larger than requests, and each is counted with its overhead.
         bytes <= HELD
             || setsockopt(&self.file, sockopt::SndBufForce, &(bytes * 2)).is_ok()
                 && setsockopt(&self.file, sockopt::RcvBufForce, &(bytes * 16)).is_ok()
     }
 
-    /// Sends a request and reads the answer to its end; begins anew where what was read changed
-    /// meanwhile.
+    /// Sends a request and reads the whole answer; repeats it if the data changed meanwhile.
     pub(super) fn dump<T>(
         &mut self,
         request: &NetfilterMessage,
@@ -62,7 +61,7 @@ impl Socket {
         Err(io::Error::new(io::ErrorKind::Interrupted, why))
     }
 
-    /// Sends a request and reads the answer to its end. Returns whether it is consistent.
+    /// Sends a request and reads the whole answer. Returns whether the answer is consistent.
     pub(super) fn request(
         &mut self,
         message: NetfilterMessage,
@@ -92,7 +91,7 @@ impl Socket {
                     NetlinkPayload::Overrun(_) => return Err(Errno::ENOBUFS.into()),
                     _ => {}
                 }
-                // An answer that is one message has no end of its own.
+                // An answer of one message has no end marker.
                 end |= header.flags & NLM_F_MULTIPART == 0;
                 Ok(())
             })?;
@@ -103,8 +102,7 @@ impl Socket {
     }
 
     /// Sends messages in one datagram, of which the last asks for an answer, and reads the answers
-    /// up to that one's; tells the errno of each that failed. The first one's failure is that of
-    /// all.
+    /// up to that one; returns the errno of each that failed. If the first fails, all do.
     pub(super) fn send_all(
         &mut self,
         messages: impl IntoIterator<Item = (NetfilterMessage, u16)>,
@@ -173,8 +171,8 @@ impl Socket {
     }
 }
 
-/// Whether the kernel has no such thing. EPROTONOSUPPORT: no nfnetlink. EINVAL: nfnetlink knows no
-/// such subsystem (`nfnetlink_rcv_msg`), and no module brought it.
+/// Returns whether the kernel lacks the subsystem. EPROTONOSUPPORT: no nfnetlink. EINVAL: nfnetlink
+/// without this subsystem (`nfnetlink_rcv_msg`), and no module for it.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(

@@ -13,7 +13,7 @@ use rtnetlink::packet_route::{
 
 use super::{Kernel, Link, Netns, NetnsFile, netns, rtnl::Rtnl};
 
-/// The number that the socket's namespace has for another. Equivalent to `ip netns list-id`.
+/// Returns the number of another namespace in the socket's. Equivalent to `ip netns list-id`.
 pub(super) async fn of(rtnl: &Rtnl, netns: &OwnedFd) -> Result<Option<i32>> {
     let mut message = NsidMessage::default();
     let file = u32::try_from(netns.as_raw_fd()).context("a closed file is no namespace")?;
@@ -35,20 +35,20 @@ pub(super) async fn of(rtnl: &Rtnl, netns: &OwnedFd) -> Result<Option<i32>> {
 /// The numbers that the host and a namespace have for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Between {
-    /// The host's for the namespace.
+    /// The host's number for the namespace.
     pub there: Option<i32>,
     here: Option<i32>,
 }
 
 impl Between {
-    /// Whether a link inside is the other end of this link of the host's.
+    /// Returns whether a link inside is the peer of this link of the host.
     pub fn is_pair(&self, host: &Link, inside: &Link) -> bool {
         self.there.is_some()
             && host.peer_nsid == self.there
             && (host.peer, inside.peer) == (Some(inside.index), Some(host.index))
     }
 
-    /// Whether a link inside is made on top of this link of the host's.
+    /// Returns whether a link inside is on top of this link of the host.
     pub fn is_on(&self, inside: &Link, host: &Link) -> bool {
         self.here.is_some() && inside.peer_nsid == self.here && inside.is_upper_of(host)
     }
@@ -66,12 +66,12 @@ impl Kernel {
 }
 
 impl Netns {
-    /// The number by which links of this namespace call another one.
+    /// Returns the number of another namespace in this one.
     pub async fn number_of(&self, other: &NetnsFile) -> Result<Option<i32>> {
         of(self.rtnl(), other.file()).await
     }
 
-    /// The same of one that was entered.
+    /// The same for one that was entered.
     pub async fn number_of_entered(&self, other: &Self) -> Result<Option<i32>> {
         of(self.rtnl(), other.file()).await
     }

@@ -1,4 +1,4 @@
-//! The first packet of a flow, sent from an ordinary socket, and what comes back.
+//! Sends the first packet of a connection from an ordinary socket, and receives the reply.
 
 use std::{
     io,
@@ -28,20 +28,20 @@ const ICMPV6: u8 = 58;
 pub struct Probe {
     socket: OwnedFd,
     protocol: u8,
-    /// What sending came to, if that was the end of it.
+    /// The error, if sending failed.
     failed: Option<Errno>,
 }
 
-/// What came back.
+/// The reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Nothing yet.
     None,
-    /// Somebody takes it.
+    /// It was received.
     Taken,
-    /// Nobody listens.
+    /// No socket listens.
     Refused,
-    /// It cannot get there.
+    /// It cannot be delivered.
     Failed(Errno),
 }
 
@@ -90,7 +90,7 @@ impl Probe {
         Ok(Self { socket, protocol: packet.protocol, failed })
     }
 
-    /// What has come back by now.
+    /// Returns the reply, if there is one by now.
     pub fn answer(&self) -> Result<Answer> {
         if let Some(errno) = self.failed {
             return Ok(of_errno(errno));
@@ -115,7 +115,7 @@ impl Probe {
         }
     }
 
-    /// Of a raw socket all ICMP of the other side is heard; IPv4's with its header.
+    /// A raw socket receives all ICMP messages of the other side; those of IPv4 with the header.
     fn is_answer(&self, bytes: &[u8]) -> bool {
         let message = match self.protocol {
             ICMP => bytes.get(usize::from(bytes.first().map_or(0, |b| b & 0xf)) * 4..),
@@ -146,7 +146,7 @@ fn own_number() -> [u8; 2] {
     [high, low]
 }
 
-/// An echo request (RFC 792, RFC 4443). Of IPv6's the kernel makes the checksum.
+/// An echo request (RFC 792, RFC 4443). The kernel computes the checksum for IPv6.
 fn echo(protocol: u8) -> Vec<u8> {
     let kind = if protocol == ICMP { 8 } else { 128 };
     let [high, low] = own_number();
@@ -159,7 +159,7 @@ fn echo(protocol: u8) -> Vec<u8> {
 }
 
 impl Netns {
-    /// Sends the first packet of a flow from a socket in it.
+    /// Sends the first packet of a connection from a socket in it.
     pub fn probe(&self, packet: &Packet) -> Result<Probe> {
         self.within(|| Probe::send(packet))?
     }

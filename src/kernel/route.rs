@@ -1,5 +1,4 @@
-//! Which way a packet would take, as the kernel answers it. Equivalent to
-//! `ip route get TO from SOURCE [iif LINK]`.
+//! Routing decisions of the kernel. Equivalent to `ip route get TO from SOURCE [iif LINK]`.
 
 use std::{
     io,
@@ -21,57 +20,58 @@ use super::{
     rtnl::Rtnl,
 };
 
-/// The kernel's answer.
+/// A routing decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// It is for this namespace itself.
+    /// Deliver to this namespace itself.
     Here {
-        /// The address it would come from, if that was not said.
+        /// The source address, if the packet has none yet.
         source: Option<IpAddr>,
     },
-    /// By a link.
+    /// Send by a link.
     By {
-        /// Which.
+        /// The link's index.
         index: u32,
-        /// By whom; `None`: whom it is for is on the link.
+        /// The gateway; `None`: on-link.
         gateway: Option<IpAddr>,
-        /// The address it would come from, if that was not said.
+        /// The source address, if the packet has none yet.
         source: Option<IpAddr>,
     },
-    /// By none.
+    /// Refuse.
     None(Refusal),
 }
 
-/// Why there is no way.
+/// The reason of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// No route leads there, or a policy rule says `unreachable`.
+    /// There is no route, or a policy rule says `unreachable`.
     NoRoute,
-    /// A route says `unreachable`, or packets are not forwarded.
+    /// A route says `unreachable`, or forwarding is off.
     Unreachable,
     /// A route or policy rule says `prohibit`.
     Prohibited,
-    /// Answers would leave by another link (`rp_filter`).
+    /// Replies would leave by another link (`rp_filter`).
     OtherLink,
-    /// A route or policy rule says `blackhole`, or such addresses have no business on this link.
+    /// A route or policy rule says `blackhole`, or the addresses are invalid on this link
+    /// (martian).
     Invalid,
 }
 
-/// A packet that asks for its way.
+/// The properties of a packet that decide its route.
 #[derive(Clone, Copy, Debug)]
 pub struct Query {
-    /// Where to.
+    /// The destination.
     pub to: IpAddr,
-    /// Where from, if that is settled.
+    /// The source, if it is set.
     pub from: Option<IpAddr>,
-    /// The link by which it came; `None`: it is sent here.
+    /// The incoming link; `None`: the packet is sent here.
     pub incoming: Option<u32>,
-    /// Its mark.
+    /// The mark.
     pub mark: u32,
 }
 
 impl Query {
-    /// What is sent here to an address.
+    /// A packet that is sent here to an address.
     pub fn to(to: IpAddr) -> Self {
         Self { to, from: None, incoming: None, mark: 0 }
     }
@@ -93,7 +93,7 @@ pub(super) async fn lookup(rtnl: &Rtnl, query: Query) -> Result<Way> {
     ask(rtnl, message, to).await
 }
 
-/// The way of a TCP connection's answers, from an address of this namespace's to whom it comes from.
+/// Returns the route of a TCP connection's replies, from an address of this namespace to the peer.
 /// Equivalent to `ip route get PEER from OWN ipproto tcp sport PORT dport PORT`.
 pub(super) async fn of_answers(
     rtnl: &Rtnl,
@@ -163,9 +163,9 @@ fn parse(message: &RouteMessage) -> Way {
     }
 }
 
-/// What an administrator wrote against such packets: the nearest route or the first policy rule that
-/// says `blackhole`, `unreachable` or `prohibit`, as `ip` writes it. Equivalent to `ip rule show;
-/// ip route show table all`.
+/// Returns the nearest route or the first policy rule that says `blackhole`, `unreachable` or
+/// `prohibit` for such packets, as `ip` prints it. Equivalent to `ip rule show; ip route show table
+/// all`.
 pub(super) async fn denial(rtnl: &Rtnl, query: Query) -> Result<Option<String>> {
     let mut message = RuleMessage::default();
     message.header.family = family(query.to);
@@ -228,14 +228,14 @@ fn denying_route(reply: RouteNetlinkMessage, to: IpAddr) -> Option<(u8, String)>
     });
     let any = if to.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
     let network = IpNetwork::new(destination.unwrap_or(any), length).ok()?;
-    // The kernel's own route for what it has no other for (IPv6).
+    // The kernel's own route for destinations without another one (IPv6).
     let is_written = message.header.protocol != RouteProtocol::Kernel;
     let name = if length == 0 { "default".to_owned() } else { network.to_string() };
     (is_written && network.contains(to)).then(|| (length, format!("ip route {word} {name}")))
 }
 
 impl Kernel {
-    /// The number of the link of the host by which the answers of a TCP connection leave.
+    /// Returns the index of the host's link by which the replies of a TCP connection leave.
     pub async fn answers_leave_by(
         &self,
         peer: SocketAddr,
@@ -249,12 +249,12 @@ impl Kernel {
 }
 
 impl Netns {
-    /// The way that a packet would take: one of its own, or one that comes by a link.
+    /// Returns the routing decision for a packet that is sent here, or comes in by a link.
     pub async fn way(&self, query: Query) -> Result<Way> {
         lookup(self.rtnl(), query).await
     }
 
-    /// The route or policy rule, as `ip` writes it, that forbids such packets.
+    /// Returns the route or policy rule that refuses such packets, as `ip` prints it.
     pub async fn denial(&self, query: Query) -> Result<Option<String>> {
         denial(self.rtnl(), query).await
     }

@@ -1,4 +1,4 @@
-//! A conversation with rtnetlink in one network namespace.
+//! An rtnetlink socket in one network namespace.
 
 use std::io;
 
@@ -9,40 +9,39 @@ use rtnetlink::{
     Handle, new_connection_with_strict_check, packet_route::RouteNetlinkMessage, sys::AsyncSocket,
 };
 
-/// A socket of the namespace that it was opened in, wherever the thread is now.
+/// A socket in the namespace in which it was opened, wherever the thread is now.
 #[derive(Debug)]
 pub(super) struct Rtnl {
     handle: Handle,
 }
 
-/// The kernel marks a dump that it could not make in one piece.
+/// The kernel sets this flag on a dump that changed while it was made.
 /// <https://docs.kernel.org/userspace-api/netlink/intro.html#dump-consistency>
 const NLM_F_DUMP_INTR: u16 = 0x10;
 
-/// How often an interrupted dump is asked for again (Cilium's figure).
+/// The number of attempts for an interrupted dump (as in Cilium).
 const DUMP_ATTEMPTS: usize = 30;
 
 impl Rtnl {
-    /// Opens a socket in the thread's current namespace. Strict checking lets the kernel filter
-    /// dumps.
+    /// Opens a socket in the thread's namespace. With strict checking the kernel filters dumps.
     pub(super) fn open() -> io::Result<Self> {
         let (mut connection, handle, _) = new_connection_with_strict_check()?;
-        // Or the end of an answer could not be told from no answer at all.
+        // Otherwise the end of an answer would look like no answer at all.
         connection.set_forward_ack(true);
         connection.set_forward_done(true);
-        // A failure need not repeat what was asked for.
+        // An error need not contain the request.
         connection.socket_mut().socket_mut().set_cap_ack(true)?;
-        // It ends with the last handle.
+        // The task ends when the last handle is dropped.
         drop(tokio::spawn(connection));
         Ok(Self { handle })
     }
 
-    /// Asks for a change and waits for the kernel's word on it.
+    /// Requests a change, and waits for the kernel's answer.
     pub(super) async fn change(&self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.request(message, NLM_F_REQUEST | NLM_F_ACK | flags).await.map(drop)
     }
 
-    /// Asks for one object.
+    /// Requests one object.
     pub(super) async fn get(
         &self,
         message: RouteNetlinkMessage,
@@ -50,7 +49,7 @@ impl Rtnl {
         self.request(message, NLM_F_REQUEST).await.map(|(messages, _)| messages)
     }
 
-    /// Asks for all objects that fit; never returns a doubtful answer.
+    /// Requests all objects that match; repeats an interrupted dump.
     pub(super) async fn dump(
         &self,
         message: RouteNetlinkMessage,
@@ -85,14 +84,14 @@ impl Rtnl {
                         return Err(io::Error::from_raw_os_error(-code.get()));
                     }
                 }
-                // A dump that fails says so at its end.
+                // A failed dump contains the error in its last message.
                 NetlinkPayload::Done(done) if done.code < 0 => {
                     return Err(io::Error::from_raw_os_error(-done.code));
                 }
                 _ => {}
             }
         }
-        // Of a request that could not be sent one hears nothing; no news is not good news.
+        // A request that was never sent gives an empty reply stream; treat that as an error.
         if answered { Ok((messages, whole)) } else { Err(closed()) }
     }
 }

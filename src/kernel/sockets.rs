@@ -1,5 +1,5 @@
-//! The sockets of a namespace, as the kernel lists them (`sock_diag(7)`), and whose they are.
-//! Everything here is about the namespace that the thread is in. Equivalent to `ss -an`.
+//! The sockets of a namespace, as the kernel lists them (`sock_diag(7)`), and their processes. All
+//! functions apply to the thread's namespace. Equivalent to `ss -an`.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -31,18 +31,18 @@ use crate::{
     model::{PortRange, Protocol},
 };
 
-/// More than the largest datagram of a dump, 32 KiB (`netlink_recvmsg`).
+/// Larger than the largest datagram of a dump, 32 KiB (`netlink_recvmsg`).
 const BUFFER: usize = 1 << 16;
-/// Not in the crate: <https://www.iana.org/assignments/protocol-numbers>
+/// The crate lacks it: <https://www.iana.org/assignments/protocol-numbers>
 const IPPROTO_SCTP: u8 = 132;
 
-/// Which sockets.
+/// The sockets to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Those that wait for callers, and those of UDP that are connected: servers too connect, each
-    /// to one caller.
+    /// Listening sockets, and connected ones of UDP, since a server may connect a socket to each
+    /// client.
     Listening,
-    /// Connections too.
+    /// Connections, too.
     All,
 }
 
@@ -53,29 +53,29 @@ pub struct Sockets(Vec<Socket>);
 /// A socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
-    /// Its address, or all.
+    /// The local address; unspecified: all.
     pub address: IpAddr,
-    /// Its port.
+    /// The local port.
     pub port: u16,
-    /// Its protocol.
+    /// The protocol.
     pub protocol: Protocol,
-    /// It waits for callers.
+    /// Whether it listens.
     pub listens: bool,
-    /// The number of the only link that it hears; 0: all.
+    /// The index of the link that it is bound to; 0: none.
     pub link: u32,
-    /// Of UDP: the only one that it hears, as it is connected.
+    /// The peer of a connected UDP socket, which receives from no other.
     pub peer: Option<SocketAddr>,
-    /// Of the wildcard of IPv6: it has IPv4 too.
+    /// Whether it is bound to `::` and accepts IPv4 too.
     dual: bool,
     inode: u32,
 }
 
 impl Sockets {
-    /// Reads them: of each protocol in two dumps, one an IP version.
+    /// Reads the sockets: two dumps for each protocol, one for each IP version.
     pub fn here(protocols: &[Protocol], scope: Scope) -> Result<Self> {
         let mut found = Vec::new();
         for protocol in protocols {
-            // Asking loads what is not there, and nobody has a socket of it.
+            // A request would load the module, and without it there are no such sockets.
             if *protocol == Protocol::Sctp && !Path::new("/proc/thread-self/net/sctp").exists() {
                 continue;
             }
@@ -88,7 +88,8 @@ impl Sockets {
         Ok(Self(found))
     }
 
-    /// Those that have one of these ports of an address, or of any if that is unspecified.
+    /// Returns the sockets with one of these ports on an address, or on any address if that is
+    /// unspecified.
     pub fn at(
         &self,
         ip: IpAddr,
@@ -102,7 +103,7 @@ impl Sockets {
         })
     }
 
-    /// Those of them that wait for callers.
+    /// Returns those of them that listen.
     pub fn listening(
         &self,
         ip: IpAddr,
@@ -112,7 +113,7 @@ impl Sockets {
         self.at(ip, ports, protocol).filter(|socket| socket.listens)
     }
 
-    /// Those of them that wait for callers, or hear one.
+    /// Returns those of them that listen, or are connected UDP sockets.
     pub fn serving(
         &self,
         ip: IpAddr,
@@ -124,19 +125,19 @@ impl Sockets {
 }
 
 impl Socket {
-    /// Where it is.
+    /// Returns the local address and port.
     pub fn local(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
     }
 
-    /// Whether it has an address, or any at all if that is unspecified.
+    /// Returns whether it is bound to an address, or whether that is unspecified.
     pub fn has(&self, ip: IpAddr) -> bool {
         let same_family = self.address.is_ipv4() == ip.is_ipv4();
         let same_address = self.address == ip || ip.is_unspecified();
         same_family && (same_address || self.address.is_unspecified()) || self.dual && ip.is_ipv4()
     }
 
-    /// Whether what comes by a link gets to it.
+    /// Returns whether it receives packets of a link.
     pub fn hears(&self, link: u32) -> bool {
         self.link == 0 || self.link == link
     }
@@ -146,7 +147,7 @@ impl Socket {
         let SocketId { source_address: address, destination_address, destination_port, .. } =
             header.socket_id;
         let is_only_v6 = message.nlas.iter().any(|nla: &Nla| matches!(nla, SkV6Only(true)));
-        // UDP has no word for it: what is not connected is closed.
+        // UDP sockets that are not connected are in the state CLOSE.
         let is_udp = protocol == Protocol::Udp;
         let listening = if is_udp { TCP_CLOSE } else { TCP_LISTEN };
         let is_connected = is_udp && header.state == TCP_ESTABLISHED;
@@ -221,7 +222,7 @@ fn dump(
 
 fn lacking(error: io::Error, protocol: Protocol) -> anyhow::Error {
     match error.raw_os_error().map(Errno::from_raw) {
-        // No handler of this family, or none of this protocol.
+        // No handler for this family, or for this protocol.
         Some(Errno::ENOENT | Errno::EPROTONOSUPPORT) => {
             let message = format!("the kernel does not list its sockets of {protocol}");
             let module = format!("load the module: `modprobe {protocol}_diag`");
@@ -231,25 +232,26 @@ fn lacking(error: io::Error, protocol: Protocol) -> anyhow::Error {
     }
 }
 
-/// Whether a port of the thread's own loopback is listened to.
+/// Returns whether a port of the loopback of the thread's namespace is listened on.
 pub(super) fn answers_on_loopback(port: u16) -> Result<bool> {
     let sockets = Sockets::here(&[Protocol::Udp, Protocol::Tcp], Scope::Listening)?;
     let at = |protocol| sockets.listening([127, 0, 0, 1].into(), PortRange::single(port), protocol);
     Ok(at(Protocol::Udp).chain(at(Protocol::Tcp)).next().is_some())
 }
 
-/// Who takes what comes for a port.
+/// The receiver of the packets to a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listener {
-    /// A process: its name, empty if that cannot be told.
+    /// A process: its name; empty if unknown.
     Process(String),
-    /// A socket that is connected, and hears this one only.
+    /// A connected socket, which receives from this peer only.
     Connected(SocketAddr),
     /// No socket.
     Nobody,
 }
 
-/// Who takes what comes by a link for a port of an address. Equivalent to `ss -anp 'sport = PORT'`.
+/// Returns the receiver of packets that come in by a link to a port of an address. Equivalent to
+/// `ss -anp 'sport = PORT'`.
 pub(super) fn listener(ip: IpAddr, port: u16, protocol: Protocol, link: u32) -> Result<Listener> {
     let sockets = Sockets::here(&[protocol], Scope::Listening)?;
     let serving = sockets.serving(ip, PortRange::single(port), protocol);
@@ -262,25 +264,26 @@ pub(super) fn listener(ip: IpAddr, port: u16, protocol: Protocol, link: u32) -> 
     })
 }
 
-/// Who has a port, `nginx (pid 1310)`, if it can be told: an unprivileged user sees only their own
-/// processes. Equivalent to `ss -anp 'sport = PORT'`.
+/// Returns the owner of a port, such as `nginx (pid 1310)`, if known: an unprivileged user sees
+/// only their own processes. Equivalent to `ss -anp 'sport = PORT'`.
 pub fn owner(ip: IpAddr, port: u16, protocol: Protocol) -> Option<String> {
     let sockets = Sockets::here(&[protocol], Scope::All).ok()?;
     let mut found: Vec<_> = sockets.at(ip, PortRange::single(port), protocol).collect();
-    // Connections keep a port too, after whoever listened has gone.
+    // Connections keep a port in use after the listening socket is closed.
     if found.iter().any(|s| s.listens) {
         found.retain(|s| s.listens);
     }
     process_of(&found)
 }
 
-/// The oldest process that has one of these sockets: a server's parent rather than its workers.
+/// Returns the oldest process that has one of these sockets open: a server's parent rather than its
+/// workers.
 fn process_of(sockets: &[&Socket]) -> Option<String> {
     let found = holders(sockets);
     found.values().min().map(|pid| named(*pid))
 }
 
-/// Whose sockets are, in their order, each `nginx (pid 1310)`, if it can be told.
+/// Returns the process of each socket, such as `nginx (pid 1310)`, if known.
 pub fn processes_of(sockets: &[&Socket]) -> Vec<Option<String>> {
     let found = holders(sockets);
     sockets.iter().map(|socket| found.get(&socket.inode).map(|pid| named(*pid))).collect()
@@ -291,8 +294,8 @@ fn named(pid: u32) -> String {
     format!("{} (pid {pid})", String::from_utf8_lossy(&name).trim_end().escape_debug())
 }
 
-/// The oldest process that has each of these sockets, by its inode. All are looked for at once:
-/// each process has many files.
+/// Returns the oldest process of each socket, by the socket's inode. One pass over `/proc` finds
+/// all, since each process may have many files.
 fn holders(sockets: &[&Socket]) -> HashMap<u32, u32> {
     let mut wanted: BTreeSet<_> = sockets.iter().map(|socket| socket.inode).collect();
     let mut found = HashMap::new();
@@ -319,12 +322,12 @@ fn holders(sockets: &[&Socket]) -> HashMap<u32, u32> {
 }
 
 impl Netns {
-    /// Whether something in it listens to a port of its own loopback.
+    /// Returns whether a port of its own loopback is listened on.
     pub fn answers_on_loopback(&self, port: u16) -> Result<bool> {
         self.within(|| answers_on_loopback(port))?
     }
 
-    /// Who takes what comes by a link for a port of an address in it.
+    /// Returns the receiver of packets that come in by a link to a port of an address.
     pub fn listener(
         &self,
         at: IpAddr,
@@ -335,7 +338,7 @@ impl Netns {
         self.within(|| listener(at, port, protocol, link))?
     }
 
-    /// The sockets in it that wait for callers, or hear one.
+    /// Returns its sockets that listen, or are connected UDP sockets.
     pub fn sockets(&self, protocols: &[Protocol]) -> Result<Sockets> {
         self.within(|| Sockets::here(protocols, Scope::Listening))?
     }

@@ -1,5 +1,5 @@
-//! Values below `/proc/sys/net`. That directory shows the namespace of the thread that looks, and
-//! it is the host's own procfs, whatever a container has mounted.
+//! Reads and writes values below `/proc/sys/net`. The directory shows the namespace of the thread,
+//! and it is the host's own procfs, whatever a container has mounted.
 
 use std::{
     collections::HashSet,
@@ -17,10 +17,10 @@ use crate::{
     plan::{ACCEPT_DAD, BridgedFrames, Switch},
 };
 
-/// One read returns a value, which is a page at the most.
+/// The maximum size of a value: one read returns at most a page.
 const VALUE_MAX: usize = 4096;
 
-/// Reads a value; `None` if the kernel has no such thing (IPv6 may be absent).
+/// Reads a value; returns `None` if the kernel lacks it (IPv6 may be absent).
 pub(super) fn read(key: &str) -> Result<Option<String>> {
     match File::open(path(key)).and_then(|file| value_of(&file)) {
         Ok(value) => Ok(Some(value)),
@@ -32,8 +32,9 @@ pub(super) fn read(key: &str) -> Result<Option<String>> {
 /// Writes a value if it differs; returns the former one, or `None` if nothing changed. Equivalent
 /// to `sysctl -w KEY=VALUE`.
 ///
-/// A value that is not there cannot be wrong: where the kernel has no IPv6, its switches are all
-/// off. The file is opened once: the way to it is past those of all namespaces, of the same name.
+/// A value that the kernel lacks counts as set: without IPv6, all its options are off. The file is
+/// opened once, since the kernel's lookup walks past the sysctls of all namespaces with the same
+/// name.
 pub(super) fn write(key: &str, value: &str) -> Result<Option<String>> {
     let cannot = || format!("cannot set sysctl {key} to {value}");
     let file = match File::options().read(true).write(true).open(path(key)) {
@@ -47,7 +48,7 @@ pub(super) fn write(key: &str, value: &str) -> Result<Option<String>> {
     if former == value {
         return Ok(None);
     }
-    // From the beginning: the kernel takes no value behind another.
+    // At offset 0: the kernel ignores writes at another.
     file.write_all_at(value.as_bytes(), 0).with_context(cannot)?;
     Ok(Some(former))
 }
@@ -58,10 +59,10 @@ fn value_of(file: &File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
 }
 
-/// The names of all links, by the switches of IPv4 that each has.
+/// Returns the names of all links, from the directory of their IPv4 sysctls.
 ///
-/// A tenth of a dump of all links, for a host of a thousand. The counters of IPv6 take less, but a
-/// link whose MTU is too small for IPv6 has none.
+/// On a host with a thousand links it takes a tenth of the time of a dump. The directory of IPv6
+/// would be faster, but lacks links whose MTU is too small for IPv6.
 pub(super) fn link_names() -> Result<HashSet<String>> {
     let cannot = "cannot read the names of links";
     let mut names = HashSet::new();
@@ -74,7 +75,7 @@ pub(super) fn link_names() -> Result<HashSet<String>> {
     Ok(names)
 }
 
-/// A link's switches that are not as a new link would have them, and [`ACCEPT_DAD`].
+/// Returns the sysctls of a link that differ from those of a new link, and [`ACCEPT_DAD`].
 pub(super) fn switches(link: &str) -> Result<Vec<Switch>> {
     let mut found = Vec::new();
     for family in [Family::V4, Family::V6] {
@@ -88,7 +89,7 @@ pub(super) fn switches(link: &str) -> Result<Vec<Switch>> {
                 continue;
             }
             let of = |link: &str| fs::read_to_string(path(&format!("{conf}/{link}/{name}")));
-            // Some can only be written, or only be read once they were written.
+            // Some are write-only, or unreadable until they are written.
             let (Ok(own), Ok(default)) = (of(link), of("default")) else { continue };
             if own != default || name == ACCEPT_DAD {
                 found.push(Switch { family, name, value: own.trim_end().to_owned() });
@@ -99,7 +100,7 @@ pub(super) fn switches(link: &str) -> Result<Vec<Switch>> {
     Ok(found)
 }
 
-/// What follows the link by itself, or cannot be set.
+/// Values that follow the link by themselves, or cannot be set.
 const LINKS_OWN: [&str; 3] = ["mtu", "mc_forwarding", "stable_secret"];
 
 fn path(key: &str) -> PathBuf {
@@ -107,17 +108,17 @@ fn path(key: &str) -> PathBuf {
 }
 
 impl Kernel {
-    /// A value below `/proc/sys`, on the host.
+    /// Returns a value below `/proc/sys`, on the host.
     pub fn sysctl(&self, key: &str) -> Result<Option<String>> {
         read(key)
     }
 
-    /// The switches of a link of the host that are not as a new link has them.
+    /// Returns the sysctls of a link of the host that differ from those of a new link.
     pub fn switches(&self, link: &LinkName) -> Result<Vec<Switch>> {
         switches(link.as_str())
     }
 
-    /// Whether frames that only cross a bridge meet iptables or ip6tables on this host.
+    /// Returns whether this host passes bridged frames to iptables or ip6tables (`br_netfilter`).
     pub fn bridged_frames(&self) -> Result<BridgedFrames> {
         for family in Family::BOTH {
             let value = read(&format!("net/bridge/bridge-nf-call-{}", family.program()))?;
@@ -130,7 +131,7 @@ impl Kernel {
 }
 
 impl Netns {
-    /// A value below its `/proc/sys/net`.
+    /// Returns a value below its `/proc/sys/net`.
     pub fn sysctl(&self, key: &str) -> Result<Option<String>> {
         self.within(|| read(key))?
     }

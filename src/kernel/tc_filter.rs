@@ -1,4 +1,4 @@
-//! Guards at ports: a `clsact` qdisc, and in it a filter that is a program of classic BPF.
+//! Spoof filters at bridge ports: a `clsact` qdisc with a filter that is a program of classic BPF.
 
 use std::io;
 
@@ -20,7 +20,7 @@ use crate::{
     plan::{SPOOF_FILTER, SpoofFilter},
 };
 
-// <linux/pkt_cls.h>; the crate has no names for them.
+// <linux/pkt_cls.h>; the crate lacks these names.
 const TCA_BPF_OPS_LEN: u16 = 4;
 pub(super) const TCA_BPF_OPS: u16 = 5;
 
@@ -49,7 +49,7 @@ pub(super) async fn delete_ingress(rtnl: &Rtnl, name: &LinkName) -> Result<bool>
         .with_context(|| format!("cannot take the qdisc from `{name}`"))
 }
 
-/// Whether there is a place for a guard. Equivalent to `tc qdisc show dev LINK`.
+/// Returns whether the port has the qdisc. Equivalent to `tc qdisc show dev LINK`.
 pub(super) async fn has_ingress(rtnl: &Rtnl, name: &LinkName) -> Result<bool> {
     let message = TcMessage::with_index(index(rtnl, name).await?);
     let replies = rtnl.dump(RouteNetlinkMessage::GetQueueDiscipline(message.clone())).await?;
@@ -61,8 +61,8 @@ pub(super) async fn has_ingress(rtnl: &Rtnl, name: &LinkName) -> Result<bool> {
     }))
 }
 
-/// Sets a guard; `false` if it stands there. Equivalent to `tc filter add dev LINK ingress protocol
-/// all pref 1 handle 1 bpf direct-action bytecode PROGRAM`.
+/// Adds a filter; returns `false` if it exists. Equivalent to `tc filter add dev LINK ingress
+/// protocol all pref 1 handle 1 bpf direct-action bytecode PROGRAM`.
 pub(super) async fn create(rtnl: &Rtnl, name: &LinkName, guard: &SpoofFilter) -> Result<bool> {
     let mut message = filter(rtnl, name).await?;
     let (length, program) = encoded(guard);
@@ -93,8 +93,8 @@ pub(super) async fn delete(rtnl: &Rtnl, name: &LinkName) -> Result<bool> {
         .with_context(|| format!("cannot take the guard from `{name}`"))
 }
 
-/// Whether the filter in a guard's place is this guard; `None` if there is none. Equivalent to
-/// `tc filter show dev LINK ingress`.
+/// Returns whether the filter at this place is this one; `None` if there is none. Equivalent to `tc
+/// filter show dev LINK ingress`.
 pub(super) async fn has(rtnl: &Rtnl, name: &LinkName, guard: &SpoofFilter) -> Result<Option<bool>> {
     let wanted = filter(rtnl, name).await?.header;
     let mut message = TcMessage::with_index(wanted.index);
@@ -133,7 +133,7 @@ fn is(found: &TcMessage, guard: &SpoofFilter) -> bool {
     acts && program.is_some_and(|program| program == encoded(guard).1)
 }
 
-/// The number of instructions, and the instructions (`struct sock_filter`).
+/// Returns the number of instructions, and the instructions (`struct sock_filter`).
 fn encoded(guard: &SpoofFilter) -> (Vec<u8>, Vec<u8>) {
     let program = guard.program();
     let length = u16::try_from(program.len()).unwrap_or(u16::MAX);
@@ -157,7 +157,7 @@ async fn filter(rtnl: &Rtnl, name: &LinkName) -> Result<TcMessage> {
     let mut message = TcMessage::with_index(index(rtnl, name).await?);
     message.header.parent = INGRESS;
     message.header.handle = TcHandle { major: 0, minor: SPOOF_FILTER };
-    // Priority, and the ethertype in the wire's order.
+    // The priority, and the ethertype in network byte order.
     message.header.info = u32::from(SPOOF_FILTER) << 16 | u32::from(ETH_P_ALL.to_be());
     message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.into()));
     Ok(message)
@@ -168,7 +168,7 @@ async fn index(rtnl: &Rtnl, name: &LinkName) -> Result<i32> {
     i32::try_from(index).with_context(|| format!("link `{name}` has an index out of range"))
 }
 
-/// What is not there, or whose qdisc is not there, is gone.
+/// Treats a missing filter or qdisc as deleted.
 fn gone(result: io::Result<()>) -> io::Result<bool> {
     match result {
         Ok(()) => Ok(true),
@@ -177,7 +177,7 @@ fn gone(result: io::Result<()>) -> io::Result<bool> {
     }
 }
 
-/// The kernel's word for "I have no such kind of filter" is "no such file".
+/// For an unknown kind of filter, the kernel's error is "no such file".
 fn lacking(error: io::Error, module: &str) -> anyhow::Error {
     if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EOPNOTSUPP)) {
         return Error::new(Kind::Missing, format!("the kernel has no {module}"))

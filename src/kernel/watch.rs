@@ -18,7 +18,7 @@ pub struct LinkWatch {
 }
 
 impl LinkWatch {
-    /// Begins to listen. Equivalent to `ip monitor link`.
+    /// Begins to receive. Equivalent to `ip monitor link`.
     pub fn new() -> Result<Self> {
         let (connection, _, messages) = new_multicast_connection(&[MulticastGroup::Link])
             .context("cannot listen to what happens to links")?;
@@ -26,10 +26,10 @@ impl LinkWatch {
         Ok(Self { messages })
     }
 
-    /// Returns when a link is no more.
+    /// Waits until a link no longer exists.
     pub async fn end_of(&mut self, kernel: &Kernel, link: &Link) -> Result<()> {
         loop {
-            // Looked at first: it may have gone before anybody listened.
+            // Checked first: the link may have gone before the socket was open.
             if !kernel.has(link).await? {
                 return Ok(());
             }
@@ -62,7 +62,7 @@ pub struct NetnsWatch {
 }
 
 impl NetnsWatch {
-    /// Begins to listen. Equivalent to `ip -n NAME monitor link address route`.
+    /// Begins to receive. Equivalent to `ip -n NAME monitor link address route`.
     pub fn new(netns: &Netns) -> Result<Self> {
         use MulticastGroup as G;
         let groups = [G::Link, G::Ipv4Ifaddr, G::Ipv6Ifaddr, G::Ipv4Route, G::Ipv6Route];
@@ -72,7 +72,7 @@ impl NetnsWatch {
         Ok(Self { messages })
     }
 
-    /// Returns when something has changed, or news were lost.
+    /// Waits until something has changed, or notifications were lost.
     pub async fn change(&mut self) -> Result<()> {
         self.messages.next().await.context("the netlink socket closed").map(drop)
     }

@@ -1,15 +1,15 @@
-//! What is being done, for somebody who has to wait for it.
+//! A long activity, described for a user who waits for it.
 
 use std::{
     borrow::Cow,
     fmt::{self, Debug, Formatter},
 };
 
-/// What is being done or waited for, in words: known already, or asked for when they are shown.
+/// The description of an activity: fixed, or made when it is shown.
 pub enum Activity {
-    /// Known.
+    /// A fixed text.
     Known(Cow<'static, str>),
-    /// Asked for again each time.
+    /// A text that is made each time.
     Asked(Box<dyn Fn() -> String + Send>),
 }
 
@@ -38,7 +38,7 @@ impl Debug for Activity {
 }
 
 impl Activity {
-    /// The words, as they are now.
+    /// Returns the current text.
     pub fn now(&self) -> Cow<'_, str> {
         match self {
             Self::Known(text) => Cow::Borrowed(text),

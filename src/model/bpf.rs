@@ -1,29 +1,29 @@
-//! Classic BPF, run on a frame of which not every byte is known
+//! Runs classic BPF on a frame of which some bytes are unknown
 //! (<https://docs.kernel.org/networking/filter.html>).
 
 /// One instruction (`struct sock_filter`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction {
-    /// What to do.
+    /// The operation.
     pub code: u16,
     /// How many instructions to skip if true.
     pub jt: u8,
     /// How many instructions to skip if false.
     pub jf: u8,
-    /// Of the instruction's own meaning.
+    /// The operand; its meaning depends on the operation.
     pub k: u32,
 }
 
-/// A program that takes more steps than this, on all ways together, is not judged.
+/// The limit on the steps of all paths together. Beyond it the result is unknown.
 const STEPS: usize = 10_000;
 /// Cells of memory (`BPF_MEMWORDS`).
 const CELLS: usize = 16;
-/// Beyond this an offset means something of the kernel's (`SKF_AD_OFF`).
+/// Offsets from here on address ancillary data of the kernel (`SKF_AD_OFF`).
 const ANCILLARY: u32 = 0xffff_f000;
 /// `SKF_AD_VLAN_TAG_PRESENT`
 const VLAN_TAG_PRESENT: u32 = ANCILLARY + 48;
 
-/// A number, if it is known.
+/// A number, if known.
 type Value = Option<u32>;
 
 #[derive(Clone, Copy)]
@@ -34,9 +34,9 @@ struct State {
     memory: [Value; CELLS],
 }
 
-/// What a program returns for a frame; `None`: that depends on what is not known.
+/// Returns the program's result for a frame; `None` if it depends on unknown bytes.
 ///
-/// Where a jump depends on it, both ways are gone, and may come to the same.
+/// Where a jump depends on them, both paths are followed; they may give the same result.
 pub fn run(program: &[Instruction], frame: &[Option<u8>]) -> Option<u32> {
     let mut ways = vec![State { at: 0, a: Some(0), x: Some(0), memory: [None; CELLS] }];
     let (mut result, mut steps) = (None, 0);
@@ -61,7 +61,7 @@ pub fn run(program: &[Instruction], frame: &[Option<u8>]) -> Option<u32> {
 
 enum Next {
     On,
-    /// There is another way.
+    /// There is a second path.
     Either(State),
     Returns(Value),
     NotKnown,
@@ -78,7 +78,7 @@ fn one(instruction: Instruction, state: &mut State, frame: &[Option<u8>]) -> Nex
         0x40 | 0x48 | 0x50 => state.a = load(frame, beyond(state.x), code),
         0x00 => state.a = Some(k),
         0x60 => state.a = state.memory.get(cell).copied().flatten(),
-        // How long the frame is, is not known, but that its headers are whole.
+        // The length of the frame is unknown, but its headers are complete.
         0x80 | 0x81 => {
             let length = u32::try_from(frame.len()).ok();
             *(if code == 0x80 { &mut state.a } else { &mut state.x }) = length;
@@ -121,7 +121,7 @@ fn load(frame: &[Option<u8>], at: Value, code: u16) -> Value {
 
 fn compute(code: u16, a: Value, by: Value) -> Value {
     let (a, by) = match (code & 0xf0, a, by) {
-        // What is cut away need not be known.
+        // The truncated bytes need not be known.
         (0x50, None, Some(0)) => return Some(0),
         (_, a, by) => (a?, by),
     };

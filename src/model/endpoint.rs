@@ -14,44 +14,44 @@ use super::{Family, Invalid, Lease, LinkName, Mac, NetnsName, PublishedPort, sta
 
 /// One target's attachment to one network.
 ///
-/// The order of its fields is that of the records: what [`EndpointSummary`] has comes first.
+/// Records have the fields in this order: those of [`EndpointSummary`] come first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// The target as users know it: a PID, a container's name, a namespace's name.
+    /// The target as the user named it: a PID, a container's name, a namespace's name.
     pub target: String,
     /// The target's name in `/run/netns`.
     pub netns: NetnsName,
-    /// Which namespace that is (`SO_NETNS_COOKIE`): names, PIDs and inodes are used again, cookies
-    /// are not.
+    /// The namespace's cookie (`SO_NETNS_COOKIE`). Names, PIDs and inodes are reused, cookies are
+    /// not.
     pub cookie: u64,
-    /// The link inside.
+    /// The link inside the target.
     pub ifname: LinkName,
-    /// How it is attached to its network; in JSON the name of the host end, where it has one.
+    /// How it is connected to its network. JSON has the name of the host end, if there is one.
     #[serde(rename = "host_ifname", default, skip_serializing_if = "Attachment::is_inside")]
     pub attachment: Attachment,
-    /// Of the link inside.
+    /// The MAC of the link inside.
     pub mac: Mac,
-    /// Of both ends, bytes.
+    /// The MTU of the link inside and of the host end, in bytes.
     pub mtu: u32,
-    /// With the subnets' lengths. At most one of each family, IPv4 first.
+    /// Addresses with prefix lengths: at most one of each family, IPv4 first.
     pub addresses: Vec<IpNetwork>,
-    /// Of the default routes that this endpoint brings.
+    /// The gateways of the default routes that come with this endpoint.
     pub gateways: Vec<IpAddr>,
-    /// More routes that this endpoint brings.
+    /// Other routes that come with this endpoint.
     pub routes: Vec<Route>,
-    /// Default routes that had to give way, to be put back.
+    /// Default routes that this endpoint's routes displaced. They return when it is detached.
     pub replaced: Vec<Route>,
-    /// The namespace's `lo` was down and is brought up with this endpoint.
+    /// Whether the namespace's `lo` was down, and is up because of this endpoint.
     pub raises_lo: bool,
     /// The DHCP lease, if the IPv4 address is leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Box<Lease>>,
-    /// What is published of it.
+    /// The endpoint's published ports.
     #[serde(default)]
     pub ports: Vec<PublishedPort>,
 }
 
-/// How an endpoint is attached to its network.
+/// How an endpoint is connected to its network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Option<LinkName>", into = "Option<LinkName>")]
 pub enum Attachment {
@@ -60,7 +60,7 @@ pub enum Attachment {
         /// The end on the host, which is a port of the network's bridge.
         host_ifname: LinkName,
     },
-    /// By a macvlan on the network's parent: there is no link on the host.
+    /// By a macvlan on the network's parent. There is no link on the host.
     #[default]
     Macvlan,
 }
@@ -89,16 +89,16 @@ impl From<Attachment> for Option<LinkName> {
     }
 }
 
-/// What identifies an endpoint among those of its network.
+/// The identity of an endpoint within its network.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EndpointId {
     /// Its host end.
     HostEnd(LinkName),
-    /// Its link inside, where it has no host end.
+    /// Its link inside, if it has no host end.
     Inside {
-        /// Of the namespace.
+        /// The namespace's cookie.
         cookie: u64,
-        /// As it was made.
+        /// The name that the link was created with.
         ifname: LinkName,
     },
 }
@@ -117,7 +117,7 @@ impl FromStr for EndpointId {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        // No link has a slash in its name.
+        // A link's name contains no slash.
         let Some((cookie, ifname)) = text.split_once('/') else {
             return text.parse().map(Self::HostEnd);
         };
@@ -127,22 +127,22 @@ impl FromStr for EndpointId {
     }
 }
 
-/// How an endpoint is.
+/// The state of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EndpointState {
     /// Both ends are up.
     Up,
-    /// One end is down, or out of its bridge.
+    /// One end is down, or the host end is not a port of the bridge.
     Down,
     /// The link is gone, and its namespace with it.
     Dead,
-    /// Its link is inside only, where we may not look.
+    /// Unknown: its only link is in a namespace that we may not enter.
     Unknown,
 }
 
 impl EndpointState {
-    /// The word for it, as users read it.
+    /// Returns the word that users read.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -153,7 +153,8 @@ impl EndpointState {
     }
 }
 
-/// An endpoint as far as others have to know of it: who it is, and what it has taken.
+/// The part of an endpoint that matters to others: its identity, and the names and addresses that
+/// it uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndpointSummary<'a> {
     /// See [`Endpoint::target`].
@@ -173,7 +174,7 @@ pub struct EndpointSummary<'a> {
 }
 
 impl<'a> EndpointSummary<'a> {
-    /// Of an endpoint that is known in full.
+    /// Returns the summary of an endpoint.
     pub fn of(endpoint: &'a Endpoint) -> Self {
         Self {
             target: &endpoint.target,
@@ -186,7 +187,7 @@ impl<'a> EndpointSummary<'a> {
         }
     }
 
-    /// Whether it is the endpoint with this identity.
+    /// Returns whether it is the endpoint with this identity.
     pub fn is(&self, id: &EndpointId) -> bool {
         match (id, self.host_ifname) {
             (EndpointId::HostEnd(name), Some(own)) => name.as_str() == own,
@@ -201,18 +202,19 @@ impl<'a> EndpointSummary<'a> {
 /// A route inside a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// Where to, without host bits; length 0 for a default route.
+    /// The destination prefix; length 0 for a default route.
     pub destination: IpNetwork,
-    /// The next hop. `None`: on the link.
+    /// The next hop; `None`: the destination is on the link.
     pub gateway: Option<IpAddr>,
-    /// By which link.
+    /// The outgoing link.
     pub link: LinkName,
-    /// The address that what takes this route comes from (`RTA_PREFSRC`), if not the link's own.
+    /// The source address of packets that take this route (`RTA_PREFSRC`), if it is not the link's
+    /// own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<IpAddr>,
-    /// `RTA_PRIORITY`, lower wins.
+    /// `RTA_PRIORITY`: the lowest wins.
     pub metric: u32,
-    /// Who made it (rtnetlink's `rtm_protocol`).
+    /// The origin of the route (rtnetlink's `rtm_protocol`).
     pub protocol: u8,
 }
 
@@ -226,25 +228,25 @@ const ANY_IPV6: IpNetwork = match Ipv6Network::new_checked(Ipv6Addr::UNSPECIFIED
 };
 
 impl Route {
-    /// The `rtm_protocol` of netcord's own routes: not in iproute2's list, so it shows as a number.
+    /// The `rtm_protocol` of netcord's routes. iproute2 has no name for it, and shows the number.
     pub const PROTOCOL: u8 = 110;
 }
 
 impl Route {
-    /// A default route of netcord's own.
+    /// Returns a default route of netcord's.
     pub fn default_by(gateway: IpAddr, link: LinkName) -> Self {
         let any = if gateway.is_ipv4() { ANY_IPV4 } else { ANY_IPV6 };
         Self { gateway: Some(gateway), ..Self::on(link, any) }
     }
 
-    /// A route of netcord's own to whom a link leads to.
+    /// Returns an on-link route of netcord's.
     pub fn on(link: LinkName, destination: IpNetwork) -> Self {
         Self { destination, gateway: None, link, source: None, metric: 0, protocol: Self::PROTOCOL }
     }
 }
 
 impl Endpoint {
-    /// Its link on the host, if it has one: a port of the network's bridge.
+    /// Returns its link on the host, if it has one: a port of the network's bridge.
     pub fn host_ifname(&self) -> Option<&LinkName> {
         match &self.attachment {
             Attachment::Veth { host_ifname } => Some(host_ifname),
@@ -252,12 +254,12 @@ impl Endpoint {
         }
     }
 
-    /// Whether this link of the host is its host end.
+    /// Returns whether this link of the host is its host end.
     pub fn has_host_end(&self, link: &str) -> bool {
         self.host_ifname().is_some_and(|name| name.as_str() == link)
     }
 
-    /// What identifies it.
+    /// Returns its identity.
     pub fn id(&self) -> EndpointId {
         match &self.attachment {
             Attachment::Veth { host_ifname } => EndpointId::HostEnd(host_ifname.clone()),
@@ -267,12 +269,12 @@ impl Endpoint {
         }
     }
 
-    /// Whether it is the endpoint with this identity.
+    /// Returns whether it is the endpoint with this identity.
     pub fn is(&self, id: &EndpointId) -> bool {
         EndpointSummary::of(self).is(id)
     }
 
-    /// Whether it has an address of IPv6.
+    /// Returns whether it has an IPv6 address.
     pub fn has_ipv6(&self) -> bool {
         self.addresses.iter().any(IpNetwork::is_ipv6)
     }
@@ -285,21 +287,22 @@ impl Endpoint {
         }
     }
 
-    /// The address of this family.
+    /// Returns its address of a family.
     pub fn address(&self, family: Family) -> Option<IpAddr> {
         self.addresses.iter().map(IpNetwork::ip).find(|a| Family::of(*a) == family)
     }
 }
 
-/// The name of the host end: derived, so that the same request makes the same plan. `attempt` is
-/// counted up when a stranger's link has the name.
+/// Returns the name of the host end. It is derived, so that the same request makes the same plan.
+/// `attempt` is increased if another program's link has the name.
 pub fn host_name(network: &LinkName, cookie: u64, ifname: &LinkName, attempt: u8) -> LinkName {
     let hash = endpoint_hash(network, cookie, ifname, attempt);
-    // 2 + 12 bytes, always a good link name.
+    // 2 + 12 bytes, always a valid link name.
     LinkName::derived(format!("nc{:012x}", hash & 0xffff_ffff_ffff))
 }
 
-/// The MAC of an endpoint that asks for its address: derived, so that a server knows it again.
+/// Returns the MAC of an endpoint that requests an address by DHCP. It is derived, so that the
+/// server recognizes the endpoint.
 pub fn client_mac(network: &LinkName, cookie: u64, ifname: &LinkName) -> Mac {
     Mac::of_client(endpoint_hash(network, cookie, ifname, 0))
 }
@@ -313,9 +316,9 @@ fn endpoint_hash(network: &LinkName, cookie: u64, ifname: &LinkName, attempt: u8
     ])
 }
 
-/// The lowest `ethN` that is not taken.
+/// Returns the lowest free `ethN`.
 pub fn next_ifname(taken: &BTreeSet<String>) -> LinkName {
-    // One more than there are cannot all be taken.
+    // Not all of one more number than there are names can be taken.
     let free = (0..=taken.len()).map(|n| format!("eth{n}")).find(|name| !taken.contains(name));
     LinkName::derived(free.unwrap_or_default())
 }

@@ -1,19 +1,19 @@
-//! What a diagnosis finds: what is wrong, how one sees it, and what mends it.
+//! The findings of a diagnosis: a fault, its evidence, and the command that repairs it.
 
 use serde::Serialize;
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Packets do not flow.
     Error,
-    /// Some do not, or soon will not.
+    /// Some packets do not flow, or soon will not.
     Warning,
 }
 
 impl Severity {
-    /// The word for it.
+    /// Returns the word that users read.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -22,29 +22,29 @@ impl Severity {
     }
 }
 
-/// One thing that is wrong.
+/// A fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What has it: `host`, a network, `NETWORK/TARGET`, a target.
+    /// The place: `host`, a network, `NETWORK/TARGET`, a target.
     #[serde(rename = "where")]
     pub place: String,
-    /// What is wrong, and what comes of it.
+    /// The fault and its consequence.
     pub what: String,
-    /// What the kernel says, in its own words.
+    /// The evidence, in the kernel's own words.
     pub evidence: Vec<String>,
-    /// What mends it, for a shell; none where no command can.
+    /// The shell command that repairs it, if there is one.
     pub command: Option<String>,
 }
 
 impl Finding {
-    /// Packets do not flow.
+    /// A fault because of which packets do not flow.
     pub fn error(place: impl Into<String>, what: impl Into<String>) -> Self {
         Self::new(Severity::Error, place, what)
     }
 
-    /// Some packets do not flow, or soon will not.
+    /// A fault because of which some packets do not flow, or soon will not.
     pub fn warning(place: impl Into<String>, what: impl Into<String>) -> Self {
         Self::new(Severity::Warning, place, what)
     }
@@ -54,21 +54,21 @@ impl Finding {
         Self { severity, place, what, evidence: Vec::new(), command: None }
     }
 
-    /// Adds what shows it.
+    /// Adds evidence.
     #[must_use]
     pub fn shown_by(mut self, evidence: impl Into<String>) -> Self {
         self.evidence.push(evidence.into());
         self
     }
 
-    /// Adds what mends it.
+    /// Adds the command that repairs it.
     #[must_use]
     pub fn mended_by(mut self, command: impl Into<String>) -> Self {
         self.command = Some(command.into());
         self
     }
 
-    /// Whether both are one trouble, met twice, such as once a family.
+    /// Returns whether both are the same fault, found twice, for example once for each family.
     pub fn is_as(&self, other: &Self) -> bool {
         (self.severity, &self.place, &self.what, &self.command)
             == (other.severity, &other.place, &other.what, &other.command)

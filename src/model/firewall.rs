@@ -1,25 +1,24 @@
-//! Which of the kernel's firewalls a network's rules are in.
+//! The kernel's firewall that holds a network's rules.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A firewall of the kernel's, as it is spoken to.
+/// A firewall of the kernel, by its programming interface.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Firewall {
-    /// A table of our own, by netlink: no program is started.
+    /// A table of our own, through netlink. No program is started.
     Nftables,
-    /// Chains of our own in the tables of the program `iptables`. What a record means that does
-    /// not say.
+    /// Chains of our own in the tables of `iptables`. A record without this field means it.
     #[default]
     Iptables,
 }
 
 impl Firewall {
-    /// All of them.
+    /// Both of them.
     pub const ALL: [Self; 2] = [Self::Nftables, Self::Iptables];
 }
 

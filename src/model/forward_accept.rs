@@ -1,42 +1,42 @@
-//! Where somebody else's firewall lets through what a network's endpoints send and get.
+//! Accept rules for a network's traffic in the firewalls of other programs.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Family, family::is_ipv6};
 
-/// A place in the firewall of somebody else that what is forwarded has to pass: what is dropped
-/// there stays dropped, whatever chains of our own accept.
+/// An accept rule in another firewall that forwarded packets pass. Our own chains cannot accept
+/// what that firewall drops.
 #[derive(Clone, Copy, Debug, Eq, Serialize, Deserialize)]
 pub struct ForwardAccept {
-    /// Which one.
+    /// Where it is.
     #[serde(flatten)]
     pub place: AcceptPoint,
-    /// The number of the rule that has to stay behind an accept; none: it is the last.
+    /// The number of the rule that must come after the accept; `None`: the accept is the last rule.
     #[serde(skip)]
     pub before: Option<u32>,
 }
 
-/// Which gate.
+/// The chain or zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "gate", rename_all = "kebab-case")]
 pub enum AcceptPoint {
-    /// docker's chain for the rules of the host's owner, ahead of docker's own.
+    /// docker's chain for rules of the administrator, before docker's own rules.
     DockerUser {
-        /// That of iptables, or of ip6tables.
+        /// Whether it is ip6tables'.
         #[serde(rename = "ipv6", with = "is_ipv6")]
         family: Family,
     },
-    /// iptables' own chain.
+    /// The built-in FORWARD chain of iptables.
     Forward {
-        /// That of iptables, or of ip6tables.
+        /// Whether it is ip6tables'.
         #[serde(rename = "ipv6", with = "is_ipv6")]
         family: Family,
     },
-    /// firewalld's zone of whom it trusts.
+    /// firewalld's zone `trusted`.
     FirewalldZone,
 }
 
-/// The same wherever it is in its chain: rules of others come and go.
+/// Equal whatever the position in the chain, since other rules come and go.
 impl PartialEq for ForwardAccept {
     fn eq(&self, other: &Self) -> bool {
         self.place == other.place
@@ -44,7 +44,7 @@ impl PartialEq for ForwardAccept {
 }
 
 impl AcceptPoint {
-    /// The place of a gate, before this rule.
+    /// An accept rule at this point, before a rule.
     pub fn before(self, before: Option<u32>) -> ForwardAccept {
         ForwardAccept { place: self, before }
     }

@@ -1,6 +1,6 @@
-//! A host's network as it is: who is wired to whom. What pictures are drawn of.
+//! A host's network: which links are connected to which. Pictures are drawn from it.
 //!
-//! Names of links and processes are as the kernel has them, and may be of any characters.
+//! Names of links and processes come from the kernel, and may contain any characters.
 
 use std::net::IpAddr;
 
@@ -9,18 +9,18 @@ use serde::Serialize;
 
 use super::{EndpointState, Mac, MacvlanMode, PublishedPort};
 
-/// A host, its links, and the segments that hang on it.
+/// A host, its links, and its segments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Graph {
-    /// Which packets the host passes on.
+    /// Whether the host forwards packets.
     pub forwarding: Forwarding,
-    /// The host's own links, less `lo`, bridges and their ports.
+    /// The host's own links, without `lo`, bridges and their ports.
     pub links: Vec<HostLink>,
-    /// Networks, and the bridges of others.
+    /// Networks, and bridges of other programs.
     pub segments: Vec<Segment>,
 }
 
-/// Whether the host passes packets on between its links, by family.
+/// Whether the host forwards packets between its links, by family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Forwarding {
     /// `net.ipv4.ip_forward`
@@ -34,58 +34,58 @@ pub struct Forwarding {
 pub struct HostLink {
     /// Its name.
     pub name: String,
-    /// `ip link`'s word for what it is; empty for hardware.
+    /// The kind of link as `ip link` names it; empty for hardware.
     pub kind: String,
-    /// It is up, and carries.
+    /// Whether it is up and has carrier.
     pub up: bool,
-    /// Its MAC, if it is of Ethernet's kind.
+    /// The MAC, if it is an Ethernet link.
     pub mac: Option<Mac>,
-    /// Global ones, IPv4 first.
+    /// Global addresses, IPv4 first.
     pub addresses: Vec<IpNetwork>,
-    /// Of the default routes that lead by it.
+    /// The gateways of default routes by this link.
     pub gateways: Vec<IpAddr>,
-    /// The link below it, or the other end of a veth pair, where that is the host's too.
+    /// The link below it, or the other end of a veth pair, if that is on the host too.
     pub lower: Option<String>,
-    /// The link that it is a part of, such as a bond.
+    /// The link that it is enslaved to, such as a bond.
     pub master: Option<String>,
-    /// The other end of a veth pair, or links made on it, where these are in other namespaces.
+    /// Links in other namespaces: the other end of a veth pair, or links made on top of it.
     pub inside: Vec<Inside>,
 }
 
-/// What frames reach at once: a bridge with its ports, or a link with its macvlans.
+/// A layer 2 segment: a bridge with its ports, or a link with its macvlans.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Segment {
-    /// The network's name, and the bridge's.
+    /// The name of the network and of its bridge.
     pub name: String,
-    /// The word for its driver.
+    /// The driver.
     pub mode: &'static str,
-    /// Somebody else made it.
+    /// Whether another program made it.
     pub foreign: bool,
-    /// The bridge, or the parent, is up. A bridge without ports carries nothing, and is up.
+    /// Whether the bridge or the parent is up. A bridge without ports is up without carrier.
     pub up: bool,
-    /// Of the host's link in it, if there is one.
+    /// The MAC of the host's link in it, if there is one.
     pub mac: Option<Mac>,
-    /// The host's own in it, IPv4 first.
+    /// The host's own addresses in it, IPv4 first.
     pub addresses: Vec<IpNetwork>,
-    /// Of the host's default routes that lead by it.
+    /// The gateways of the host's default routes through it.
     pub gateways: Vec<IpAddr>,
-    /// The host's link by which it is in the physical network.
+    /// The link of the host that connects it to the physical network.
     pub parent: Option<String>,
-    /// Of a macvlan network: who reaches whom.
+    /// The mode of a macvlan network.
     pub macvlan: Option<MacvlanMode>,
-    /// Of a macvlan network: host and endpoints reach each other.
+    /// Whether the host and the endpoints of a macvlan network reach each other.
     pub host_access: bool,
-    /// Reaches nothing outside.
+    /// Whether it is cut off from the outside.
     pub internal: bool,
-    /// Endpoints do not reach each other.
+    /// Whether endpoints are cut off from each other.
     pub isolate: bool,
-    /// Endpoints can send by no other MAC and address than their own.
+    /// Whether endpoints can send only from their own MAC and addresses.
     pub no_spoof: bool,
-    /// Whether what leaves by another link gets that link's address. Of the bridges of others it is
-    /// not told.
+    /// Whether packets that leave by another link get that link's address. Unknown for bridges of
+    /// other programs.
     pub masquerade: bool,
-    /// The links that it leaves by: those of the default routes.
+    /// The links of the default routes, by which packets leave.
     pub masquerade_by: Vec<String>,
     /// The links that are in it.
     pub ports: Vec<Port>,
@@ -96,51 +96,50 @@ pub struct Segment {
 pub struct Port {
     /// The host's link; a macvlan has none.
     pub link: Option<String>,
-    /// How it is.
+    /// The state.
     pub state: EndpointState,
-    /// What it leads to.
+    /// The other side.
     pub end: End,
 }
 
-/// What a port leads to.
+/// The other side of a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum End {
     /// A link in a namespace.
     Inside(Inside),
-    /// Another link of the host's: the other end of a veth pair.
+    /// The other end of a veth pair, also on the host.
     Host {
         /// Its name.
         link: String,
     },
-    /// A wire, a tunnel, a program: what is behind it is not told.
+    /// Hardware, a tunnel or a program. What is behind it is unknown.
     Wire {
-        /// `ip link`'s word for what the port is; empty for hardware.
+        /// The port's kind of link as `ip link` names it; empty for hardware.
         link_kind: String,
     },
 }
 
-/// A link in another namespace. Of one that cannot be entered, the host tells no more than that it
-/// is there.
+/// A link in another namespace. If that namespace cannot be entered, little else is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Inside {
     /// The owner of the namespace: a target, a name in `/run/netns`, a process.
     pub target: Option<String>,
-    /// Which namespace (`SO_NETNS_COOKIE`).
+    /// The namespace's cookie (`SO_NETNS_COOKIE`).
     pub cookie: Option<u64>,
-    /// The number that the host has for it (`ip netns list-id`).
+    /// The host's number for the namespace (`ip netns list-id`).
     pub nsid: Option<i32>,
-    /// netcord attached it.
+    /// Whether netcord attached it.
     pub attached: bool,
     /// The link's name.
     pub link: Option<String>,
     /// The link's MAC.
     pub mac: Option<Mac>,
-    /// Global ones, IPv4 first.
+    /// Global addresses, IPv4 first.
     pub addresses: Vec<IpNetwork>,
-    /// Of the default routes that lead by it.
+    /// The gateways of default routes by this link.
     pub gateways: Vec<IpAddr>,
-    /// What is published of it.
+    /// Its published ports.
     pub published: Vec<PublishedPort>,
 }
 
@@ -155,14 +154,14 @@ impl Port {
 }
 
 impl Graph {
-    /// Everything that is in a namespace.
+    /// Returns all links that are in other namespaces.
     pub fn insides(&self) -> impl Iterator<Item = &Inside> {
         let ports = self.segments.iter().flat_map(|s| &s.ports).filter_map(Port::inside);
         ports.chain(self.links.iter().flat_map(|l| &l.inside))
     }
 
-    /// Only these segments and targets, and the links by which they reach others; `Err` with the
-    /// name that means nothing here.
+    /// Keeps these segments and targets only, and the links by which they reach others. Returns the
+    /// first name that is unknown as an error.
     pub fn restricted_to(mut self, names: &[String]) -> Result<Self, String> {
         let is_meant = |name: &str| names.iter().any(|n| n == name);
         let is_target = |inside: &Inside| inside.target.as_deref().is_some_and(is_meant);

@@ -1,36 +1,36 @@
-//! Leases of DHCP servers, and who renews them.
+//! DHCP leases, and the processes that renew them.
 
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a DHCP server gave an endpoint besides its address, which is among the endpoint's. Times
-/// are seconds of the Unix epoch.
+/// A DHCP lease of an endpoint. The address is among the endpoint's addresses. Times are seconds of
+/// the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Who gave it, and gets it back.
+    /// The server that granted it.
     pub server: Ipv4Addr,
-    /// The gateway that the server named.
+    /// The gateway from the server (option 3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<Ipv4Addr>,
-    /// The endpoint has its default route by that gateway.
+    /// Whether the endpoint's default route uses that gateway.
     pub routed: bool,
-    /// When it was given or prolonged last.
+    /// When it was last granted or renewed.
     pub acquired: u64,
-    /// From when on the server is asked to prolong it.
+    /// When renewal begins (T1).
     pub renews: u64,
-    /// When the address is the endpoint's no longer.
+    /// When it expires.
     pub expires: u64,
-    /// Who asks. `None` until it is started.
+    /// The process that renews it. `None` until it is started.
     #[serde(rename = "keeper", default, skip_serializing_if = "Option::is_none")]
     pub renewer: Option<AgentProcess>,
 }
 
-/// The process that keeps a lease: it lives as long as the endpoint.
+/// A process that outlives its command, such as a lease renewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentProcess {
-    /// Its process ID.
+    /// The PID.
     pub pid: u32,
-    /// When it was started, in the kernel's ticks since boot: a PID is used again.
+    /// The start time in clock ticks since boot, since a PID is reused.
     pub started: u64,
 }

@@ -1,5 +1,5 @@
-//! What hangs on a link of the host's: addresses, routes, policy rules, neighbours. It is not
-//! netcord's, so it is taken as the kernel tells it, whole, and can be made again on another link.
+//! The configuration of a link of the host: addresses, routes, policy rules, neighbours. netcord
+//! did not make it, so it is read completely, and can be restored on another link.
 
 use std::{
     collections::HashSet,
@@ -12,61 +12,61 @@ use serde::{Deserialize, Serialize};
 
 use super::{Family, LinkName, Mac, family::is_ipv6, name::LINK_NAME_MAX};
 
-/// Everything that hangs on one link, each list in the order in which the kernel tells it: of
-/// addresses of one subnet the first is the primary one.
+/// The configuration of one link. Each list is in the kernel's order: of the addresses of one
+/// subnet the first is primary.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkConfig {
-    /// Addresses of both families; link-local ones that the kernel makes by itself are left out.
+    /// Addresses of both families, without link-local ones that the kernel makes by itself.
     pub addresses: Vec<SavedAddress>,
-    /// Routes of both families and all tables; those that come with an address are left out.
+    /// Routes of both families and all tables, without those that the kernel adds with an address.
     pub routes: Vec<SavedRoute>,
-    /// IPv6: routes to a subnet that come with an address. They stay behind where all addresses in
-    /// the subnet have a limited life, until theirs is over too.
+    /// IPv6 subnet routes that the kernel added with an address. If all addresses of the subnet
+    /// have limited lifetimes, these routes stay until they expire too.
     pub subnet_routes: Vec<SavedRoute>,
     /// Policy rules that name the link.
     pub rules: Vec<PolicyRule>,
-    /// Neighbours, set by hand and learned.
+    /// Neighbour entries, permanent and learned.
     pub neighbours: Vec<Neighbour>,
 }
 
-/// An address of the host's own, with everything that can be said of one.
+/// An address of the host, with all its attributes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedAddress {
-    /// With its subnet's length.
+    /// The address with its prefix length.
     pub address: IpNetwork,
-    /// The other side's, on a point-to-point link.
+    /// The peer's address on a point-to-point link.
     pub peer: Option<IpAddr>,
-    /// IPv4.
+    /// The broadcast address; IPv4 only.
     pub broadcast: Option<Ipv4Addr>,
-    /// IPv4: a name for it, if not the link's own.
+    /// The label, if it is not the link's name; IPv4 only.
     pub label: Option<String>,
     /// `ifa_scope`: 0 global, 200 site, 253 link, 254 host.
     pub scope: u8,
-    /// `IFA_FLAGS`, those that can be set.
+    /// `IFA_FLAGS`: the flags that can be set.
     pub flags: u32,
-    /// `IFA_RT_PRIORITY`: of the route that comes with it.
+    /// `IFA_RT_PRIORITY`: the metric of the subnet route.
     pub metric: Option<u32>,
-    /// `None`: it was given for ever (`IFA_F_PERMANENT`).
+    /// `None`: forever (`IFA_F_PERMANENT`).
     pub lifetime: Option<Lifetime>,
-    /// `IFA_PROTO`: who made it.
+    /// `IFA_PROTO`: the origin of the address.
     pub protocol: Option<u8>,
 }
 
-/// For how much longer an address is valid, in seconds; all ones is without an end.
+/// The remaining lifetime of an address in seconds; all ones means forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lifetime {
-    /// Until it is removed.
+    /// Until the address is removed.
     pub valid: u32,
-    /// Until it is no longer chosen.
+    /// Until the address is deprecated.
     pub preferred: u32,
 }
 
-/// A route of the host's own, with everything that can be said of one.
+/// A route of the host, with all its attributes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SavedRoute {
-    /// Where to, without host bits.
+    /// The destination prefix.
     pub destination: IpNetwork,
-    /// IPv6: where from.
+    /// The source prefix; IPv6 only.
     pub source: Option<IpNetwork>,
     /// `rtm_tos`.
     pub tos: u8,
@@ -76,54 +76,54 @@ pub struct SavedRoute {
     pub kind: u8,
     /// `rtm_scope`: 0 global, 253 link.
     pub scope: u8,
-    /// `rtm_protocol`: who made it.
+    /// `rtm_protocol`: the origin of the route.
     pub protocol: u8,
-    /// `RTA_PRIORITY`, lower wins.
+    /// `RTA_PRIORITY`: the lowest wins.
     pub metric: u32,
-    /// Which address the host calls from.
+    /// The preferred source address.
     pub preferred_source: Option<IpAddr>,
-    /// One, or the paths of a multipath route.
+    /// The next hop, or the next hops of a multipath route.
     pub hops: Vec<Hop>,
     /// `RTA_METRICS`: `RTAX_` number and value.
     pub metrics: Vec<(u16, u32)>,
-    /// IPv6: `RTA_PREF`, as a router's advertisement says it.
+    /// `RTA_PREF`, from a router advertisement; IPv6 only.
     pub preference: Option<u8>,
-    /// IPv6: seconds until it is removed.
+    /// Seconds until it expires; IPv6 only.
     pub expires: Option<u32>,
 }
 
-/// One way of a route.
+/// A next hop of a route.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hop {
-    /// The next hop, perhaps of the other family. `None`: on the link.
+    /// The gateway, perhaps of the other family; `None`: on-link.
     pub gateway: Option<IpAddr>,
-    /// By which link.
+    /// The outgoing link.
     pub link: LinkName,
-    /// `rtnh_hops`: its weight less one.
+    /// `rtnh_hops`: the weight minus one.
     pub weight: u8,
-    /// The gateway counts as reachable, whatever the addresses say.
+    /// Whether the gateway counts as on-link, whatever the addresses are.
     pub onlink: bool,
 }
 
-/// A rule that says which table is asked.
+/// A policy rule, which selects a routing table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PolicyRule {
-    /// Of which IP version.
+    /// Whether it is a rule of IPv6.
     #[serde(rename = "is_ipv6", with = "is_ipv6")]
     pub family: Family,
-    /// `FRA_PRIORITY`: where in the list.
+    /// `FRA_PRIORITY`: the position in the list.
     pub priority: u32,
-    /// It holds for all that does not match.
+    /// Whether it applies to packets that do not match.
     pub not: bool,
-    /// Where from.
+    /// The source prefix.
     pub source: Option<IpNetwork>,
-    /// Where to.
+    /// The destination prefix.
     pub destination: Option<IpNetwork>,
     /// `tos`
     pub tos: u8,
-    /// Came in by.
+    /// The incoming link.
     pub iif: Option<LinkName>,
-    /// Goes out by.
+    /// The outgoing link.
     pub oif: Option<LinkName>,
     /// Mark and mask.
     pub mark: Option<(u32, u32)>,
@@ -135,35 +135,36 @@ pub struct PolicyRule {
     pub source_ports: Option<(u16, u16)>,
     /// Destination ports, first and last.
     pub destination_ports: Option<(u16, u16)>,
-    /// `FR_ACT_`: 1 is to ask the table.
+    /// `FR_ACT_`: 1 looks up a table.
     pub action: u8,
-    /// The table, where the action is to ask one.
+    /// The table to look up.
     pub table: u32,
     /// `FRA_SUPPRESS_PREFIXLEN`
     pub suppress_prefix_length: Option<u32>,
-    /// `rtm_protocol`: who made it.
+    /// `rtm_protocol`: the origin of the rule.
     pub protocol: u8,
 }
 
-/// A neighbour.
+/// A neighbour entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Neighbour {
-    /// Its address.
+    /// The neighbour's address.
     pub address: IpAddr,
-    /// `None`: the host answers for it (proxy).
+    /// The MAC; `None`: the host answers for the address (proxy).
     pub mac: Option<Mac>,
-    /// Set by hand; else learned, and asked again before it is believed for long.
+    /// Whether it is permanent. Otherwise it was learned, and is verified before it is used for
+    /// long.
     pub permanent: bool,
 }
 
 impl SavedAddress {
-    /// The same, on another link.
+    /// Returns the same address on another link.
     #[must_use]
     pub fn moved(&self, from: &LinkName, to: &LinkName) -> Self {
         let label = self.label.as_ref().map(|label| {
             let renamed =
                 label.strip_prefix(&format!("{from}:")).map(|rest| format!("{to}:{rest}"));
-            // A label is no longer than a link's name.
+            // A label cannot be longer than a link's name.
             renamed.filter(|l| l.len() <= LINK_NAME_MAX).unwrap_or_else(|| label.clone())
         });
         Self { label, ..self.clone() }
@@ -171,7 +172,7 @@ impl SavedAddress {
 }
 
 impl SavedRoute {
-    /// The same, by another link.
+    /// Returns the same route by another link.
     #[must_use]
     pub fn moved(&self, from: &LinkName, to: &LinkName) -> Self {
         let mut moved = self.clone();
@@ -181,20 +182,20 @@ impl SavedRoute {
         moved
     }
 
-    /// The same, without what only runs out.
+    /// Returns the same without remaining lifetimes.
     #[must_use]
     pub fn timeless(&self) -> Self {
         Self { expires: None, ..self.clone() }
     }
 
-    /// Whether its first way needs another route to be there.
+    /// Returns whether any next hop has a gateway, so that another route must exist first.
     pub fn has_gateway(&self) -> bool {
         self.hops.iter().any(|hop| hop.gateway.is_some())
     }
 }
 
 impl PolicyRule {
-    /// The same, for another link.
+    /// Returns the same rule for another link.
     #[must_use]
     pub fn moved(&self, from: &LinkName, to: &LinkName) -> Self {
         let swap = |link: &Option<LinkName>| {
@@ -205,7 +206,7 @@ impl PolicyRule {
 }
 
 impl LinkConfig {
-    /// What is here or there: after a move that stopped half-way both links have a part.
+    /// Merges two configurations: after an interrupted move each link has a part.
     #[must_use]
     pub fn or(mut self, other: Self) -> Self {
         fn add<T, K: Hash + Eq>(into: &mut Vec<T>, more: Vec<T>, key: impl Fn(&T) -> K) {
@@ -222,7 +223,7 @@ impl LinkConfig {
         self
     }
 
-    /// Subnet routes that stay behind when the addresses go.
+    /// Returns the subnet routes that stay when the addresses are deleted.
     pub fn left_behind(&self) -> impl Iterator<Item = &SavedRoute> {
         let lasts = |a: &&SavedAddress, route: &SavedRoute| {
             a.lifetime.is_none() && route.destination.contains(a.address.ip())
@@ -232,7 +233,7 @@ impl LinkConfig {
             .filter(move |route| !self.addresses.iter().any(|a| lasts(&a, route)))
     }
 
-    /// Whether nothing hangs there that has to move. Neighbours that were learned are learned again.
+    /// Returns whether there is nothing to move. Learned neighbours do not count.
     pub fn is_empty(&self) -> bool {
         self.addresses.is_empty()
             && self.routes.is_empty()
@@ -240,7 +241,7 @@ impl LinkConfig {
             && !self.neighbours.iter().any(|n| n.permanent)
     }
 
-    /// The first thing of these that is not among others, in words. What only runs out is the same.
+    /// Returns a description of the first item that `found` lacks. Remaining lifetimes are ignored.
     pub fn lacking_in(&self, found: &Self) -> Option<String> {
         let there: HashSet<_> = found.addresses.iter().map(|a| a.address).collect();
         let address = |a: &&SavedAddress| !there.contains(&a.address);
@@ -260,7 +261,7 @@ impl LinkConfig {
         addresses.or_else(routes).or_else(rules).or_else(neighbours)
     }
 
-    /// The same, on another link.
+    /// Returns the same configuration on another link.
     #[must_use]
     pub fn moved(&self, from: &LinkName, to: &LinkName) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Hardware addresses.
+//! MAC addresses.
 
 use std::{
     fmt,
@@ -10,46 +10,44 @@ use serde::{Deserialize, Serialize};
 
 use super::{Invalid, stable_hash};
 
-/// A unicast Ethernet address.
+/// A unicast MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mac([u8; 6]);
 
 impl Mac {
-    /// What stands where there is none: a link without one, an endpoint without an address to make
-    /// it of.
+    /// The placeholder for a link without a MAC, or an endpoint without an address.
     pub const PLACEHOLDER: Self = Self([0x02, 0x42, 0, 0, 0, 0]);
 
-    /// The address of an endpoint with this IP address: `02:42` and the four bytes of IPv4, as
+    /// Returns the MAC of an endpoint with this IP address: `02:42` and the four bytes of IPv4, as
     /// docker had it; four bytes of a hash for IPv6.
     ///
-    /// Deterministic on purpose: an IP address that is given out again meets neighbours whose
-    /// caches are still right.
+    /// It is derived so that neighbours' caches stay right when an IP address is assigned again.
     pub fn of(address: IpAddr) -> Self {
         Self::tagged([0x02, 0x42], address)
     }
 
-    /// The address of the host end. It begins with `fe`, higher than any other, because a bridge
-    /// whose own address was never set takes the lowest of its ports'.
+    /// Returns the MAC of the host end. It begins with `fe`, higher than any other, because a
+    /// bridge without a fixed MAC takes the lowest of its ports.
     pub fn of_host_end(address: IpAddr) -> Self {
         Self::tagged([0xfe, 0x42], address)
     }
 
-    /// The address of a link of the host's own on a physical network, which must be no other's
-    /// there: made of who the host is there and what the link is for.
+    /// Returns the MAC of a link of the host itself on a physical network, where it must be unique.
+    /// It is derived from the parent's MAC and the network's name.
     pub fn of_own_link(parent: Self, network: &str) -> Self {
         let hash = stable_hash(&[&parent.0, network.as_bytes()]).to_be_bytes();
-        // "n", after the two bits that say "local" and "one only".
+        // "n", after a byte with the bits "locally administered" and "unicast".
         Self([0x02, 0x6e, hash[4], hash[5], hash[6], hash[7]])
     }
 
-    /// The address of an endpoint that asks a server for its IP address with it.
+    /// Returns the MAC of an endpoint that requests its address by DHCP.
     pub(super) fn of_client(hash: u64) -> Self {
         let [.., a, b, c, d] = hash.to_be_bytes();
         Self([0x02, b'n', a, b, c, d])
     }
 
-    /// The address of the host end where that of the endpoint tells nothing: as high as others.
+    /// Returns the MAC of the host end if it cannot be derived from an address.
     #[must_use]
     pub fn beside(self) -> Self {
         let Self(mut octets) = self;
@@ -68,7 +66,7 @@ impl Mac {
         Self([tag[0], tag[1], rest[0], rest[1], rest[2], rest[3]])
     }
 
-    /// The IPv4 address that [`Mac::of`] or docker made this of, or would have.
+    /// Returns the IPv4 address that [`Mac::of`] or docker derive this from.
     pub fn derived_from(self) -> Option<IpAddr> {
         match self.0 {
             [0x02 | 0xfe, 0x42, a, b, c, d] => Some(IpAddr::from([a, b, c, d])),
@@ -76,15 +74,15 @@ impl Mac {
         }
     }
 
-    /// The IPv6 address that a link gives itself (EUI-64, RFC 4291 appendix A).
+    /// Returns the IPv6 link-local address for this MAC (EUI-64, RFC 4291 appendix A).
     pub fn link_local(self) -> Ipv6Addr {
         let mac = self.0;
-        // The bit that says whether somebody gave it is the other way round, and `ff:fe` between.
+        // The bit "locally administered" is inverted, and `ff:fe` inserted.
         let id = [mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]];
         Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(u64::from_be_bytes(id)))
     }
 
-    /// The six bytes, as on the wire.
+    /// Returns the six bytes in network order.
     pub fn octets(self) -> [u8; 6] {
         self.0
     }
@@ -97,7 +95,7 @@ impl TryFrom<&[u8]> for Mac {
         let octets: [u8; 6] = bytes
             .try_into()
             .map_err(|_| Invalid::new(format!("a MAC address has 6 bytes, not {}", bytes.len())))?;
-        // A bridge that lost its last port has it.
+        // A bridge that lost its last port has this MAC.
         if octets == [0; 6] {
             return Err(Invalid::new("the MAC address 00:00:00:00:00:00 stands for none"));
         }

@@ -1,5 +1,5 @@
-//! What the user speaks of: networks, endpoints, targets, published ports. Pure: no I/O, no clock,
-//! no randomness.
+//! The user's terms: networks, endpoints, targets, published ports. This layer is pure: no I/O, no
+//! clock, no randomness.
 
 mod activity;
 pub mod bpf;
@@ -40,7 +40,7 @@ pub use mac::Mac;
 pub use name::{LinkName, NetnsName};
 pub use network::{
     Addresses, Driver, Filter, Flag, Flags, LowerLink, Macvlan, MacvlanMode, Moving, NamedNetns,
-    Network, NetworkRecord, Parent, Sharing, Source, Underlay, Vlan,
+    Network, NetworkRecord, Parent, Records, Sharing, Source, Underlay, Vlan,
 };
 pub use order::natural_order;
 pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
@@ -50,10 +50,10 @@ pub(crate) use subnet::{is_link_local, network_of};
 pub use target::{Engine, Target};
 pub use visible::{steers, visible, visible_lines};
 
-/// A value that cannot be: what is wrong with it, and perhaps what would be right.
+/// An invalid value: the reason, and perhaps a valid one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
-    /// What is wrong, lower case, the value in backticks.
+    /// The reason, lower case, with the value in backticks.
     pub message: String,
     /// What to write instead.
     pub hint: Option<String>,
@@ -61,7 +61,7 @@ pub struct Invalid {
 
 impl Invalid {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        // What was typed is in it, and clap prints it as it is.
+        // The message contains what the user typed, and clap does not escape it.
         Self { message: visible(&message.into()).into_owned(), hint: None }
     }
 
@@ -79,8 +79,8 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-/// A stable 64-bit hash (FNV-1a), for names that are derived and never drawn: the same request
-/// makes the same plan, in every version of netcord.
+/// Returns a stable 64-bit hash (FNV-1a), from which names are derived: the same request makes the
+/// same plan in every version of netcord.
 pub(crate) fn stable_hash(parts: &[&[u8]]) -> u64 {
     // http://www.isthe.com/chongo/tech/comp/fnv/
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;

@@ -1,4 +1,4 @@
-//! Names that the kernel and the file system accept, and that no shell or `ip` misreads.
+//! Names that are valid for the kernel, for file systems, for shells and for `ip`.
 
 use std::{fmt, str::FromStr};
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Invalid, stable_hash, visible};
 
-/// A link's name: 1 to 15 bytes (the kernel's IFNAMSIZ less its NUL), letters, digits, `_.-`,
+/// A link's name: 1 to 15 bytes (the kernel's IFNAMSIZ minus its NUL), letters, digits, `_.-`,
 /// beginning with a letter, a digit or `_`.
 ///
-/// Stricter than the kernel, which accepts `-x`, control bytes and `x%d`.
+/// The kernel also accepts names such as `-x`, control characters and `x%d`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LinkName(String);
@@ -19,7 +19,7 @@ pub struct LinkName(String);
 #[serde(try_from = "String", into = "String")]
 pub struct NetnsName(String);
 
-/// The longest link name, in bytes.
+/// The maximum length of a link's name in bytes.
 pub(super) const LINK_NAME_MAX: usize = 15;
 const NETNS_NAME_MAX: usize = 63;
 
@@ -47,18 +47,18 @@ impl FromStr for NetnsName {
 }
 
 impl LinkName {
-    /// The loopback, the one link that everybody has and nobody makes.
+    /// Returns the name of the loopback link.
     pub fn loopback() -> Self {
         Self("lo".to_owned())
     }
 
-    /// The two ends of a cable that belongs to a bridge of this name: derived, and recognisable.
+    /// Returns the names of the two ends of the carrier veth for a bridge of this name.
     pub fn carrier_names(&self) -> [Self; 2] {
         let hash = stable_hash(&[self.0.as_bytes()]) & 0xff_ffff_ffff;
         ["nck", "ncl"].map(|prefix| Self::derived(format!("{prefix}{hash:010x}")))
     }
 
-    /// A name that netcord derived itself, good by construction.
+    /// Returns a name that netcord derived, and that is valid by construction.
     pub(super) fn derived(name: String) -> Self {
         debug_assert!(name.parse::<Self>().is_ok(), "{name}");
         Self(name)
@@ -87,7 +87,7 @@ fn check(what: &str, text: &str, max: usize) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// A piece of input in backticks, with control characters made visible and cut to a line's length.
+/// Returns input in backticks, with control characters made visible, cut to the length of a line.
 fn quoted(text: &str) -> String {
     let mut shown: String = visible(&text.chars().take(60).collect::<String>()).into_owned();
     if text.chars().count() > 60 {
@@ -99,7 +99,7 @@ fn quoted(text: &str) -> String {
 macro_rules! string_like {
     ($name:ident) => {
         impl $name {
-            /// The name as text.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

@@ -1,4 +1,4 @@
-//! Published ports: docker's `-p` grammar, and what becomes of it.
+//! Published ports: docker's `-p` syntax, and its result.
 
 use std::{
     fmt,
@@ -30,29 +30,30 @@ impl Protocol {
 /// Ports from `first` to `last`, both included; a single port is a range of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PortRange {
-    /// The lowest, at least 1.
+    /// The first port, at least 1.
     pub first: u16,
-    /// The highest.
+    /// The last port.
     pub last: u16,
 }
 
-/// What stands before the last colon of a `-p`.
+/// The host's part of a `-p`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HostPorts {
-    /// Nothing: any free port.
+    /// None given: any free port.
     Any,
-    /// As many as the container's, one to one; or, for one port of the container, any of these.
+    /// As many ports as the target's, one to one; or for one port of the target, any free port of
+    /// the range.
     Range(PortRange),
 }
 
 /// A `-p` as typed: `[HOSTIP:][HOSTPORT[-END]:]PORT[-END][/tcp|udp|sctp]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortSpec {
-    /// `None`: all addresses of the host.
+    /// The host's address; `None`: all addresses.
     pub host_ip: Option<IpAddr>,
-    /// On the host.
+    /// The host's ports.
     pub host: HostPorts,
-    /// Inside the target.
+    /// The target's ports.
     pub container: PortRange,
     /// TCP if none was given.
     pub protocol: Protocol,
@@ -61,49 +62,49 @@ pub struct PortSpec {
 /// A published port, or a range of them, of one family.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPort {
-    /// The host's address; unspecified for all of its family.
+    /// The host's address; unspecified: all addresses of its family.
     pub host_ip: IpAddr,
-    /// On the host.
+    /// The host's ports.
     pub host: PortRange,
     /// The endpoint's address.
     pub address: IpAddr,
-    /// Inside the target, as many as on the host.
+    /// The target's ports, as many as the host's.
     pub container: PortRange,
-    /// Which protocol.
+    /// The protocol.
     pub protocol: Protocol,
-    /// The host's port was chosen by netcord.
+    /// Whether netcord chose the host's port.
     pub chosen: bool,
 }
 
 impl PortRange {
-    /// A range of one.
+    /// Returns a range of one port.
     pub fn single(port: u16) -> Self {
         Self { first: port, last: port }
     }
 
-    /// How many ports.
+    /// Returns the number of ports.
     pub fn count(self) -> u32 {
         u32::from(self.last) - u32::from(self.first) + 1
     }
 
-    /// The ports, lowest first.
+    /// Returns the ports in order.
     pub fn ports(self) -> impl Iterator<Item = u16> {
         self.first..=self.last
     }
 
-    /// Whether all of the other's ports are in it.
+    /// Returns whether it contains all ports of another range.
     pub fn contains(self, other: Self) -> bool {
         self.first <= other.first && other.last <= self.last
     }
 
-    /// Whether they share a port.
+    /// Returns whether the ranges share a port.
     pub fn overlaps(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last
     }
 }
 
 impl PublishedPort {
-    /// Whether both want the same port of the same address.
+    /// Returns whether both need the same port of the same address.
     pub fn clashes(&self, other: &Self) -> bool {
         let same_family = self.host_ip.is_ipv4() == other.host_ip.is_ipv4();
         let same_address = self.host_ip == other.host_ip
@@ -115,17 +116,17 @@ impl PublishedPort {
             && self.host.overlaps(other.host)
     }
 
-    /// Whether it leads from the same ports to the same ones, whoever chose them.
+    /// Returns whether both translate the same ports to the same ones.
     pub fn is_as(&self, other: &Self) -> bool {
         *self == Self { chosen: self.chosen, ..other.clone() }
     }
 
-    /// Whether the host's 127.0.0.1 leads to it too.
+    /// Returns whether the host's 127.0.0.1 leads to it too.
     pub fn reaches_loopback(&self) -> bool {
         self.host_ip.is_ipv4() && (self.host_ip.is_unspecified() || self.host_ip.is_loopback())
     }
 
-    /// How it is asked for: `8080:80`, `127.0.0.1:8080:80/udp`.
+    /// Returns it in `-p` syntax: `8080:80`, `127.0.0.1:8080:80/udp`.
     pub fn spec(&self) -> String {
         let host_ip = match self.host_ip {
             ip if ip.is_unspecified() => String::new(),
@@ -139,7 +140,7 @@ impl PublishedPort {
         format!("{host_ip}{}:{}{protocol}", self.host, self.container)
     }
 
-    /// Whether this is what `spec` asks for.
+    /// Returns whether it satisfies `spec`.
     pub fn is_of(&self, spec: &PortSpec) -> bool {
         let host_ip = spec.host_ip.is_none_or(|ip| ip == self.host_ip)
             && (spec.host_ip.is_some() || self.host_ip.is_unspecified());
@@ -196,7 +197,7 @@ fn port(text: &str) -> Result<u16, Invalid> {
     }
 }
 
-/// Reads back what `Display` writes: the comment of its rule is a mark that outlives the record.
+/// Parses the output of `Display`: the comment of its rule is a mark that outlives the record.
 impl FromStr for PublishedPort {
     type Err = Invalid;
 
@@ -225,7 +226,7 @@ impl FromStr for PortSpec {
             Some((ports, protocol)) => (ports, protocol.parse()?),
             None => (text, Protocol::Tcp),
         };
-        // The last two fields are ports; an IPv6 address has colons of its own.
+        // The last two fields are ports; an IPv6 address contains colons.
         let (rest, container) = match ports.rsplit_once(':') {
             Some((rest, container)) => (Some(rest), container.parse::<PortRange>()?),
             None => (None, ports.parse()?),
@@ -297,7 +298,7 @@ impl fmt::Display for PortSpec {
 }
 
 impl PublishedPort {
-    /// Where it is on the host: `ADDRESS:PORTS`.
+    /// Returns the host's side: `ADDRESS:PORTS`.
     pub fn host_side(&self) -> String {
         with_port(self.host_ip, self.host)
     }
@@ -310,7 +311,7 @@ impl fmt::Display for PublishedPort {
     }
 }
 
-/// `ADDRESS:PORTS`, with brackets around IPv6.
+/// Returns `ADDRESS:PORTS`, with brackets around IPv6.
 fn with_port(address: IpAddr, ports: PortRange) -> String {
     let mut text = SocketAddr::new(address, ports.first).to_string();
     if ports.last != ports.first {

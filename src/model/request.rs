@@ -1,4 +1,4 @@
-//! Values that requests are made of, and how they are read from text.
+//! The values of requests, and their parsers.
 
 use std::{net::IpAddr, str::FromStr};
 
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use super::{Invalid, LinkName, NetnsName, PortRange, PortSpec, Protocol, Target};
 
-/// A subnet with its length.
+/// A subnet with its prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cidr(pub IpNetwork);
 
-/// An address, perhaps with its subnet's length.
+/// An address, optionally with a prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// The address.
     pub ip: IpAddr,
-    /// The length, if given.
+    /// The prefix length, if given.
     pub length: Option<u8>,
 }
 
-/// A gateway, or none.
+/// The gateway of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Gateway {
-    /// By this one.
+    /// This address.
     Ip(IpAddr),
     /// No default route.
     None,
@@ -32,9 +32,9 @@ pub enum Gateway {
 /// `DST[,GATEWAY]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteSpec {
-    /// Where to.
+    /// The destination.
     pub destination: IpNetwork,
-    /// By whom; on the link if none.
+    /// The gateway; on-link if none.
     pub gateway: Option<IpAddr>,
 }
 
@@ -47,23 +47,23 @@ pub struct InnerPort {
     pub protocol: Protocol,
 }
 
-/// What a command that is run is attached to.
+/// The network of a command that `run` starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunNetwork {
-    /// Nothing: a namespace with a running lo.
+    /// None: a namespace with a running lo.
     None,
     /// The host's own namespace.
     Host,
     /// The namespace of a target.
     Container(Target),
-    /// A network, by an endpoint of its own.
+    /// A network, through an endpoint of its own.
     Network(LinkName),
 }
 
-/// What is to be removed.
+/// The name of something to remove.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Removable {
-    /// `web`: whichever there is.
+    /// `web`: a network or a namespace, whichever exists.
     Any(NetnsName),
     /// `network:web`
     Network(LinkName),
@@ -71,7 +71,7 @@ pub enum Removable {
     Netns(NetnsName),
 }
 
-/// What to wait for.
+/// A condition to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Condition {
     /// A link other than lo is up
@@ -85,10 +85,10 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// Each of them, in the order in which a link meets them.
+    /// All conditions, in the order in which a link meets them.
     pub const ALL: [Self; 4] = [Self::Up, Self::Carrier, Self::Addr, Self::Route];
 
-    /// The word for it, as users type it.
+    /// Returns the word that users type.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",

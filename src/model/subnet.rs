@@ -1,4 +1,4 @@
-//! Subnets: what is a good one, which address is the gateway's, which is the next free one.
+//! Subnets: validation, the gateway's address, and the next free address.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -10,15 +10,15 @@ use super::{Family, Invalid, stable_hash};
 /// One subnet of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
-    /// The subnet, without host bits.
+    /// The prefix.
     pub cidr: IpNetwork,
-    /// The address of the network's way out. `None` where there is none to be had.
+    /// The gateway's address; `None` if the subnet has no gateway.
     pub gateway: Option<IpAddr>,
-    /// Where addresses are given out from, if not from the whole subnet.
+    /// The range from which addresses are assigned, if not the whole subnet.
     pub ip_range: Option<IpNetwork>,
 }
 
-/// Never a container's network: what they are, and why not.
+/// Prefixes that no network of containers may use, with the reason.
 const UNUSABLE: [(&str, &str); 9] = [
     ("0.0.0.0/8", "is \"this network\" (RFC 1122)"),
     ("127.0.0.0/8", "is the loopback"),
@@ -32,7 +32,7 @@ const UNUSABLE: [(&str, &str); 9] = [
 ];
 
 impl Subnet {
-    /// Checks what was typed for one subnet and fills in its gateway: the first address.
+    /// Validates a subnet, and sets its gateway to the first address unless one is given.
     pub fn new(
         cidr: IpNetwork,
         gateway: Option<IpAddr>,
@@ -74,11 +74,10 @@ impl Subnet {
         Ok(subnet)
     }
 
-    /// A subnet of a physical network: as of [`Subnet::new`], with no gateway but the one there is,
-    /// which IPv6 routers prefer to be known by their link-local address.
+    /// Validates a subnet of a physical network, as [`Subnet::new`] does. There is no default for
+    /// its gateway, which for IPv6 is usually a link-local address.
     ///
-    /// # Errors
-    /// As of [`Subnet::new`].
+    /// # Errors Those of [`Subnet::new`].
     pub fn physical(
         cidr: IpNetwork,
         gateway: Option<IpAddr>,
@@ -88,21 +87,20 @@ impl Subnet {
         Ok(Self { gateway, ..Self::new(cidr, inside, ip_range)? })
     }
 
-    /// A subnet that somebody else's bridge has an address in.
+    /// Returns the subnet of an address of a foreign bridge.
     pub fn of_bridge_address(address: IpNetwork) -> Self {
         Self { cidr: network_of(address), gateway: Some(address.ip()), ip_range: None }
     }
 
-    /// Whether this address is of the subnet.
+    /// Returns whether an address is in the subnet.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.cidr.contains(address)
     }
 
-    /// Whether an endpoint can have this address: of the subnet, and neither its first (the
-    /// network's, or IPv6's subnet-router anycast) nor its last (IPv4's broadcast).
+    /// Checks that an endpoint can have this address: it must be in the subnet, and neither the
+    /// first (the network's, or IPv6's subnet-router anycast) nor the last (IPv4's broadcast).
     ///
-    /// # Errors
-    /// Which of these it is not.
+    /// # Errors The condition that it violates.
     pub fn check_host(&self, address: IpAddr, what: &str) -> Result<(), Invalid> {
         if !self.contains(address) {
             return Err(Invalid::new(format!("{what} {address} is not in subnet {}", self.cidr)));
@@ -125,7 +123,7 @@ impl Subnet {
         Ok(())
     }
 
-    /// The lowest address that can be given out and is not taken.
+    /// Returns the lowest address that may be assigned and is not taken.
     pub fn lowest_free(&self, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
         let range = self.ip_range.unwrap_or(self.cidr);
         let (mut candidate, last) = (to_bits(range.network()), to_bits(range.broadcast()));
@@ -140,7 +138,7 @@ impl Subnet {
         None
     }
 
-    /// RFC 3021 and RFC 6164: both addresses of such a subnet are hosts.
+    /// RFC 3021 and RFC 6164: both addresses of such a subnet belong to hosts.
     fn is_point_to_point(&self) -> bool {
         self.cidr.prefix() == if self.cidr.is_ipv4() { 31 } else { 127 }
     }
@@ -151,12 +149,12 @@ impl Subnet {
     }
 }
 
-/// The subnet of an address with its length.
+/// Returns the subnet of an address with a prefix length.
 pub(crate) fn network_of(address: IpNetwork) -> IpNetwork {
     IpNetwork::new(address.network(), address.prefix()).unwrap_or(address)
 }
 
-/// Whether an address is of its link only.
+/// Returns whether an address is link-local.
 pub(crate) fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
@@ -164,7 +162,7 @@ pub(crate) fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// Whether two blocks share an address; host bits do not count.
+/// Returns whether two prefixes share an address. Host bits are ignored.
 pub fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
     a.contains(b.network()) || b.contains(a.network())
 }
@@ -178,8 +176,8 @@ pub fn pools() -> impl Iterator<Item = IpNetwork> {
         .filter_map(|(octets, len)| Ipv4Network::new(octets.into(), len).ok().map(IpNetwork::V4))
 }
 
-/// The `index`-th /64 of this host's unique local prefix (RFC 4193), a /48 that is derived from
-/// what identifies the host.
+/// Returns the `index`-th /64 of this host's unique local prefix (RFC 4193), a /48 that is derived
+/// from an identity of the host.
 pub fn unique_local_prefix(host_id: &[u8], index: u16) -> Option<IpNetwork> {
     let id = stable_hash(&[host_id]).to_be_bytes();
     let mut octets = [0; 16];

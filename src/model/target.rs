@@ -1,4 +1,4 @@
-//! Targets: whatever has a network namespace, as the user names it.
+//! Targets: things with a network namespace, as the user names them.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -9,18 +9,18 @@ use super::{Invalid, NetnsName, visible};
 /// A container engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Engine {
-    /// dockerd, or what speaks its API on its socket.
+    /// dockerd, or another program with its API at its socket.
     Docker,
     /// podman's API service.
     Podman,
 }
 
-/// A target as typed. Which namespace it is, is found out when a verb runs.
+/// A target as typed. A verb finds its namespace when it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// `1310`, `pid:1310`
     Pid(u32),
-    /// `web`: a name in `/run/netns`, else a container of an engine that answers.
+    /// `web`: a name in `/run/netns`, else a container of a running engine.
     Name(String),
     /// `netns:web`: a name in `/run/netns`.
     Netns(NetnsName),
@@ -70,7 +70,7 @@ impl FromStr for Target {
 
 fn pid(text: &str) -> Result<Target, Invalid> {
     match text.parse::<u32>() {
-        // The kernel's largest PID_MAX_LIMIT.
+        // The kernel's maximum of `kernel.pid_max`.
         Ok(pid @ 1..=4_194_304) if !text.starts_with('+') => Ok(Target::Pid(pid)),
         _ => Err(Invalid::new(format!("`{text}` is not a process id"))),
     }
@@ -89,7 +89,7 @@ fn path(text: &str) -> Result<Target, Invalid> {
     Ok(Target::Path(PathBuf::from(text)))
 }
 
-/// Docker's own rule for names, which IDs fit too.
+/// Docker's rule for names; IDs satisfy it too.
 fn container(text: &str) -> Result<String, Invalid> {
     text.parse::<NetnsName>()
         .map(String::from)

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Invalid, Protocol, Target, ruleset::Met};
 
-/// One end of a way, as typed: a target, or an address.
+/// An end of a path as typed: a target, or an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TraceEnd {
     /// The owner of an address.
@@ -15,115 +15,115 @@ pub enum TraceEnd {
     Target(Target),
 }
 
-/// Where to, as typed: `TO[:PORT[/PROTO]]`.
+/// The destination as typed: `TO[:PORT[/PROTO]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceTarget {
-    /// To whom.
+    /// The receiver.
     pub party: TraceEnd,
-    /// To which port; `None`: an ICMP echo.
+    /// The port; `None`: an ICMP echo request.
     pub port: Option<(u16, Protocol)>,
 }
 
-/// What happens to a packet at one point of its way.
+/// What happens to a packet at one stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Hop {
-    /// In whose namespace.
+    /// The host or target whose namespace it is in.
     pub place: String,
-    /// What kind of point.
+    /// The stage.
     pub stage: Stage,
-    /// What happens there, in words.
+    /// A description of what happens.
     pub what: String,
-    /// The rules that it meets there.
+    /// The rules that match here, or may match.
     pub rules: Vec<Met>,
 }
 
-/// A point of a packet's way.
+/// A stage of a packet's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// Which link, and which gateway.
+    /// The routing decision: link and gateway.
     Route,
-    /// What looks at all that a link receives: rules, filters of `tc`, XDP.
+    /// Filters on what a link receives: rules, `tc`, XDP.
     Ingress,
-    /// What looks at all that a link sends.
+    /// Filters on what a link sends: rules, `tc`.
     Egress,
-    /// The rules for what a socket sends.
+    /// The rules at the hook output.
     Output,
-    /// The rules for what goes out.
+    /// The rules at the hook postrouting.
     Postrouting,
-    /// Whose MAC it is sent to.
+    /// The neighbour entry: the destination MAC.
     Neighbour,
-    /// From link to link.
+    /// From a link to the other end of a veth pair, or to a link on top.
     Link,
-    /// By which port of a bridge.
+    /// The port of a bridge by which the frame leaves.
     Bridge,
-    /// The rules for what comes in.
+    /// The rules at the hook prerouting.
     Prerouting,
-    /// The rules for what is passed on.
+    /// The rules at the hook forward.
     Forward,
-    /// The rules for what is for a socket.
+    /// The rules at the hook input.
     Input,
     /// The socket.
     Socket,
 }
 
-/// What becomes of a packet.
+/// The result of a trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// How it ends.
+    /// How the path ends.
     pub outcome: Outcome,
-    /// In whose namespace.
+    /// The host or target where it ends.
     pub place: String,
-    /// At which point.
+    /// The stage at which it ends.
     pub stage: Stage,
-    /// The rule that decided it.
+    /// The rule that decided.
     pub rule: Option<Met>,
-    /// All of it in words.
+    /// The result in words.
     pub text: String,
 }
 
-/// How a way ends.
+/// The end of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Somebody takes it.
+    /// A socket, or the network stack, receives it.
     Arrives,
-    /// It leaves the machine, or what can be seen of it.
+    /// It leaves this machine, or the part of it that we can see.
     Leaves,
-    /// It is there, and nobody listens.
+    /// It is rejected, since no socket listens on the port.
     Refused,
-    /// It is gone, or what answers it is.
+    /// It, or its reply, is dropped.
     Dies,
-    /// It passes something that was not judged, or a rule may drop it.
+    /// Unknown: it passes something that was not judged, or a rule may drop it.
     Unknown,
 }
 
-/// Something on the way of which is not said what it does.
+/// Something on the path whose effect is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unjudged {
-    /// In whose namespace.
+    /// The host or target whose namespace it is in.
     pub place: String,
-    /// At which point.
+    /// The stage.
     pub stage: Stage,
-    /// What it is.
+    /// A description.
     pub what: String,
 }
 
-/// A whole way.
+/// A whole path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Way {
-    /// In their order.
+    /// The hops of the packet, in order.
     pub hops: Vec<Hop>,
-    /// Those of what answers it.
+    /// The hops of the reply.
     pub answer: Vec<Hop>,
-    /// What was not judged, there or back.
+    /// What was not judged, in either direction.
     pub unjudged: Vec<Unjudged>,
-    /// What becomes of it.
+    /// The result.
     pub verdict: Verdict,
 }
 
 impl Way {
-    /// The rules of which it is not known whether they are for the packet.
+    /// Returns the rules that may match, but need not.
     pub fn doubts(&self) -> impl Iterator<Item = (&Hop, &Met)> {
         self.hops
             .iter()
@@ -134,12 +134,12 @@ impl Way {
 }
 
 impl Outcome {
-    /// Whether the packet gets as far as can be told.
+    /// Returns whether the packet gets through, as far as can be told.
     pub fn is_good(self) -> bool {
         matches!(self, Self::Arrives | Self::Leaves)
     }
 
-    /// The exit code that tells it: 0 is yes, 1 is no, 9 is "cannot say".
+    /// Returns the exit code: 0 for yes, 1 for no, 9 for unknown.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Arrives | Self::Leaves => 0,
@@ -156,7 +156,7 @@ impl fmt::Display for Unjudged {
 }
 
 impl Stage {
-    /// As people know it: iptables' names for rules, small words for the rest.
+    /// Returns its name for users: iptables' names for hooks, plain words for the rest.
     pub fn name(self) -> &'static str {
         match self {
             Self::Route => "route",
@@ -219,7 +219,7 @@ impl FromStr for TraceTarget {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let alone = |text: &str| Ok(Self { party: text.parse()?, port: None });
-        // What is whole as it is: an IPv6 address, and `pid:80`, `docker:80`.
+        // Not an address with a port: an IPv6 address, and `pid:80`, `docker:80`.
         let schemes = ["pid:", "netns:", "docker:", "podman:", "path:"];
         let is_target = schemes
             .iter()

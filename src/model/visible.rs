@@ -1,21 +1,21 @@
-//! Text from outside (names of links and processes, comments of rules, words of other programs) in
-//! a form that a terminal only shows.
+//! Makes text from outside (names of links and processes, comments of rules, output of programs)
+//! safe to print on a terminal.
 
 use std::borrow::Cow;
 
-/// The text on one line, with each character that steers a terminal written as its escape.
+/// Returns the text on one line, with control characters as escapes.
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, steers)
 }
 
-/// The same for text that has several lines of its own: their ends and tabs stay.
+/// Returns the text with control characters as escapes, except for line ends and tabs.
 pub fn visible_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| !matches!(c, '\n' | '\t') && steers(c))
 }
 
-/// Whether a terminal, or a reader's eye, would take this character for more than text: control
-/// characters of ASCII and of ISO 6429 (C1), what turns the direction of writing, what begins a
-/// line, and what cannot be seen.
+/// Returns whether a character may change how a terminal or a reader sees the text: control
+/// characters of ASCII and ISO 6429 (C1), changes of the writing direction, line separators, and
+/// invisible characters.
 pub fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c,

@@ -3,12 +3,16 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, lookup::find, upkeep::clean};
+use super::{
+    Changed, Session,
+    driver::underlay,
+    lookup::find,
+    upkeep::need::{Extent, Need},
+};
 use crate::{
     error::Error,
     model::{LinkName, Network},
-    plan::{Plan, Record, Resource, Step},
-    state::Load,
+    plan::Plan,
 };
 
 /// Which underlay network to confirm.
@@ -30,12 +34,8 @@ pub struct Confirmed {
 /// # Errors
 /// If there is no such network, or no underlay network at all.
 pub async fn confirm(host: &mut Session<'_>, args: &Confirm) -> Result<Option<Changed<Confirmed>>> {
-    let mut state = host.state(Load::All).await?;
-    // One whose time is over is undone, not confirmed.
-    clean::dead(host, &mut state).await?;
-    if let Some(name) = &args.name {
-        host.check_aside(name)?;
-    }
+    // A move whose deadline has passed is undone here, not confirmed.
+    let mut state = host.enter(Need::Changes, Extent::of(args.name.as_ref())).await?;
     if let Some(name) = &args.name
         && state.networks().get(name).is_none_or(|r| r.network.driver.uplink().is_none())
     {
@@ -57,15 +57,7 @@ pub async fn confirm(host: &mut Session<'_>, args: &Confirm) -> Result<Option<Ch
     }
     let waiting = underlays.iter().filter(|n| n.driver.moving().is_some());
     let confirmed: Vec<_> = waiting.map(|n| n.name.clone()).collect();
-    let plan: Plan = underlays.iter().map(|network| settled(network)).collect();
+    let plan: Plan = underlays.iter().map(|network| underlay::settled(network)).collect();
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     Ok(Some(Changed::new(changed, Confirmed { confirmed })))
-}
-
-/// The network stays as it is: the list by which it would be undone is no longer needed.
-pub(super) fn settled(network: &Network) -> Step {
-    Step::create(
-        "record that the move is confirmed",
-        Resource::Record(Record::Network(network.with_moving(None))),
-    )
 }

@@ -5,7 +5,12 @@ use std::{ffi::OsString, os::unix::process::parent_id};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, before_command, lookup::resolve, none::Named, upkeep::clean};
+use super::{
+    Changed, Session, before_command,
+    lookup::resolve,
+    none::Named,
+    upkeep::need::{Extent, Need},
+};
 use crate::{
     kernel::{Netns, named},
     model::Target,
@@ -34,8 +39,7 @@ pub async fn container(host: &mut Session<'_>, args: &Container) -> Result<Optio
         let _theirs = host.events.hand_over();
         return Err(become_program(Some(&found.netns), command));
     }
-    let mut state = host.state_with_rebuilt().await?;
-    clean::dead(host, &mut state).await?;
+    let mut state = host.enter(Need::Changes, Extent::of(None)).await?;
     let (name, naming) = resolve::naming(&state, &found, None, true)?;
     let plan = naming.map(|n| plan::name(&n)).unwrap_or_default();
     host.kernel.know(name.clone(), found.netns);

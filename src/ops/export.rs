@@ -4,7 +4,14 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 
-use super::{Session, driver, request::words::Words, upkeep::default_routes};
+use super::{
+    Session, driver,
+    request::words::Words,
+    upkeep::{
+        default_routes,
+        need::{Depth, Extent},
+    },
+};
 use crate::{
     engine::{self, Answer, Container},
     model::{
@@ -24,7 +31,7 @@ const HEADER: &str = "#!/bin/sh\nset -eu\n";
 /// # Errors
 /// If the records or the kernel cannot be read.
 pub async fn export(host: &Session<'_>) -> Result<String> {
-    let state = host.look_at_all().await?;
+    let state = host.look(Extent::to(Depth::Names)).await?;
     let mut script = HEADER.to_owned();
     let mut say = |line: &str| {
         script.push_str(line);

@@ -6,12 +6,14 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Session, WithFailure,
-    detach::everywhere,
-    driver,
-    lookup::find,
+    Session, WithFailure, driver,
+    lookup::{endpoints::everywhere, find},
     ps::{Listed, ShownLease, States},
-    upkeep::{default_routes, wiring},
+    upkeep::{
+        default_routes,
+        need::{Depth, Extent},
+        wiring,
+    },
 };
 use crate::{
     error::{Error, Kind},
@@ -64,7 +66,7 @@ enum Subject {
 /// # Errors
 /// If the records or the kernel cannot be read.
 pub async fn inspect(host: &Session<'_>, args: &Inspect) -> Result<WithFailure<Vec<Object>>> {
-    let state = host.look().await?;
+    let state = host.look(Extent::to(Depth::Unattached)).await?;
     let (subjects, failure) = subjects(host, &state, args).await;
     let states = States::read(&host.kernel).await?;
     let mut objects = Vec::new();
@@ -79,7 +81,7 @@ pub async fn inspect(host: &Session<'_>, args: &Inspect) -> Result<WithFailure<V
 /// # Errors
 /// If the records or the kernel cannot be read.
 pub async fn inspect_plan(host: &Session<'_>, args: &Inspect) -> Result<WithFailure<Plan>> {
-    let state = host.look().await?;
+    let state = host.look(Extent::to(Depth::Unattached)).await?;
     let (subjects, failure) = subjects(host, &state, args).await;
     Ok((commands(host, &state, &subjects).await?, failure))
 }
@@ -141,7 +143,7 @@ async fn listed(states: &States<'_>, network: &Network, mut endpoint: Endpoint) 
     Listed {
         network: network.name.clone(),
         state: states.of(network, &endpoint).await,
-        lease: ShownLease::take(&mut endpoint),
+        lease: ShownLease::take(&mut endpoint, &states.agents),
         endpoint,
     }
 }

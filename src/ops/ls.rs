@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Session, lookup::find};
+use super::{
+    Session,
+    lookup::find,
+    upkeep::need::{Depth, Extent},
+};
 use crate::{
     error::Error,
     model::{Network, NetworkRecord, natural_order},
@@ -33,7 +37,7 @@ pub struct Listed {
 /// # Errors
 /// If a filter is not known.
 pub async fn ls(host: &Session<'_>, args: &Ls) -> Result<Vec<Listed>> {
-    let state = host.look().await?;
+    let state = host.look(Extent::to(Depth::Unattached)).await?;
     let mut records: BTreeMap<_, _> = state.networks().clone();
     for link in host.kernel.bridges().await? {
         if let Ok(name) = link.name.parse()

@@ -7,9 +7,10 @@
 //! - `request`: the parts of a request, its differences to an existing object, and its command
 //! - `upkeep`: keeps records, kernel and firewalls in agreement, and removes what is not needed
 //! - `diagnose`: reads the whole host and changes nothing: `doctor`, `trace` and `graph`
-//! - `lease_renewer`, `run_supervisor`, `watchdog`: what the processes in the background do
+//! - `background`: the work of the processes that stay when a command has ended
 
 pub mod attach;
+pub mod background;
 pub mod confirm;
 pub mod container;
 pub mod detach;
@@ -18,7 +19,6 @@ pub mod driver;
 mod events;
 pub mod export;
 pub mod inspect;
-pub mod lease_renewer;
 mod lookup;
 pub mod ls;
 pub mod none;
@@ -32,12 +32,10 @@ mod request;
 pub mod reset;
 pub mod rm;
 pub mod run;
-pub mod run_supervisor;
 mod session;
 pub mod unpublish;
 mod upkeep;
 pub mod wait;
-pub mod watchdog;
 
 use self::outcome::before_command;
 pub use self::{

@@ -5,7 +5,11 @@ use std::ffi::OsString;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, Session, before_command, lookup::resolve, upkeep::clean};
+use super::{
+    Changed, Session, before_command,
+    lookup::resolve,
+    upkeep::need::{Extent, Need},
+};
 use crate::{
     error::Error,
     kernel::{NETNS_DIR, Netns, named},
@@ -56,8 +60,7 @@ async fn ensure(host: &mut Session<'_>, args: &Namespace) -> Result<Option<Chang
         Some(target) => Some(resolve::resolve(&host.kernel, host.events, target, None).await?),
         None => None,
     };
-    let mut state = host.state_with_rebuilt().await?;
-    clean::dead(host, &mut state).await?;
+    let mut state = host.enter(Need::Changes, Extent::of(None)).await?;
     let plan = match found {
         Some(found) => {
             let (_, naming) = resolve::naming(&state, &found, Some(name), true)?;

@@ -3,7 +3,11 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Session, detach::everywhere};
+use super::{
+    Session,
+    lookup::endpoints::everywhere,
+    upkeep::need::{Depth, Extent},
+};
 use crate::{
     error::Error,
     model::{InnerPort, PublishedPort, Target},
@@ -30,7 +34,7 @@ pub struct Listed {
 /// # Errors
 /// If the target is attached to no network, or the port is not published.
 pub async fn port(host: &Session<'_>, args: &Port) -> Result<Listed> {
-    let state = host.look().await?;
+    let state = host.look(Extent::to(Depth::Unattached)).await?;
     let endpoints = everywhere(host, &state, &args.target).await?;
     if endpoints.is_empty() {
         let message = format!("target `{}` is attached to no network", args.target);

@@ -6,7 +6,10 @@ use serde::Serialize;
 use super::{
     Changed, Session, WithFailure,
     driver::underlay,
-    upkeep::{clean, removal},
+    upkeep::{
+        need::{Depth, Extent, Need},
+        removal,
+    },
 };
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns, Published},
@@ -28,8 +31,8 @@ pub struct Pruned {
 /// # Errors
 /// If the records or the kernel cannot be read, or a step failed.
 pub async fn prune(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Pruned>>>> {
-    let mut state = host.state_with_all().await?;
-    let mut pruned = clean::dead(host, &mut state).await?;
+    let mut state = host.enter(Need::Removes, Extent::to(Depth::Names)).await?;
+    let mut pruned = host.tidy(&mut state).await?;
     let mut plan = Plan::new();
     for (name, steps) in strangers(&state) {
         pruned.push(format!("name {name}"));

@@ -9,6 +9,7 @@ use super::{
     Session,
     driver::underlay::Uplink,
     lookup::{find, liveness},
+    upkeep::need::{Depth, Extent},
 };
 use crate::{
     agents,
@@ -37,9 +38,9 @@ struct ShownRenewer {
 
 impl ShownLease {
     /// What an endpoint's record tells of its lease, taken out of it.
-    pub(super) fn take(endpoint: &mut Endpoint) -> Option<Self> {
+    pub(super) fn take(endpoint: &mut Endpoint, agents: &agents::Status) -> Option<Self> {
         let mut lease = *endpoint.lease.take()?;
-        let shown = |renewer| ShownRenewer { renewer, running: agents::runs(renewer) };
+        let shown = |renewer| ShownRenewer { renewer, running: agents.has(renewer) };
         Some(Self { renewer: lease.renewer.take().map(shown), lease })
     }
 
@@ -79,13 +80,15 @@ pub(super) struct States<'a> {
     bridges: HashMap<String, Link>,
     /// The host's links, where the state of an uplink is asked for.
     links: OnceCell<HashMap<u32, Link>>,
+    /// The processes that renew leases.
+    pub(super) agents: agents::Status,
 }
 
 impl<'a> States<'a> {
     pub(super) async fn read(kernel: &'a Kernel) -> Result<Self> {
         let ports = kernel.ports_by_name().await?;
         let bridges = kernel.bridges().await?.into_iter().map(|b| (b.name.clone(), b)).collect();
-        Ok(Self { kernel, ports, bridges, links: OnceCell::new() })
+        Ok(Self { kernel, ports, bridges, links: OnceCell::new(), agents: agents::status() })
     }
 
     pub(super) async fn of(&self, network: &Network, endpoint: &Endpoint) -> State {
@@ -135,10 +138,8 @@ impl<'a> States<'a> {
 /// # Errors
 /// If the network is not there.
 pub async fn ps(host: &Session<'_>, args: &Ps) -> Result<Vec<Listed>> {
-    let mut state = host.look().await?;
-    if let Some(name) = &args.network {
-        host.look_inside(&mut state, name).await?;
-    }
+    let extent = Extent { depth: Depth::Unattached, ..Extent::of(args.network.as_ref()).inside() };
+    let state = host.look(extent).await?;
     let records: Vec<_> = match &args.network {
         Some(name) => vec![find::network(&host.kernel, &state, name).await?.into_owned()],
         None => state.networks().values().cloned().collect(),
@@ -148,7 +149,7 @@ pub async fn ps(host: &Session<'_>, args: &Ps) -> Result<Vec<Listed>> {
     for NetworkRecord { network, endpoints } in records {
         for mut endpoint in endpoints {
             let state = states.of(&network, &endpoint).await;
-            let lease = ShownLease::take(&mut endpoint);
+            let lease = ShownLease::take(&mut endpoint, &states.agents);
             listed.push(Listed { network: network.name.clone(), state, endpoint, lease });
         }
     }

@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     Changed, Session,
     lookup::{plug, resolve::resolve},
-    upkeep::{clean, firewall, wiring},
+    upkeep::{
+        firewall,
+        need::{Depth, Extent, Need},
+        wiring,
+    },
 };
 use crate::{
     error::Error,
@@ -18,8 +22,8 @@ use crate::{
         sockets::owner,
     },
     model::{
-        Endpoint, Family, Flag, HostPorts, Network, PortRange, PortSpec, Protocol, PublishedPort,
-        Target,
+        Endpoint, EndpointSummary, Family, Flag, HostPorts, Network, PortRange, PortSpec, Protocol,
+        PublishedPort, Target,
     },
     plan::{Change, Resource, once},
     state::State,
@@ -53,9 +57,9 @@ pub struct Ports {
 pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Changed<Ports>>> {
     let found = resolve(&host.kernel, host.events, &args.target, None).await?;
     let cookie = found.netns.cookie();
-    let mut state = host.state_with_ports().await?;
-    clean::dead(host, &mut state).await?;
-    clean::dying(host, &mut state, |e| e.target == found.name.as_str()).await?;
+    let in_the_way = |e: &EndpointSummary<'_>| e.target == found.name.as_str();
+    let extent = Extent { in_the_way: Some(&in_the_way), ..Extent::to(Depth::Ports) };
+    let mut state = host.enter(Need::Changes, extent).await?;
     let (network, mut endpoint) = published_endpoint(&state, cookie, args)?;
     host.check_aside(&network.name)?;
     plug::required(&host.kernel, &network).await?;
@@ -72,7 +76,7 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
     // Many are written down at once, and opened at once.
     let mut plan = once(plan);
     plan.sort_by_key(|step| match &step.change {
-        // A gate that is needed no more goes while it is still on record.
+        // Remove accept rules that are no longer needed while they are still on record.
         Change::Delete(Resource::Rule(_)) => 0,
         Change::Create(Resource::Record(_)) => 1,
         Change::Delete(Resource::Flows(_)) => 3,

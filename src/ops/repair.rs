@@ -6,21 +6,24 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    Changed, Session, WithFailure, detach,
+    Changed, Session, WithFailure,
     driver::{
         self,
         underlay::{self, Lost},
     },
-    lease_renewer,
     lookup::plug,
-    upkeep::{clean, default_routes, wiring},
+    upkeep::{
+        default_routes, endpoints, leases, link_attrs,
+        need::{Depth, Extent, Need},
+        wiring,
+    },
 };
 use crate::{
     agents,
     error::Error,
     kernel::{Kernel, Netns, Standing},
     model::{Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Source},
-    plan::{self, Change, Class, LinkAttrs, Plan, Resource, Scope, Step, command, once},
+    plan::{self, Change, Class, Plan, Resource, Step, command, once},
     state::State,
 };
 
@@ -60,7 +63,7 @@ type Part = (String, Plan);
 /// # Errors
 /// If the records or the kernel cannot be read.
 pub async fn check(host: &mut Session<'_>) -> Result<Drifted> {
-    let state = host.look_at_all().await?;
+    let state = host.look(Extent::to(Depth::Names)).await?;
     let Found { mut drift, .. } = find(host, &state).await?;
     drift.extend(unplugged(host, &state));
     Ok(Drifted { drift })
@@ -72,7 +75,7 @@ pub async fn check(host: &mut Session<'_>) -> Result<Drifted> {
 /// # Errors
 /// If the records or the kernel cannot be read, or a step failed.
 pub async fn repair(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Repaired>>>> {
-    let mut state = host.state_with_all().await?;
+    let mut state = host.enter(Need::Removes, Extent::to(Depth::Names)).await?;
     let Found { drift, parts, lost } = find(host, &state).await?;
     let mut plan = once(parts.into_iter().flat_map(|(_, plan)| plan).collect());
     if drift.is_empty() {
@@ -81,7 +84,7 @@ pub async fn repair(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed
     }
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok((None, None)) };
     let kept = keep(host, &mut state).await?;
-    clean::dead(host, &mut state).await?;
+    host.tidy(&mut state).await?;
     let tidied = !state.remove_leftovers()?.is_empty();
     let done = Changed::new(changed || kept || tidied, Repaired { repaired: drift });
     let failure = host.check_none_aside().err().or_else(|| lost.first().map(not_put_back));
@@ -139,14 +142,14 @@ async fn parts(
             continue;
         }
         let (network, mut plan, lost_parent) = driver::repair(host, network, endpoints).await?;
-        restore_link_attrs(&host.kernel, &mut plan).await?;
+        link_attrs::restore(&host.kernel, &mut plan).await?;
         lost.extend(lost_parent.map(|parent| (network.name.clone(), parent)));
         parts.push((format!("network {}", network.name), plan));
         networks.push((network, endpoints));
     }
     for (network, endpoints) in &networks {
         for endpoint in *endpoints {
-            detach::open(host, endpoint);
+            endpoints::open(host, endpoint);
             if host.kernel.target(&endpoint.netns).is_none() {
                 continue;
             }
@@ -194,7 +197,7 @@ async fn of_endpoint(
         && kernel.link(veth.host.as_str()).await?.is_some_and(|link| link.is_ours())
     {
         if let Some(drifted) = kernel.drifted_ends(&veth).await? {
-            after_record(&mut plan, drifted.into_iter().map(restored).collect());
+            link_attrs::add(&mut plan, drifted);
         } else {
             // Nothing less helps: an end has another name, or is gone.
             plan.insert(0, Step::delete("the veth pair was changed", Resource::Veth(veth)));
@@ -203,7 +206,7 @@ async fn of_endpoint(
     if let Some(step) = renamed(kernel, network, endpoint).await? {
         plan.insert(0, step);
     }
-    restore_link_attrs(kernel, &mut plan).await?;
+    link_attrs::restore(kernel, &mut plan).await?;
     Ok(plan)
 }
 
@@ -218,35 +221,6 @@ async fn renamed(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Res
     let is_renamed = there.is_some_and(|link| link.is_ours() && link.name != made.name.as_str());
     let why = "the link was renamed";
     Ok(is_renamed.then(|| Step::delete(why, Resource::Macvlan(made))))
-}
-
-/// Gives links that a plan makes, and that are there, back what was changed of them since, and plugs
-/// them in.
-pub(super) async fn restore_link_attrs(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
-    let mut lost = Vec::new();
-    let cut = |made: &Resource| plan.iter().any(|s| s.change == Change::delete(made.clone()));
-    for step in plan.iter().filter(|step| matches!(step.change, Change::Create(_))) {
-        let Some(made) = step.change.resource() else { continue };
-        for shape in kernel.drifted_attrs(made).await? {
-            lost.push(restored(shape));
-        }
-        for change in kernel.plugging(made).await?.into_iter().filter(|_| !cut(made)) {
-            lost.push(Step { why: "the port is not in its bridge", change, scope: Scope::Own });
-        }
-    }
-    after_record(plan, lost);
-    Ok(())
-}
-
-fn restored(attrs: LinkAttrs) -> Step {
-    Step::create("attributes of the link were changed", Resource::LinkAttrs(attrs))
-}
-
-/// Puts steps in front, but behind the record, so that a later run can finish.
-fn after_record(plan: &mut Plan, steps: Plan) {
-    let first = plan.iter().position(|s| !matches!(s.change.facts().class, Class::Record(_)));
-    let at = first.unwrap_or(plan.len());
-    plan.splice(at..at, steps);
 }
 
 /// What is not so, each thing once.
@@ -301,9 +275,10 @@ fn unplugged(host: &Session<'_>, state: &State) -> Vec<Drift> {
 
 /// Leases that nobody renews.
 fn unkept(state: &State) -> Vec<Drift> {
-    let is_unkept = |e: &Endpoint| {
-        e.lease.as_ref().is_some_and(|lease| !lease.renewer.is_some_and(agents::runs))
-    };
+    let agents = agents::status();
+    let runs = |renewer| agents.has(renewer);
+    let is_unkept =
+        |e: &Endpoint| e.lease.as_ref().is_some_and(|lease| !lease.renewer.is_some_and(runs));
     let all = state.endpoints().filter(|(_, e)| is_unkept(e));
     all.map(|(record, e)| Drift {
         of: format!("endpoint {}/{}", record.network.name, e.target),
@@ -320,7 +295,7 @@ async fn keep(host: &mut Session<'_>, state: &mut State) -> Result<bool> {
     let mut started = false;
     for (network, mut endpoint) in all {
         if host.kernel.target(&endpoint.netns).is_some() {
-            started |= lease_renewer::ensure(host, state, &network, &mut endpoint).await?;
+            started |= leases::ensure(host, state, &network, &mut endpoint).await?;
         }
     }
     Ok(started)

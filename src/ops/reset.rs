@@ -10,16 +10,17 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    Changed, Session, WithFailure, detach, driver, lease_renewer, prune,
+    Changed, Session, WithFailure, driver, prune,
     rm::Removed,
     upkeep::{
-        clean,
-        removal::{self, Records},
+        endpoints, leases,
+        need::{Depth, Extent, Need},
+        removal,
     },
 };
 use crate::{
     kernel::{Kernel, Link, LinkKind, Netns},
-    model::{Endpoint, Firewall, Network, NetworkRecord},
+    model::{Endpoint, Firewall, Network, NetworkRecord, Records},
     plan::{self, Change, LinkId, MacvlanId, Plan, Step, reverse},
     state::State,
 };
@@ -31,12 +32,12 @@ use crate::{
 /// If the records or the kernel cannot be read, or a step failed.
 pub async fn reset(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Removed>>>> {
     let Work { mut state, endpoints, plan, mut removed } = Work::of(host).await?;
-    let kept = lease_renewer::kept(endpoints.iter().map(|(_, endpoint)| endpoint));
+    let kept = leases::kept(endpoints.iter().map(|(_, endpoint)| endpoint));
     let Some(mut changed) = host.carry_out(&plan, &mut state).await? else {
         return Ok((None, None));
     };
     for (network, endpoint) in &endpoints {
-        lease_renewer::end(host, network, endpoint, &kept).await?;
+        leases::end(host, network, endpoint, &kept).await?;
     }
     let staying = staying(host, &state);
     let stays = |file: &Path| staying.keys().any(|name| file == state.network_path(name));
@@ -80,13 +81,13 @@ struct Work {
 
 impl Work {
     async fn of(host: &mut Session<'_>) -> Result<Self> {
-        let mut state = host.state_with_all().await?;
-        let mut removed = clean::dead(host, &mut state).await?;
+        let mut state = host.enter(Need::Removes, Extent::to(Depth::Names)).await?;
+        let mut removed = host.tidy(&mut state).await?;
         let mut endpoints: Vec<(Network, Endpoint)> =
             state.endpoints().map(|(r, e)| (r.network.clone(), e.clone())).collect();
         endpoints.retain(|(network, _)| !host.is_aside(&network.name));
         for (_, endpoint) in &endpoints {
-            detach::open(host, endpoint);
+            endpoints::open(host, endpoint);
         }
         let mut plan = recorded(host, &state, &mut removed).await?;
         for (what, step) in unrecorded(host, &state, &plan).await? {

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     Changed, Session, WithFailure, driver,
     lookup::find,
-    upkeep::{clean, removal},
+    upkeep::{
+        need::{Extent, Need},
+        removal,
+    },
 };
 use crate::{
     error::Error,
@@ -41,8 +44,7 @@ pub async fn rm(
     host: &mut Session<'_>,
     args: &Rm,
 ) -> Result<WithFailure<Option<Changed<Removed>>>> {
-    let mut state = host.state_with_rebuilt().await?;
-    clean::dead(host, &mut state).await?;
+    let mut state = host.enter(Need::Changes, Extent::of(None)).await?;
     let (mut removed, mut failure, mut printed) = (Vec::new(), None, Plan::new());
     // One that cannot be removed does not keep the others.
     for name in &args.names {

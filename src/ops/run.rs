@@ -8,9 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     Session,
     attach::{self, Attach, Wiring},
-    before_command, detach,
+    before_command,
     lookup::{find, resolve},
-    upkeep::{clean, removal},
+    upkeep::{
+        endpoints,
+        need::{Extent, Need},
+        removal,
+    },
 };
 use crate::{
     agents::{Agent, LivenessPipe},
@@ -19,7 +23,6 @@ use crate::{
     model::{Endpoint, LinkName, Network, RunNetwork, Target},
     plan::{self, Plan, reverse},
     process::{become_program, child::Child},
-    state::Load,
 };
 
 /// A command, and what it is attached to.
@@ -170,8 +173,7 @@ async fn start(
 async fn name(host: &mut Session<'_>, pid: u32, wiring: &Wiring) -> Result<()> {
     let target = Target::Pid(pid);
     let found = resolve::resolve(&host.kernel, host.events, &target, None).await?;
-    let mut state = host.state_with_rebuilt().await?;
-    clean::dead(host, &mut state).await?;
+    let mut state = host.enter(Need::Changes, Extent::of(None)).await?;
     let (name, naming) = resolve::naming(&state, &found, wiring.name.as_ref(), true)?;
     let mut plan = naming.map(|named| plan::name(&named)).unwrap_or_default();
     plan.extend(plan::lo_up(&Some(name.clone())));
@@ -191,7 +193,7 @@ async fn clear_at_last(host: &mut Session<'_>, cookie: u64) -> Result<()> {
 
 /// Takes away all that a namespace was attached by, and its names.
 pub(super) async fn clear(host: &mut Session<'_>, cookie: u64) -> Result<()> {
-    let mut state = host.state(Load::All).await?;
+    let mut state = host.enter(Need::Removes, Extent::of(None)).await?;
     let of_it = |e: &&Endpoint| e.cookie == cookie;
     let attached: Vec<(Network, Vec<Endpoint>)> = state
         .networks()
@@ -203,7 +205,7 @@ pub(super) async fn clear(host: &mut Session<'_>, cookie: u64) -> Result<()> {
         host.kernel.forget(&named.name);
     }
     for (network, endpoints) in attached.iter().filter(|(_, endpoints)| !endpoints.is_empty()) {
-        detach::away(host, &mut state, network, endpoints).await?;
+        endpoints::away(host, &mut state, network, endpoints).await?;
     }
     let names = state.names().iter().filter(|named| named.cookie == cookie);
     let plan: Plan =

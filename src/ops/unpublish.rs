@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Changed, Session,
-    detach::everywhere,
+    lookup::endpoints::everywhere,
     publish::Ports,
-    upkeep::{clean, removal},
+    upkeep::{
+        need::{Extent, Need},
+        removal,
+    },
 };
 use crate::{
     error::Error,
@@ -33,8 +36,7 @@ pub struct Unpublish {
 /// # Errors
 /// If the target is not there, or a bare number is a host port of another one.
 pub async fn unpublish(host: &mut Session<'_>, args: &Unpublish) -> Result<Option<Changed<Ports>>> {
-    let mut state = host.state_with_rebuilt().await?;
-    clean::dead(host, &mut state).await?;
+    let mut state = host.enter(Need::Changes, Extent::of(None)).await?;
     let endpoints = everywhere(host, &state, &args.target).await?;
     let all: Vec<_> = endpoints.iter().flat_map(|(_, e)| e.ports.iter().cloned()).collect();
     let target = args.target.to_string();

@@ -1,9 +1,8 @@
-//! What netcord says: data on stdout, everything else on stderr.
+//! netcord's output: data on stdout, everything else on stderr.
 //!
-//! The only code that writes to either, and the place where text from outside is made harmless for
-//! a terminal: whatever is printed goes through [`visible`], or [`visible_lines`] where the lines
-//! are netcord's own. Colours are added after that. A reader that went away (a closed pipe) is no
-//! failure.
+//! No other code writes to either. All text goes through [`visible`], or [`visible_lines`] if the
+//! lines are netcord's own, so that text from outside cannot control the terminal. Colours are
+//! added after that. A reader that has closed the pipe is no failure.
 
 mod progress;
 
@@ -29,13 +28,13 @@ use crate::{
     plan::{Plan, Step, command},
 };
 
-/// The version of the form of everything that is printed as JSON. Fields are only ever added.
+/// The version of the JSON output. Fields are only ever added.
 const SCHEMA_VERSION: u32 = 1;
 
-/// How results are printed.
+/// The format of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// A table, or a line, for reading.
+    /// A table or a line, for people.
     Table,
     /// One JSON value.
     Json,
@@ -43,11 +42,11 @@ pub enum Format {
     Jsonl,
     /// A tree.
     Text,
-    /// For Graphviz.
+    /// A graph for Graphviz.
     Dot,
-    /// For Markdown viewers.
+    /// A diagram for Markdown viewers.
     Mermaid,
-    /// A drawing, for browsers and documents.
+    /// A picture for browsers and documents.
     Svg,
 }
 
@@ -62,42 +61,42 @@ pub enum Color {
     Never,
 }
 
-/// What is printed, and how.
+/// The style of the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
-    /// How results are printed.
+    /// The format of results.
     pub format: Format,
     /// When colour is used.
     pub color: Color,
-    /// Only errors; of lists, only names.
+    /// Whether to print only errors, and of lists only names.
     pub quiet: bool,
-    /// Each step and its reason.
+    /// Whether to print each step with its reason.
     pub explain: bool,
-    /// Each command.
+    /// Whether to print each command.
     pub verbose: bool,
 }
 
-/// How to say things.
+/// Prints results and messages in a style.
 #[derive(Debug)]
 pub struct Output {
-    /// How results are printed.
+    /// The format of results.
     pub format: Format,
-    /// Nothing but errors; of lists, names.
+    /// Whether to print only errors, and of lists only names.
     pub quiet: bool,
     explain: bool,
     verbose: bool,
-    /// Of stderr.
+    /// The colours on stderr.
     paint: Paint,
-    /// Of stdout.
+    /// The colours on stdout.
     data_paint: Paint,
-    /// The reason that was explained last: neighbouring steps share theirs.
+    /// The reason that was printed last: adjacent steps may share it.
     explained: Cell<&'static str>,
-    /// Of the line of progress, if somebody watches.
+    /// The colours of the progress line, if stderr is a terminal.
     progress_paint: Option<Paint>,
 }
 
 impl Output {
-    /// In this style.
+    /// Makes an output in this style.
     pub fn new(style: Style) -> Self {
         let is_watched = !style.quiet && io::stderr().is_terminal() && !is_dumb();
         let paint = Paint::new(style.color, &io::stderr());
@@ -113,28 +112,28 @@ impl Output {
         }
     }
 
-    /// Says what is being done or waited for, in case it takes long; until what is returned is
-    /// dropped.
+    /// Begins an activity, which the progress line shows if it takes long. It ends when the
+    /// returned value is dropped.
     pub fn doing(&self, activity: Activity, limit: Option<Duration>) -> Doing {
         Doing::new(self.progress_paint, activity, limit)
     }
 
-    /// Leaves the terminal to a command, until what is returned is dropped.
+    /// Leaves the terminal to a command, until the returned value is dropped.
     pub fn hand_over(&self) -> HandedOver {
         HandedOver::new()
     }
 
-    /// One line of data.
+    /// Prints one line of data.
     pub fn line(&self, text: &str) -> Result<()> {
         if self.quiet { Ok(()) } else { print(&text_of([text])) }
     }
 
-    /// Data that was asked for and that `-q` does not silence.
+    /// Prints data that `-q` does not suppress.
     pub fn data(&self, text: &str) -> Result<()> {
         print(&visible_lines(text))
     }
 
-    /// The result of a changing verb: one JSON object, or its lines.
+    /// Prints the result of a changing verb: one JSON object, or lines.
     pub fn result(&self, object: impl Serialize, lines: &[String]) -> Result<()> {
         match self.format {
             _ if self.quiet => Ok(()),
@@ -143,7 +142,7 @@ impl Output {
         }
     }
 
-    /// Rows of a listing verb: with `-q` the names, else as the format says.
+    /// Prints the rows of a listing verb: with `-q` the names, otherwise in the format.
     pub fn list<T: Serialize>(&self, header: &[&str], rows: &[Row<T>]) -> Result<()> {
         if self.quiet {
             return print(&text_of(rows.iter().map(|r| &r.cells[0])));
@@ -156,17 +155,17 @@ impl Output {
         }
     }
 
-    /// JSON for people and programs: an object.
+    /// Prints one JSON object, indented.
     pub fn object(&self, object: impl Serialize) -> Result<()> {
         print(&json_page(&Versioned::new(object))?)
     }
 
-    /// The same: an array of objects.
+    /// Prints an array of JSON objects, indented.
     pub fn objects<T: Serialize>(&self, objects: &[T]) -> Result<()> {
         print(&json_page(&objects.iter().map(Versioned::new).collect::<Vec<_>>())?)
     }
 
-    /// A picture made of text.
+    /// Prints a picture made of text.
     pub fn styled(&self, lines: &[Line]) -> Result<()> {
         let paint = self.data_paint;
         let colored = lines
@@ -176,7 +175,7 @@ impl Output {
         print(&colored.collect::<String>())
     }
 
-    /// A plan as a `sh` script; steps that have nothing to do are comments.
+    /// Prints a plan as a `sh` script; steps that have nothing to do are comments.
     pub fn script(&self, plan: &Plan, holds: impl Fn(usize) -> bool) -> Result<()> {
         let mut lines = vec!["#!/bin/sh".to_owned(), "set -eu".to_owned()];
         let mut why = "";
@@ -195,26 +194,26 @@ impl Output {
         print(&visible_lines(&(lines.join("\n") + "\n")))
     }
 
-    /// Something worth knowing that is no data.
+    /// Prints a message that is no data.
     pub fn note(&self, text: &str) {
         if !self.quiet {
             say(&text_of([text]));
         }
     }
 
-    /// Something for whoever asked for more words.
+    /// Prints a message if `-v` is given.
     pub fn verbose(&self, text: &str) {
         if self.verbose {
             self.note(text);
         }
     }
 
-    /// Whether somebody reads along, who could be cut off.
+    /// Returns whether a user sits at a terminal, who could be cut off.
     pub fn is_on_terminal(&self) -> bool {
         io::stdin().is_terminal()
     }
 
-    /// The terminal that errors go to.
+    /// Returns the terminal that errors go to.
     pub fn terminal(&self) -> Option<PathBuf> {
         if !io::stderr().is_terminal() {
             return None;
@@ -222,22 +221,21 @@ impl Output {
         fs::read_link("/proc/self/fd/2").ok()
     }
 
-    /// Something that whoever sits at a terminal has to know, long after the command. It may be
-    /// gone.
+    /// Prints a message on a terminal, long after the command. The terminal may be gone.
     pub fn tell_terminal(&self, terminal: &Path, text: &str) {
         if let Ok(mut file) = File::options().write(true).open(terminal) {
             drop(write!(file, "\r\nnetcord: {}\r\n", visible(text)));
         }
     }
 
-    /// Something that is done all the same, and may not be what was wanted.
+    /// Prints a warning: the action is carried out, but may not be what the user wants.
     pub fn warn(&self, text: &str) {
         if !self.quiet {
             say(&format!("{} {}\n", self.paint.yellow("warning:"), visible(text)));
         }
     }
 
-    /// A step that was carried out, or that had nothing to do.
+    /// Prints a step that was carried out, or that had nothing to do.
     pub fn step(&self, step: &Step, changed: bool) {
         let command = command(step).map(|command| visible_lines(&command).into_owned());
         if self.explain {
@@ -259,7 +257,7 @@ impl Output {
     }
 }
 
-/// The first line of a command: enough for one that has nothing to do.
+/// Returns the first line of a command, which is enough for one that has nothing to do.
 fn short(command: &str) -> Cow<'_, str> {
     match command.split_once('\n') {
         Some((first, _)) => format!("{first} ...").into(),
@@ -267,16 +265,16 @@ fn short(command: &str) -> Cow<'_, str> {
     }
 }
 
-/// A row of a listing: its cells for people, its object for programs. The first cell is its name.
+/// A row of a list: cells for people, an object for programs. The first cell is the name.
 #[derive(Debug)]
 pub struct Row<T> {
-    /// As many as the header.
+    /// One cell for each column of the header.
     pub cells: Vec<String>,
-    /// The same and more.
+    /// The JSON object.
     pub object: T,
 }
 
-/// Prints an error and its hint; returns the exit code.
+/// Prints an error with its hint; returns the exit code.
 pub fn report(error: &anyhow::Error, color: Color) -> u8 {
     if is_closed_pipe(error) {
         return 0;
@@ -296,7 +294,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Closed>().is_some()
 }
 
-/// Nobody reads stdout any more.
+/// The reader of stdout has closed it.
 #[derive(Debug)]
 struct Closed;
 
@@ -322,7 +320,7 @@ fn print(text: &str) -> Result<()> {
 
 fn say(text: &str) {
     let _aside = progress::aside();
-    // There is nowhere left to complain about stderr.
+    // If stderr fails, there is nowhere to report it.
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
@@ -335,16 +333,16 @@ fn table<T>(header: &[&str], rows: &[Row<T>]) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
     }
-    // Columns as wide as their content, docker's way; nothing at the ends of lines.
+    // Columns as wide as their content, as docker prints them, without trailing spaces.
     text_of(table.lines().map(|line| line.trim_end().to_owned()))
 }
 
-/// Lines, each with its end.
+/// Joins lines, each with a line end.
 fn text_of(lines: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     lines.into_iter().map(|line| visible(line.as_ref()).into_owned() + "\n").collect()
 }
 
-/// An object with the version of its form.
+/// An object with the version of the JSON output.
 #[derive(Debug, Serialize)]
 struct Versioned<T> {
     schema_version: u32,
@@ -366,8 +364,8 @@ fn json_line(value: impl Serialize) -> Result<String> {
     Ok(json_text(&serde_json::to_string(&value)?) + "\n")
 }
 
-/// JSON as serde writes it escapes the control characters of ASCII only. What else would steer a
-/// terminal is in a string, where an escape means the same.
+/// Escapes control characters in JSON text. serde escapes only those of ASCII; the others are
+/// inside strings, where an escape means the same.
 fn json_text(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
@@ -382,7 +380,7 @@ fn json_text(json: &str) -> String {
     text
 }
 
-/// Whether the terminal can do no more than a typewriter.
+/// Returns whether the terminal has no control sequences (`TERM=dumb`).
 fn is_dumb() -> bool {
     env::var_os("TERM").is_some_and(|v| v == "dumb")
 }

@@ -1,8 +1,8 @@
-//! One line on stderr that says what takes so long.
+//! One line on stderr that shows what takes long.
 //!
-//! It comes when half a second has passed and goes without a trace. A thread draws it, since most
-//! of what is waited for blocks the one that works. The thread does nothing else: it enters no
-//! namespace and hears no signal. There is one terminal, so there is one line.
+//! It appears after half a second, and is erased at the end. A thread draws it, since most waits
+//! block the main thread. The thread does nothing else: it enters no namespace and receives no
+//! signal. There is one terminal, so there is one line.
 
 use std::{
     io::{self, Write},
@@ -18,11 +18,11 @@ use crate::{
     process::{signal, terminal},
 };
 
-/// What takes no longer is not spoken of.
+/// The time after which an activity is shown.
 const DELAY: Duration = Duration::from_millis(500);
-/// How often what is said is brought up to date.
+/// The interval at which the line is updated.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// To the first column, and nothing from there on.
+/// Moves to the first column, and erases the line.
 const ERASE: &str = "\r\u{1b}[K";
 
 static LINE: Mutex<Line> = Mutex::new(Line {
@@ -33,7 +33,7 @@ static LINE: Mutex<Line> = Mutex::new(Line {
     drawn: String::new(),
     thread: Thread::None,
 });
-/// There is something to do for the thread that draws.
+/// Notifies the drawing thread that an activity began.
 static BEGUN: Condvar = Condvar::new();
 
 /// An activity, until this is dropped. The line shows the activity that began last.
@@ -46,7 +46,8 @@ impl Doing {
         Self(watched.map(|paint| line().begin(paint, text, limit)))
     }
 
-    /// Says it in other words from now on, which are made only if somebody watches.
+    /// Describes the activity in other words from now on. `text` is called only if the line is
+    /// shown.
     pub fn say(&self, text: impl FnOnce() -> String) {
         let Some(id) = self.0 else { return };
         let text = text().into();
@@ -64,7 +65,7 @@ impl Drop for Doing {
     }
 }
 
-/// A command has the terminal until this is dropped.
+/// A command owns the terminal until this is dropped.
 #[derive(Debug)]
 #[must_use = "it is over when this is dropped"]
 pub struct HandedOver(());
@@ -80,17 +81,16 @@ impl Drop for HandedOver {
     fn drop(&mut self) {
         let mut line = line();
         line.step_back();
-        // What was done before the command is over.
+        // The time before the command does not count.
         line.since = line.since.map(|_| Instant::now());
     }
 }
 
-/// Something else is being printed until this is dropped.
+/// Other output is being printed until this is dropped.
 #[must_use]
 pub(super) struct Aside(());
 
-/// Makes room for something else. The line is free meanwhile: whoever prints may be kept waiting
-/// by who reads.
+/// Erases the line for other output. The lock is free meanwhile: printing may block on the reader.
 pub(super) fn aside() -> Aside {
     line().step_aside();
     Aside(())
@@ -106,12 +106,12 @@ fn line() -> MutexGuard<'static, Line> {
     LINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How far the thread that draws has come.
+/// The state of the drawing thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Thread {
     None,
     Draws,
-    /// And sees to it that nothing is left when a signal ends the program.
+    /// It also erases the line when a signal ends the process.
     Drew,
 }
 
@@ -128,11 +128,11 @@ struct Work {
 struct Line {
     works: Vec<Work>,
     next: u64,
-    /// Since when an activity goes on.
+    /// The start of the current activity.
     since: Option<Instant>,
-    /// How many others have the terminal.
+    /// The number of values that keep the line away.
     asides: usize,
-    /// What is to be seen now.
+    /// The text on the screen.
     drawn: String,
     thread: Thread,
 }
@@ -146,7 +146,7 @@ impl Line {
             self.since = Some(since);
             BEGUN.notify_one();
         }
-        // Without a thread all is done as well, and nothing is said of it.
+        // Without the thread, everything works, but no progress is shown.
         if self.thread == Thread::None && signal::deaf_thread(draw).is_ok() {
             self.thread = Thread::Draws;
         }
@@ -180,7 +180,7 @@ impl Line {
         }
     }
 
-    /// Draws what is due; returns when to look again, if nobody begins before.
+    /// Draws the line if it is due; returns when to look again, unless another activity begins.
     fn draw(&mut self) -> Option<Duration> {
         let (Some(since), Some(work), 0) = (self.since, self.works.last(), self.asides) else {
             return None;
@@ -195,7 +195,7 @@ impl Line {
         if text != self.drawn {
             if self.thread == Thread::Draws {
                 self.thread = Thread::Drew;
-                // If that fails, a signal leaves the line where it is.
+                // If this fails, a signal leaves the line on the screen.
                 drop(signal::before_death(|| line().step_aside()));
             }
             write(&format!("\r{}\u{1b}[K", work.paint.dim(&text)));
@@ -205,7 +205,7 @@ impl Line {
     }
 }
 
-/// What the thread does, as long as the program runs.
+/// The body of the thread, which runs as long as the process.
 fn draw() {
     let mut line = line();
     loop {
@@ -220,11 +220,11 @@ fn draw() {
 }
 
 fn write(text: &str) {
-    // There is nowhere left to complain about stderr.
+    // If stderr fails, there is nowhere to report it.
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
-/// How long it has taken, and how long it may take, in whole seconds.
+/// Returns the elapsed time and the limit in whole seconds.
 fn time(passed: Duration, limit: Option<Duration>) -> String {
     match (passed.as_secs(), limit) {
         (passed, Some(limit)) => format!(" ({passed} s of {} s)", limit.as_secs()),
@@ -233,12 +233,11 @@ fn time(passed: Duration, limit: Option<Duration>) -> String {
     }
 }
 
-/// Columns that stay free: the terminal writes `^C` there, and some begin a new line in the last.
-/// What is in another line is not erased.
+/// Columns that stay free: the terminal prints `^C` there, and some terminals wrap at the last
+/// column. A wrapped line could not be erased.
 const SPARE: usize = 3;
 
-/// The text and the time in one line of a terminal. Where there is no room for both, the text is
-/// cut.
+/// Returns text and time as one line of a terminal. The text is cut if needed.
 fn fit(text: &str, time: &str, columns: usize) -> String {
     let width = |text: &str| text.chars().filter_map(UnicodeWidthChar::width).sum::<usize>();
     let text = visible(text);

@@ -1,14 +1,14 @@
-//! Nodes and edges, for those who lay them out by themselves.
+//! A graph as nodes and edges, for formats whose renderers do the layout.
 
 use std::collections::HashMap;
 
 use super::words;
 use crate::model::graph::{End, Graph, HostLink, Inside, Port, Segment};
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NodeKind {
-    /// A link of the host's.
+    /// A link of the host.
     Link,
     /// A bridge, or a macvlan network.
     Segment,
@@ -18,36 +18,36 @@ pub(super) enum NodeKind {
     Published,
     /// A namespace.
     Target,
-    /// The end of what can be told.
+    /// The end of what can be seen.
     Beyond,
 }
 
 impl NodeKind {
-    /// Whether it is a part of the host.
+    /// Returns whether it is a part of the host.
     pub(super) fn is_of_host(self) -> bool {
         !matches!(self, Self::Target | Self::Beyond)
     }
 }
 
-/// What an edge is.
+/// The kind of an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EdgeKind {
-    /// A cable.
+    /// A veth pair, or another connection.
     Cable,
-    /// One that does not work.
+    /// A connection that is down.
     Broken,
-    /// The one is made on the other.
+    /// From a link to the link below it.
     On,
-    /// Packets get the other's address.
+    /// From a segment to the link whose address its packets get.
     Masquerade,
-    /// Packets from outside come this way.
+    /// From a published port to its endpoint.
     Published,
 }
 
 pub(super) struct Node {
     pub(super) id: String,
     pub(super) kind: NodeKind,
-    /// The first is its name.
+    /// The first line is the name.
     pub(super) lines: Vec<String>,
 }
 
@@ -60,13 +60,13 @@ pub(super) struct Edge {
 
 #[derive(Default)]
 pub(super) struct Diagram {
-    /// The host's name and lines.
+    /// The host's name and properties.
     pub(super) host: Vec<String>,
     pub(super) nodes: Vec<Node>,
     pub(super) edges: Vec<Edge>,
-    /// Namespaces that have a node: where it is among them.
+    /// The index of each namespace's node.
     targets: HashMap<(Option<u64>, String), usize>,
-    /// Links of the host that have a node, or are a port of one.
+    /// The node of each link of the host.
     links: HashMap<String, String>,
 }
 
@@ -103,8 +103,8 @@ impl Diagram {
         diagram
     }
 
-    /// What a link of the host's is on, or is wired to. A cable is drawn from one of its ends: from
-    /// the port, if one is.
+    /// Adds the edge from a link of the host to the one below it, or to its peer. A veth pair is
+    /// drawn once, from the bridge port if one end is a port.
     fn lower(&mut self, id: &str, link: &HostLink, lower: &str) {
         let is_port = self.links.get(lower).is_some_and(|id| id.starts_with('s'));
         match link.kind.as_str() {
@@ -138,7 +138,7 @@ impl Diagram {
         match &port.end {
             End::Inside(inside) => self.cable(segment, inside, &label, kind),
             End::Host { link } => {
-                // A cable between two bridges is a port of both, and drawn once.
+                // A veth pair between two bridges is a port of both, and is drawn once.
                 let is_other_port = self.links.get(link).is_some_and(|id| id.starts_with('s'));
                 if !is_other_port || port.link.as_ref() < Some(link) {
                     self.between(segment, link, kind, &label);
@@ -152,7 +152,7 @@ impl Diagram {
         }
     }
 
-    /// A cable into a namespace, and what is published of it.
+    /// Adds the edge to a namespace, and its published ports.
     fn cable(&mut self, from: &str, inside: &Inside, label: &str, kind: EdgeKind) {
         let key = (inside.cookie, words::who(inside));
         let at = if let Some(at) = self.targets.get(&key) {
@@ -171,7 +171,7 @@ impl Diagram {
         }
     }
 
-    /// An edge to a link of the host's, if it is in the picture.
+    /// Adds an edge to a link of the host, if that has a node.
     fn between(&mut self, from: &str, link: &str, kind: EdgeKind, label: &str) {
         if let Some(to) = self.links.get(link).cloned() {
             self.edge(from, &to, kind, label.to_owned());

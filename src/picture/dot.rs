@@ -1,4 +1,4 @@
-//! The picture in the language of Graphviz.
+//! A graph for Graphviz.
 
 use super::diagram::{Diagram, EdgeKind, Node, NodeKind};
 use crate::model::graph::Graph;
@@ -10,7 +10,7 @@ graph netcord {
   edge [fontname=\"monospace\", fontsize=9]
 ";
 
-/// Text for `dot`.
+/// Returns the input for `dot`.
 pub fn draw(graph: &Graph) -> String {
     let diagram = Diagram::of(graph);
     let mut lines = vec!["  subgraph cluster_host {".to_owned()];
@@ -30,7 +30,7 @@ pub fn draw(graph: &Graph) -> String {
             EdgeKind::Masquerade => vec!["dir=forward, style=dashed"],
             EdgeKind::Published => vec!["dir=forward, color=darkgreen, fontcolor=darkgreen"],
         };
-        // The host's are on the left, others on the right.
+        // The host's nodes on the left, others on the right.
         if is_of_host(&edge.from) && is_of_host(&edge.to) {
             attributes.push("constraint=false");
         }
@@ -58,7 +58,7 @@ fn node(node: &Node) -> String {
     format!("{} [label={}{look}]", node.id, quoted(&node.lines))
 }
 
-/// A quoted string of several lines.
+/// Returns a quoted string of several lines.
 fn quoted(lines: &[impl AsRef<str>]) -> String {
     let lines = lines.iter().map(|l| l.as_ref().replace('\\', "\\\\").replace('"', "\\\""));
     format!("\"{}\"", lines.collect::<Vec<_>>().join("\\n"))

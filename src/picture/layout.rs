@@ -1,31 +1,31 @@
-//! What is where in a picture that is drawn here.
+//! The layout of the SVG picture.
 //!
-//! On top is the host with its links and published ports. Below, one after the other, is a block for
-//! each segment: a bar, and its endpoints as cards in columns. Beside each column a rail leads down
-//! from the bar, and from rail to card a stub; so lines never cross a card, however many there are.
-//! From the host to a bar leads a lane, or from a link if the segment is on one.
+//! The host with its links and published ports is at the top. Below it are the segments, one after
+//! the other: a bar, and its endpoints as cards in columns. A rail leads down from the bar beside
+//! each column, and a stub from the rail to each card, so that lines never cross a card. A lane
+//! leads from the host to each bar, or from a link if the segment is on top of one.
 
 use unicode_width::UnicodeWidthStr;
 
 use super::words;
 use crate::model::graph::{Graph, HostLink, Inside, Port, Segment};
 
-/// Of a line of text. Wider than the letters of common monospaced fonts at [`FONT`].
+/// The width of a character, at least that of common monospaced fonts at [`FONT`].
 const CHAR: usize = 8;
 const LINE: usize = 18;
-/// Letters' height.
+/// The font size.
 pub(super) const FONT: usize = 13;
-/// Between a box and its text.
+/// The distance between a box and its text.
 const PAD: usize = 10;
-/// Between boxes.
+/// The distance between boxes.
 const GAP: usize = 14;
-/// Beside a column of cards, with the rail in it.
+/// The space beside a column of cards, with its rail.
 const GUTTER: usize = 28;
-/// Between the lines that lead down to the bars.
+/// The distance between lanes.
 const LANE: usize = 10;
-/// Around all.
+/// The margin of the picture.
 const MARGIN: usize = 16;
-/// What columns are chosen for.
+/// The width for which the number of columns is chosen.
 const WIDTH: usize = 1200;
 const CARD_LEAST: usize = 180;
 
@@ -52,14 +52,14 @@ pub(super) struct Text {
     pub(super) class: &'static str,
 }
 
-/// A line from point to point.
+/// A line through points.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) points: Vec<(usize, usize)>,
     pub(super) class: &'static str,
 }
 
-/// Everything, with its place.
+/// All elements with their positions.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     pub(super) width: usize,
@@ -69,7 +69,7 @@ pub(super) struct Layout {
     pub(super) texts: Vec<Text>,
 }
 
-/// Pieces of a line, each with its class.
+/// Pieces of a line, each with its CSS class.
 type Words = Vec<(&'static str, String)>;
 
 /// A box with lines of text.
@@ -78,12 +78,12 @@ struct Card {
     lines: Vec<Words>,
 }
 
-/// A segment with its endpoints, or a link of the host's with those that are on it.
+/// A segment with its endpoints, or a link of the host with those on top of it.
 struct Block {
     class: &'static str,
-    /// In the bar; flows.
+    /// The text of the bar, which wraps.
     head: Words,
-    /// The link of the host's from which the lane comes, if it is not the host itself.
+    /// The link of the host at which the lane begins; `None`: at the host.
     from: Option<String>,
     cards: Vec<(Card, &'static str)>,
 }
@@ -95,14 +95,14 @@ impl Layout {
         let cards = || blocks.iter().flat_map(|b| &b.cards).map(|(card, _)| card);
         let card_width = cards().map(Card::width).max().unwrap_or_default().max(CARD_LEAST);
         let most = blocks.iter().map(|b| b.cards.len()).max().unwrap_or_default();
-        // Room for the bars' text, and for the host's.
+        // At least wide enough for the text of the bars and of the host.
         let columns = (WIDTH / (card_width + GUTTER)).clamp(1, most.max(3));
         let inner = columns * (card_width + GUTTER);
         let left = MARGIN + (blocks.len() + 1) * LANE;
         let mut layout = Self { width: left + inner + MARGIN, ..Self::default() };
         let (bottom, chips) = layout.host(graph, &blocks);
         let mut y = bottom + GAP;
-        // Links are left by lines of their own, one below the other.
+        // Lanes that begin at links turn below each other.
         let mut starts = Vec::new();
         for (i, block) in blocks.iter().enumerate() {
             let lane = left - (i + 1) * LANE;
@@ -128,8 +128,8 @@ impl Layout {
         layout
     }
 
-    /// The host's box; returns where it ends, and where links can be left: their names, and the
-    /// middle of their lower edge.
+    /// Places the host's box; returns its lower edge, and where lanes begin at links: their names,
+    /// and the middle of their lower edges.
     fn host(&mut self, graph: &Graph, blocks: &[Block]) -> (usize, Vec<(String, usize, usize)>) {
         let at = self.shapes.len();
         let width = self.width - 2 * MARGIN;
@@ -150,7 +150,7 @@ impl Layout {
             y += LINE;
         }
         y += PAD;
-        // Those that are left by a line are in the last row, so that it meets no other.
+        // Links at which a lane begins are in the last row, so that the lane crosses no other link.
         let is_left = |link: &&HostLink| blocks.iter().any(|b| b.from.as_ref() == Some(&link.name));
         let (left, others): (Vec<_>, Vec<_>) = graph.links.iter().partition(is_left);
         let mut chips: Vec<(String, usize, usize)> = Vec::new();
@@ -169,7 +169,7 @@ impl Layout {
             row = row.max(rect.height);
         }
         let bottom = y + row + PAD;
-        // A link's name may be longer than all else.
+        // A link's name may be wider than everything else.
         let widest = self.shapes[at..].iter().map(|s| s.rect.x + s.rect.width).max();
         let texts = self.texts.iter().map(|t| t.rect.x + t.rect.width).max();
         self.width = self.width.max(widest.max(texts).unwrap_or_default() + PAD + MARGIN);
@@ -179,7 +179,7 @@ impl Layout {
         (bottom, chips)
     }
 
-    /// The cards of a block, with rails and stubs; returns where the lowest ends.
+    /// Places the cards of a block, with rails and stubs; returns the lower edge of the lowest.
     fn columns(&mut self, block: &Block, bar: &Rect, columns: usize, width: usize) -> usize {
         let mut y = bar.y + bar.height;
         let mut rails: Vec<Option<usize>> = vec![None; columns];
@@ -203,7 +203,7 @@ impl Layout {
         y
     }
 
-    /// Puts a box with lines of text; returns its place, as high as it has become.
+    /// Places a box with lines of text; returns its rectangle with the final height.
     fn card(&mut self, class: &'static str, lines: &[Words], rect: Rect) -> Rect {
         let rect = Rect { height: lines.len() * LINE + 2 * PAD, ..rect };
         self.shapes.push(Shape { rect, class });
@@ -238,7 +238,7 @@ fn line_width(line: &[(&'static str, String)]) -> usize {
     letters.saturating_sub(2) * CHAR
 }
 
-/// Pieces side by side, in as many lines as it takes.
+/// Wraps pieces into as many lines as needed.
 fn flowed(pieces: &Words, width: usize) -> Vec<Words> {
     let mut lines: Vec<Words> = Vec::new();
     for piece in pieces {
@@ -276,7 +276,7 @@ fn segment(segment: &Segment) -> Block {
     Block { class, head, from, cards: segment.ports.iter().map(port).collect() }
 }
 
-/// What is on a link, or at the other end of it, in other namespaces.
+/// The block of a link: the links on top of it, or its peer, in other namespaces.
 fn beyond(link: &HostLink) -> Block {
     let head = vec![("name", words::plain(&link.name)), ("text", words::kind(link))];
     let cards = link
@@ -357,7 +357,7 @@ mod tests {
                 for other in &layout.texts[i + 1..] {
                     assert!(!overlap(&text.rect, &other.rect), "{text:?} and {other:?}");
                 }
-                // Of the boxes that it touches, it is in all.
+                // Text must be inside of every box that it touches.
                 for shape in layout.shapes.iter().filter(|s| overlap(&s.rect, &text.rect)) {
                     assert!(is_within(&text.rect, &shape.rect), "{text:?} is in {shape:?}");
                 }

@@ -1,4 +1,4 @@
-//! The picture in the language of Mermaid, which Markdown viewers draw.
+//! A graph for Mermaid, which Markdown viewers render.
 
 use super::diagram::{Diagram, EdgeKind, Node, NodeKind};
 use crate::model::graph::Graph;
@@ -8,7 +8,7 @@ const CLASSES: &str = "  classDef segment fill:#cfe8f7,stroke:#28638a,color:#000
   classDef published fill:#d3f0d0,stroke:#2f7a2b,color:#000
 ";
 
-/// Text for `mermaid`.
+/// Returns the input for `mermaid`.
 pub fn draw(graph: &Graph) -> String {
     let diagram = Diagram::of(graph);
     let mut lines = vec!["flowchart LR".to_owned()];
@@ -46,7 +46,7 @@ fn node(node: &Node) -> String {
     }
 }
 
-/// A quoted string of several lines. What could be markup is written by its number.
+/// Returns a quoted string of several lines, with markup characters as numeric entities.
 fn quoted(lines: &[impl AsRef<str>]) -> String {
     let escape = |line: &str| {
         line.chars()

@@ -1,8 +1,9 @@
-//! Pictures of a host's network: pure functions of a [`crate::model::graph::Graph`], a file each.
+//! Pictures of a host's network: pure functions of a [`crate::model::graph::Graph`], a file a
+//! format.
 //!
 //! - `text`: a tree for a terminal
-//! - `dot`, `mermaid`: for those who draw them, of the nodes and edges of `diagram`
-//! - `svg`: drawn here; `layout` says what is where
+//! - `dot`, `mermaid`: input for other renderers, made from the nodes and edges of `diagram`
+//! - `svg`: a finished picture, with the positions of `layout`
 //! - `trace_path`: the path of a packet, as lines
 //! - `words`: the descriptions that all formats use
 
@@ -17,23 +18,23 @@ pub mod text;
 pub mod trace_path;
 mod words;
 
-/// A line of text, in pieces of one ink each.
+/// A line of text, in pieces with one meaning each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line(pub Vec<(Ink, String)>);
 
-/// What a piece of text is, for those who have colours.
+/// The meaning of a piece of text, for which the output chooses a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
     /// Nothing special.
     Plain,
-    /// Less important.
+    /// Less important text.
     Faint,
-    /// Who it is.
+    /// A name.
     Name,
-    /// Where it is.
+    /// An address.
     Address,
-    /// What can be reached from outside.
+    /// Something that can be reached from outside.
     Open,
-    /// What does not work.
+    /// Something that does not work.
     Bad,
 }

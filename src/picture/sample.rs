@@ -60,7 +60,7 @@ pub(crate) fn inside(target: &str, last: u8) -> Inside {
             format!("fd00:7::{last:x}/64").parse().unwrap(),
         ],
         gateways: vec!["10.7.0.1".parse().unwrap(), "fd00:7::1".parse().unwrap()],
-        // Not everybody publishes.
+        // Only some endpoints have published ports.
         published: if last % 5 == 2 { vec![published] } else { vec![] },
     }
 }
@@ -69,12 +69,12 @@ pub(crate) fn host(links: Vec<HostLink>, segments: Vec<Segment>) -> Graph {
     Graph { forwarding: Forwarding { ipv4: true, ipv6: false }, links, segments }
 }
 
-/// A host with a network of so many endpoints.
+/// Returns a host with a network of this many endpoints.
 pub(crate) fn of(endpoints: u8) -> Graph {
     host(vec![link("eth0")], vec![segment("lab0", endpoints)])
 }
 
-/// All that there can be.
+/// Returns a host with everything that a graph can contain.
 pub(crate) fn mixed() -> Graph {
     let nameless = Inside { nsid: Some(4), ..Inside::default() };
     let mut routed = link("routed");
@@ -107,7 +107,7 @@ pub(crate) fn mixed() -> Graph {
     host(vec![link("eth0"), vlan, routed], vec![foreign, empty, segment("lab0", 7), macvlan])
 }
 
-/// Names that mean something to a renderer.
+/// Names with characters that have a meaning in the formats.
 pub(crate) fn odd() -> Graph {
     let names = [r#"a"b"#, r"c\", "<i>&amp;", "\u{1b}[31m", "-->", "日本語", "\u{202e}x", "end"];
     let mut graph = of(0);

@@ -1,4 +1,4 @@
-//! The picture as SVG, drawn here: boxes, lines and text at the places that `layout` gives them.
+//! A graph as SVG: boxes, lines and text at the positions of `layout`.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::model::graph::Graph;
 
-/// Its own background, so that it can be read on any; dark where the reader's are.
+/// With a background of its own, which is dark if the reader prefers dark colours.
 const STYLE: &str = "
   text { font-family: 'DejaVu Sans Mono', 'Liberation Mono', Menlo, Consolas, monospace; fill: #1c2328; white-space: pre }
   rect { fill: #fff; stroke: #5b6770 }
@@ -40,7 +40,7 @@ const STYLE: &str = "
   }
 ";
 
-/// An SVG document.
+/// Returns an SVG document.
 pub fn draw(graph: &Graph) -> String {
     let Layout { width, height, shapes, wires, texts } = Layout::of(graph);
     let mut lines = vec![
@@ -79,7 +79,7 @@ fn rect(rect: &Rect, class: &str) -> String {
     )
 }
 
-/// What XML reads as text. Characters that it has no words for are gone already.
+/// Escapes text for XML. Characters that XML forbids are already replaced.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -88,7 +88,7 @@ fn escaped(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             c if c.is_ascii() => out.push(c),
-            // Whatever the file is taken for on its way.
+            // As a number, so that the encoding of the file does not matter.
             c => drop(write!(out, "&#{};", u32::from(c))),
         }
     }

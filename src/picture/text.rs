@@ -1,23 +1,24 @@
-//! The picture as a tree, for a terminal of 80 columns.
+//! A graph as a tree, for a terminal of 80 columns.
 
 use unicode_width::UnicodeWidthStr;
 
 use super::{Ink, Line, words};
 use crate::model::graph::{Graph, HostLink, Inside, Port, Segment};
 
-/// A terminal's columns, as far as names allow.
+/// The width of a terminal; long names may exceed it.
 const WIDTH: usize = 80;
 const GAP: &str = "  ";
 
-/// A branch: pieces that are put side by side, and further ones below.
+/// A branch of the tree: its pieces, and the branches below it.
 struct Branch {
     pieces: Vec<(Ink, String)>,
-    /// How many of the pieces are columns: what does not fit on the line goes on below the rest.
+    /// The number of pieces that are aligned in columns. Pieces that do not fit continue below the
+    /// others.
     columns: usize,
     below: Vec<Self>,
 }
 
-/// The lines of the tree.
+/// Returns the lines of the tree.
 pub fn draw(graph: &Graph) -> Vec<Line> {
     let mut branches: Vec<_> = graph.links.iter().map(host_link).collect();
     branches.extend(graph.segments.iter().map(segment));
@@ -84,7 +85,7 @@ fn port(port: &Port) -> Branch {
     Branch { pieces, columns, below: Vec::new() }
 }
 
-/// What is said of a link inside, besides its name.
+/// Returns the properties of a link inside, without its name.
 fn details(inside: &Inside) -> Vec<(Ink, String)> {
     let mut pieces: Vec<_> =
         inside.addresses.iter().map(|a| (Ink::Address, a.to_string())).collect();
@@ -98,7 +99,7 @@ fn some(ink: Ink, text: String) -> Option<(Ink, String)> {
     (!text.is_empty()).then_some((ink, text))
 }
 
-/// Makes columns of the first pieces of each, and of the first address after them.
+/// Aligns the first pieces of each branch, and the address after them.
 fn aligned(mut branches: Vec<Branch>) -> Vec<Branch> {
     let deepest = branches.iter().map(|b| b.columns).max().unwrap_or_default();
     for column in 0..=deepest {
@@ -137,7 +138,7 @@ fn grow(lines: &mut Vec<Line>, trunk: &str, branches: &[Branch]) {
     }
 }
 
-/// Puts a branch's pieces side by side, and those that do not fit below the columns.
+/// Writes a branch's pieces on one line, and those that do not fit below the columns.
 fn write(lines: &mut Vec<Line>, first: &str, further: &str, branch: &Branch) {
     let columns: usize =
         branch.pieces[..branch.columns].iter().map(|(_, t)| t.width() + GAP.len()).sum();
@@ -164,7 +165,7 @@ fn write(lines: &mut Vec<Line>, first: &str, further: &str, branch: &Branch) {
     finish(lines, &mut line);
 }
 
-/// Ends a line without blanks.
+/// Ends a line, without trailing spaces.
 fn finish(lines: &mut Vec<Line>, line: &mut Line) {
     let mut done = std::mem::take(line);
     while let Some((_, text)) = done.0.last_mut() {

@@ -1,5 +1,5 @@
-//! The path of a packet as lines for a terminal of 80 columns: where, at which point, what happens,
-//! and below it the rules that are met there.
+//! The path of a packet as lines for a terminal of 80 columns: the place, the stage, what happens,
+//! and below it the rules that match there.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -10,11 +10,11 @@ use crate::model::{
     visible,
 };
 
-/// A terminal's columns.
+/// The width of a terminal.
 const WIDTH: usize = 80;
 const GAP: usize = 2;
 
-/// The lines, the verdict last.
+/// Returns the lines, with the verdict last.
 pub fn draw(way: &Way) -> Vec<Line> {
     let hops = || way.hops.iter().chain(&way.answer);
     let of_places = hops().map(|hop| visible(&hop.place).width()).max().unwrap_or_default() + GAP;
@@ -25,7 +25,7 @@ pub fn draw(way: &Way) -> Vec<Line> {
     };
     let is_of_answer = !way.verdict.outcome.is_good() && !way.answer.is_empty();
     part(&mut lines, &way.hops, of_places, |hop| !is_of_answer && dies(hop));
-    // The way back is worth its lines where something is wrong with it.
+    // The path of the reply is shown only if something is wrong with it.
     if is_of_answer {
         append(&mut lines, Vec::new(), GAP, Ink::Faint, "the answer:");
         part(&mut lines, &way.answer, of_places, dies);
@@ -64,7 +64,7 @@ fn part(lines: &mut Vec<Line>, hops: &[Hop], of_places: usize, is_end: impl Fn(&
     }
 }
 
-/// A rule where it stands, with what somebody wrote on it.
+/// Returns a rule with its table, chain and comment.
 pub fn rule(met: &Met) -> String {
     let comment = met.comment.as_ref().map(|text| format!(" # {text}")).unwrap_or_default();
     let is_said = met.rule.ends_with(&met.effect);
@@ -72,7 +72,7 @@ pub fn rule(met: &Met) -> String {
     format!("{} {}: {}{effect}{comment}", met.table, met.chain, met.rule)
 }
 
-/// Adds a text behind the start of a line; what does not fit goes on below, so far from the left.
+/// Appends text to a line; what does not fit continues on the next line, indented.
 fn append(lines: &mut Vec<Line>, start: Vec<(Ink, String)>, indent: usize, ink: Ink, text: &str) {
     let mut used: usize = start.iter().map(|(_, piece)| piece.width()).sum();
     let (mut line, mut rest) = (Line(start), String::new());

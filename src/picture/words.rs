@@ -1,4 +1,4 @@
-//! What pictures say of a thing, in words.
+//! The descriptions of things in pictures.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use crate::model::{
     visible,
 };
 
-/// A name that others gave, as a terminal and an XML reader take it for text.
+/// Returns a name from outside, safe for a terminal and for XML.
 pub(super) fn plain(name: &str) -> String {
     visible(name).into_owned()
 }
@@ -81,12 +81,12 @@ pub(super) fn who(inside: &Inside) -> String {
     }
 }
 
-/// The host's link that a port is.
+/// Returns the link of the host that is the port.
 pub(super) fn port_name(port: &Port) -> Option<String> {
     port.link.as_deref().map(plain)
 }
 
-/// What a port leads to that is no namespace.
+/// Returns the description of a port's other side, if that is not a namespace.
 pub(super) fn beyond(end: &End) -> Option<String> {
     match end {
         End::Inside(_) => None,
@@ -102,7 +102,7 @@ pub(super) fn via(gateways: &[IpAddr]) -> Option<String> {
     (!gateways.is_empty()).then(|| format!("via {}", gateways.join(", ")))
 }
 
-/// `0.0.0.0:8080 -> 80/tcp`
+/// `0.0.0.0:8080 -> 80/tcp`: the endpoint's address is in the same row.
 pub(super) fn published(port: &PublishedPort) -> String {
     format!("{} -> {}", port.host_side(), inner_port(port))
 }
@@ -112,7 +112,7 @@ pub(super) fn inner_port(port: &PublishedPort) -> String {
     format!("{}/{}", port.container, port.protocol)
 }
 
-/// How a port is, if it is not well.
+/// Returns the state of a port, if it is not up.
 pub(super) fn trouble(state: EndpointState) -> Option<&'static str> {
     match state {
         EndpointState::Up => None,
@@ -122,7 +122,7 @@ pub(super) fn trouble(state: EndpointState) -> Option<&'static str> {
     }
 }
 
-/// The picture in a sentence, for those who cannot see it.
+/// Returns the picture in a sentence, for people who cannot see it.
 pub(super) fn summary(graph: &Graph) -> String {
     let count =
         |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };

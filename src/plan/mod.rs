@@ -37,7 +37,7 @@ pub use firewall::{
     Chain, Nft, Rule, Table, comes_first, nftables as nft, owner, port, shared, stale_network,
 };
 pub use flows::Flows;
-pub use forward_accept::{close, jumps, open};
+pub use forward_accept::{install_accepts, jumps, remove_accepts};
 pub use link_attrs::{LinkAttrs, LinkAttrsOf};
 pub use moved::Moved;
 pub use netns::{lo_up, name};

@@ -56,7 +56,7 @@ fn one(
             plan.push(forwarding(family));
         }
         plan.extend(firewall::foreign(network, port));
-        plan.extend(forward_accept::open(network));
+        plan.extend(forward_accept::install_accepts(network));
     } else if port.reaches_loopback() {
         plan.push(
             Step::create(

@@ -18,7 +18,7 @@ use nix::{
 };
 
 /// The process name (`comm`).
-const NAME: &CStr = c"netcord";
+pub(super) const NAME: &CStr = c"netcord";
 
 /// The word by which a copy reports that it is ready.
 const READY: &str = "ready";

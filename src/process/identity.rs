@@ -1,7 +1,7 @@
 //! Identifies processes by PID and start time, reads their properties from `/proc`, and ends them.
 
 use std::{
-    collections::BTreeMap, ffi::OsString, fs, io, os::unix::ffi::OsStrExt, path::PathBuf,
+    collections::BTreeMap, ffi::OsString, fs, io, os::unix::ffi::OsStringExt, path::PathBuf,
     time::Duration,
 };
 
@@ -11,6 +11,8 @@ use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
+
+use super::background::NAME;
 
 /// The result of asking a process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,18 +54,42 @@ pub fn one_of_each_netns() -> Vec<u32> {
     found.into_values().collect()
 }
 
-/// Returns a process of this program with these arguments.
-pub fn with_arguments(arguments: &[OsString]) -> Option<u32> {
-    let wanted: Vec<u8> = arguments.iter().flat_map(|a| [a.as_bytes(), b"\0"].concat()).collect();
-    let own = fs::read_link("/proc/self/exe").ok()?;
-    let mut all = fs::read_dir("/proc").ok()?.flatten();
-    all.find_map(|entry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let started_with = fs::read(entry.path().join("cmdline")).ok()?;
-        let is_it = started_with.ends_with(&wanted)
-            && fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == own);
-        is_it.then_some(pid)
+/// A copy of this program that runs in the background.
+#[derive(Clone, Debug)]
+pub struct BackgroundCopy {
+    /// Its PID.
+    pub pid: u32,
+    /// What it was started with.
+    pub arguments: Vec<OsString>,
+}
+
+impl BackgroundCopy {
+    /// Reads the command line of a process, if it is one that `background` starts.
+    fn of(pid: u32, line: &[u8]) -> Option<Self> {
+        let rest = line.strip_prefix(NAME.to_bytes_with_nul())?;
+        let words = rest.strip_suffix(b"\0")?.split(|byte| *byte == 0);
+        let arguments = words.map(|word| OsString::from_vec(word.to_vec())).collect();
+        Some(Self { pid, arguments })
+    }
+}
+
+/// Returns the copies of this program that run in the background, also those of an older file of it.
+pub fn copies() -> impl Iterator<Item = BackgroundCopy> {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    all.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        BackgroundCopy::of(pid, &fs::read(entry.path().join("cmdline")).ok()?)
     })
+}
+
+/// Returns a copy of this program, of the same file, with these arguments.
+pub fn with_arguments(arguments: &[OsString]) -> Option<u32> {
+    let file = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let own = file("self")?;
+    let is_it = |copy: &BackgroundCopy| {
+        copy.arguments == arguments && file(&copy.pid.to_string()).as_ref() == Some(&own)
+    };
+    copies().find(is_it).map(|copy| copy.pid)
 }
 
 /// Returns the name of a process (`comm`).
@@ -128,6 +154,23 @@ fn end_by(signal: Signal, pid: u32, start: u64, patience: Duration) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_is_known_by_its_command_line() {
+        let arguments = |line: &[u8]| {
+            let words = BackgroundCopy::of(7, line)?.arguments.into_iter();
+            Some(words.map(|word| word.into_string().unwrap()).collect::<Vec<_>>())
+        };
+        let watchdog = arguments(b"netcord\0watchdog\0lan0\0").unwrap();
+        assert_eq!(watchdog, ["watchdog", "lan0"]);
+        assert_eq!(arguments(b"netcord\0keep-lease\0\0").unwrap(), ["keep-lease", ""]);
+        // One that was typed, another program, a zombie, a thread of the kernel.
+        for line in
+            [&b"/usr/bin/netcord\0watchdog\0"[..], b"netcordd\0watchdog\0", b"", b"netcord\0"]
+        {
+            assert_eq!(arguments(line), None, "{line:?}");
+        }
+    }
 
     #[test]
     fn a_process_is_known_by_its_start() {

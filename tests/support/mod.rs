@@ -7,6 +7,7 @@ mod firewalls;
 pub(crate) mod frames;
 mod lab;
 pub(crate) mod marks;
+pub(crate) mod modules;
 mod run;
 mod scenario;
 mod snapshot;

@@ -137,7 +137,7 @@ fn no_parent(driver: &str) -> Error {
         .hint("for example `--parent eth0`")
 }
 
-/// Flags that mean nothing to a driver are refused: who gives one relies on it.
+/// Refuses flags that have no meaning for a driver, since the user relies on them.
 fn refuse(driver: &str, flags: &[(&str, bool)]) -> Result<()> {
     match flags.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(unsupported(driver, flag)),

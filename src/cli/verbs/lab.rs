@@ -35,11 +35,11 @@ pub(crate) struct Args {
     pub(in crate::cli) command: CommandLine,
 }
 
-/// The network that hosts of a lab are on.
+/// The name of the bridge between the hosts of a lab.
 const WIRE: &str = "wire";
 const WIRE_SUBNET: &str = "10.0.0.0/24";
 
-/// Starts it, as this very program.
+/// Starts a lab, by running this program again.
 pub(crate) fn start(args: &Args, global: &Global) -> Result<u8> {
     let mut arguments: Vec<OsString> = ["lab", "--first-process"].map(Into::into).into();
     if global.quiet {
@@ -53,7 +53,7 @@ pub(crate) fn start(args: &Args, global: &Global) -> Result<u8> {
     throwaway::start(&arguments)
 }
 
-/// Is its first process.
+/// Acts as the first process of a lab.
 pub(crate) async fn first_process(args: &Args, output: &Output) -> Result<u8> {
     throwaway::become_first_process().await?;
     if let Some(hosts) = args.hosts {
@@ -64,7 +64,7 @@ pub(crate) async fn first_process(args: &Args, output: &Output) -> Result<u8> {
     throwaway::first_process(&args.command.command)
 }
 
-/// Makes hosts and their wire, as anybody could by hand.
+/// Makes hosts, and the bridge between them.
 async fn wire(hosts: u8) -> Result<()> {
     let mut session = Session::open(Options::default(), &Silent)?;
     let wire: LinkName = WIRE.parse()?;

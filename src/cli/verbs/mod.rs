@@ -1,7 +1,7 @@
 //! The verbs: a file each, with its flags (their comments are its help) and what it prints.
 
+pub(super) mod agent;
 pub(super) mod attach;
-pub(super) mod attendant;
 pub(super) mod bridge;
 pub(super) mod completions;
 pub(super) mod confirm;
@@ -13,7 +13,6 @@ pub(super) mod export;
 pub(super) mod graph;
 pub(super) mod host;
 pub(super) mod inspect;
-pub(super) mod keep_lease;
 pub(super) mod lab;
 pub(super) mod ls;
 pub(super) mod macvlan;
@@ -31,7 +30,6 @@ pub(super) mod trace;
 pub(super) mod underlay;
 pub(super) mod unpublish;
 pub(super) mod wait;
-pub(super) mod watchdog;
 
 use std::ffi::OsString;
 
@@ -80,12 +78,8 @@ pub(super) enum Verb {
     Lab(lab::Args),
     Completions(completions::Args),
     Man(man::Args),
-    #[command(hide = true)]
-    Watchdog(watchdog::Args),
-    #[command(hide = true)]
-    Attendant(attendant::Args),
-    #[command(hide = true)]
-    KeepLease(keep_lease::Args),
+    #[command(flatten)]
+    Agent(agent::Args),
 }
 
 /// A command after `--`.
@@ -96,7 +90,7 @@ pub(super) struct CommandLine {
     pub command: Vec<OsString>,
 }
 
-/// Prints what a changing verb did, and returns the failure of the rest.
+/// Prints the outcome of a changing verb, and returns the failure of the rest.
 fn print_with_failure<T: Serialize>(
     output: &Output,
     (done, failure): WithFailure<Option<Changed<T>>>,
@@ -110,7 +104,7 @@ fn print_with_failure<T: Serialize>(
 }
 
 impl Verb {
-    /// What it does, for somebody who has to wait for it.
+    /// Describes what the verb does, for a user who waits for it.
     pub(super) fn doing(&self) -> &'static str {
         match self {
             Self::None(_) | Self::Host(_) | Self::Container(_) => "finding the namespace",
@@ -131,24 +125,19 @@ impl Verb {
             Self::Prune(_) => "removing what is dead",
             Self::Reset(_) => "removing all that is ours",
             Self::Repair(_) => "looking for what is not as it was asked for",
-            Self::Lab(_)
-            | Self::Completions(_)
-            | Self::Man(_)
-            | Self::KeepLease(_)
-            | Self::Watchdog(_)
-            | Self::Attendant(_) => "working",
+            Self::Lab(_) | Self::Completions(_) | Self::Man(_) | Self::Agent(_) => "working",
         }
     }
 
-    /// Whether it goes on in the background.
+    /// Returns whether it runs in the background.
     pub(super) fn is_background(&self) -> bool {
-        matches!(self, Self::KeepLease(_) | Self::Watchdog(_) | Self::Attendant(_))
+        matches!(self, Self::Agent(_))
     }
 
-    /// Carries it out and prints its outcome. Returns the exit code.
+    /// Carries out the verb, and prints its outcome. Returns the exit code.
     pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<u8> {
         let done = match self {
-            // Those that are asked may say "no" without having failed.
+            // These may answer "no" without a failure.
             Self::Doctor(args) => return args.run(session, output).await,
             Self::Trace(args) => return args.run(session, output).await,
             Self::Repair(args) => return args.run(session, output).await,
@@ -175,9 +164,7 @@ impl Verb {
             Self::Prune(args) => args.run(session, output).await,
             Self::Export(args) => args.run(session, output).await,
             Self::Reset(args) => args.run(session, output).await,
-            Self::Watchdog(args) => args.run(session, output).await,
-            Self::Attendant(args) => args.run(session).await,
-            Self::KeepLease(args) => args.run(session).await,
+            Self::Agent(args) => args.run(session, output).await,
             Self::Lab(_) | Self::Completions(_) | Self::Man(_) => Ok(()),
         };
         done.map(|()| 0)

@@ -43,7 +43,7 @@ impl Args {
     }
 }
 
-/// Each port of a range with its place on the host.
+/// Returns each port of a range, with its port on the host.
 fn pairs(port: &PublishedPort) -> impl Iterator<Item = (u16, Protocol, SocketAddr)> + '_ {
     let outer = port.host.ports().map(|p| SocketAddr::new(port.host_ip, p));
     port.container.ports().zip(outer).map(|(inner, outer)| (inner, port.protocol, outer))

@@ -45,7 +45,7 @@ fn row(listed: Listed) -> Row<Listed> {
     Row { cells, object: listed }
 }
 
-/// Docker's form: what it leads to is the row's own address.
+/// Docker's form, without the endpoint's address, which is in the same row.
 fn port(port: &PublishedPort) -> String {
     format!("{}->{}/{}", port.host_side(), port.container, port.protocol)
 }
@@ -56,7 +56,7 @@ fn addresses(endpoint: &Endpoint, lease: Option<&ShownLease>) -> String {
         let word = if lease.is_renewed() { "(dhcp)" } else { "(dhcp, not renewed)" };
         match endpoint.addresses.first().filter(|a| a.is_ipv4()) {
             Some(_) => parts[0] = format!("{} {word}", parts[0]),
-            // It ran out, and no server has given another.
+            // The lease has expired, and no server has granted another.
             None => parts.insert(0, format!("- {word}")),
         }
     }

@@ -36,7 +36,7 @@ impl Args {
     }
 }
 
-/// What it is, with one line of a command that may have several, and what shows it.
+/// Returns the difference with one line of its command, and the evidence.
 fn lines(drift: &Drift) -> Vec<String> {
     let command = drift.command.lines().next().unwrap_or_default();
     let what = format!("{}: {} ({command})", drift.of, drift.why);

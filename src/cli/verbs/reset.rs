@@ -22,7 +22,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {
-        // Who types it may have meant one of the things only; a script means what it says.
+        // On a terminal, the user may have meant only one network; a script means what it says.
         if !self.yes && !session.is_dry_run() && output.is_on_terminal() {
             let removed = reset::would_remove(session).await?;
             if !removed.is_empty() {

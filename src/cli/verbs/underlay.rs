@@ -11,7 +11,7 @@ use crate::{
     output::Output,
 };
 
-/// How long a person on a terminal has to confirm, in seconds.
+/// The default time for confirmation on a terminal, in seconds.
 const PATIENCE: u32 = 60;
 
 /// Ensure a network that bridges the host's uplink: endpoints join the physical network
@@ -61,7 +61,7 @@ pub(crate) struct MoveFlags {
 }
 
 impl MoveFlags {
-    /// Within how many seconds the move must be confirmed.
+    /// Returns the time for confirmation, in seconds.
     fn confirm_within(&self, output: &Output) -> Option<u32> {
         let asks = !self.no_confirm && output.is_on_terminal();
         self.confirm.or_else(|| asks.then_some(PATIENCE))

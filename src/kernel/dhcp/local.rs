@@ -1,6 +1,6 @@
-//! A server of this host itself. What a socket sends on a bridge leaves by the bridge's ports and
-//! never reaches the bridge's own IP stack, so a server that listens there would not hear us. What
-//! comes in by a port does.
+//! A DHCP server on this host. Packets that a socket sends on a bridge leave by the bridge's ports
+//! and do not reach the bridge's own IP stack, so a server on the bridge would not receive our
+//! requests. It does receive what comes in by a port.
 
 use std::{
     io::{self, ErrorKind},
@@ -30,28 +30,28 @@ use crate::{
 
 /// The server's port.
 const SERVER: u16 = 67;
-/// A frame with a message of DHCP is not longer than any link's.
+/// The maximum size of a frame with a DHCP message.
 const FRAME: usize = 2048;
-/// How often to look whether the port forwards.
+/// The interval at which to check whether the port forwards.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// A port of the bridge, whose far end is in a namespace that only this program holds: it is gone
-/// when this value is, and also when the program is killed.
+/// A port of the bridge whose peer is in a namespace that only this process holds. It is deleted
+/// when this value is dropped, or the process is killed.
 pub(super) struct LocalPort {
     _netns: Netns,
     link: Link,
-    /// What we send on the bridge is heard here.
+    /// Receives our own requests on the bridge.
     tap: AsyncFd<OwnedFd>,
-    /// By which it comes in again.
+    /// Sends them to the bridge through the port.
     far: OwnedFd,
-    /// Whose requests.
+    /// The MAC of the client.
     client: Mac,
     bridge: Mac,
 }
 
 impl LocalPort {
-    /// Opens one, if a server may be behind it: on a bridge, and where a program of the host listens
-    /// to the port of DHCP servers.
+    /// Adds the port if a server may need it: if the link is a bridge, and a program of this host
+    /// listens on the port of DHCP servers.
     pub(super) async fn open(
         kernel: &Kernel,
         link: &Link,
@@ -75,18 +75,18 @@ impl LocalPort {
         let tap = arp_probe::frames_of(&link.name, eth::ALL)?;
         #[expect(deprecated, reason = "its successor is unsafe; the descriptor is the value's own")]
         let tap = AsyncFd::with_interest(tap, Interest::READABLE)?;
-        // A bridge that speaks the spanning tree protocol lets nothing in for some seconds.
+        // A bridge with the spanning tree protocol forwards nothing for some seconds.
         let until = Instant::now() + patience;
         while !kernel.link(&name).await?.is_some_and(|l| l.forwards()) && Instant::now() < until {
             sleep(INTERVAL).await;
         }
-        // Where it was never set it is that of a port, and this may be the first.
+        // A bridge whose MAC was never set has that of a port, which may be this one.
         let bridge = kernel.link(&link.name).await?.and_then(|bridge| bridge.mac);
         let bridge = bridge.with_context(|| format!("`{}` has no MAC", link.name))?;
         Ok(Some(Self { _netns: netns, link: port, tap, far, client, bridge }))
     }
 
-    /// Lets in what is sent meanwhile, for ever.
+    /// Passes requests on, without end.
     pub(super) async fn pass(&self) -> io::Error {
         loop {
             let mut ready = match self.tap.readable().await {
@@ -100,7 +100,7 @@ impl LocalPort {
         }
     }
 
-    /// Lets in all that was sent up to now.
+    /// Passes the requests on that were sent until now.
     pub(super) fn pass_all(&self) -> io::Result<()> {
         let mut buffer = [0; FRAME];
         loop {
@@ -109,7 +109,7 @@ impl LocalPort {
                     let is_sent = from.is_some_and(|from| from.pkttype() == libc::PACKET_OUTGOING);
                     let frame = &mut buffer[..length.min(FRAME)];
                     if is_sent && is_request(frame, self.client) {
-                        // To the bridge itself: the others have it already.
+                        // Addressed to the bridge itself: the other ports have received it already.
                         frame[..6].copy_from_slice(&self.bridge.octets());
                         send(self.far.as_raw_fd(), frame, MsgFlags::empty())?;
                     }
@@ -126,13 +126,13 @@ impl LocalPort {
         }
     }
 
-    /// Takes it away, and returns when it is gone.
+    /// Deletes the port, and returns when it is gone.
     pub(super) async fn close(self, kernel: &Kernel) -> Result<()> {
         link::delete_this(&kernel.rtnl, &self.link).await.map(drop)
     }
 }
 
-/// Whether a frame is UDP over IPv4, from a client's MAC and for the port of servers.
+/// Returns whether a frame is UDP over IPv4, from the client's MAC, to the server port.
 fn is_request(frame: &[u8], client: Mac) -> bool {
     const IPV4_AND_UDP: ([u8; 2], u8) = ([8, 0], 17);
     let Some(header) = frame.get(14..34) else { return false };
@@ -153,7 +153,7 @@ mod tests {
             let mut frame = vec![0xff; 6];
             frame.extend(source.octets());
             frame.extend(kind);
-            // Six words of header: it has options.
+            // A header of six words, with options.
             frame.extend([0x46, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0]);
             frame.extend([0; 12]);
             frame.extend([0, 68]);

@@ -1,10 +1,10 @@
-//! Leases of DHCP servers for IPv4, asked for on a link of the host in the name of another MAC: nothing
-//! of the exchange is in the namespace of who gets the address.
+//! DHCP for IPv4, as a client on a link of the host that uses the endpoint's MAC: no part of the
+//! exchange is in the endpoint's namespace.
 //!
-//! Always the whole exchange, DISCOVER to ACK: a server offers what it has leased already, so
-//! this renews as well, and the answers reach us although the address is not ours.
+//! It is always the whole exchange, from DISCOVER to ACK. A server offers an existing lease again,
+//! so this renews it as well, and the replies reach us although the address is not ours.
 //!
-//! - `local`: a server of this host itself
+//! - `local`: a server on this host
 
 mod local;
 
@@ -22,21 +22,21 @@ use self::local::LocalPort;
 use super::{Kernel, Link};
 use crate::model::Mac;
 
-/// How long a release waits for the way to a server of this host to be open.
+/// The time to wait until a server on this host can be reached for a release.
 const RELEASE: Duration = Duration::from_secs(1);
 
-/// What a server gave.
+/// A lease.
 #[derive(Clone, Debug)]
 pub struct Leased {
-    /// The address with its subnet's length.
+    /// The address with its prefix length.
     pub address: Ipv4Network,
-    /// Who gave it.
+    /// The server.
     pub server: Ipv4Addr,
-    /// The gateway that goes with it.
+    /// The gateway.
     pub router: Option<Ipv4Addr>,
-    /// When to ask again, from now (T1).
+    /// The time until renewal (T1), from now.
     pub renew: Duration,
-    /// How long it lasts, from now.
+    /// The lifetime, from now.
     pub lasts: Duration,
     message: DhcpV4Lease,
 }
@@ -58,10 +58,10 @@ impl Leased {
 
     fn of(mut message: DhcpV4Lease) -> Result<Self> {
         let server = if message.srv_id.is_unspecified() { message.siaddr } else { message.srv_id };
-        // A release is sent there; some servers leave it empty.
+        // The destination of a release; some servers leave the field empty.
         message.siaddr = server;
         let address = Ipv4Network::new(message.yiaddr, message.prefix_length())?;
-        // RFC 3442: who sends routes means them instead of the router.
+        // RFC 3442: classless static routes replace the router option.
         let router = match &message.classless_routes {
             Some(routes) => routes.iter().find(|r| r.prefix_length == 0).map(|r| r.router),
             None => message.gateways.as_ref().and_then(|g| g.first().copied()),
@@ -76,14 +76,14 @@ impl Leased {
         })
     }
 
-    /// The address, as of any family.
+    /// Returns the address.
     pub fn ip(&self) -> IpAddr {
         self.address.ip().into()
     }
 }
 
-/// Asks the servers on a link for an address for this MAC, or to prolong the one that it has.
-/// `None`: none answered in time. Equivalent to `udhcpc -i LINK` with another MAC.
+/// Requests an address for this MAC from the servers on a link, or renews its lease. Returns `None`
+/// if none answered in time. Equivalent to `udhcpc -i LINK` with another MAC.
 pub async fn acquire(
     kernel: &Kernel,
     link: &Link,
@@ -113,7 +113,7 @@ pub async fn acquire(
     answer.map_or(Ok(None), |leased| leased.map(Some))
 }
 
-/// Gives a lease back. There is no answer to it.
+/// Releases a lease. There is no reply.
 pub async fn release(kernel: &Kernel, link: &Link, mac: Mac, leased: &Leased) -> Result<()> {
     let local = LocalPort::open(kernel, link, mac, RELEASE).await?;
     let mut client = client(link, mac).await?;

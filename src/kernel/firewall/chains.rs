@@ -1,4 +1,4 @@
-//! The chains of `nf_tables`, whoever made them: one dump, no program.
+//! The chains of `nf_tables`, of all programs, read in one dump.
 
 use std::io;
 
@@ -17,27 +17,27 @@ const DROP: u32 = 0;
 /// A chain.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Chain {
-    /// As `nft` calls it.
+    /// The family, as `nft` names it.
     pub(super) family: &'static str,
     pub(super) table: String,
     pub(super) name: String,
-    /// It is where forwarded packets come by, and drops what none of its rules accepts.
+    /// Whether it is at the hook forward, with the policy drop.
     pub(super) drops_forwarded: bool,
-    /// It is where packets come by that the host itself sends.
+    /// Whether it is at the hook output.
     pub(super) is_output: bool,
-    /// How many rules it has, and how many lead to it.
+    /// The number of its rules, and of jumps to it.
     pub(super) uses: u32,
 }
 
 impl Chain {
-    /// Whether it is this one.
+    /// Returns whether it is this chain.
     pub(super) fn is(&self, family: &str, table: &str, name: &str) -> bool {
         (self.family, self.table.as_str(), self.name.as_str()) == (family, table, name)
     }
 }
 
-/// All chains of families that forward; none where `nf_tables` is not there, or not to be looked
-/// at: a dry run has no privileges.
+/// Returns all chains of families that forward; none without `nf_tables`, or without the privilege
+/// to read it, as in a dry run.
 ///
 /// Equivalent to `nft list chains`.
 pub(super) fn all() -> Result<Vec<Chain>> {

@@ -17,21 +17,21 @@ use netlink_packet_netfilter::{
 use super::chains::{self, Chain};
 use crate::{kernel::nfnetlink::Socket, model::Family};
 
-/// A chain where what is forwarded is dropped unless a rule accepts it.
+/// A chain that drops forwarded packets unless a rule accepts them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropping {
-    /// As `nft` calls it.
+    /// The family, as `nft` names it.
     pub family: &'static str,
     /// Its table.
     pub table: String,
     /// Its name.
     pub chain: String,
-    /// It is firewalld's.
+    /// Whether it is firewalld's.
     pub is_firewalld: bool,
 }
 
 impl Dropping {
-    /// Whether packets of this IP version come by.
+    /// Returns whether packets of this IP version pass it.
     pub fn meets(&self, family: Family) -> bool {
         match self.family {
             "ip" => family == Family::V4,
@@ -40,16 +40,16 @@ impl Dropping {
         }
     }
 
-    /// Whether it is met by frames that cross a bridge, and by nothing else.
+    /// Returns whether only bridged frames pass it.
     pub fn is_of_bridges(&self) -> bool {
         self.family == "bridge"
     }
 }
 
-/// Reads them all, but those of iptables.
+/// Returns all such chains, except iptables'.
 pub(in crate::kernel) fn dropping() -> Result<Vec<Dropping>> {
     let found = chains::all()?.into_iter().filter_map(|chain| {
-        // Its policy is to accept, and its last rule rejects.
+        // The policy of firewalld's chain is accept, but its last rule rejects.
         let is_firewalld = chain.is("inet", "firewalld", "filter_FORWARD");
         let is_iptables =
             chain.is("ip", "filter", "FORWARD") || chain.is("ip6", "filter", "FORWARD");
@@ -60,8 +60,8 @@ pub(in crate::kernel) fn dropping() -> Result<Vec<Dropping>> {
     Ok(found.collect())
 }
 
-/// Whether a rule, or an element of a set, of the chain's table names a link: then the program that
-/// owns the table is configured for it.
+/// Returns whether a rule or a set element in the chain's table names a link, so that the program
+/// that owns the table is configured for it.
 pub(in crate::kernel) fn lets_by(chain: &Dropping, link: &str) -> Result<bool> {
     speaks_of(chain, link).with_context(|| format!("cannot list nftables' table `{}`", chain.table))
 }
@@ -76,7 +76,7 @@ fn speaks_of(chain: &Dropping, link: &str) -> io::Result<bool> {
     let mut socket = Socket::open()?;
     let get = |message| NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message);
     let table = || chain.table.clone();
-    // As the kernel compares it: with the zero at its end.
+    // In the kernel's form, with the terminating zero.
     let name = [link.as_bytes(), &[0]].concat();
     let speaks = |message: &NetfilterMessage| {
         let mut bytes = vec![0; message.buffer_len()];
@@ -88,7 +88,7 @@ fn speaks_of(chain: &Dropping, link: &str) -> io::Result<bool> {
     let rule = |mut message: NetfilterMessage| {
         if let NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(rule)) = &mut message.inner
         {
-            // Not what its comment says.
+            // The comment does not count.
             rule.attributes.retain(|a| matches!(a, RuleAttribute::Expressions(_)));
         }
         speaks(&message).then_some(())

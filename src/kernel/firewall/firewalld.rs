@@ -1,6 +1,7 @@
-//! firewalld: its zone of whom it trusts, by its own command, as it keeps its rules to itself.
+//! firewalld's zone `trusted`, changed by `firewall-cmd`, since firewalld does not tolerate other
+//! changes of its rules.
 //!
-//! Only what runs is changed, never its files: a bridge of ours is not there after a reboot.
+//! Only the runtime configuration changes, not its files: our bridges do not exist after a reboot.
 
 use std::{path::Path, process::Output};
 
@@ -16,7 +17,7 @@ use crate::{
 
 const PROGRAM: &str = "/usr/bin/firewall-cmd";
 
-/// What lets everything by from its links (`firewalld.zones(5)`).
+/// The zone that accepts everything from its links (`firewalld.zones(5)`).
 const ZONE: &str = "trusted";
 
 // Exit codes (`firewall/errors.py`).
@@ -26,10 +27,11 @@ const UNKNOWN_INTERFACE: i32 = 17;
 const ZONE_CONFLICT: i32 = 18;
 const NOT_RUNNING: i32 = 252;
 
-/// With this warning, to add is success.
+/// The warning of an addition that has nothing to do.
 const ALREADY: &str = "ZONE_ALREADY_SET";
 
-/// Puts a link into the zone; `false` if it was in a zone already: which one is its owner's to say.
+/// Adds a link to the zone; returns `false` if it was in a zone already, which is the
+/// administrator's choice.
 ///
 /// Equivalent to `firewall-cmd --zone=trusted --add-interface=LINK`.
 pub(in crate::kernel) fn trust(link: &LinkName) -> Result<bool> {
@@ -40,7 +42,8 @@ pub(in crate::kernel) fn trust(link: &LinkName) -> Result<bool> {
     }
 }
 
-/// Takes a link out of the zone; `false` if it was not in it, or firewalld is no more.
+/// Removes a link from the zone; returns `false` if it was not in the zone, or firewalld does not
+/// run.
 ///
 /// Equivalent to `firewall-cmd --zone=trusted --remove-interface=LINK`.
 pub(in crate::kernel) fn forget(link: &LinkName) -> Result<bool> {
@@ -54,7 +57,7 @@ pub(in crate::kernel) fn forget(link: &LinkName) -> Result<bool> {
     }
 }
 
-/// Whether a link is in the zone.
+/// Returns whether a link is in the zone.
 ///
 /// Equivalent to `firewall-cmd --zone=trusted --query-interface=LINK`.
 pub(in crate::kernel) fn trusts(link: &LinkName) -> Result<bool> {
@@ -65,7 +68,7 @@ pub(in crate::kernel) fn trusts(link: &LinkName) -> Result<bool> {
     }
 }
 
-/// Runs the program; returns its exit code and what it said.
+/// Runs the program; returns its exit code and output.
 fn run(verb: &str, link: &LinkName) -> Result<(Option<i32>, String)> {
     #[expect(clippy::disallowed_types, reason = "kernel runs programs")]
     let output: Output = Command::new(PROGRAM)

@@ -1,8 +1,8 @@
-//! iptables and ip6tables: one listing for each table, then one `iptables-restore --noflush` for
-//! all that is missing. A process a rule would cost 2 ms for an addition and 15 ms for a deletion.
+//! iptables and ip6tables: one listing a table, then one `iptables-restore --noflush` for all that
+//! is missing. One process a rule would take 2 ms for an addition and 15 ms for a deletion.
 //!
-//! A rule is known by its comment. Whether it still says the same is told by its options, not by how
-//! this version of iptables prints them.
+//! A rule is identified by its comment. Whether its text was changed is decided by its options, not by
+//! how this version of iptables prints them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,10 +28,10 @@ use crate::{
     plan::{self, ALIAS_PREFIX, Chain, Change, Resource, Rule, Table, comes_first, quote},
 };
 
-/// How long to wait for whoever else is changing rules.
+/// The time to wait for other programs that change rules.
 const LOCK_PATIENCE_SECONDS: &str = "30";
 
-/// Makes changes so, all or none.
+/// Makes changes, all or none.
 pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
     let mut outcomes = vec![Outcome::Unchanged; changes.len()];
     for family in Family::BOTH {
@@ -56,7 +56,7 @@ pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-/// Takes back what the other family got before this one failed, so that all of it or none is done.
+/// Undoes one family's changes after the other family's failed.
 fn undo(outcomes: &[Outcome], lock: &File) {
     let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
     if let Some(family) = inverses.first().and_then(|c| family_of(c)) {
@@ -69,11 +69,11 @@ fn family_of(change: &Change) -> Option<Family> {
     change.facts().firewall()?.family
 }
 
-/// Makes the changes of one family so, all or none.
+/// Makes the changes of one family, all or none.
 fn apply_family(family: Family, changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::with_capacity(changes.len());
     if let Err(error) = attempt(family, changes, lock, &mut outcomes) {
-        // Tables are committed one after another: some may be so all the same.
+        // Tables are committed one by one, so some may have been changed.
         let inverses: Vec<_> = outcomes.iter().rev().filter_map(Outcome::inverse).collect();
         if !inverses.is_empty() {
             // The first error is the one to report.
@@ -84,7 +84,7 @@ fn apply_family(family: Family, changes: &[&Change], lock: &File) -> Result<Vec<
     Ok(outcomes)
 }
 
-/// Tells what each change comes to before any is made.
+/// Determines the outcome of each change before any is made.
 fn attempt(
     family: Family,
     changes: &[&Change],
@@ -125,7 +125,7 @@ fn attempt(
     Ok(())
 }
 
-/// The published ports of one family; none if they cannot be read.
+/// Returns the published ports of one family; none if they cannot be read.
 pub(super) fn published(family: Family) -> Vec<Published> {
     let of_rule = |((_, comment), copies): ((String, String), Vec<String>)| {
         let (owner, port) = comment.strip_prefix(ALIAS_PREFIX)?.split_once(" publish ")?;
@@ -139,7 +139,7 @@ pub(super) fn published(family: Family) -> Vec<Published> {
     nat_table(family).rules.into_iter().filter_map(of_rule).collect()
 }
 
-/// Whether our chains of one family are there, as far as that can be read.
+/// Returns whether our chains of one family exist, as far as that can be read.
 pub(super) fn stands(family: Family) -> bool {
     nat_table(family).chains.iter().any(|chain| chain.starts_with("NETCORD-"))
 }
@@ -149,12 +149,12 @@ fn nat_table(family: Family) -> Present {
     present.unwrap_or_default()
 }
 
-/// All of a table, as the commands that would make it.
+/// Returns a whole table, as the commands that would make it.
 pub(super) fn list(family: Family, table: Table) -> Result<String> {
     Programs::of(family)?.list(table)
 }
 
-/// What of ours is in one table.
+/// Returns our chains and rules in one table.
 pub(super) fn present(family: Family, table: Table) -> Result<Present> {
     Present::read(&Programs::of(family)?, table)
 }
@@ -167,8 +167,8 @@ fn table_of(change: &Change) -> Option<Table> {
     }
 }
 
-/// Tables are committed one after another: what denies before what opens, and the other way round
-/// when they go.
+/// Tables are committed one by one: drops before accepts and translations, and in the other order
+/// when they are deleted.
 fn script(lines: BTreeMap<Table, String>, deleting: bool) -> String {
     let mut tables: Vec<_> = lines
         .into_iter()
@@ -180,25 +180,25 @@ fn script(lines: BTreeMap<Table, String>, deleting: bool) -> String {
     tables.concat()
 }
 
-/// What of ours is in one table.
+/// Our chains and rules in one table.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Present {
     chains: BTreeSet<String>,
-    /// By chain and comment: each copy, as it is listed. A restore of saved rules on top of what is
-    /// there (`iptables-restore --noflush`) makes more than one.
+    /// The text of each copy of each rule, by chain and comment. Restoring saved rules over existing
+    /// ones (`iptables-restore --noflush`) duplicates them.
     rules: BTreeMap<(String, String), Vec<String>>,
-    /// Rules of our chains that come before the others, and stand behind one of them.
+    /// Rules that have to come first in their chain, but come after another.
     behind: BTreeSet<(String, String)>,
-    /// By chain of ours: what somebody else put there, as it was put.
+    /// Rules of other programs in our chains, as text.
     strangers: BTreeMap<String, Vec<String>>,
-    /// Chains whose rules go all at once.
+    /// Chains that are emptied at once.
     emptied: BTreeSet<String>,
 }
 
-/// Lines for iptables-restore that make a change so.
+/// A line for iptables-restore that makes a change.
 struct Line {
     text: String,
-    /// What it is about was there, and is not as it should be.
+    /// Whether it repairs an existing object.
     mends: bool,
 }
 
@@ -215,7 +215,7 @@ impl Present {
 
     fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
         let mut present = Self::default();
-        // Chains of which a rule was read that does not come first.
+        // Chains in which a rule was read that does not have to come first.
         let mut begun = BTreeSet::new();
         for line in lines {
             let mut words = line.splitn(3, ' ');
@@ -243,7 +243,7 @@ impl Present {
         present
     }
 
-    /// What of a chain or rule of ours is not as the plan has it, a line each.
+    /// Returns how a chain or rule of ours differs from the plan, a line for each difference.
     pub(super) fn damage(&self, resource: &Resource) -> Vec<String> {
         match resource {
             Resource::Chain(Chain { family, table, name }) => {
@@ -275,7 +275,7 @@ impl Present {
         self.rules.get(&known(rule)).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Empties chains that are to be deleted, before anything else: they may refer to each other.
+    /// Empties chains that are to be deleted before anything else, as they may refer to each other.
     fn empty_chains(&mut self, changes: &[&Change]) -> String {
         let mut lines = String::new();
         for change in changes {
@@ -290,14 +290,16 @@ impl Present {
         lines
     }
 
-    /// The line that makes a change so, if it is not; what is here is then as after it.
+    /// Returns the line for a change that has something to do, and updates this state as if it were
+    /// made.
     fn missing(&mut self, change: &Change) -> Option<Line> {
         match change {
             Change::Create(Resource::Chain(Chain { name, .. })) => {
                 if self.chains.insert((*name).to_owned()) {
                     return Some(Line::new(format!("-N {name}\n")));
                 }
-                // Our chains are nobody else's to write in: an accept in front would open all.
+                // Nobody else has a reason to write to our chains: an accept before our rules would
+                // open everything.
                 let strangers = self.strangers.remove(*name)?;
                 let mut text = String::new();
                 for rule in strangers {
@@ -320,7 +322,7 @@ impl Present {
                 {
                     return None;
                 }
-                // Of many copies none need be where it belongs.
+                // Of several copies, none need be in the right place.
                 let text = deletions(rule, &copies) + &rule_line(&rule.addition(), rule);
                 Some(Line { text, mends: !copies.is_empty() })
             }
@@ -334,26 +336,25 @@ impl Present {
     }
 }
 
-/// By what a rule of ours is known.
+/// The identity of a rule of ours.
 fn known(rule: &Rule) -> (String, String) {
     (rule.chain.to_owned(), rule.comment.clone())
 }
 
-/// The lines that delete copies of a rule, in the words in which they are listed.
+/// Returns the lines that delete copies of a rule, each by its own text.
 fn deletions(rule: &Rule, copies: &[String]) -> String {
     copies
         .iter()
         .fold(String::new(), |lines, there| lines + &format!("-D {} {there}\n", rule.chain))
 }
 
-/// Whether a listed rule says the same as ours, whatever iptables adds to it and in which order.
+/// Returns whether a listed rule equals ours, whatever iptables adds to it and in which order.
 fn is_as(rule: &Rule, listed: &str) -> bool {
     let own: Vec<_> = rule.arguments().collect();
     Said::of(own.iter().map(String::as_str)) == Said::of(words(listed).into_iter())
 }
 
-/// What a rule asks for and does: its options, each with what it is followed by and whether it is
-/// negated.
+/// The options of a rule, each with its values and whether it is negated.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Said<'a>(BTreeMap<(&'a str, bool), BTreeSet<String>>);
 
@@ -368,7 +369,7 @@ impl<'a> Said<'a> {
             } else if word == "!" {
                 not = true;
             } else if matches!(word, "-m" | "--comment") {
-                // A match says nothing but by its options, and a comment never does.
+                // A match is described by its options, and a comment changes nothing.
                 is_skipped = true;
             } else if word.starts_with('-') {
                 values = Some(said.0.entry((word, not)).or_default());
@@ -381,7 +382,7 @@ impl<'a> Said<'a> {
     }
 }
 
-/// An address with its length, as it is listed; anything else as it is.
+/// Adds the prefix length to an address, as iptables does; returns other values unchanged.
 fn in_full(value: &str) -> String {
     match value.parse::<IpNetwork>() {
         Ok(network) => network.to_string(),
@@ -392,7 +393,8 @@ fn in_full(value: &str) -> String {
 fn rule_line(operation: &str, rule: &Rule) -> String {
     let mut line = operation.to_owned();
     for word in rule.arguments() {
-        // iptables-restore reads double quotes only; names hold neither quotes nor backslashes.
+        // iptables-restore understands double quotes only; names contain neither quotes nor
+        // backslashes.
         let word = if quote(&word) == word { word } else { format!("\"{word}\"") };
         // Writing to a String cannot fail.
         let _ = write!(line, " {word}");
@@ -417,8 +419,8 @@ struct Programs {
     restore: &'static str,
 }
 
-/// Where Debian, Fedora, Alpine, Arch and those who compile it themselves have it. A caller's PATH
-/// decides nothing.
+/// The paths of Debian, Fedora, Alpine, Arch, and of `make install`. The caller's PATH does not
+/// count.
 const IPV4: [(&str, &str); 4] = [
     ("/usr/sbin/iptables", "/usr/sbin/iptables-restore"),
     ("/sbin/iptables", "/sbin/iptables-restore"),
@@ -444,14 +446,14 @@ impl Programs {
                 Error::new(Kind::Missing, format!("{name} is not installed"))
                     .hint("install the package `iptables`, or use `netcord --firewall nftables`")
             })?;
-        // All versions of this century's second decade can check and wait.
+        // All versions since 2013 support `--check` and `--wait`.
         let tables = IPTables { cmd, has_check: true, has_wait: true, is_numeric: false };
         Ok(Self { tables, restore })
     }
 
-    /// All of a table, as commands.
+    /// Returns a whole table, as commands.
     fn list(&self, table: Table) -> Result<String> {
-        // `list_table` would take a failure for an empty table.
+        // `list_table` would treat a failure as an empty table.
         let output = self.tables.execute(table.name(), "-S").map_err(|e| anyhow!("{e}"))?;
         if !output.status.success() {
             let told = String::from_utf8_lossy(&output.stderr);
@@ -466,11 +468,11 @@ impl Programs {
             .args(["--noflush", "--wait", LOCK_PATIENCE_SECONDS])
             .env_clear()
             .env("LC_ALL", "C")
-            // Ctrl-C is for us: we roll back.
+            // Ctrl-C must reach only this process, which rolls back.
             .process_group(0)
             .stdin(Stdio::piped())
-            // It prints nothing. Killed or not, nobody else changes rules before it has ended: the
-            // lock is held as long as it is open anywhere.
+            // The program prints nothing to this file. It keeps the lock held until it has ended,
+            // even if this process is killed.
             .stdout(lock.try_clone().context("cannot share the lock")?)
             .stderr(Stdio::piped())
             .spawn()
@@ -481,7 +483,7 @@ impl Programs {
             .wait_with_output()
             .with_context(|| format!("cannot wait for {}", self.restore))?;
         if output.status.success() {
-            // It takes what it was not told for nothing to do.
+            // With incomplete input it would do nothing, and report success.
             return written.with_context(|| format!("cannot tell {} what to do", self.restore));
         }
         let told = String::from_utf8_lossy(&output.stderr);
@@ -489,7 +491,7 @@ impl Programs {
     }
 }
 
-/// iptables' own words, made into an error of the right kind.
+/// Returns an error of the right kind with iptables' own message.
 fn failure(told: &str, what: &str) -> anyhow::Error {
     let told = told.trim();
     let words: Vec<_> = told.split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! The firewall: where rules of a plan become rules of the kernel.
+//! The firewalls of the kernel: carries out the rules of a plan, and reads what exists.
 
 mod chains;
 mod drops;
@@ -32,7 +32,7 @@ pub use standing::Standing;
 pub use translations::Translation;
 pub(super) use translations::all as translations;
 
-/// A published port that is in a firewall.
+/// A published port in a firewall.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// The endpoint, as `NETWORK/NAME`.
@@ -52,10 +52,9 @@ pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
     }
 }
 
-/// Whether rules can be read at all: that takes a privilege.
+/// Checks that this process may read rules.
 ///
-/// # Errors
-/// If they cannot.
+/// # Errors If it lacks the privilege.
 pub(super) fn check_readable() -> Result<()> {
     match nftables::stands() {
         Err(error) if Kind::of(&error) == Kind::Permission => Err(error),
@@ -63,8 +62,8 @@ pub(super) fn check_readable() -> Result<()> {
     }
 }
 
-/// All of a table of iptables', as the commands that would make it; none where there is no such
-/// table, or no iptables to list it: then it was not made by that.
+/// Returns a whole table of iptables, as the commands that would make it. Returns an empty text if
+/// there is no such table, or no iptables that could have made it.
 pub(super) fn listing(family: Family, table: Table) -> Result<String> {
     if !has_iptables(family, table)? {
         return Ok(String::new());
@@ -75,7 +74,7 @@ pub(super) fn listing(family: Family, table: Table) -> Result<String> {
     }
 }
 
-/// Whether the kernel has a table of iptables', of either make.
+/// Returns whether the kernel has this table of iptables, nft or legacy.
 fn has_iptables(family: Family, table: Table) -> Result<bool> {
     let (name, legacy) = match family {
         Family::V4 => ("ip", "/proc/thread-self/net/ip_tables_names"),
@@ -86,7 +85,7 @@ fn has_iptables(family: Family, table: Table) -> Result<bool> {
         || fs::read_to_string(legacy).is_ok_and(|tables| tables.lines().any(|t| t == table.name())))
 }
 
-/// The published ports that are in a firewall, as far as they can be read.
+/// Returns the published ports in a firewall, as far as they can be read.
 pub(super) fn published(firewall: Firewall) -> Vec<Published> {
     match firewall {
         Firewall::Nftables => nftables::published().unwrap_or_default(),
@@ -96,23 +95,22 @@ pub(super) fn published(firewall: Firewall) -> Vec<Published> {
     }
 }
 
-/// The networks that have chains in our table, as far as they can be read.
+/// Returns the networks with chains in our table, as far as they can be read.
 pub(super) fn networks() -> Vec<LinkName> {
     nftables::networks().unwrap_or_default()
 }
 
-/// All tables of nftables in the thread's namespace, of everybody.
+/// Returns all tables of nftables in the thread's namespace, of all programs.
 pub(super) fn ruleset() -> Result<Ruleset> {
     nftables::ruleset()
 }
 
-/// Begins to follow a flow in the thread's namespace.
+/// Begins to trace a connection in the thread's namespace.
 pub(super) fn follow(packet: &Packet) -> Result<Follower> {
     nftables::follow(packet)
 }
 
-/// The tables of iptables' former kind (`iptables-legacy`) that are in use in the thread's
-/// namespace.
+/// Returns the tables of `iptables-legacy` that are in use in the thread's namespace.
 pub(super) fn legacy_tables() -> Vec<(&'static str, String)> {
     let files = [
         ("iptables", "/proc/thread-self/net/ip_tables_names"),
@@ -126,7 +124,7 @@ pub(super) fn legacy_tables() -> Vec<(&'static str, String)> {
     files.into_iter().flat_map(read).collect()
 }
 
-/// Whether something of ours is in a firewall, as far as that can be read.
+/// Returns whether a firewall contains anything of ours, as far as that can be read.
 pub(super) fn stands(firewall: Firewall) -> bool {
     match firewall {
         Firewall::Nftables => nftables::stands().unwrap_or_default(),
@@ -134,7 +132,7 @@ pub(super) fn stands(firewall: Firewall) -> bool {
     }
 }
 
-/// The firewall for a host that has none of ours yet.
+/// Returns the firewall for a host on which we have no rules yet.
 pub(super) fn of_this_kernel() -> Firewall {
     if nftables::is_here() { Firewall::Nftables } else { Firewall::Iptables }
 }
@@ -145,75 +143,75 @@ fn not_permitted(what: &str) -> Error {
 }
 
 impl Kernel {
-    /// What firewalls of others drop of what the host forwards, of these families, where our own
-    /// rules are in this firewall.
+    /// Returns what blocks forwarded packets of these families in the firewalls of other programs,
+    /// if our own rules are in this firewall.
     pub fn obstacles(&self, firewall: Firewall, families: &[Family]) -> Result<ForwardBlockers> {
         obstacles(firewall, families)
     }
 
-    /// The published ports that are in a firewall, as far as they can be read.
+    /// Returns the published ports in a firewall, as far as they can be read.
     pub fn published(&self, firewall: Firewall) -> Vec<Published> {
         published(firewall)
     }
 
-    /// The networks that have chains in our table, as far as they can be read.
+    /// Returns the networks with chains in our table, as far as they can be read.
     pub fn networks_with_rules(&self) -> Vec<LinkName> {
         networks()
     }
 
-    /// Whether something of netcord's is in a firewall, as far as that can be read.
+    /// Returns whether a firewall contains anything of netcord's, as far as that can be read.
     pub fn stands(&self, firewall: Firewall) -> bool {
         stands(firewall)
     }
 
-    /// The firewall for a host that has none of netcord's yet: nftables, where the kernel has it.
+    /// Returns the firewall for a host without rules of netcord's: nftables, if the kernel has it.
     pub fn firewall(&self) -> Firewall {
         of_this_kernel()
     }
 
-    /// Whether the firewall's rules can be read at all: that takes a privilege.
+    /// Checks that this process may read rules.
     ///
-    /// # Errors
-    /// If they cannot.
+    /// # Errors If it lacks the privilege.
     pub fn check_rules_readable(&self) -> Result<()> {
         check_readable()
     }
 
-    /// All of a table of iptables', as the commands that would make it; none where there is none.
+    /// Returns a whole table of iptables, as the commands that would make it; an empty text without
+    /// one.
     pub fn iptables(&self, family: Family, table: Table) -> Result<String> {
         listing(family, table)
     }
 
-    /// The chains of nftables where what is forwarded is dropped unless a rule accepts it, but those
-    /// of iptables.
+    /// Returns the chains of nftables, except iptables', that drop forwarded packets unless a rule
+    /// accepts them.
     pub fn dropping(&self) -> Result<Vec<Dropping>> {
         dropping()
     }
 
-    /// The rules of others in nftables that lead a port of the host's elsewhere.
+    /// Returns the rules of other programs in nftables that translate the destination of a port.
     pub fn translations(&self) -> Result<Vec<Translation>> {
         translations()
     }
 
-    /// Whether the program that owns such a chain has rules for a link.
+    /// Returns whether the program that owns such a chain has rules for a link.
     pub fn lets_by(&self, chain: &Dropping, link: &str) -> Result<bool> {
         lets_by(chain, link)
     }
 }
 
 impl Netns {
-    /// All rules of nftables in it, of everybody.
+    /// Returns all rules of nftables in this namespace, of all programs.
     pub fn ruleset(&self) -> Result<Ruleset> {
         self.within(ruleset)?
     }
 
-    /// Begins to follow a flow in it.
+    /// Begins to trace a connection in this namespace.
     pub fn follow(&self, packet: &Packet) -> Result<Follower> {
         self.within(|| follow(packet))?
     }
 
-    /// The tables of iptables' former kind that are in use in it, each with its program: nftables
-    /// knows nothing of them.
+    /// Returns the tables of `iptables-legacy` that are in use in this namespace, each with its
+    /// program. nftables does not show them.
     pub fn legacy_tables(&self) -> Result<Vec<(&'static str, String)>> {
         Ok(self.within(legacy_tables)?)
     }

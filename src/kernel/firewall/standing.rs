@@ -1,4 +1,4 @@
-//! What of ours is in the firewalls, held against what a plan has there.
+//! Our objects in the firewalls, compared with a plan.
 
 use std::{
     cell::OnceCell,
@@ -13,17 +13,17 @@ use crate::{
     plan::{Chain, Resource, Rule, Table},
 };
 
-/// What of ours is in the kernel's firewalls: each part is read when it is first asked for, once.
+/// Our objects in the kernel's firewalls. Each part is read once, when it is first needed.
 #[derive(Debug, Default)]
 pub struct Standing {
-    /// Our table, once it was read; `None`: there is none.
+    /// Our table, once read; `None`: there is none.
     nftables: OnceCell<Option<nftables::Standing>>,
     iptables: BTreeMap<(Family, Table), iptables::Present>,
 }
 
 impl Standing {
-    /// What of a thing in a firewall is not as the plan has it: gone, or in between. A line each;
-    /// none where it is whole.
+    /// Returns how an object in a firewall differs from the plan, a line for each difference; none
+    /// if it is complete.
     pub fn damage(&mut self, resource: &Resource) -> Result<Vec<String>> {
         match resource {
             Resource::Nft(nft) => nftables::damage(self.nftables()?, nft),
@@ -35,7 +35,7 @@ impl Standing {
         }
     }
 
-    /// Whether our own table is there, in whatever state.
+    /// Returns whether our own table exists, in whatever state.
     pub fn has_table(&mut self) -> Result<bool> {
         Ok(self.nftables()?.is_some())
     }

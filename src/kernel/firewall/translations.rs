@@ -1,4 +1,4 @@
-//! Rules of others in nftables that lead a port of the host's elsewhere.
+//! Rules of other programs in nftables that translate the destination of a port.
 
 use std::ops::RangeInclusive;
 
@@ -26,23 +26,23 @@ const NAT_TYPE: u16 = 1;
 /// `NFT_NAT_DNAT`, as it is on the wire.
 const DNAT: [u8; 4] = 1_u32.to_be_bytes();
 
-/// A rule that leads packets for some ports elsewhere.
+/// A rule that translates the destination of some ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Translation {
-    /// As `nft` calls it.
+    /// The family, as `nft` names it.
     pub family: &'static str,
     /// Its table.
     pub table: String,
     /// Its chain.
     pub chain: String,
-    /// The kernel's number for it.
+    /// The rule's handle.
     pub handle: u64,
     protocol: Option<u8>,
     ports: RangeInclusive<u16>,
 }
 
 impl Translation {
-    /// Whether packets for these ports meet it.
+    /// Returns whether packets to these ports match it.
     pub fn takes(&self, family: Family, protocol: Protocol, ports: PortRange) -> bool {
         let meets = match self.family {
             "ip" => family == Family::V4,
@@ -56,7 +56,7 @@ impl Translation {
     }
 }
 
-/// Reads them all, but our own: rules that name ports themselves, and not by a set.
+/// Returns all such rules but our own: those that name ports themselves, and not by a set.
 pub(in crate::kernel) fn all() -> Result<Vec<Translation>> {
     let chains = chains::all()?;
     if chains.is_empty() {
@@ -68,7 +68,7 @@ pub(in crate::kernel) fn all() -> Result<Vec<Translation>> {
     let mut found = socket
         .dump(&NetfilterMessage::new(every_family, get), NLM_F_DUMP, rule)
         .context("cannot list nftables' rules")?;
-    // What the host itself sends is translated by others.
+    // NAT at the hook output concerns only packets of the host itself.
     let is_of_output =
         |t: &Translation| chains.iter().any(|c| c.is_output && c.is(t.family, &t.table, &t.chain));
     found.retain(|t| !is_of_output(t) && (t.family, t.table.as_str()) != ("inet", TABLE));
@@ -105,7 +105,7 @@ fn data(element: &ListAttribute<ExpressionAttribute>) -> Option<&Expressions> {
     })
 }
 
-/// What was loaded of the packet.
+/// The field in a register.
 #[derive(Default)]
 enum Loaded {
     Protocol,
@@ -114,7 +114,7 @@ enum Loaded {
     Other,
 }
 
-/// What a rule says, as far as it was read.
+/// The meaning of a rule, as far as it has been read.
 #[derive(Default)]
 struct Reading {
     loaded: Loaded,

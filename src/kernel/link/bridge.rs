@@ -21,20 +21,20 @@ use crate::{
     plan::{LINK_GROUP, PortFlag},
 };
 
-/// A bridge has room for 1023 ports (`BR_PORT_BITS` in `net/bridge/br_private.h`).
+/// The maximum number of a bridge's ports (`BR_PORT_BITS` in `net/bridge/br_private.h`).
 pub const BRIDGE_PORTS_MAX: usize = 1023;
 
-/// How long a port is waited for to forward: the work queue takes milliseconds, if anything.
+/// The time to wait until a port forwards: the kernel's work queue takes milliseconds at most.
 const FORWARDING_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Reads all bridges. Equivalent to `ip -d link show type bridge`.
+/// Returns all bridges. Equivalent to `ip -d link show type bridge`.
 pub(in crate::kernel) async fn all(rtnl: &Rtnl) -> Result<Vec<Link>> {
     let is_bridge = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]);
     Ok(dump(rtnl, Some(is_bridge)).await?.filter(|l| l.kind == LinkKind::Bridge).collect())
 }
 
-/// Reads the ports of all bridges, by name, from a dump in family `AF_BRIDGE`, which has a third of
-/// the attributes of a dump of links. Equivalent to `bridge link show`.
+/// Returns the ports of all bridges, by name, from a dump in family `AF_BRIDGE`, which has a third
+/// of the attributes of a dump of links. Equivalent to `bridge link show`.
 pub(in crate::kernel) async fn ports(rtnl: &Rtnl) -> Result<HashMap<String, Link>> {
     let mut message = LinkMessage::default();
     message.header.interface_family = AddressFamily::Bridge;
@@ -56,7 +56,7 @@ pub(in crate::kernel) async fn create(
         LinkAttribute::Group(LINK_GROUP),
         LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Bridge),
-            // What they are by default, unless somebody changed it: a port forwards at once.
+            // The kernel's defaults, unless a sysadmin changed them: a port forwards at once.
             LinkInfo::Data(InfoData::Bridge(vec![
                 InfoBridge::StpState(BridgeStpState::Disabled),
                 InfoBridge::ForwardDelay(0),
@@ -112,11 +112,11 @@ pub(in crate::kernel) async fn set_port(
     set(rtnl, message).await.with_context(|| format!("cannot set bridge port `{name}`"))
 }
 
-/// Makes a link tell its neighbours of its addresses, once they can hear it by this port of the
-/// host's. Equivalent to `sleep 0.1; ip link set dev LINK address MAC`.
+/// Makes the kernel announce a link's addresses, once neighbours can hear it through this port on
+/// the host. Equivalent to `sleep 0.1; ip link set dev LINK address MAC`.
 ///
-/// Carrier reaches the bridge by way of the kernel's work queue, at the latest when the port is
-/// read; a port that learns first (STP), or whose bridge is down, is not waited for.
+/// Carrier reaches the bridge through the kernel's work queue, or when the port is read. A port
+/// that is learning (STP), or whose bridge is down, is not waited for.
 pub(in crate::kernel) async fn announce(
     rtnl: &Rtnl,
     port: &LinkName,

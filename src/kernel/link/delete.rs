@@ -1,4 +1,4 @@
-//! Deletion of links, alone or together.
+//! Deletes links, one or many.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use crate::{
     plan::LINK_GROUP,
 };
 
-/// Deletes a link of ours; `false` if there was none. Equivalent to `ip link del NAME`.
+/// Deletes a link of ours; returns `false` if there is none. Equivalent to `ip link del NAME`.
 pub(in crate::kernel) async fn delete(rtnl: &Rtnl, name: &LinkName) -> Result<bool> {
     let Some(link) = get(rtnl, name.as_str()).await? else { return Ok(false) };
     if !link.is_ours() {
@@ -25,26 +25,26 @@ pub(in crate::kernel) async fn delete(rtnl: &Rtnl, name: &LinkName) -> Result<bo
     delete_this(rtnl, &link).await
 }
 
-/// Deletes a link that was found to be ours.
+/// Deletes a link that is known to be ours.
 pub(in crate::kernel) async fn delete_this(rtnl: &Rtnl, link: &Link) -> Result<bool> {
     let mut message = LinkMessage::default();
     message.header.index = link.index;
     match rtnl.change(RouteNetlinkMessage::DelLink(message), 0).await {
         Ok(()) => Ok(true),
-        // It fell with its peer meanwhile.
+        // It was deleted with its peer meanwhile.
         Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(false),
         Err(e) => Err(e).with_context(|| format!("cannot delete link `{}`", link.name)),
     }
 }
 
-/// A group that links of ours are put into to be deleted together.
+/// The device group for links of ours that are deleted together.
 const DOOMED_GROUP: u32 = LINK_GROUP + 1;
 
-/// Deletes links of ours; returns for each whether it was there. Equivalent to `ip link set dev NAME
+/// Deletes links of ours; returns for each whether it existed. Equivalent to `ip link set dev NAME
 /// group DOOMED` for each, and `ip link del group DOOMED`.
 ///
-/// By itself, each would wait for a grace period of the kernel's; a group waits once. It is made and
-/// deleted in one datagram, so nobody is left in it by a kill.
+/// Each single deletion would wait for an RCU grace period; a group waits once. One datagram puts
+/// the links into the group and deletes it, so a kill leaves no link in it.
 pub(in crate::kernel) async fn delete_all(rtnl: &Rtnl, names: &[LinkName]) -> Result<Vec<bool>> {
     let links: HashMap<String, Link> =
         all(rtnl, None).await?.into_values().map(|l| (l.name.clone(), l)).collect();
@@ -65,7 +65,7 @@ pub(in crate::kernel) async fn delete_all(rtnl: &Rtnl, names: &[LinkName]) -> Re
     Ok(found.iter().map(Option::is_some).collect())
 }
 
-/// Deletes links together; returns those that have to be deleted by themselves.
+/// Deletes links together; returns those that have to be deleted one by one.
 async fn delete_group<'l>(rtnl: &Rtnl, links: &[&'l Link]) -> Result<Vec<&'l Link>> {
     let into = |link: &Link, group| {
         let mut message = message([LinkAttribute::Group(group)]);
@@ -79,7 +79,7 @@ async fn delete_group<'l>(rtnl: &Rtnl, links: &[&'l Link]) -> Result<Vec<&'l Lin
         let there = all(rtnl, None).await?;
         return Ok(links.iter().copied().filter(|l| there.contains_key(&l.index)).collect());
     };
-    // All fell with their peers meanwhile.
+    // All were deleted with their peers meanwhile.
     let is_gone = |failure: &Option<i32>| matches!(failure, None | Some(libc::ENODEV));
     if failures.pop().is_some_and(|deletion| is_gone(&deletion)) {
         let left = links.iter().zip(failures).filter(|(_, failure)| !is_gone(failure));

@@ -1,4 +1,4 @@
-//! What a link was born with, read and given back.
+//! Reads and restores the attributes that a link was created with.
 
 use anyhow::{Context, Result};
 use rtnetlink::packet_route::link::{
@@ -11,7 +11,7 @@ use crate::{
     plan::{LinkAttrs, LinkAttrsOf},
 };
 
-/// The shape of the link that is there instead; `None` if that is none of ours, or of another kind.
+/// Returns the attributes of the existing link; `None` if that is not ours, or of another kind.
 pub(in crate::kernel) async fn read(rtnl: &Rtnl, shape: &LinkAttrs) -> Result<Option<LinkAttrs>> {
     // The inner end of a pair has no mark.
     let is_ours = |link: &Link| link.is_ours() || shape.group.is_none();
@@ -33,8 +33,8 @@ pub(in crate::kernel) async fn read(rtnl: &Rtnl, shape: &LinkAttrs) -> Result<Op
     }))
 }
 
-/// Gives a link its shape, in one message; returns the former one, `None` if it was so. Equivalent
-/// to `ip link set dev NAME address MAC group GROUP [mtu MTU] type KIND ...`.
+/// Restores a link's attributes in one message; returns the former ones, or `None` if nothing
+/// changed. Equivalent to `ip link set dev NAME address MAC group GROUP [mtu MTU] type KIND ...`.
 pub(in crate::kernel) async fn create(rtnl: &Rtnl, shape: &LinkAttrs) -> Result<Option<LinkAttrs>> {
     let name = &shape.link;
     let former = read(rtnl, shape).await?.ok_or_else(|| link::foreign(name))?;

@@ -1,4 +1,4 @@
-//! Macvlans: links with a MAC of their own on a link of the host's.
+//! Macvlans: links with a MAC of their own on top of a link of the host.
 
 use std::os::fd::AsRawFd;
 
@@ -16,15 +16,15 @@ use crate::{
     plan::{LINK_GROUP, Macvlan, MacvlanId, Mark},
 };
 
-/// Reads all macvlans. Equivalent to `ip -d link show type macvlan`.
+/// Returns all macvlans. Equivalent to `ip -d link show type macvlan`.
 pub(in crate::kernel) async fn all(rtnl: &Rtnl) -> Result<Vec<Link>> {
     let is_macvlan = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::MacVlan)]);
     Ok(link::dump(rtnl, Some(is_macvlan)).await?.filter(|l| l.kind == LinkKind::Macvlan).collect())
 }
 
-/// Makes a macvlan in place, on the host or inside a namespace: one message, so it never has a
-/// name on the host that could be taken. Equivalent to `ip link add link PARENT name NAME address
-/// MAC mtu MTU group GROUP [netns NETNS] type macvlan mode MODE`.
+/// Creates a macvlan on the host or directly inside a namespace, in one message, so that its name
+/// cannot clash with one on the host. Equivalent to `ip link add link PARENT name NAME address MAC
+/// mtu MTU group GROUP [netns NETNS] type macvlan mode MODE`.
 pub(in crate::kernel) async fn create(
     rtnl: &Rtnl,
     inside: Option<&Netns>,
@@ -68,7 +68,7 @@ pub(in crate::kernel) async fn create(
                     .into()),
             }
         }
-        // One in passthru mode has the parent to itself.
+        // A macvlan in passthru mode uses the parent exclusively.
         Some(libc::EINVAL) if *mtu <= lower.mtu => Err(Error::conflict(format!(
             "link `{parent}` takes no more macvlan in this mode: one in passthru mode has a link \
              to itself"
@@ -86,13 +86,13 @@ pub(in crate::kernel) async fn create(
     }
 }
 
-/// Deletes a macvlan of ours; `false` if there is none. Equivalent to `ip link del NAME`.
+/// Deletes a macvlan of ours; returns `false` if there is none. Equivalent to `ip link del NAME`.
 pub(in crate::kernel) async fn delete(
     host: &Rtnl,
     inside: &Rtnl,
     macvlan: &MacvlanId,
 ) -> Result<bool> {
-    // It has fallen with its parent.
+    // It was deleted with its parent.
     let Some(parent) = link::get(host, macvlan.parent.as_str()).await? else { return Ok(false) };
     let links = link::all(inside, None).await?;
     match among(links.into_values().filter(Link::is_ours), &parent, macvlan) {
@@ -101,11 +101,11 @@ pub(in crate::kernel) async fn delete(
     }
 }
 
-/// A macvlan among the links that are where it was made.
+/// Finds a macvlan among the links of the namespace in which it was created.
 ///
-/// Who lives with it may have given it another name and another MAC, and its former name to
-/// another: what is written on it counts first. Where that is gone, too, it is one on the same
-/// parent that is nobody else's.
+/// Processes there may have given it another name and MAC, and its former name to another link, so
+/// the alias decides. If that is gone too, it is a macvlan on the same parent that belongs to
+/// nobody else.
 pub(in crate::kernel) fn among(
     links: impl Iterator<Item = Link>,
     parent: &Link,
@@ -136,7 +136,7 @@ fn is_of(mark: &Mark<'_>, macvlan: &MacvlanId) -> bool {
         && mark.target == macvlan.netns.as_ref().map(NetnsName::as_str)
 }
 
-/// The error for a macvlan whose MAC another one of the same parent has.
+/// Returns the error for a MAC that another macvlan of the same parent has.
 pub(in crate::kernel) fn mac_in_use(link: &Link) -> anyhow::Error {
     let mac = link.mac.map(|m| m.to_string()).unwrap_or_default();
     Error::conflict(format!(

@@ -1,4 +1,5 @@
-//! Links: what each has, and what can be changed of any. Each kind has a file, with what is made of it.
+//! Links: their attributes, and the changes that apply to every kind. Each kind has a file for its
+//! creation.
 
 pub(super) mod bridge;
 mod delete;
@@ -33,86 +34,85 @@ pub use bridge::BRIDGE_PORTS_MAX;
 pub(super) use delete::{delete, delete_all, delete_this};
 use parse::parse;
 
-/// What a link is, as far as netcord cares.
+/// A link, with the attributes that netcord needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Link {
     /// Its name.
     pub name: String,
-    /// What kind of link.
+    /// Its kind.
     pub kind: LinkKind,
-    /// The same in `ip link`'s word; empty for hardware.
+    /// Its kind as `ip link` names it; empty for hardware.
     pub kind_name: String,
-    /// Up, as an administrator set it.
+    /// Whether it is administratively up.
     pub up: bool,
-    /// And the other end, or the wire, is there.
+    /// Whether it has carrier.
     pub carrier: bool,
-    /// It has been brought into operation (`IFF_RUNNING`): up to a second after it has carrier.
-    /// Only then a bridge lets frames pass by it.
+    /// Whether it is operational (`IFF_RUNNING`), which takes up to a second after carrier. Only
+    /// then a bridge forwards frames through it.
     pub operates: bool,
-    /// Its own address, if it has one of Ethernet's form.
+    /// Its MAC, if it has one.
     pub mac: Option<Mac>,
-    /// Bytes.
+    /// Its MTU in bytes.
     pub mtu: u32,
-    /// The bridge it is a port of, by index.
+    /// The index of the bridge that it is a port of.
     pub master: Option<u32>,
-    /// What somebody wrote on it.
+    /// Its alias.
     pub alias: Option<String>,
-    /// Only speaks to ports that are not isolated.
+    /// Whether it exchanges frames only with ports that are not isolated.
     pub isolated: bool,
-    /// Frames may leave by the port by which they came.
+    /// Whether a frame may leave by the port that it came in by.
     pub hairpin: bool,
-    /// Of a bridge port: frames pass.
+    /// Whether it is a bridge port in the state forwarding.
     pub(super) forwards: bool,
-    /// Of a bridge port: what else is set there.
+    /// Its other attributes as a bridge port.
     pub port: Port,
-    /// Neighbours are asked for on it, and answered.
+    /// Whether it uses ARP.
     pub asks: bool,
-    /// A program looks at all that comes in, before everything else (XDP).
+    /// Whether an XDP program is attached.
     pub xdp: bool,
-    /// The discipline of its queue, in `tc`'s word.
+    /// Its root qdisc.
     pub qdisc: String,
-    /// Of a bridge: it tells VLANs apart.
+    /// Whether it is a bridge with VLAN filtering.
     pub filters_vlans: bool,
     pub(super) index: u32,
-    /// Of a veth the other end, of a macvlan and of a VLAN the link below, by its index in its own
-    /// namespace.
+    /// The index, in its own namespace, of a veth's peer, or of the link below a macvlan or a VLAN.
     pub(super) peer: Option<u32>,
-    /// The number of that namespace, if it is another (`IFLA_LINK_NETNSID`).
+    /// The number of that namespace, if it is another one (`IFLA_LINK_NETNSID`).
     pub(super) peer_nsid: Option<i32>,
-    /// Of a macvlan: which others it reaches.
+    /// The mode of a macvlan.
     pub(super) macvlan_mode: Option<MacVlanMode>,
-    /// Of a VLAN: its tag.
+    /// The VLAN ID of a VLAN.
     pub(super) vlan_id: Option<u16>,
     pub(super) group: u32,
-    /// Of a bridge: it speaks the spanning tree protocol.
+    /// Whether it is a bridge that uses the spanning tree protocol.
     pub stp: bool,
-    /// Of a bridge: how long a new port only listens.
+    /// The forward delay of a bridge.
     pub(super) forward_delay: u32,
 }
 
-/// How a bridge treats a port of its.
+/// The attributes of a bridge port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Port {
-    /// What it does with frames, in `bridge link`'s word.
+    /// The state, as `bridge link` names it.
     pub state: &'static str,
-    /// Who sends by it is remembered.
+    /// Whether the bridge learns MACs from it.
     pub learns: bool,
-    /// It gets frames for a MAC that nobody knows.
+    /// Whether it gets frames for unknown MACs.
     pub floods: bool,
-    /// It gets those that are for all.
+    /// Whether it gets broadcasts.
     pub broadcasts: bool,
-    /// It gets those that are for a group.
+    /// Whether it gets multicasts.
     pub multicasts: bool,
-    /// Questions for neighbours are answered in its place, or not told.
+    /// Whether the bridge suppresses ARP requests and neighbour solicitations to it.
     pub suppresses: bool,
-    /// Only who is on the list may send by it.
+    /// Whether it is locked: only MACs in the forwarding table may send by it.
     pub locked: bool,
 }
 
 impl Default for Port {
-    /// As a new port is.
+    /// The attributes of a new port.
     fn default() -> Self {
         Self {
             state: "disabled",
@@ -126,14 +126,14 @@ impl Default for Port {
     }
 }
 
-/// What kind of link.
+/// A kind of link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkKind {
     /// A bridge.
     Bridge,
     /// One end of a veth pair.
     Veth,
-    /// A link with a MAC of its own on another.
+    /// A link with a MAC of its own on top of another.
     Macvlan,
     /// A VLAN of another link.
     Vlan,
@@ -142,89 +142,90 @@ pub enum LinkKind {
 }
 
 impl Link {
-    /// Whether frames can pass: it is up, and so is the other end.
+    /// Returns whether frames can pass: it is up and has carrier.
     pub fn is_running(&self) -> bool {
         self.up && self.carrier
     }
 
-    /// Of a macvlan: whether it reaches others on the same link.
+    /// Returns whether it is a macvlan that reaches others on the same parent.
     pub fn reaches_siblings(&self) -> bool {
         self.macvlan_mode == Some(MacVlanMode::Bridge)
     }
 
-    /// Whether it carries netcord's mark.
+    /// Returns whether it has netcord's alias.
     pub fn is_ours(&self) -> bool {
         self.group == LINK_GROUP || self.alias.as_ref().is_some_and(|a| a.starts_with(ALIAS_PREFIX))
     }
 
-    /// Whether it is a port of this bridge.
+    /// Returns whether it is a port of this bridge.
     pub fn is_port_of(&self, bridge: &Self) -> bool {
         self.master == Some(bridge.index)
     }
 
-    /// Whether it is the other end of this veth.
+    /// Returns whether it is the peer of this veth.
     pub fn is_peer_of(&self, other: &Self) -> bool {
         self.kind == LinkKind::Veth && self.peer == Some(other.index)
     }
 
-    /// The tag of a VLAN.
+    /// Returns the VLAN ID of a VLAN.
     pub fn vlan_id(&self) -> Option<u16> {
         self.vlan_id
     }
 
-    /// How a macvlan hangs on its link.
+    /// Returns the mode of a macvlan.
     pub fn macvlan_mode(&self) -> Option<MacvlanMode> {
         MacvlanMode::ALL.into_iter().find(|m| Some(macvlan::mode(*m)) == self.macvlan_mode)
     }
 
-    /// Whether it is a macvlan on this link of the host's, where it was made.
+    /// Returns whether it is a macvlan on top of this link of the host, in the namespace in which
+    /// it was created.
     pub fn is_macvlan_on(&self, parent: &Self) -> bool {
         self.kind == LinkKind::Macvlan && self.peer == Some(parent.index)
     }
 
-    /// Whether it is made on top of another link (a VLAN, a macvlan).
+    /// Returns whether it is on top of another link (a VLAN, a macvlan).
     pub fn is_upper_of(&self, lower: &Self) -> bool {
         matches!(self.kind, LinkKind::Other | LinkKind::Macvlan | LinkKind::Vlan)
             && self.peer == Some(lower.index)
     }
 
-    /// The number of the namespace in which its other end, or the link below it, is; `None`: it
-    /// has none, or it is in the same one.
+    /// Returns the number of the namespace of its peer, or of the link below it; `None` if it has
+    /// none, or it is in the same namespace.
     pub fn leads_into(&self) -> Option<i32> {
         self.peer_nsid
     }
 
-    /// Its number in its namespace.
+    /// Returns its index.
     pub fn index(&self) -> u32 {
         self.index
     }
 
-    /// The number of its other end, or of the link below it, in the namespace where that is.
+    /// Returns the index of its peer, or of the link below it, in that one's namespace.
     pub fn other(&self) -> Option<u32> {
         self.peer
     }
 
-    /// Whether frames pass, of a bridge's port.
+    /// Returns whether it is a bridge port in the state forwarding.
     pub fn forwards(&self) -> bool {
         self.forwards
     }
 
-    /// Whether a route leads by it.
+    /// Returns whether a route uses it.
     pub fn carries(&self, route: &TableRoute) -> bool {
         route.index == Some(self.index)
     }
 
-    /// Whether an address is one of its own.
+    /// Returns whether an address is one of its own.
     pub fn has(&self, address: &LinkAddress) -> bool {
         address.index == self.index
     }
 }
 
-/// How long the links of a dead namespace linger at the most: a fifth of a second was seen.
+/// The time to wait for the links of a dead namespace to go; a fifth of a second was measured.
 const DEATH_PATIENCE: Duration = Duration::from_secs(2);
 const DEATH_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Reads one link. Equivalent to `ip -d link show NAME`.
+/// Reads a link. Equivalent to `ip -d link show NAME`.
 pub(super) async fn get(rtnl: &Rtnl, name: &str) -> Result<Option<Link>> {
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::IfName(name.to_owned()));
@@ -236,7 +237,7 @@ pub(super) async fn get(rtnl: &Rtnl, name: &str) -> Result<Option<Link>> {
     }
 }
 
-/// Reads the link of a number, in the namespace that the socket's calls by another.
+/// Reads the link with an index, in the namespace with a number in the socket's.
 pub(super) async fn in_netns(rtnl: &Rtnl, index: u32, netns: Option<i32>) -> Result<Option<Link>> {
     let mut message = LinkMessage::default();
     message.header.index = index;
@@ -257,7 +258,7 @@ pub(super) async fn all(rtnl: &Rtnl, master: Option<u32>) -> Result<HashMap<u32,
     Ok(links.map(|link| (link.index, link)).collect())
 }
 
-/// The kernel leaves out what does not fit the filter.
+/// The kernel leaves out links that do not match the filter.
 async fn dump(rtnl: &Rtnl, filter: Option<LinkAttribute>) -> Result<impl Iterator<Item = Link>> {
     let mut message = LinkMessage::default();
     message.attributes.extend(filter);
@@ -271,7 +272,7 @@ async fn dump_of(rtnl: &Rtnl, mut message: LinkMessage) -> Result<impl Iterator<
     Ok(replies.into_iter().filter_map(parse))
 }
 
-/// Sets a link up or down; `false` if it was. Equivalent to `ip link set dev NAME up|down`.
+/// Sets a link up or down; returns `false` if it was. Equivalent to `ip link set dev NAME up|down`.
 pub(super) async fn set_up(rtnl: &Rtnl, name: &str, up: bool) -> Result<bool> {
     let link = require(rtnl, name).await?;
     if link.up == up {
@@ -283,7 +284,7 @@ pub(super) async fn set_up(rtnl: &Rtnl, name: &str, up: bool) -> Result<bool> {
     let until = Instant::now() + DEATH_PATIENCE;
     loop {
         match set(rtnl, message.clone()).await {
-            // A macvlan of a namespace that has died has the MAC for a moment longer.
+            // A macvlan of a dead namespace keeps the MAC in use for a moment.
             Err(e) if e.raw_os_error() == Some(libc::EADDRINUSE) => {
                 if Instant::now() >= until {
                     return Err(macvlan::mac_in_use(&link));
@@ -297,12 +298,13 @@ pub(super) async fn set_up(rtnl: &Rtnl, name: &str, up: bool) -> Result<bool> {
     }
 }
 
-/// Sets the loopback of the namespace that the thread is in up. Equivalent to `ip link set dev lo up`.
+/// Sets the loopback of the thread's namespace up. Equivalent to `ip link set dev lo up`.
 pub async fn set_loopback_up() -> Result<()> {
     set_up(&Rtnl::open()?, LinkName::loopback().as_str(), true).await.map(drop)
 }
 
-/// Returns the former one; `None` if it was so. Equivalent to `ip link set dev NAME mtu MTU`.
+/// Sets the MTU; returns the former one, or `None` if nothing changed. Equivalent to `ip link set
+/// dev NAME mtu MTU`.
 pub(super) async fn set_mtu(rtnl: &Rtnl, name: &LinkName, mtu: u32) -> Result<Option<u32>> {
     let link = require(rtnl, name.as_str()).await?;
     if link.mtu == mtu {
@@ -328,8 +330,8 @@ pub(super) async fn set_alias(rtnl: &Rtnl, name: &LinkName, alias: &str) -> Resu
     Ok(Some(former))
 }
 
-/// The same, of a link that has none, as it was just made: it is not read. To read a new port lets
-/// the bridge learn at once that it has no carrier, for which it goes through all its ports.
+/// Sets the alias of a new link, which is not read: reading a new port makes the bridge notice at
+/// once that it has no carrier, and walk through all its ports.
 pub(super) async fn set_first_alias(rtnl: &Rtnl, name: &LinkName, alias: &str) -> Result<bool> {
     let message = message([
         LinkAttribute::IfName(name.to_string()),
@@ -338,7 +340,7 @@ pub(super) async fn set_first_alias(rtnl: &Rtnl, name: &LinkName, alias: &str) -
     set(rtnl, message).await.with_context(|| format!("cannot set the alias of `{name}`"))
 }
 
-/// The index of a link that must be there.
+/// Returns the index of a link that must exist.
 pub(super) async fn index(rtnl: &Rtnl, name: &str) -> Result<u32> {
     require(rtnl, name).await.map(|link| link.index)
 }
@@ -347,7 +349,7 @@ async fn require(rtnl: &Rtnl, name: &str) -> Result<Link> {
     get(rtnl, name).await?.ok_or_else(|| gone(name))
 }
 
-/// The error for a link that is not there any more.
+/// Returns the error for a link that no longer exists.
 pub(super) fn gone(name: &str) -> anyhow::Error {
     Error::not_found(format!("link `{name}` is gone"))
         .hint("the target may have ended, or have deleted it, meanwhile; try again")
@@ -379,7 +381,7 @@ pub(super) fn foreign(name: &LinkName) -> anyhow::Error {
         .into()
 }
 
-/// The kernel's word for "I have no such kind of link" is "operation not supported".
+/// For an unknown kind of link, the kernel's error is "operation not supported".
 pub(super) fn lacking(error: io::Error, kind: &str, module: &str) -> anyhow::Error {
     if error.raw_os_error() == Some(libc::EOPNOTSUPP) {
         return Error::new(Kind::Missing, format!("the kernel has no {kind} links"))
@@ -389,36 +391,36 @@ pub(super) fn lacking(error: io::Error, kind: &str, module: &str) -> anyhow::Err
     error.into()
 }
 
-/// Reading.
+/// Readers for the host.
 impl Kernel {
-    /// One link of the host.
+    /// Returns a link of the host.
     pub async fn link(&self, name: &str) -> Result<Option<Link>> {
         get(&self.rtnl, name).await
     }
 
-    /// Whether a link is still there: the same, not one of the same name.
+    /// Returns whether the same link still exists, not only one of the same name.
     pub async fn has(&self, link: &Link) -> Result<bool> {
         let there = self.link(&link.name).await?;
         Ok(there.is_some_and(|l| l.index == link.index)
             || self.links().await?.contains_key(&link.index))
     }
 
-    /// All links of the host, by index.
+    /// Returns all links of the host, by index.
     pub async fn links(&self) -> Result<HashMap<u32, Link>> {
         all(&self.rtnl, None).await
     }
 
-    /// The names of all links of the host: a tenth of what the links cost.
+    /// Returns the names of all links of the host, at a tenth of the cost of reading the links.
     pub fn link_names(&self) -> Result<HashSet<String>> {
         sysctl::link_names()
     }
 
-    /// Which of these links of the host are gone.
+    /// Returns which of these links of the host are gone.
     pub async fn gone<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<HashSet<&'n str>> {
         let there = self.link_names()?;
         let mut gone = HashSet::new();
         for name in names.filter(|name| !there.contains(*name)) {
-            // It may have got another name between two of those that were read.
+            // It may have been renamed while the list was read.
             if self.link(name).await?.is_none() {
                 gone.insert(name);
             }
@@ -426,7 +428,7 @@ impl Kernel {
         Ok(gone)
     }
 
-    /// Of these names of links of the host the links that are there. Many are read all at once.
+    /// Returns the links of the host with these names. If there are many, reads all links at once.
     pub async fn links_named(&self, names: &HashSet<String>) -> Result<Vec<Link>> {
         const FEW: usize = 16;
         if names.len() > FEW {
@@ -440,43 +442,43 @@ impl Kernel {
         Ok(found)
     }
 
-    /// The bridges of the host.
+    /// Returns the bridges of the host.
     pub async fn bridges(&self) -> Result<Vec<Link>> {
         bridge::all(&self.rtnl).await
     }
 
-    /// The links of the host that are a bridge's port, by name.
+    /// Returns the links of the host that are bridge ports, by name.
     pub async fn ports_by_name(&self) -> Result<HashMap<String, Link>> {
         bridge::ports(&self.rtnl).await
     }
 
-    /// The ports of a bridge of the host.
+    /// Returns the ports of a bridge of the host.
     pub async fn ports(&self, bridge: &Link) -> Result<Vec<Link>> {
         Ok(all(&self.rtnl, Some(bridge.index)).await?.into_values().collect())
     }
 }
 
-/// Reading inside a target.
+/// Readers for a target.
 impl Netns {
-    /// Its links, by index.
+    /// Returns its links, by index.
     pub async fn links(&self) -> Result<HashMap<u32, Link>> {
         all(self.rtnl(), None).await
     }
 
-    /// The link that a macvlan of ours in it has become, on this link of the host's.
+    /// Returns the link that was created as this macvlan of ours, on this link of the host.
     pub async fn macvlan(&self, parent: &Link, made: &MacvlanId) -> Result<Option<Link>> {
         let links = self.links().await?.into_values();
-        // One on a link of its own has no number of another namespace.
+        // A macvlan on a link of its own namespace has no namespace number.
         Ok(macvlan::among(links.filter(|l| l.peer_nsid.is_some()), parent, made))
     }
 
-    /// The other end of a veth, read from this one's namespace.
+    /// Returns the peer of a veth, read from this namespace.
     pub async fn peer_of(&self, link: &Link) -> Result<Option<Link>> {
         let Some(peer) = link.peer else { return Ok(None) };
         in_netns(self.rtnl(), peer, link.peer_nsid).await
     }
 
-    /// The macvlans in it.
+    /// Returns the macvlans in it.
     pub async fn macvlans(&self) -> Result<Vec<Link>> {
         macvlan::all(self.rtnl()).await
     }

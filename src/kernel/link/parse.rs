@@ -1,4 +1,4 @@
-//! A link, read from the kernel's message.
+//! Parses the kernel's message about a link.
 
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,

@@ -17,11 +17,12 @@ use crate::{
     plan::{CarrierVeth, LINK_GROUP, Veth},
 };
 
-/// Makes a veth pair in place: one message, so there is a whole one or none. Equivalent to
-/// `ip link add HOST address MAC mtu MTU master BRIDGE group GROUP [up] type veth peer name PEER
-/// address MAC mtu MTU [netns NETNS]`.
+/// Creates a veth pair with one message, so there is a whole pair or none. Equivalent to `ip link
+/// add HOST address MAC mtu MTU master BRIDGE group GROUP [up] type veth peer name PEER address MAC
+/// mtu MTU [netns NETNS]`.
 ///
-/// The peer cannot be born up: its other end is not there yet (ENOTCONN, and a slow roll-back).
+/// The peer cannot be created up, as its other end does not exist yet (ENOTCONN, and a slow
+/// rollback).
 pub(in crate::kernel) async fn create(
     rtnl: &Rtnl,
     netns: Option<&Netns>,
@@ -95,8 +96,8 @@ pub(in crate::kernel) async fn create(
     }
 }
 
-/// Makes a cable with both ends here. Equivalent to `ip link add PORT master BRIDGE group GROUP type
-/// veth peer name LOOSE`.
+/// Creates a carrier veth, with both ends on the host. Equivalent to `ip link add PORT master
+/// BRIDGE group GROUP type veth peer name LOOSE`.
 pub(in crate::kernel) async fn create_carrier(rtnl: &Rtnl, carrier: &CarrierVeth) -> Result<bool> {
     let bridge = index(rtnl, carrier.bridge.as_str()).await?;
     let loose = message([
@@ -121,12 +122,13 @@ pub(in crate::kernel) async fn create_carrier(rtnl: &Rtnl, carrier: &CarrierVeth
     }
 }
 
-/// Makes a port of a bridge whose other end, of the same name, is in another namespace. Frames that
-/// come in by it teach the bridge nothing: they may be in the name of an endpoint elsewhere. It has
-/// the bridge's MTU, which would else become its own.
+/// Creates a bridge port whose peer, of the same name, is in another namespace. The bridge learns
+/// nothing from its frames, since they may have an endpoint's MAC that is elsewhere. It has the
+/// bridge's MTU, which otherwise would become the bridge's.
 ///
 /// Equivalent to `ip link add NAME address MAC mtu MTU master BRIDGE type veth peer name NAME netns
-/// NETNS; bridge link set dev NAME learning off; ip link set NAME up; ip -n NETNS link set NAME up`.
+/// NETNS; bridge link set dev NAME learning off; ip link set NAME up; ip -n NETNS link set NAME
+/// up`.
 pub(in crate::kernel) async fn create_silent_port(
     rtnl: &Rtnl,
     netns: &Netns,

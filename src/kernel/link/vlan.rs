@@ -1,4 +1,4 @@
-//! VLANs of a link of the host's.
+//! VLANs on links of the host.
 
 use anyhow::{Context, Result};
 use nix::libc;
@@ -12,8 +12,8 @@ use crate::{
     plan::LINK_GROUP,
 };
 
-/// Makes a VLAN of a link. Equivalent to
-/// `ip link add link TRUNK name NAME group GROUP type vlan id ID`.
+/// Creates a VLAN on a link. Equivalent to `ip link add link TRUNK name NAME group GROUP type vlan
+/// id ID`.
 pub(in crate::kernel) async fn create(rtnl: &Rtnl, name: &LinkName, vlan: &Vlan) -> Result<bool> {
     let Vlan { trunk, id } = vlan;
     let lower = link::index(rtnl, trunk.as_str()).await?;
@@ -29,7 +29,7 @@ pub(in crate::kernel) async fn create(rtnl: &Rtnl, name: &LinkName, vlan: &Vlan)
     match link::create(rtnl, message).await {
         Ok(()) => Ok(true),
         Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {
-            // Its name, or its tag under another name.
+            // The same name, or the same VLAN ID under another name.
             let is_it = |l: &Link| {
                 l.kind == LinkKind::Vlan && (l.peer, l.vlan_id) == (Some(lower), Some(*id))
             };

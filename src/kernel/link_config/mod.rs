@@ -1,4 +1,5 @@
-//! What hangs on a link of the host's: read whole, and carried to another link in one message.
+//! The configuration of a link of the host: reads it completely, and moves it to another link in
+//! one message.
 
 mod present;
 mod read;
@@ -15,8 +16,8 @@ use read::read;
 use ready::ready;
 pub(super) use write::write;
 
-/// A route's metric as number and value, if it has that form; a name (of a congestion algorithm)
-/// has not.
+/// Returns a route's metric as number and value; `None` for one with a name (a congestion
+/// algorithm).
 fn metric(metric: &RouteMetric) -> Option<(u16, u32)> {
     let mut value = [0; 4];
     if matches!(metric, RouteMetric::CcAlgo(_)) || metric.value_len() != value.len() {
@@ -27,12 +28,13 @@ fn metric(metric: &RouteMetric) -> Option<(u16, u32)> {
 }
 
 impl Kernel {
-    /// What hangs on a link of the host: addresses, routes, policy rules, neighbours.
+    /// Returns the configuration of a link of the host: addresses, routes, policy rules,
+    /// neighbours.
     pub async fn link_config(&self, link: &Link) -> Result<LinkConfig> {
         read(&self.rtnl, link, &self.links().await?).await
     }
 
-    /// Waits until a link carries, and its addresses answer.
+    /// Waits until a link has carrier and its addresses are usable.
     pub(super) async fn ready(&self, link: &LinkName) -> Result<()> {
         ready(&self.rtnl, link).await
     }

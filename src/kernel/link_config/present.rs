@@ -15,7 +15,7 @@ use crate::{
     plan::{Change, Class, Moved},
 };
 
-/// What hangs on the links that some changes are about.
+/// The configuration of the links that some changes concern.
 #[derive(Debug, Default)]
 pub(super) struct Present {
     ports: HashSet<(LinkName, LinkName)>,
@@ -26,7 +26,7 @@ pub(super) struct Present {
 }
 
 impl Present {
-    /// Reads all links that these changes are about.
+    /// Reads all links that these changes concern.
     pub(super) async fn read(rtnl: &Rtnl, changes: &[&Change]) -> Result<Self> {
         let links = link::all(rtnl, None).await?;
         let names: BTreeSet<_> = changes.iter().flat_map(|change| links_of(change)).collect();
@@ -50,7 +50,7 @@ impl Present {
         self.neighbours.extend(there.neighbours.into_iter().map(|n| (link.clone(), n)));
     }
 
-    /// Whether a change is made.
+    /// Returns whether a change is made.
     pub(super) fn holds(&self, change: &Change) -> bool {
         let Class::Moved(moved) = change.facts().class else { return false };
         self.has(moved) == matches!(change, Change::Create(_))
@@ -90,10 +90,10 @@ pub(super) fn outcomes(
 ) -> Vec<Option<bool>> {
     let outcome = |(i, change): (usize, &&Change)| {
         if after.holds(change) || is_overtaken(change, &changes[i + 1..]) {
-            // What may have been there before is not taken away by a rollback.
+            // A rollback does not delete what may have existed before.
             return Some(before.is_some_and(|before| !before.holds(change)));
         }
-        // Who was a neighbour is met again: nothing depends on it.
+        // Learned neighbours are learned again; nothing depends on them.
         let is_learned = matches!(
             change.facts().class,
             Class::Moved(Moved::Neighbour { neighbour, .. }) if !neighbour.permanent
@@ -103,8 +103,8 @@ pub(super) fn outcomes(
     changes.iter().enumerate().map(outcome).collect()
 }
 
-/// Whether a later change is about the same thing: a route by a third link, whose source moves, is
-/// taken away and made again.
+/// Returns whether a later change concerns the same object: a route by a third link whose source
+/// address moves is deleted and created again.
 fn is_overtaken(change: &Change, later: &[&Change]) -> bool {
     later.iter().any(|other| other.resource() == change.resource())
 }

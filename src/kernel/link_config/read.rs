@@ -1,4 +1,4 @@
-//! What hangs on a link, as the kernel tells it.
+//! Reads the configuration of a link.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -30,14 +30,13 @@ use crate::{
     },
 };
 
-/// The kernel counts a route's rest of life in hundredths of a second (`USER_HZ`).
+/// The kernel counts a route's remaining lifetime in hundredths of a second (`USER_HZ`).
 const TICKS: u32 = 100;
 
-/// Reads what hangs on a link. Equivalent to `ip addr show dev LINK`, `ip route show table all`,
-/// `ip rule`, `ip neigh show dev LINK`, less what belongs to other links.
+/// Reads the configuration of a link. Equivalent to `ip addr show dev LINK`, `ip route show table
+/// all`, `ip rule`, `ip neigh show dev LINK`, without what belongs to other links.
 ///
-/// # Errors
-/// If something hangs on it that netcord does not know, so could not make again.
+/// # Errors If it contains something that netcord does not know, and so could not restore.
 pub(in crate::kernel) async fn read(
     rtnl: &Rtnl,
     link: &Link,
@@ -99,13 +98,14 @@ fn address(link: &Link, message: &AddressMessage) -> Result<Option<SavedAddress>
         scope: message.header.scope.into(),
         flags: (flags & settable(ip)).bits(),
         metric,
-        // What a router announces may have no end, and still is not for ever.
+        // An address from a router advertisement may have an infinite lifetime without being
+        // permanent.
         lifetime: lifetime.filter(|_| !flags.contains(AddressFlags::Permanent)),
         protocol: protocol.map(u8::from).filter(|p| *p != 0),
     }))
 }
 
-/// The flags that can be set; the others the kernel finds by itself.
+/// Returns the flags that can be set; the kernel sets the others.
 fn settable(ip: IpAddr) -> AddressFlags {
     use AddressFlags as F;
     match ip {
@@ -116,8 +116,8 @@ fn settable(ip: IpAddr) -> AddressFlags {
     }
 }
 
-/// The link-local address that the kernel gives each link; kernels before 5.18 do not say so, and
-/// it is known by its form (RFC 4291, appendix A).
+/// Returns whether it is the link-local address that the kernel gives each link. Kernels before
+/// 5.18 do not mark it; it is recognized by its form (RFC 4291, appendix A).
 fn is_made_by_itself(link: &Link, ip: IpAddr, protocol: Option<AddressProtocol>) -> bool {
     let IpAddr::V6(v6) = ip else { return false };
     let derived = || link.mac.is_some_and(|mac| mac.link_local() == v6);
@@ -157,7 +157,8 @@ async fn routes(
     Ok((found, subnets))
 }
 
-/// A route by the link, or one that falls with an address of the link because it is its source.
+/// Returns whether a route uses the link, or is deleted with one of its addresses because that is
+/// its source.
 fn concerns(message: &RouteMessage, link: &Link, addresses: &[SavedAddress]) -> bool {
     if message.header.flags.contains(RouteFlags::Cloned) {
         return false;
@@ -172,13 +173,13 @@ fn concerns(message: &RouteMessage, link: &Link, addresses: &[SavedAddress]) -> 
     })
 }
 
-/// Where a route comes from.
+/// The origin of a route.
 enum Origin {
-    /// Somebody made it.
+    /// A user or a program.
     Own,
-    /// It leads to the subnet of an address, and came with it.
+    /// The kernel, with an address, for its subnet.
     Subnet,
-    /// The kernel makes and removes it by itself: to the host's own addresses, to the link's own.
+    /// The kernel, for the host's own addresses and for the link.
     Kernel,
 }
 
@@ -263,7 +264,7 @@ fn route(message: &RouteMessage, links: &HashMap<u32, Link>) -> Result<SavedRout
             RouteAttribute::Preference(preference) => {
                 route.preference = Some(u8::from(*preference)).filter(|p| *p != 0);
             }
-            // A signed number; negative where it is past.
+            // A signed number; negative if in the past.
             RouteAttribute::CacheInfo(info) => {
                 let left = info.expires.cast_signed();
                 route.expires = (left > 0).then(|| info.expires.div_ceil(TICKS));
@@ -366,7 +367,7 @@ fn rule(message: &RuleMessage) -> Result<PolicyRule> {
                 rule.destination_ports = Some((r.start, r.end));
             }
             RuleAttribute::Table(table) => rule.table = *table,
-            // "None" is said as all ones.
+            // "None" is encoded as all ones.
             RuleAttribute::SuppressPrefixLen(u32::MAX)
             | RuleAttribute::SuppressIfGroup(u32::MAX) => {}
             RuleAttribute::SuppressPrefixLen(length) => rule.suppress_prefix_length = Some(*length),

@@ -1,4 +1,4 @@
-//! Waiting until a link can be relied on.
+//! Waits until a link is usable.
 
 use std::{collections::HashSet, net::IpAddr, time::Duration};
 
@@ -29,8 +29,7 @@ const INTERVAL: Duration = Duration::from_millis(1);
 /// Waits until a link has carrier, and each of its IPv6 addresses is valid and has its local route,
 /// without which the host does not answer for it.
 ///
-/// # Errors
-/// [`Kind::Timeout`] if that does not come.
+/// # Errors [`Kind::Timeout`] if that takes too long.
 pub(in crate::kernel) async fn ready(rtnl: &Rtnl, name: &LinkName) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -50,7 +49,7 @@ pub(in crate::kernel) async fn ready(rtnl: &Rtnl, name: &LinkName) -> Result<()>
     }
 }
 
-/// An IPv6 address of a link that does not answer yet.
+/// Returns an IPv6 address of a link that is not usable yet.
 async fn silent(rtnl: &Rtnl, index: u32) -> Result<Option<IpAddr>> {
     let mut request = AddressMessage::default();
     request.header.family = AddressFamily::Inet6;
@@ -83,7 +82,7 @@ async fn silent(rtnl: &Rtnl, index: u32) -> Result<Option<IpAddr>> {
     Ok(addresses.into_iter().find(|address| !local.contains(address)))
 }
 
-/// What the host answers for on a link, by its table of local routes.
+/// Returns the addresses that the host answers for on a link, from the local routing table.
 async fn local_addresses(rtnl: &Rtnl, index: u32) -> Result<HashSet<IpAddr>> {
     let mut request = RouteMessage::default();
     request.header.address_family = AddressFamily::Inet6;

@@ -1,5 +1,5 @@
-//! Carries what hangs on a link to another one: many changes in one message, so that between the
-//! first and the last there is a fraction of a millisecond, and no death of netcord's.
+//! Moves the configuration of a link to another one: many changes in one message, so that they take
+//! a fraction of a millisecond, and killing netcord cannot interrupt them.
 
 use std::{collections::HashMap, io};
 
@@ -28,11 +28,11 @@ use crate::{
     plan::{Change, Class, Moved},
 };
 
-/// `rtm_table` where the number does not fit and an attribute has it.
+/// `rtm_table` if the number does not fit, and an attribute has it.
 const TABLE_COMPAT: u8 = 252;
 
-/// Makes changes so, in one message; tells which changed anything. If one fails, those that did not
-/// are taken back, in one message too.
+/// Makes changes in one message; returns which of them changed anything. If one fails, undoes the
+/// others, in one message too.
 pub(in crate::kernel) async fn write(rtnl: &Rtnl, changes: &[&Change]) -> Result<Vec<bool>> {
     let indexes = indexes(rtnl, changes).await?;
     // So many may fail that answers are lost: then compare the state before and after.
@@ -109,7 +109,7 @@ async fn send_all(
     changes: &[&Change],
     before: Option<&Present>,
 ) -> Result<Vec<io::Result<bool>>> {
-    // A change may take more than one message.
+    // A change may need more than one message.
     let messages: Vec<_> = changes.iter().map(|change| messages(indexes, change)).collect();
     let Some(failures) = datagram::send_all(&messages.concat())? else {
         let what = "the kernel's answers were lost, and its state cannot be read";
@@ -164,8 +164,8 @@ fn messages(indexes: &Indexes, change: &Change) -> Vec<(RouteNetlinkMessage, u16
             let mut messages = Vec::new();
             let message = address_message(index(link), address);
             if address.address.is_ipv6() && address.flags & AddressFlags::Nodad.bits() == 0 {
-                // It is no duplicate, as it only comes from another link; usable at once instead of
-                // after a second. Then it gets its own flags.
+                // The address only moves from another link, so skip duplicate address detection,
+                // which takes a second. Then restore its flags.
                 let hurried = SavedAddress {
                     flags: address.flags | AddressFlags::Nodad.bits(),
                     ..(**address).clone()
@@ -275,7 +275,7 @@ fn route_message(index: &impl Fn(&LinkName) -> u32, route: &SavedRoute) -> Route
     message
 }
 
-/// A gateway of the other family has an attribute of its own (RFC 5549).
+/// A gateway of the other family has its own attribute (RFC 5549).
 fn gateway(destination: IpNetwork, hop: &Hop) -> Option<RouteAttribute> {
     let gateway = hop.gateway?;
     if gateway.is_ipv4() == destination.is_ipv4() {
@@ -343,7 +343,7 @@ fn neighbour_message(index: u32, neighbour: &Neighbour) -> NeighbourMessage {
     message.header.state = if neighbour.permanent {
         NeighbourState::Permanent
     } else {
-        // Believed at once, and asked again soon.
+        // Used at once, and verified soon.
         NeighbourState::Stale
     };
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));

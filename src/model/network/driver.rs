@@ -1,8 +1,8 @@
 //! The driver of a network: how endpoints are connected, and what follows from that.
 //!
-//! Other code asks what a driver does and not which one it is, so that a new one answers here, in
-//! `plan/driver` and in `ops/driver`, and nowhere else. Matches name every driver: the compiler
-//! finds what a new one has to answer.
+//! Other code asks what a driver can do, not which one it is. So a new driver is added here, in
+//! `plan/driver` and in `ops/driver`, and nowhere else. Matches name every driver, so the compiler
+//! lists what a new one has to answer.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use std::net::IpAddr;
@@ -12,49 +12,51 @@ use serde::{Deserialize, Serialize};
 use super::Moving;
 use crate::model::{Invalid, LinkName};
 
-/// How a network is made, and how its endpoints are connected.
+/// How a network is built, and how its endpoints are connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Driver {
-    /// A Linux bridge with the gateway's address on it, behind this host.
+    /// A Linux bridge with the gateway's address. This host routes.
     Bridge,
-    /// A Linux bridge that another program made: it is used as it is, never changed, never removed.
+    /// A Linux bridge that another program made. netcord never changes or removes it.
     Foreign,
-    /// A Linux bridge with the host's uplink as a port: endpoints are in the physical network.
+    /// A Linux bridge with the host's uplink as a port, so that endpoints are in the physical
+    /// network.
     Underlay(Underlay),
-    /// No bridge: each endpoint is a macvlan on a link of the host, which stays as it is.
+    /// No bridge: each endpoint is a macvlan on a link of the host, which does not change.
     Macvlan(Macvlan),
 }
 
-/// What an underlay network has besides its bridge.
+/// The data of an underlay network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Underlay {
     /// The uplink.
     pub parent: Parent,
-    /// Bridged frames pass iptables on this host (`br_netfilter`), where a policy could drop them,
-    /// so rules accept them.
+    /// Whether this host passes bridged frames to iptables (`br_netfilter`), where a policy could
+    /// drop them, so that accept rules are needed.
     pub filtered: bool,
-    /// The move of the uplink, until it is settled.
+    /// The move of the uplink, until it is finished and confirmed.
     pub moving: Option<Box<Moving>>,
 }
 
-/// What a macvlan network has.
+/// The data of a macvlan network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Macvlan {
-    /// The link that the macvlans are on.
+    /// The link below the macvlans.
     pub parent: Parent,
-    /// Which of them reach each other.
+    /// Which macvlans reach each other.
     pub mode: MacvlanMode,
-    /// The host's own addresses, at most one of each family, that a macvlan of the host makes
-    /// reachable; none: there is no such link, and host and endpoints do not reach each other.
+    /// The host's own addresses, at most one of each family, that endpoints reach through a macvlan
+    /// of the host. If empty, there is no such link, and host and endpoints do not reach each
+    /// other.
     pub host_access: Vec<IpAddr>,
 }
 
-/// The host's link by which a network's endpoints reach the physical network.
+/// The link of the host by which endpoints reach the physical network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parent {
     /// The link: `eth0`, or `eth0.100`.
     pub link: LinkName,
-    /// The link is a VLAN that netcord made, and removes with the network.
+    /// The VLAN, if netcord made the link as one. It is deleted with the network.
     pub vlan: Option<Vlan>,
 }
 
@@ -63,29 +65,29 @@ pub struct Parent {
 pub struct Vlan {
     /// The link that carries the tagged frames.
     pub trunk: LinkName,
-    /// The tag (802.1Q), 1 to 4094.
+    /// The VLAN ID (802.1Q), 1 to 4094.
     pub id: u16,
 }
 
-/// Which of a link's macvlans reach each other (`IFLA_MACVLAN_MODE`).
+/// The macvlan mode (`IFLA_MACVLAN_MODE`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MacvlanMode {
-    /// All, directly.
+    /// Endpoints reach each other directly.
     Bridge,
-    /// None, not even through the switch.
+    /// Endpoints do not reach each other, not even through the switch.
     Private,
-    /// All, through a switch that sends frames back where they came from.
+    /// Endpoints reach each other through a switch that reflects frames.
     Vepa,
-    /// There is one only, and it has the link to itself, with the link's own MAC.
+    /// One endpoint uses the link exclusively, with the link's own MAC.
     Passthru,
 }
 
 impl MacvlanMode {
-    /// Each of them.
+    /// All modes.
     pub const ALL: [Self; 4] = [Self::Bridge, Self::Private, Self::Vepa, Self::Passthru];
 
-    /// The word for it, `ip link`'s and docker's.
+    /// Returns the word that `ip link` and docker use.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
@@ -99,45 +101,45 @@ impl MacvlanMode {
 /// Who assigns the addresses of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Addresses {
-    /// netcord only: an address that is not on record is free.
+    /// Only netcord: an address that is not on record is free.
     Ours,
-    /// Others, too: an address is probed before it is assigned, and announced afterwards.
+    /// Others too: an address is probed before it is assigned, and announced afterwards.
     Shared(Sharing),
 }
 
-/// With whom netcord shares the addresses of a network.
+/// Who shares the addresses of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// With other programs of this host.
+    /// Other programs of this host.
     Host,
-    /// With whoever runs the physical network. `--ip-range` limits what netcord may assign.
+    /// The operators of the physical network. `--ip-range` limits what netcord may assign.
     Physical,
 }
 
-/// What of a network has rules in the firewalls of this host.
+/// The traffic of a network that has rules in the firewalls of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// All of its traffic, and published ports.
+    /// All traffic, and published ports.
     Traffic,
     /// Published ports only: the bridge's owner decides about the rest.
     Ports,
-    /// Frames between ports of its bridge, which are accepted.
+    /// Frames between ports of its bridge: they are accepted.
     Bridged,
-    /// Nothing.
+    /// None.
     Nothing,
 }
 
-/// The host's link that endpoints are attached to.
+/// The link of the host that endpoints are attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LowerLink<'n> {
-    /// The network's bridge: an endpoint has a host end, which is one of its ports.
+    /// The network's bridge: an endpoint has a host end, which is a port of it.
     Bridge(&'n LinkName),
     /// The network's parent: an endpoint has no link on the host.
     Parent(&'n Parent),
 }
 
 impl<'n> LowerLink<'n> {
-    /// What it is called.
+    /// Returns the link's name.
     pub fn name(self) -> &'n LinkName {
         match self {
             Self::Bridge(bridge) => bridge,
@@ -147,7 +149,7 @@ impl<'n> LowerLink<'n> {
 }
 
 impl Driver {
-    /// The word for it, as users type and read it.
+    /// Returns the word that users type and read.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Bridge | Self::Foreign => "bridge",
@@ -156,7 +158,7 @@ impl Driver {
         }
     }
 
-    /// Whether another program made the network, and removes it.
+    /// Returns whether another program made the network, and removes it.
     pub fn is_foreign(&self) -> bool {
         match self {
             Self::Foreign => true,
@@ -164,7 +166,7 @@ impl Driver {
         }
     }
 
-    /// Who assigns addresses.
+    /// Returns who assigns addresses.
     pub fn addresses(&self) -> Addresses {
         match self {
             Self::Bridge => Addresses::Ours,
@@ -173,8 +175,8 @@ impl Driver {
         }
     }
 
-    /// Whether the host routes between the network and the rest of the world: then it can publish
-    /// ports, in the firewall that the network's record names.
+    /// Returns whether the host routes between the network and the rest of the world, so that ports
+    /// can be published, in the firewall that the network's record names.
     pub fn forwards(&self) -> bool {
         match self {
             Self::Bridge | Self::Foreign => true,
@@ -182,7 +184,8 @@ impl Driver {
         }
     }
 
-    /// Whether netcord's bridge is the gateway of the endpoints, with an address of each subnet.
+    /// Returns whether netcord's bridge is the gateway of the endpoints, with an address of each
+    /// subnet.
     pub fn is_gateway(&self) -> bool {
         match self {
             Self::Bridge => true,
@@ -190,7 +193,7 @@ impl Driver {
         }
     }
 
-    /// What has rules in the firewalls of this host.
+    /// Returns the traffic that has rules in the firewalls of this host.
     pub fn filter(&self) -> Filter {
         match self {
             Self::Bridge => Filter::Traffic,
@@ -200,7 +203,8 @@ impl Driver {
         }
     }
 
-    /// What endpoints are attached to; `name` is the network's, and that of its bridge.
+    /// Returns the link that endpoints are attached to. `name` is the name of the network and of
+    /// its bridge.
     pub(super) fn lower_link<'n>(&'n self, name: &'n LinkName) -> LowerLink<'n> {
         match self {
             Self::Bridge | Self::Foreign | Self::Underlay(_) => LowerLink::Bridge(name),
@@ -208,7 +212,7 @@ impl Driver {
         }
     }
 
-    /// Whether netcord makes the link that endpoints are attached to.
+    /// Returns whether netcord makes the link that endpoints are attached to.
     pub fn makes_lower_link(&self) -> bool {
         match self {
             Self::Bridge | Self::Underlay(_) => true,
@@ -217,7 +221,7 @@ impl Driver {
         }
     }
 
-    /// The host's link by which endpoints are in the physical network.
+    /// Returns the link of the host by which endpoints are in the physical network.
     pub fn parent(&self) -> Option<&Parent> {
         match self {
             Self::Bridge | Self::Foreign => None,
@@ -226,7 +230,7 @@ impl Driver {
         }
     }
 
-    /// The same, where netcord made it a port of the network's bridge.
+    /// Returns the same link, if netcord made it a port of the network's bridge.
     pub fn uplink(&self) -> Option<&Parent> {
         match self {
             Self::Underlay(underlay) => Some(&underlay.parent),
@@ -234,7 +238,7 @@ impl Driver {
         }
     }
 
-    /// The move of the uplink, if it is not settled.
+    /// Returns the move of the uplink, if it is not finished and confirmed.
     pub fn moving(&self) -> Option<&Moving> {
         match self {
             Self::Underlay(underlay) => underlay.moving.as_deref(),
@@ -242,7 +246,7 @@ impl Driver {
         }
     }
 
-    /// What an underlay network has besides its bridge.
+    /// Returns the data of an underlay network.
     pub fn underlay(&self) -> Option<&Underlay> {
         match self {
             Self::Underlay(underlay) => Some(underlay),
@@ -250,7 +254,7 @@ impl Driver {
         }
     }
 
-    /// What a macvlan network has.
+    /// Returns the data of a macvlan network.
     pub fn macvlan(&self) -> Option<&Macvlan> {
         match self {
             Self::Macvlan(macvlan) => Some(macvlan),
@@ -258,12 +262,12 @@ impl Driver {
         }
     }
 
-    /// Whether the one endpoint has the parent to itself, and the parent's MAC.
+    /// Returns whether one endpoint uses the parent exclusively, with the parent's MAC.
     pub fn is_passthru(&self) -> bool {
         self.macvlan().is_some_and(|macvlan| macvlan.mode == MacvlanMode::Passthru)
     }
 
-    /// The same, with its move settled, or not.
+    /// Returns the same driver with another state of its move.
     pub(super) fn with_moving(self, moving: Option<Moving>) -> Self {
         match self {
             Self::Underlay(underlay) => {
@@ -274,7 +278,7 @@ impl Driver {
     }
 }
 
-/// A driver in JSON, in records and as it is printed: part of an object of the network's.
+/// A driver in JSON, in records and in output: part of the network's object.
 #[derive(Serialize, Deserialize)]
 pub(super) struct DriverForm {
     mode: Word,
@@ -289,7 +293,7 @@ enum Word {
     Macvlan,
 }
 
-/// The rest of it, which stands behind what all networks have.
+/// The driver's data, after the fields that all networks have.
 #[derive(Serialize, Deserialize)]
 pub(super) struct DriverData {
     #[serde(default, skip_serializing_if = "Option::is_none")]

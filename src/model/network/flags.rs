@@ -1,4 +1,4 @@
-//! The flags of a network: what can be set at its creation, and is off otherwise.
+//! The flags of a network, which are set at its creation, and are off by default.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Flag {
-    /// Endpoints reach nothing outside the network.
+    /// Endpoints reach nothing outside of the network.
     Internal,
     /// Endpoints do not reach each other.
     Isolate,
     /// Packets that leave the network keep their source address.
     NoMasquerade,
-    /// Endpoints can send with no other source MAC and IP address than their own.
+    /// Endpoints can send only from their own MAC and IP addresses.
     NoSpoof,
 }
 
 impl Flag {
-    /// Each of them, in the order in which they are named.
+    /// All flags, in the order of output.
     pub const ALL: [Self; 4] = [Self::Internal, Self::Isolate, Self::NoMasquerade, Self::NoSpoof];
 
-    /// The word for it: in the alias of the bridge, and behind `--` on the command line.
+    /// Returns the word in the alias of the bridge, and after `--` on the command line.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Internal => "internal",
@@ -30,7 +30,7 @@ impl Flag {
         }
     }
 
-    /// As it is typed: `--WORD`.
+    /// Returns the option as it is typed: `--WORD`.
     pub fn option(self) -> String {
         format!("--{}", self.word())
     }
@@ -54,18 +54,18 @@ impl From<Flags> for Vec<Flag> {
 }
 
 impl Flags {
-    /// Those for which this holds.
+    /// Returns the flags for which this is true.
     pub fn of(is_set: impl Fn(Flag) -> bool) -> Self {
         let bits = Flag::ALL.into_iter().filter(|flag| is_set(*flag)).map(bit);
         Self(bits.fold(0, |all, bit| all | bit))
     }
 
-    /// Whether a flag is set.
+    /// Returns whether a flag is set.
     pub fn has(self, flag: Flag) -> bool {
         self.0 & bit(flag) != 0
     }
 
-    /// The flags that are set.
+    /// Returns the flags that are set.
     pub fn iter(self) -> impl Iterator<Item = Flag> {
         Flag::ALL.into_iter().filter(move |flag| self.has(*flag))
     }

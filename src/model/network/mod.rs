@@ -1,4 +1,4 @@
-//! Networks, and what is kept of them.
+//! Networks, and their records.
 
 mod driver;
 mod flags;
@@ -17,69 +17,69 @@ pub use driver::{
 };
 pub use flags::{Flag, Flags};
 
-/// A link's configuration on its way to a bridge.
+/// The move of a link's configuration to a bridge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moving {
-    /// What hung on the link before: the list by which the move is undone.
+    /// The link's former configuration, which undoing the move restores.
     #[serde(rename = "belongings")]
     pub link_config: LinkConfig,
-    /// When it is undone unless it is confirmed: seconds since the host's start
-    /// (`CLOCK_BOOTTIME`). `None`: it is being made.
+    /// The deadline of the confirmation, in seconds since boot (`CLOCK_BOOTTIME`). `None`: the move
+    /// is not finished.
     pub deadline: Option<u64>,
 }
 
-/// A network: the segment that endpoints are attached to. A bridge that is one has its name.
+/// A network: the segment that endpoints are attached to. Its bridge, if it has one, has the
+/// network's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Form", into = "Form")]
 pub struct Network {
-    /// The network's name, and the bridge's.
+    /// The name of the network and of its bridge.
     pub name: LinkName,
-    /// How it is made, and how endpoints are connected.
+    /// How it is built, and how endpoints are connected.
     pub driver: Driver,
-    /// The bridge's own address, fixed when it is made: the address of a bridge that has none of
-    /// its own changes with its ports.
+    /// The bridge's MAC, fixed at creation: otherwise it would change with the bridge's ports.
     pub mac: Mac,
-    /// Of the bridge, and of every endpoint that asks for no other. Bytes.
+    /// The MTU of the bridge, and the default of its endpoints, in bytes.
     pub mtu: u32,
     /// At most one of each family, IPv4 first.
     pub subnets: Vec<Subnet>,
-    /// What was set at its creation.
+    /// The flags set at creation.
     pub flags: Flags,
-    /// Where its rules are, and those of its published ports.
+    /// The firewall that holds the rules of the network and its published ports.
     pub firewall: Firewall,
-    /// Where firewalls of others let its traffic through.
+    /// Its accept rules in other firewalls.
     pub forward_accepts: Vec<ForwardAccept>,
-    /// The user's own, kept and shown.
+    /// The user's labels.
     pub labels: BTreeMap<String, String>,
 }
 
 impl Network {
-    /// The subnet of this address.
+    /// Returns the subnet of this address.
     pub fn subnet_of(&self, address: IpAddr) -> Option<&Subnet> {
         self.subnets.iter().find(|s| s.contains(address))
     }
 
-    /// Whether a flag is set.
+    /// Returns whether a flag is set.
     pub fn has(&self, flag: Flag) -> bool {
         self.flags.has(flag)
     }
 
-    /// Whether others than netcord assign addresses of it, too.
+    /// Returns whether others than netcord assign its addresses, too.
     pub fn is_shared(&self) -> bool {
         self.driver.addresses() != Addresses::Ours
     }
 
-    /// Whether what leaves by another link gets that link's address.
+    /// Returns whether packets that leave by another link get that link's address.
     pub fn masquerades(&self) -> bool {
         self.driver.filter() == Filter::Traffic && !self.has(Flag::NoMasquerade)
     }
 
-    /// The host's link that endpoints are attached to.
+    /// Returns the link of the host that endpoints are attached to.
     pub fn lower_link(&self) -> LowerLink<'_> {
         self.driver.lower_link(&self.name)
     }
 
-    /// Its bridge, whose ports are the host ends of its endpoints.
+    /// Returns its bridge, whose ports are the host ends of its endpoints.
     pub fn bridge(&self) -> Option<&LinkName> {
         match self.lower_link() {
             LowerLink::Bridge(bridge) => Some(bridge),
@@ -87,8 +87,8 @@ impl Network {
         }
     }
 
-    /// Whether it is said which addresses of a physical network are netcord's to give. Where it is
-    /// not, any may belong to somebody who is silent when the wire is asked.
+    /// Returns whether a range of a physical network's addresses is reserved for netcord. Without
+    /// one, any address may belong to a host that does not answer ARP probes.
     pub fn has_range(&self) -> bool {
         match self.driver.addresses() {
             Addresses::Ours | Addresses::Shared(Sharing::Host) => true,
@@ -98,7 +98,7 @@ impl Network {
         }
     }
 
-    /// Whether addresses of this subnet are netcord's to give.
+    /// Returns whether netcord may choose addresses from this subnet.
     pub fn may_choose_from(&self, subnet: &Subnet) -> bool {
         match self.driver.addresses() {
             Addresses::Ours | Addresses::Shared(Sharing::Host) => true,
@@ -106,26 +106,26 @@ impl Network {
         }
     }
 
-    /// The same, with its move settled, or not.
+    /// Returns the same network with another state of its move.
     #[must_use]
     pub fn with_moving(&self, moving: Option<Moving>) -> Self {
         let network = self.clone();
         Self { driver: network.driver.with_moving(moving), ..network }
     }
 
-    /// The same, with other accept rules.
+    /// Returns the same network with other accept rules.
     #[must_use]
     pub fn with_forward_accepts(&self, forward_accepts: Vec<ForwardAccept>) -> Self {
         Self { forward_accepts, ..self.clone() }
     }
 
-    /// Whether it has a subnet of this family.
+    /// Returns whether it has a subnet of IPv6.
     pub fn has_ipv6(&self) -> bool {
         self.subnets.iter().any(|s| s.cidr.is_ipv6())
     }
 }
 
-/// A network in JSON, in records and as it is printed.
+/// A network in JSON, in records and in output.
 #[derive(Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 struct Form {
@@ -190,7 +190,7 @@ impl TryFrom<Form> for Network {
     }
 }
 
-/// The record of one network: what was asked for, and who is attached.
+/// The record of one network: what was asked for, and its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkRecord {
     /// The network.
@@ -200,27 +200,31 @@ pub struct NetworkRecord {
     pub endpoints: Vec<Endpoint>,
 }
 
-/// A name in `/run/netns` that netcord put there.
+/// Networks on record, by name.
+pub type Records = BTreeMap<LinkName, NetworkRecord>;
+
+/// A name in `/run/netns` that netcord made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedNetns {
     /// The name.
     pub name: NetnsName,
-    /// Which namespace it stands for (`SO_NETNS_COOKIE`). 0 until the namespace is made.
+    /// The namespace's cookie (`SO_NETNS_COOKIE`); 0 until the namespace exists.
     pub cookie: u64,
-    /// Where the namespace is.
+    /// The kind of name.
     pub source: Source,
-    /// It was asked for by itself (`none`, `container`): it stays when the last endpoint goes.
+    /// Whether a user asked for the name itself (`none`, `container`), so that it stays when the
+    /// last endpoint is detached.
     pub kept: bool,
 }
 
-/// What a name in `/run/netns` is.
+/// The kind of a name in `/run/netns`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// A namespace of its own, held by the mount on its name, as `ip netns add` makes it.
+    /// A namespace of its own, which the mount on its name keeps alive, as with `ip netns add`.
     Made,
-    /// A symlink to the namespace file of what lives in it, as the notes make it. It dangles
-    /// when that dies: unlike a mount it keeps nothing alive.
+    /// A symlink to a process's namespace file, as in the notes. It dangles when the process ends;
+    /// unlike a mount, it keeps nothing alive.
     Link(PathBuf),
 }
 
@@ -228,7 +232,7 @@ pub enum Source {
 mod tests {
     use super::*;
 
-    /// Each driver as it is in records and in what is printed; keys are a contract.
+    /// Each driver in records and output. The keys are a contract.
     const DRIVERS: [&str; 5] = [
         r#"{"name":"lab0","mode":"bridge","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":true,"isolate":false,"masquerade":false,"no_spoof":true,"firewall":"nftables","labels":{}}"#,
         r#"{"name":"lab0","mode":"bridge","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":true,"masquerade":true,"no_spoof":false,"firewall":"iptables","labels":{"a":"b"}}"#,

@@ -1,20 +1,20 @@
-//! What connection tracking knows of a packet: whether its flow is new, and what translation did to
-//! the flow's first packet, which is undone for the answers.
+//! The state of connection tracking for a packet: whether its connection is new, and how the
+//! connection's first packet was translated, which is reversed for replies.
 
 use std::net::IpAddr;
 
 use super::{Direction, Packet};
 
-/// The zones that the two directions of a connection are looked for in.
+/// The conntrack zones of the two directions of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Zones {
-    /// That of its first packet.
+    /// The zone of the original direction.
     pub original: u16,
-    /// That of the answers.
+    /// The zone of the reply direction.
     pub reply: u16,
 }
 
-/// Between whom a packet goes.
+/// The source and destination of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuple {
     source: IpAddr,
@@ -24,7 +24,7 @@ pub struct Tuple {
     port: Option<u16>,
 }
 
-/// A connection that a namespace knows.
+/// A tracked connection of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     zones: Zones,
@@ -33,26 +33,26 @@ pub struct Connection {
     mark: u32,
 }
 
-/// What connection tracking calls a packet.
+/// The conntrack state of a packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Tracking {
-    /// It has not come there yet.
+    /// The packet has not reached connection tracking.
     #[default]
     Unseen,
-    /// A rule said that it is not tracked, or it is of a kind that never is.
+    /// Untracked: by a rule, or because packets of its kind never are.
     Untracked,
-    /// Nothing is known about it.
+    /// Unknown.
     Unknown,
-    /// It belongs to no connection, and may not begin one.
+    /// Invalid: it belongs to no connection, and cannot begin one.
     Invalid,
-    /// It begins a connection; who it was between at first.
+    /// New: it begins a connection, with this original tuple.
     New(Tuple),
-    /// It is of a connection that is known, in this direction.
+    /// It belongs to a tracked connection, in this direction.
     Of(Connection, Direction),
 }
 
 impl Zones {
-    /// With another zone, of one direction or of both.
+    /// Returns the zones with another one for one direction or both.
     pub(super) fn with(self, zone: u16, direction: Option<Direction>) -> Self {
         match direction {
             Some(Direction::Original) => Self { original: zone, ..self },
@@ -80,12 +80,12 @@ impl Tuple {
 }
 
 impl Tracking {
-    /// That of a packet that begins a connection.
+    /// Returns the state of a packet that begins a connection.
     pub(super) fn begun(packet: &Packet) -> Self {
         Self::New(Tuple::of(packet))
     }
 
-    /// That of a packet that answers.
+    /// Returns the state of a reply.
     pub(super) fn answer(packet: &Packet) -> Self {
         let reply = Tuple::of(packet);
         let original = reply.reversed();
@@ -93,13 +93,13 @@ impl Tracking {
         Self::Of(connection, Direction::Reply)
     }
 
-    /// The packet comes to connection tracking (`nf_conntrack_in`). What was seen as it was sent is
-    /// not looked up again.
+    /// Returns the state when the packet enters connection tracking (`nf_conntrack_in`). A packet
+    /// that was tracked at output is not looked up again.
     pub(super) fn seen(packet: &Packet, connections: &[Connection]) -> Self {
         if packet.tracking != Self::Unseen {
             return packet.tracking.clone();
         }
-        // Questions for a neighbour are never tracked (`nf_conntrack_icmpv6_error`).
+        // Neighbour discovery is never tracked (`nf_conntrack_icmpv6_error`).
         if packet.kind.is_of_neighbours() {
             return Self::Untracked;
         }
@@ -112,7 +112,8 @@ impl Tracking {
                 return Self::Of(connection.clone(), Direction::Original);
             }
         }
-        // An answer to nothing: of TCP and ICMP it is invalid, of UDP it is like a first packet.
+        // A reply without a connection: for TCP and ICMP it is invalid, for UDP it begins a
+        // connection.
         if packet.kind.is_answer() && packet.protocol != super::packet::UDP {
             return Self::Invalid;
         }
@@ -121,43 +122,43 @@ impl Tracking {
 }
 
 impl Connection {
-    /// What is known of a packet's connection once it has passed all rules (`nf_conntrack_confirm`).
+    /// Returns the connection of a packet that has passed all rules (`nf_conntrack_confirm`).
     pub fn confirmed(packet: &Packet) -> Option<Self> {
         let Tracking::New(original) = packet.tracking else { return None };
         let reply = Tuple::of(packet).reversed();
         Some(Self { zones: packet.zones, original, reply, mark: packet.connection_mark })
     }
 
-    /// Its mark.
+    /// Returns its mark.
     pub(super) fn mark(&self) -> u32 {
         self.mark
     }
 
-    /// Whether its source was translated.
+    /// Returns whether its source was translated.
     pub(super) fn translates_source(&self) -> bool {
         let before = (self.original.source, self.original.source_port);
         before != (self.reply.destination, self.reply.port)
     }
 
-    /// Whether its destination was translated.
+    /// Returns whether its destination was translated.
     pub(super) fn translates_destination(&self) -> bool {
         let before = (self.original.destination, self.original.port);
         before != (self.reply.source, self.reply.source_port)
     }
 
-    /// Translates where a later packet of it goes to, as the first one was translated.
+    /// Translates the destination of a later packet as that of the first.
     pub(super) fn translate_destination(&self, direction: Direction, packet: &mut Packet) {
         let to = self.wanted(direction);
         (packet.destination, packet.port) = (to.destination, to.port);
     }
 
-    /// The same of where it comes from.
+    /// Translates the source of a later packet as that of the first.
     pub(super) fn translate_source(&self, direction: Direction, packet: &mut Packet) {
         let to = self.wanted(direction);
         (packet.source, packet.source_port) = (to.source, to.source_port);
     }
 
-    /// How a packet of it is after translation: as the other direction, turned round.
+    /// Returns the tuple of its packets after translation: that of the other direction, reversed.
     fn wanted(&self, direction: Direction) -> Tuple {
         match direction {
             Direction::Original => self.reply.reversed(),
@@ -167,7 +168,7 @@ impl Connection {
 }
 
 impl Packet {
-    /// Whether its destination was translated since its flow began.
+    /// Returns whether its destination was translated since the connection began.
     pub(super) fn is_destination_translated(&self) -> bool {
         match &self.tracking {
             Tracking::New(first) => {
@@ -178,7 +179,7 @@ impl Packet {
         }
     }
 
-    /// Whether its source was translated since its flow began.
+    /// Returns whether its source was translated since the connection began.
     pub(super) fn is_source_translated(&self) -> bool {
         match &self.tracking {
             Tracking::New(first) => {

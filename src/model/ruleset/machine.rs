@@ -1,5 +1,5 @@
-//! One rule: its expressions are run on registers, as the kernel runs them. A byte that nobody can
-//! know before the packet is there is unknown, and so is what depends on it.
+//! Evaluates one rule: runs its expressions on registers, as the kernel does. A byte that cannot be
+//! known before the packet exists is unknown, and so is everything that depends on it.
 
 use std::net::IpAddr;
 
@@ -8,15 +8,15 @@ use super::{
     Surroundings, Tracking, Translation, Verdict, Zones, packet::Byte, xtables,
 };
 
-/// More than all registers take, in bytes.
+/// More than the size of all registers, in bytes.
 const REGISTERS: usize = 96;
 
-/// What registers hold.
+/// The contents of registers.
 struct Registers {
     bytes: [Byte; REGISTERS],
-    /// In which of them lies a port of which only bounds are known.
+    /// The register that holds a port of which only bounds are known.
     port: Option<usize>,
-    /// In which of them lies the name of a link.
+    /// The register that holds the name of a link.
     link: Option<usize>,
 }
 
@@ -41,7 +41,7 @@ const CONFIRMED: u32 = 1 << 3;
 const ETHERNET: u16 = 1;
 const LOOPBACK: u16 = 772;
 
-/// Whether a rule is for a packet.
+/// Whether a rule matches a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Is {
     No,
@@ -49,47 +49,47 @@ pub(super) enum Is {
     Yes,
 }
 
-/// What a rule does with a packet that it is for.
+/// The effect of a rule that matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Decide(Verdict),
     To(Option<IpAddr>, Option<u16>),
     From(Option<IpAddr>),
     NoTrack,
-    /// The zones of connection tracking.
+    /// Sets the zones of connection tracking.
     Zone(Zones),
-    /// What this walk does not know.
+    /// Something that this interpreter does not know.
     Unknown(String),
 }
 
-/// Whether this is for a packet, and what it does then.
+/// Whether a rule matches, and its effect.
 pub(super) struct Answer {
     pub(super) is: Is,
     pub(super) effect: Effect,
     pub(super) mark: Option<u32>,
     pub(super) connection_mark: Option<u32>,
-    /// It names the packet's link, or a subnet that has its addresses.
+    /// Whether it names the packet's link, or a subnet that contains its addresses.
     pub(super) names: bool,
 }
 
 impl Answer {
-    /// Whether it changes something and the chain goes on.
+    /// Returns whether the rule changes something and the chain continues.
     pub(super) fn sets(&self) -> bool {
         self.mark.is_some() || self.connection_mark.is_some()
     }
 }
 
-/// The namespace around a rule, and its packet.
+/// The namespace of a rule, and its packet.
 pub(super) struct Machine<'a> {
     pub(super) packet: &'a Packet,
     pub(super) around: &'a Surroundings<'a>,
-    /// That of the rule's table.
+    /// The family of the rule's table.
     pub(super) family: Family,
     pub(super) set: &'a dyn Fn(&str) -> Option<&'a Set>,
 }
 
 impl Machine<'_> {
-    /// Runs a rule.
+    /// Evaluates a rule.
     pub(super) fn run(&self, rule: &Rule) -> Answer {
         let mut registers = Registers { bytes: [None; REGISTERS], port: None, link: None };
         let mut answer = Answer {
@@ -125,7 +125,7 @@ impl Machine<'_> {
                         registers.link = Some(*at);
                     }
                 }
-                // What has no such field is not meant (`NFT_BREAK`).
+                // A packet without the field does not match (`NFT_BREAK`).
                 None => return Is::No,
             },
             Expression::Immediate(value, at) => {
@@ -241,7 +241,7 @@ impl Machine<'_> {
         Effect::To(Some(own), port)
     }
 
-    /// Whether a field is a port of which only bounds are known.
+    /// Returns whether a field is a port of which only bounds are known.
     fn is_unknown_port(&self, field: &Field) -> bool {
         match field {
             Field::Header(Header::Transport, 0, 2) => self.packet.source_port.is_none(),
@@ -250,7 +250,7 @@ impl Machine<'_> {
         }
     }
 
-    /// How such a port compares; `None`: this is no port.
+    /// Compares such a port; `None`: the field is no such port.
     fn bounded(&self, how: Comparison, value: &[u8]) -> Option<Is> {
         let port = port_of(value)?;
         let below = |port: u16| match port.checked_sub(1) {
@@ -267,8 +267,8 @@ impl Machine<'_> {
         })
     }
 
-    /// Whether such a port is none of a set's. In a set of intervals it is not, if the nearest
-    /// boundary below both bounds is the same and closes one.
+    /// Returns whether such a port is in none of a set's elements. In a set of intervals that is so
+    /// if the nearest boundary below both bounds is the same and closes an interval.
     fn is_outside(&self, set: &Set) -> bool {
         let (low, high) = self.packet.ephemeral;
         let keys = || set.elements.iter().filter_map(|e| Some((port_of(e.key.as_ref()?)?, e.ends)));
@@ -283,7 +283,7 @@ impl Machine<'_> {
         !is_between && nearest.is_none_or(|(_, ends)| ends)
     }
 
-    /// `None`: the packet has no such thing.
+    /// Loads a field; `None`: the packet does not have it.
     fn load(&self, field: &Field) -> Option<Vec<Byte>> {
         let known = |bytes: &[u8]| bytes.iter().copied().map(Some).collect::<Vec<_>>();
         let number = |number: u32| known(&number.to_ne_bytes());
@@ -343,7 +343,7 @@ impl Machine<'_> {
                 vec![None; 4]
             }
             Field::State => number(self.state()),
-            // Only what is tracked has more than a state.
+            // An untracked packet has nothing but a state.
             Field::Status | Field::Direction | Field::ConnectionMark if !self.is_tracked() => {
                 return None;
             }
@@ -425,7 +425,7 @@ fn number(registers: &Registers, at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes?.try_into().ok()?))
 }
 
-/// A register is filled up to four bytes with zeros.
+/// Fills a register up to four bytes with zeros.
 fn put(registers: &mut Registers, at: usize, mut bytes: Vec<Byte>) {
     bytes.resize(bytes.len().next_multiple_of(4), Some(0));
     registers.port = registers.port.filter(|port| *port != at);
@@ -465,13 +465,13 @@ fn compare(bytes: &[Byte], how: Comparison, value: &[u8]) -> Is {
     })
 }
 
-/// Whether what is in a register is in a set, and what it is mapped to.
+/// Returns whether a register's value is in a set, and the data of its element.
 fn find(set: &Set, register: impl Fn(usize) -> Vec<Byte>) -> (Is, &Data) {
     static NOTHING: Data = Data::None;
     let mut maybe = false;
     let is_bounded = set.interval && set.fields.is_empty();
     if is_bounded {
-        // The nearest boundary below says whether an interval is open there.
+        // The nearest boundary below decides whether the value is inside an interval.
         let mut nearest: Option<&super::Element> = None;
         for element in &set.elements {
             let Some(key) = &element.key else { continue };
@@ -511,7 +511,7 @@ fn find(set: &Set, register: impl Fn(usize) -> Vec<Byte>) -> (Is, &Data) {
     any.map_or((Is::No, &NOTHING), |element| (Is::Yes, &element.data))
 }
 
-/// Whether each field is within its bounds.
+/// Returns whether each field is within its bounds.
 fn within(bytes: &[Byte], low: &[u8], high: &[u8], fields: &[usize]) -> Is {
     if low == high || fields.is_empty() {
         return compare(bytes, Comparison::Equal, low);

@@ -1,14 +1,14 @@
-//! The rules of `nf_tables` in one namespace, of all its users: what the kernel would do with a
-//! packet, worked out from its own rules. `iptables` is there too, where it is `iptables-nft`.
+//! The `nf_tables` rules of one namespace, of all programs, as values: they predict the kernel's
+//! decision on a packet. This includes iptables if it is `iptables-nft`.
 //!
-//! - `packet`: what is known of a packet and its frame
-//! - `connection`: what connection tracking knows of it
-//! - `walk`: which chains a packet meets, in which order, and what becomes of it
+//! - `packet`: the known parts of a packet and its frame
+//! - `connection`: its state in connection tracking
+//! - `walk`: the chains that a packet meets, in order, and their verdict
 //! - `machine`: one rule, expression by expression
-//! - `xtables`: what is left of iptables' own form in it
-//! - `decide`: what one chain does with packets of which a part is known
+//! - `xtables`: matches and targets that iptables keeps in its own form
+//! - `decide`: the verdict of one chain on packets that are known in part
 //! - `listing`: rules as `iptables -S` lists them
-//! - `text`: a rule, as people read it
+//! - `text`: a rule as text
 
 mod connection;
 mod decide;
@@ -33,22 +33,22 @@ pub use walk::{Ending, Judged, Met};
 /// All tables of one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
-    /// As the kernel lists them.
+    /// The chains, in the kernel's order.
     pub chains: Vec<Chain>,
-    /// By their table and name.
+    /// The sets, by table and name.
     pub sets: HashMap<(Table, String), Set>,
 }
 
 /// A table: its family and its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Table {
-    /// For which packets.
+    /// The family.
     pub family: Family,
     /// Its name.
     pub name: String,
 }
 
-/// For which packets a table is.
+/// The family of a table: which packets it sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
@@ -60,13 +60,13 @@ pub enum Family {
     Ip6,
     /// Frames that a bridge forwards.
     Bridge,
-    /// Questions for a MAC, and their answers.
+    /// ARP packets.
     Arp,
-    /// Whatever comes or goes by a link.
+    /// The frames of a link.
     Netdev,
 }
 
-/// What is looked at: a link's frames, a bridge's, ARP, or packets.
+/// The kind of packets at a hook: a link's frames, a bridge's, ARP, or IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layer {
     /// Each frame of a link.
@@ -79,31 +79,31 @@ pub enum Layer {
     Ip,
 }
 
-/// Where rules are met.
+/// A hook of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Point {
-    /// What is looked at.
+    /// The layer.
     pub layer: Layer,
-    /// When.
+    /// The hook.
     pub hook: Hook,
 }
 
-/// A point of a packet's way through a namespace (`enum nf_inet_hooks`), or past a link.
+/// A hook (`enum nf_inet_hooks`), or one at a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hook {
-    /// As a link receives it.
+    /// When a link receives it.
     Ingress,
-    /// As it comes in.
+    /// When it comes in.
     Prerouting,
-    /// As it is given to a socket.
+    /// When it is delivered to a socket.
     Input,
-    /// As it is passed on.
+    /// When it is forwarded.
     Forward,
-    /// As a socket sends it.
+    /// When a socket sends it.
     Output,
-    /// As it goes out.
+    /// When it goes out.
     Postrouting,
-    /// As a link sends it.
+    /// When a link sends it.
     Egress,
 }
 
@@ -114,188 +114,188 @@ pub struct Chain {
     pub table: Table,
     /// Its name.
     pub name: String,
-    /// The kernel's numbers of its table and of itself: the later it was made, the higher.
+    /// The kernel's handles of its table and of itself: newer ones have higher handles.
     pub age: (u64, u64),
-    /// Where it gets packets from; `None`: from other chains.
+    /// The hook that calls it; `None`: other chains jump to it.
     pub base: Option<Base>,
-    /// In their order.
+    /// The rules, in order.
     pub rules: Vec<Rule>,
 }
 
-/// Where a base chain gets its packets from.
+/// The hook of a base chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
-    /// At which point of their way.
+    /// The hook.
     pub hook: Hook,
-    /// By which links, where it is a link's; with `*` at its end a name is a beginning.
+    /// The links of a hook at links; a name that ends in `*` is a prefix.
     pub devices: Vec<String>,
-    /// Lower ones come first.
+    /// The priority: lower ones come first.
     pub priority: i32,
-    /// It translates, and sees the first packet of a flow only.
+    /// Whether it is a NAT chain, which sees only the first packet of a connection.
     pub translates: bool,
-    /// What it says nothing about is dropped.
+    /// Whether its policy is to drop.
     pub drops: bool,
 }
 
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// The kernel's number for it, in its table.
+    /// The kernel's handle, unique in the table.
     pub handle: u64,
-    /// What is done, one after the other.
+    /// The expressions, in order.
     pub expressions: Vec<Expression>,
-    /// What somebody wrote on it.
+    /// The comment.
     pub comment: Option<String>,
 }
 
-/// A part of a rule. The first byte identifies a register.
+/// An expression. A register is identified by its first byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expression {
-    /// Loads something of the packet.
+    /// Loads a field of the packet into a register.
     Load(Field, usize),
-    /// Loads a value.
+    /// Loads a value into a register.
     Immediate(Vec<u8>, usize),
     /// `(register & mask) ^ xor`
     Bitwise {
-        /// From.
+        /// The source register.
         source: usize,
-        /// To.
+        /// The destination register.
         destination: usize,
-        /// Which bits are kept.
+        /// The bits to keep.
         mask: Vec<u8>,
-        /// Which are turned round.
+        /// The bits to invert.
         xor: Vec<u8>,
     },
-    /// Goes on if the comparison holds.
+    /// Continues if the comparison holds.
     Compare(usize, Comparison, Vec<u8>),
-    /// Goes on if it is, or is not, within bounds.
+    /// Continues if the value is, or is not, within bounds.
     Range {
-        /// What.
+        /// The register.
         register: usize,
-        /// Outside instead.
+        /// Whether to continue outside of the bounds.
         not: bool,
-        /// The lowest.
+        /// The lower bound.
         from: Vec<u8>,
-        /// The highest.
+        /// The upper bound.
         to: Vec<u8>,
     },
-    /// Goes on if it is, or is not, in a set; loads what it is mapped to.
+    /// Continues if the value is, or is not, in a set; loads the element's data.
     Lookup {
-        /// Which set.
+        /// The set.
         set: String,
-        /// What is looked up.
+        /// The register of the key.
         register: usize,
-        /// Where what it is mapped to is put; `None`: it is a set, or maps to verdicts.
+        /// The register for the data; `None`: it is a set, or a verdict map.
         destination: Option<usize>,
-        /// Goes on if it is not there.
+        /// Whether to continue if the key is absent.
         not: bool,
-        /// It maps to verdicts.
+        /// Whether it is a verdict map.
         decides: bool,
     },
-    /// Goes on if an address is, or is not, in a subnet.
+    /// Continues if an address is, or is not, in a subnet.
     Within {
-        /// Where it comes from, or where it goes to.
+        /// Whether to compare the source address, instead of the destination.
         source: bool,
-        /// Which.
+        /// The subnet.
         network: IpNetwork,
-        /// Outside instead.
+        /// Whether to continue outside of the subnet.
         not: bool,
     },
     /// Ends the rule.
     Decide(Verdict),
-    /// Another address or port.
+    /// Translates an address or port.
     Translate(Translation),
-    /// Without connection tracking.
+    /// Disables connection tracking for the packet.
     NoTrack,
-    /// Another zone of connection tracking, for one direction or both.
+    /// Sets the conntrack zone, for one direction or both.
     SetZone(usize, Option<Direction>),
     /// Sets the connection's mark.
     SetConnectionMark(usize),
-    /// Takes the packet out of this walk: to another link, another program.
+    /// Diverts the packet to another link or program, where this walk ends.
     Diverts(String),
-    /// A match of iptables: its name, and its parameters as they are in the kernel.
+    /// A match of iptables: name, revision and parameters in the kernel's form.
     XtMatch(String, u32, Vec<u8>),
-    /// A target of iptables.
+    /// A target of iptables: name, revision and parameters in the kernel's form.
     XtTarget(String, u32, Vec<u8>),
-    /// Changes nothing of what becomes of this packet.
+    /// Has no effect on the packet's verdict.
     Aside(String),
     /// Sets the packet's mark.
     SetMark(usize),
-    /// Whatever this walk does not know, by name.
+    /// An expression that this interpreter does not know, by name.
     Unknown(String),
 }
 
 /// A direction of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// That of its first packet.
+    /// The direction of the first packet.
     Original,
-    /// That of the answers.
+    /// The direction of replies.
     Reply,
 }
 
-/// What of a packet is looked at.
+/// A field of a packet or of its metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// The bridge by whose port it came.
+    /// The bridge of the incoming port.
     InBridge,
-    /// The bridge by whose port it goes.
+    /// The bridge of the outgoing port.
     OutBridge,
-    /// What kind of link it came by (`ARPHRD_*`).
+    /// The type of the incoming link (`ARPHRD_*`).
     InType,
-    /// What kind of link it goes by.
+    /// The type of the outgoing link.
     OutType,
-    /// What is in its frame (`ETH_P_*`).
+    /// The ethertype (`ETH_P_*`).
     EtherType,
-    /// The zone of connection tracking.
+    /// The conntrack zone.
     Zone,
-    /// The number of the link by which its sender is reached, 0 if by none; whether it must be the
-    /// one by which it came.
+    /// The index of the link that leads back to the sender, 0 if none; whether it must be the
+    /// incoming link.
     Reverse(bool),
-    /// The name of the link by which it came.
+    /// The name of the incoming link.
     InName,
-    /// The name of the link by which it goes.
+    /// The name of the outgoing link.
     OutName,
-    /// The number of the link by which it came.
+    /// The index of the incoming link.
     InIndex,
-    /// The number of the link by which it goes.
+    /// The index of the outgoing link.
     OutIndex,
-    /// IPv4 or IPv6 (`NFPROTO_*`).
+    /// The IP version (`NFPROTO_*`).
     Version,
-    /// TCP, UDP, ICMP.
+    /// The transport protocol.
     Protocol,
     /// The packet's mark.
     Mark,
-    /// Of a header: which, from where, how many bytes.
+    /// Bytes of a header: which header, offset, length.
     Header(Header, usize, usize),
-    /// What connection tracking calls it.
+    /// The conntrack state.
     State,
-    /// Whether it is translated.
+    /// The conntrack status: whether it is translated.
     Status,
     /// The connection's direction.
     Direction,
     /// The connection's mark.
     ConnectionMark,
-    /// What kind of address it comes from.
+    /// The type of the source address.
     SourceType,
-    /// What kind of address it goes to.
+    /// The type of the destination address.
     DestinationType,
-    /// Whatever this walk does not know, by name.
+    /// A field that this interpreter does not know, by name.
     Unknown(String),
 }
 
 /// A header of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// Ethernet's.
+    /// The link-layer header.
     Link,
-    /// IP's.
+    /// The IP header.
     Network,
-    /// TCP's, UDP's, ICMP's.
+    /// The header of TCP, UDP or ICMP.
     Transport,
 }
 
-/// How a value is compared.
+/// A comparison operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     /// ==
@@ -312,45 +312,45 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
-/// What becomes of a packet.
+/// A verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// This chain's hook lets it pass.
+    /// Accept: the chain's hook passes the packet.
     Accept,
-    /// It is gone.
+    /// Drop.
     Drop,
-    /// The packet is dropped, and its sender gets an ICMP error or a TCP reset.
+    /// Drop, and send an ICMP error or a TCP reset to the sender.
     Reject,
-    /// On with the next rule.
+    /// Continue with the next rule.
     Continue,
-    /// Back to where the chain was entered from.
+    /// Return to the calling chain.
     Return,
-    /// On with another chain, and then back.
+    /// Jump to another chain, and return from it.
     Jump(String),
-    /// On with another chain.
+    /// Go to another chain, without returning.
     Goto(String),
 }
 
-/// Another address or port, from registers.
+/// A translation of an address or port, from registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Translation {
-    /// Of where it goes to.
+    /// The destination (DNAT).
     Destination {
         /// The address.
         address: Option<usize>,
         /// The port.
         port: Option<usize>,
     },
-    /// Of where it comes from.
+    /// The source (SNAT).
     Source {
         /// The address.
         address: Option<usize>,
         /// The port.
         port: Option<usize>,
     },
-    /// The address of the link that it leaves by.
+    /// The source, to the address of the outgoing link.
     Masquerade,
-    /// This host, at another port.
+    /// The destination, to this host (redirect).
     Redirect {
         /// The port.
         port: Option<usize>,
@@ -360,75 +360,75 @@ pub enum Translation {
 /// A set or map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Set {
-    /// How long each field of a key is, if there is more than one and keys are intervals.
+    /// The lengths of the key's fields, if keys are intervals of more than one field.
     pub fields: Vec<usize>,
-    /// Keys are the ends of intervals.
+    /// Whether keys are boundaries of intervals.
     pub interval: bool,
-    /// Unnamed, a part of its rule.
+    /// Whether it is anonymous, a part of its rule.
     pub anonymous: bool,
-    /// What is in it.
+    /// The elements.
     pub elements: Vec<Element>,
 }
 
 /// An element of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Element {
-    /// The key, or its lower end; `None`: what no other element has.
+    /// The key, or its lower end; `None`: the catch-all element.
     pub key: Option<Vec<u8>>,
-    /// Its upper end.
+    /// The upper end of the key.
     pub key_end: Option<Vec<u8>>,
-    /// It ends the interval before.
+    /// Whether it is the end of the interval before it.
     pub ends: bool,
-    /// What it is mapped to.
+    /// The data.
     pub data: Data,
 }
 
-/// What an element is mapped to.
+/// The data of an element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
     /// Nothing.
     None,
     /// A value.
     Value(Vec<u8>),
-    /// What becomes of the packet.
+    /// A verdict.
     Verdict(Verdict),
 }
 
-/// A link as rules know it.
+/// A link, as rules match it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
     /// Its name.
     pub name: String,
-    /// Its number.
+    /// Its index.
     pub index: u32,
 }
 
-/// Where a packet is, besides what is in it.
+/// The context of a packet at a hook, besides its own content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Surroundings<'a> {
-    /// The link by which it came.
+    /// The incoming link.
     pub incoming: Option<Side>,
-    /// The link by which it goes.
+    /// The outgoing link.
     pub outgoing: Option<Side>,
-    /// A link that is not named here is not known, instead of not there.
+    /// Whether a link that is `None` is unknown, instead of absent.
     pub is_partial: bool,
     /// The addresses of this namespace.
     pub local: &'a [IpAddr],
-    /// The address that what leaves by the outgoing link gets, or what comes by the incoming one is
-    /// redirected to.
+    /// The address for masquerading by the outgoing link, or for redirecting packets of the
+    /// incoming one.
     pub own: Option<IpAddr>,
-    /// Where its flow goes to was settled before, in this namespace: as it was sent.
+    /// Whether the connection's destination was translated earlier in this namespace, at output.
     pub settled: bool,
-    /// The bridge whose ports these links are, where it is bridged.
+    /// The bridge whose ports these links are, for a bridged frame.
     pub bridge: Option<&'a str>,
-    /// The connections that are tracked in this namespace.
+    /// The tracked connections of this namespace.
     pub connections: &'a [Connection],
     /// The link that leads back to the sender.
     pub reverse: Option<u32>,
 }
 
 impl Hook {
-    /// The point of this number, in tables of a family.
+    /// Returns the hook with this number, in tables of a family.
     pub fn of(family: Family, number: u32) -> Option<Self> {
         let of_ip = [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting];
         let hooks: &[Self] = match family {
@@ -444,17 +444,17 @@ impl Hook {
 }
 
 impl Point {
-    /// A point of a packet's way.
+    /// Returns a hook for IP packets.
     pub fn ip(hook: Hook) -> Self {
         Self { layer: Layer::Ip, hook }
     }
 
-    /// A point of a frame's way through a bridge.
+    /// Returns a hook for the frames of a bridge.
     pub fn bridge(hook: Hook) -> Self {
         Self { layer: Layer::Bridge, hook }
     }
 
-    /// A point of a frame's way past a link.
+    /// Returns a hook for the frames of a link.
     pub fn link(hook: Hook) -> Self {
         Self { layer: Layer::Link, hook }
     }
@@ -480,26 +480,26 @@ impl fmt::Display for Table {
 }
 
 impl Ruleset {
-    /// Whether there are rules at a point at all.
+    /// Returns whether there are rules at a hook.
     pub fn has(&self, point: Point) -> bool {
         self.chains.iter().any(|chain| chain.point() == Some(point))
     }
 
-    /// Whether any rule looks at this.
+    /// Returns whether any rule uses this field.
     pub fn looks_at(&self, field: &Field) -> bool {
         let looks = |e: &Expression| matches!(e, Expression::Load(found, _) if found == field);
         let mut rules = self.chains.iter().flat_map(|chain| &chain.rules);
         rules.any(|rule| rule.expressions.iter().any(looks))
     }
 
-    /// A chain by its name.
+    /// Returns a chain by its name.
     pub fn chain(&self, table: &Table, name: &str) -> Option<&Chain> {
         self.chains.iter().find(|chain| chain.table == *table && chain.name == name)
     }
 }
 
 impl Chain {
-    /// Where packets come to it, if they do by themselves.
+    /// Returns its hook, if it is a base chain.
     pub fn point(&self) -> Option<Point> {
         let hook = self.base.as_ref()?.hook;
         let layer = match (self.table.family, hook) {
@@ -511,14 +511,14 @@ impl Chain {
         Some(Point { layer, hook })
     }
 
-    /// A rule of it, as people read it.
+    /// Returns one of its rules as text.
     pub fn text(&self, rule: &Rule, ruleset: &Ruleset) -> String {
         text::rule(rule, &|name| ruleset.sets.get(&(self.table.clone(), name.to_owned())))
     }
 }
 
 impl Rule {
-    /// As people read it, without what is in the sets that it looks into.
+    /// Returns it as text, without the contents of the sets that it refers to.
     pub fn words(&self) -> String {
         text::rule(self, &|_| None)
     }

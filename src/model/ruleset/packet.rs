@@ -1,5 +1,5 @@
-//! What is known of a packet before there is one: the bytes of its headers, as far as anybody can
-//! know them.
+//! The known parts of a packet that does not exist yet: its header bytes, as far as they can be
+//! known.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use super::{Header, Tracking, Zones, machine::Is};
 use crate::model::{Mac, overlap};
 
-/// A byte, if it is known.
+/// A byte, if known.
 pub type Byte = Option<u8>;
 
 pub(super) const TCP: u8 = 6;
@@ -23,86 +23,86 @@ const ARP: u16 = 0x0806;
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 
-/// What nobody has to be allowed to use (`ip_unprivileged_port_start`).
+/// The ports that need no privilege (`ip_unprivileged_port_start`).
 const EPHEMERAL: (u16, u16) = (1024, u16::MAX);
 
-/// A packet, as rules see it at one point of its way.
+/// A packet, as rules see it at one hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Where it comes from.
+    /// The source address.
     pub source: IpAddr,
-    /// Where it goes to.
+    /// The destination address.
     pub destination: IpAddr,
-    /// In which subnet it begins, where that is all that is known.
+    /// The subnet of the source, if no more of it is known.
     pub source_in: Option<IpNetwork>,
-    /// In which subnet it ends, where that is all that is known.
+    /// The subnet of the destination, if no more of it is known.
     pub destination_in: Option<IpNetwork>,
-    /// IANA's number of its protocol.
+    /// The protocol number (IANA).
     pub protocol: u8,
-    /// The port it comes from, if it has one and that is known.
+    /// The source port, if it has one and that is known.
     pub source_port: Option<u16>,
-    /// The port it goes to, if it has one and that is known.
+    /// The destination port, if it has one and that is known.
     pub port: Option<u16>,
-    /// Between which a port is that is not known: those that a sender may be given.
+    /// The bounds of an unknown source port: the ephemeral ports.
     pub ephemeral: (u16, u16),
-    /// What it is for.
+    /// Its role.
     pub kind: Kind,
-    /// Between which MACs.
+    /// Its MACs.
     pub frame: Frame,
     /// Its mark.
     pub mark: u32,
-    /// What connection tracking calls it.
+    /// The conntrack state.
     pub tracking: Tracking,
-    /// Where connection tracking looks for it.
+    /// The conntrack zones.
     pub zones: Zones,
     /// The mark of its connection.
     pub connection_mark: u32,
 }
 
-/// The MACs of a frame, as far as they are known.
+/// The MACs of a frame, as far as known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
-    /// Who sent it.
+    /// The source MAC.
     pub source: Option<Mac>,
-    /// For whom it is; `None`: not known, or for all.
+    /// The destination MAC; `None`: unknown or broadcast.
     pub destination: Option<Mac>,
 }
 
-/// What a packet is for.
+/// The role of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It begins a flow.
+    /// The first packet of a connection.
     First,
-    /// It answers the first one.
+    /// The reply to the first.
     Answer,
-    /// It asks who has an address: ARP, or a neighbour solicitation.
+    /// An ARP request, or a neighbour solicitation.
     Question {
-        /// Which.
+        /// The address that it asks for.
         target: IpAddr,
     },
-    /// It answers that.
+    /// An ARP reply, or a neighbour advertisement.
     Advertisement {
-        /// For which address.
+        /// The address that it answers for.
         target: IpAddr,
-        /// Who has it.
+        /// The MAC of that address.
         mac: Option<Mac>,
     },
 }
 
 impl Kind {
-    /// Whether it looks for a neighbour, or is one's answer.
+    /// Returns whether it is ARP or neighbour discovery.
     pub fn is_of_neighbours(self) -> bool {
         matches!(self, Self::Question { .. } | Self::Advertisement { .. })
     }
 
-    /// Whether it answers the first packet of a flow.
+    /// Returns whether it is the reply to a connection's first packet.
     pub fn is_answer(self) -> bool {
         self == Self::Answer
     }
 }
 
 impl Packet {
-    /// The first packet of a flow.
+    /// Returns the first packet of a connection.
     pub fn first(source: IpAddr, destination: IpAddr, protocol: u8, port: Option<u16>) -> Self {
         Self {
             source,
@@ -122,7 +122,7 @@ impl Packet {
         }
     }
 
-    /// What answers it, as its receiver sends that.
+    /// Returns the reply, as its receiver sends it.
     #[must_use]
     pub fn answer(&self) -> Self {
         let answer = Self::first(self.destination, self.source, self.protocol, self.source_port);
@@ -130,7 +130,8 @@ impl Packet {
         Self { source_port, ephemeral, kind: Kind::Answer, ..answer }
     }
 
-    /// Who has an address, asked from an address: IPv6 asks a group (RFC 4291, 2.7.1).
+    /// Returns the request for an address's MAC. IPv6 sends it to a multicast group (RFC 4291,
+    /// 2.7.1).
     pub fn question(source: IpAddr, target: IpAddr) -> Self {
         let to = match target {
             IpAddr::V4(_) => target,
@@ -143,25 +144,25 @@ impl Packet {
         Self { kind: Kind::Question { target }, ..Self::first(source, to, ICMPV6, None) }
     }
 
-    /// The answer to such a question.
+    /// Returns the reply to such a request.
     #[must_use]
     pub fn advertisement(&self, target: IpAddr, mac: Option<Mac>) -> Self {
         let kind = Kind::Advertisement { target, mac };
         Self { kind, ..Self::first(target, self.source, ICMPV6, None) }
     }
 
-    /// What one namespace, or one end of a cable, knows of a packet, the next does not.
+    /// Clears what another namespace, or the other end of a veth pair, does not see.
     pub fn forget(&mut self) {
         (self.mark, self.connection_mark) = (0, 0);
         (self.tracking, self.zones) = (Tracking::default(), Zones::default());
     }
 
-    /// Whether it is ARP, and no packet at all.
+    /// Returns whether it is ARP, which has no IP header.
     pub fn is_arp(&self) -> bool {
         self.kind.is_of_neighbours() && self.source.is_ipv4()
     }
 
-    /// What its frame has in it.
+    /// Returns the ethertype of its frame.
     pub fn ether_type(&self) -> u16 {
         match self.source {
             _ if self.is_arp() => ARP,
@@ -170,13 +171,13 @@ impl Packet {
         }
     }
 
-    /// The whole frame.
+    /// Returns the whole frame.
     pub fn bytes(&self) -> Vec<Byte> {
         let headers = [Header::Link, Header::Network, Header::Transport];
         headers.into_iter().flat_map(|header| self.header(header).unwrap_or_default()).collect()
     }
 
-    /// Whether an address of it is in a subnet, and whether it can be.
+    /// Returns whether an address is in a subnet, and whether the subnet names it.
     pub(super) fn is_in(&self, source: bool, network: IpNetwork) -> (Is, bool) {
         let (address, known) = if source {
             (self.source, self.source_in)
@@ -191,11 +192,11 @@ impl Packet {
             return (Is::No, false);
         }
         let is_whole = network.prefix() <= known.prefix();
-        // Where nothing is known, nothing is named.
+        // A subnet names no unknown address.
         (if is_whole { Is::Yes } else { Is::Maybe }, known.prefix() > 0)
     }
 
-    /// Whether a port is between two others.
+    /// Returns whether a port is within bounds.
     pub(super) fn is_within(&self, port: Option<u16>, low: u16, high: u16) -> Is {
         let (first, last) = port.map_or(self.ephemeral, |port| (port, port));
         if last < low || high < first {
@@ -207,7 +208,7 @@ impl Packet {
         }
     }
 
-    /// The bytes of a header; `None`: it has none.
+    /// Returns the bytes of a header; `None`: it does not have it.
     pub(super) fn header(&self, header: Header) -> Option<Vec<Byte>> {
         match header {
             Header::Link => Some(self.ethernet()),
@@ -246,7 +247,7 @@ impl Packet {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
                 let mut bytes = vec![None; 20];
                 (bytes[0], bytes[9]) = (Some(0x45), Some(self.protocol));
-                // It is whole, and as Linux sends it, it may not be cut.
+                // Not fragmented, with DF set, as Linux sends it.
                 (bytes[6], bytes[7]) = (Some(0x40), Some(0));
                 bytes.splice(12..16, known(&from.octets(), self.source_in));
                 bytes.splice(16..20, known(&to.octets(), self.destination_in));
@@ -300,7 +301,7 @@ impl Packet {
     }
 }
 
-/// The bytes of an address, as far as its subnet fixes them.
+/// Returns the bytes of an address that its subnet determines.
 fn known(octets: &[u8], subnet: Option<IpNetwork>) -> Vec<Byte> {
     let whole = subnet.map_or(octets.len(), |subnet| usize::from(subnet.prefix() / 8));
     octets.iter().enumerate().map(|(i, byte)| (i < whole).then_some(*byte)).collect()

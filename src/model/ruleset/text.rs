@@ -1,4 +1,4 @@
-//! A rule as people read it: near to what `nft` prints, and as short as can be.
+//! Rules as text: close to the output of `nft`, and as short as possible.
 
 use std::{collections::HashMap, fmt::Write as _, net::IpAddr};
 
@@ -6,7 +6,7 @@ use super::{
     Comparison, Data, Direction, Expression, Field, Header, Rule, Set, Translation, walk::word,
 };
 
-/// What a register holds, in words, and how its bytes are read.
+/// The content of a register in words, and the format of its bytes.
 #[derive(Clone)]
 struct Held {
     name: String,
@@ -31,7 +31,7 @@ enum Form {
     Bytes,
 }
 
-/// A rule's text.
+/// Returns the text of a rule.
 pub(super) fn rule<'s>(rule: &Rule, set: &dyn Fn(&str) -> Option<&'s Set>) -> String {
     let mut held: HashMap<usize, Held> = HashMap::new();
     let mut words: Vec<String> = Vec::new();
@@ -95,7 +95,7 @@ fn one<'s>(
                 (true, _) => Some(format!("{key} vmap {content}")),
                 (false, Some(at)) => {
                     let name = format!("{key} map {content}");
-                    // What was looked up is overwritten by what was found.
+                    // The result of the lookup overwrites the key.
                     held.clear();
                     held.insert(*at, Held { name, form: Form::Bytes, mask: None, wide: 4 });
                     None
@@ -203,7 +203,7 @@ fn compared(what: &Held, how: Comparison, bytes: &[u8]) -> String {
     let mut suffix = String::new();
     if what.form == Form::Address {
         let whole = if name.starts_with("ip6") { 16 } else { 4 };
-        // A network of whole bytes is compared without the rest.
+        // A prefix of whole bytes is compared without the rest.
         let length = match &what.mask {
             Some(mask) => mask.iter().map(|byte| byte.count_ones() as usize).sum(),
             None => bytes.len() * 8,
@@ -216,7 +216,7 @@ fn compared(what: &Held, how: Comparison, bytes: &[u8]) -> String {
     format!("{name} {operator}{}{suffix}", value(&bytes, what.form))
 }
 
-/// What lies in the registers from here on, as far as it was loaded side by side.
+/// Returns the contents of adjacent registers from here on, if they were loaded together.
 fn concatenated(held: &HashMap<usize, Held>, mut at: usize) -> String {
     let mut names = Vec::new();
     while let Some(part) = held.get(&at) {
@@ -245,7 +245,7 @@ fn translated(translation: Translation, held: &HashMap<usize, Held>) -> String {
     let to = |word: &str, address: Option<usize>, port: Option<usize>| {
         let address = name(address).unwrap_or_default();
         let port = name(port).map(|port| format!(":{port}")).unwrap_or_default();
-        // Both are of one map.
+        // Both come from one map.
         format!("{word} to {address}{port}")
     };
     match translation {
@@ -287,7 +287,7 @@ fn value(bytes: &[u8], form: Form) -> String {
     match form {
         Form::Name => {
             let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-            // A name without its final zero is a beginning.
+            // A name without its final zero is a prefix.
             let any = if bytes.contains(&0) || bytes.len() == 16 { "" } else { "*" };
             format!("\"{}{any}\"", String::from_utf8_lossy(name).escape_debug())
         }

@@ -1,4 +1,4 @@
-//! Which chains a packet meets at a point of its way, in the kernel's order, and what they do.
+//! Walks the chains of a hook in the kernel's order, and returns their verdict on a packet.
 
 use std::cmp::Reverse;
 
@@ -10,29 +10,29 @@ use super::{
     machine::{Effect, Is, Machine},
 };
 
-/// A rule, or a policy, that a packet met and that is for it.
+/// A rule, or a policy, that matches a packet, or may match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Met {
     /// Its table.
     pub table: Table,
     /// Its chain.
     pub chain: String,
-    /// The kernel's number of it in its table; `None`: the chain's policy.
+    /// The rule's handle in its table; `None`: the chain's policy.
     pub handle: Option<u64>,
     /// The rule.
     pub rule: String,
-    /// What somebody wrote on it.
+    /// The rule's comment.
     pub comment: Option<String>,
-    /// What it does with the packet.
+    /// Its effect on the packet.
     pub effect: String,
-    /// Whether it is for this packet is known.
+    /// Whether it is certain that it matches.
     pub certain: bool,
 }
 
-/// What a point of the way comes to.
+/// The result of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The packet goes on.
+    /// The packet passes.
     Passes,
     /// The last rule met dropped it.
     Dropped,
@@ -40,14 +40,14 @@ pub enum Ending {
     Rejected,
 }
 
-/// What the rules of a point do with a packet.
+/// The verdict of a hook's rules on a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
-    /// The rules that are for it, or may be.
+    /// The rules that match, or may match.
     pub met: Vec<Met>,
-    /// What it comes to.
+    /// The result.
     pub ending: Ending,
-    /// The rule, of those that may be for it, with which it would come to something else.
+    /// A rule that may match and would change the result.
     pub doubt: Option<Met>,
 }
 
@@ -56,17 +56,17 @@ const CONNTRACK: i32 = -200;
 const TRANSLATE_DESTINATION: i32 = -100;
 const TRANSLATE_SOURCE: i32 = 100;
 
-/// What happens at a point: a chain is met, or the kernel itself does something.
+/// A step at a hook: a chain, or a function of the kernel itself.
 enum Step<'a> {
     Chain(&'a Base, &'a Chain),
-    /// Connection tracking looks at it.
+    /// Connection tracking.
     Track,
-    /// What was done to the first packet of its flow is done, or undone.
+    /// The translation of a later packet of a connection, or of a reply.
     Translate,
 }
 
 impl Ruleset {
-    /// Takes a packet through all chains of a point of its way.
+    /// Takes a packet through all chains of a hook.
     pub fn meet(&self, point: Point, packet: &mut Packet, around: &Surroundings<'_>) -> Judged {
         let mut walk = Walk::new(self, around);
         let translated = |packet: &Packet| match point.hook {
@@ -96,8 +96,8 @@ impl Ruleset {
                 }
                 Step::Chain(base, chain) => (base, chain),
             };
-            // Only the first packet of a flow is translated by rules, once, by the first that says
-            // how.
+            // Only the first packet of a connection meets NAT rules, and only the first that
+            // translates it counts.
             let is_first = matches!(packet.tracking, Tracking::New(_));
             if base.translates && (!is_first || around.settled || !already && translated(packet)) {
                 continue;
@@ -118,7 +118,7 @@ impl Ruleset {
         walk.judged(Ending::Passes)
     }
 
-    /// What happens at a point, in its order: all chains that translate are called from one place.
+    /// Returns the steps of a hook in order. NAT chains are called from one place.
     fn steps<'a>(
         &'a self,
         point: Point,
@@ -169,7 +169,7 @@ impl Ruleset {
 }
 
 impl Base {
-    /// Whether it is for what passes this link.
+    /// Returns whether it is called for packets of this link.
     fn is_at(&self, link: &str) -> bool {
         self.devices.iter().any(|device| match device.strip_suffix('*') {
             Some(beginning) => link.starts_with(beginning),
@@ -178,23 +178,23 @@ impl Base {
     }
 }
 
-/// The kernel refuses more jumps in a row than this (`NFT_JUMP_STACK_SIZE`), and any circle.
+/// The limit of nested jumps (`NFT_JUMP_STACK_SIZE`). The kernel refuses loops too.
 const JUMPS: usize = 16;
 
-/// How a base chain, with all that it jumps to, ends.
+/// How a base chain, with everything that it jumps to, ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// Its policy decides.
+    /// At its end: the policy decides.
     Ends,
     Accepted,
     Dropped,
     Rejected,
-    /// Nobody can tell where to.
+    /// Diverted to an unknown place.
     Diverted,
 }
 
 impl Flow {
-    /// Whether the packet is gone then.
+    /// Returns whether the packet is dropped.
     pub(super) fn drops(self, policy_drops: bool) -> bool {
         match self {
             Self::Ends => policy_drops,
@@ -204,29 +204,29 @@ impl Flow {
     }
 }
 
-/// Chains, each with the rule that is next there; the last is the one that is run.
+/// The call stack: chains, each with the index of its next rule. The last chain is being run.
 type Stack<'a> = Vec<(&'a Chain, usize)>;
 
 pub(super) struct Walk<'a> {
     ruleset: &'a Ruleset,
     around: &'a Surroundings<'a>,
     met: Vec<Met>,
-    /// How the base chain would end if a rule that may be for the packet is.
+    /// For each rule that may match: the end of the base chain if it does.
     otherwise: Vec<Otherwise>,
     doubt: Option<Met>,
-    /// It is run to see how it would end, or what surely happens.
+    /// Whether this run only follows rules that surely match.
     is_supposed: bool,
-    /// The number of the first chain's own rule that ended it, or led to the one that did.
+    /// The number of the first chain's rule that ended the run, or that jumped to the one that did.
     pub(super) number: Option<u32>,
-    /// The rule that was met last names the packet's link or its addresses.
+    /// Whether the last rule that matched names the packet's link or addresses.
     names: bool,
 }
 
 struct Otherwise {
-    /// The rule's place in `met`.
+    /// The rule's index in `met`.
     at: usize,
     flow: Flow,
-    /// It, or the rule that would be met then, names the packet's link or its addresses.
+    /// Whether it, or the rule that would end the run, names the packet's link or addresses.
     names: bool,
 }
 
@@ -244,17 +244,17 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// It is not asked how the chain would end otherwise.
+    /// Leaves out how the chain would end if uncertain rules matched.
     pub(super) fn without_doubts(self) -> Self {
         Self { is_supposed: true, ..self }
     }
 
-    /// The rule that was met last.
+    /// Returns the last rule that was met.
     pub(super) fn last(mut self) -> Option<Met> {
         self.met.pop()
     }
 
-    /// Whether a rule that names the packet's link or addresses may let it pass.
+    /// Returns whether an uncertain rule that names the packet's link or addresses lets it pass.
     pub(super) fn is_thought_of(&self, policy_drops: bool) -> bool {
         self.otherwise.iter().any(|other| other.names && !other.flow.drops(policy_drops))
     }
@@ -263,8 +263,7 @@ impl<'a> Walk<'a> {
         Judged { met: self.met, ending, doubt: self.doubt }
     }
 
-    /// Notes the first rule with which a base chain would have let pass what it drops, or dropped
-    /// what it lets pass.
+    /// Finds the first uncertain rule that would change a pass to a drop, or a drop to a pass.
     fn doubt_of(&mut self, flow: Flow, policy_drops: bool) {
         let drops = |flow: Flow| flow.drops(policy_drops);
         let differs = |other| other == Flow::Diverted || drops(other) != drops(flow);
@@ -317,7 +316,7 @@ impl<'a> Walk<'a> {
         Flow::Ends
     }
 
-    /// Does what a rule says; `Some`: the base chain has ended.
+    /// Carries out the effect of a rule; returns `Some` when the base chain ends.
     fn act(&mut self, effect: &Effect, stack: &mut Stack<'a>, packet: &mut Packet) -> Option<Flow> {
         match *effect {
             Effect::To(address, port) => {
@@ -329,7 +328,7 @@ impl<'a> Walk<'a> {
                 packet.source = address.unwrap_or(packet.source);
                 return Some(Flow::Accepted);
             }
-            // What connection tracking knows already stays known (`nft_notrack_eval`).
+            // A packet that is tracked already stays so (`nft_notrack_eval`).
             Effect::NoTrack if packet.tracking == Tracking::Unseen => {
                 packet.tracking = Tracking::Untracked;
             }
@@ -354,10 +353,10 @@ impl<'a> Walk<'a> {
         None
     }
 
-    /// How the base chain would end if a rule were for the packet, and whether the rule that ends it
-    /// then names the packet's link or its addresses.
+    /// Returns how the base chain would end if a rule matched, and whether the rule that ends it names
+    /// the packet's link or addresses.
     fn suppose(&self, effect: &Effect, mut stack: Stack<'a>, mut packet: Packet) -> (Flow, bool) {
-        // Where a packet goes whose address may be another cannot be told.
+        // Unknown for rules that change the packet's address.
         if !matches!(effect, Effect::Decide(_)) {
             return (Flow::Diverted, false);
         }
@@ -405,7 +404,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A verdict, as `nft` writes it.
+/// Returns a verdict in the syntax of `nft`.
 pub(super) fn word(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Accept => "accept".to_owned(),
@@ -479,7 +478,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_does_not_decide_and_is_told() {
-        // The time to live, and the source port.
+        // The TTL, and the source port.
         for unknown in [is(Header::Network, 8, 64), is(Header::Transport, 0, 1)] {
             let (met, ending) = meet(vec![chain("c", 1, vec![dropping(unknown)])]);
             assert_eq!(ending, Ending::Passes);
@@ -529,13 +528,13 @@ mod tests {
         }
     }
 
-    /// A chain at another point.
+    /// A chain at another hook.
     fn at(hook: Hook, priority: i32, translates: bool, rules: Vec<Vec<Expression>>) -> Chain {
         let base = Base { hook, devices: Vec::new(), priority, translates, drops: false };
         Chain { base: Some(base), ..chain("c", 1, rules) }
     }
 
-    /// To 10.0.0.9, port 8080.
+    /// DNAT to 10.0.0.9, port 8080.
     fn translating() -> Vec<Vec<Expression>> {
         vec![vec![
             Expression::Immediate(vec![10, 0, 0, 9], 16),

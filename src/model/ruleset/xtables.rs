@@ -1,4 +1,4 @@
-//! Matches and targets of iptables, whose parameters are structures of the kernel's
+//! The matches and targets of iptables, whose parameters are the kernel's structures
 //! (`<linux/netfilter/xt_*.h>`).
 
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ const ADDRESSES: u32 = 1;
 const PORTS: u32 = 1 << 1;
 const SHIFTED_PORTS: u32 = 1 << 5;
 
-/// Whether a match is for a packet.
+/// Returns whether a match of iptables matches a packet.
 pub(super) fn matches(machine: &Machine<'_>, name: &str, revision: u32, info: &[u8]) -> Is {
     let found = match (name, revision) {
         ("comment", _) => Some(Is::Yes),
@@ -36,7 +36,7 @@ pub(super) fn matches(machine: &Machine<'_>, name: &str, revision: u32, info: &[
     found.unwrap_or(Is::Maybe)
 }
 
-/// `xt_conntrack_mtinfo2` and `3`, as far as they are the same.
+/// `xt_conntrack_mtinfo2` and `3`, the parts that are equal.
 fn conntrack(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
     let (what, not) = (half(info, 146)?, half(info, 148)?);
     let is_known = machine.packet.tracking != Tracking::Unknown;
@@ -45,7 +45,7 @@ fn conntrack(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
     }
     let mut is = true;
     if what & BY_STATE != 0 {
-        // The kernel's bits are the same but for what is not tracked.
+        // The bits are the kernel's own, except for "untracked".
         let untracked = machine.packet.tracking == Tracking::Untracked;
         let state = if untracked { STATE_UNTRACKED } else { machine.state() };
         let bit = |is: bool, bit| if is { bit } else { 0 };
@@ -61,7 +61,7 @@ fn conntrack(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
     Some(Is::of(is))
 }
 
-/// The match of `--ctstate`, as the kernel keeps it.
+/// Returns the match of `--ctstate` in the form of the kernel.
 pub(super) fn by_states(states: &str, not: bool) -> Expression {
     let bit = |state| match state {
         "INVALID" => 1,
@@ -85,7 +85,7 @@ pub(super) fn by_states(states: &str, not: bool) -> Expression {
     Expression::XtMatch("conntrack".to_owned(), 3, info)
 }
 
-/// `xt_addrtype_info_v1`: what it is, not where the link is.
+/// `xt_addrtype_info_v1`: the type of the address; a restriction to a link is not evaluated.
 fn address_type(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
     let (source, destination, flags) = (half(info, 0)?, half(info, 2)?, word(info, 4)?);
     if flags & !0b11 != 0 {
@@ -119,7 +119,7 @@ fn mark(mark: u32, info: &[u8]) -> Option<Is> {
     Some(Is::of((mark & word(info, 4)? == word(info, 0)?) != not))
 }
 
-/// `xt_multiport_v1`: up to 15 ports, and which of them begin a range.
+/// `xt_multiport_v1`: up to 15 ports, with flags for those that begin a range.
 fn multiport(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
     let (side, count, not) = (*info.first()?, usize::from(*info.get(1)?), *info.get(47)? != 0);
     if !matches!(machine.packet.protocol, TCP | UDP) {
@@ -146,7 +146,7 @@ fn multiport(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
     Some(found.turned(not))
 }
 
-/// `ipt_icmp`, `ip6t_icmp`: a type, and bounds of its code.
+/// `ipt_icmp`, `ip6t_icmp`: a type, and a range of codes.
 fn icmp(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
     let (wanted, low, high, not) = (*info.first()?, *info.get(1)?, *info.get(2)?, *info.get(3)?);
     let bytes = machine.packet.header(super::Header::Transport)?;
@@ -155,7 +155,7 @@ fn icmp(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
     Some(Is::of(is != (not & 1 != 0)))
 }
 
-/// What a target does.
+/// Returns the effect of a target of iptables.
 pub(super) fn target(
     machine: &Machine<'_>,
     name: &str,
@@ -182,7 +182,7 @@ fn set_mark(mark: u32, info: &[u8]) -> Option<u32> {
     Some((mark & !word(info, 4)?) ^ word(info, 0)?)
 }
 
-/// `xt_connmark_tginfo1`, and `2` where nothing is shifted.
+/// `xt_connmark_tginfo1`, and `2` without a shift.
 fn connection_mark(machine: &Machine<'_>, info: &[u8], to: &mut Answer) -> Effect {
     let read = || {
         let (value, of, mask) = (word(info, 0)?, word(info, 4)?, word(info, 8)?);
@@ -205,7 +205,7 @@ fn connection_mark(machine: &Machine<'_>, info: &[u8], to: &mut Answer) -> Effec
     known(found, "CONNMARK")
 }
 
-/// `xt_ct_target_info`: not tracked, or in another zone.
+/// `xt_ct_target_info`: untracked, or another zone.
 fn tracking(machine: &Machine<'_>, info: &[u8]) -> Option<Effect> {
     let (flags, zone) = (half(info, 0)?, half(info, 2)?);
     // XT_CT_NOTRACK, NOTRACK_ALIAS; ZONE_DIR_ORIG, ZONE_DIR_REPL; ZONE_MARK
@@ -237,7 +237,7 @@ fn effect(machine: &Machine<'_>, name: &str, revision: u32, info: &[u8]) -> Effe
     }
 }
 
-/// `nf_nat_range`, `nf_nat_range2`, and IPv4's own from before them.
+/// `nf_nat_range`, `nf_nat_range2`, and the older structure of IPv4.
 fn translate(machine: &Machine<'_>, name: &str, revision: u32, info: &[u8]) -> Option<Effect> {
     let is_old = revision == 0;
     let (flags, address, port, base) = if is_old { (4, 8, 16, None) } else { (0, 4, 36, Some(40)) };

@@ -19,11 +19,10 @@ use crate::{
         NetworkRecord, Target, host_name, next_ifname,
     },
     ops::{
-        Session, lease_renewer,
+        Session,
         lookup::resolve::{Found, naming},
         publish,
-        repair::restore_link_attrs,
-        upkeep::{default_routes, wiring},
+        upkeep::{default_routes, leases, link_attrs, wiring},
     },
     plan::{self, Change, Plan},
     state::State,
@@ -116,7 +115,7 @@ impl<'a> Chooser<'a> {
         let mut wiring = wiring::attach(&host.kernel, &network, &endpoint)?;
         wiring.retain(|step| !self.gave_way(host, state, &endpoint, &step.change));
         if !is_new {
-            restore_link_attrs(&host.kernel, &mut wiring).await?;
+            link_attrs::restore(&host.kernel, &mut wiring).await?;
         }
         plan.extend(wiring);
         Ok((endpoint, plan))
@@ -202,7 +201,7 @@ impl<'a> Chooser<'a> {
             mtu,
             addresses,
             replaced,
-            lease: leased.map(|l| Box::new(lease_renewer::lease(l, &gateways, None))),
+            lease: leased.map(|l| Box::new(leases::lease(l, &gateways, None))),
             gateways,
             raises_lo: !lo_is_up || raised,
             ports: Vec::new(),

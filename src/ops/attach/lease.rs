@@ -12,11 +12,14 @@ use crate::{
         Kernel, Link,
         dhcp::{self, Leased},
     },
-    model::{Endpoint, Mac, NetworkRecord, Target, client_mac, next_ifname},
+    model::{Endpoint, EndpointSummary, Mac, NetworkRecord, Target, client_mac, next_ifname},
     ops::{
-        Session, lease_renewer,
+        Session,
         lookup::{find, plug, resolve::Found},
-        upkeep::clean,
+        upkeep::{
+            leases,
+            need::{Depth, Extent, Need},
+        },
     },
 };
 
@@ -50,8 +53,7 @@ impl Leases {
         }
         let record = Self::prepare(host, args, targets).await?;
         let link = plug::required(&host.kernel, &record.network).await?;
-        let asked =
-            lease_renewer::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
+        let asked = leases::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
         for (_, found) in targets {
             if let Some(mac) = mac(args, &record, &link, found).await? {
                 match ask(host, &asked, mac).await {
@@ -74,13 +76,12 @@ impl Leases {
         args: &Attach,
         targets: &[(&Target, Found)],
     ) -> Result<NetworkRecord> {
-        let mut state = host.state_with_rebuilt().await?;
-        clean::dead(host, &mut state).await?;
-        let names: Vec<_> = targets.iter().map(|(_, f)| f.name.to_string()).collect();
-        clean::dying(host, &mut state, |e| {
-            names.iter().any(|name| name == e.target) || Some(e.mac) == args.wiring.mac
-        })
-        .await?;
+        let in_the_way = |e: &EndpointSummary<'_>| {
+            targets.iter().any(|(_, found)| found.name.as_str() == e.target)
+                || Some(e.mac) == args.wiring.mac
+        };
+        let extent = Extent { in_the_way: Some(&in_the_way), ..Extent::of(None) };
+        let state = host.enter(Need::Changes, extent).await?;
         Ok(find::network(&host.kernel, &state, &args.network).await?.into_owned())
     }
 
@@ -98,7 +99,7 @@ impl Leases {
     /// Gives back what no endpoint has come to use.
     pub(super) async fn release_unused(&mut self, host: &Session<'_>) -> Result<()> {
         if !self.got.is_empty() {
-            let state = host.look().await?;
+            let state = host.look(Extent::to(Depth::Unattached)).await?;
             let used: BTreeSet<_> =
                 state.endpoints().filter(|(_, e)| e.lease.is_some()).map(|(_, e)| e.mac).collect();
             self.got.retain(|(_, mac, _)| !used.contains(mac));

@@ -12,19 +12,24 @@ use serde::{Deserialize, Serialize};
 
 use self::{chooser::Chooser, lease::Leases};
 use super::{
-    Changed, Session, lease_renewer,
+    Changed, Session,
     lookup::{
         find, plug,
         resolve::{Found, resolve},
     },
-    upkeep::{clean, firewall, forward_accepts, removal},
+    upkeep::{
+        firewall, forward_accepts,
+        need::{Depth, Extent, Need},
+        removal,
+    },
 };
 use crate::{
     error::Error,
     model::{
-        Address, Endpoint, Filter, Gateway, LinkName, Mac, NetnsName, Network, PortSpec, RouteSpec,
-        Target,
+        Address, Endpoint, EndpointSummary, Filter, Gateway, LinkName, Mac, NetnsName, Network,
+        PortSpec, RouteSpec, Target,
     },
+    ops::upkeep::leases,
     plan::{Change, Plan, Record, Resource, Step},
     state::{Load, State},
 };
@@ -121,20 +126,18 @@ async fn attach_found(
     leases: &Leases,
 ) -> Result<Option<Wired>> {
     let cookies: Vec<_> = found.iter().map(|(_, f)| f.netns.cookie()).collect();
-    let mut state = if args.wiring.publish.is_empty() {
-        host.state(wanted(args, &cookies)).await?
-    } else {
-        host.state_with_ports().await?
+    let in_the_way = |e: &EndpointSummary<'_>| {
+        let wants = |ip| args.wiring.ip.iter().any(|a| a.ip == ip);
+        found.iter().any(|(_, found)| found.name.as_str() == e.target)
+            || e.addresses.iter().any(|a| wants(a.ip()))
     };
-    host.look_inside(&mut state, &args.network).await?;
-    clean::dead(host, &mut state).await?;
-    host.check_aside(&args.network)?;
-    let names: Vec<_> = found.iter().map(|(_, f)| f.name.to_string()).collect();
-    let wants = |ip| args.wiring.ip.iter().any(|a| a.ip == ip);
-    clean::dying(host, &mut state, |e| {
-        names.iter().any(|name| name == e.target) || e.addresses.iter().any(|a| wants(a.ip()))
-    })
-    .await?;
+    let extent = Extent {
+        load: wanted(args, &cookies),
+        depth: if args.wiring.publish.is_empty() { Depth::Links } else { Depth::Ports },
+        in_the_way: Some(&in_the_way),
+        ..Extent::of(&args.network).inside()
+    };
+    let mut state = host.enter(Need::Changes, extent).await?;
     if state.networks().get(&args.network).is_none_or(|r| r.network.is_shared()) {
         host.complete(&mut state).await?;
     }
@@ -174,7 +177,7 @@ async fn attach_found(
     }
     // A run that is killed half-way has written down all that it was about to make.
     plan.sort_by_key(|step| match &step.change {
-        // A gate that is needed no more goes while it is still on record.
+        // Remove accept rules that are no longer needed while they are still on record.
         Change::Delete(Resource::Rule(_)) => 0,
         Change::Create(Resource::Record(Record::Name(_))) => 1,
         Change::Create(Resource::Record(Record::Network(_) | Record::Endpoint { .. })) => 2,
@@ -199,10 +202,10 @@ async fn attach_found(
         if kept.is_err() {
             endpoints.retain(|e| !there.contains(&e.id()));
             let plan = removal::endpoints(&host.kernel, &state, &network, &endpoints).await?;
-            let kept = lease_renewer::kept(&endpoints);
+            let kept = leases::kept(&endpoints);
             host.carry_out(&plan, &mut state).await?;
             for endpoint in &endpoints {
-                lease_renewer::end(host, &network, endpoint, &kept).await?;
+                leases::end(host, &network, endpoint, &kept).await?;
             }
         }
         changed |= kept?;
@@ -213,7 +216,8 @@ async fn attach_found(
 /// Which endpoints have to be read: the targets' own, and all where more of the others counts than
 /// their addresses.
 fn wanted<'c>(args: &Attach, cookies: &'c [u64]) -> Load<'c> {
-    if args.wiring.dhcp || args.wiring.mac.is_some() { Load::All } else { Load::Of(cookies) }
+    let Wiring { dhcp, mac, publish, .. } = &args.wiring;
+    if *dhcp || mac.is_some() || !publish.is_empty() { Load::All } else { Load::Of(cookies) }
 }
 
 /// Sees to it that every lease is renewed.
@@ -225,7 +229,7 @@ async fn keep(
 ) -> Result<bool> {
     let mut changed = false;
     for endpoint in endpoints {
-        changed |= lease_renewer::ensure(host, state, network, endpoint).await?;
+        changed |= leases::ensure(host, state, network, endpoint).await?;
     }
     Ok(changed)
 }

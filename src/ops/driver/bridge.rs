@@ -6,7 +6,7 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::foreign;
+use super::{foreign, marks};
 use crate::{
     error::{Error, Kind},
     kernel::{Kernel, Link, TableRoute},
@@ -17,9 +17,11 @@ use crate::{
     ops::{
         Changed, Session,
         lookup::resolver,
-        repair::restore_link_attrs,
         request::{differences::Differences, subnets::Asked, words::Words},
-        upkeep::{clean, firewall, forward_accepts, rebuild},
+        upkeep::{
+            firewall, forward_accepts, link_attrs,
+            need::{Extent, Need},
+        },
     },
     plan::{self, Mark, Uplinks},
     state::State,
@@ -79,9 +81,7 @@ pub struct Made {
 pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
     let wanted = asked.subnets(Subnet::new)?;
-    let mut state = host.state_with_rebuilt().await?;
-    clean::dead(host, &mut state).await?;
-    host.check_aside(&args.name)?;
+    let mut state = host.enter(Need::Changes, Extent::of(&args.name)).await?;
     let (network, endpoints) = match state.networks().get(&args.name) {
         Some(NetworkRecord { network, endpoints }) => {
             check_same(args, &asked, &wanted, network)?;
@@ -93,7 +93,7 @@ pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Chan
     plan.extend(plan::create(&network, &uplinks(&host.kernel, &network).await?));
     // Where somebody took our rules away, ports were among them.
     plan.extend(firewall::ports(&network, &endpoints));
-    restore_link_attrs(&host.kernel, &mut plan).await?;
+    link_attrs::restore(&host.kernel, &mut plan).await?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     Ok(Some(Changed::new(changed, Made { network })))
 }
@@ -312,7 +312,7 @@ pub(super) async fn rebuilt(
     let mut network = Network { driver: Driver::Bridge, flags, ..looks };
     if let Some(mark) = mark {
         add_subnets(&mut network, mark);
-        rebuild::add_ranges(&mut network, mark);
+        marks::add_ranges(&mut network, mark);
     }
     Ok(network)
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bridge::Made,
-    foreign,
+    foreign, marks,
     parent::{self, Found},
     underlay,
 };
@@ -22,12 +22,14 @@ use crate::{
     },
     ops::{
         Changed, Session,
-        lookup::ssh,
-        repair::restore_link_attrs,
+        lookup::{
+            inside::{Inside, inside},
+            ssh,
+        },
         request::{differences::Differences, subnets::Asked, words::Words},
         upkeep::{
-            clean,
-            rebuild::{self, Inside},
+            link_attrs,
+            need::{Extent, Need},
         },
     },
     plan::{self, Mark, Plan},
@@ -72,15 +74,13 @@ pub async fn macvlan(host: &mut Session<'_>, args: &Macvlan) -> Result<Option<Ch
         .hint("leave out `--mode`, or `--host-access`")
         .into());
     }
-    let mut state = host.state_with_rebuilt().await?;
-    clean::dead(host, &mut state).await?;
-    host.check_aside(&args.name)?;
+    let mut state = host.enter(Need::Changes, Extent::of(&args.name)).await?;
     let network = if let Some(there) = state.networks().get(&args.name) {
         check_same(args, &asked, &there.network)?;
         there.network.clone()
     } else {
         let network = new_network(host, &state, args, &asked).await?;
-        let inside = rebuild::inside(&host.kernel, host.kernel.netns_names().into_iter()).await;
+        let inside = inside(&host.kernel, host.kernel.netns_names().into_iter()).await;
         if inside.iter().any(|found| found.network == network.name) {
             // Its record was lost: what was asked for now says more than the marks do.
             state.adopt_network(network.clone());
@@ -89,7 +89,7 @@ pub async fn macvlan(host: &mut Session<'_>, args: &Macvlan) -> Result<Option<Ch
     };
     host.look_inside(&mut state, &network.name).await?;
     let mut plan = plan::create(&network, &plan::Uplinks::default());
-    restore_link_attrs(&host.kernel, &mut plan).await?;
+    link_attrs::restore(&host.kernel, &mut plan).await?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     tell(host, &network, mode).await?;
     Ok(Some(Changed::new(changed, Made { network })))
@@ -243,7 +243,7 @@ pub(super) async fn rebuilt(
         ..looks
     };
     if let Some(mark) = first.alias.as_deref().and_then(Mark::read) {
-        rebuild::add_ranges(&mut network, mark);
+        marks::add_ranges(&mut network, mark);
     }
     Ok(Some(network))
 }

@@ -1,127 +1,16 @@
 //! What a network's driver decides for the verbs, a file each: how a network is asked for, made,
 //! found again by its marks in the kernel when its record is lost, repaired and removed.
-#![deny(clippy::wildcard_enum_match_arm)]
+//!
+//! - `dispatch`: the questions that each driver answers, for verbs that work on any network
+//! - `marks`: what the alias of a link says of its network
+//! - `parent`: a link of the host that networks are built on
 
 pub mod bridge;
+mod dispatch;
 pub(super) mod foreign;
 pub mod macvlan;
+mod marks;
 mod parent;
 pub mod underlay;
 
-use anyhow::Result;
-
-use super::{
-    Session,
-    request::words::Words,
-    upkeep::{
-        firewall, forward_accepts,
-        rebuild::Inside,
-        removal::{self, Records},
-    },
-};
-use crate::{
-    kernel::{Kernel, Link},
-    model::{Driver, Endpoint, LinkName, Network},
-    plan::{self, Mark, Plan, Uplinks},
-};
-use underlay::Lost;
-
-/// The plan that removes a network that nothing is attached to.
-pub(super) async fn removal(
-    host: &Session<'_>,
-    records: &Records,
-    network: &Network,
-) -> Result<Plan> {
-    match &network.driver {
-        Driver::Bridge | Driver::Foreign | Driver::Macvlan(_) => {
-            Ok(removal::network(records, network))
-        }
-        Driver::Underlay(driver) => underlay::removal(host, records, network, driver).await,
-    }
-}
-
-/// The plan that would make a network by hand, as it is now.
-pub(super) async fn commands(host: &Session<'_>, network: &Network) -> Result<Plan> {
-    match &network.driver {
-        Driver::Bridge | Driver::Macvlan(_) => Ok(plan::create(network, &Uplinks::default())),
-        Driver::Foreign => Ok(Plan::new()),
-        Driver::Underlay(driver) => underlay::commands(host, network, driver).await,
-    }
-}
-
-/// A network with the accept rules that it needs in other firewalls now, the plan that repairs it,
-/// and what became of its parent if that cannot simply be put back.
-pub(super) async fn repair(
-    host: &Session<'_>,
-    network: &Network,
-    endpoints: &[Endpoint],
-) -> Result<(Network, Plan, Option<Lost>)> {
-    let (network, mut plan) = if network.driver.forwards() {
-        forward_accepts::renewed(host, network)?
-    } else {
-        (network.clone(), Plan::new())
-    };
-    let mut lost = None;
-    match &network.driver {
-        Driver::Bridge => {
-            let uplinks = bridge::uplinks(&host.kernel, &network).await?;
-            plan.extend(plan::create(&network, &uplinks));
-        }
-        Driver::Foreign => {
-            if endpoints.iter().any(|e| !e.ports.is_empty()) {
-                plan.push(forward_accepts::remember(&network));
-            }
-        }
-        Driver::Underlay(driver) => {
-            let (back, missing) = underlay::repair(&host.kernel, &network, driver).await?;
-            plan.extend(back);
-            lost = missing;
-        }
-        Driver::Macvlan(driver) => {
-            plan.extend(macvlan::repair(&host.kernel, &network, driver).await?);
-        }
-    }
-    Ok((network, plan, lost))
-}
-
-/// A network whose record is lost, as far as its bridge tells.
-pub(super) async fn of_bridge(kernel: &Kernel, name: &LinkName, bridge: &Link) -> Result<Network> {
-    let firewall = firewall::of_marks(kernel);
-    if !bridge.is_ours() {
-        return foreign::network(kernel, name, bridge, firewall).await;
-    }
-    let mark = bridge.alias.as_deref().and_then(Mark::read);
-    let parent = mark.and_then(|mark| mark.values("parent").next());
-    match parent.and_then(|name| name.parse().ok()) {
-        Some(link) => underlay::rebuilt(kernel, name, bridge, link).await,
-        None => bridge::rebuilt(kernel, name, bridge, firewall).await,
-    }
-}
-
-/// A network that has no bridge and whose record is lost, as far as its endpoints tell; `None` if
-/// they do not tell its parent.
-pub(super) async fn of_inside(
-    kernel: &Kernel,
-    name: &LinkName,
-    endpoints: &[Inside],
-) -> Result<Option<Network>> {
-    macvlan::rebuilt(kernel, name, endpoints).await
-}
-
-/// The command that makes what is missing of a network, and nothing else.
-pub(super) fn again(network: &Network) -> String {
-    match &network.driver {
-        Driver::Bridge => bridge::again(network).line(),
-        Driver::Foreign | Driver::Underlay(_) | Driver::Macvlan(_) => "netcord repair".to_owned(),
-    }
-}
-
-/// The command that makes a network where it is not; none for what another program makes.
-pub(super) fn command(network: &Network) -> Option<Words> {
-    match &network.driver {
-        Driver::Bridge => Some(bridge::command(network)),
-        Driver::Foreign => None,
-        Driver::Underlay(driver) => Some(underlay::command(network, driver)),
-        Driver::Macvlan(driver) => Some(macvlan::command(network, driver)),
-    }
-}
+pub(super) use self::dispatch::{again, command, commands, of_bridge, of_inside, removal, repair};

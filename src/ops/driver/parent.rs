@@ -6,10 +6,10 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use crate::{
-    error::Error,
+    error::{Error, did_you_mean},
     kernel::{Kernel, Link, LinkKind},
     model::{Family, LinkName, MacvlanMode, Network, Subnet, Vlan, is_link_local, network_of},
-    ops::{lookup::find::did_you_mean, request::subnets::Asked},
+    ops::request::subnets::Asked,
     state::State,
 };
 

@@ -5,10 +5,17 @@ use std::borrow::Cow;
 use anyhow::Result;
 
 use crate::{
-    error::Error,
+    error::{Error, did_you_mean},
     kernel::{Kernel, LinkKind},
     model::{LinkName, NetworkRecord},
-    ops::{Session, driver::foreign, upkeep::firewall},
+    ops::{
+        Session,
+        driver::foreign,
+        upkeep::{
+            firewall,
+            need::{Depth, Extent},
+        },
+    },
     state::State,
 };
 
@@ -46,7 +53,7 @@ pub(in crate::ops) async fn check_name(host: &Session<'_>, name: &LinkName) -> R
     if host.kernel.link(name.as_str()).await?.is_some() {
         return Ok(());
     }
-    network(&host.kernel, &host.look_at_all().await?, name).await.map(drop)
+    network(&host.kernel, &host.look(Extent::to(Depth::Names)).await?, name).await.map(drop)
 }
 
 /// The error for a network that is not there.
@@ -62,17 +69,4 @@ pub(in crate::ops) async fn no_network(
     let hint = did_you_mean(name, names.iter().map(String::as_str))
         .unwrap_or_else(|| format!("make it with `netcord bridge {name}`, or see `netcord ls`"));
     Error::not_found(format!("no network `{name}`")).hint(hint).into()
-}
-
-/// A hint at the name that was probably meant; what was typed was not.
-pub(in crate::ops) fn did_you_mean<'a>(
-    typed: &str,
-    names: impl Iterator<Item = &'a str>,
-) -> Option<String> {
-    names
-        .filter(|name| *name != typed)
-        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
-        .filter(|(distance, name)| *distance <= 2 && *distance < name.len())
-        .min()
-        .map(|(_, name)| format!("did you mean `{name}`?"))
 }

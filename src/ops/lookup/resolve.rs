@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     engine::{self, Answer, Container, NetworkMode},
-    error::{Error, Kind},
+    error::{Error, Kind, did_you_mean},
     kernel::{Kernel, NETNS_DIR, Netns, named},
     model::{Engine, NamedNetns, NetnsName, Source, Target},
-    ops::{Events, lookup::find::did_you_mean},
+    ops::Events,
     state::State,
 };
 

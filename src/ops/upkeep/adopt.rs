@@ -3,7 +3,7 @@
 //! because a file is not there.
 //!
 //! The names of the host's links tell that something is missing; where nothing is, that is all that
-//! is read. A macvlan is inside its target only: how deep is looked for such, [`Depth`] says.
+//! is read. A macvlan is inside its target only: [`Depth`] says how far such links are searched for.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -14,131 +14,37 @@ use crate::{
     model::{Endpoint, EndpointId, Firewall, LinkName, Network, PublishedPort},
     ops::{
         Session,
+        lookup::inside::{Inside, inside},
         upkeep::{
             forward_accepts,
-            rebuild::{self, Inside, Ports},
+            need::Depth,
+            rebuild::{self, Ports},
         },
     },
     plan::{self, Mark},
-    process,
     state::{Load, State},
 };
-
-/// Where it is looked for what is on no record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::ops) enum Depth {
-    /// Among the host's links.
-    Links,
-    /// Also among the published ports of iptables, which would take one twice; nftables does not.
-    Ports,
-    /// Also inside the names in `/run/netns` that nothing on record is called by.
-    Unattached,
-    /// Inside all names, and among published ports: what is about to be tidied is looked at first.
-    Names,
-}
-
-/// Who keeps us from the records.
-fn waiting_for_records(cookie: u64) -> String {
-    let other = State::holder(cookie).filter(|holder| *holder != std::process::id());
-    match other.map(|pid| (pid, process::name(pid))) {
-        Some((pid, Some(name))) => {
-            format!("waiting for process {pid} (`{name}`), which has locked the records")
-        }
-        Some((pid, None)) => format!("waiting for process {pid}, which has locked the records"),
-        None => "waiting for the records".to_owned(),
-    }
-}
 
 /// The warning names at most this many lost records, and counts the others.
 const TOLD: usize = 4;
 
 impl Session<'_> {
-    /// The records, for a verb that changes them, with those that were lost made anew. A dry run
-    /// takes no lock and no privilege.
-    pub(in crate::ops) async fn state_with_rebuilt(&self) -> Result<State> {
-        self.state(Load::All).await
-    }
-
-    /// The same, of some endpoints; of the others as much as these have to know.
-    pub(in crate::ops) async fn state(&self, wanted: Load<'_>) -> Result<State> {
-        self.state_to(wanted, Depth::Links).await
-    }
-
-    /// The same, for a verb that publishes ports.
-    pub(in crate::ops) async fn state_with_ports(&self) -> Result<State> {
-        self.state_to(Load::All, Depth::Ports).await
-    }
-
-    /// The same, with whatever carries our mark anywhere.
-    pub(in crate::ops) async fn state_with_all(&self) -> Result<State> {
-        self.state_to(Load::All, Depth::Names).await
-    }
-
-    async fn state_to(&self, wanted: Load<'_>, depth: Depth) -> Result<State> {
-        if self.dry_run {
-            return self.look_for(wanted, depth).await;
-        }
-        let cookie = self.kernel.cookie();
-        let doing = self.events.doing_for(State::PATIENCE, move || waiting_for_records(cookie));
-        let mut state = State::locked(cookie, wanted)?;
-        drop(doing);
-        self.tell(&state, 0);
-        self.adopt(&mut state, depth).await?;
-        Ok(state)
-    }
-
-    /// The records, for a verb that only looks.
-    pub(in crate::ops) async fn look(&self) -> Result<State> {
-        self.look_for(Load::All, Depth::Unattached).await
-    }
-
-    /// The same, with whatever carries our mark anywhere.
-    pub(in crate::ops) async fn look_at_all(&self) -> Result<State> {
-        self.look_for(Load::All, Depth::Names).await
-    }
-
-    async fn look_for(&self, wanted: Load<'_>, depth: Depth) -> Result<State> {
+    /// The records, with those that were lost rebuilt in memory. Nothing is locked or written.
+    pub(super) async fn rebuilt_in_memory(&self, wanted: Load<'_>, depth: Depth) -> Result<State> {
         let read = || State::read(self.kernel.cookie(), wanted);
         let state = read()?;
         let missing = Missing::read(&self.kernel, &state, depth).await?;
         if missing.is_empty() {
-            self.tell(&state, 0);
+            self.warn_of(&state, 0);
             return Ok(state);
         }
         // What is made right now was written down before; so it is on record by now, or gone again.
         let mut state = read()?;
         state.complete();
-        self.tell(&state, 0);
+        self.warn_of(&state, 0);
         let missing = missing.still(&self.kernel, &state, depth).await?;
         self.put_on_record(&mut state, missing).await?;
         Ok(state)
-    }
-
-    /// Adds to the records what was not asked for.
-    pub(in crate::ops) async fn complete(&self, state: &mut State) -> Result<()> {
-        if state.is_partial() {
-            let told = state.warnings().len();
-            state.complete();
-            self.tell(state, told);
-            self.adopt(state, Depth::Links).await?;
-        }
-        Ok(())
-    }
-
-    /// Sees to it that a network which lives inside its targets only is on record, with all that is
-    /// attached to it.
-    pub(in crate::ops) async fn look_inside(
-        &self,
-        state: &mut State,
-        network: &LinkName,
-    ) -> Result<()> {
-        let is_inside = if let Some(record) = state.networks().get(network) {
-            record.network.bridge().is_none()
-        } else {
-            let link = self.kernel.link(network.as_str()).await?;
-            link.is_none_or(|link| link.kind == LinkKind::Macvlan)
-        };
-        if is_inside { self.adopt(state, Depth::Names).await } else { Ok(()) }
     }
 
     /// Puts on record what carries our mark and is on none. Nobody else changes anything meanwhile.
@@ -147,7 +53,7 @@ impl Session<'_> {
         if !missing.is_empty() {
             let told = state.warnings().len();
             state.complete();
-            self.tell(state, told);
+            self.warn_of(state, told);
             // A line that makes no sense after all is one more that is missing.
             let missing = Missing::read(&self.kernel, state, depth).await?;
             self.put_on_record(state, missing).await?;
@@ -159,7 +65,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn tell(&self, state: &State, from: usize) {
+    /// Warns of records that could not be read.
+    pub(super) fn warn_of(&self, state: &State, from: usize) {
         for warning in &state.warnings()[from..] {
             self.events.warn(warning);
         }
@@ -224,9 +131,9 @@ impl Missing {
             Depth::Links | Depth::Ports => Vec::new(),
             Depth::Unattached => {
                 let names = kernel.netns_names().into_iter();
-                rebuild::inside(kernel, names.filter(|name| !is_called(name.as_str()))).await
+                inside(kernel, names.filter(|name| !is_called(name.as_str()))).await
             }
-            Depth::Names => rebuild::inside(kernel, kernel.netns_names().into_iter()).await,
+            Depth::Names => inside(kernel, kernel.netns_names().into_iter()).await,
         };
         let inside = inside.into_iter().filter(|found| !found.is_on_record(state)).collect();
         let firewalls: &[Firewall] = match depth {
@@ -427,7 +334,7 @@ impl<'a> Adoption<'a> {
             return Ok(());
         }
         for found in found {
-            let endpoint = found.endpoint(self.state.spare(), &network).await?;
+            let endpoint = rebuild::endpoint_inside(found, self.state.spare(), &network).await?;
             self.endpoint(name, endpoint);
         }
         Ok(())

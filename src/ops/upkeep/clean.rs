@@ -13,9 +13,8 @@ use crate::{
     ops::{
         Session,
         driver::underlay,
-        lease_renewer,
         lookup::liveness,
-        upkeep::{firewall, removal},
+        upkeep::{firewall, leases, removal},
     },
     plan::{Plan, Record, Resource, Step, name, reverse},
     state::State,
@@ -27,7 +26,7 @@ const DEATH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Takes away what is dead; tells what it was. In a dry run nothing is done. A network for which it
 /// fails is set aside: the living do not wait for the dead of others.
-pub(in crate::ops) async fn dead(host: &mut Session<'_>, state: &mut State) -> Result<Vec<String>> {
+pub(super) async fn dead(host: &mut Session<'_>, state: &mut State) -> Result<Vec<String>> {
     firewall::settle(host, state).await?;
     let mut gone = Vec::new();
     if state.is_partial() {
@@ -112,10 +111,10 @@ async fn bury_endpoints(
     endpoints: &[Endpoint],
 ) -> Result<()> {
     let plan = removal::endpoints(&host.kernel, state, network, endpoints).await?;
-    let kept = lease_renewer::kept(endpoints);
+    let kept = leases::kept(endpoints);
     bury(host, state, &plan).await?;
     for endpoint in endpoints.iter().filter(|_| !host.dry_run) {
-        lease_renewer::end(host, network, endpoint, &kept).await?;
+        leases::end(host, network, endpoint, &kept).await?;
     }
     Ok(())
 }
@@ -133,10 +132,10 @@ async fn is_tidy(host: &Session<'_>, state: &State) -> Result<bool> {
 
 /// Waits for the end of endpoints that are in the way although their namespace is gone: the kernel
 /// takes a dead namespace's links away a little later.
-pub(in crate::ops) async fn dying(
+pub(super) async fn dying(
     host: &mut Session<'_>,
     state: &mut State,
-    is_in_the_way: impl Fn(&EndpointSummary<'_>) -> bool,
+    is_in_the_way: &dyn Fn(&EndpointSummary<'_>) -> bool,
 ) -> Result<()> {
     let lives = |e: &EndpointSummary<'_>| {
         e.netns.parse().is_ok_and(|name| {

@@ -5,8 +5,7 @@ use anyhow::Result;
 
 use crate::{
     kernel::{Kernel, TableRoute},
-    model::{Endpoint, LinkName, NetworkRecord, Route},
-    ops::upkeep::removal::Records,
+    model::{Endpoint, LinkName, NetworkRecord, Records, Route},
     plan::{Change, Plan, Record, Resource, Step},
 };
 

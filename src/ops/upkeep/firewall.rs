@@ -170,7 +170,7 @@ pub(in crate::ops) fn again(host: &Session<'_>, network: &Network) -> Result<(Ne
         plan.extend(of_network(&network));
     }
     if network.driver.filter() == Filter::Traffic {
-        plan.extend(plan::open(&network));
+        plan.extend(plan::install_accepts(&network));
     }
     Ok((network, plan))
 }

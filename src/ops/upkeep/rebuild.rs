@@ -1,22 +1,22 @@
 //! Parts of records made anew from the kernel's marks: aliases say whose a link is, comments which
 //! ports are published. What is left of a damaged record says the rest, where it says the same.
 
-use std::{collections::BTreeMap, mem::discriminant, net::Ipv4Addr};
+use std::{mem::discriminant, net::Ipv4Addr};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use crate::{
     agents::Agent,
-    kernel::{Kernel, Link, LinkKind, Netns, Published},
-    model::{
-        Attachment, Endpoint, EndpointId, Filter, Firewall, Lease, LinkName, Mac, NetnsName,
-        Network,
-    },
+    kernel::{Kernel, Link, Netns, Published},
+    model::{Attachment, Endpoint, Filter, Firewall, Lease, LinkName, Mac, NetnsName, Network},
     ops::{
-        driver, lease_renewer,
-        lookup::namespaces::{self, Handle},
-        upkeep::forward_accepts,
+        driver,
+        lookup::{
+            inside::Inside,
+            namespaces::{self, Handle},
+        },
+        upkeep::{forward_accepts, leases},
     },
     plan::{self, Mark},
     state::{Spare, State},
@@ -54,16 +54,6 @@ fn known(spare: &Spare, rebuilt: Network) -> Network {
     let says = |n: &Network| (discriminant(&n.driver), n.flags, cidrs(n), link(n));
     let is_settled = left.driver.moving().is_none();
     if is_settled && says(left) == says(&rebuilt) { left.clone() } else { rebuilt }
-}
-
-/// Which addresses are netcord's to give, as an alias says.
-pub(in crate::ops) fn add_ranges(network: &mut Network, mark: Mark<'_>) {
-    for range in mark.values("range").filter_map(|range| range.parse::<IpNetwork>().ok()) {
-        let subnet = network.subnets.iter_mut().find(|s| s.contains(range.ip()));
-        if let Some(subnet) = subnet {
-            subnet.ip_range = Some(range);
-        }
-    }
 }
 
 /// The endpoint of a host end that carries our mark; `None` if it leads nowhere and does not say
@@ -145,7 +135,7 @@ async fn other_end(kernel: &Kernel, open: &Netns, port: &Link) -> Option<Link> {
 /// A host end whose MAC is not made of the address is that of an address which is leased: its
 /// lease renewer, if it still runs, knows the rest, and writes it down as it renews the lease.
 fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
-    let now = lease_renewer::now();
+    let now = leases::now();
     let id = endpoint.id();
     let renewer = Agent::LeaseRenewer { network: &network.name, endpoint: &id };
     let router = endpoint.gateways.iter().find_map(|gateway| match gateway {
@@ -166,93 +156,20 @@ fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
     }
 }
 
-/// A macvlan of ours inside a target, which has no mark on the host.
-pub(in crate::ops) struct Inside {
-    /// Of which network its alias says that it is.
-    pub(in crate::ops) network: LinkName,
-    /// The name by which it was found.
-    name: NetnsName,
-    /// The name by which it was attached.
-    target: NetnsName,
-    /// What it was called as it was made, if the alias says that.
-    ifname: Option<LinkName>,
-    pub(in crate::ops) netns: Netns,
-    pub(in crate::ops) link: Link,
-}
-
-/// The macvlans of ours inside the namespaces of these names. What cannot be entered cannot have
-/// been made by us either, or is about to be gone.
-pub(in crate::ops) async fn inside(
-    kernel: &Kernel,
-    names: impl Iterator<Item = NetnsName>,
-) -> Vec<Inside> {
-    let mut all: BTreeMap<(u64, u32), Inside> = BTreeMap::new();
-    for name in names {
-        let Ok(Some(open)) = Netns::of_name(&name) else { continue };
-        if open.cookie() == kernel.cookie() {
-            continue;
-        }
-        let Ok(links) = open.links().await else { continue };
-        let ours = links
-            .into_values()
-            .filter(|l| l.kind == LinkKind::Macvlan && l.is_ours() && l.leads_into().is_some());
-        for link in ours {
-            let Ok(Some(netns)) = Netns::of_name(&name) else { continue };
-            let Some(found) = Inside::new(&name, netns, link) else { continue };
-            let key = (found.netns.cookie(), found.link.index());
-            // Of several names of a namespace the one that it was attached by.
-            let is_better = found.name == found.target;
-            if is_better || !all.contains_key(&key) {
-                all.insert(key, found);
-            }
-        }
-    }
-    all.into_values().collect()
-}
-
-impl Inside {
-    fn new(name: &NetnsName, netns: Netns, link: Link) -> Option<Self> {
-        let mark = Mark::read(link.alias.as_deref()?)?;
-        let (network, target) = (mark.network.parse().ok()?, mark.target?.parse().ok()?);
-        let ifname = mark.values("link").next().and_then(|name| name.parse().ok());
-        Some(Self { network, name: name.clone(), target, ifname, netns, link })
-    }
-
-    /// Whether it is the same as one that was found before.
-    pub(in crate::ops) fn is(&self, other: &Self) -> bool {
-        (self.netns.cookie(), self.link.index()) == (other.netns.cookie(), other.link.index())
-    }
-
-    pub(in crate::ops) fn is_on_record(&self, state: &State) -> bool {
-        let cookie = self.netns.cookie();
-        let mut own = state
-            .summaries()
-            .filter(|(network, o)| network.name == self.network && o.cookie == cookie);
-        match &self.ifname {
-            Some(ifname) => {
-                let id = EndpointId::Inside { cookie, ifname: ifname.clone() };
-                own.any(|(_, summary)| summary.is(&id))
-            }
-            // It may have been given another name since.
-            None => own.next().is_some(),
-        }
-    }
-
-    /// The endpoint that it is.
-    pub(in crate::ops) async fn endpoint(
-        &self,
-        spare: &Spare,
-        network: &Network,
-    ) -> Result<Endpoint> {
-        let (open, inner) = (&self.netns, &self.link);
-        let ifname = self.ifname.clone().map_or_else(|| inner.name.parse(), Ok)?;
-        let mac = inner.mac.unwrap_or(network.mac);
-        let mut endpoint = bare(&self.name, ifname.clone(), Attachment::Macvlan, mac, inner.mtu);
-        look_inside(&mut endpoint, open, inner).await?;
-        endpoint.ifname = ifname;
-        let left = spare.endpoint(&endpoint.id()).filter(|left| is_same(left, &endpoint));
-        Ok(left.cloned().unwrap_or(endpoint))
-    }
+/// The endpoint of a macvlan inside a target.
+pub(in crate::ops) async fn endpoint_inside(
+    found: &Inside,
+    spare: &Spare,
+    network: &Network,
+) -> Result<Endpoint> {
+    let (open, inner) = (&found.netns, &found.link);
+    let ifname = found.ifname.clone().map_or_else(|| inner.name.parse(), Ok)?;
+    let mac = inner.mac.unwrap_or(network.mac);
+    let mut endpoint = bare(&found.name, ifname.clone(), Attachment::Macvlan, mac, inner.mtu);
+    look_inside(&mut endpoint, open, inner).await?;
+    endpoint.ifname = ifname;
+    let left = spare.endpoint(&endpoint.id()).filter(|left| is_same(left, &endpoint));
+    Ok(left.cloned().unwrap_or(endpoint))
 }
 
 /// Published ports that are in the firewalls, read once they are asked for.

@@ -1,7 +1,7 @@
 //! Reverse plans: the same plans as were carried out, the other way round, less what others still
 //! need.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use crate::{
     kernel::Kernel,
     model::{
         Endpoint, EndpointId, Family, Filter, Firewall, LinkName, Network, NetworkRecord,
-        PublishedPort,
+        PublishedPort, Records,
     },
     ops::upkeep::default_routes,
     plan::{
@@ -17,9 +17,6 @@ use crate::{
     },
     state::State,
 };
-
-/// What is on record, by network.
-pub(in crate::ops) type Records = BTreeMap<LinkName, NetworkRecord>;
 
 /// The plan that takes endpoints of a network away, and what was only there for them: their names,
 /// and the record of a foreign network.
@@ -161,7 +158,7 @@ fn last_jumps(records: &Records, network: &Network, after: &Records) -> Plan {
         let family = step.change.facts().firewall().and_then(|part| part.family);
         family.is_some() && !is_needed(step, after, network, None)
     };
-    plan::close(network, &missing).into_iter().filter(is_last).collect()
+    plan::remove_accepts(network, &missing).into_iter().filter(is_last).collect()
 }
 
 /// The plan that takes away what networks share in a firewall, where none needs it.

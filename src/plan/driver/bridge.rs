@@ -59,7 +59,7 @@ pub(super) fn network(network: &Network, uplinks: &Uplinks) -> Plan {
         "a link carries no frames until it is up",
         Resource::Up { netns: None, link: name.clone() },
     ));
-    plan.extend(forward_accept::open(network));
+    plan.extend(forward_accept::install_accepts(network));
     plan
 }
 

@@ -1,5 +1,4 @@
-//! Keys and values as the kernel compares them: fields one after the other, each filled up to four
-//! bytes.
+//! Keys and data in the kernel's form: concatenated fields, each padded to four bytes.
 
 use std::net::IpAddr;
 
@@ -13,14 +12,14 @@ use crate::{
 /// IFNAMSIZ
 const LINK_NAME: usize = 16;
 
-/// A link's name, filled up with zeros.
+/// Returns a link's name, padded with zeros.
 pub(super) fn link(name: &LinkName) -> Vec<u8> {
     let mut bytes = name.as_str().as_bytes().to_vec();
     bytes.resize(LINK_NAME, 0);
     bytes
 }
 
-/// IANA's number of a transport protocol.
+/// Returns the number of a transport protocol (IANA).
 pub(in crate::kernel::firewall) fn number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => 6,
@@ -33,7 +32,7 @@ fn protocol(number: u8) -> Option<Protocol> {
     [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| self::number(*p) == number)
 }
 
-/// What each field takes, in bytes.
+/// Returns the length of each field in bytes.
 pub(super) fn field_lengths(fields: &[Field]) -> impl Iterator<Item = u32> {
     fields.iter().map(|field| match field {
         Field::Link | Field::Address(Family::V6) => 16,
@@ -43,7 +42,7 @@ pub(super) fn field_lengths(fields: &[Field]) -> impl Iterator<Item = u32> {
     })
 }
 
-/// The number that `nft` reads a type by (`enum datatypes`); of several, six bits each.
+/// Returns the type number that `nft` uses (`enum datatypes`); for several fields, six bits each.
 pub(super) fn type_number(fields: &[Field]) -> u32 {
     fields.iter().fold(0, |number, field| {
         let one = match field {
@@ -57,17 +56,17 @@ pub(super) fn type_number(fields: &[Field]) -> u32 {
     })
 }
 
-/// What all fields take, in bytes.
+/// Returns the length of all fields in bytes.
 pub(super) fn length(fields: &[Field]) -> u32 {
     field_lengths(fields).map(|length| length.next_multiple_of(4)).sum()
 }
 
-/// The lower end of a key, and its upper end.
+/// Returns the lower end of a key, and its upper end.
 pub(super) fn key(element: &Element) -> (Vec<u8>, Vec<u8>) {
     (bytes(&element.key, |range| range.first), bytes(&element.key, |range| range.last))
 }
 
-/// What a key is mapped to.
+/// Returns the data of an element.
 pub(super) fn values(values: &[Value]) -> Vec<u8> {
     bytes(values, |range| range.first)
 }
@@ -87,13 +86,13 @@ fn bytes(values: &[Value], port: impl Fn(&PortRange) -> u16) -> Vec<u8> {
     all
 }
 
-/// Reads a key back, if an attribute is one.
+/// Parses a key, if the attribute is one.
 pub(super) fn read_key(set: &Set, attribute: &SetElementAttribute) -> Option<Vec<Value>> {
     let SetElementAttribute::Key(DataAttribute::Value(bytes)) = attribute else { return None };
     read(set.key, bytes, bytes)
 }
 
-/// Reads fields back; of an interval, its lower and its upper end.
+/// Parses fields; for an interval, its lower and its upper end.
 pub(super) fn read(fields: &[Field], low: &[u8], high: &[u8]) -> Option<Vec<Value>> {
     let mut at = 0;
     let mut values = Vec::new();

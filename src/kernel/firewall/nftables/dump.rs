@@ -1,4 +1,4 @@
-//! All tables of the thread's namespace, whoever made them, as values of the model.
+//! Reads all tables of the thread's namespace, of all programs, as values of the model.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -34,11 +34,11 @@ const DROP: u32 = 0;
 const ACCEPT: u32 = 1;
 const FAMILIES: [Family; 6] =
     [Family::Inet, Family::Ip, Family::Ip6, Family::Bridge, Family::Arp, Family::Netdev];
-/// Registers of 16 bytes have the numbers 1 to 4, those of 4 bytes 8 to 23; the first 16 bytes are
-/// the verdict's (`nft_parse_register`).
+/// Registers of 16 bytes have the numbers 1 to 4, those of 4 bytes 8 to 23. The first 16 bytes are
+/// the verdict register (`nft_parse_register`).
 const SMALL: u32 = 8;
 
-/// Reads everything. Equivalent to `nft -a list ruleset`.
+/// Reads all tables. Equivalent to `nft -a list ruleset`.
 pub(super) fn all(socket: &mut Socket) -> io::Result<Ruleset> {
     let mut ruleset = Ruleset::default();
     for family in FAMILIES {
@@ -97,7 +97,7 @@ fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Res
         NetfilterMessageInner::NfTables(NfTablesMessage::NewSet(m)) => set(m),
         _ => None,
     })?;
-    // Large lists that no rule looks into are left alone.
+    // Skip the elements of sets that no rule refers to: they may be many.
     for (table, name, mut set) in sets.into_iter().filter(|(_, name, _)| used.contains(name)) {
         let attributes =
             vec![SetElementList::Table(table.clone()), SetElementList::Set(name.clone())];
@@ -109,10 +109,10 @@ fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Res
     Ok(())
 }
 
-/// A chain of one table, with how many rules it has and how many lead to it.
+/// A chain of a table, with the number of its rules and of jumps to it.
 pub(super) type Used = (Chain, u32);
 
-/// The chains of a table of the family `inet`, with their rules.
+/// Returns the chains of a table of the family `inet`, with their rules.
 ///
 /// Equivalent to `nft list table inet NAME`, without its sets.
 pub(super) fn of_table(socket: &mut Socket, name: &str) -> io::Result<Vec<Used>> {
@@ -143,7 +143,7 @@ pub(super) fn of_table(socket: &mut Socket, name: &str) -> io::Result<Vec<Used>>
     Ok(chains)
 }
 
-/// A rule's expressions as they are read back: the kernel tells them in other words.
+/// Returns a rule's expressions as the kernel reports them, which differs from how they are sent.
 pub(super) fn read_back(expressions: Vec<ListAttribute<ExpressionAttribute>>) -> Vec<Expression> {
     expressions.into_iter().filter_map(one).collect()
 }
@@ -167,7 +167,7 @@ fn number(family: Family) -> NetfilterProtoFamily {
     }
 }
 
-/// The family of this number.
+/// Returns the family with this number.
 pub(super) fn family(number_of: NetfilterProtoFamily) -> Option<Family> {
     FAMILIES.into_iter().find(|family| number(*family) == number_of)
 }
@@ -218,14 +218,14 @@ fn chain(family: Family, message: ChainMessage) -> Option<Chain> {
     Some(Chain { table, name: name?, age: (0, handle), base, rules: Vec::new() })
 }
 
-/// A link's name (`NFTA_DEVICE_NAME`), or the beginning of several (`NFTA_DEVICE_PREFIX`).
+/// Returns a link's name (`NFTA_DEVICE_NAME`), or the prefix of several (`NFTA_DEVICE_PREFIX`).
 fn device(nla: &DefaultNla) -> Option<String> {
     let text = String::from_utf8(read::bytes(nla)).ok()?;
     let name = text.trim_end_matches('\0');
     Some(if nla.kind() & NLA_TYPE_MASK == 2 { format!("{name}*") } else { name.to_owned() })
 }
 
-/// A rule, with its table and chain.
+/// Parses a rule, with its table and chain.
 fn rule(message: RuleMessage) -> Option<((String, String), Rule)> {
     let (mut table, mut chain, mut handle, mut comment) = (None, None, None, None);
     let mut expressions = Vec::new();
@@ -267,7 +267,7 @@ fn one(element: ListAttribute<ExpressionAttribute>) -> Option<Expression> {
     Some(without_parameters(name))
 }
 
-/// An expression that has none, or whose parameters do not matter here.
+/// An expression without parameters, or whose parameters do not matter here.
 fn without_parameters(name: String) -> Expression {
     match name.as_str() {
         "counter" | "log" | "last" | "objref" | "flow_offload" | "dup" => Expression::Aside(name),
@@ -380,7 +380,7 @@ fn bitwise(attributes: Vec<Bitwise>) -> Option<Expression> {
             Bitwise::DestinationRegister(register) => to = Some(at(register)),
             Bitwise::Mask(DataAttribute::Value(value)) => kept = Some(value),
             Bitwise::Xor(DataAttribute::Value(value)) => turned = Some(value),
-            // Anything but the mask and the turn is a shift.
+            // An operation other than mask and xor is a shift.
             Bitwise::Op(operation) if operation != 0 => return None,
             _ => {}
         }
@@ -440,7 +440,7 @@ fn lookup(attributes: Vec<Lookup>) -> Option<Expression> {
     Some(Expression::Lookup { set: set?, register: from?, destination: to, not, decides })
 }
 
-/// Expressions that the crate has no names for: their attributes are numbers.
+/// Expressions that the crate does not know: their attributes have numbers.
 fn other(name: String, attributes: &[DefaultNla]) -> Option<Expression> {
     let bytes = |kind: u16| {
         attributes.iter().find(|nla| nla.kind() & NLA_TYPE_MASK == kind).map(read::bytes)
@@ -459,7 +459,7 @@ fn other(name: String, attributes: &[DefaultNla]) -> Option<Expression> {
             Some(match key {
                 3 => Expression::SetConnectionMark(from),
                 17 => Expression::SetZone(from, direction),
-                // Labels, helpers, events: nothing of what becomes of the packet.
+                // Labels, helpers, events: they do not affect the verdict.
                 _ => Expression::Aside("ct set".to_owned()),
             })
         }
@@ -474,8 +474,8 @@ fn other(name: String, attributes: &[DefaultNla]) -> Option<Expression> {
             };
             Some(Expression::Load(field, register(1)?))
         }
-        // NFTA_FIB_DREG, RESULT, FLAGS: of the source 1, of the destination 2, by its mark 4, of the
-        // link that it came by 8; the result: which link 1, what kind of address 3
+        // NFTA_FIB_DREG, RESULT, FLAGS: source address 1, destination address 2, mark 4, incoming
+        // link 8. The result: link index 1, type of address 3.
         "fib" => {
             let field = match (number(2)?, number(3)?) {
                 (3, 1) => Field::SourceType,
@@ -494,13 +494,13 @@ fn other(name: String, attributes: &[DefaultNla]) -> Option<Expression> {
             }))
         }
         "redir" => Some(Expression::Translate(Translation::Redirect { port: register(1) })),
-        // NFTA_RANGE_SREG, OP, FROM_DATA, TO_DATA; each datum is nested
+        // NFTA_RANGE_SREG, OP, FROM_DATA, TO_DATA; each datum is nested.
         "range" => {
             let inner = |kind| bytes(kind).and_then(|b| b.get(4..).map(<[u8]>::to_vec));
             let (from, to) = (inner(3)?, inner(4)?);
             Some(Expression::Range { register: register(1)?, not: number(2)? == 1, from, to })
         }
-        // NFTA_MATCH_NAME, REV, INFO, and the same of a target
+        // NFTA_MATCH_NAME, REV, INFO, and the same numbers for a target.
         "match" | "target" => {
             let (text, revision, info) = (bytes(1)?, number(2)?, bytes(3)?);
             let text = String::from_utf8(text).ok()?.trim_end_matches('\0').to_owned();
@@ -519,7 +519,7 @@ fn at(register: Register) -> usize {
     usize::try_from(byte).unwrap_or(usize::MAX)
 }
 
-/// A set without its elements, with its table and name.
+/// Parses a set without its elements, with its table and name.
 fn set(message: SetMessage) -> Option<(String, String, Set)> {
     let (mut table, mut name, mut set) = (None, None, Set::default());
     for attribute in message.attributes {
@@ -543,7 +543,7 @@ fn set(message: SetMessage) -> Option<(String, String, Set)> {
     Some((table?, name?, set))
 }
 
-/// `NFTA_LIST_ELEM` with a `NFTA_SET_FIELD_LEN` in it.
+/// `NFTA_LIST_ELEM` with a `NFTA_SET_FIELD_LEN` inside.
 fn field_length(nla: &DefaultNla) -> Option<usize> {
     let bytes = read::bytes(nla);
     let length = u32::from_be_bytes(bytes.get(4..8)?.try_into().ok()?);

@@ -1,5 +1,6 @@
-//! Rules as the expressions that the kernel runs (`<linux/netfilter/nf_tables.h>`): load something
-//! of the packet into a register, compare, decide. What the crate has no names for is spelled out.
+//! Rules as the kernel's expressions (`<linux/netfilter/nf_tables.h>`): load a field of the packet
+//! into a register, compare, decide. Expressions that the crate does not know are written by
+//! number.
 
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{
@@ -32,12 +33,12 @@ const NAT_DESTINATION: u32 = 1;
 const PORTS_ARE_SAID: u32 = 2;
 const DROP: u32 = 0;
 
-/// The first of the registers of four bytes each.
+/// The first of the 4-byte registers.
 pub(super) const FIRST: u32 = 8;
 
 type Attribute = ListAttribute<ExpressionAttribute>;
 
-/// The expressions of a rule, in their order.
+/// Returns the expressions of a rule, in order.
 pub(super) fn expressions(rule: &Rule) -> Vec<Attribute> {
     let mut all: Vec<Expressions> = rule.matches.iter().flat_map(one_match).collect();
     all.extend(verdict(&rule.verdict));
@@ -94,12 +95,12 @@ fn verdict(verdict: &Verdict) -> Vec<Expressions> {
     }
 }
 
-/// What a verdict that jumps consists of.
+/// The attributes of a jump.
 pub(super) fn jump(chain: &str) -> Vec<VerdictAttribute> {
     vec![VerdictAttribute::Code(Code::Jump), VerdictAttribute::Chain(chain.to_owned())]
 }
 
-/// Loads what the map is asked for, looks it up, and translates the destination to what it says.
+/// Loads the key, looks it up in the map, and translates the destination to the data.
 fn translate(map: &Set) -> Vec<Expressions> {
     let mut all = Vec::new();
     let mut register = FIRST;
@@ -137,7 +138,7 @@ fn protocol_family(family: Family) -> u8 {
     }
 }
 
-/// Where an IP header has its addresses (RFC 791, RFC 8200).
+/// The offset of addresses in an IP header (RFC 791, RFC 8200).
 fn address(network: &ipnetwork::IpNetwork, destination: bool) -> Vec<Expressions> {
     let (offset, value, mask) = match network {
         ipnetwork::IpNetwork::V4(v4) => {
@@ -159,7 +160,7 @@ fn address(network: &ipnetwork::IpNetwork, destination: bool) -> Vec<Expressions
     all
 }
 
-/// Whether one of these bits is set in what conntrack knows of the packet.
+/// Matches if one of these bits of a conntrack field is set, or is not.
 fn tracked(key: u32, bits: u32, is_set: bool) -> Vec<Expressions> {
     let operator = if is_set { Operator::NotEqual } else { Operator::Equal };
     vec![
@@ -227,7 +228,7 @@ pub(super) fn immediate_value(register: u32, value: Vec<u8>) -> Expressions {
     immediate(register, vec![DataAttribute::Value(value)])
 }
 
-/// An expression that the crate has no names for: its attributes are numbers.
+/// An expression that the crate does not know: its attributes have numbers.
 fn other(name: &str, attributes: impl IntoIterator<Item = (u16, u32)>) -> Expressions {
     let nla = |(kind, value): (u16, u32)| DefaultNla::new(kind, value.to_be_bytes().to_vec());
     Expressions::Other {

@@ -40,11 +40,11 @@ use crate::{
 
 /// Its table.
 const TABLE: &str = "netcord-trace";
-/// Before everything else, also before fragments are put together (`NF_IP_PRI_CONNTRACK_DEFRAG`).
+/// Before every other chain, also before defragmentation (`NF_IP_PRI_CONNTRACK_DEFRAG`).
 const FIRST_OF_ALL: i32 = -450;
 /// `1 << (NFNLGRP_NFTRACE - 1)`
 const TRACES: u32 = 1 << 8;
-/// A trace has no more than the headers of its packet in it.
+/// A trace message contains only the headers of its packet.
 const BUFFER: usize = 1 << 14;
 
 // NFTA_TRACE_*
@@ -61,24 +61,24 @@ const BY_RULE: u32 = 3;
 /// What the kernel reports about a traced packet (nftrace).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It comes to the rules of a point.
+    /// The packet enters a hook.
     Comes(Hook),
-    /// It has passed all of them.
+    /// The packet has passed a hook.
     Passed(Hook),
-    /// A rule, or a policy, is for it.
+    /// A rule, or a policy, matches.
     Meets {
-        /// In which table.
+        /// The table.
         table: Table,
-        /// In which chain.
+        /// The chain.
         chain: String,
-        /// Which rule; `None`: the policy.
+        /// The rule's handle; `None`: the policy.
         handle: Option<u64>,
-        /// It is dropped there.
+        /// Whether it drops the packet.
         drops: bool,
     },
 }
 
-/// Follows one flow in one namespace for as long as it lives.
+/// Traces one connection in one namespace, as long as it exists.
 #[derive(Debug)]
 pub struct Follower {
     events: OwnedFd,
@@ -86,7 +86,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Begins, in the thread's namespace.
+    /// Begins a trace in the thread's namespace.
     pub(super) fn begin(packet: &Packet) -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let protocol = SockProtocol::NetlinkNetFilter;
@@ -100,7 +100,7 @@ impl Follower {
         }
     }
 
-    /// What was told since the last time.
+    /// Returns the events since the last call.
     pub fn events(&self) -> io::Result<Vec<Event>> {
         let mut buffer = vec![0; BUFFER];
         let mut events = Vec::new();
@@ -108,7 +108,7 @@ impl Follower {
             match recv(self.events.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Ok(length) => events.extend(parse(&buffer[..length])),
                 Err(Errno::EAGAIN) => return Ok(events),
-                // More than there was room for was told: the rest is as good.
+                // Events were lost for lack of space; the others are valid.
                 Err(Errno::EINTR | Errno::ENOBUFS) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -193,7 +193,7 @@ fn flow(packet: &Packet) -> Vec<Expressions> {
         is(vec![packet.protocol]),
     ];
     match packet.protocol {
-        // Echo requests, not what answers them.
+        // Echo requests, not the replies.
         1 => all.extend([payload(TRANSPORT_HEADER, 0, 1, FIRST), is(vec![8])]),
         58 => all.extend([payload(TRANSPORT_HEADER, 0, 1, FIRST), is(vec![128])]),
         _ => {
@@ -237,7 +237,7 @@ fn parse(datagram: &[u8]) -> Option<Event> {
     }
     let drops = match kind {
         BY_POLICY => number(TRACE_POLICY) == Some(0),
-        // NFTA_VERDICT_CODE is the first of what is nested: 4 bytes behind its header.
+        // NFTA_VERDICT_CODE is the first nested attribute: its value follows a header of 4 bytes.
         BY_RULE => bytes(TRACE_VERDICT)?.get(4..8) == Some(&[0; 4]),
         _ => return None,
     };

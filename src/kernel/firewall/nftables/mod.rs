@@ -49,17 +49,17 @@ use crate::{
     plan::{Change, Nft, Resource, Step, command, nft},
 };
 
-/// More than a change takes, in bytes, unless it is a long range.
+/// The maximum size of a change in bytes, except for a long range.
 const EACH: usize = 300;
-/// As many changes as any socket holds, with an answer to each.
+/// The number of changes that fit into any socket with an answer to each.
 const FEW: usize = 100;
 
 /// `NFNL_SUBSYS_NFTABLES`
 const SUBSYSTEM: u16 = 10;
-/// An attribute's number without its flags (`<linux/netlink.h>`).
+/// Masks the flags of an attribute's number (`<linux/netlink.h>`).
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
-/// Whether the kernel has it, as far as may be asked.
+/// Returns whether the kernel has nftables, as far as we may ask.
 pub(super) fn is_here() -> bool {
     let get = || {
         let message = NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() });
@@ -68,7 +68,7 @@ pub(super) fn is_here() -> bool {
     !get().is_err_and(|error| is_absent(&error))
 }
 
-/// Whether our table is there.
+/// Returns whether our table exists.
 pub(super) fn stands() -> Result<bool> {
     let mut socket = open()?;
     read::has_table(&mut socket)
@@ -76,12 +76,12 @@ pub(super) fn stands() -> Result<bool> {
         .map_err(failed)
 }
 
-/// Our table as it stands; `None`: there is none.
+/// Reads our table; returns `None` if there is none.
 pub(super) fn standing() -> Result<Option<Standing>> {
     Standing::read(&mut open()?).map_err(failed)
 }
 
-/// What of a part of our table is not as the plan has it, a line each.
+/// Returns how an object of our table differs from the plan, a line for each difference.
 pub(super) fn damage(standing: Option<&Standing>, nft: &Nft) -> Result<Vec<String>> {
     let Some(standing) = standing else {
         return Ok(vec![format!("not there: table inet {}", nft::TABLE)]);
@@ -93,23 +93,23 @@ pub(super) fn damage(standing: Option<&Standing>, nft: &Nft) -> Result<Vec<Strin
     })
 }
 
-/// All published ports that are in our table.
+/// Returns all published ports in our table.
 pub(super) fn published() -> Result<Vec<Published>> {
     read::published(&mut open()?).map_err(failed)
 }
 
-/// The networks that have chains in our table.
+/// Returns the networks with chains in our table.
 pub(super) fn networks() -> Result<Vec<LinkName>> {
     standing::links(&mut open()?, &nft::NAT).map_err(failed)
 }
 
-/// All tables, of everybody; none where the kernel has no nftables.
+/// Returns all tables of all programs; none if the kernel has no nftables.
 pub(super) fn ruleset() -> Result<Ruleset> {
     let read = || dump::all(&mut Socket::open()?);
     read().or_else(|e| if is_absent(&e) { Ok(Ruleset::default()) } else { Err(failed(e)) })
 }
 
-/// Begins to follow a flow in the thread's namespace.
+/// Begins to trace a connection in the thread's namespace.
 pub(super) fn follow(packet: &Packet) -> Result<Follower> {
     Follower::begin(packet).map_err(|e| match e.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EEXIST) => Error::conflict("another `trace --live` runs in this namespace")
@@ -119,8 +119,8 @@ pub(super) fn follow(packet: &Packet) -> Result<Follower> {
     })
 }
 
-/// Makes changes so, all or none: in one transaction, or, where a socket may not be made to hold it,
-/// in several.
+/// Makes changes, all or none: in one transaction, or in several if the socket's buffer cannot be
+/// made large enough.
 pub(super) fn apply(changes: &[&Change]) -> Result<Vec<Outcome>> {
     let mut socket = open()?;
     let all = socket.holds(changes.len() * EACH);
@@ -139,12 +139,12 @@ pub(super) fn apply(changes: &[&Change]) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-/// Makes changes so in one transaction; where so many requests of it fail that the answers are lost,
-/// nothing was done, and each half is tried by itself.
+/// Makes changes in one transaction. If so many requests fail that answers are lost, nothing was
+/// done, and it tries each half.
 fn in_parts(socket: &mut Socket, changes: &[&Change], outcomes: &mut Vec<Outcome>) -> Result<()> {
     match at_once_or_not(socket, changes) {
         Err(error) if changes.len() > 1 && is_lost(&error) => {
-            // What this one still has to be read is about what was tried.
+            // The old socket still has answers to the failed transaction.
             *socket = open()?;
             let (first, second) = changes.split_at(changes.len() / 2);
             in_parts(socket, first, outcomes)?;
@@ -166,7 +166,7 @@ fn at_once_or_not(socket: &mut Socket, changes: &[&Change]) -> Result<Vec<Outcom
     if let Some(at) = changes.iter().position(|change| makes_table(change))
         && let Some(standing) = Standing::read(socket).map_err(failed)?
     {
-        // It takes many requests: not only to be told that it exists.
+        // Its many requests are not needed only to learn that the table exists.
         transaction.requests.retain(|(change, _)| !makes_table(changes[*change]));
         if !standing.damage_of_table().is_empty() {
             let whole = standing.made_whole().into_iter().map(|request| (at, request));
@@ -191,11 +191,11 @@ fn open() -> Result<Socket> {
     Socket::open().map_err(failed)
 }
 
-/// The requests of many changes.
+/// The requests for many changes.
 struct Transaction {
-    /// With the place of the change that it belongs to.
+    /// Each with the index of its change.
     requests: Vec<(usize, Request)>,
-    /// Changes of which something was there that is not as it should be.
+    /// Changes whose object exists but is damaged.
     mends: BTreeSet<usize>,
 }
 
@@ -213,7 +213,7 @@ impl Transaction {
         Self { requests, mends: BTreeSet::new() }
     }
 
-    /// Sends all; tells which failed, and then nothing was done.
+    /// Sends all requests; returns those that failed, in which case nothing was done.
     fn commit(&self, socket: &mut Socket) -> io::Result<BTreeMap<usize, Errno>> {
         let last = self.requests.len().saturating_sub(1);
         let requests =
@@ -224,8 +224,8 @@ impl Transaction {
         commit(socket, requests.collect())
     }
 
-    /// Leaves out changes that have nothing to do, and drops the demand to be the first where
-    /// another is.
+    /// Leaves out changes that have nothing to do, and drops the exclusive flag where the object
+    /// exists.
     fn amend(
         &mut self,
         socket: &mut Socket,
@@ -284,7 +284,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// A change had nothing to do if none of its messages would have made a difference.
+    /// Returns the outcomes. A change had nothing to do if none of its requests was needed.
     fn outcomes(&self, changes: &[&Change]) -> Vec<Outcome> {
         let mut outcomes = vec![Outcome::Unchanged; changes.len()];
         for (change, request) in &self.requests {
@@ -301,8 +301,8 @@ impl Transaction {
     }
 }
 
-/// Sends requests as one transaction, of which the last asks for an answer; tells which failed, and
-/// then nothing was done.
+/// Sends requests as one transaction, and asks for an answer to the last. Returns those that
+/// failed, in which case nothing was done.
 fn commit(
     socket: &mut Socket,
     requests: Vec<(NetfilterMessage, u16)>,
@@ -324,7 +324,7 @@ fn commit(
     Ok(failures.filter_map(|(i, failure)| Some((i, failure?))).collect())
 }
 
-/// Why the kernel refused a change.
+/// Returns the kernel's reason for refusing a change.
 fn refused(change: &Change, errno: Errno) -> anyhow::Error {
     let what = command_of(change);
     match (change, errno) {
@@ -338,7 +338,7 @@ fn refused(change: &Change, errno: Errno) -> anyhow::Error {
     }
 }
 
-/// The first line of the command that would do the same.
+/// Returns the first line of the equivalent command.
 fn command_of(change: &Change) -> String {
     let step = Step { why: "", change: change.clone(), scope: crate::plan::Scope::Own };
     let command = command(&step).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What of our table is in the kernel.
+//! Reads the content of our table.
 
 use std::{io, net::IpAddr};
 
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Which elements of a published port are not there, or lead elsewhere, a line each.
+/// Returns the elements of a published port that are missing or have other data, a line for each.
 pub(super) fn damage_of_ports(
     socket: &mut Socket,
     ports: &PortElements,
@@ -40,14 +40,14 @@ pub(super) fn damage_of_ports(
     Ok(lines)
 }
 
-/// Whether our table is there.
+/// Returns whether our table exists.
 pub(super) fn has_table(socket: &mut Socket) -> io::Result<bool> {
     let attributes = vec![TableAttribute::Name(TABLE.to_owned())];
     let get = inet(NfTablesMessage::GetTable(TableMessage { attributes }));
     or_none(socket.request(get, 0, |_| {}).map(Some)).map(|found| found.is_some())
 }
 
-/// Whether an element is there, and mapped to the same.
+/// Returns whether an element exists with the same data.
 fn has(socket: &mut Socket, set: &Set, element: &Element) -> io::Result<bool> {
     let get = inet(NfTablesMessage::GetSetElement(list(set, key(set, element))));
     let mut same = false;
@@ -74,13 +74,13 @@ fn is_mapped_to(attributes: &[SetElementAttribute], data: &ElementData) -> bool 
     }
 }
 
-/// All published ports that are in our table.
+/// Returns all published ports in our table.
 pub(super) fn published(socket: &mut Socket) -> io::Result<Vec<Published>> {
     let mut all = Vec::new();
     for map in port_maps() {
         let get = inet(NfTablesMessage::GetSetElement(of_set(map)));
         let found = or_none(socket.dump(&get, NLM_F_DUMP, |m| Some(elements(m))).map(Some))?;
-        // Without the table there are no maps at all.
+        // Without the table, there are no maps.
         let Some(found) = found else { return Ok(all) };
         all.extend(found.iter().flatten().filter_map(|attributes| port(map, attributes)));
     }
@@ -129,7 +129,7 @@ fn port(map: &Set, attributes: &[SetElementAttribute]) -> Option<Published> {
         chosen: false,
     };
     if let Ok(range) = range.parse::<PortRange>() {
-        // Each of its ports is an element; the first one stands for all.
+        // Each port of the range is an element; the first one stands for all.
         if range.first != host.first {
             return None;
         }
@@ -158,14 +158,14 @@ pub(super) fn elements(message: NetfilterMessage) -> Vec<Vec<SetElementAttribute
     lists.flatten().filter_map(of_list).collect()
 }
 
-/// What is in an attribute.
+/// Returns the bytes of an attribute.
 pub(super) fn bytes(attribute: &DefaultNla) -> Vec<u8> {
     let mut bytes = vec![0; attribute.value_len()];
     attribute.emit_value(&mut bytes);
     bytes
 }
 
-/// What is not there is none.
+/// Turns "does not exist" into `None`.
 pub(super) fn or_none<T>(found: io::Result<Option<T>>) -> io::Result<Option<T>> {
     match found {
         Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(None),

@@ -1,4 +1,4 @@
-//! What is in our table as requests to the kernel (`<linux/netfilter/nf_tables.h>`).
+//! The objects of our table as requests to the kernel (`<linux/netfilter/nf_tables.h>`).
 
 use netlink_packet_core::{
     DefaultNla, Emitable, NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL,
@@ -47,7 +47,7 @@ pub(super) fn inet(message: NfTablesMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
 }
 
-/// The requests that make something be there; each insists on being the first.
+/// Returns the requests that create an object, with the exclusive flag.
 pub(super) fn create(nft: &Nft) -> Vec<Request> {
     match nft {
         Nft::Table => table(MAKE),
@@ -56,7 +56,7 @@ pub(super) fn create(nft: &Nft) -> Vec<Request> {
     }
 }
 
-/// The requests that make something be gone.
+/// Returns the requests that delete an object.
 pub(super) fn delete(nft: &Nft) -> Vec<Request> {
     let request = |message| Request { message, flags: 0 };
     match nft {
@@ -81,7 +81,7 @@ pub(super) fn delete(nft: &Nft) -> Vec<Request> {
     }
 }
 
-/// The requests that make the chains of a network, or make them anew, whatever is in them.
+/// Returns the requests that create the chains of a network, or replace them.
 pub(super) fn network(rules: &NetworkRules, anew: bool) -> Vec<Request> {
     let mut requests = Vec::new();
     let flags = if anew { NLM_F_CREATE } else { MAKE };
@@ -100,8 +100,8 @@ pub(super) fn network(rules: &NetworkRules, anew: bool) -> Vec<Request> {
     requests
 }
 
-/// The requests that make what all networks share; with these flags it may be there, with empty
-/// chains.
+/// Returns the requests that create what all networks share. The flags may allow that it exists,
+/// with empty chains.
 pub(super) fn table(flags: u16) -> Vec<Request> {
     let table = NfTablesMessage::NewTable(TableMessage {
         attributes: vec![TableAttribute::Name(TABLE.to_owned())],
@@ -129,7 +129,7 @@ fn new_set(set: &Set, id: u32) -> NfTablesMessage {
         SetAttribute::Id(id),
     ];
     if set.key.contains(&Field::Link) {
-        // For `nft`, which would take a name for a number otherwise.
+        // Tells `nft` the byte order, without which it would print names as numbers.
         attributes.push(SetAttribute::UserData(HOST_ENDIAN_KEY.to_vec()));
     }
     match &set.data {
@@ -195,7 +195,7 @@ pub(super) fn empty(chain: &str) -> NfTablesMessage {
     NfTablesMessage::DeleteRule(RuleMessage { attributes: of_chain(chain) })
 }
 
-/// Names a chain of our table, for rules.
+/// Identifies a chain of our table, for its rules.
 pub(super) fn of_chain(chain: &str) -> Vec<RuleAttribute> {
     vec![RuleAttribute::Table(TABLE.to_owned()), RuleAttribute::Chain(chain.to_owned())]
 }
@@ -205,14 +205,14 @@ fn port(ports: &PortElements, element: &Element) -> Request {
     Request { message: NfTablesMessage::NewSetElement(list(ports.set, attributes)), flags: MAKE }
 }
 
-/// Names an element of a set.
+/// A list of one element of a set.
 pub(super) fn list(set: &Set, attributes: Vec<SetElementAttribute>) -> SetElementMessage {
     let mut message = of_set(set);
     message.attributes.push(SetElementList::Elements(vec![ListAttribute::Element(attributes)]));
     message
 }
 
-/// Names all elements of a set.
+/// All elements of a set.
 pub(super) fn of_set(set: &Set) -> SetElementMessage {
     SetElementMessage {
         attributes: vec![
@@ -226,7 +226,7 @@ fn keys(set: &Set, element: &Element) -> NfTablesMessage {
     NfTablesMessage::DeleteSetElement(list(set, key(set, element)))
 }
 
-/// What an element is found by.
+/// The key of an element, which identifies it.
 pub(super) fn key(set: &Set, element: &Element) -> Vec<SetElementAttribute> {
     let (low, high) = data::key(element);
     let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(low))];
@@ -250,7 +250,7 @@ fn attributes(set: &Set, element: &Element, text: Option<&str>) -> Vec<SetElemen
     attributes
 }
 
-/// A comment as `nft` writes it: type, length with the final zero, text.
+/// Returns a comment in the format of `nft`: type, length with the terminating zero, text.
 fn comment(text: &str) -> Vec<u8> {
     let length = u8::try_from(text.len() + 1).unwrap_or(u8::MAX);
     let mut bytes = vec![COMMENT, length];
@@ -259,7 +259,7 @@ fn comment(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Reads a comment back.
+/// Parses a comment.
 pub(super) fn read_comment(bytes: &[u8]) -> Option<String> {
     let [COMMENT, length, rest @ ..] = bytes else { return None };
     let text = rest.get(..usize::from(length.checked_sub(1)?))?;

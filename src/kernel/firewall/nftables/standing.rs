@@ -1,7 +1,8 @@
-//! Our table as it stands, and what of it is not as the plan has it: gone, or in between.
+//! The current content of our table, and its differences from the plan: missing or additional
+//! rules.
 //!
-//! Rules are held against each other as values, because the kernel tells a rule in other words than
-//! it was told. Sets need no look: one that a rule looks into cannot be deleted.
+//! Rules are compared as values, since the kernel reports a rule in another form than it was sent.
+//! Sets need no check: a set that a rule refers to cannot be deleted.
 
 use std::io;
 
@@ -27,7 +28,7 @@ use crate::{
     },
 };
 
-/// What of our table is in the kernel, ports aside.
+/// Our table in the kernel, without published ports.
 #[derive(Debug)]
 pub(in crate::kernel::firewall) struct Standing {
     chains: Vec<dump::Used>,
@@ -35,7 +36,7 @@ pub(in crate::kernel::firewall) struct Standing {
 }
 
 impl Standing {
-    /// Reads it; `None`: there is no such table.
+    /// Reads the table; returns `None` if there is none.
     pub(super) fn read(socket: &mut Socket) -> io::Result<Option<Self>> {
         let chains = dump::of_table(socket, TABLE)?;
         if chains.is_empty() && !read::has_table(socket)? {
@@ -44,14 +45,15 @@ impl Standing {
         Ok(Some(Self { chains, bridges: bridges(socket)? }))
     }
 
-    /// What of the part that all networks share is not as the plan has it, a line each.
+    /// Returns how the part that all networks share differs from the plan, a line for each
+    /// difference.
     pub(super) fn damage_of_table(&self) -> Vec<String> {
         let of_ours = chains().into_iter().flat_map(|chain| self.damage_of(&chain));
         let strange = self.strange().map(|name| format!("not netcord's: chain {}", path(name)));
         of_ours.chain(strange).collect()
     }
 
-    /// What of a network's chains is not as the plan has it, a line each.
+    /// Returns how a network's chains differ from the plan, a line for each difference.
     pub(super) fn damage_of_network(&self, rules: &NetworkRules) -> Vec<String> {
         let mut lines: Vec<_> =
             rules.chains().flat_map(|(_, chain)| self.damage_of(&chain)).collect();
@@ -67,7 +69,8 @@ impl Standing {
         lines
     }
 
-    /// The requests that make whole what all networks share. What networks have of their own stays.
+    /// Returns the requests that repair what all networks share, and leave the networks' own parts
+    /// alone.
     pub(super) fn made_whole(&self) -> Vec<Request> {
         let ours = chains();
         let there = |chain: &&Chain| self.find(&chain.name).is_some();
@@ -84,7 +87,7 @@ impl Standing {
         self.chains.iter().find(|(chain, _)| chain.name == name)
     }
 
-    /// Base chains that are not in the plan: packets meet them too.
+    /// Returns base chains that are not in the plan; packets pass them too.
     fn strange(&self) -> impl Iterator<Item = &str> {
         let ours = chains();
         let is_strange = move |name: &str| ours.iter().all(|own| own.name != name);
@@ -92,12 +95,13 @@ impl Standing {
         based.map(|(chain, _)| chain.name.as_str()).filter(move |name| is_strange(name))
     }
 
-    /// Whether an element of a map leads to a chain: other chains do not jump to one of these.
+    /// Returns whether a chain's name is one that map elements lead to; other chains do not jump to
+    /// these.
     fn is_led_to(&self, name: &str) -> bool {
         self.find(name).is_some_and(|(chain, uses)| *uses as usize > chain.rules.len())
     }
 
-    /// Whether a chain gets its packets from where the plan says.
+    /// Returns whether a base chain has the hook of the plan.
     fn is_based(&self, chain: &Chain) -> bool {
         let found = self.find(&chain.name);
         found.is_some_and(|(found, _)| found.base == chain.hook.as_ref().map(base))
@@ -119,7 +123,7 @@ impl Standing {
     }
 }
 
-/// The rules that a chain lacks, and those that are not ours.
+/// Returns the rules that a chain lacks, and additional ones.
 fn differences(chain: &Chain, found: &[Found]) -> Vec<String> {
     let wanted: Vec<_> =
         chain.rules.iter().map(|rule| (rule, dump::read_back(expressions(rule)))).collect();
@@ -143,12 +147,12 @@ fn differences(chain: &Chain, found: &[Found]) -> Vec<String> {
     lines
 }
 
-/// The bridges of our own networks, as far as the set of them is there.
+/// Returns the bridges of our own networks; none if the set is missing.
 fn bridges(socket: &mut Socket) -> io::Result<Vec<LinkName>> {
     links(socket, &BRIDGES)
 }
 
-/// The links that are keys of a set or map; none without it.
+/// Returns the links that are keys of a set or map; none if it is missing.
 pub(super) fn links(socket: &mut Socket, set: &Set) -> io::Result<Vec<LinkName>> {
     let get = inet(NfTablesMessage::GetSetElement(of_set(set)));
     let found = socket.dump(&get, NLM_F_DUMP, |m| Some(read::elements(m)));

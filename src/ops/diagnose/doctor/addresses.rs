@@ -113,7 +113,7 @@ fn of_segment<'s>(
     segment: &'s Segment,
 ) -> impl Iterator<Item = Finding> + 's {
     owners(snapshot, segment).into_iter().filter(|(_, who)| who.len() > 1).map(|(ip, who)| {
-        let what = format!("two have the address {ip}: who is reached is left to chance");
+        let what = format!("two endpoints have the address {ip}: packets reach either of them");
         let last = who.last().and_then(|(_, command)| command.clone());
         let finding = who
             .into_iter()
@@ -144,7 +144,7 @@ fn elsewhere(snapshot: &Snapshot<'_>, segment: &Segment, bridge: &Link) -> Vec<F
                     format!("ip addr del {address} dev {}", other.name)
                 };
                 let what = format!(
-                    "the subnet {} is that of `{}` too: packets go to the one or the other",
+                    "the subnet {} is also that of `{}`: packets go to either of them",
                     subnet.cidr, other.name
                 );
                 found.push(
@@ -204,7 +204,7 @@ fn default_of(
     };
     let Some(route) = inside.default_route(family) else {
         let gateway = wanted?;
-        let what = format!("it has no default route of {family}: it reaches its own network only");
+        let what = format!("it has no {family} default route: it reaches only its own network");
         let mut routes: Vec<_> = inside
             .routes
             .iter()
@@ -228,7 +228,8 @@ fn default_of(
     {
         return None;
     }
-    let what = format!("its default route of {family} leads to {gateway}, which nobody has");
+    let what =
+        format!("its {family} default route uses the gateway {gateway}, which does not exist");
     let finding =
         Finding::error(place, what).shown_by(format!("default via {gateway} dev {}", link.name));
     Some(match wanted {
@@ -287,8 +288,8 @@ pub(super) fn reverse_path(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             continue;
         }
         let what = format!(
-            "what comes from outside for its published ports is dropped: it comes by `{}`, and the \
-             answer would go by `{}`",
+            "packets from outside to its published ports are dropped: they come in by `{}`, and the \
+             reply would leave by `{}` (rp_filter)",
             link.name, other.name
         );
         let loose = format!("net.ipv4.conf.{}.rp_filter=2", link.name);

@@ -35,7 +35,7 @@ pub(super) fn input(snapshot: &Snapshot<'_>) -> Vec<Finding> {
                 continue;
             };
             let what = format!(
-                "the host's firewall drops what `{}` sends to the host itself: {}",
+                "the host's firewall drops packets from `{}` to the host itself: {}",
                 segment.name(),
                 flow.words()
             );
@@ -65,7 +65,7 @@ pub(super) fn output(snapshot: &Snapshot<'_>) -> Vec<Finding> {
                 continue;
             };
             let what = format!(
-                "the host's firewall drops what the host itself sends to `{}`",
+                "the host's firewall drops packets from the host itself to `{}`",
                 segment.name()
             );
             found.push(
@@ -102,11 +102,12 @@ pub(super) fn inside(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         let Some(endpoint) = &end.endpoint else { continue };
         let calls = for_ports(endpoint, link);
         found.extend(calls.filter_map(|flow| {
-            let what = format!("its own firewall drops what is for its port {}", flow.words());
+            let what = format!("its own firewall drops packets to its port {}", flow.words());
             dropped(snapshot, end, inside, flow, what)
         }));
         found.extend(pings(snapshot, end, link).filter_map(|flow| {
-            let what = "its own firewall drops echo requests: it does not answer a ping".to_owned();
+            let what =
+                "its own firewall drops ICMP echo requests: it does not answer a ping".to_owned();
             dropped(snapshot, end, inside, flow, what)
         }));
         found.extend(sent(snapshot, end, inside, link));
@@ -191,7 +192,7 @@ fn sent(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Opt
                 && ruleset.chain(&met.table, &met.chain).is_some_and(|c| !c.rules.is_empty())
         };
         if met.len() == flows.len() && !is_thought(&met[0]) {
-            let what = "its own firewall drops what it sends".to_owned();
+            let what = "its own firewall drops the packets that it sends".to_owned();
             return dropped(snapshot, end, inside, flows[0], what);
         }
     }
@@ -218,7 +219,7 @@ fn passed_on(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -
                 outgoing: Some(other),
             };
             let what = format!(
-                "it passes packets on, and its own firewall drops those from `{}` to `{}`",
+                "it forwards packets, and its own firewall drops those from `{}` to `{}`",
                 link.name, other.name
             );
             if let Some(finding) = dropped(snapshot, end, inside, flow, what) {

@@ -54,7 +54,7 @@ fn of_each_link(
         let finding = match family {
             Family::V4 => {
                 let what =
-                    "the host passes no IPv4 on that comes from it: it reaches nothing outside";
+                    "the host does not forward IPv4 packets from it: it reaches nothing outside";
                 Finding::error(name, what)
             }
             Family::V6 => {
@@ -70,7 +70,7 @@ fn of_each_link(
         && let Some(key) = is_off(&uplink.name)?
     {
         let what = format!(
-            "the host passes no IPv4 on that comes by `{}`: no answer from outside gets to `{name}`",
+            "the host does not forward IPv4 packets that come in by `{}`: no reply from outside reaches `{name}`",
             uplink.name
         );
         let finding = Finding::error("host", what).shown_by(format!("{key} = 0"));
@@ -103,7 +103,7 @@ fn of_all_links(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
             continue;
         }
         let what = format!(
-            "the host passes no {words} on between its links: {} reaches nothing outside",
+            "the host does not forward {words} packets between its links: {} reaches nothing outside",
             names.join(", ")
         );
         found.push(
@@ -136,7 +136,7 @@ pub(super) fn drops(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
             };
             let wall = Wall::of(snapshot, family, &[out, back]);
             found.extend(wall.map(|wall| {
-                let what = format!("{} drops what `{name}` sends to other links", wall.owner);
+                let what = format!("{} drops packets from `{name}` to other links", wall.owner);
                 let command = if segment.is_filtered() {
                     driver::again(segment.network())
                 } else {
@@ -146,7 +146,8 @@ pub(super) fn drops(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
             }));
             for chain in snapshot.rules.dropping.iter().filter(|c| c.meets(family)) {
                 if !chain.is_of_bridges() && !snapshot.kernel.lets_by(chain, name)? {
-                    let what = format!("{} drops what `{name}` sends to other links", owner(chain));
+                    let what =
+                        format!("{} drops packets from `{name}` to other links", owner(chain));
                     found.push(of_nftables(chain, segment, what));
                 }
             }
@@ -188,7 +189,7 @@ pub(super) fn bridged(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
             };
             let what = |owner: &str| {
                 format!(
-                    "{owner} drops what only crosses `{name}`: its endpoints do not reach each other"
+                    "{owner} drops frames that are only bridged by `{name}`: its endpoints do not reach each other"
                 )
             };
             if let Some(wall) = Wall::of(snapshot, family, &[across]) {
@@ -220,7 +221,8 @@ pub(super) fn bridged(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
         let name = segment.name();
         for chain in snapshot.rules.dropping.iter().filter(|c| c.is_of_bridges()) {
             if !snapshot.kernel.lets_by(chain, name)? {
-                let what = format!("{} drops what crosses `{name}`", owner(chain));
+                let what =
+                    format!("{} drops frames that are only bridged by `{name}`", owner(chain));
                 let path = format!("{} {} {}", chain.family, chain.table, chain.chain);
                 found.push(
                     Finding::error(name, what)
@@ -255,7 +257,7 @@ impl Wall {
         let owner = match (is_ufw, has_docker) {
             (true, _) => "ufw",
             (false, true) => "docker's firewall",
-            (false, false) => "somebody's firewall",
+            (false, false) => "another program's firewall",
         };
         let chain = if has_docker { "DOCKER-USER" } else { "FORWARD" };
         Some(Self { owner, rule: rule.to_owned(), program, chain, is_ufw })

@@ -25,7 +25,10 @@ use crate::{
         Session,
         driver::underlay::Uplink,
         lookup::{find, resolve::resolve},
-        upkeep::firewall,
+        upkeep::{
+            firewall,
+            need::{Depth, Extent},
+        },
     },
     plan::{self, Resource, Table, nft::Nft},
     state::State,
@@ -133,7 +136,7 @@ enum Scope {
 /// Reads all there is to see of the host, or of one network or target.
 pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Result<Snapshot<'a>> {
     let kernel = &host.kernel;
-    let state = host.look_at_all().await?;
+    let state = host.look(Extent::to(Depth::Names)).await?;
     let mut asked = None;
     let scope = match name {
         None => Scope::Host,
@@ -179,7 +182,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
     };
     let sockets =
         Sockets::here(&Protocol::ALL, sockets::Scope::Listening).unwrap_or_else(|error| {
-            unchecked.push(format!("what the host's programs listen to: {error:#}"));
+            unchecked.push(format!("the ports that the host's programs listen on: {error:#}"));
             Sockets::default()
         });
     let mut segments = Vec::new();
@@ -201,7 +204,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
             unknown_ports = isolation::unknown(&own, &segments, examined).await?;
         }
         Err(error) if Kind::of(&error) == Kind::Permission => {
-            unchecked.push(format!("which way packets take: {error:#}"));
+            unchecked.push(format!("routing decisions: {error:#}"));
         }
         Err(error) => return Err(error),
     }
@@ -233,7 +236,7 @@ fn programs(links: &[Link], insides: &[Inside], ends: &[End]) -> Vec<String> {
     let programmed = own.chain(inner).filter(|(link, _)| link.xdp);
     programmed
         .map(|(link, whose)| {
-            format!("the XDP program at {}{whose}, which may drop what comes in", link.name)
+            format!("the XDP program at {}{whose}, which may drop incoming packets", link.name)
         })
         .collect()
 }

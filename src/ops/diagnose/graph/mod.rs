@@ -23,7 +23,10 @@ use crate::{
         graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
         natural_order,
     },
-    ops::Session,
+    ops::{
+        Session,
+        upkeep::need::{Depth, Extent},
+    },
     state::{Load, State},
 };
 
@@ -59,7 +62,7 @@ struct Seen {
 
 async fn read(host: &Session<'_>) -> Result<Graph> {
     let kernel = &host.kernel;
-    let state = host.look().await?;
+    let state = host.look(Extent::to(Depth::Unattached)).await?;
     let mut links: Vec<_> = kernel.links().await?.into_values().collect();
     links.sort_by(|a, b| natural_order(&a.name, &b.name));
     let records =

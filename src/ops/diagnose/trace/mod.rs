@@ -26,7 +26,11 @@ use crate::{
         ruleset::{Met, Packet},
         trace_path::{Outcome, Stage, TraceEnd, TraceTarget, Verdict, Way},
     },
-    ops::{Session, lookup::resolve::resolve},
+    ops::{
+        Session,
+        lookup::resolve::resolve,
+        upkeep::need::{Depth, Extent},
+    },
     picture,
 };
 
@@ -72,7 +76,8 @@ pub struct Traced {
 /// # Errors
 /// If the sender or the destination is not there, or a real packet cannot be sent.
 pub async fn trace(host: &Session<'_>, args: &Trace) -> Result<Traced> {
-    let mut world = World::open(&host.kernel, &host.look().await?).await?;
+    let mut world =
+        World::open(&host.kernel, &host.look(Extent::to(Depth::Unattached)).await?).await?;
     let (packet, start) = beginning(host, &mut world, &args.from, &args.to).await?;
     let walked = walk(&mut world, packet, start).await?;
     let way = match args.live {

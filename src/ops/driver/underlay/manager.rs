@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::Underlay;
+use super::request::Underlay;
 use crate::ops::{Events, lookup::managers};
 
 /// Says who manages the link: it does not know of the move, and a restart makes it again from its

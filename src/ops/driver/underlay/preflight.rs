@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::{Underlay, outside};
+use super::{outside, request::Underlay};
 use crate::{
     error::Error,
     kernel::{Kernel, LinkKind},

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Uplink;
+use super::{network::driver_of, uplink::Uplink};
 use crate::{
     kernel::Link,
-    model::{LinkConfig, LinkName, Network, Underlay},
+    model::{LinkConfig, LinkName, Network, Records, Underlay},
     ops::{
-        Session, detach, driver,
-        upkeep::removal::{self, Records},
+        Session,
+        upkeep::{endpoints, removal},
     },
     plan::{self, Change, Moved, Plan, Resource, Takeover, Uplinks},
     process::clock,
@@ -37,8 +37,8 @@ pub(in crate::ops) async fn undo(
 ) -> Result<()> {
     let record = state.networks().get(&network.name);
     let endpoints = record.map(|record| record.endpoints.clone()).unwrap_or_default();
-    detach::away(host, state, network, &endpoints).await?;
-    let plan = driver::removal(host, state.networks(), network).await?;
+    endpoints::away(host, state, network, &endpoints).await?;
+    let plan = removal(host, state.networks(), network, driver_of(network)?).await?;
     host.carry_out(&plan, state).await?;
     Ok(())
 }

@@ -10,7 +10,6 @@ use anyhow::{Context, Result, bail};
 use ipnetwork::IpNetwork;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{known, link, now, record};
 use crate::{
     agents,
     error::{Error, Kind},
@@ -25,7 +24,11 @@ use crate::{
     ops::{
         Session,
         lookup::liveness,
-        upkeep::{adopt, wiring},
+        upkeep::{
+            leases::{self, known, link, now, record},
+            need::{Depth, Extent},
+            wiring,
+        },
     },
     plan::{Plan, Record, Resource, Step, reverse},
     process::{self, signal::Held},
@@ -143,7 +146,7 @@ struct Keep {
 
 impl Keep {
     async fn new(host: &Session<'_>, args: LeaseOf) -> Result<(Self, Life)> {
-        let state = host.look().await?;
+        let state = host.look(Extent::to(Depth::Unattached)).await?;
         let (network, endpoint) = find(&state, &args)
             .with_context(|| format!("there is no endpoint `{}` on record", args.endpoint))?;
         let lease = endpoint.lease.as_ref().context("the endpoint has no lease")?;
@@ -223,7 +226,7 @@ impl Keep {
         mut state: State,
         leased: Option<Leased>,
     ) -> Result<bool> {
-        host.adopt(&mut state, adopt::Depth::Links).await?;
+        host.adopt(&mut state, Depth::Links).await?;
         // The host end lives, or this would have ended: whatever the record lost, it is here.
         let (network, old) = find(&state, &self.args).context("the endpoint's record is lost")?;
         let other = old.lease.as_ref().and_then(|l| l.renewer).filter(|k| *k != self.me);
@@ -278,7 +281,7 @@ impl Keep {
         new.lease = match (leased, lease) {
             (Some(leased), _) => Some(Lease {
                 routed: routed || lease.is_none(),
-                ..super::lease(leased, &new.gateways, Some(self.me))
+                ..leases::lease(leased, &new.gateways, Some(self.me))
             }),
             (None, Some(former)) => Some(Lease { renewer: Some(self.me), ..Lease::clone(former) }),
             (None, None) => None,

@@ -1,7 +1,5 @@
 //! Lease renewers: each leased address has a process that renews the lease and releases it in the
-//! end. Here is what starts, finds and stops that process; `process` is what it does.
-
-pub mod process;
+//! end. Here is what starts, finds and stops that process; `lease_renewer` is what it does.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +9,6 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::Session;
 use crate::{
     agents::{self, Agent, Ending},
     kernel::{
@@ -19,6 +16,7 @@ use crate::{
         dhcp::{self, Leased},
     },
     model::{AgentProcess, Endpoint, EndpointId, Family, Lease, LinkName, Network},
+    ops::Session,
     plan::{Record, Resource, Step},
     state::State,
 };
@@ -27,7 +25,11 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A lease for the record.
-pub(super) fn lease(leased: &Leased, gateways: &[IpAddr], renewer: Option<AgentProcess>) -> Lease {
+pub(in crate::ops) fn lease(
+    leased: &Leased,
+    gateways: &[IpAddr],
+    renewer: Option<AgentProcess>,
+) -> Lease {
     let acquired = now();
     Lease {
         server: leased.server,
@@ -41,18 +43,18 @@ pub(super) fn lease(leased: &Leased, gateways: &[IpAddr], renewer: Option<AgentP
 }
 
 /// Seconds of the Unix epoch.
-pub(super) fn now() -> u64 {
+pub(in crate::ops) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// The link by which a network's DHCP server is reached.
-pub(super) async fn link(kernel: &Kernel, network: &Network) -> Result<Option<Link>> {
+pub(in crate::ops) async fn link(kernel: &Kernel, network: &Network) -> Result<Option<Link>> {
     kernel.link(network.lower_link().name().as_str()).await
 }
 
 /// Starts the lease renewer of an endpoint that has a lease, unless one runs; returns whether it
 /// started one.
-pub(super) async fn ensure(
+pub(in crate::ops) async fn ensure(
     host: &mut Session<'_>,
     state: &mut State,
     network: &Network,
@@ -70,7 +72,7 @@ pub(super) async fn ensure(
 }
 
 /// Writes an endpoint down anew.
-pub(super) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
+pub(in crate::ops) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
     let endpoint = Endpoint { ports: Vec::new(), ..endpoint.clone() };
     let record = Record::Endpoint { network: network.clone(), endpoint };
     Step::create("record the DHCP lease and the process that renews it", Resource::Record(record))
@@ -78,15 +80,19 @@ pub(super) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
 
 /// The endpoints whose lease renewers run. Call it before the endpoints are deleted: a renewer ends
 /// by itself once its endpoint is gone, after it has released the lease.
-pub(super) fn kept<'e>(endpoints: impl IntoIterator<Item = &'e Endpoint>) -> BTreeSet<EndpointId> {
+pub(in crate::ops) fn kept<'e>(
+    endpoints: impl IntoIterator<Item = &'e Endpoint>,
+) -> BTreeSet<EndpointId> {
+    let agents = agents::status();
     let renewer = |e: &Endpoint| e.lease.as_ref().and_then(|lease| lease.renewer);
-    let kept = endpoints.into_iter().filter(|e| renewer(e).is_some_and(agents::runs));
+    let runs = |e: &&Endpoint| renewer(e).is_some_and(|renewer| agents.has(renewer));
+    let kept = endpoints.into_iter().filter(runs);
     kept.map(Endpoint::id).collect()
 }
 
 /// Waits until the renewer of a deleted endpoint has released the lease; releases it here if no
 /// renewer ran.
-pub(super) async fn end(
+pub(in crate::ops) async fn end(
     host: &Session<'_>,
     network: &Network,
     endpoint: &Endpoint,
@@ -119,7 +125,7 @@ pub(super) async fn end(
 }
 
 /// The lease that an endpoint has on record, if it has not run out.
-pub(super) fn known(endpoint: &Endpoint, lease: &Lease) -> Option<Leased> {
+pub(in crate::ops) fn known(endpoint: &Endpoint, lease: &Lease) -> Option<Leased> {
     match endpoint.address(Family::V4)? {
         IpAddr::V4(address) => Leased::known(address, lease.server),
         IpAddr::V6(_) => None,

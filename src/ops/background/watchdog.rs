@@ -6,10 +6,14 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::{Session, driver::underlay};
 use crate::{
     agents,
     model::{LinkName, Moving},
+    ops::{
+        Session,
+        driver::underlay,
+        upkeep::need::{Extent, Need},
+    },
     process::clock,
     state::{Load, State},
 };
@@ -56,7 +60,7 @@ fn moving(state: &State, name: &LinkName) -> Option<Moving> {
 }
 
 async fn undo(host: &mut Session<'_>, name: &LinkName) -> Result<()> {
-    let mut state = host.state(Load::All).await?;
+    let mut state = host.enter(Need::Removes, Extent::of(name)).await?;
     // By now it may be another one of the same name, which has its own watchdog.
     match underlay::overdue(&state).into_iter().find(|network| network.name == *name) {
         Some(network) => underlay::undo(host, &mut state, &network).await,

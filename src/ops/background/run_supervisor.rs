@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Session, run::clear};
-use crate::{agents, process};
+use crate::{
+    agents,
+    ops::{Session, run::clear},
+    process,
+};
 
 /// How long a process takes to end that is killed, at the most.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,0 +1,45 @@
+//! What `underlay` is asked for, and what it returns.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Cidr, Flag, Flags, LinkName, Network};
+
+/// A network that bridges the host's uplink.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Underlay {
+    /// The network's name, and the bridge's.
+    pub name: LinkName,
+    /// The host's link that becomes a port of the bridge.
+    pub parent: LinkName,
+    /// Which addresses of the physical network netcord assigns; else every free one.
+    pub ip_range: Vec<Cidr>,
+    /// The endpoints' gateways; else the host's on that link.
+    pub gateway: Vec<IpAddr>,
+    /// Allow a link that the host is reached through, or that has its default route.
+    pub takeover: bool,
+    /// Undo the move unless it is confirmed within this many seconds.
+    pub confirm_within: Option<u32>,
+    /// The terminal on which the watchdog reports that it undid the move.
+    pub terminal: Option<PathBuf>,
+    /// Flags, of those that an underlay supports: see [`Underlay::FLAGS`].
+    pub flags: Flags,
+    /// Metadata to store with the network: keys and values.
+    pub label: Vec<(String, String)>,
+}
+
+impl Underlay {
+    /// The flags that an underlay network supports.
+    pub const FLAGS: [Flag; 2] = [Flag::Isolate, Flag::NoSpoof];
+}
+
+/// The network that is there now.
+#[derive(Debug, Serialize)]
+pub struct Made {
+    /// The network.
+    pub network: Network,
+    /// Within how many seconds it must be confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm_within: Option<u32>,
+}

@@ -1,0 +1,104 @@
+//! How every verb begins: it gets the records, and does the housekeeping of all verbs. This is the
+//! only place that locks records for a verb.
+
+use anyhow::Result;
+
+use super::{
+    clean,
+    need::{Depth, Extent, Need},
+};
+use crate::{kernel::LinkKind, model::LinkName, ops::Session, process, state::State};
+
+impl Session<'_> {
+    /// The records, for a verb that only reads.
+    pub(in crate::ops) async fn look(&self, extent: Extent<'_>) -> Result<State> {
+        self.records(Need::Looks, &extent).await
+    }
+
+    /// The records, for a verb that changes or removes something. A dry run takes no lock and no
+    /// privilege, and writes nothing.
+    ///
+    /// # Errors
+    /// If the records cannot be locked, or the network that the verb concerns was set aside.
+    pub(in crate::ops) async fn enter(&mut self, need: Need, extent: Extent<'_>) -> Result<State> {
+        let mut state = self.records(need, &extent).await?;
+        if need != Need::Changes {
+            return Ok(state);
+        }
+        self.tidy(&mut state).await?;
+        if let Some(network) = extent.network {
+            self.check_aside(network)?;
+        }
+        if let Some(is_in_the_way) = extent.in_the_way {
+            clean::dying(self, &mut state, is_in_the_way).await?;
+        }
+        Ok(state)
+    }
+
+    /// Puts the host in order: the rules of the firewall are as the records say, overdue moves are
+    /// undone, dead endpoints and names are removed. Returns what was removed, in words.
+    pub(in crate::ops) async fn tidy(&mut self, state: &mut State) -> Result<Vec<String>> {
+        clean::dead(self, state).await
+    }
+
+    async fn records(&self, need: Need, extent: &Extent<'_>) -> Result<State> {
+        let mut state = if need == Need::Looks || self.dry_run {
+            self.rebuilt_in_memory(extent.load, extent.depth).await?
+        } else {
+            self.locked(extent).await?
+        };
+        if let Some(network) = extent.network.filter(|_| extent.inside) {
+            self.look_inside(&mut state, network).await?;
+        }
+        Ok(state)
+    }
+
+    async fn locked(&self, extent: &Extent<'_>) -> Result<State> {
+        let cookie = self.kernel.cookie();
+        let doing = self.events.doing_for(State::PATIENCE, move || waiting_for_records(cookie));
+        let mut state = State::locked(cookie, extent.load)?;
+        drop(doing);
+        self.warn_of(&state, 0);
+        self.adopt(&mut state, extent.depth).await?;
+        Ok(state)
+    }
+
+    /// Adds to the records those that were not asked for.
+    pub(in crate::ops) async fn complete(&self, state: &mut State) -> Result<()> {
+        if state.is_partial() {
+            let told = state.warnings().len();
+            state.complete();
+            self.warn_of(state, told);
+            self.adopt(state, Depth::Links).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a network which has links inside its targets only is on record, with all that
+    /// is attached to it.
+    pub(in crate::ops) async fn look_inside(
+        &self,
+        state: &mut State,
+        network: &LinkName,
+    ) -> Result<()> {
+        let is_inside = if let Some(record) = state.networks().get(network) {
+            record.network.bridge().is_none()
+        } else {
+            let link = self.kernel.link(network.as_str()).await?;
+            link.is_none_or(|link| link.kind == LinkKind::Macvlan)
+        };
+        if is_inside { self.adopt(state, Depth::Names).await } else { Ok(()) }
+    }
+}
+
+/// Who has locked the records.
+fn waiting_for_records(cookie: u64) -> String {
+    let other = State::holder(cookie).filter(|holder| *holder != std::process::id());
+    match other.map(|pid| (pid, process::name(pid))) {
+        Some((pid, Some(name))) => {
+            format!("waiting for process {pid} (`{name}`), which has locked the records")
+        }
+        Some((pid, None)) => format!("waiting for process {pid}, which has locked the records"),
+        None => "waiting for the records".to_owned(),
+    }
+}
