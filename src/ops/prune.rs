@@ -73,7 +73,7 @@ fn stale_rules(host: &Session<'_>, state: &State) -> Vec<(String, Plan)> {
             }
             continue;
         }
-        for Published { owner, port } in host.kernel.published(firewall) {
+        for Published { owner, port, .. } in host.kernel.published(firewall) {
             let has_it = |(record, e): (&NetworkRecord, &Endpoint)| {
                 record.network.firewall == firewall
                     && owner == plan::owner(&record.network.name, &e.netns)

@@ -194,10 +194,13 @@ async fn of_endpoint(
     });
     if let Some(veth) = veth
         && kernel.link(veth.host.as_str()).await?.is_some_and(|link| link.is_ours())
-        && !kernel.veth_matches(&veth).await?
     {
-        // An end was changed: delete the pair and make it again.
-        plan.insert(0, Step::delete("the veth pair was changed", Resource::Veth(veth)));
+        if let Some(drifted) = kernel.drifted_ends(&veth).await? {
+            link_attrs::add(&mut plan, drifted);
+        } else {
+            // Nothing less helps: an end has another name, or is gone.
+            plan.insert(0, Step::delete("the veth pair was changed", Resource::Veth(veth)));
+        }
     }
     if let Some(step) = renamed(kernel, network, endpoint).await? {
         plan.insert(0, step);

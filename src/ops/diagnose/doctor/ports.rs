@@ -32,17 +32,19 @@ pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     for (end, network, endpoint, port) in all(snapshot) {
         let owner = plan::owner(&network.name, &endpoint.netns);
         let rules = snapshot.rules.published.get(&network.firewall);
-        let is_there =
-            |rules: &Vec<Published>| rules.iter().any(|p| p.owner == owner && p.port.is_as(port));
-        if !rules.is_some_and(is_there) {
-            let what = format!("no rule translates port {} to it", port.host);
-            let target = quote(endpoint.netns.as_str());
-            found.push(
-                Finding::error(snapshot.place(end), what)
-                    .shown_by(format!("not in {}: {port}", network.firewall))
-                    .mended_by(format!("netcord publish {target} {}", typed(port))),
-            );
-        }
+        let is_it = |p: &&Published| p.owner == owner && p.port.is_as(port);
+        let evidence = match rules.and_then(|rules| rules.iter().find(is_it)) {
+            None => format!("not in {}: {port}", network.firewall),
+            Some(Published { changed: Some(rule), .. }) => format!("changed: {rule}"),
+            Some(Published { changed: None, .. }) => continue,
+        };
+        let what = format!("no rule translates port {} to it", port.host);
+        let target = quote(endpoint.netns.as_str());
+        found.push(
+            Finding::error(snapshot.place(end), what)
+                .shown_by(evidence)
+                .mended_by(format!("netcord publish {target} {}", typed(port))),
+        );
     }
     found
 }
