@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::model::{Attachment, Endpoint, Mac, Network, NetworkRecord, Subnet};
 
-/// A network of this mode (`foreign`: a bridge of somebody else's), with netcord's choice of gateways.
+/// A network of this mode (`foreign`: a foreign bridge), with netcord's choice of gateways.
 pub(super) fn network(name: &str, mode: &str, subnets: &[&str]) -> Network {
     let is_foreign = mode == "foreign";
     let mut form = json!({

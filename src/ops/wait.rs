@@ -72,7 +72,7 @@ pub async fn wait(host: &Session<'_>, args: &Wait) -> Result<Ready> {
             () = sleep_until(deadline) => {
                 let message =
                     format!("target `{target}` was not ready in {timeout} seconds: {missing}");
-                let hint = format!("see what is there: `netcord container {target} -- ip addr`");
+                let hint = format!("see its links and addresses: `netcord container {target} -- ip addr`");
                 return Err(Error::new(Kind::Timeout, message).hint(hint).into());
             }
         }

@@ -106,9 +106,7 @@ async fn new_network(
     let kernel = &host.kernel;
     if kernel.link(args.name.as_str()).await?.is_some() {
         return Err(Error::conflict(format!("a link `{}` exists and is not netcord's", args.name))
-            .hint(
-                "choose another name; a bridge of somebody else's needs no `bridge`, only `attach`",
-            )
+            .hint("choose another name; a foreign bridge needs no `bridge`, only `attach`")
             .into());
     }
     let wants_ipv6 = args.ipv6 || subnets.iter().any(|s| s.cidr.is_ipv6());

@@ -1,10 +1,10 @@
-//! `doctor`: why packets do not flow. Everything is read once; each check is a function of that, and
-//! what it finds has its evidence and the command that mends it.
+//! `doctor`: finds out why packets do not flow. The state is read once; each check is a function of it,
+//! and each finding has its evidence and the command that repairs it.
 //!
-//! - `snapshot`, `inside`: what is looked at
+//! - `snapshot`, `namespace_view`: the state of the host, and of namespaces
 //! - `links`, `isolation`, `addresses`, `routing`, `wire`, `forward`, `firewalls`, `rules`, `ports`,
 //!   `served`, `names`, `host`: the checks
-//! - `fate`: what becomes of a packet in listed rules; `judged`: in those of nftables
+//! - `judged`: evaluates nftables rules for a new connection
 //! - `remedy`: the commands that make a network again
 
 mod addresses;
