@@ -295,7 +295,7 @@ fn who_drops_is_told_by_their_chains() {
         is_silent(&lab, "");
         lab.sh(&format!("{chains}; iptables -P FORWARD DROP")).ok();
         let said = lab.netcord("doctor lab0").exits(1).stdout;
-        assert!(said.contains(&format!("{owner} drops what `lab0` sends")), "{said}");
+        assert!(said.contains(&format!("{owner} drops packets from `lab0`")), "{said}");
         let commands = finds(&lab, "lab0", "forward-drop", &["-P FORWARD DROP"]);
         run(&lab, &commands);
         is_silent(&lab, "");

@@ -43,3 +43,6 @@ pub use self::{
     outcome::{Changed, WithFailure},
     session::{Options, Session},
 };
+
+#[cfg(test)]
+mod fixtures;

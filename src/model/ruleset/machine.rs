@@ -11,12 +11,12 @@ use super::{
 /// More than the size of all registers, in bytes.
 const REGISTERS: usize = 96;
 
-/// The contents of registers.
+/// What registers hold.
 struct Registers {
     bytes: [Byte; REGISTERS],
-    /// The register that holds a port of which only bounds are known.
+    /// In which of them lies a port of which only bounds are known.
     port: Option<usize>,
-    /// The register that holds the name of a link.
+    /// In which of them lies the name of a link.
     link: Option<usize>,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Answer {
     pub(super) effect: Effect,
     pub(super) mark: Option<u32>,
     pub(super) connection_mark: Option<u32>,
-    /// Whether it names the packet's link, or a subnet that contains its addresses.
+    /// It names the packet's link, or a subnet that has its addresses.
     pub(super) names: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Links whose attributes somebody changed, or took out of their bridge.
+//! Restores the attributes and the bridge of existing links.
 
 use anyhow::Result;
 
@@ -7,8 +7,8 @@ use crate::{
     plan::{Change, Class, LinkAttrs, Plan, Resource, Scope, Step},
 };
 
-/// Gives links that a plan makes, and that are there, back what was changed of them since, and plugs
-/// them in.
+/// Adds to a plan the changes that restore the attributes of its existing links, and make them
+/// ports of their bridge again.
 pub(in crate::ops) async fn restore(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
     let mut lost = Vec::new();
     let cut = |made: &Resource| plan.iter().any(|s| s.change == Change::delete(made.clone()));
@@ -25,7 +25,7 @@ pub(in crate::ops) async fn restore(kernel: &Kernel, plan: &mut Plan) -> Result<
     Ok(())
 }
 
-/// Restores attributes of links before anything else that a plan does.
+/// Adds to a plan the changes that restore these attributes.
 pub(in crate::ops) fn add(plan: &mut Plan, attrs: Vec<LinkAttrs>) {
     after_record(plan, attrs.into_iter().map(restored).collect());
 }
@@ -34,7 +34,7 @@ fn restored(attrs: LinkAttrs) -> Step {
     Step::create("attributes of the link were changed", Resource::LinkAttrs(attrs))
 }
 
-/// The record comes first, so that a later run can finish.
+/// Inserts steps after the record, so that a later run can finish.
 fn after_record(plan: &mut Plan, steps: Plan) {
     let first = plan.iter().position(|s| !matches!(s.change.facts().class, Class::Record(_)));
     let at = first.unwrap_or(plan.len());
