@@ -32,7 +32,8 @@ pub enum Told<'a> {
 
 /// Carries out a plan; returns whether anything changed.
 ///
-/// # Errors The first failure, after a rollback. [`Kind::NotRolledBack`] lists what remains to be
+/// # Errors
+/// The first failure, after a rollback. [`Kind::NotRolledBack`] lists what remains to be
 /// done as commands.
 pub async fn carry_out(
     plan: &Plan,

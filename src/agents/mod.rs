@@ -97,7 +97,8 @@ impl Agent<'_> {
 
     /// Starts the process, and returns once it is ready. It continues by itself.
     ///
-    /// # Errors If it ends before it is ready, with its error message.
+    /// # Errors
+    /// If it ends before it is ready, with its error message.
     pub fn start(&self) -> Result<AgentProcess> {
         let pid = background::start(&self.words())?;
         let started = process::started(pid).context("the process in the background ended")?;
@@ -107,7 +108,8 @@ impl Agent<'_> {
     /// Starts the process, and returns once it is ready. Its work begins when the returned value is
     /// dropped, also if this process is killed.
     ///
-    /// # Errors If it ends before it is ready, with its error message.
+    /// # Errors
+    /// If it ends before it is ready, with its error message.
     pub fn start_with_liveness_pipe(&self) -> Result<LivenessPipe> {
         background::start_with_liveness_pipe(&self.words())
     }

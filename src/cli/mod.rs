@@ -134,7 +134,8 @@ impl Cli {
 
 /// Parses the command line. Help and clap's own errors end the process.
 ///
-/// # Errors If the verb is unknown.
+/// # Errors
+/// If the verb is unknown.
 pub fn parse() -> Result<Cli, Invalid> {
     Cli::try_parse().or_else(|error| match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(word)) => Err(no_verb(word)),
@@ -149,7 +150,8 @@ pub fn command() -> clap::Command {
 
 /// Runs a command line, and returns the exit code. `watch` is called before each step.
 ///
-/// # Errors Those of the verb.
+/// # Errors
+/// Those of the verb.
 pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
     // A network namespace belongs to a thread, so there is only one thread.
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -30,7 +30,8 @@ pub(super) struct Reply {
 
 /// Requests `path` at the first of the sockets that accepts a connection.
 ///
-/// # Errors `Kind::Missing` if none does, `Kind::Timeout` after `patience`; a refused connection
+/// # Errors
+/// `Kind::Missing` if none does, `Kind::Timeout` after `patience`; a refused connection
 /// keeps its `io::Error`.
 pub(super) async fn get(
     engine: Engine,

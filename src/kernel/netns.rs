@@ -135,7 +135,8 @@ impl Netns {
 
     /// Opens a namespace file: a mount, a `/proc/PID/ns/net`, or a symlink to one.
     ///
-    /// # Errors If it is anything else. The file is checked before it is opened, since opening a
+    /// # Errors
+    /// If it is anything else. The file is checked before it is opened, since opening a
     /// FIFO could block, and opening a device could have effects.
     pub fn of_path(path: &Path) -> Result<Self> {
         let shown = path.display();

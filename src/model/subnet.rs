@@ -77,7 +77,8 @@ impl Subnet {
     /// Validates a subnet of a physical network, as [`Subnet::new`] does. There is no default for
     /// its gateway, which for IPv6 is usually a link-local address.
     ///
-    /// # Errors Those of [`Subnet::new`].
+    /// # Errors
+    /// Those of [`Subnet::new`].
     pub fn physical(
         cidr: IpNetwork,
         gateway: Option<IpAddr>,
@@ -100,7 +101,8 @@ impl Subnet {
     /// Checks that an endpoint can have this address: it must be in the subnet, and neither the
     /// first (the network's, or IPv6's subnet-router anycast) nor the last (IPv4's broadcast).
     ///
-    /// # Errors The condition that it violates.
+    /// # Errors
+    /// The condition that it violates.
     pub fn check_host(&self, address: IpAddr, what: &str) -> Result<(), Invalid> {
         if !self.contains(address) {
             return Err(Invalid::new(format!("{what} {address} is not in subnet {}", self.cidr)));

@@ -31,7 +31,8 @@ pub struct Confirmed {
 
 /// Confirms underlay networks, so that they are not undone; returns `None` for a dry run.
 ///
-/// # Errors If there is no such network, or no underlay network at all.
+/// # Errors
+/// If there is no such network, or no underlay network at all.
 pub async fn confirm(host: &mut Session<'_>, args: &Confirm) -> Result<Option<Changed<Confirmed>>> {
     // A move whose deadline has passed is undone here, not confirmed.
     let mut state = host.enter(Need::Changes, Extent::of(args.name.as_ref())).await?;

@@ -29,7 +29,8 @@ pub struct Container {
 
 /// Names the namespace of a target, or executes a command in it; returns `None` for a dry run.
 ///
-/// # Errors If the target does not exist, or the command cannot be executed.
+/// # Errors
+/// If the target does not exist, or the command cannot be executed.
 pub async fn container(host: &mut Session<'_>, args: &Container) -> Result<Option<Changed<Named>>> {
     let command = &args.command;
     let found = resolve::resolve(&host.kernel, host.events, &args.target, None).await;
@@ -50,7 +51,8 @@ pub async fn container(host: &mut Session<'_>, args: &Container) -> Result<Optio
 /// Returns the file of the host's own namespace, or executes a command in it. It is that of the
 /// machine's first process, unless this host is itself a namespace: then it is the caller's.
 ///
-/// # Errors If the command cannot be executed.
+/// # Errors
+/// If the command cannot be executed.
 pub fn host(host: &Session<'_>, command: &[OsString]) -> Result<String> {
     if !command.is_empty() {
         let _theirs = host.events.hand_over();

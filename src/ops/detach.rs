@@ -35,7 +35,8 @@ pub struct Detached {
 
 /// Detaches targets from a network; returns `None` for a dry run.
 ///
-/// # Errors If a target or the network does not exist, or a step failed.
+/// # Errors
+/// If a target or the network does not exist, or a step failed.
 pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Changed<Detached>>> {
     let mut state = host.enter(Need::Removes, Extent::of(&args.network).inside()).await?;
     let record = find::network(&host.kernel, &state, &args.network).await?;

@@ -21,7 +21,8 @@ pub trait Events {
 
     /// A step of a plan is about to be carried out. An error stops the plan, and it is rolled back.
     ///
-    /// # Errors As the receiver decides.
+    /// # Errors
+    /// As the receiver decides.
     fn before(&self, _number: usize, _step: &Step) -> Result<()> {
         Ok(())
     }
@@ -31,7 +32,8 @@ pub trait Events {
 
     /// Reports a plan in a dry run. For each step, `is_there` says whether it has nothing to do.
     ///
-    /// # Errors If the receiver cannot print it.
+    /// # Errors
+    /// If the receiver cannot print it.
     fn plan(&self, _plan: &Plan, _is_there: &[bool]) -> Result<()> {
         Ok(())
     }

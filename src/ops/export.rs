@@ -29,7 +29,8 @@ const HEADER: &str = "#!/bin/sh\nset -eu\n";
 
 /// Returns this host's networks as a script of netcord commands.
 ///
-/// # Errors If the records or the kernel cannot be read.
+/// # Errors
+/// If the records or the kernel cannot be read.
 pub async fn export(host: &Session<'_>) -> Result<String> {
     let state = host.look(Extent::to(Depth::Names)).await?;
     let mut script = HEADER.to_owned();

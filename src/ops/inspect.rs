@@ -63,7 +63,8 @@ enum Subject {
 /// Describes networks and targets. Existing ones are described even if others do not exist, as in
 /// docker.
 ///
-/// # Errors If the records or the kernel cannot be read.
+/// # Errors
+/// If the records or the kernel cannot be read.
 pub async fn inspect(host: &Session<'_>, args: &Inspect) -> Result<WithFailure<Vec<Object>>> {
     let state = host.look(Extent::to(Depth::Unattached)).await?;
     let (subjects, failure) = subjects(host, &state, args).await;

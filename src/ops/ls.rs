@@ -34,7 +34,8 @@ pub struct Listed {
 
 /// Lists networks: ours and foreign bridges.
 ///
-/// # Errors If a filter is unknown.
+/// # Errors
+/// If a filter is unknown.
 pub async fn ls(host: &Session<'_>, args: &Ls) -> Result<Vec<Listed>> {
     let state = host.look(Extent::to(Depth::Unattached)).await?;
     let mut records: BTreeMap<_, _> = state.networks().clone();

@@ -41,7 +41,8 @@ pub struct Named {
 
 /// Ensures a namespace, and executes a command in it if there is one; returns `None` for a dry run.
 ///
-/// # Errors If the name is taken, or the command cannot be executed.
+/// # Errors
+/// If the name is taken, or the command cannot be executed.
 pub async fn none(host: &mut Session<'_>, args: &Namespace) -> Result<Option<Changed<Named>>> {
     let command = &args.command;
     let done = before_command(ensure(host, args).await, command)?;

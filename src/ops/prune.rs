@@ -29,7 +29,8 @@ pub struct Pruned {
 /// Removes leftovers; returns `None` for a dry run. Returns the removed objects with the error of a
 /// network that could not be tidied.
 ///
-/// # Errors If the records or the kernel cannot be read, or a step failed.
+/// # Errors
+/// If the records or the kernel cannot be read, or a step failed.
 pub async fn prune(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Pruned>>>> {
     let mut state = host.enter(Need::Removes, Extent::to(Depth::Names)).await?;
     let mut pruned = host.tidy(&mut state).await?;

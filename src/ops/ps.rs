@@ -135,7 +135,8 @@ impl<'a> States<'a> {
 
 /// Lists endpoints.
 ///
-/// # Errors If the network does not exist.
+/// # Errors
+/// If the network does not exist.
 pub async fn ps(host: &Session<'_>, args: &Ps) -> Result<Vec<Listed>> {
     let extent = Extent { depth: Depth::Unattached, ..Extent::of(args.network.as_ref()).inside() };
     let state = host.look(extent).await?;

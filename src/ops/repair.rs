@@ -60,7 +60,8 @@ type Part = (String, Plan);
 
 /// Finds the differences, and changes nothing.
 ///
-/// # Errors If the records or the kernel cannot be read.
+/// # Errors
+/// If the records or the kernel cannot be read.
 pub async fn check(host: &mut Session<'_>) -> Result<Drifted> {
     let state = host.look(Extent::to(Depth::Names)).await?;
     let Found { mut drift, .. } = find(host, &state).await?;
@@ -71,7 +72,8 @@ pub async fn check(host: &mut Session<'_>) -> Result<Drifted> {
 /// Restores what is on record; returns `None` for a dry run. Returns what was restored with the
 /// reason why something could not be.
 ///
-/// # Errors If the records or the kernel cannot be read, or a step failed.
+/// # Errors
+/// If the records or the kernel cannot be read, or a step failed.
 pub async fn repair(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Repaired>>>> {
     let mut state = host.enter(Need::Removes, Extent::to(Depth::Names)).await?;
     let Found { drift, parts, lost } = find(host, &state).await?;

@@ -28,7 +28,8 @@ use crate::{
 /// Removes everything that netcord made on this host, and nothing else; returns `None` for a dry
 /// run. Returns the removed objects with the reason why a network could not be removed.
 ///
-/// # Errors If the records or the kernel cannot be read, or a step failed.
+/// # Errors
+/// If the records or the kernel cannot be read, or a step failed.
 pub async fn reset(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Removed>>>> {
     let Work { mut state, endpoints, plan, mut removed } = Work::of(host).await?;
     let kept = leases::kept(endpoints.iter().map(|(_, endpoint)| endpoint));
@@ -58,7 +59,8 @@ fn staying(host: &Session<'_>, state: &State) -> Records {
 
 /// Describes what [`reset`] would remove.
 ///
-/// # Errors If the records or the kernel cannot be read.
+/// # Errors
+/// If the records or the kernel cannot be read.
 pub async fn would_remove(host: &mut Session<'_>) -> Result<Vec<String>> {
     let firewall = host.firewall.take();
     host.dry_run = true;

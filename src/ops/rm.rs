@@ -38,7 +38,8 @@ pub struct Removed {
 /// Removes networks without endpoints, and namespaces that netcord made; returns `None` for a dry
 /// run. A failure does not keep the others: it is returned beside them.
 ///
-/// # Errors If the records or the kernel cannot be read.
+/// # Errors
+/// If the records or the kernel cannot be read.
 pub async fn rm(
     host: &mut Session<'_>,
     args: &Rm,

@@ -39,7 +39,8 @@ pub struct Run {
 /// Runs a command in a namespace of its own, and removes everything when it ends. Returns the
 /// command's exit code.
 ///
-/// # Errors If the command cannot be attached or executed.
+/// # Errors
+/// If the command cannot be attached or executed.
 pub async fn run(host: &mut Session<'_>, args: Run) -> Result<u8> {
     let Run { network, wiring, command } = args;
     let network = match before_command(place(host, network, &wiring).await, &command)? {

@@ -57,7 +57,8 @@ impl<'e> Session<'e> {
     /// Opens the host whose network namespace the calling thread is in. A verb moves that thread
     /// between namespaces, so the runtime must have one thread.
     ///
-    /// # Errors If the kernel lacks netlink.
+    /// # Errors
+    /// If the kernel lacks netlink.
     pub fn open(options: Options, events: &'e dyn Events) -> Result<Self> {
         Ok(Self {
             kernel: Kernel::open()?,

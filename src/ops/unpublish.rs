@@ -33,7 +33,8 @@ pub struct Unpublish {
 
 /// Removes published ports of a target; returns `None` for a dry run.
 ///
-/// # Errors If the target does not exist, or a bare number is a host port of another published
+/// # Errors
+/// If the target does not exist, or a bare number is a host port of another published
 /// port.
 pub async fn unpublish(host: &mut Session<'_>, args: &Unpublish) -> Result<Option<Changed<Ports>>> {
     let mut state = host.enter(Need::Changes, Extent::of(None)).await?;
@@ -73,7 +74,8 @@ pub async fn unpublish(host: &mut Session<'_>, args: &Unpublish) -> Result<Optio
 /// Returns the ports that `spec` means: as it was published; or for a port alone, those that lead
 /// to it, else those with this host port.
 ///
-/// # Errors If it is ambiguous, or a similar port is published, which would stay open.
+/// # Errors
+/// If it is ambiguous, or a similar port is published, which would stay open.
 fn asked_for<'a>(
     all: &'a [PublishedPort],
     spec: &PortSpec,

@@ -40,7 +40,8 @@ pub struct Ready {
 
 /// Waits until a target's network can be used.
 ///
-/// # Errors If the target ends, or the time is over ([`Kind::Timeout`]).
+/// # Errors
+/// If the target ends, or the time is over ([`Kind::Timeout`]).
 pub async fn wait(host: &Session<'_>, args: &Wait) -> Result<Ready> {
     let Wait { target, condition, timeout } = args;
     let (condition, timeout) = (*condition, *timeout);

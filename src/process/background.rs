@@ -32,7 +32,8 @@ pub struct LivenessPipe {
 /// Starts a copy of this program with these arguments, and returns once it is ready. It waits for
 /// the end of the returned pipe.
 ///
-/// # Errors If it ends before it is ready, with its error message.
+/// # Errors
+/// If it ends before it is ready, with its error message.
 pub fn start_with_liveness_pipe(arguments: &[OsString]) -> Result<LivenessPipe> {
     let stdin = start_with(arguments, Stdio::piped())?.stdin.take();
     stdin
@@ -42,7 +43,8 @@ pub fn start_with_liveness_pipe(arguments: &[OsString]) -> Result<LivenessPipe> 
 
 /// Starts a copy of this program with these arguments, and returns its PID once it is ready.
 ///
-/// # Errors If it ends before it is ready, with its error message.
+/// # Errors
+/// If it ends before it is ready, with its error message.
 pub fn start(arguments: &[OsString]) -> Result<u32> {
     start_with(arguments, Stdio::null()).map(|child| child.id())
 }

@@ -137,7 +137,8 @@ pub(super) fn append(path: &Path, entries: &[impl Serialize]) -> io::Result<()> 
 
 /// Opens a record file. Does not wait for a writer, as opening a FIFO would.
 ///
-/// # Errors [`io::ErrorKind::InvalidData`] if it is not a regular file, or belongs to another user.
+/// # Errors
+/// [`io::ErrorKind::InvalidData`] if it is not a regular file, or belongs to another user.
 pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let not_ours =
         || io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file of our own");

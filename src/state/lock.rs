@@ -73,7 +73,8 @@ pub(super) fn make_dir(base: &Path, dir: &Path) -> Result<()> {
 /// Checks that nobody else can write to the directory: they could make netcord act on invented
 /// records.
 ///
-/// # Errors If others than its owner can.
+/// # Errors
+/// If others than its owner can.
 pub(super) fn check_dir(dir: &Path) -> Result<()> {
     let is_ours_alone =
         |found: &Metadata, own: &Metadata| found.uid() == own.uid() && found.mode() & WRITABLE == 0;
@@ -83,7 +84,8 @@ pub(super) fn check_dir(dir: &Path) -> Result<()> {
 /// Checks that nobody else can replace the directory. With the sticky bit, as `/tmp` has it, users
 /// can rename only their own files.
 ///
-/// # Errors If others can write to this directory, or to one on the path to it.
+/// # Errors
+/// If others can write to this directory, or to one on the path to it.
 pub(super) fn check_base(base: &Path) -> Result<()> {
     check(base, fs::metadata(base), |found, own| {
         is_trusted(found, own) && (found.mode() & WRITABLE == 0 || found.mode() & STICKY != 0)

@@ -99,7 +99,8 @@ impl State {
 
     /// Reads the records, and locks them until dropped.
     ///
-    /// # Errors If another netcord, which the error names, holds the lock for half a minute.
+    /// # Errors
+    /// If another netcord, which the error names, holds the lock for half a minute.
     pub fn locked(cookie: u64, wanted: Load<'_>) -> Result<Self> {
         let mut state = Self::at(cookie)?;
         state.lock = loop {
@@ -157,7 +158,8 @@ impl State {
 
     /// Returns the lock that excludes other changes on this host.
     ///
-    /// # Errors If the records were opened for reading.
+    /// # Errors
+    /// If the records were opened for reading.
     pub fn lock(&self) -> Result<&File> {
         self.lock.as_ref().map(Lock::file).context("the records are not locked")
     }
@@ -169,7 +171,8 @@ impl State {
 
     /// Checks that nobody else can have taken the lock meanwhile.
     ///
-    /// # Errors If the directory or the lock file was removed.
+    /// # Errors
+    /// If the directory or the lock file was removed.
     pub fn check_lock(&self) -> Result<()> {
         if self.may_write() {
             return Ok(());

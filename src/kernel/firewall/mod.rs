@@ -54,7 +54,8 @@ pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
 
 /// Checks that this process may read rules.
 ///
-/// # Errors If it lacks the privilege.
+/// # Errors
+/// If it lacks the privilege.
 pub(super) fn check_readable() -> Result<()> {
     match nftables::stands() {
         Err(error) if Kind::of(&error) == Kind::Permission => Err(error),
@@ -171,7 +172,8 @@ impl Kernel {
 
     /// Checks that this process may read rules.
     ///
-    /// # Errors If it lacks the privilege.
+    /// # Errors
+    /// If it lacks the privilege.
     pub fn check_rules_readable(&self) -> Result<()> {
         check_readable()
     }

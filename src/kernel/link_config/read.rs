@@ -36,7 +36,8 @@ const TICKS: u32 = 100;
 /// Reads the configuration of a link. Equivalent to `ip addr show dev LINK`, `ip route show table
 /// all`, `ip rule`, `ip neigh show dev LINK`, without what belongs to other links.
 ///
-/// # Errors If it contains something that netcord does not know, and so could not restore.
+/// # Errors
+/// If it contains something that netcord does not know, and so could not restore.
 pub(in crate::kernel) async fn read(
     rtnl: &Rtnl,
     link: &Link,

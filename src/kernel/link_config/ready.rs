@@ -29,7 +29,8 @@ const INTERVAL: Duration = Duration::from_millis(1);
 /// Waits until a link has carrier, and each of its IPv6 addresses is valid and has its local route,
 /// without which the host does not answer for it.
 ///
-/// # Errors [`Kind::Timeout`] if that takes too long.
+/// # Errors
+/// [`Kind::Timeout`] if that takes too long.
 pub(in crate::kernel) async fn ready(rtnl: &Rtnl, name: &LinkName) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {

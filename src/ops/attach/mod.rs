@@ -93,7 +93,8 @@ pub struct Attached {
 
 /// Attaches targets to a network; returns `None` for a dry run.
 ///
-/// # Errors If a target or the network does not exist, an address or a name is taken, or a step
+/// # Errors
+/// If a target or the network does not exist, an address or a name is taken, or a step
 /// failed, in which case all steps before it were undone.
 pub async fn attach(host: &mut Session<'_>, request: &Attach) -> Result<Option<Changed<Attached>>> {
     let Some((_, endpoints, changed)) = wire(host, request).await? else { return Ok(None) };

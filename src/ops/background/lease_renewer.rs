@@ -53,7 +53,8 @@ pub struct LeaseOf {
 
 /// Renews the lease of an endpoint as long as the endpoint lives.
 ///
-/// # Errors If there is no such endpoint, or it has no lease.
+/// # Errors
+/// If there is no such endpoint, or it has no lease.
 pub async fn keep(host: &mut Session<'_>, args: LeaseOf) -> Result<()> {
     let mut watch = LinkWatch::new()?;
     let held = Held::new()?;

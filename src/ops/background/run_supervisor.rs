@@ -26,7 +26,8 @@ pub struct Attended {
 
 /// Waits for the end of the netcord that started a command, and removes the command's endpoints.
 ///
-/// # Errors If they cannot be removed.
+/// # Errors
+/// If they cannot be removed.
 pub async fn attend(host: &mut Session<'_>, args: Attended) -> Result<()> {
     agents::ready_until_let_go()?;
     process::kill(args.pid, args.started, PATIENCE)?;

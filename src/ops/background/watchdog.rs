@@ -21,7 +21,8 @@ use crate::{
 /// Waits for the confirmation of a move, and undoes the move without one. Returns whether it was
 /// undone.
 ///
-/// # Errors If the move cannot be undone.
+/// # Errors
+/// If the move cannot be undone.
 pub async fn watch(host: &mut Session<'_>, name: &LinkName) -> Result<bool> {
     agents::ready_until_let_go()?;
     if is_settled(host, name)? {

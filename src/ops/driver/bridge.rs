@@ -76,7 +76,8 @@ pub struct Made {
 
 /// Ensures a bridge network; returns `None` for a dry run.
 ///
-/// # Errors If a network or link of this name exists and differs, or its subnet is in use.
+/// # Errors
+/// If a network or link of this name exists and differs, or its subnet is in use.
 pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
     let wanted = asked.subnets(Subnet::new)?;

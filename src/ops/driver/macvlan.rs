@@ -61,7 +61,8 @@ pub struct Macvlan {
 
 /// Ensures a macvlan network; returns `None` for a dry run.
 ///
-/// # Errors If a network or link of this name exists and differs, or the parent cannot have
+/// # Errors
+/// If a network or link of this name exists and differs, or the parent cannot have
 /// macvlans.
 pub async fn macvlan(host: &mut Session<'_>, args: &Macvlan) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;

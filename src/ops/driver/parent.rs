@@ -25,7 +25,8 @@ pub(super) struct Found {
 
 /// Finds a parent, or the VLAN to make.
 ///
-/// # Errors Those of [`link`] and [`vlan`].
+/// # Errors
+/// Those of [`link`] and [`vlan`].
 pub(super) async fn found(kernel: &Kernel, state: &State, name: &LinkName) -> Result<Found> {
     if kernel.link(name.as_str()).await?.is_none()
         && let Some((vlan, trunk)) = vlan(kernel, name).await?
@@ -41,7 +42,8 @@ pub(super) async fn found(kernel: &Kernel, state: &State, name: &LinkName) -> Re
 
 /// Reads a parent.
 ///
-/// # Errors If there is no such link, or it cannot be a parent: the loopback, a link that is not
+/// # Errors
+/// If there is no such link, or it cannot be a parent: the loopback, a link that is not
 /// Ethernet, a bridge port.
 pub(super) async fn link(kernel: &Kernel, name: &LinkName) -> Result<Link> {
     let Some(link) = kernel.link(name.as_str()).await? else {
@@ -135,7 +137,8 @@ pub(super) fn check_free(
 /// Returns the subnets of a network on this parent: the requested ones, or those of the parent's
 /// own addresses; each with the requested gateway, or the host's own router there.
 ///
-/// # Errors If there is none.
+/// # Errors
+/// If there is none.
 pub(super) async fn subnets(
     kernel: &Kernel,
     parent: &LinkName,

@@ -41,7 +41,8 @@ impl Who {
 
     /// Returns those that belong to the target.
     ///
-    /// # Errors If the target does not exist, and nothing of it is on record either.
+    /// # Errors
+    /// If the target does not exist, and nothing of it is on record either.
     pub(in crate::ops) fn among<T>(
         self,
         all: Vec<T>,

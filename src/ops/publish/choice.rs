@@ -227,7 +227,7 @@ mod tests {
             ("8080:80", &[][..], "is taken by `db` on network `lab0`"),
             ("8000:80", &[], "taken by a program"),
             ("8079-8080:80-81", &[], "is taken by `db`"),
-            ("80-83", &[], "is taken by"),
+            ("80-83", &[], "taken by"),
             ("1-1001", &[], "1001 random ports are too many"),
             ("81:90", &[published(81, 80, false)], "is taken by `web`"),
         ] {

@@ -51,7 +51,8 @@ pub struct Ports {
 
 /// Publishes ports of a target on the host; returns `None` for a dry run.
 ///
-/// # Errors If no network of the target can publish, or a port is taken.
+/// # Errors
+/// If no network of the target can publish, or a port is taken.
 pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Changed<Ports>>> {
     let found = resolve(&host.kernel, host.events, &args.target, None).await?;
     let cookie = found.netns.cookie();

@@ -25,7 +25,8 @@ type Make = fn(IpNetwork, Option<IpAddr>, Option<IpNetwork>) -> Result<Subnet, I
 impl<'a> Asked<'a> {
     /// Takes them as typed.
     ///
-    /// # Errors If there is more than one of a family.
+    /// # Errors
+    /// If there is more than one of a family.
     pub(in crate::ops) fn new(
         subnets: &[Cidr],
         gateways: &'a [IpAddr],
@@ -77,7 +78,8 @@ impl<'a> Asked<'a> {
 
     /// Returns these subnets, with the gateways and ranges that were typed.
     ///
-    /// # Errors If a gateway or range is in none of them.
+    /// # Errors
+    /// If a gateway or range is in none of them.
     pub(in crate::ops) fn of(&self, subnets: &[IpNetwork], make: Make) -> Result<Vec<Subnet>> {
         let orphans = self.gateways.iter().map(|ip| ("gateway", *ip));
         let mut orphans = orphans.chain(self.ranges.iter().map(|r| ("ip-range", r.ip())));

@@ -12,7 +12,8 @@ use crate::{
 impl Session<'_> {
     /// Sets a network aside, with the error and the command that tries again.
     ///
-    /// # Errors If it was an interruption, which concerns the verb.
+    /// # Errors
+    /// If it was an interruption, which concerns the verb.
     pub(in crate::ops) fn set_aside(
         &mut self,
         network: &LinkName,
@@ -40,14 +41,16 @@ impl Session<'_> {
 
     /// Fails for a verb that concerns this network.
     ///
-    /// # Errors If it was set aside.
+    /// # Errors
+    /// If it was set aside.
     pub(in crate::ops) fn check_aside(&mut self, network: &LinkName) -> Result<()> {
         self.aside.remove(network).map_or(Ok(()), |reason| Err(reason.into()))
     }
 
     /// Fails for a verb that concerns all networks.
     ///
-    /// # Errors If any was set aside.
+    /// # Errors
+    /// If any was set aside.
     pub(in crate::ops) fn check_none_aside(&mut self) -> Result<()> {
         self.aside.pop_first().map_or(Ok(()), |(_, reason)| Err(reason.into()))
     }

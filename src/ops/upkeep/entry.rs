@@ -18,7 +18,8 @@ impl Session<'_> {
     /// Returns the records for a verb that changes or removes something. A dry run takes no lock,
     /// needs no privilege, and writes nothing.
     ///
-    /// # Errors If the records cannot be locked, or the network that the verb concerns was set
+    /// # Errors
+    /// If the records cannot be locked, or the network that the verb concerns was set
     /// aside.
     pub(in crate::ops) async fn enter(&mut self, need: Need, extent: Extent<'_>) -> Result<State> {
         let mut state = self.records(need, &extent).await?;

@@ -123,7 +123,8 @@ pub struct Report {
 
 /// Finds out why packets do not flow.
 ///
-/// # Errors If there is no such network or target, or the kernel cannot be read.
+/// # Errors
+/// If there is no such network or target, or the kernel cannot be read.
 pub async fn doctor(host: &Session<'_>, args: &Doctor) -> Result<Report> {
     // Faults of the host concern everything on it.
     let about = args.name.as_deref().filter(|name| *name != "host");

@@ -39,7 +39,8 @@ pub struct GraphOf {
 
 /// Reads the host's network.
 ///
-/// # Errors If a name is neither a network nor a target.
+/// # Errors
+/// If a name is neither a network nor a target.
 pub async fn graph(host: &Session<'_>, args: &GraphOf) -> Result<Graph> {
     let mut graph = read(host).await?;
     if !args.names.is_empty() {

@@ -73,7 +73,8 @@ pub struct Traced {
 
 /// Traces a packet's path.
 ///
-/// # Errors If the sender or the destination does not exist, or a real packet cannot be sent.
+/// # Errors
+/// If the sender or the destination does not exist, or a real packet cannot be sent.
 pub async fn trace(host: &Session<'_>, args: &Trace) -> Result<Traced> {
     let mut world =
         World::open(&host.kernel, &host.look(Extent::to(Depth::Unattached)).await?).await?;

@@ -34,7 +34,8 @@ const GATEWAYS: usize = 8;
 
 /// Ensures a network that bridges the host's uplink; returns `None` for a dry run.
 ///
-/// # Errors If the parent cannot be moved, or its configuration did not arrive, in which case the
+/// # Errors
+/// If the parent cannot be moved, or its configuration did not arrive, in which case the
 /// move was undone.
 pub async fn underlay(host: &mut Session<'_>, args: &Underlay) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&[], &args.gateway, &args.ip_range)?;
