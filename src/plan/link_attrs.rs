@@ -37,6 +37,11 @@ pub enum LinkAttrsOf {
         /// The macvlan mode.
         mode: MacvlanMode,
     },
+    /// A VXLAN link.
+    Vxlan {
+        /// Bytes.
+        mtu: u32,
+    },
 }
 
 impl LinkAttrs {
@@ -56,6 +61,13 @@ impl LinkAttrs {
                 mac: made.mac,
                 group: LINK_GROUP,
                 kind: LinkAttrsOf::Macvlan { mtu: made.mtu, mode: made.mode },
+            }),
+            Resource::Vxlan(made) => Some(Self {
+                netns: None,
+                link: made.name.clone(),
+                mac: made.mac,
+                group: LINK_GROUP,
+                kind: LinkAttrsOf::Vxlan { mtu: made.mtu },
             }),
             _ => None,
         }
@@ -92,6 +104,7 @@ impl LinkAttrs {
             LinkAttrsOf::Macvlan { mtu, mode } => {
                 format!("{set} mtu {mtu} type macvlan mode {}", mode.as_str())
             }
+            LinkAttrsOf::Vxlan { mtu } => format!("{set} mtu {mtu}"),
         }
     }
 }

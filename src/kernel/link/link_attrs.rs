@@ -22,6 +22,7 @@ pub(in crate::kernel) async fn read(rtnl: &Rtnl, shape: &LinkAttrs) -> Result<Op
             (LinkKind::Macvlan, LinkAttrsOf::Macvlan { .. }) => {
                 LinkAttrsOf::Macvlan { mtu: there.mtu, mode: there.macvlan_mode()? }
             }
+            (LinkKind::Vxlan, LinkAttrsOf::Vxlan { .. }) => LinkAttrsOf::Vxlan { mtu: there.mtu },
             _ => return None,
         };
         let (netns, link) = (shape.netns.clone(), shape.link.clone());
@@ -41,20 +42,25 @@ pub(in crate::kernel) async fn create(rtnl: &Rtnl, shape: &LinkAttrs) -> Result<
         LinkAttribute::Address(shape.mac.octets().to_vec()),
         LinkAttribute::Group(shape.group),
     ]);
-    let (kind, data) = match shape.kind {
+    let info = match shape.kind {
         LinkAttrsOf::Bridge { stp, forward_delay } => {
             let stp = if stp { BridgeStpState::KernelStp } else { BridgeStpState::Disabled };
             let data = vec![InfoBridge::StpState(stp), InfoBridge::ForwardDelay(forward_delay)];
-            (InfoKind::Bridge, InfoData::Bridge(data))
+            Some((InfoKind::Bridge, InfoData::Bridge(data)))
         }
         LinkAttrsOf::Macvlan { mtu, mode } => {
             message.attributes.push(LinkAttribute::Mtu(mtu));
             let data = vec![InfoMacVlan::Mode(macvlan::mode(mode))];
-            (InfoKind::MacVlan, InfoData::MacVlan(data))
+            Some((InfoKind::MacVlan, InfoData::MacVlan(data)))
+        }
+        LinkAttrsOf::Vxlan { mtu } => {
+            message.attributes.push(LinkAttribute::Mtu(mtu));
+            None
         }
     };
-    let info = vec![LinkInfo::Kind(kind), LinkInfo::Data(data)];
-    message.attributes.push(LinkAttribute::LinkInfo(info));
+    message.attributes.extend(info.map(|(kind, data)| {
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind), LinkInfo::Data(data)])
+    }));
     message.header.index = link::index(rtnl, name.as_str()).await?;
     link::set(rtnl, message)
         .await
