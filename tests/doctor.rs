@@ -377,6 +377,29 @@ fn rules_that_are_gone() {
 }
 
 #[test]
+fn rules_of_iptables_that_say_something_else_than_their_comment() {
+    let lab = networked(prepared(Lab::with_firewall("iptables")));
+    is_silent(&lab, "");
+    let accept = "iptables -R NETCORD-ISOLATE 1 -m comment --comment \
+                  'netcord:lab0 unpublished 10.1.0.0/24' -j ACCEPT";
+    names(&lab, "rules-missing", accept, &["changed: iptables -t filter -A NETCORD-ISOLATE"]);
+    let masquerade = "ip6tables -t nat -R NETCORD-POSTROUTING 3 -s fd00:9::/64 ! -o lab0 -m comment \
+                      --comment 'netcord:lab0 masquerade fd00:1::/64' -j MASQUERADE";
+    names(&lab, "masquerade-missing", masquerade, &["changed: ip6tables -t nat", "fd00:9::/64"]);
+    let elsewhere = "iptables -t nat -R NETCORD-DNAT 1 -p tcp --dport 8080 -m comment --comment \
+                     'netcord:lab0/web publish 0.0.0.0:8080 -> 10.1.0.2:80/tcp' -j DNAT \
+                     --to-destination 10.1.0.9:80";
+    names(&lab, "port-missing", elsewhere, &["changed: ", "10.1.0.9:80"]);
+    // What another program changed can be taken away all the same.
+    lab.sh(elsewhere).ok();
+    lab.sh(accept).ok();
+    lab.netcord("unpublish web 8080").ok();
+    lab.netcord("detach lab0 web db").ok();
+    lab.netcord("rm lab0").ok();
+    lab.sh("! iptables-save | grep -i netcord").ok();
+}
+
+#[test]
 fn connection_tracking_that_is_full() {
     let lab = host();
     is_silent(&lab, "");

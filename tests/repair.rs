@@ -93,7 +93,10 @@ const OF_NFTABLES: [&str; 5] = [
     "nft flush map inet netcord ports4",
 ];
 
-const OF_IPTABLES: [&str; 3] = [
+const OF_IPTABLES: [&str; 6] = [
+    "iptables -D NETCORD-ISOLATE -i lab1 -o lab1 -m conntrack ! --ctstate DNAT -m comment --comment 'netcord:lab1 isolate 172.21.0.0/16' -j DROP; iptables -A NETCORD-ISOLATE -m comment --comment 'netcord:lab1 isolate 172.21.0.0/16' -j ACCEPT",
+    "ip6tables -R NETCORD-FORWARD 2 -i other -m comment --comment 'netcord:lab0 out fd00:1::/64' -j ACCEPT",
+    "iptables -t nat -R NETCORD-DNAT 1 -p tcp --dport 8080 -m comment --comment 'netcord:lab0/web publish 0.0.0.0:8080 -> 172.20.0.2:80/tcp' -j DNAT --to-destination 172.20.0.9:80",
     "for t in raw filter nat; do iptables -t $t -F; ip6tables -t $t -F; done",
     "for t in raw filter nat; do iptables -t $t -F; iptables -t $t -X; done",
     "iptables -D FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD",
@@ -126,6 +129,80 @@ fn each_is_mended_once(firewall: &'static str, damages: &[&str]) {
         assert_eq!(told.stdout.trim_end(), repaired, "{damage}");
         before.assert_same(&look(&lab), damage);
         assert_eq!(lab.netcord("repair --check").ok(), "", "{damage}");
+    }
+}
+
+/// What can be done to the links of an attachment that can be taken back where they are.
+const CHANGES: &[&str] = &[
+    "ip link set webport address 02:00:00:00:00:99",
+    "ip link set webport mtu 1400",
+    "ip link set webport group 0",
+    "ip link set webport group 7 mtu 1300 address 02:00:00:00:00:99",
+    "ip -n web link set eth0 address 02:00:00:00:00:99",
+    "ip -n web link set eth0 mtu 1400",
+    "ip -n web link set eth0 mtu 1000",
+    "ip -n web link set eth0 address 02:00:00:00:00:98 mtu 1300; ip link set webport mtu 1300",
+];
+
+#[test]
+fn a_link_that_was_changed_stays_where_it_can_be_changed_back() {
+    for firewall in FIREWALLS {
+        let lab = whole(firewall);
+        let links =
+            "ip -o link show webport | cut -d: -f1; ip -n web -o link show eth0 | cut -d: -f1";
+        let before = (look(&lab), lab.sh(links).ok());
+        for change in CHANGES {
+            // Somebody's own, which would go with the link.
+            lab.sh(&format!("ip -n web addr add 10.99.0.1/32 dev eth0; {change}")).ok();
+            let told = lab.netcord("repair --check").exits(1).stdout;
+            assert!(!told.contains("link del"), "{change}: {told}");
+            lab.netcord("repair").ok();
+            assert_eq!(lab.sh(links).ok(), before.1, "{change}: the links are the same");
+            lab.sh("ip -n web addr del 10.99.0.1/32 dev eth0").ok();
+            before.0.assert_same(&look(&lab), change);
+        }
+    }
+}
+
+#[test]
+fn a_link_of_somebody_s_under_the_name_of_ours_is_not_changed() {
+    let lab = whole("nftables");
+    lab.sh("ip -n web link set eth0 down; ip -n web link set eth0 name ours
+            ip -n web link add eth0 address 02:00:00:00:00:77 type veth peer name other")
+        .ok();
+    lab.netcord("repair");
+    assert_eq!(
+        lab.sh("ip -n web -br link show eth0 | awk '{ print $3 }'").ok(),
+        "02:00:00:00:00:77"
+    );
+}
+
+#[test]
+fn a_foreign_alias_is_back_after_a_failure() {
+    for firewall in FIREWALLS {
+        let lab = whole(firewall);
+        for (link, verb, setting) in [
+            ("lab0", "bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 --no-spoof", "lab0"),
+            ("webport", "attach lab0 web", "webport"),
+            ("lan0", "macvlan lan0 --parent eth0 --host-access", "lan0"),
+        ] {
+            // A later step fails, since a sysctl cannot be written.
+            lab.sh(&format!(
+                "ip link set {link} alias \"it's mine\"
+                 sysctl -qw net/ipv6/conf/{setting}/accept_redirects=1 \
+                     net/ipv6/conf/{setting}/accept_ra=1
+                 sysctl -qw net/ipv6/conf/{setting}/disable_ipv6=$((1 - $(cat /proc/sys/net/ipv6/conf/{setting}/disable_ipv6)))"
+            ))
+            .ok();
+            let before = look(&lab);
+            let read_only =
+                "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys";
+            let run = lab.sh(&format!("{read_only}; {NETCORD} --firewall {firewall} {verb}"));
+            lab.sh("umount /proc/sys").ok();
+            assert_ne!(run.code, 0, "{verb}: {}", run.stdout);
+            before.assert_same(&look(&lab), verb);
+            lab.netcord("repair").ok();
+        }
     }
 }
 

@@ -1,18 +1,27 @@
-//! No document has a shape that docs/style.md forbids.
+//! No document, comment or message has a shape that docs/style.md forbids.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// Documents, and folders of documents and of scripts that people read.
-const READ: [&str; 5] = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "examples"];
+/// Files and folders that are checked.
+const CHECKED: [&str; 8] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs",
+    "examples",
+    "src",
+    "man",
+    "completions",
+];
 
 #[test]
-fn no_document_has_a_forbidden_shape() {
+fn no_text_has_a_forbidden_shape() {
     let (shapes, mut wrong) = (shapes(), Vec::new());
-    let files = READ.iter().flat_map(|name| files(&root().join(name))).collect::<Vec<_>>();
-    assert!(files.len() > 40, "{} files were found", files.len());
+    let files = CHECKED.iter().flat_map(|name| files(&root().join(name))).collect::<Vec<_>>();
+    assert!(files.len() > 250, "{} files were found", files.len());
     for path in files {
         let text = prose(&fs::read_to_string(&path).unwrap(), path.ends_with("style.md"));
         for shape in &shapes {
@@ -55,8 +64,8 @@ fn files(path: &Path) -> Vec<PathBuf> {
     fs::read_dir(path).unwrap().flat_map(|entry| files(&entry.unwrap().path())).collect()
 }
 
-/// What a person wrote, in one line: without generated blocks, text in backquotes and the signs
-/// that begin a line of a comment, and, of the style guide, without the examples in its tables.
+/// The text that a person wrote, in one line: without generated blocks, text in backquotes and the signs
+/// that begin a comment, and, of the style guide, without the examples in its tables.
 fn prose(text: &str, is_guide: bool) -> String {
     let mut written = String::new();
     let mut lines = text.lines();
@@ -66,7 +75,7 @@ fn prose(text: &str, is_guide: bool) -> String {
             let is_end = |line: &&str| if is_fenced { *line == "```" } else { line.is_empty() };
             lines.by_ref().find(is_end);
         } else if !(is_guide && line.starts_with('|')) {
-            let line = line.trim_start_matches([' ', '#']);
+            let line = line.trim_start_matches([' ', '#', '/', '!']);
             written.push_str(&line.split('`').step_by(2).collect::<Vec<_>>().join("`"));
             written.push(' ');
         }

@@ -106,7 +106,16 @@ impl Kernel {
                 link::set_first_alias(&self.rtnl, link, alias).await?
             }
             Resource::Alias { netns, link, alias } => {
-                link::set_alias(self.at(netns)?, link, alias).await?
+                let former = link::set_alias(self.at(netns)?, link, alias).await?;
+                let back = |alias: String| match alias.as_str() {
+                    "" => inverse(),
+                    _ => Change::Create(Resource::Alias {
+                        netns: netns.clone(),
+                        link: link.clone(),
+                        alias,
+                    }),
+                };
+                return Ok(former.map_or(Outcome::Unchanged, |f| Outcome::Done(back(f))));
             }
             Resource::CarrierVeth(carrier) => veth::create_carrier(&self.rtnl, carrier).await?,
             Resource::WaitReady { link } => {
@@ -169,7 +178,7 @@ impl Kernel {
                 None => false,
             },
             Resource::Alias { netns, link, .. } => {
-                link::set_alias(self.at(netns)?, link, "").await?
+                link::set_alias(self.at(netns)?, link, "").await?.is_some()
             }
             Resource::CarrierVeth(carrier) => link::delete(&self.rtnl, &carrier.port).await?,
             Resource::Moved(_) => return Ok(self.apply_moved(&[change]).await?.remove(0)),

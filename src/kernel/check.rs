@@ -12,10 +12,7 @@ use super::{
 };
 use crate::{
     model::{LinkName, Route},
-    plan::{
-        Change, LINK_GROUP, LinkAt, LinkAttrs, LinkId, Moved, Place, PortFlag, Resource, SysctlKey,
-        Veth,
-    },
+    plan::{Change, LinkAt, LinkAttrs, LinkId, Moved, Place, PortFlag, Resource, SysctlKey, Veth},
 };
 
 impl Kernel {
@@ -51,17 +48,28 @@ impl Kernel {
         Ok(link.is_some_and(|l| l.kind == LinkKind::Macvlan && l.is_ours()))
     }
 
-    /// Returns whether a veth pair is as it was created, with its peer inside. It may be a port of
-    /// another bridge.
-    pub async fn veth_matches(&self, veth: &Veth) -> Result<bool> {
+    /// Returns the attributes to restore of the ends of a veth pair; `None` if an end is missing, or
+    /// the links are no pair: then the pair has to be created again. It may be a port of another
+    /// bridge.
+    pub async fn drifted_ends(&self, veth: &Veth) -> Result<Option<Vec<LinkAttrs>>> {
         let host = link::get(&self.rtnl, veth.host.as_str()).await?;
         let inside = link::get(self.at(&veth.netns)?, veth.peer.as_str()).await?;
-        let (Some(host), Some(peer)) = (host, inside) else {
-            return Ok(false);
+        let (Some(host), Some(inside)) = (host, inside) else { return Ok(None) };
+        let mut drifted = Vec::new();
+        for wanted in LinkAttrs::of_ends(veth) {
+            let rtnl = self.at(&wanted.netns)?;
+            match link_attrs::read(rtnl, &wanted).await? {
+                Some(there) => drifted.extend(wanted.back_from(&there)),
+                None => return Ok(None),
+            }
+        }
+        // Another link under the name of an end differs too.
+        let is_pair = match &veth.netns {
+            _ if drifted.is_empty() => true,
+            Some(name) => self.between(self.known(name)?).await?.is_pair(&host, &inside),
+            None => host.is_peer_of(&inside),
         };
-        Ok(host.group == LINK_GROUP
-            && (host.mac, host.mtu) == (Some(veth.host_mac), veth.mtu)
-            && (peer.mac, peer.mtu) == (Some(veth.mac), veth.mtu))
+        Ok(is_pair.then_some(drifted))
     }
 
     /// Returns the changes that make the host end of an existing veth a port of its bridge again. A

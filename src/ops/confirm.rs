@@ -1,4 +1,4 @@
-//! `confirm`: an underlay network stays.
+//! `confirm`: keeps an underlay network.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -15,24 +15,23 @@ use crate::{
     plan::Plan,
 };
 
-/// Which underlay network to confirm.
+/// The request to confirm an underlay network.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Confirm {
-    /// The network; else all that wait for confirmation.
+    /// The network; by default all that wait for confirmation.
     pub name: Option<LinkName>,
 }
 
-/// What was confirmed.
+/// The confirmed networks.
 #[derive(Debug, Serialize)]
 pub struct Confirmed {
     /// Names of networks.
     pub confirmed: Vec<LinkName>,
 }
 
-/// Confirms underlay networks, so that they are not undone; `None`: it was a dry run.
+/// Confirms underlay networks, so that they are not undone; returns `None` for a dry run.
 ///
-/// # Errors
-/// If there is no such network, or no underlay network at all.
+/// # Errors If there is no such network, or no underlay network at all.
 pub async fn confirm(host: &mut Session<'_>, args: &Confirm) -> Result<Option<Changed<Confirmed>>> {
     // A move whose deadline has passed is undone here, not confirmed.
     let mut state = host.enter(Need::Changes, Extent::of(args.name.as_ref())).await?;

@@ -18,19 +18,18 @@ use crate::{
     process::become_program,
 };
 
-/// A target's namespace, and what to run in it.
+/// A target's namespace, and a command.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Container {
     /// The target, which is not the host.
     pub target: Target,
-    /// A command that this process becomes in the namespace; empty: none.
+    /// The command to execute in the namespace; empty: none.
     pub command: Vec<OsString>,
 }
 
-/// Names the namespace of a target, or becomes a command in it; `None`: it was a dry run.
+/// Names the namespace of a target, or executes a command in it; returns `None` for a dry run.
 ///
-/// # Errors
-/// If the target is not there, or the command cannot be run.
+/// # Errors If the target does not exist, or the command cannot be executed.
 pub async fn container(host: &mut Session<'_>, args: &Container) -> Result<Option<Changed<Named>>> {
     let command = &args.command;
     let found = resolve::resolve(&host.kernel, host.events, &args.target, None).await;
@@ -48,11 +47,10 @@ pub async fn container(host: &mut Session<'_>, args: &Container) -> Result<Optio
     Ok(Some(Changed::new(changed, Named { name, path })))
 }
 
-/// The file of the host's own namespace, unless this process becomes a command in it. It is that of
-/// the machine's first process, unless this host is itself a namespace: then it is the caller's.
+/// Returns the file of the host's own namespace, or executes a command in it. It is that of the
+/// machine's first process, unless this host is itself a namespace: then it is the caller's.
 ///
-/// # Errors
-/// If the command cannot be run.
+/// # Errors If the command cannot be executed.
 pub fn host(host: &Session<'_>, command: &[OsString]) -> Result<String> {
     if !command.is_empty() {
         let _theirs = host.events.hand_over();

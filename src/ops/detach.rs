@@ -1,4 +1,4 @@
-//! `detach`: the reverse of `attach`, also of what has died.
+//! `detach`: the reverse of `attach`, also for dead endpoints.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::model::{Endpoint, LinkName, Target};
 
-/// Which targets to detach from which network.
+/// The request to detach targets from a network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Detach {
     /// The network.
@@ -24,19 +24,18 @@ pub struct Detach {
     pub ifname: Option<LinkName>,
 }
 
-/// What was detached.
+/// The detached targets.
 #[derive(Debug, Serialize)]
 pub struct Detached {
     /// The network's name.
     pub network: LinkName,
-    /// The targets, as they are on record.
+    /// The targets, as on record.
     pub detached: Vec<String>,
 }
 
-/// Detaches targets from a network; `None`: it was a dry run.
+/// Detaches targets from a network; returns `None` for a dry run.
 ///
-/// # Errors
-/// If a target or the network is not there, or a step failed.
+/// # Errors If a target or the network does not exist, or a step failed.
 pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Changed<Detached>>> {
     let mut state = host.enter(Need::Removes, Extent::of(&args.network).inside()).await?;
     let record = find::network(&host.kernel, &state, &args.network).await?;

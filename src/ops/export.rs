@@ -1,4 +1,5 @@
-//! `export`: this host as a script of netcord commands, for after a reboot, or for another host.
+//! `export`: prints this host's networks as a script of netcord commands, for use after a reboot,
+//! or on another host.
 
 use std::net::IpAddr;
 
@@ -21,15 +22,14 @@ use crate::{
     state::State,
 };
 
-/// How long an engine may take to tell what a container is called.
+/// The time to wait for an engine's name of a container.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 const HEADER: &str = "#!/bin/sh\nset -eu\n";
 
-/// This host's networks as a script of netcord commands.
+/// Returns this host's networks as a script of netcord commands.
 ///
-/// # Errors
-/// If the records or the kernel cannot be read.
+/// # Errors If the records or the kernel cannot be read.
 pub async fn export(host: &Session<'_>) -> Result<String> {
     let state = host.look(Extent::to(Depth::Names)).await?;
     let mut script = HEADER.to_owned();
@@ -68,14 +68,14 @@ pub async fn export(host: &Session<'_>) -> Result<String> {
     Ok(script)
 }
 
-/// What stands for a process in a command that cannot be known.
+/// The placeholder for a process in a command.
 const PID: &str = "PID";
 
 fn unknown(name: &NetnsName, pid: &str) -> String {
     format!("# `{name}` was process {pid}, which is another after a reboot: say which it is now")
 }
 
-/// How a target is asked for again.
+/// How a target is named in a command.
 enum Who {
     Named(String),
     Process(String),
@@ -86,7 +86,7 @@ impl Who {
         let is_it = |n: &&NamedNetns| n.cookie == cookie && n.name == *name;
         let Some(NamedNetns { source: Source::Link(file), .. }) = state.names().iter().find(is_it)
         else {
-            // A name that somebody else made, or that `none` did.
+            // A name that another program or `none` made.
             return Self::Named(name.to_string());
         };
         let file = file.to_string_lossy();
@@ -100,7 +100,7 @@ impl Who {
     }
 }
 
-/// The container that a process is in, as its engine calls it.
+/// Returns the container of a process, with its engine's name for it.
 async fn container(pid: &str) -> Option<Container> {
     let id = container_id(pid.parse().ok()?)?;
     let answers = engine::find_anywhere(&id, PATIENCE).await.into_iter();
@@ -150,7 +150,7 @@ impl Words {
     }
 }
 
-/// A published port as it is asked for: by the host's address, so of one family.
+/// Returns a published port in `-p` syntax, with the host's address, so that it is of one family.
 fn port(port: &PublishedPort) -> String {
     let PublishedPort { host_ip, host, container, protocol, .. } = port;
     let host_ip = match host_ip {

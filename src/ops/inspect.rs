@@ -1,4 +1,4 @@
-//! `inspect`: networks and targets as JSON, or as the commands that would make them by hand.
+//! `inspect`: shows networks and targets as JSON, or as commands that make them.
 
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ use crate::{
 /// What to show.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Inspect {
-    /// Networks and targets; else everything on this host.
+    /// Networks and targets; by default everything on this host.
     pub names: Vec<String>,
 }
 
@@ -43,28 +43,27 @@ pub enum Object {
     },
     /// A target.
     Target {
-        /// The target, as it was asked for.
+        /// The target, as requested.
         target: String,
         /// Its name in `/run/netns`.
         netns: String,
-        /// Its namespace (`SO_NETNS_COOKIE`).
+        /// The cookie of its namespace (`SO_NETNS_COOKIE`).
         cookie: u64,
         /// Its endpoints.
         endpoints: Vec<Listed>,
     },
 }
 
-/// Something that was asked for: a network with its endpoints, or the endpoints of a target.
+/// A network with its endpoints, or the endpoints of a target.
 enum Subject {
     Network(NetworkRecord),
     Target(String, Vec<(Network, Endpoint)>),
 }
 
-/// Describes networks and targets. Those that are there are described although others are not, as
-/// docker does.
+/// Describes networks and targets. Existing ones are described even if others do not exist, as in
+/// docker.
 ///
-/// # Errors
-/// If the records or the kernel cannot be read.
+/// # Errors If the records or the kernel cannot be read.
 pub async fn inspect(host: &Session<'_>, args: &Inspect) -> Result<WithFailure<Vec<Object>>> {
     let state = host.look(Extent::to(Depth::Unattached)).await?;
     let (subjects, failure) = subjects(host, &state, args).await;
@@ -148,7 +147,7 @@ async fn listed(states: &States<'_>, network: &Network, mut endpoint: Endpoint) 
     }
 }
 
-/// Networks first, then who is attached to them.
+/// Networks first, then their endpoints.
 async fn commands(host: &Session<'_>, state: &State, subjects: &[Subject]) -> Result<Plan> {
     let (mut plan, mut attached) = (Plan::new(), Vec::new());
     for subject in subjects {

@@ -1,4 +1,4 @@
-//! `ls`: networks, ours and the bridges of others.
+//! `ls`: lists networks, ours and foreign bridges.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::{
     model::{Network, NetworkRecord, natural_order},
 };
 
-/// Which networks to list.
+/// The networks to list.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ls {
-    /// Keys (name, mode, label) and values. Different keys: all; the same key again: any.
+    /// Keys (name, mode, label) and values. All keys must match; of the values of one key, any.
     pub filter: Vec<(String, String)>,
 }
 
@@ -28,14 +28,13 @@ pub struct Listed {
     /// The network.
     #[serde(flatten)]
     pub network: Network,
-    /// How many endpoints it has.
+    /// The number of its endpoints.
     pub endpoints: usize,
 }
 
-/// Lists networks: ours and the bridges of others.
+/// Lists networks: ours and foreign bridges.
 ///
-/// # Errors
-/// If a filter is not known.
+/// # Errors If a filter is unknown.
 pub async fn ls(host: &Session<'_>, args: &Ls) -> Result<Vec<Listed>> {
     let state = host.look(Extent::to(Depth::Unattached)).await?;
     let mut records: BTreeMap<_, _> = state.networks().clone();
@@ -62,7 +61,7 @@ pub async fn ls(host: &Session<'_>, args: &Ls) -> Result<Vec<Listed>> {
     Ok(listed.collect())
 }
 
-/// Different keys: all; the same key again: any.
+/// All keys must match; of the values of one key, any.
 fn matches(record: &NetworkRecord, filters: &[(String, String)]) -> bool {
     let network = &record.network;
     let one = |key: &str, value: &str| match key {

@@ -1,13 +1,13 @@
-//! What each verb does, a file each: a function from a request to an outcome. It decides, makes a
-//! plan, and has it carried out by [`crate::apply`]. What it reports meanwhile goes to the
-//! [`Events`] of its [`Session`]. What several verbs share has a room of its own:
+//! The verbs, a file each: functions from a request to an outcome. A verb decides, makes a plan, and
+//! has it carried out by [`crate::apply`]. It reports to the [`Events`] of its [`Session`]. Code that
+//! several verbs share is in folders:
 //!
-//! - `driver`: what is different for each driver of networks
-//! - `lookup`: finds what a request names: networks, targets, and what is around them
+//! - `driver`: the parts that depend on a network's driver
+//! - `lookup`: finds the objects of a request: networks, targets, and related objects
 //! - `request`: the parts of a request, its differences to an existing object, and its command
 //! - `upkeep`: keeps records, kernel and firewalls in agreement, and removes what is not needed
 //! - `diagnose`: reads the whole host and changes nothing: `doctor`, `trace` and `graph`
-//! - `background`: the work of the processes that stay when a command has ended
+//! - `background`: the work of processes that outlive their command
 
 pub mod attach;
 pub mod background;
@@ -44,3 +44,6 @@ pub use self::{
     outcome::{Changed, WithFailure},
     session::{Options, Session},
 };
+
+#[cfg(test)]
+mod fixtures;

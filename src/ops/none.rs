@@ -1,4 +1,4 @@
-//! `none`: a namespace with nothing but a running `lo`; or a name for one that runs.
+//! `none`: makes a namespace with nothing but a running `lo`, or names an existing one.
 
 use std::ffi::OsString;
 
@@ -19,14 +19,14 @@ use crate::{
     state::State,
 };
 
-/// A namespace that has only `lo`, or a name for one that is there.
+/// A new namespace, or a name for an existing one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Namespace {
     /// Its name in `/run/netns`.
     pub name: NetnsName,
     /// Name the namespace of this target, and configure nothing else.
     pub of: Option<Target>,
-    /// A command that this process becomes in the namespace; empty: none.
+    /// The command to execute in the namespace; empty: none.
     pub command: Vec<OsString>,
 }
 
@@ -39,10 +39,9 @@ pub struct Named {
     pub path: String,
 }
 
-/// Ensures a namespace, and becomes a command in it if there is one; `None`: it was a dry run.
+/// Ensures a namespace, and executes a command in it if there is one; returns `None` for a dry run.
 ///
-/// # Errors
-/// If the name is taken, or the command cannot be run.
+/// # Errors If the name is taken, or the command cannot be executed.
 pub async fn none(host: &mut Session<'_>, args: &Namespace) -> Result<Option<Changed<Named>>> {
     let command = &args.command;
     let done = before_command(ensure(host, args).await, command)?;
@@ -73,8 +72,8 @@ async fn ensure(host: &mut Session<'_>, args: &Namespace) -> Result<Option<Chang
     Ok(Some(Changed::new(changed, Named { name: name.clone(), path })))
 }
 
-/// The plan of a namespace of this name: the one that is there, or a new one. One that somebody
-/// else made stays theirs.
+/// Returns the plan of a namespace of this name: the existing one, or a new one. A name that
+/// another program made stays its own.
 fn made(host: &mut Session<'_>, state: &State, name: &NetnsName) -> Result<Plan> {
     let new = |cookie| NamedNetns { name: name.clone(), cookie, source: Source::Made, kept: true };
     let netns = match Netns::of_name(name)? {
@@ -91,7 +90,7 @@ fn made(host: &mut Session<'_>, state: &State, name: &NetnsName) -> Result<Plan>
                 None => plan::lo_up(&Some(name.clone())),
             });
         }
-        // A dry run makes nothing, and needs no privilege for it.
+        // A dry run creates nothing, and needs no privilege.
         None if host.dry_run => return Ok(plan::name(&new(0))),
         None => Netns::anonymous()?,
     };

@@ -1,4 +1,4 @@
-//! What verbs return.
+//! The outcomes of verbs.
 
 use std::ffi::OsString;
 
@@ -7,17 +7,17 @@ use serde::Serialize;
 
 use crate::error::{self, Error, Kind};
 
-/// The outcome of a changing verb: whether anything changed, and what is there now.
+/// The outcome of a changing verb: whether anything changed, and the result.
 #[derive(Debug, Serialize)]
 pub struct Changed<T> {
     /// Whether anything changed.
     pub changed: bool,
-    /// What is there now.
+    /// The objects that exist now.
     #[serde(flatten)]
     pub now: T,
 }
 
-/// The outcome of a verb that goes on although a part of it failed, with the first failure.
+/// The outcome of a verb that continues although a part of it failed, with the first failure.
 pub type WithFailure<T> = (T, Option<anyhow::Error>);
 
 impl<T> Changed<T> {
@@ -26,7 +26,8 @@ impl<T> Changed<T> {
     }
 }
 
-/// A failure of netcord itself, where `-- CMD`'s own exit codes are expected: docker's 125.
+/// Turns a failure of netcord itself into docker's exit code 125, where `-- CMD`'s own exit codes
+/// are expected.
 pub(super) fn before_command<T>(result: Result<T>, command: &[OsString]) -> Result<T> {
     if command.is_empty() {
         return result;

@@ -1,4 +1,4 @@
-//! `port`: published ports of a target, as `docker port` prints them.
+//! `port`: lists published ports of a target, as `docker port` does.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::{
     model::{InnerPort, PublishedPort, Target},
 };
 
-/// Which published ports of a target to list.
+/// The published ports to list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Port {
     /// The target that has the ports.

@@ -1,4 +1,5 @@
-//! `prune`: what is dead, shown and hurried. The next changing command would do the same.
+//! `prune`: removes dead objects and leftovers, and lists them. Dead endpoints would also be
+//! removed by the next changing command.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -21,15 +22,14 @@ use crate::{
 /// What was removed.
 #[derive(Debug, Serialize)]
 pub struct Pruned {
-    /// In words.
+    /// Descriptions.
     pub pruned: Vec<String>,
 }
 
-/// Removes leftovers; `None`: it was a dry run. What was removed is returned beside the reason why
-/// a network could not be tidied.
+/// Removes leftovers; returns `None` for a dry run. Returns the removed objects with the error of a
+/// network that could not be tidied.
 ///
-/// # Errors
-/// If the records or the kernel cannot be read, or a step failed.
+/// # Errors If the records or the kernel cannot be read, or a step failed.
 pub async fn prune(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Pruned>>>> {
     let mut state = host.enter(Need::Removes, Extent::to(Depth::Names)).await?;
     let mut pruned = host.tidy(&mut state).await?;
@@ -53,15 +53,15 @@ pub async fn prune(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<
     host.carry_out(&plan, &mut state).await?;
     let leftovers = state.remove_leftovers()?;
     pruned.extend(leftovers.iter().map(|file| format!("record {}", file.display())));
-    // What was not confirmed is no business of this verb's, as little as of any other's.
+    // A move that waits for confirmation is left alone, as by every other verb.
     let overdue = underlay::overdue(&state);
     let mut dead = state.networks().keys().filter(|name| overdue.iter().all(|n| n.name != **name));
     let failure = dead.try_for_each(|name| host.check_aside(name)).err();
     Ok((Some(Changed::new(!pruned.is_empty(), Pruned { pruned })), failure))
 }
 
-/// Rules that nothing on record needs: what a firewall has that was left for the other, and
-/// published ports and networks that are gone.
+/// Rules that nothing on record needs: in the firewall that is not in use, of ports that are not
+/// published, and of networks that are gone.
 fn stale_rules(host: &Session<'_>, state: &State) -> Vec<(String, Plan)> {
     let mut found = Vec::new();
     for firewall in Firewall::ALL {
@@ -73,7 +73,7 @@ fn stale_rules(host: &Session<'_>, state: &State) -> Vec<(String, Plan)> {
             }
             continue;
         }
-        for Published { owner, port } in host.kernel.published(firewall) {
+        for Published { owner, port, .. } in host.kernel.published(firewall) {
             let has_it = |(record, e): (&NetworkRecord, &Endpoint)| {
                 record.network.firewall == firewall
                     && owner == plan::owner(&record.network.name, &e.netns)
@@ -91,7 +91,7 @@ fn stale_rules(host: &Session<'_>, state: &State) -> Vec<(String, Plan)> {
     let with_rules = |r: &&NetworkRecord| removal::needs(r, Firewall::Nftables, None);
     let known: Vec<_> =
         state.networks().values().filter(with_rules).map(|r| &r.network.name).collect();
-    // Without any the table went as a whole.
+    // Without networks, the whole table was removed.
     let mut gone = host.kernel.networks_with_rules();
     gone.retain(|name| !known.is_empty() && !known.contains(&name));
     for name in gone {
@@ -100,7 +100,7 @@ fn stale_rules(host: &Session<'_>, state: &State) -> Vec<(String, Plan)> {
     found
 }
 
-/// Names of ours that have come to mean another namespace: a PID is used again.
+/// Names of ours that lead to another namespace: a PID was reused.
 fn strangers(state: &State) -> impl Iterator<Item = (String, Plan)> + '_ {
     let is_another = |n: &&NamedNetns| {
         Netns::of_name(&n.name).is_ok_and(|there| there.is_some_and(|t| t.cookie() != n.cookie))
@@ -112,16 +112,16 @@ fn strangers(state: &State) -> impl Iterator<Item = (String, Plan)> + '_ {
         .map(|n| (n.name.to_string(), removal::outside(reverse(&plan::name(n), |_| false))))
 }
 
-/// Host ends with our mark that no record knows, even after records were made anew.
+/// Host ends with our mark that are on no record, even after records were rebuilt.
 async fn half_made_links(host: &Session<'_>, state: &State) -> Result<Vec<(String, Step)>> {
     let is_known = |link: &Link| state.endpoints().any(|(_, e)| e.has_host_end(&link.name));
-    // One that carries may be somebody's, even if nothing says whose.
+    // A link with carrier may be in use, even if nothing shows by whom.
     let is_half = |link: &Link| link.master.is_none() || !link.is_running();
     let is_unknown = |link: &Link| link.kind == LinkKind::Veth && !is_known(link) && is_half(link);
     unknown_links(&host.kernel, is_unknown).await
 }
 
-/// Links with our mark for which this is so, and how they are deleted.
+/// Returns links with our mark that match, and the steps that delete them.
 pub(super) async fn unknown_links(
     kernel: &Kernel,
     is_unknown: impl Fn(&Link) -> bool,

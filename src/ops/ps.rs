@@ -1,4 +1,4 @@
-//! `ps`: endpoints, and whether they live.
+//! `ps`: lists endpoints and their states.
 
 use std::{cell::OnceCell, collections::HashMap};
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// A lease, and whether anybody renews it.
+/// A lease, and whether it is being renewed.
 #[derive(Debug, Serialize)]
 pub struct ShownLease {
     #[serde(flatten)]
@@ -37,32 +37,32 @@ struct ShownRenewer {
 }
 
 impl ShownLease {
-    /// What an endpoint's record tells of its lease, taken out of it.
+    /// Takes the lease out of an endpoint's record.
     pub(super) fn take(endpoint: &mut Endpoint, agents: &agents::Status) -> Option<Self> {
         let mut lease = *endpoint.lease.take()?;
         let shown = |renewer| ShownRenewer { renewer, running: agents.has(renewer) };
         Some(Self { renewer: lease.renewer.take().map(shown), lease })
     }
 
-    /// Whether it is renewed.
+    /// Returns whether it is being renewed.
     pub fn is_renewed(&self) -> bool {
         self.renewer.as_ref().is_some_and(|renewer| renewer.running)
     }
 }
 
-/// Which endpoints to list.
+/// The endpoints to list.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ps {
     /// Only those of this network.
     pub network: Option<LinkName>,
 }
 
-/// An endpoint, and how it is.
+/// An endpoint and its state.
 #[derive(Debug, Serialize)]
 pub struct Listed {
     /// The name of its network.
     pub network: LinkName,
-    /// How it is.
+    /// The state.
     pub state: State,
     /// The endpoint.
     #[serde(flatten)]
@@ -72,13 +72,13 @@ pub struct Listed {
     pub lease: Option<ShownLease>,
 }
 
-/// The state of each endpoint, by its host end, or, where it has none, by the link inside.
+/// The states of endpoints, by host end, or, without one, by the link inside.
 pub(super) struct States<'a> {
     kernel: &'a Kernel,
     ports: HashMap<String, Link>,
-    /// By name.
+    /// Bridges by name.
     bridges: HashMap<String, Link>,
-    /// The host's links, where the state of an uplink is asked for.
+    /// The host's links, read if the state of an uplink is needed.
     links: OnceCell<HashMap<u32, Link>>,
     /// The processes that renew leases.
     pub(super) agents: agents::Status,
@@ -96,7 +96,7 @@ impl<'a> States<'a> {
             Attachment::Macvlan => liveness::inner(self.kernel, network, endpoint).await,
             Attachment::Veth { host_ifname } => match self.ports.get(host_ifname.as_str()) {
                 Some(port) => Ok(Some(port.clone())),
-                // Gone, or out of its bridge.
+                // The host end is gone, or no port of a bridge.
                 None => self.kernel.link(host_ifname.as_str()).await,
             },
         };
@@ -111,7 +111,7 @@ impl<'a> States<'a> {
         }
     }
 
-    /// What is in the physical network by a link that does not carry is as good as down.
+    /// An endpoint whose uplink is down cannot reach the physical network.
     async fn by_uplink(&self, network: &Network, parent: &Parent) -> State {
         let links = match self.links.get() {
             Some(links) => links,
@@ -125,7 +125,7 @@ impl<'a> States<'a> {
         if uplink.carries() { State::Up } else { State::Down }
     }
 
-    /// Whether a link is a port of the network's own bridge, where it has to be one.
+    /// Returns whether a link is a port of the network's own bridge, if it has to be one.
     fn is_plugged(&self, network: &Network, link: &Link) -> bool {
         network.bridge().is_none_or(|bridge| {
             self.bridges.get(bridge.as_str()).is_some_and(|bridge| link.is_port_of(bridge))
@@ -135,8 +135,7 @@ impl<'a> States<'a> {
 
 /// Lists endpoints.
 ///
-/// # Errors
-/// If the network is not there.
+/// # Errors If the network does not exist.
 pub async fn ps(host: &Session<'_>, args: &Ps) -> Result<Vec<Listed>> {
     let extent = Extent { depth: Depth::Unattached, ..Extent::of(args.network.as_ref()).inside() };
     let state = host.look(extent).await?;

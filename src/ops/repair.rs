@@ -1,4 +1,4 @@
-//! `repair`: what is on record is made so again, or only told of.
+//! `repair`: restores what is on record, or lists the differences.
 
 use std::collections::BTreeSet;
 
@@ -27,21 +27,21 @@ use crate::{
     state::State,
 };
 
-/// Something that is not as it is on record.
+/// A difference between the records and the host.
 #[derive(Debug, Serialize)]
 pub struct Drift {
-    /// Whose it is.
+    /// The object.
     pub of: String,
-    /// What it is for.
+    /// The purpose.
     pub why: &'static str,
-    /// What makes it so.
+    /// The command that restores it.
     pub command: String,
-    /// What shows it, where there is more to say than that it is not there.
+    /// The evidence, if there is more to say than that it is missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<String>,
 }
 
-/// What is not as it is on record.
+/// The differences between the records and the host.
 #[derive(Debug, Serialize)]
 pub struct Drifted {
     /// The differences.
@@ -51,17 +51,16 @@ pub struct Drifted {
 /// What was restored.
 #[derive(Debug, Serialize)]
 pub struct Repaired {
-    /// The differences that were there.
+    /// The differences that were found.
     pub repaired: Vec<Drift>,
 }
 
-/// What something on record is called, and its plan.
+/// The name of an object on record, and its plan.
 type Part = (String, Plan);
 
-/// Finds what is not as it is on record, and changes nothing.
+/// Finds the differences, and changes nothing.
 ///
-/// # Errors
-/// If the records or the kernel cannot be read.
+/// # Errors If the records or the kernel cannot be read.
 pub async fn check(host: &mut Session<'_>) -> Result<Drifted> {
     let state = host.look(Extent::to(Depth::Names)).await?;
     let Found { mut drift, .. } = find(host, &state).await?;
@@ -69,17 +68,16 @@ pub async fn check(host: &mut Session<'_>) -> Result<Drifted> {
     Ok(Drifted { drift })
 }
 
-/// Restores what is on record; `None`: it was a dry run. What was restored is returned beside the
+/// Restores what is on record; returns `None` for a dry run. Returns what was restored with the
 /// reason why something could not be.
 ///
-/// # Errors
-/// If the records or the kernel cannot be read, or a step failed.
+/// # Errors If the records or the kernel cannot be read, or a step failed.
 pub async fn repair(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Repaired>>>> {
     let mut state = host.enter(Need::Removes, Extent::to(Depth::Names)).await?;
     let Found { drift, parts, lost } = find(host, &state).await?;
     let mut plan = once(parts.into_iter().flat_map(|(_, plan)| plan).collect());
     if drift.is_empty() {
-        // Flows that go on undisturbed are not forgotten for nothing.
+        // Do not delete tracked connections if nothing else changes.
         plan.retain(|step| !matches!(step.change.facts().class, Class::Flows));
     }
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok((None, None)) };
@@ -97,7 +95,7 @@ fn not_put_back((network, lost): &(LinkName, Lost)) -> anyhow::Error {
         .into()
 }
 
-/// What is not as it is on record, and how it is restored.
+/// The differences, and the plans that restore them.
 struct Found {
     drift: Vec<Drift>,
     parts: Vec<Part>,
@@ -118,8 +116,8 @@ async fn find(host: &mut Session<'_>, state: &State) -> Result<Found> {
     Ok(Found { drift, parts, lost })
 }
 
-/// The plans of everything on record that is alive, and the networks whose parent cannot simply be
-/// put back.
+/// Returns the plans of everything on record that lives, and the networks whose parent cannot
+/// simply be put back.
 async fn parts(
     host: &mut Session<'_>,
     state: &State,
@@ -132,7 +130,7 @@ async fn parts(
         }
     }
     let mut networks = Vec::new();
-    // A veth is deleted only once all that the new one needs is there.
+    // An old veth is deleted only when everything that the new one needs exists.
     for NetworkRecord { network, endpoints } in state.networks().values() {
         if let Some(error) = nothing_to_hang_on(host, network).await? {
             host.set_aside(&network.name, "cannot be repaired", &error, "netcord repair")?;
@@ -160,7 +158,8 @@ async fn parts(
     Ok((parts, lost))
 }
 
-/// Why the endpoints of a network have nothing to hang on, where that is nothing of ours to make.
+/// Returns why the bridge or parent of a network cannot be restored, if another program has to make
+/// it.
 async fn nothing_to_hang_on(
     host: &Session<'_>,
     network: &Network,
@@ -171,7 +170,7 @@ async fn nothing_to_hang_on(
     Ok(plug::required(&host.kernel, network).await.err())
 }
 
-/// The namespace of a name, if it lives, and the name is free for it.
+/// Returns the namespace of a name, if it lives, and the name is free for it.
 fn living(named: &NamedNetns) -> Option<Netns> {
     let there = match (Netns::of_name(&named.name).ok()?, &named.source) {
         (Some(there), _) => there,
@@ -195,10 +194,13 @@ async fn of_endpoint(
     });
     if let Some(veth) = veth
         && kernel.link(veth.host.as_str()).await?.is_some_and(|link| link.is_ours())
-        && !kernel.veth_matches(&veth).await?
     {
-        // An end was changed: delete the pair and make it again.
-        plan.insert(0, Step::delete("the veth pair was changed", Resource::Veth(veth)));
+        if let Some(drifted) = kernel.drifted_ends(&veth).await? {
+            link_attrs::add(&mut plan, drifted);
+        } else {
+            // Nothing less helps: an end has another name, or is gone.
+            plan.insert(0, Step::delete("the veth pair was changed", Resource::Veth(veth)));
+        }
     }
     if let Some(step) = renamed(kernel, network, endpoint).await? {
         plan.insert(0, step);
@@ -207,7 +209,7 @@ async fn of_endpoint(
     Ok(plan)
 }
 
-/// How a macvlan goes that has got another name, to be made anew.
+/// Returns the step that deletes a macvlan under another name, so that it can be made again.
 async fn renamed(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Result<Option<Step>> {
     let Some(made) = plan::macvlan_of(network, endpoint) else { return Ok(None) };
     let parent = kernel.link(made.parent.as_str()).await?;
@@ -220,13 +222,13 @@ async fn renamed(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Res
     Ok(is_renamed.then(|| Step::delete(why, Resource::Macvlan(made))))
 }
 
-/// What is not so, each thing once.
+/// Returns the differences, without duplicates.
 async fn drift(kernel: &Kernel, parts: &[Part]) -> Vec<Drift> {
     let (mut found, mut told) = (Vec::new(), BTreeSet::new());
     let mut standing = Standing::default();
     for (of, plan) in parts {
         for step in plan {
-            // Of what is done and does not stay, nobody can say whether it is so.
+            // Whether a change without a lasting effect was made is unknown.
             if !step.change.facts().lasts {
                 continue;
             }
@@ -242,7 +244,8 @@ async fn drift(kernel: &Kernel, parts: &[Part]) -> Vec<Drift> {
     found
 }
 
-/// What shows that a change is not so; `None`: it is. What cannot be read is taken for not so.
+/// Returns the evidence that a change has something to do; `None` if it has not. If that cannot be
+/// read, it has.
 async fn evidence(
     kernel: &Kernel,
     standing: &mut Standing,
@@ -257,7 +260,7 @@ async fn evidence(
     }
 }
 
-/// Endpoints that have nothing to hang on.
+/// Endpoints without a bridge or parent.
 fn unplugged(host: &Session<'_>, state: &State) -> Vec<Drift> {
     let aside = state.endpoints().filter(|(record, _)| host.is_aside(&record.network.name));
     aside
@@ -270,7 +273,7 @@ fn unplugged(host: &Session<'_>, state: &State) -> Vec<Drift> {
         .collect()
 }
 
-/// Leases that nobody renews.
+/// Leases without a lease renewer.
 fn unkept(state: &State) -> Vec<Drift> {
     let agents = agents::status();
     let runs = |renewer| agents.has(renewer);
@@ -286,7 +289,7 @@ fn unkept(state: &State) -> Vec<Drift> {
     .collect()
 }
 
-/// Starts the lease renewers that are missing; tells whether there were any.
+/// Starts missing lease renewers; returns whether there were any.
 async fn keep(host: &mut Session<'_>, state: &mut State) -> Result<bool> {
     let all: Vec<_> = state.endpoints().map(|(r, e)| (r.network.clone(), e.clone())).collect();
     let mut started = false;

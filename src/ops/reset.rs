@@ -1,5 +1,5 @@
-//! `reset`: everything that netcord made on this host, and nothing else: what is on record, and
-//! what carries our mark and is on none.
+//! `reset`: removes everything that netcord made on this host, and nothing else: objects on record,
+//! and those with our mark and without a record.
 
 use std::{
     collections::BTreeSet,
@@ -25,11 +25,10 @@ use crate::{
     state::State,
 };
 
-/// Removes everything that netcord made on this host, and nothing else; `None`: it was a dry run.
-/// What was removed is returned beside the reason why a network could not be.
+/// Removes everything that netcord made on this host, and nothing else; returns `None` for a dry
+/// run. Returns the removed objects with the reason why a network could not be removed.
 ///
-/// # Errors
-/// If the records or the kernel cannot be read, or a step failed.
+/// # Errors If the records or the kernel cannot be read, or a step failed.
 pub async fn reset(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Removed>>>> {
     let Work { mut state, endpoints, plan, mut removed } = Work::of(host).await?;
     let kept = leases::kept(endpoints.iter().map(|(_, endpoint)| endpoint));
@@ -57,10 +56,9 @@ fn staying(host: &Session<'_>, state: &State) -> Records {
     records
 }
 
-/// What [`reset`] would remove, in words.
+/// Describes what [`reset`] would remove.
 ///
-/// # Errors
-/// If the records or the kernel cannot be read.
+/// # Errors If the records or the kernel cannot be read.
 pub async fn would_remove(host: &mut Session<'_>) -> Result<Vec<String>> {
     let firewall = host.firewall.take();
     host.dry_run = true;
@@ -70,12 +68,12 @@ pub async fn would_remove(host: &mut Session<'_>) -> Result<Vec<String>> {
     Ok(work?.removed)
 }
 
-/// What there is to remove.
+/// The objects to remove.
 struct Work {
     state: State,
     endpoints: Vec<(Network, Endpoint)>,
     plan: Plan,
-    /// What it is, in words.
+    /// Their descriptions.
     removed: Vec<String>,
 }
 
@@ -103,7 +101,7 @@ impl Work {
     }
 }
 
-/// What is on record: endpoints first, all at once, then networks, then names.
+/// Objects on record: all endpoints at once, then networks, then names.
 async fn recorded(
     host: &mut Session<'_>,
     state: &State,
@@ -117,12 +115,13 @@ async fn recorded(
         let names = endpoints.iter().map(|e| format!("endpoint {}/{}", network.name, e.target));
         removed.extend(names);
     }
-    // What cannot be given back whole fails before it is begun, and keeps no other.
+    // A network whose parent cannot get its configuration back fails before anything is changed,
+    // and does not keep others.
     let mut networks: Vec<_> = goes.values().map(|record| &record.network).collect();
     networks.sort_by_key(|network| network.driver.uplink().is_some());
     for network in networks {
         if network.driver.is_foreign() {
-            // Its record went with the last endpoint.
+            // The network's record was removed with its last endpoint.
             after.remove(&network.name);
             continue;
         }
@@ -144,7 +143,7 @@ async fn recorded(
     Ok(plan)
 }
 
-/// Links with our mark that nothing on record tells of.
+/// Links with our mark and without a record.
 async fn unrecorded(
     host: &mut Session<'_>,
     state: &State,
@@ -159,7 +158,7 @@ async fn unrecorded(
     Ok(found.into_iter().map(|(link, step)| (format!("link {link}"), step)).collect())
 }
 
-/// The links of the host that are these networks'.
+/// Returns the links of the host that belong to these networks.
 async fn links_of(host: &Session<'_>, records: &Records) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for (name, NetworkRecord { network, endpoints }) in records {
@@ -174,7 +173,7 @@ async fn links_of(host: &Session<'_>, records: &Records) -> Result<BTreeSet<Stri
     Ok(names)
 }
 
-/// The link of the host that a change deletes.
+/// Returns the link of the host that a change deletes.
 fn falling(change: &Change) -> Option<&str> {
     let ends = match change {
         Change::Create(_) => [None; 2],
@@ -183,13 +182,13 @@ fn falling(change: &Change) -> Option<&str> {
     ends[0].filter(|link| link.netns.is_none()).map(|link| link.name.as_str())
 }
 
-/// Endpoints of macvlan networks whose record was lost, where a name leads to them: they have no
-/// mark on the host.
+/// Returns endpoints of macvlan networks without a record, in named namespaces. They have no mark
+/// on the host.
 async fn macvlans_inside(kernel: &mut Kernel, state: &State) -> Result<Vec<(String, Step)>> {
     let parents = kernel.links().await?;
     let mut found = Vec::new();
     for name in kernel.netns_names() {
-        // What cannot be entered was not made by us either, or is about to be gone.
+        // A namespace that may not be entered was not made by us, or is about to end.
         let Ok(Some(netns)) = Netns::of_name(&name) else { continue };
         let is_known = |link: &str| {
             let mut own = state.endpoints().filter(|(_, e)| e.cookie == netns.cookie());
@@ -216,7 +215,7 @@ async fn macvlans_inside(kernel: &mut Kernel, state: &State) -> Result<Vec<(Stri
     Ok(found)
 }
 
-/// Records that could not be read, which the plan knows nothing of.
+/// Record files that could not be read.
 fn files(state: &State) -> Result<Vec<PathBuf>> {
     let dir = state.dir();
     let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;

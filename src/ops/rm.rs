@@ -1,4 +1,4 @@
-//! `rm`: networks that nothing is attached to, and namespaces that `none` made.
+//! `rm`: removes networks without endpoints, and namespaces that `none` made.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ use crate::{
     state::State,
 };
 
-/// What to remove.
+/// The request to remove networks and namespaces.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rm {
     /// Networks, or namespaces that `none` made.
@@ -31,22 +31,21 @@ pub struct Rm {
 /// What was removed.
 #[derive(Debug, Serialize)]
 pub struct Removed {
-    /// In words.
+    /// Descriptions.
     pub removed: Vec<String>,
 }
 
-/// Removes networks without endpoints and namespaces that netcord made; `None`: it was a dry run.
-/// What cannot be removed does not keep the others: its error is returned beside them.
+/// Removes networks without endpoints, and namespaces that netcord made; returns `None` for a dry
+/// run. A failure does not keep the others: it is returned beside them.
 ///
-/// # Errors
-/// If the records or the kernel cannot be read.
+/// # Errors If the records or the kernel cannot be read.
 pub async fn rm(
     host: &mut Session<'_>,
     args: &Rm,
 ) -> Result<WithFailure<Option<Changed<Removed>>>> {
     let mut state = host.enter(Need::Changes, Extent::of(None)).await?;
     let (mut removed, mut failure, mut printed) = (Vec::new(), None, Plan::new());
-    // One that cannot be removed does not keep the others.
+    // A network that cannot be removed does not keep the others.
     for name in &args.names {
         let plan = match removal_plan(host, &state, name).await {
             Ok(plan) => plan,
@@ -78,7 +77,7 @@ fn name_of(asked: &Removable) -> String {
     }
 }
 
-/// Which of those that have a name is meant.
+/// The object that a name means.
 enum Meant<'s> {
     Network(Box<NetworkRecord>),
     Namespace(&'s NamedNetns),
@@ -97,7 +96,7 @@ async fn meant<'s>(host: &Session<'_>, state: &'s State, asked: &Removable) -> R
                 None => Err(find::no_network(kernel, state, name.as_str()).await),
             };
             match (network, named(name)) {
-                // Also where the namespace is somebody else's: it may be the one that is meant.
+                // Also if the namespace is not ours: the user may mean it.
                 (Ok(_), Some(_)) => Err(ambiguous(name)),
                 (Ok(_), None) if is_there(name) => Err(ambiguous(name)),
                 (Ok(record), None) => Ok(whole(record)),
@@ -165,6 +164,6 @@ fn removal_of_name(state: &State, named: &NamedNetns) -> Result<Plan> {
         let hint = format!("detach it first: `netcord detach {} {name}`", record.network.name);
         return Err(Error::conflict(message).hint(hint).into());
     }
-    // What is in a namespace ends with it; and if it does not, it is not ours to change.
+    // The links in a namespace end with it; and if it lives on, they are not ours to change.
     Ok(removal::outside(reverse(&plan::name(named), |_| false)))
 }

@@ -1,4 +1,4 @@
-//! `run`: a command in a namespace of its own, and nothing of it when it has ended.
+//! `run`: runs a command in a namespace of its own, and removes everything when it has ended.
 
 use std::{any::Any, ffi::OsString};
 
@@ -25,22 +25,21 @@ use crate::{
     process::{become_program, child::Child},
 };
 
-/// A command, and what it is attached to.
+/// A command, and how to connect it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
     /// The network that it is attached to.
     pub network: RunNetwork,
-    /// How.
+    /// How to connect it.
     pub wiring: Wiring,
     /// The command, and its arguments.
     pub command: Vec<OsString>,
 }
 
-/// Runs a command in a namespace of its own, and removes all of that when it ends. Returns the
+/// Runs a command in a namespace of its own, and removes everything when it ends. Returns the
 /// command's exit code.
 ///
-/// # Errors
-/// If the command cannot be attached or run.
+/// # Errors If the command cannot be attached or executed.
 pub async fn run(host: &mut Session<'_>, args: Run) -> Result<u8> {
     let Run { network, wiring, command } = args;
     let network = match before_command(place(host, network, &wiring).await, &command)? {
@@ -60,17 +59,17 @@ pub async fn run(host: &mut Session<'_>, args: Run) -> Result<u8> {
     drop(theirs);
     let _doing = host.events.doing("removing what the command was attached to");
     if let Err(error) = clear_at_last(host, cookie).await {
-        // The attendant tries again.
+        // The run supervisor tries again.
         host.events.warn(&format!("what the command was attached to is still there: {error:#}"));
     }
     Ok(code)
 }
 
-/// Where a command runs.
+/// The namespace in which a command runs.
 enum Place {
-    /// In a namespace of its own, attached to this network.
+    /// Its own, attached to this network.
     Own(Option<LinkName>),
-    /// In that of a target.
+    /// That of a target.
     Of(Netns),
     Host,
 }
@@ -107,7 +106,7 @@ async fn place(host: &Session<'_>, network: RunNetwork, wiring: &Wiring) -> Resu
     })
 }
 
-/// What says how an endpoint is wired makes no sense where there is none.
+/// Refuses flags for an endpoint if there is none.
 fn check_unwired(wiring: &Wiring, mode: &str) -> Result<()> {
     let flags = [
         ("--ip", !wiring.ip.is_empty()),
@@ -130,13 +129,13 @@ fn check_unwired(wiring: &Wiring, mode: &str) -> Result<()> {
     }
 }
 
-/// A command that runs, and what looks after it.
+/// A running command with its run supervisor.
 struct Attended {
     child: Child,
     cookie: u64,
-    /// The command has the terminal.
+    /// Keeps our output off the command's terminal.
     theirs: Box<dyn Any>,
-    /// Who holds the other end clears up when this is dropped, however that comes.
+    /// The supervisor cleans up when this is dropped, or this process ends.
     _liveness_pipe: LivenessPipe,
 }
 
@@ -169,7 +168,7 @@ async fn start(
     Ok(Attended { child, cookie, theirs, _liveness_pipe: liveness_pipe })
 }
 
-/// Names a namespace that is attached to nothing, and gives it a running `lo`.
+/// Names a namespace without endpoints, and gives it a running `lo`.
 async fn name(host: &mut Session<'_>, pid: u32, wiring: &Wiring) -> Result<()> {
     let target = Target::Pid(pid);
     let found = resolve::resolve(&host.kernel, host.events, &target, None).await?;
@@ -181,7 +180,7 @@ async fn name(host: &mut Session<'_>, pid: u32, wiring: &Wiring) -> Result<()> {
     host.carry_out(&plan, &mut state).await.map(drop)
 }
 
-/// Clears up, whoever wants to end it: who waits for that waits for its end.
+/// Cleans up, and ignores signals meanwhile: whoever sent one waits for our end.
 async fn clear_at_last(host: &mut Session<'_>, cookie: u64) -> Result<()> {
     loop {
         match clear(host, cookie).await {
@@ -191,7 +190,7 @@ async fn clear_at_last(host: &mut Session<'_>, cookie: u64) -> Result<()> {
     }
 }
 
-/// Takes away all that a namespace was attached by, and its names.
+/// Removes all endpoints of a namespace, and its names.
 pub(super) async fn clear(host: &mut Session<'_>, cookie: u64) -> Result<()> {
     let mut state = host.enter(Need::Removes, Extent::of(None)).await?;
     let of_it = |e: &&Endpoint| e.cookie == cookie;

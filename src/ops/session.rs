@@ -14,7 +14,7 @@ use crate::{
     state::State,
 };
 
-/// From here on a plan is long.
+/// A plan with this many steps is long.
 const MANY_STEPS: usize = 20;
 
 fn step_of(plan: &Plan, number: usize, step: &Step) -> String {
@@ -24,26 +24,26 @@ fn step_of(plan: &Plan, number: usize, step: &Step) -> String {
     }
 }
 
-/// How verbs work.
+/// The options of verbs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Plans are reported ([`Events::plan`]) and not carried out.
+    /// Report plans ([`Events::plan`]) instead of carrying them out.
     pub dry_run: bool,
-    /// The firewall that the rules are to be in; `None`: that of the host's networks.
+    /// The firewall for the rules; `None`: that of the host's networks.
     pub firewall: Option<Firewall>,
 }
 
-/// The host that verbs work on, and the receiver of what they report.
+/// The host that verbs work on, and the receiver of their events.
 pub struct Session<'e> {
     pub(super) kernel: Kernel,
     pub(super) events: &'e dyn Events,
     pub(super) dry_run: bool,
     pub(super) firewall: Option<Firewall>,
-    /// In a dry run, what the script does before.
+    /// In a dry run, the plans that were reported so far.
     pub(super) printed: Plan,
-    /// Something was mended before the verb's own plan.
+    /// Whether anything was repaired before the verb's own plan.
     pub(super) mended: bool,
-    /// Networks that something failed for before, and why.
+    /// Networks for which an earlier step failed, with the error.
     pub(super) aside: BTreeMap<LinkName, Error>,
 }
 
@@ -55,10 +55,9 @@ impl std::fmt::Debug for Session<'_> {
 
 impl<'e> Session<'e> {
     /// Opens the host whose network namespace the calling thread is in. A verb moves that thread
-    /// between namespaces, so it belongs on a runtime of one thread.
+    /// between namespaces, so the runtime must have one thread.
     ///
-    /// # Errors
-    /// If the kernel lacks netlink.
+    /// # Errors If the kernel lacks netlink.
     pub fn open(options: Options, events: &'e dyn Events) -> Result<Self> {
         Ok(Self {
             kernel: Kernel::open()?,
@@ -71,18 +70,18 @@ impl<'e> Session<'e> {
         })
     }
 
-    /// Warns of networks that a verb went on without.
+    /// Warns of networks that were set aside.
     pub fn close(self) {
         self.warn_of_aside();
     }
 
-    /// Whether plans are only reported.
+    /// Returns whether plans are only reported.
     pub fn is_dry_run(&self) -> bool {
         self.dry_run
     }
 
-    /// Carries a plan out, or reports it; tells whether anything changed. `None`: it was a dry run,
-    /// and there is no result to print.
+    /// Carries a plan out, or reports it; returns whether anything changed. `None`: a dry run,
+    /// without a result to print.
     pub(super) async fn carry_out(
         &mut self,
         plan: &Plan,
@@ -94,7 +93,7 @@ impl<'e> Session<'e> {
         }
         let events = self.events;
         let doing = events.doing("changing what has to be changed");
-        // Of changes that travel together the first is told of.
+        // Of changes that are carried out together, the first is reported.
         let is_next = Cell::new(true);
         let changed = apply::carry_out(
             plan,

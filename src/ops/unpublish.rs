@@ -1,4 +1,4 @@
-//! `unpublish`: takes published ports back.
+//! `unpublish`: removes published ports.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use crate::{
     plan::Plan,
 };
 
-/// Which published ports of a target to take back.
+/// The request to remove published ports of a target.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Unpublish {
     /// The target that has the ports.
@@ -31,10 +31,10 @@ pub struct Unpublish {
     pub all: bool,
 }
 
-/// Takes published ports of a target back; `None`: it was a dry run.
+/// Removes published ports of a target; returns `None` for a dry run.
 ///
-/// # Errors
-/// If the target is not there, or a bare number is a host port of another one.
+/// # Errors If the target does not exist, or a bare number is a host port of another published
+/// port.
 pub async fn unpublish(host: &mut Session<'_>, args: &Unpublish) -> Result<Option<Changed<Ports>>> {
     let mut state = host.enter(Need::Changes, Extent::of(None)).await?;
     let endpoints = everywhere(host, &state, &args.target).await?;
@@ -70,11 +70,10 @@ pub async fn unpublish(host: &mut Session<'_>, args: &Unpublish) -> Result<Optio
     Ok(Some(Changed::new(changed, Ports { target, ports: gone })))
 }
 
-/// The ports that `spec` asks for: as it was published; or, of a port alone, those that lead to it,
-/// else those that it is the host's port of.
+/// Returns the ports that `spec` means: as it was published; or for a port alone, those that lead
+/// to it, else those with this host port.
 ///
-/// # Errors
-/// If it can be read in two ways, or if what is there is another: it would stay open.
+/// # Errors If it is ambiguous, or a similar port is published, which would stay open.
 fn asked_for<'a>(
     all: &'a [PublishedPort],
     spec: &PortSpec,
@@ -87,14 +86,14 @@ fn asked_for<'a>(
     let exact = of(&|p| p.is_of(spec));
     match spec.host {
         HostPorts::Range(host) => {
-            // Another address of the host's is another port; all addresses are each of them.
+            // Another address of the host is another port; all addresses include each of them.
             let clashes = |p: &PublishedPort| {
                 p.host.overlaps(host)
                     && (on_address(p)
                         || p.host_ip.is_unspecified()
                             && spec.host_ip.is_some_and(|ip| ip.is_ipv4() == p.host_ip.is_ipv4()))
             };
-            // One of many ports of the host need not be the one.
+            // One of many ports of the host may not be the one that is meant.
             let others = of(&|p| host.count() == spec.container.count() && clashes(p));
             if exact.is_empty() && !others.is_empty() {
                 return Err(differs(spec, target, others));
@@ -133,7 +132,7 @@ fn differs(spec: &PortSpec, target: &str, there: Vec<&PublishedPort>) -> anyhow:
         .into()
 }
 
-/// Whether a port is published that whoever asks for `spec` may take for it.
+/// Returns whether a port is published that the user may mean by `spec`.
 fn is_near(port: &PublishedPort, spec: &PortSpec) -> bool {
     let numbers = match spec.host {
         HostPorts::Range(host) => host,
@@ -142,7 +141,7 @@ fn is_near(port: &PublishedPort, spec: &PortSpec) -> bool {
     port.host.overlaps(numbers) || port.container.overlaps(spec.container)
 }
 
-/// Ports as they are asked for, those of both IP versions once.
+/// Returns ports in `-p` syntax, those of both IP versions once.
 fn specs<'a>(ports: impl IntoIterator<Item = &'a PublishedPort>) -> String {
     let specs: BTreeSet<_> = ports.into_iter().map(PublishedPort::spec).collect();
     specs.into_iter().collect::<Vec<_>>().join(" ")

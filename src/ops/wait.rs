@@ -1,4 +1,4 @@
-//! `wait`: until a target's network can be used.
+//! `wait`: waits until a target's network can be used.
 
 use std::time::Duration;
 
@@ -19,18 +19,18 @@ use crate::{
 /// What to wait for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Wait {
-    /// The target, which need not be there yet.
+    /// The target, which need not exist yet.
     pub target: Target,
-    /// What one of its links must meet.
+    /// The condition that one of its links must meet.
     pub condition: Condition,
-    /// For how many seconds at most; 0 looks once.
+    /// The time limit in seconds; 0 checks once.
     pub timeout: u64,
 }
 
 /// The link that meets the condition.
 #[derive(Debug, Serialize)]
 pub struct Ready {
-    /// The target, as it was asked for.
+    /// The target, as requested.
     pub target: String,
     /// The link's name.
     pub link: String,
@@ -40,8 +40,7 @@ pub struct Ready {
 
 /// Waits until a target's network can be used.
 ///
-/// # Errors
-/// If the target ends, or the time runs out ([`Kind::Timeout`]).
+/// # Errors If the target ends, or the time is over ([`Kind::Timeout`]).
 pub async fn wait(host: &Session<'_>, args: &Wait) -> Result<Ready> {
     let Wait { target, condition, timeout } = args;
     let (condition, timeout) = (*condition, *timeout);
@@ -52,7 +51,7 @@ pub async fn wait(host: &Session<'_>, args: &Wait) -> Result<Ready> {
         Target::Host => Netns::own()?,
         target => resolve(&host.kernel, host.events, target, Some(timeout)).await?.netns,
     };
-    // Who listens first misses nothing between a look and the next.
+    // Receive notifications before the first check, so that no change is missed.
     let mut watch = NetnsWatch::new(&netns)?;
     loop {
         let seen = look(&netns, condition).await?;
@@ -73,20 +72,20 @@ pub async fn wait(host: &Session<'_>, args: &Wait) -> Result<Ready> {
             () = sleep_until(deadline) => {
                 let message =
                     format!("target `{target}` was not ready in {timeout} seconds: {missing}");
-                let hint = format!("see what is there: `netcord container {target} -- ip addr`");
+                let hint = format!("see its links and addresses: `netcord container {target} -- ip addr`");
                 return Err(Error::new(Kind::Timeout, message).hint(hint).into());
             }
         }
     }
 }
 
-/// What a look came to.
+/// The result of a check.
 enum Seen {
     Ready { link: String, addresses: Vec<String> },
     Missing(String),
 }
 
-/// The link that meets a condition; or what the one lacks that comes closest.
+/// Returns the link that meets a condition; or the condition that the closest one does not meet.
 async fn look(netns: &Netns, wanted: Condition) -> Result<Seen> {
     let mut links: Vec<_> = netns.links().await?.into_values().collect();
     links.retain(|link| link.name != "lo");

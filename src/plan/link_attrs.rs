@@ -1,7 +1,7 @@
 //! The attributes that a link of ours was created with and that can be changed, and restored,
 //! later.
 
-use super::{LINK_GROUP, Place, Resource};
+use super::{LINK_GROUP, Place, Resource, Veth};
 use crate::model::{LinkName, Mac, MacvlanMode};
 
 /// An existing link, and the attributes that it should have.
@@ -13,8 +13,8 @@ pub struct LinkAttrs {
     pub link: LinkName,
     /// The MAC.
     pub mac: Mac,
-    /// The device group.
-    pub group: u32,
+    /// The device group. `None` leaves it as it is: the inner end's is the target's own.
+    pub group: Option<u32>,
     /// The attributes of its kind of link.
     pub kind: LinkAttrsOf,
 }
@@ -29,6 +29,11 @@ pub enum LinkAttrsOf {
         /// How long a new port stays in the listening and learning states, in hundredths of a
         /// second.
         forward_delay: u32,
+    },
+    /// An end of a veth pair.
+    Veth {
+        /// The MTU in bytes.
+        mtu: u32,
     },
     /// A macvlan.
     Macvlan {
@@ -52,25 +57,41 @@ impl LinkAttrs {
                 netns: None,
                 link: name.clone(),
                 mac: *mac,
-                group: LINK_GROUP,
+                group: Some(LINK_GROUP),
                 kind: LinkAttrsOf::Bridge { stp: false, forward_delay: 0 },
             }),
             Resource::Macvlan(made) => Some(Self {
                 netns: made.netns.clone(),
                 link: made.name.clone(),
                 mac: made.mac,
-                group: LINK_GROUP,
+                group: Some(LINK_GROUP),
                 kind: LinkAttrsOf::Macvlan { mtu: made.mtu, mode: made.mode },
             }),
             Resource::Vxlan(made) => Some(Self {
                 netns: None,
                 link: made.name.clone(),
                 mac: made.mac,
-                group: LINK_GROUP,
+                group: Some(LINK_GROUP),
                 kind: LinkAttrsOf::Vxlan { mtu: made.mtu },
             }),
             _ => None,
         }
+    }
+
+    /// Returns the attributes of both ends of a new veth pair.
+    pub fn of_ends(veth: &Veth) -> [Self; 2] {
+        let kind = LinkAttrsOf::Veth { mtu: veth.mtu };
+        let group = Some(LINK_GROUP);
+        [
+            Self { netns: None, link: veth.host.clone(), mac: veth.host_mac, group, kind },
+            Self {
+                netns: veth.netns.clone(),
+                link: veth.peer.clone(),
+                mac: veth.mac,
+                group: None,
+                kind,
+            },
+        ]
     }
 
     /// Returns the changes that restore these attributes.
@@ -95,12 +116,14 @@ impl LinkAttrs {
     /// Returns the arguments of `ip`.
     pub(super) fn command(&self) -> String {
         let Self { link, mac, group, kind, .. } = self;
-        let set = format!("link set dev {link} address {mac} group {group}");
+        let group = group.map(|group| format!(" group {group}")).unwrap_or_default();
+        let set = format!("link set dev {link} address {mac}{group}");
         match kind {
             LinkAttrsOf::Bridge { stp, forward_delay } => {
                 let stp = u8::from(*stp);
                 format!("{set} type bridge stp_state {stp} forward_delay {forward_delay}")
             }
+            LinkAttrsOf::Veth { mtu } => format!("{set} mtu {mtu}"),
             LinkAttrsOf::Macvlan { mtu, mode } => {
                 format!("{set} mtu {mtu} type macvlan mode {}", mode.as_str())
             }

@@ -1,7 +1,8 @@
 //! iptables and ip6tables: one listing a table, then one `iptables-restore --noflush` for all that
 //! is missing. One process a rule would take 2 ms for an addition and 15 ms for a deletion.
 //!
-//! A rule is identified by its comment, not by how this version of iptables prints it.
+//! A rule is identified by its comment. Whether its text was changed is decided by its options, not by
+//! how this version of iptables prints them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,13 +18,14 @@ use std::{
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
+use ipnetwork::IpNetwork;
 use iptables::IPTables;
 
 use super::{Outcome, Published, not_permitted};
 use crate::{
     error::{Error, Kind},
-    model::Family,
-    plan::{ALIAS_PREFIX, Chain, Change, Resource, Rule, Table, comes_first, quote},
+    model::{Family, Firewall, PublishedPort, ruleset::words},
+    plan::{self, ALIAS_PREFIX, Chain, Change, Resource, Rule, Table, comes_first, quote},
 };
 
 /// The time to wait for other programs that change rules.
@@ -125,11 +127,16 @@ fn attempt(
 
 /// Returns the published ports of one family; none if they cannot be read.
 pub(super) fn published(family: Family) -> Vec<Published> {
-    let of_comment = |(_, comment): (String, String)| {
+    let of_rule = |((_, comment), copies): ((String, String), Vec<String>)| {
         let (owner, port) = comment.strip_prefix(ALIAS_PREFIX)?.split_once(" publish ")?;
-        Some(Published { owner: owner.to_owned(), port: port.parse().ok()? })
+        let port: PublishedPort = port.parse().ok()?;
+        let Resource::Rule(rule) = plan::port(Firewall::Iptables, owner, &port) else {
+            return None;
+        };
+        let changed = copies.into_iter().find(|there| !is_as(&rule, there));
+        Some(Published { owner: owner.to_owned(), port, changed })
     };
-    nat_table(family).rules.into_keys().filter_map(of_comment).collect()
+    nat_table(family).rules.into_iter().filter_map(of_rule).collect()
 }
 
 /// Returns whether our chains of one family exist, as far as that can be read.
@@ -177,9 +184,9 @@ fn script(lines: BTreeMap<Table, String>, deleting: bool) -> String {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Present {
     chains: BTreeSet<String>,
-    /// The number of copies of each rule, by chain and comment. Restoring saved rules over existing
+    /// The text of each copy of each rule, by chain and comment. Restoring saved rules over existing
     /// ones (`iptables-restore --noflush`) duplicates them.
-    rules: BTreeMap<(String, String), usize>,
+    rules: BTreeMap<(String, String), Vec<String>>,
     /// Rules that have to come first in their chain, but come after another.
     behind: BTreeSet<(String, String)>,
     /// Rules of other programs in our chains, as text.
@@ -224,7 +231,7 @@ impl Present {
                         } else if begun.contains(chain) {
                             present.behind.insert(rule.clone());
                         }
-                        *present.rules.entry(rule).or_default() += 1;
+                        present.rules.entry(rule).or_default().push(rest.to_owned());
                     } else if chain.starts_with("NETCORD-") {
                         let strangers = present.strangers.entry(chain.to_owned()).or_default();
                         strangers.push(rest.to_owned());
@@ -248,21 +255,24 @@ impl Present {
                 strangers.map(|rule| format!("not netcord's: {at} -A {name} {rule}")).collect()
             }
             Resource::Rule(rule) => {
-                let what = match self.copies(rule) {
-                    0 => "not there".to_owned(),
-                    1 if self.behind.contains(&known(rule)) => "behind others".to_owned(),
-                    1 => return Vec::new(),
-                    copies => format!("there {copies} times"),
-                };
                 let at = format!("{} -t {}", rule.family.program(), rule.table.name());
+                let what = match self.copies(rule) {
+                    [] => "not there".to_owned(),
+                    [there] if !is_as(rule, there) => {
+                        return vec![format!("changed: {at} -A {} {there}", rule.chain)];
+                    }
+                    [_] if self.behind.contains(&known(rule)) => "behind others".to_owned(),
+                    [_] => return Vec::new(),
+                    copies => format!("there {} times", copies.len()),
+                };
                 vec![format!("{what}: {at} {}", rule_line(&rule.addition(), rule).trim_end())]
             }
             _ => Vec::new(),
         }
     }
 
-    fn copies(&self, rule: &Rule) -> usize {
-        self.rules.get(&known(rule)).copied().unwrap_or_default()
+    fn copies(&self, rule: &Rule) -> &[String] {
+        self.rules.get(&known(rule)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Empties chains that are to be deleted before anything else, as they may refer to each other.
@@ -303,19 +313,23 @@ impl Present {
                 self.chains.remove(name).then(|| Line::new(format!("-X {name}\n")))
             }
             Change::Create(Resource::Rule(rule)) => {
-                let copies = self.rules.insert(known(rule), 1).unwrap_or_default();
+                let own = vec![rule_line("", rule).trim().to_owned()];
+                let copies = self.rules.insert(known(rule), own).unwrap_or_default();
                 let is_behind = self.behind.remove(&known(rule));
-                if copies == 1 && !is_behind {
+                if let [there] = copies.as_slice()
+                    && is_as(rule, there)
+                    && !is_behind
+                {
                     return None;
                 }
                 // Of several copies, none need be in the right place.
-                let text = deletions(rule, copies) + &rule_line(&rule.addition(), rule);
-                Some(Line { text, mends: copies > 0 })
+                let text = deletions(rule, &copies) + &rule_line(&rule.addition(), rule);
+                Some(Line { text, mends: !copies.is_empty() })
             }
             Change::Delete(Resource::Rule(rule)) => {
                 let copies = self.rules.remove(&known(rule))?;
                 let is_gone = self.emptied.contains(rule.chain);
-                Some(Line::new(if is_gone { String::new() } else { deletions(rule, copies) }))
+                Some(Line::new(if is_gone { String::new() } else { deletions(rule, &copies) }))
             }
             _ => None,
         }
@@ -327,9 +341,53 @@ fn known(rule: &Rule) -> (String, String) {
     (rule.chain.to_owned(), rule.comment.clone())
 }
 
-/// Returns the lines that delete this many copies of a rule.
-fn deletions(rule: &Rule, copies: usize) -> String {
-    rule_line(&format!("-D {}", rule.chain), rule).repeat(copies)
+/// Returns the lines that delete copies of a rule, each by its own text.
+fn deletions(rule: &Rule, copies: &[String]) -> String {
+    copies
+        .iter()
+        .fold(String::new(), |lines, there| lines + &format!("-D {} {there}\n", rule.chain))
+}
+
+/// Returns whether a listed rule equals ours, whatever iptables adds to it and in which order.
+fn is_as(rule: &Rule, listed: &str) -> bool {
+    let own: Vec<_> = rule.arguments().collect();
+    Said::of(own.iter().map(String::as_str)) == Said::of(words(listed).into_iter())
+}
+
+/// The options of a rule, each with its values and whether it is negated.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said<'a>(BTreeMap<(&'a str, bool), BTreeSet<String>>);
+
+impl<'a> Said<'a> {
+    fn of(words: impl Iterator<Item = &'a str>) -> Self {
+        let mut said = Self::default();
+        let (mut values, mut not, mut is_skipped): (Option<&mut BTreeSet<_>>, _, _) =
+            (None, false, false);
+        for word in words {
+            if is_skipped {
+                is_skipped = false;
+            } else if word == "!" {
+                not = true;
+            } else if matches!(word, "-m" | "--comment") {
+                // A match is described by its options, and a comment changes nothing.
+                is_skipped = true;
+            } else if word.starts_with('-') {
+                values = Some(said.0.entry((word, not)).or_default());
+                not = false;
+            } else if let Some(values) = &mut values {
+                values.extend(word.split(',').map(in_full));
+            }
+        }
+        said
+    }
+}
+
+/// Adds the prefix length to an address, as iptables does; returns other values unchanged.
+fn in_full(value: &str) -> String {
+    match value.parse::<IpNetwork>() {
+        Ok(network) => network.to_string(),
+        Err(_) => value.to_owned(),
+    }
 }
 
 fn rule_line(operation: &str, rule: &Rule) -> String {
@@ -482,6 +540,35 @@ mod tests {
             rules,
             [("NETCORD-DNAT", "netcord:lab0/web publish x"), ("POSTROUTING", "netcord:lab0")]
         );
+    }
+
+    #[test]
+    fn a_rule_is_known_again_as_iptables_lists_it_and_not_when_it_was_changed() {
+        let port = "127.0.0.1:8080 -> 172.20.0.2:80/tcp".parse().unwrap();
+        let Resource::Rule(dnat) = plan::port(Firewall::Iptables, "lab0/web", &port) else {
+            panic!("a rule")
+        };
+        let listed = "-d 127.0.0.1/32 -p tcp -m tcp --dport 8080 -m comment --comment \"netcord:\
+                      lab0/web publish 127.0.0.1:8080 -> 172.20.0.2:80/tcp\" -j DNAT \
+                      --to-destination 172.20.0.2:80";
+        assert!(is_as(&dnat, listed));
+        for (from, to) in [
+            ("172.20.0.2:80", "172.20.0.9:80"),
+            ("--dport 8080", "--dport 8081"),
+            ("--dport 8080", "! --dport 8080"),
+            ("-d 127.0.0.1/32 ", ""),
+            ("-d 127.0.0.1/32", "-d 127.0.0.1/32 -i eth0"),
+            ("-j DNAT --to-destination 172.20.0.2:80", "-j ACCEPT"),
+        ] {
+            let (head, mark) = listed.split_once(" -m comment").unwrap();
+            let (comment, jump) = mark.split_once(" -j").unwrap();
+            let changed = format!(
+                "{} -m comment{comment} {}",
+                head.replace(from, to),
+                format!("-j{jump}").replace(from, to)
+            );
+            assert!(!is_as(&dnat, &changed), "{changed}");
+        }
     }
 
     #[test]

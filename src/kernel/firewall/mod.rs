@@ -39,6 +39,8 @@ pub struct Published {
     pub owner: String,
     /// The port.
     pub port: PublishedPort,
+    /// Its rule is there and says something else than its mark: the rule.
+    pub changed: Option<String>,
 }
 
 /// Makes adjacent changes of one firewall; returns the outcome of each.

@@ -323,15 +323,18 @@ pub(super) async fn set_mtu(rtnl: &Rtnl, name: &LinkName, mtu: u32) -> Result<Op
     Ok(Some(link.mtu))
 }
 
-/// Equivalent to `ip link set dev NAME alias ALIAS`.
-pub(super) async fn set_alias(rtnl: &Rtnl, name: &LinkName, alias: &str) -> Result<bool> {
+/// Sets an alias; returns the former one, `None` if nothing changed. Equivalent to `ip link set dev
+/// NAME alias ALIAS`.
+pub(super) async fn set_alias(rtnl: &Rtnl, name: &LinkName, alias: &str) -> Result<Option<String>> {
     let link = require(rtnl, name.as_str()).await?;
-    if link.alias.as_deref().unwrap_or_default() == alias {
-        return Ok(false);
+    let former = link.alias.unwrap_or_default();
+    if former == alias {
+        return Ok(None);
     }
     let mut message = message([LinkAttribute::IfAlias(alias.to_owned())]);
     message.header.index = link.index;
-    set(rtnl, message).await.with_context(|| format!("cannot set the alias of `{name}`"))
+    set(rtnl, message).await.with_context(|| format!("cannot set the alias of `{name}`"))?;
+    Ok(Some(former))
 }
 
 /// Sets the alias of a new link, which is not read: reading a new port makes the bridge notice at

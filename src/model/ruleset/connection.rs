@@ -41,7 +41,7 @@ pub enum Tracking {
     Unseen,
     /// Untracked: by a rule, or because packets of its kind never are.
     Untracked,
-    /// Nothing is known about it.
+    /// Unknown.
     Unknown,
     /// Invalid: it belongs to no connection, and cannot begin one.
     Invalid,
@@ -80,12 +80,12 @@ impl Tuple {
 }
 
 impl Tracking {
-    /// That of a packet that begins a connection.
+    /// Returns the state of a packet that begins a connection.
     pub(super) fn begun(packet: &Packet) -> Self {
         Self::New(Tuple::of(packet))
     }
 
-    /// That of a packet that answers.
+    /// Returns the state of a reply.
     pub(super) fn answer(packet: &Packet) -> Self {
         let reply = Tuple::of(packet);
         let original = reply.reversed();

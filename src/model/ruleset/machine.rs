@@ -11,12 +11,12 @@ use super::{
 /// More than the size of all registers, in bytes.
 const REGISTERS: usize = 96;
 
-/// What registers hold.
+/// The contents of registers.
 struct Registers {
     bytes: [Byte; REGISTERS],
-    /// In which of them lies a port of which only bounds are known.
+    /// The register that holds a port of which only bounds are known.
     port: Option<usize>,
-    /// In which of them lies the name of a link.
+    /// The register that holds the name of a link.
     link: Option<usize>,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Answer {
     pub(super) effect: Effect,
     pub(super) mark: Option<u32>,
     pub(super) connection_mark: Option<u32>,
-    /// It names the packet's link, or a subnet that has its addresses.
+    /// Whether it names the packet's link, or a subnet that contains its addresses.
     pub(super) names: bool,
 }
 

@@ -5,10 +5,10 @@
 //! - `connection`: its state in connection tracking
 //! - `walk`: the chains that a packet meets, in order, and their verdict
 //! - `machine`: one rule, expression by expression
-//! - `xtables`: what is left of iptables' own form in it
-//! - `decide`: what one chain does with packets of which a part is known
+//! - `xtables`: matches and targets that iptables keeps in its own form
+//! - `decide`: the verdict of one chain on packets that are known in part
 //! - `listing`: rules as `iptables -S` lists them
-//! - `text`: a rule, as people read it
+//! - `text`: a rule as text
 
 mod connection;
 mod decide;
@@ -192,13 +192,13 @@ pub enum Expression {
         /// Whether it is a verdict map.
         decides: bool,
     },
-    /// Goes on if an address is, or is not, in a subnet.
+    /// Continues if an address is, or is not, in a subnet.
     Within {
-        /// Where it comes from, or where it goes to.
+        /// Whether to compare the source address, instead of the destination.
         source: bool,
-        /// Which.
+        /// The subnet.
         network: IpNetwork,
-        /// Outside instead.
+        /// Whether to continue outside of the subnet.
         not: bool,
     },
     /// Ends the rule.
@@ -410,7 +410,7 @@ pub struct Surroundings<'a> {
     pub incoming: Option<Side>,
     /// The outgoing link.
     pub outgoing: Option<Side>,
-    /// A link that is not named here is not known, instead of not there.
+    /// Whether a link that is `None` is unknown, instead of absent.
     pub is_partial: bool,
     /// The addresses of this namespace.
     pub local: &'a [IpAddr],

@@ -33,9 +33,9 @@ pub struct Packet {
     pub source: IpAddr,
     /// The destination address.
     pub destination: IpAddr,
-    /// In which subnet it begins, where that is all that is known.
+    /// The subnet of the source, if no more of it is known.
     pub source_in: Option<IpNetwork>,
-    /// In which subnet it ends, where that is all that is known.
+    /// The subnet of the destination, if no more of it is known.
     pub destination_in: Option<IpNetwork>,
     /// The protocol number (IANA).
     pub protocol: u8,
@@ -177,7 +177,7 @@ impl Packet {
         headers.into_iter().flat_map(|header| self.header(header).unwrap_or_default()).collect()
     }
 
-    /// Whether an address of it is in a subnet, and whether it can be.
+    /// Returns whether an address is in a subnet, and whether the subnet names it.
     pub(super) fn is_in(&self, source: bool, network: IpNetwork) -> (Is, bool) {
         let (address, known) = if source {
             (self.source, self.source_in)
@@ -192,7 +192,7 @@ impl Packet {
             return (Is::No, false);
         }
         let is_whole = network.prefix() <= known.prefix();
-        // Where nothing is known, nothing is named.
+        // A subnet names no unknown address.
         (if is_whole { Is::Yes } else { Is::Maybe }, known.prefix() > 0)
     }
 
@@ -301,7 +301,7 @@ impl Packet {
     }
 }
 
-/// The bytes of an address, as far as its subnet fixes them.
+/// Returns the bytes of an address that its subnet determines.
 fn known(octets: &[u8], subnet: Option<IpNetwork>) -> Vec<Byte> {
     let whole = subnet.map_or(octets.len(), |subnet| usize::from(subnet.prefix() / 8));
     octets.iter().enumerate().map(|(i, byte)| (i < whole).then_some(*byte)).collect()

@@ -178,7 +178,7 @@ impl Base {
     }
 }
 
-/// The kernel refuses more jumps in a row than this (`NFT_JUMP_STACK_SIZE`), and any circle.
+/// The limit of nested jumps (`NFT_JUMP_STACK_SIZE`). The kernel refuses loops too.
 const JUMPS: usize = 16;
 
 /// How a base chain, with everything that it jumps to, ends.
@@ -194,7 +194,7 @@ pub(super) enum Flow {
 }
 
 impl Flow {
-    /// Whether the packet is gone then.
+    /// Returns whether the packet is dropped.
     pub(super) fn drops(self, policy_drops: bool) -> bool {
         match self {
             Self::Ends => policy_drops,
@@ -211,22 +211,22 @@ pub(super) struct Walk<'a> {
     ruleset: &'a Ruleset,
     around: &'a Surroundings<'a>,
     met: Vec<Met>,
-    /// How the base chain would end if a rule that may be for the packet is.
+    /// For each rule that may match: the end of the base chain if it does.
     otherwise: Vec<Otherwise>,
     doubt: Option<Met>,
-    /// It is run to see how it would end, or what surely happens.
+    /// Whether this run only follows rules that surely match.
     is_supposed: bool,
-    /// The number of the first chain's own rule that ended it, or led to the one that did.
+    /// The number of the first chain's rule that ended the run, or that jumped to the one that did.
     pub(super) number: Option<u32>,
-    /// The rule that was met last names the packet's link or its addresses.
+    /// Whether the last rule that matched names the packet's link or addresses.
     names: bool,
 }
 
 struct Otherwise {
-    /// The rule's place in `met`.
+    /// The rule's index in `met`.
     at: usize,
     flow: Flow,
-    /// It, or the rule that would be met then, names the packet's link or its addresses.
+    /// Whether it, or the rule that would end the run, names the packet's link or addresses.
     names: bool,
 }
 
@@ -244,17 +244,17 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// It is not asked how the chain would end otherwise.
+    /// Leaves out how the chain would end if uncertain rules matched.
     pub(super) fn without_doubts(self) -> Self {
         Self { is_supposed: true, ..self }
     }
 
-    /// The rule that was met last.
+    /// Returns the last rule that was met.
     pub(super) fn last(mut self) -> Option<Met> {
         self.met.pop()
     }
 
-    /// Whether a rule that names the packet's link or addresses may let it pass.
+    /// Returns whether an uncertain rule that names the packet's link or addresses lets it pass.
     pub(super) fn is_thought_of(&self, policy_drops: bool) -> bool {
         self.otherwise.iter().any(|other| other.names && !other.flow.drops(policy_drops))
     }
@@ -353,8 +353,8 @@ impl<'a> Walk<'a> {
         None
     }
 
-    /// How the base chain would end if a rule were for the packet, and whether the rule that ends it
-    /// then names the packet's link or its addresses.
+    /// Returns how the base chain would end if a rule matched, and whether the rule that ends it names
+    /// the packet's link or addresses.
     fn suppose(&self, effect: &Effect, mut stack: Stack<'a>, mut packet: Packet) -> (Flow, bool) {
         // Unknown for rules that change the packet's address.
         if !matches!(effect, Effect::Decide(_)) {

@@ -61,7 +61,7 @@ fn conntrack(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
     Some(Is::of(is))
 }
 
-/// The match of `--ctstate`, as the kernel keeps it.
+/// Returns the match of `--ctstate` in the form of the kernel.
 pub(super) fn by_states(states: &str, not: bool) -> Expression {
     let bit = |state| match state {
         "INVALID" => 1,

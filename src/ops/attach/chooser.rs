@@ -1,4 +1,4 @@
-//! An endpoint of a target: everything that the user left open is decided here.
+//! Makes the endpoint of a target, and chooses everything that the user left open.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::{Attach, lease::Leases};
+use super::{Attach, lease::Leases, pool::Pool};
 use crate::{
     engine,
     error::Error,
@@ -28,21 +28,18 @@ use crate::{
     state::State,
 };
 
-/// How long an engine may take to tell which addresses it gave out.
+/// How long to wait for an engine's list of addresses.
 const ENGINE_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Makes endpoints of targets: decides everything that the user left open.
+/// Makes endpoints of targets, and chooses everything that the user left open.
 pub(super) struct Chooser<'a> {
     pub(super) args: &'a Attach,
     pub(super) record: &'a NetworkRecord,
-    /// Endpoints that were made here.
+    /// Endpoints made by this value.
     made: Vec<Endpoint>,
     pub(super) bridge: Link,
     leases: &'a Leases,
-    /// Addresses that are taken, and by whom.
-    pub(super) taken: BTreeMap<IpAddr, String>,
-    /// Addresses that the wire was asked about, and nobody answered for.
-    pub(super) silent: BTreeSet<IpAddr>,
+    pub(super) pool: Pool<'a>,
 }
 
 impl<'a> Chooser<'a> {
@@ -70,11 +67,14 @@ impl<'a> Chooser<'a> {
         for summary in record.endpoints.iter().map(EndpointSummary::of).chain(others) {
             taken.extend(addresses_of(summary));
         }
-        let (made, silent) = (Vec::new(), BTreeSet::new());
-        Ok(Self { args, record, made, bridge, leases, taken, silent })
+        // On a network of this host's own nobody else assigns addresses, and without carrier there is
+        // nobody to ask.
+        let asks = record.network.is_shared() && bridge.carrier;
+        let pool = Pool::new(&record.network, asks, taken);
+        Ok(Self { args, record, made: Vec::new(), bridge, leases, pool })
     }
 
-    /// What is attached to the network, as far as it was asked for, and what will be.
+    /// Returns the network's endpoints that were read, and the new ones.
     pub(super) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.record.endpoints.iter().chain(&self.made)
     }
@@ -91,7 +91,7 @@ impl<'a> Chooser<'a> {
             e.cookie == cookie && self.args.wiring.ifname.as_ref().is_none_or(|i| *i == e.ifname)
         };
         let existing = self.endpoints().find(is_it).cloned();
-        // What is attached already keeps the name that it was attached by.
+        // An existing endpoint keeps its name.
         let wanted = existing.as_ref().map(|e| &e.netns).or(self.args.wiring.name.as_ref());
         let (name, named) = naming(state, &found, wanted, false)?;
         let is_new = existing.is_none();
@@ -108,7 +108,7 @@ impl<'a> Chooser<'a> {
             let ports = publish::choose(&host.kernel, state, &network, &endpoint, spec)?;
             endpoint.ports.extend(ports);
         }
-        self.taken.extend(addresses_of(EndpointSummary::of(&endpoint)));
+        self.pool.take(addresses_of(EndpointSummary::of(&endpoint)));
         self.made.push(endpoint.clone());
 
         let mut plan = named.map(|n| plan::name(&n)).unwrap_or_default();
@@ -121,8 +121,8 @@ impl<'a> Chooser<'a> {
         Ok((endpoint, plan))
     }
 
-    /// A default route for which that of another network took its place: it is not given back by
-    /// asking for it again, and who names it is told so.
+    /// Returns whether a change is a default route that another network's default route displaced.
+    /// Attaching again does not restore it; a user who names it gets a note.
     fn gave_way(
         &self,
         host: &Session<'_>,
@@ -155,25 +155,14 @@ impl<'a> Chooser<'a> {
         self.check_room()?;
         let links = netns.links().await?;
         let names: BTreeSet<_> = links.values().map(|l| l.name.clone()).collect();
-        let ifname = match &args.wiring.ifname {
-            Some(wanted) if names.contains(wanted.as_str()) => {
-                let message = format!("`{name}` already has a link `{wanted}`");
-                return Err(Error::conflict(message)
-                    .hint("choose another name, or leave out `--ifname`")
-                    .into());
-            }
-            Some(wanted) => wanted.clone(),
-            None => next_ifname(&names),
-        };
+        let ifname = ifname(args.wiring.ifname.as_ref(), &names, name)?;
         let asked = self.leases.of(args, cookie)?;
         let leased = asked.map(|(_, leased)| leased);
         let addresses = self.addresses(kernel, leased)?;
         let wanted = args.wiring.mac.or(asked.map(|(mac, _)| mac));
-        let mac = match (self.mac_of_parent(), wanted, addresses.first()) {
-            (Some(only), ..) => only,
-            (None, Some(mac), _) => check_mac(self.record, &self.bridge, mac)?,
-            (None, None, Some(address)) => Mac::of(address.ip()),
-            (None, None, None) => Mac::PLACEHOLDER,
+        let mac = match (self.mac_of_parent(), wanted) {
+            (Some(only), _) => only,
+            (None, wanted) => mac(self.record, self.bridge.mac, wanted, &addresses)?,
         };
         let mtu = self.mtu()?;
         if mtu < 1280 && addresses.iter().any(IpNetwork::is_ipv6) {
@@ -234,10 +223,42 @@ impl<'a> Chooser<'a> {
     }
 }
 
-/// A MAC that was asked for must be nobody else's.
-pub(super) fn check_mac(record: &NetworkRecord, bridge: &Link, mac: Mac) -> Result<Mac> {
+/// The name of an endpoint's link: the one that was asked for, or the next free `ethN`.
+fn ifname(
+    wanted: Option<&LinkName>,
+    taken: &BTreeSet<String>,
+    netns: &NetnsName,
+) -> Result<LinkName> {
+    match wanted {
+        Some(wanted) if taken.contains(wanted.as_str()) => {
+            let message = format!("`{netns}` already has a link `{wanted}`");
+            Err(Error::conflict(message)
+                .hint("choose another name, or leave out `--ifname`")
+                .into())
+        }
+        Some(wanted) => Ok(wanted.clone()),
+        None => Ok(next_ifname(taken)),
+    }
+}
+
+/// The MAC of an endpoint: the one that was asked for, or one that is made of its address.
+fn mac(
+    record: &NetworkRecord,
+    bridge: Option<Mac>,
+    wanted: Option<Mac>,
+    addresses: &[IpNetwork],
+) -> Result<Mac> {
+    match (wanted, addresses.first()) {
+        (Some(mac), _) => check_mac(record, bridge, mac),
+        (None, Some(address)) => Ok(Mac::of(address.ip())),
+        (None, None) => Ok(Mac::PLACEHOLDER),
+    }
+}
+
+/// Checks that no other endpoint has a requested MAC.
+pub(super) fn check_mac(record: &NetworkRecord, bridge: Option<Mac>, mac: Mac) -> Result<Mac> {
     let owner = record.endpoints.iter().find(|e| e.mac == mac).map(|e| format!("`{}`", e.target));
-    let bridge = (bridge.mac == Some(mac)).then(|| "the bridge itself".to_owned());
+    let bridge = (bridge == Some(mac)).then(|| "the bridge itself".to_owned());
     match owner.or(bridge) {
         Some(owner) => Err(Error::conflict(format!("MAC {mac} is taken by {owner}"))
             .hint("leave out `--mac` to use a MAC derived from the address")
@@ -248,4 +269,48 @@ pub(super) fn check_mac(record: &NetworkRecord, bridge: &Link, mac: Mac) -> Resu
 
 fn addresses_of(summary: EndpointSummary<'_>) -> impl Iterator<Item = (IpAddr, String)> {
     summary.addresses.iter().map(move |a| (a.ip(), format!("`{}`", summary.target)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::fixtures::{endpoint, network, record};
+
+    #[test]
+    fn the_next_link_is_the_lowest_ethn_that_is_free() {
+        let name: NetnsName = "web".parse().unwrap();
+        for (wanted, taken, expected) in [
+            (None, &["lo"][..], "eth0"),
+            (None, &["lo", "eth0", "eth2"], "eth1"),
+            (Some("lan"), &["lo", "eth0"], "lan"),
+            (Some("eth0"), &["lo", "eth0"], "`web` already has a link `eth0`"),
+        ] {
+            let wanted = wanted.map(|name: &str| name.parse().unwrap());
+            let taken = taken.iter().map(|name| (*name).to_owned()).collect();
+            let chosen = ifname(wanted.as_ref(), &taken, &name);
+            let chosen = chosen.map_or_else(|error| error.to_string(), |name| name.to_string());
+            assert_eq!(chosen, expected, "{wanted:?} {taken:?}");
+        }
+    }
+
+    #[test]
+    fn a_mac_is_made_of_the_address_or_asked_for_and_nobody_elses() {
+        let mut web = endpoint("web", 1, "eth0", &[]);
+        web.mac = "02:00:00:00:00:02".parse().unwrap();
+        let record = record(network("lab0", "bridge", &["10.0.0.0/24"]), vec![web]);
+        let bridge = Some("02:00:00:00:00:01".parse().unwrap());
+        for (wanted, addresses, expected) in [
+            (None, &["10.0.0.7/24", "fd00::7/64"][..], "02:42:0a:00:00:07"),
+            (None, &[], "02:42:00:00:00:00"),
+            (Some("02:00:00:00:00:03"), &["10.0.0.7/24"], "02:00:00:00:00:03"),
+            (Some("02:00:00:00:00:02"), &[], "MAC 02:00:00:00:00:02 is taken by `web`"),
+            (Some("02:00:00:00:00:01"), &[], "MAC 02:00:00:00:00:01 is taken by the bridge itself"),
+        ] {
+            let wanted = wanted.map(|mac: &str| mac.parse().unwrap());
+            let addresses: Vec<_> = addresses.iter().map(|a| a.parse().unwrap()).collect();
+            let chosen = mac(&record, bridge, wanted, &addresses);
+            let chosen = chosen.map_or_else(|error| error.to_string(), |mac| mac.to_string());
+            assert_eq!(chosen, expected);
+        }
+    }
 }

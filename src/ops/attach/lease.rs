@@ -1,5 +1,5 @@
-//! Leases for endpoints that are still to be made: an address must be known before there is a
-//! plan, so the server is asked first, and without the lock, as it may take seconds to answer.
+//! Requests DHCP leases for new endpoints. A plan needs the address, so the request comes first,
+//! and without the lock, as a server may take seconds.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -23,11 +23,10 @@ use crate::{
     },
 };
 
-/// How long servers may take to answer. One that makes sure that nobody has the address takes
-/// three seconds.
+/// How long servers may take to answer. A server that probes the address takes three seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What servers gave, by the cookie of the namespace that it is for.
+/// Leases, by the cookie of their target's namespace.
 #[derive(Default)]
 pub(super) struct Leases {
     link: Option<Link>,
@@ -35,7 +34,7 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    /// Asks for an address for each target that is not attached yet.
+    /// Requests an address for each target that is not attached yet.
     pub(super) async fn acquire(
         host: &mut Session<'_>,
         args: &Attach,
@@ -70,7 +69,7 @@ impl Leases {
         Ok(leases)
     }
 
-    /// What died gives its lease back before another is asked for, which may be the same.
+    /// Release the leases of dead endpoints first: the server may grant the same address again.
     async fn prepare(
         host: &mut Session<'_>,
         args: &Attach,
@@ -85,7 +84,7 @@ impl Leases {
         Ok(find::network(&host.kernel, &state, &args.network).await?.into_owned())
     }
 
-    /// What was leased for a namespace, and for which MAC.
+    /// Returns the lease for a namespace, with its MAC.
     pub(super) fn of(&self, args: &Attach, cookie: u64) -> Result<Option<(Mac, &Leased)>> {
         let found = self.got.iter().find(|(of, ..)| *of == cookie);
         let found = found.map(|(_, mac, leased)| (*mac, leased));
@@ -96,7 +95,7 @@ impl Leases {
         Ok(found)
     }
 
-    /// Gives back what no endpoint has come to use.
+    /// Releases leases that no endpoint uses.
     pub(super) async fn release_unused(&mut self, host: &Session<'_>) -> Result<()> {
         if !self.got.is_empty() {
             let state = host.look(Extent::to(Depth::Unattached)).await?;
@@ -111,14 +110,14 @@ impl Leases {
     async fn release_all(&self, kernel: &Kernel) {
         for (_, mac, leased) in &self.got {
             if let Some(link) = &self.link {
-                // If it does not get through, the lease runs out.
+                // If the release is lost, the lease expires.
                 drop(dhcp::release(kernel, link, *mac, leased).await);
             }
         }
     }
 }
 
-/// The MAC that a target is going to have; `None` if it is attached already.
+/// Returns the MAC of a new endpoint; `None` if the target is attached already.
 async fn mac(
     args: &Attach,
     record: &NetworkRecord,
@@ -133,10 +132,10 @@ async fn mac(
         return Ok(None);
     }
     if let Some(mac) = args.wiring.mac {
-        return check_mac(record, bridge, mac).map(Some);
+        return check_mac(record, bridge.mac, mac).map(Some);
     }
     if record.network.driver.is_passthru() {
-        // The link is the parent, whose MAC the endpoint has to have.
+        // The link is the parent, whose MAC the endpoint must have.
         return Ok(bridge.mac);
     }
     let taken = found.netns.links().await?.into_values().map(|l| l.name).collect();

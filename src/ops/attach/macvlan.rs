@@ -1,4 +1,4 @@
-//! What is different where endpoints are macvlans: they hang on the parent, and have no host end.
+//! The differences for macvlan endpoints: they are on the parent, and have no host end.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use crate::{
     model::{LowerLink, Mac, Network},
 };
 
-/// Refuses flags of a host end, or of a MAC, that there is not to choose.
+/// Refuses flags that have no meaning here: for a host end, or for a MAC in passthru mode.
 pub(super) fn check_flags(args: &Attach, network: &Network) -> Result<()> {
     let LowerLink::Parent(parent) = network.lower_link() else { return Ok(()) };
     let name = &network.name;
@@ -27,12 +27,12 @@ pub(super) fn check_flags(args: &Attach, network: &Network) -> Result<()> {
 }
 
 impl Chooser<'_> {
-    /// The one MAC that an endpoint in passthru mode can have.
+    /// Returns the MAC that an endpoint in passthru mode must have.
     pub(super) fn mac_of_parent(&self) -> Option<Mac> {
         self.bridge.mac.filter(|_| self.record.network.driver.is_passthru())
     }
 
-    /// Refuses a second endpoint in passthru mode: the first has the parent to itself.
+    /// Refuses a second endpoint in passthru mode, which uses the parent exclusively.
     pub(super) fn check_room(&self) -> Result<()> {
         let network = &self.record.network;
         match (self.mac_of_parent(), network.driver.parent(), self.endpoints().next()) {
@@ -46,7 +46,7 @@ impl Chooser<'_> {
         }
     }
 
-    /// The MTU that was asked for, or the network's; a macvlan's is at most its parent's.
+    /// Returns the requested MTU, or the network's. A macvlan's MTU is at most its parent's.
     pub(super) fn mtu(&self) -> Result<u32> {
         let network = &self.record.network;
         let LowerLink::Parent(parent) = network.lower_link() else {
@@ -59,7 +59,7 @@ impl Chooser<'_> {
             ))
             .into()),
             Some(mtu) => Ok(mtu),
-            // The parent's may have become smaller since.
+            // The parent's MTU may have become smaller since.
             None => Ok(network.mtu.min(self.bridge.mtu)),
         }
     }

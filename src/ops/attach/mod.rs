@@ -1,9 +1,10 @@
-//! `attach`: the notes' steps 4 to 9, for one target or many.
+//! `attach`: the notes' steps 4 to 9, for one or many targets.
 
 mod addresses;
 mod chooser;
 mod lease;
 mod macvlan;
+mod pool;
 mod routes;
 mod same;
 
@@ -34,14 +35,14 @@ use crate::{
     state::{Load, State},
 };
 
-/// Which targets to attach to which network, and how.
+/// The request to attach targets to a network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Attach {
     /// The network: one of netcord's, or any bridge of this host.
     pub network: LinkName,
     /// The targets.
     pub targets: Vec<Target>,
-    /// How they are attached.
+    /// How to connect them.
     pub wiring: Wiring,
     /// Wait for the targets to appear, at most this many seconds.
     pub wait: Option<u64>,
@@ -54,33 +55,34 @@ impl Attach {
     }
 }
 
-/// How an endpoint is wired. The default leaves every choice to netcord.
+/// How to connect an endpoint. By default, netcord chooses everything.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Wiring {
-    /// Addresses, at most one of each family; else the lowest that are free.
+    /// Addresses, at most one of each family; by default the lowest free ones.
     pub ip: Vec<Address>,
     /// Lease the IPv4 address from the network's DHCP server, and keep renewing it.
     pub dhcp: bool,
-    /// Of the default routes; else the network's, where there is no default route yet.
+    /// The gateways of the default routes; by default the network's, if the target has no default
+    /// route yet.
     pub gateway: Vec<Gateway>,
-    /// Of the inner link; else 02:42 followed by the IPv4 address.
+    /// The MAC of the inner link; by default 02:42 followed by the IPv4 address.
     pub mac: Option<Mac>,
-    /// The inner link's name; else the next free ethN.
+    /// The name of the inner link; by default the next free ethN.
     pub ifname: Option<LinkName>,
-    /// The host end's name; else nc and a hash.
+    /// The name of the host end; by default nc and a hash.
     pub host_ifname: Option<LinkName>,
-    /// Of both links in bytes; else the bridge's.
+    /// The MTU of both links in bytes; by default the bridge's.
     pub mtu: Option<u32>,
     /// Additional routes inside the target.
     pub route: Vec<RouteSpec>,
     /// Ports to publish.
     pub publish: Vec<PortSpec>,
-    /// The target's name in `/run/netns`; else the PID, or the container's name.
+    /// The target's name in `/run/netns`; by default the PID, or the container's name.
     pub name: Option<NetnsName>,
 }
 
-/// What is attached.
+/// The attached targets.
 #[derive(Debug, Serialize)]
 pub struct Attached {
     /// The network's name.
@@ -89,21 +91,20 @@ pub struct Attached {
     pub endpoints: Vec<Endpoint>,
 }
 
-/// Attaches targets to a network; `None`: it was a dry run.
+/// Attaches targets to a network; returns `None` for a dry run.
 ///
-/// # Errors
-/// If a target or the network is not there, an address or a name is taken, or a step failed; all
-/// steps before it were undone then.
+/// # Errors If a target or the network does not exist, an address or a name is taken, or a step
+/// failed, in which case all steps before it were undone.
 pub async fn attach(host: &mut Session<'_>, request: &Attach) -> Result<Option<Changed<Attached>>> {
     let Some((_, endpoints, changed)) = wire(host, request).await? else { return Ok(None) };
     let now = Attached { network: request.network.clone(), endpoints };
     Ok(Some(Changed::new(changed, now)))
 }
 
-/// What is attached now, and whether anything changed.
+/// The endpoints that exist now, and whether anything changed.
 type Wired = (Network, Vec<Endpoint>, bool);
 
-/// Attaches targets, without a word; `None`: it was a dry run.
+/// Attaches targets; returns `None` for a dry run.
 pub(super) async fn wire(host: &mut Session<'_>, args: &Attach) -> Result<Option<Wired>> {
     check_flags(args)?;
     find::check_name(host, &args.network).await?;
@@ -172,10 +173,11 @@ async fn attach_found(
     drop(doing);
     let is_there = |e: &Endpoint| record.endpoints.iter().any(|o| o.is(&e.id()));
     if network.driver.filter() == Filter::Traffic && endpoints.iter().all(is_there) {
-        // Who asks for what is there may ask because somebody took its rules away.
+        // A user may attach again because the network's rules were deleted.
         plan.extend(firewall::again(host, &network)?.1);
     }
-    // A run that is killed half-way has written down all that it was about to make.
+    // Records come first, so that the record of a killed run lists everything that it may have
+    // made.
     plan.sort_by_key(|step| match &step.change {
         // Remove accept rules that are no longer needed while they are still on record.
         Change::Delete(Resource::Rule(_)) => 0,
@@ -213,14 +215,14 @@ async fn attach_found(
     Ok(Some((network, endpoints, changed)))
 }
 
-/// Which endpoints have to be read: the targets' own, and all where more of the others counts than
-/// their addresses.
+/// Returns which endpoints to read in full: those of the targets, or all if more than the addresses
+/// of the others matters.
 fn wanted<'c>(args: &Attach, cookies: &'c [u64]) -> Load<'c> {
     let Wiring { dhcp, mac, publish, .. } = &args.wiring;
     if *dhcp || mac.is_some() || !publish.is_empty() { Load::All } else { Load::Of(cookies) }
 }
 
-/// Sees to it that every lease is renewed.
+/// Makes sure that every lease has a lease renewer.
 async fn keep(
     host: &mut Session<'_>,
     state: &mut State,
@@ -271,7 +273,7 @@ fn check_flags(args: &Attach) -> Result<()> {
     Ok(())
 }
 
-/// A foreign network is on record as long as something of ours is attached to it.
+/// A foreign network is on record as long as it has an endpoint.
 fn remember(network: &Network) -> Step {
     Step::create(
         "record that netcord has an endpoint on this bridge",

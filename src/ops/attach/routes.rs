@@ -1,4 +1,4 @@
-//! Which routes an endpoint brings, and which give way to them.
+//! Chooses the routes of an endpoint, and finds those that they displace.
 
 use std::net::IpAddr;
 
@@ -9,87 +9,42 @@ use super::Chooser;
 use crate::{
     error::Error,
     kernel::{Netns, dhcp::Leased},
-    model::{Flag, Gateway, LinkName, Route, RouteSpec},
+    model::{Flag, Gateway, LinkName, Network, Route, RouteSpec},
 };
 
 impl Chooser<'_> {
-    /// The default routes to bring, and those that have to give way for them.
+    /// Returns the default routes to add, and those that they displace.
     pub(super) async fn default_routes(
         &self,
         netns: &Netns,
         addresses: &[IpNetwork],
         leased: Option<&Leased>,
     ) -> Result<(Vec<IpAddr>, Vec<Route>)> {
-        let asked: Vec<IpAddr> = self
-            .args
-            .wiring
-            .gateway
-            .iter()
-            .filter_map(|g| if let Gateway::Ip(ip) = g { Some(*ip) } else { None })
-            .collect();
-        if self.args.wiring.gateway.contains(&Gateway::None) {
+        let asked = &self.args.wiring.gateway;
+        if asked.contains(&Gateway::None) {
             return Ok((Vec::new(), Vec::new()));
         }
         let links = netns.links().await?;
-        let defaults: Vec<_> =
-            netns.routes().await?.into_iter().filter(|r| r.destination.prefix() == 0).collect();
-        let (mut gateways, mut replaced) = (Vec::new(), Vec::new());
-        for gateway in &asked {
-            Self::check_gateway(*gateway, addresses)?;
-            gateways.push(*gateway);
-            // What would share its metric with ours: 1024 is IPv6's default.
-            let rivals = defaults.iter().filter(|r| {
-                r.destination.is_ipv4() == gateway.is_ipv4() && matches!(r.metric, 0 | 1024)
-            });
-            for rival in rivals {
-                let link = links.values().find(|l| l.carries(rival));
-                if let Some(link) = link.and_then(|l| l.name.parse::<LinkName>().ok()) {
-                    replaced.push(rival.clone().by(&link));
-                }
+        let all = netns.routes().await?.into_iter();
+        let there = all.filter(|r| r.destination.prefix() == 0).map(|route| {
+            let link = links.values().find(|link| link.carries(&route));
+            let link = link.and_then(|link| link.name.parse::<LinkName>().ok());
+            Default {
+                is_ipv4: route.destination.is_ipv4(),
+                metric: route.metric,
+                route: link.map(|link| route.by(&link)),
             }
-        }
-        if self.record.network.has(Flag::Internal) {
-            return Ok((gateways, replaced));
-        }
-        for address in addresses {
-            let is_ipv4 = address.is_ipv4();
-            let same = |ip: &IpAddr| ip.is_ipv4() == is_ipv4;
-            if asked.iter().any(same) || defaults.iter().any(|r| r.destination.is_ipv4() == is_ipv4)
-            {
-                continue;
-            }
-            match leased.filter(|_| is_ipv4) {
-                Some(leased) => gateways.extend(leased.router.map(IpAddr::from)),
-                None => gateways
-                    .extend(self.record.network.subnet_of(address.ip()).and_then(|s| s.gateway)),
-            }
-        }
-        Ok((gateways, replaced))
-    }
-
-    fn check_gateway(gateway: IpAddr, addresses: &[IpNetwork]) -> Result<()> {
-        if addresses.iter().any(|a| a.ip() == gateway) {
-            return Err(
-                Error::usage(format!("gateway {gateway} is the endpoint's own address")).into()
-            );
-        }
-        if !addresses.iter().any(|a| a.contains(gateway)) {
-            let own: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-            return Err(Error::usage(format!(
-                "gateway {gateway} cannot be reached from {}",
-                own.join(", ")
-            ))
-            .hint("a gateway must be in a subnet of the endpoint's")
-            .into());
-        }
-        Ok(())
+        });
+        let there: Vec<_> = there.collect();
+        let leased = leased.map(|leased| leased.router.map(IpAddr::from));
+        default_routes(&self.record.network, asked, addresses, leased, &there)
     }
 
     pub(super) fn routes(&self, ifname: &LinkName, addresses: &[IpNetwork]) -> Result<Vec<Route>> {
         let mut routes = Vec::new();
         for RouteSpec { destination, gateway } in &self.args.wiring.route {
             if let Some(gateway) = gateway {
-                Self::check_gateway(*gateway, addresses)?;
+                check_gateway(*gateway, addresses)?;
             }
             let on_link = Route::on(ifname.clone(), *destination);
             routes.push(Route { gateway: *gateway, ..on_link });
@@ -102,5 +57,133 @@ impl Chooser<'_> {
             }
         }
         Ok(routes)
+    }
+}
+
+/// A default route that a namespace has already.
+struct Default {
+    is_ipv4: bool,
+    metric: u32,
+    /// The route, if its link is known.
+    route: Option<Route>,
+}
+
+/// The gateways that an endpoint gets, and the default routes that have to give way for them: those
+/// of the same metric. A gateway that was not asked for gives way itself. `leased`: the address is
+/// leased, and the DHCP server named this router, or none.
+fn default_routes(
+    network: &Network,
+    asked: &[Gateway],
+    addresses: &[IpNetwork],
+    leased: Option<Option<IpAddr>>,
+    there: &[Default],
+) -> Result<(Vec<IpAddr>, Vec<Route>)> {
+    let ip = |gateway: &Gateway| if let Gateway::Ip(ip) = gateway { Some(*ip) } else { None };
+    let mut gateways: Vec<IpAddr> = asked.iter().filter_map(ip).collect();
+    let mut replaced = Vec::new();
+    for gateway in &gateways {
+        check_gateway(*gateway, addresses)?;
+        // 1024 is IPv6's default metric.
+        let is_rival =
+            |r: &&Default| r.is_ipv4 == gateway.is_ipv4() && matches!(r.metric, 0 | 1024);
+        replaced.extend(there.iter().filter(is_rival).filter_map(|r| r.route.clone()));
+    }
+    if network.has(Flag::Internal) {
+        return Ok((gateways, replaced));
+    }
+    for address in addresses {
+        let is_ipv4 = address.is_ipv4();
+        let is_asked = asked.iter().filter_map(ip).any(|gateway| gateway.is_ipv4() == is_ipv4);
+        if is_asked || there.iter().any(|r| r.is_ipv4 == is_ipv4) {
+            continue;
+        }
+        gateways.extend(match leased.filter(|_| is_ipv4) {
+            Some(router) => router,
+            None => network.subnet_of(address.ip()).and_then(|subnet| subnet.gateway),
+        });
+    }
+    Ok((gateways, replaced))
+}
+
+fn check_gateway(gateway: IpAddr, addresses: &[IpNetwork]) -> Result<()> {
+    if addresses.iter().any(|a| a.ip() == gateway) {
+        return Err(Error::usage(format!("gateway {gateway} is the endpoint's own address")).into());
+    }
+    if !addresses.iter().any(|a| a.contains(gateway)) {
+        let own: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        return Err(Error::usage(format!(
+            "gateway {gateway} cannot be reached from {}",
+            own.join(", ")
+        ))
+        .hint("a gateway must be in a subnet of the endpoint's")
+        .into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::Flags,
+        ops::fixtures::{ip, network},
+    };
+
+    fn there(gateway: &str, metric: u32) -> Default {
+        let route = Route::default_by(ip(gateway), "eth9".parse().unwrap());
+        let is_ipv4 = route.destination.is_ipv4();
+        Default { is_ipv4, metric, route: Some(route) }
+    }
+
+    #[test]
+    fn a_default_route_is_the_networks_where_there_is_none_and_else_what_was_asked_for() {
+        let dual = &["10.0.0.2/24", "fd00::2/64"][..];
+        let own = || vec![there("192.0.2.1", 0)];
+        let both = || vec![there("192.0.2.1", 0), there("2001:db8::1", 1024)];
+        for (what, asked, leased, before, gateways, replaced) in [
+            ("none yet", &[][..], None, vec![], &["10.0.0.1", "fd00::1"][..], 0),
+            ("an IPv4 route is there", &[], None, own(), &["fd00::1"], 0),
+            ("both are there", &[], None, both(), &[], 0),
+            ("asked for", &["10.0.0.9"], None, own(), &["10.0.0.9", "fd00::1"], 1),
+            ("both asked for", &["10.0.0.9", "fd00::9"], None, both(), &["10.0.0.9", "fd00::9"], 2),
+            (
+                "of another metric",
+                &["10.0.0.9"],
+                None,
+                vec![there("192.0.2.1", 100)],
+                &["10.0.0.9", "fd00::1"],
+                0,
+            ),
+            ("leased", &[], Some(Some("10.0.0.254")), vec![], &["10.0.0.254", "fd00::1"], 0),
+            ("leased without a router", &[], Some(None), vec![], &["fd00::1"], 0),
+        ] {
+            let network = network("lab0", "bridge", &["10.0.0.0/24", "fd00::/64"]);
+            let asked: Vec<_> = asked.iter().map(|gateway| Gateway::Ip(ip(gateway))).collect();
+            let addresses: Vec<_> = dual.iter().map(|a| a.parse().unwrap()).collect();
+            let leased = leased.map(|router: Option<&str>| router.map(ip));
+            let found = default_routes(&network, &asked, &addresses, leased, &before).unwrap();
+            let expected: Vec<_> = gateways.iter().map(|gateway| ip(gateway)).collect();
+            assert_eq!((found.0, found.1.len()), (expected, replaced), "{what}");
+        }
+    }
+
+    #[test]
+    fn an_internal_network_brings_only_what_was_asked_for() {
+        let mut network = network("lab0", "bridge", &["10.0.0.0/24"]);
+        network.flags = Flags::of(|flag| flag == Flag::Internal);
+        let addresses = ["10.0.0.2/24".parse().unwrap()];
+        let found = |asked: &[Gateway]| default_routes(&network, asked, &addresses, None, &[]);
+        assert_eq!(found(&[]).unwrap(), (Vec::new(), Vec::new()));
+        assert_eq!(found(&[Gateway::Ip(ip("10.0.0.9"))]).unwrap().0, [ip("10.0.0.9")]);
+    }
+
+    #[test]
+    fn a_gateway_is_a_neighbour() {
+        let network = network("lab0", "bridge", &["10.0.0.0/24"]);
+        let addresses = ["10.0.0.2/24".parse().unwrap()];
+        for wrong in ["10.0.0.2", "10.0.1.1", "fd00::1"] {
+            let asked = [Gateway::Ip(ip(wrong))];
+            assert!(default_routes(&network, &asked, &addresses, None, &[]).is_err(), "{wrong}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A target that is attached already must be so as was asked for.
+//! Compares an existing endpoint with the request.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Chooser<'_> {
-    /// An endpoint that is there must be as was asked for: nothing is changed to fit.
+    /// Checks that an existing endpoint is as requested. It is not changed to fit.
     pub(super) fn check_same(&self, target: &Target, there: &Endpoint) -> Result<()> {
         let args = self.args;
         let mut differences = Differences::default();

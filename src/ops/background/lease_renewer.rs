@@ -1,8 +1,8 @@
-//! `keep-lease`: renews the lease of one endpoint for as long as it lives. Started by `attach`,
-//! ended by `detach`, and by itself once the endpoint's host end is gone.
+//! The lease renewer: renews the DHCP lease of one endpoint as long as the endpoint lives. `attach`
+//! starts it. It ends by itself once the endpoint's host end is gone.
 //!
-//! It works on the host's side only: between two renewals nothing of a target is open, so it keeps
-//! no dead namespace alive.
+//! It works on the host's side only: between two renewals it has nothing of the target open, so it
+//! does not keep a dead namespace alive.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -35,11 +35,11 @@ use crate::{
     state::State,
 };
 
-/// How long a server may take for one answer.
+/// The time to wait for each answer of a server.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How often one that is silent is asked again: at half of the time that is left, within these.
+/// The bounds of the interval between two attempts, which is half of the remaining time.
 const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(300)];
-/// How often to try for the lock, which others hold for milliseconds.
+/// The interval at which to try to lock the records, which others lock for milliseconds.
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// An endpoint with a lease.
@@ -47,20 +47,19 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 pub struct LeaseOf {
     /// Its network.
     pub network: LinkName,
-    /// What identifies it there.
+    /// Its identity there.
     pub endpoint: EndpointId,
 }
 
-/// Renews the lease of an endpoint for as long as the endpoint lives.
+/// Renews the lease of an endpoint as long as the endpoint lives.
 ///
-/// # Errors
-/// If there is no such endpoint, or it has no lease.
+/// # Errors If there is no such endpoint, or it has no lease.
 pub async fn keep(host: &mut Session<'_>, args: LeaseOf) -> Result<()> {
     let mut watch = LinkWatch::new()?;
     let held = Held::new()?;
     let (mut keep, endpoint) = Keep::new(host, args).await?;
     agents::ready()?;
-    // A socket of its own: the host's is used for the work meanwhile.
+    // A socket of its own, since the host's is in use meanwhile.
     let watcher = Kernel::open()?;
     let end = async {
         tokio::select! {
@@ -70,7 +69,7 @@ pub async fn keep(host: &mut Session<'_>, args: LeaseOf) -> Result<()> {
     };
     tokio::pin!(end);
     let result = keep.until(host, &mut end).await;
-    // An address that is in use is not given back, even if somebody ends its lease renewer.
+    // An address in use is not released, even if a user ends its lease renewer.
     if let Some(current) = keep.current.take()
         && keep.is_mine
         && !endpoint.lives(&host.kernel).await?
@@ -80,14 +79,14 @@ pub async fn keep(host: &mut Session<'_>, args: LeaseOf) -> Result<()> {
     result
 }
 
-/// How often to look whether an endpoint lives that nothing on the host tells of.
+/// The interval at which to check whether a macvlan endpoint lives.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What has to live for the lease to be kept.
+/// The link that must exist for the lease to be renewed.
 enum Life {
     /// The host end, which falls with the endpoint's namespace.
     HostEnd(Link),
-    /// A macvlan has none: whoever looks inside sees it.
+    /// A macvlan, which is inside the target only.
     Inside(Box<(Network, Endpoint)>),
 }
 
@@ -126,21 +125,21 @@ impl Life {
     }
 }
 
-/// A lease, and all that is needed to keep it.
+/// A lease, and what is needed to renew it.
 struct Keep {
     args: LeaseOf,
     me: AgentProcess,
     network: Network,
-    /// By which the server is reached.
+    /// The link by which the server is reached.
     link: Link,
     mac: Mac,
-    /// What the endpoint has now; `None` once it has run out.
+    /// The current lease; `None` once it has expired.
     current: Option<Leased>,
     renews: Instant,
     expires: Instant,
-    /// What was published of an address that has run out: the next one has it again.
+    /// The published ports of an expired address, which the next address gets.
     closed: Vec<PublishedPort>,
-    /// No other lease renewer has taken over.
+    /// Whether no other lease renewer has taken over.
     is_mine: bool,
 }
 
@@ -170,7 +169,7 @@ impl Keep {
         Ok((keep, life))
     }
 
-    /// Keeps the lease until `end` comes, or another lease renewer.
+    /// Renews the lease until `end` completes, or another lease renewer takes over.
     async fn until(
         &mut self,
         host: &mut Session<'_>,
@@ -180,7 +179,7 @@ impl Keep {
             if or_end(end, sleep_until(self.renews)).await.is_none() {
                 return Ok(());
             }
-            // It may have been made anew, with another index.
+            // The link may have been recreated with another index.
             if let Some(link) = link(&host.kernel, &self.network).await? {
                 self.link = link;
             }
@@ -193,7 +192,7 @@ impl Keep {
             let mut retry = true;
             if leased.is_some() || expired {
                 let Some(state) = or_end(end, lock(host)).await else { return Ok(()) };
-                // From here to the end of the plan nothing interrupts but the plan itself.
+                // From here to the end of the plan, only the plan handles signals.
                 match self.change(host, state?, leased).await {
                     Ok(is_renewed) => retry = !is_renewed,
                     Err(error)
@@ -201,7 +200,7 @@ impl Keep {
                     {
                         return Ok(());
                     }
-                    // It is as before, and tried again.
+                    // Everything is as before, and it is tried again.
                     Err(_) => {}
                 }
             }
@@ -218,8 +217,8 @@ impl Keep {
         self.expires.saturating_duration_since(Instant::now())
     }
 
-    /// Writes down what the server said, and gives the endpoint another address, or none, if it is
-    /// not as before; tells whether there is a lease.
+    /// Records the server's answer, and gives the endpoint another address, or none, if that
+    /// changed; returns whether there is a lease.
     async fn change(
         &mut self,
         host: &mut Session<'_>,
@@ -274,7 +273,7 @@ impl Keep {
             new.gateways.retain(|g| Some(*g) != former);
             new.gateways.extend(leased.and_then(|l| l.router).map(IpAddr::from));
         }
-        // What leads by a gateway of the former subnet leads nowhere.
+        // Routes by a gateway in the former subnet are useless.
         let reached = |ip: IpAddr| ip.is_ipv6() || new.addresses.iter().any(|a| a.contains(ip));
         new.gateways.retain(|g| reached(*g));
         new.routes.retain(|r| r.gateway.is_none_or(reached));
@@ -290,7 +289,7 @@ impl Keep {
         new
     }
 
-    /// What has to change in the endpoint's namespace, and in the firewall.
+    /// Returns the changes in the endpoint's namespace, and in the firewall.
     fn differences(
         host: &mut Session<'_>,
         network: &Network,

@@ -1,5 +1,4 @@
-//! The attendant of a run: a process of its own that clears up when netcord was killed before it
-//! could.
+//! The run supervisor: a process of its own that cleans up if netcord is killed before it can.
 
 use std::time::Duration;
 
@@ -11,28 +10,26 @@ use crate::{
     process,
 };
 
-/// How long a process takes to end that is killed, at the most.
+/// The maximum time until a killed process has ended.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A command that `run` started.
 #[derive(Clone, Copy, Debug)]
 pub struct Attended {
-    /// Its process.
+    /// The PID.
     pub pid: u32,
-    /// When that was started, in clock ticks since the host's start.
+    /// The start time, in clock ticks since boot.
     pub started: u64,
-    /// Its namespace (`SO_NETNS_COOKIE`).
+    /// The cookie of its namespace (`SO_NETNS_COOKIE`).
     pub cookie: u64,
 }
 
-/// Waits for the end of the netcord that started a command, and removes what the command was attached
-/// to.
+/// Waits for the end of the netcord that started a command, and removes the command's endpoints.
 ///
-/// # Errors
-/// If that cannot be removed.
+/// # Errors If they cannot be removed.
 pub async fn attend(host: &mut Session<'_>, args: Attended) -> Result<()> {
     agents::ready_until_let_go()?;
     process::kill(args.pid, args.started, PATIENCE)?;
-    // After a run that came to its end there is nothing left.
+    // After a run that ended normally, there is nothing to remove.
     clear(host, args.cookie).await
 }

@@ -18,11 +18,10 @@ use crate::{
     state::{Load, State},
 };
 
-/// Waits for the confirmation of a move, and undoes the move if it does not come. Tells whether it was
+/// Waits for the confirmation of a move, and undoes the move without one. Returns whether it was
 /// undone.
 ///
-/// # Errors
-/// If the move cannot be undone.
+/// # Errors If the move cannot be undone.
 pub async fn watch(host: &mut Session<'_>, name: &LinkName) -> Result<bool> {
     agents::ready_until_let_go()?;
     if is_settled(host, name)? {
@@ -39,12 +38,12 @@ pub async fn watch(host: &mut Session<'_>, name: &LinkName) -> Result<bool> {
     result.map(|()| true)
 }
 
-/// Somebody else may hold the lock for long, or change the link at the same moment.
+/// Another process may hold the lock for long, or change the link at the same moment.
 const ATTEMPTS: usize = 10;
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Waits for the confirmation, for as long as there is time. A run that was killed did not say how
-/// long that is: there is none.
+/// Waits for the confirmation until the deadline. A run that was killed set no deadline, so the
+/// move is undone at once.
 fn is_settled(host: &Session<'_>, name: &LinkName) -> Result<bool> {
     let cookie = host.kernel.cookie();
     let read = || State::read(cookie, Load::All).map(|state| (moving(&state, name), state));
@@ -61,7 +60,7 @@ fn moving(state: &State, name: &LinkName) -> Option<Moving> {
 
 async fn undo(host: &mut Session<'_>, name: &LinkName) -> Result<()> {
     let mut state = host.enter(Need::Removes, Extent::of(name)).await?;
-    // By now it may be another one of the same name, which has its own watchdog.
+    // By now it may be another network of the same name, which has its own watchdog.
     match underlay::overdue(&state).into_iter().find(|network| network.name == *name) {
         Some(network) => underlay::undo(host, &mut state, &network).await,
         None => Ok(()),

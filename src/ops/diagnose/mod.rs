@@ -1,8 +1,8 @@
-//! Looks at the whole host and changes nothing.
+//! Verbs that inspect the whole host and change nothing.
 //!
-//! - `doctor`: why packets do not flow
-//! - `trace`: which way a packet takes, and what becomes of it
-//! - `graph`: everything that is connected, as a graph
+//! - `doctor`: finds out why packets do not flow
+//! - `trace`: follows a packet's path
+//! - `graph`: reads everything that is connected, as a graph
 
 pub mod doctor;
 pub mod graph;

@@ -1,4 +1,4 @@
-//! `bridge`, and `create -d bridge`: a network.
+//! `bridge`, and `create -d bridge`: makes a bridge network.
 
 use std::{fs, net::IpAddr};
 
@@ -25,7 +25,7 @@ use crate::{
     state::State,
 };
 
-/// Where there is no default route to take it from.
+/// The MTU if there is no default route.
 const MTU: u32 = 1500;
 
 /// A bridge network.
@@ -33,24 +33,24 @@ const MTU: u32 = 1500;
 pub struct Bridge {
     /// The network's name, and the bridge's.
     pub name: LinkName,
-    /// Subnets, at most one of each family; else the lowest free one of docker's pools.
+    /// Subnets, at most one of each family; by default the lowest free one of docker's pools.
     pub subnet: Vec<Cidr>,
-    /// The bridge's addresses; else the first of each subnet.
+    /// The bridge's addresses; by default the first of each subnet.
     pub gateway: Vec<IpAddr>,
-    /// Which parts of the subnets addresses are assigned from; else all.
+    /// The ranges from which addresses are assigned; by default the whole subnets.
     pub ip_range: Vec<Cidr>,
-    /// In bytes; else that of the link with the host's default route.
+    /// The MTU in bytes; by default that of the link with the host's default route.
     pub mtu: Option<u32>,
     /// Add an IPv6 subnet, if none is given: a /64 of this host's unique local prefix.
     pub ipv6: bool,
-    /// Flags; all are off by default.
+    /// The flags; all are off by default.
     pub flags: Flags,
     /// Metadata to store with the network: keys and values.
     pub label: Vec<(String, String)>,
 }
 
 impl Bridge {
-    /// A network with netcord's choice of subnet and MTU.
+    /// A network for which netcord chooses subnet and MTU.
     pub fn new(name: LinkName) -> Self {
         Self {
             name,
@@ -65,17 +65,16 @@ impl Bridge {
     }
 }
 
-/// The network that is there now.
+/// The network that exists now.
 #[derive(Debug, Serialize)]
 pub struct Made {
     /// The network.
     pub network: Network,
 }
 
-/// Ensures a bridge network; `None`: it was a dry run.
+/// Ensures a bridge network; returns `None` for a dry run.
 ///
-/// # Errors
-/// If a network or link of this name is there and differs, or its subnet is in use.
+/// # Errors If a network or link of this name exists and differs, or its subnet is in use.
 pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
     let wanted = asked.subnets(Subnet::new)?;
@@ -89,7 +88,7 @@ pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Chan
     };
     let (network, mut plan) = forward_accepts::renewed(host, &network)?;
     plan.extend(plan::create(&network, &uplinks(&host.kernel, &network).await?));
-    // Where somebody took our rules away, ports were among them.
+    // If our rules were deleted, those of published ports were among them.
     plan.extend(firewall::ports(&network, &endpoints));
     link_attrs::restore(&host.kernel, &mut plan).await?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
@@ -105,9 +104,7 @@ async fn new_network(
     let kernel = &host.kernel;
     if kernel.link(args.name.as_str()).await?.is_some() {
         return Err(Error::conflict(format!("a link `{}` exists and is not netcord's", args.name))
-            .hint(
-                "choose another name; a bridge of somebody else's needs no `bridge`, only `attach`",
-            )
+            .hint("choose another name; a foreign bridge needs no `bridge`, only `attach`")
             .into());
     }
     let wants_ipv6 = args.ipv6 || subnets.iter().any(|s| s.cidr.is_ipv6());
@@ -157,7 +154,7 @@ async fn new_network(
     })
 }
 
-/// What identifies this machine, for its unique local prefix.
+/// Returns an identity of this machine, for its unique local prefix.
 fn host_id() -> Result<Vec<u8>> {
     let id = fs::read("/etc/machine-id").ok().filter(|id| id.len() > 16);
     Ok(match id {
@@ -175,7 +172,7 @@ async fn default_mtu(kernel: &Kernel) -> Result<u32> {
     })
 }
 
-/// What the host's links to the outside need, for this network to reach it.
+/// Returns what has to change on the host's uplinks, so that this network reaches the outside.
 pub(super) async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplinks> {
     if network.has(Flag::Internal) {
         return Ok(Uplinks::default());
@@ -195,7 +192,7 @@ pub(super) async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplink
     if network.has_ipv6() {
         uplinks.advertised = named(&|route| route.is_by_router_advertisement());
     }
-    // Off for all of them, it is turned on for all of them.
+    // If forwarding is off for all links, it will be turned on for all.
     if kernel.sysctl("net/ipv4/ip_forward")?.as_deref() == Some("1") {
         for link in named(&|route| route.destination.is_ipv4()) {
             let value = kernel.sysctl(&format!("net/ipv4/conf/{link}/forwarding"))?;
@@ -207,7 +204,7 @@ pub(super) async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplink
     Ok(uplinks)
 }
 
-/// A network that is there must be as was asked for: nothing is changed to fit.
+/// Checks that an existing network is as requested. It is not changed to fit.
 fn check_same(args: &Bridge, asked: &Asked<'_>, wanted: &[Subnet], there: &Network) -> Result<()> {
     let name = &there.name;
     if there.driver.is_foreign() {
@@ -230,7 +227,7 @@ fn check_same(args: &Bridge, asked: &Asked<'_>, wanted: &[Subnet], there: &Netwo
     differences.refuse_network(there)
 }
 
-/// A network whose record is lost, as far as its bridge tells.
+/// Rebuilds a network without a record from its bridge.
 pub(super) async fn rebuilt(
     kernel: &Kernel,
     name: &LinkName,
@@ -248,8 +245,8 @@ pub(super) async fn rebuilt(
     Ok(network)
 }
 
-/// Subnets of which the bridge has lost its address.
-pub(super) fn add_subnets(network: &mut Network, mark: Mark<'_>) {
+/// Adds subnets whose address the bridge has lost.
+fn add_subnets(network: &mut Network, mark: Mark<'_>) {
     for gateway in mark.values("subnet").filter_map(|gateway| gateway.parse().ok()) {
         let subnet = Subnet::of_bridge_address(gateway);
         if network.subnets.iter().all(|s| s.cidr.is_ipv4() != subnet.cidr.is_ipv4()) {
@@ -259,12 +256,12 @@ pub(super) fn add_subnets(network: &mut Network, mark: Mark<'_>) {
     network.subnets.sort_by_key(|s| s.cidr.is_ipv6());
 }
 
-/// The command that makes what is missing of a network, and nothing else.
+/// Returns the command that restores the missing parts of a network.
 pub(super) fn again(network: &Network) -> Words {
     Words::new(["bridge", network.name.as_str()]).flags_of(network)
 }
 
-/// The command that makes a network.
+/// Returns the command that makes a network.
 pub(super) fn command(network: &Network) -> Words {
     Words::new(["--firewall", &network.firewall.to_string(), "bridge", network.name.as_str()])
         .subnets_of(network)

@@ -1,4 +1,4 @@
-//! What each driver does at the same point, for verbs that work on any network.
+//! Calls the driver's function, for verbs that work on any network.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use anyhow::Result;
@@ -16,7 +16,7 @@ use crate::{
     plan::{self, Mark, Plan, Uplinks},
 };
 
-/// The plan that removes a network that nothing is attached to.
+/// Returns the plan that removes a network without endpoints.
 pub(in crate::ops) async fn removal(
     host: &Session<'_>,
     records: &Records,
@@ -30,7 +30,7 @@ pub(in crate::ops) async fn removal(
     }
 }
 
-/// The plan that would make a network by hand, as it is now.
+/// Returns the plan that makes a network as it is now.
 pub(in crate::ops) async fn commands(host: &Session<'_>, network: &Network) -> Result<Plan> {
     match &network.driver {
         Driver::Bridge | Driver::Macvlan(_) | Driver::Overlay(_) => {
@@ -41,8 +41,8 @@ pub(in crate::ops) async fn commands(host: &Session<'_>, network: &Network) -> R
     }
 }
 
-/// A network with the accept rules that it needs in other firewalls now, the plan that repairs it,
-/// and what became of its parent if that cannot simply be put back.
+/// Returns a network with the accept rules that it needs in other firewalls now, the plan that
+/// repairs it, and the reason if its parent cannot simply be put back.
 pub(in crate::ops) async fn repair(
     host: &Session<'_>,
     network: &Network,
@@ -77,7 +77,7 @@ pub(in crate::ops) async fn repair(
     Ok((network, plan, lost))
 }
 
-/// A network whose record is lost, as far as its bridge tells.
+/// Rebuilds a network without a record from its bridge.
 pub(in crate::ops) async fn of_bridge(
     kernel: &Kernel,
     name: &LinkName,
@@ -98,8 +98,8 @@ pub(in crate::ops) async fn of_bridge(
     }
 }
 
-/// A network that has no bridge and whose record is lost, as far as its endpoints tell; `None` if
-/// they do not tell its parent.
+/// Rebuilds a network without a record and without a bridge from its endpoints; returns `None` if
+/// they do not reveal its parent.
 pub(in crate::ops) async fn of_inside(
     kernel: &Kernel,
     name: &LinkName,
@@ -108,7 +108,7 @@ pub(in crate::ops) async fn of_inside(
     macvlan::rebuilt(kernel, name, endpoints).await
 }
 
-/// The command that makes what is missing of a network, and nothing else.
+/// Returns the command that restores the missing parts of a network.
 pub(in crate::ops) fn again(network: &Network) -> String {
     match &network.driver {
         Driver::Bridge => bridge::again(network).line(),
@@ -118,7 +118,7 @@ pub(in crate::ops) fn again(network: &Network) -> String {
     }
 }
 
-/// The command that makes a network where it is not; none for what another program makes.
+/// Returns the command that makes a network; `None` if another program makes it.
 pub(in crate::ops) fn command(network: &Network) -> Option<Words> {
     match &network.driver {
         Driver::Bridge => Some(bridge::command(network)),

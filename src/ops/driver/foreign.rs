@@ -9,7 +9,7 @@ use crate::{
     model::{Driver, Family, Firewall, Flags, LinkName, Mac, Network, Subnet},
 };
 
-/// The bridge as it is: its addresses are the gateways of its subnets.
+/// Returns the bridge as a network: its addresses are the gateways of its subnets.
 pub(in crate::ops) async fn network(
     kernel: &Kernel,
     name: &LinkName,

@@ -1,5 +1,5 @@
-//! `macvlan`, and `create -d macvlan`: a network in the physical one, on a link of the host's that
-//! stays as it is.
+//! `macvlan`, and `create -d macvlan`: makes a network on a link of the host, which does not
+//! change.
 
 use std::net::IpAddr;
 
@@ -45,13 +45,13 @@ pub struct Macvlan {
     pub parent: LinkName,
     /// Which endpoints reach each other.
     pub mode: MacvlanMode,
-    /// Subnets, at most one of each family; else those of the parent's addresses.
+    /// Subnets, at most one of each family; by default those of the parent's addresses.
     pub subnet: Vec<Cidr>,
-    /// The physical network's routers; else those of the host's default routes on the parent.
+    /// The routers; by default those of the host's default routes on the parent.
     pub gateway: Vec<IpAddr>,
-    /// Which addresses netcord assigns; else every free one.
+    /// The ranges from which addresses are assigned; by default every free address.
     pub ip_range: Vec<Cidr>,
-    /// In bytes; else the parent's.
+    /// The MTU in bytes; by default the parent's.
     pub mtu: Option<u32>,
     /// Let the host and the endpoints reach each other.
     pub host_access: bool,
@@ -59,10 +59,10 @@ pub struct Macvlan {
     pub label: Vec<(String, String)>,
 }
 
-/// Ensures a macvlan network; `None`: it was a dry run.
+/// Ensures a macvlan network; returns `None` for a dry run.
 ///
-/// # Errors
-/// If a network or link of this name is there and differs, or the parent cannot carry macvlans.
+/// # Errors If a network or link of this name exists and differs, or the parent cannot have
+/// macvlans.
 pub async fn macvlan(host: &mut Session<'_>, args: &Macvlan) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
     let mode = args.mode;
@@ -82,7 +82,7 @@ pub async fn macvlan(host: &mut Session<'_>, args: &Macvlan) -> Result<Option<Ch
         let network = new_network(host, &state, args, &asked).await?;
         let inside = inside(&host.kernel, host.kernel.netns_names().into_iter()).await;
         if inside.iter().any(|found| found.network == network.name) {
-            // Its record was lost: what was asked for now says more than the marks do.
+            // The record was lost, and the request contains more than the marks.
             state.adopt_network(network.clone());
         }
         network
@@ -95,7 +95,7 @@ pub async fn macvlan(host: &mut Session<'_>, args: &Macvlan) -> Result<Option<Ch
     Ok(Some(Changed::new(changed, Made { network })))
 }
 
-/// What surprises everybody once.
+/// Explains what surprises new users.
 async fn tell(host: &Session<'_>, network: &Network, mode: MacvlanMode) -> Result<()> {
     let Some(model::Macvlan { parent, host_access, .. }) = network.driver.macvlan() else {
         return Ok(());
@@ -129,7 +129,7 @@ async fn new_network(
     asked: &Asked<'_>,
 ) -> Result<Network> {
     let (kernel, mode) = (&host.kernel, args.mode);
-    // Our own link is there already if the record of it was lost.
+    // Our own link exists already if its record was lost.
     let is_own = |l: &Link| args.host_access && l.kind == LinkKind::Macvlan && l.is_ours();
     if kernel.link(args.name.as_str()).await?.is_some_and(|link| !is_own(&link)) {
         return Err(Error::conflict(format!("a link `{}` exists already", args.name))
@@ -180,7 +180,7 @@ async fn new_network(
     })
 }
 
-/// A network that is there must be as was asked for: nothing is changed to fit.
+/// Checks that an existing network is as requested. It is not changed to fit.
 fn check_same(args: &Macvlan, asked: &Asked<'_>, there: &Network) -> Result<()> {
     let mut differences = Differences::of_mode("macvlan", there);
     let cidrs: Vec<_> = there.subnets.iter().map(|s| s.cidr).collect();
@@ -202,7 +202,7 @@ fn check_same(args: &Macvlan, asked: &Asked<'_>, there: &Network) -> Result<()> 
     differences.refuse_network(there)
 }
 
-/// The plan that repairs a network: its parent is set up if it is there.
+/// Returns the plan that repairs a network: sets its parent up, if that exists.
 pub(super) async fn repair(
     kernel: &Kernel,
     network: &Network,
@@ -215,8 +215,8 @@ pub(super) async fn repair(
     Ok(plan)
 }
 
-/// A network whose record is lost, as far as its endpoints tell; `None` if its parent cannot be
-/// told.
+/// Rebuilds a network without a record from its endpoints; returns `None` if its parent cannot be
+/// found.
 pub(super) async fn rebuilt(
     kernel: &Kernel,
     name: &LinkName,
@@ -248,14 +248,14 @@ pub(super) async fn rebuilt(
     Ok(Some(network))
 }
 
-/// The VLAN that a parent of ours is.
+/// Returns the VLAN that a parent of ours is.
 fn own_vlan(lower: &Link, links: &[&Link]) -> Option<Vlan> {
     let trunk = links.iter().find(|trunk| lower.is_upper_of(trunk))?;
     let is_ours = lower.kind == LinkKind::Vlan && lower.is_ours();
     is_ours.then_some(Vlan { trunk: trunk.name.parse().ok()?, id: lower.vlan_id()? })
 }
 
-/// The subnets of the parent's addresses, and of those that endpoints have besides.
+/// Returns the subnets of the parent's addresses, and those of endpoints.
 async fn subnets(kernel: &Kernel, lower: &Link, endpoints: &[Inside]) -> Result<Vec<Subnet>> {
     let own = kernel.addresses_of(lower).await?;
     let mut theirs = Vec::new();
@@ -263,7 +263,7 @@ async fn subnets(kernel: &Kernel, lower: &Link, endpoints: &[Inside]) -> Result<
         theirs.extend(endpoint.netns.addresses(&endpoint.link).await?);
     }
     let mut cidrs: Vec<IpNetwork> = Vec::new();
-    // What an endpoint has it was given: the parent's own may be another.
+    // The prefix length of an endpoint's address was assigned; the parent's may differ.
     for address in theirs.iter().chain(&own) {
         if cidrs.iter().all(|cidr| cidr.is_ipv4() != address.is_ipv4()) {
             cidrs.push(network_of(*address));
@@ -273,7 +273,7 @@ async fn subnets(kernel: &Kernel, lower: &Link, endpoints: &[Inside]) -> Result<
     parent::known_subnets(kernel, lower, &cidrs).await
 }
 
-/// The command that makes a network.
+/// Returns the command that makes a network.
 pub(super) fn command(network: &Network, driver: &model::Macvlan) -> Words {
     Words::new(["macvlan", network.name.as_str()])
         .flag("--parent", &driver.parent.link)

@@ -1,10 +1,10 @@
-//! What a network's driver decides for the verbs, a file each: how a network is asked for, made,
-//! found again by its marks in the kernel when its record is lost, repaired and removed.
+//! The parts of verbs that depend on a network's driver, a file each: how a network is requested,
+//! made, rebuilt from its marks in the kernel, repaired and removed.
 //!
-//! - `dispatch`: the questions that each driver answers, for verbs that work on any network
-//! - `marks`: what the alias of a link says of its network
-//! - `parent`: a link of the host that networks are built on
-//! - `used`: the addresses that this host has in use
+//! - `dispatch`: calls the driver's function, for verbs that work on any network
+//! - `marks`: reads a network's settings from the alias of a link
+//! - `parent`: finds the link of the host that a network is built on
+//! - `used`: reads the prefixes that are in use on this host
 
 pub mod bridge;
 mod dispatch;

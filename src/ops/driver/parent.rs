@@ -1,4 +1,4 @@
-//! The parent of a network in the physical one: a link of the host's, its subnets and its router.
+//! The parent of an underlay or macvlan network: a link of the host, with its subnets and router.
 
 use std::net::IpAddr;
 
@@ -13,20 +13,19 @@ use crate::{
     state::State,
 };
 
-/// A parent: a link that is there, or a VLAN that is to be made.
+/// A parent: an existing link, or a VLAN to make.
 pub(super) struct Found {
-    /// The parent, if it is there.
+    /// The parent, if it exists.
     pub link: Option<Link>,
-    /// It is ours to make, and to remove.
+    /// The VLAN, if netcord makes and removes it.
     pub vlan: Option<Vlan>,
-    /// The parent, or the trunk of a VLAN that is missing.
+    /// The parent, or the trunk of a missing VLAN.
     pub lower: Link,
 }
 
-/// Finds a parent, or what it takes to make it.
+/// Finds a parent, or the VLAN to make.
 ///
-/// # Errors
-/// As of [`link`] and [`vlan`].
+/// # Errors Those of [`link`] and [`vlan`].
 pub(super) async fn found(kernel: &Kernel, state: &State, name: &LinkName) -> Result<Found> {
     if kernel.link(name.as_str()).await?.is_none()
         && let Some((vlan, trunk)) = vlan(kernel, name).await?
@@ -34,7 +33,7 @@ pub(super) async fn found(kernel: &Kernel, state: &State, name: &LinkName) -> Re
         return Ok(Found { link: None, vlan: Some(vlan), lower: trunk });
     }
     let link = link(kernel, name).await?;
-    // A VLAN that another network of ours made goes with the last of them.
+    // A VLAN that another network of ours made is removed with the last network on it.
     let parents = state.networks().values().filter_map(|r| r.network.driver.parent());
     let vlan = parents.filter(|p| p.link == *name).find_map(|p| p.vlan.clone());
     Ok(Found { lower: link.clone(), link: Some(link), vlan })
@@ -42,8 +41,8 @@ pub(super) async fn found(kernel: &Kernel, state: &State, name: &LinkName) -> Re
 
 /// Reads a parent.
 ///
-/// # Errors
-/// If there is no such link, or it cannot be one: the loopback, what is no Ethernet, a bridge port.
+/// # Errors If there is no such link, or it cannot be a parent: the loopback, a link that is not
+/// Ethernet, a bridge port.
 pub(super) async fn link(kernel: &Kernel, name: &LinkName) -> Result<Link> {
     let Some(link) = kernel.link(name.as_str()).await? else {
         return Err(missing(kernel, name).await);
@@ -75,14 +74,14 @@ pub(super) async fn missing(kernel: &Kernel, name: &LinkName) -> anyhow::Error {
     Error::not_found(format!("no link `{name}` to be the parent")).hint(hint).into()
 }
 
-/// The VLAN that a parent which is missing would be, by its name: `TRUNK.ID`, of a trunk that can
-/// be a parent itself.
+/// Returns the VLAN for the name of a missing parent, `TRUNK.ID`, if the trunk can be a parent
+/// itself.
 pub(super) async fn vlan(kernel: &Kernel, name: &LinkName) -> Result<Option<(Vlan, Link)>> {
     let Some((trunk, id)) = name.as_str().rsplit_once('.') else { return Ok(None) };
     let (Ok(trunk), Ok(id)) = (trunk.parse::<LinkName>(), id.parse::<u16>()) else {
         return Ok(None);
     };
-    // `eth0.0100` would be another name of the same.
+    // `eth0.0100` would be another name of the same VLAN.
     if name.as_str() != format!("{trunk}.{id}") {
         return Ok(None);
     }
@@ -101,9 +100,9 @@ pub(super) async fn vlan(kernel: &Kernel, name: &LinkName) -> Result<Option<(Vla
     Ok(Some((Vlan { trunk, id }, link)))
 }
 
-/// Refuses a parent that another network of ours does not share.
+/// Refuses a parent that another network of ours uses in a way that cannot be shared.
 ///
-/// The kernel gives a link to one macvlan in passthru mode, or to many in other modes.
+/// A link can have one macvlan in passthru mode, or many in other modes.
 pub(super) fn check_free(
     state: &State,
     network: &LinkName,
@@ -133,11 +132,10 @@ pub(super) fn check_free(
     Ok(())
 }
 
-/// The subnets of a network on this parent: those that were asked for, or those of the parent's
-/// own addresses; each with the gateway that was asked for, or the host's own router there.
+/// Returns the subnets of a network on this parent: the requested ones, or those of the parent's
+/// own addresses; each with the requested gateway, or the host's own router there.
 ///
-/// # Errors
-/// If there is none.
+/// # Errors If there is none.
 pub(super) async fn subnets(
     kernel: &Kernel,
     parent: &LinkName,
@@ -156,14 +154,14 @@ pub(super) async fn subnets(
             None => Vec::new(),
         };
         let best = |family: Family| {
-            // An address that is alone in its subnet (DHCPv6 gives /128) tells of no subnet.
+            // An address with a full prefix length (DHCPv6 assigns /128) has no subnet.
             let longest = match family {
                 Family::V4 => 31,
                 Family::V6 => 127,
             };
             let is_of = |a: &&IpNetwork| Family::of(a.ip()) == family;
             let telling = own.iter().filter(is_of).filter(|a| a.prefix() <= longest);
-            // Of several the one that was spoken of, or that the host's own router is in.
+            // Of several, the requested one, or the one with the host's own router.
             telling.min_by_key(|a| {
                 let has_router = routers.iter().any(|router| a.contains(*router));
                 (!asked.speaks_of(**a), !has_router)
@@ -186,7 +184,7 @@ pub(super) async fn subnets(
     Ok(subnets)
 }
 
-/// Subnets on this link that nobody asks for: they are there.
+/// Returns the subnets on this link, which exist already.
 pub(super) async fn known_subnets(
     kernel: &Kernel,
     link: &Link,
@@ -198,7 +196,7 @@ pub(super) async fn known_subnets(
     Ok(subnets)
 }
 
-/// Gives subnets without a gateway the host's own router there.
+/// Sets the gateway of subnets without one to the host's own router there.
 async fn add_routers(kernel: &Kernel, link: &Link, subnets: &mut [Subnet]) -> Result<()> {
     let routers = routers(kernel, link).await?;
     for subnet in subnets.iter_mut().filter(|s| s.gateway.is_none()) {
@@ -210,7 +208,7 @@ async fn add_routers(kernel: &Kernel, link: &Link, subnets: &mut [Subnet]) -> Re
     Ok(())
 }
 
-/// The gateways of the host's default routes by a link, the preferred one first.
+/// Returns the gateways of the host's default routes by a link, the preferred one first.
 async fn routers(kernel: &Kernel, link: &Link) -> Result<Vec<IpAddr>> {
     let mut defaults = kernel.routes().await?;
     defaults.retain(|r| r.destination.prefix() == 0 && link.carries(r));
@@ -218,7 +216,7 @@ async fn routers(kernel: &Kernel, link: &Link) -> Result<Vec<IpAddr>> {
     Ok(defaults.into_iter().filter_map(|r| r.gateway).collect())
 }
 
-/// The host's own address in each of these subnets, by this link.
+/// Returns the host's own address in each of these subnets, on this link.
 pub(super) async fn own_addresses(
     kernel: &Kernel,
     link: &Link,

@@ -1,4 +1,4 @@
-//! The endpoints of a target, also of one that has died.
+//! Finds the endpoints of a target, also of a dead one.
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use crate::{
     state::State,
 };
 
-/// All endpoints of a target, on any network.
+/// Returns all endpoints of a target, on all networks.
 pub(in crate::ops) async fn everywhere(
     host: &Session<'_>,
     state: &State,
@@ -20,11 +20,11 @@ pub(in crate::ops) async fn everywhere(
     Ok(meant.into_iter().map(|(record, e)| (record.network.clone(), e.clone())).collect())
 }
 
-/// Whose endpoints are meant: by the namespace, or by the name of what is dead.
+/// Identifies endpoints: by the namespace, or by the name of a dead target.
 pub(in crate::ops) enum Who {
-    /// The namespace of this cookie.
+    /// The namespace with this cookie.
     Alive(u64),
-    /// What was called so; and why it cannot be found.
+    /// The name of a dead target, and the error of looking it up.
     Dead(String, anyhow::Error),
 }
 
@@ -39,10 +39,9 @@ impl Who {
         }
     }
 
-    /// Those of these that are meant.
+    /// Returns those that belong to the target.
     ///
-    /// # Errors
-    /// If the target is not there, and nothing of it is left on record either.
+    /// # Errors If the target does not exist, and nothing of it is on record either.
     pub(in crate::ops) fn among<T>(
         self,
         all: Vec<T>,
@@ -60,7 +59,7 @@ impl Who {
     }
 }
 
-/// What an endpoint of this target is called on record.
+/// Returns a target's name in records.
 fn target_label(target: &Target) -> String {
     match target {
         Target::Container(_, name) => name.clone(),

@@ -1,4 +1,4 @@
-//! A network by its name: one of ours, or a bridge of somebody else's.
+//! Finds a network by its name: one of ours, or a foreign bridge.
 
 use std::borrow::Cow;
 
@@ -48,7 +48,7 @@ pub(in crate::ops) async fn network<'s>(
     }
 }
 
-/// Tells early, before targets are looked for, of a network that is not there.
+/// Fails if there is no such network, before targets are looked up.
 pub(in crate::ops) async fn check_name(host: &Session<'_>, name: &LinkName) -> Result<()> {
     if host.kernel.link(name.as_str()).await?.is_some() {
         return Ok(());
@@ -56,7 +56,7 @@ pub(in crate::ops) async fn check_name(host: &Session<'_>, name: &LinkName) -> R
     network(&host.kernel, &host.look(Extent::to(Depth::Names)).await?, name).await.map(drop)
 }
 
-/// The error for a network that is not there.
+/// Returns the error for a network that does not exist.
 pub(in crate::ops) async fn no_network(
     kernel: &Kernel,
     state: &State,

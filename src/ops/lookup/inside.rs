@@ -1,4 +1,4 @@
-//! Macvlans of ours inside targets: they have no mark on the host.
+//! Finds macvlans of ours inside targets. They have no mark on the host.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::{
 
 /// A macvlan of ours inside a target.
 pub(in crate::ops) struct Inside {
-    /// Of which network its alias says that it is.
+    /// The network, from the alias.
     pub(in crate::ops) network: LinkName,
     /// The name by which it was found.
     pub(in crate::ops) name: NetnsName,
-    /// The name by which it was attached.
+    /// The name by which it was attached, from the alias.
     target: NetnsName,
-    /// What it was called as it was made, if the alias says that.
+    /// The link's name at creation, from the alias.
     pub(in crate::ops) ifname: Option<LinkName>,
     /// The namespace.
     pub(in crate::ops) netns: Netns,
@@ -25,8 +25,8 @@ pub(in crate::ops) struct Inside {
     pub(in crate::ops) link: Link,
 }
 
-/// The macvlans of ours inside the namespaces of these names. What cannot be entered cannot have
-/// been made by us either, or is about to be gone.
+/// Returns the macvlans of ours inside the namespaces with these names. A namespace that may not be
+/// entered was not made by us, or is about to end.
 pub(in crate::ops) async fn inside(
     kernel: &Kernel,
     names: impl Iterator<Item = NetnsName>,
@@ -45,7 +45,7 @@ pub(in crate::ops) async fn inside(
             let Ok(Some(netns)) = Netns::of_name(&name) else { continue };
             let Some(found) = Inside::new(&name, netns, link) else { continue };
             let key = (found.netns.cookie(), found.link.index());
-            // Of several names of a namespace the one that it was attached by.
+            // Of several names of a namespace, prefer the one by which it was attached.
             let is_better = found.name == found.target;
             if is_better || !all.contains_key(&key) {
                 all.insert(key, found);
@@ -63,7 +63,7 @@ impl Inside {
         Some(Self { network, name: name.clone(), target, ifname, netns, link })
     }
 
-    /// Whether it is the same as one that was found before.
+    /// Returns whether both are the same macvlan.
     pub(in crate::ops) fn is(&self, other: &Self) -> bool {
         (self.netns.cookie(), self.link.index()) == (other.netns.cookie(), other.link.index())
     }
@@ -78,7 +78,7 @@ impl Inside {
                 let id = EndpointId::Inside { cookie, ifname: ifname.clone() };
                 own.any(|(_, summary)| summary.is(&id))
             }
-            // It may have been given another name since.
+            // It may have another name by now.
             None => own.next().is_some(),
         }
     }

@@ -1,4 +1,4 @@
-//! Whether an endpoint lives that has no host end to tell: a macvlan, which is inside only.
+//! Finds out whether a macvlan endpoint lives, whose only link is inside its target.
 
 use anyhow::Result;
 
@@ -8,8 +8,8 @@ use crate::{
     plan,
 };
 
-/// The link of a macvlan endpoint, in its namespace; `None` if either is gone: the namespace can no
-/// longer be entered by its name, or the name has come to mean another.
+/// Returns the link of a macvlan endpoint in its namespace; `None` if either is gone: the name
+/// leads to no namespace, or to another one.
 pub(in crate::ops) async fn inner(
     kernel: &Kernel,
     network: &Network,

@@ -1,15 +1,16 @@
-//! Who else manages a link, as their own files below `/run` tell: by the link's number.
+//! Finds programs that manage a link, from their files below `/run`, which are named by the link's
+//! index.
 
 use std::fs;
 
-/// The file by which NetworkManager says that it manages a link, if it does.
+/// Returns NetworkManager's file for a link, if it manages the link.
 pub(in crate::ops) fn network_manager(link: &str) -> Option<String> {
     let file = format!("/run/NetworkManager/devices/{}", index(link)?);
     let device = fs::read_to_string(&file).ok()?;
     device.lines().any(|line| line == "managed=true").then_some(file)
 }
 
-/// What systemd-networkd knows of a link, if it manages it.
+/// Returns what systemd-networkd stores about a link, if it manages the link.
 pub(in crate::ops) fn networkd(link: &str) -> Option<Networkd> {
     let file = format!("/run/systemd/netif/links/{}", index(link)?);
     let text = fs::read_to_string(&file).ok()?;
@@ -18,17 +19,17 @@ pub(in crate::ops) fn networkd(link: &str) -> Option<Networkd> {
     Some(Networkd { file, state, network_file: says("NETWORK_FILE=") })
 }
 
-/// What systemd-networkd says of a link.
+/// The state of a link in systemd-networkd.
 pub(in crate::ops) struct Networkd {
-    /// Where it says so.
+    /// The file that contains it.
     pub file: String,
     /// `configured`, `configuring`, ...
     pub state: String,
-    /// The `.network` file that it goes by.
+    /// The `.network` file that applies.
     pub network_file: Option<String>,
 }
 
-/// The `.link` file by which udev configured a link, if it did.
+/// Returns the `.link` file by which udev configured a link, if there is one.
 pub(in crate::ops) fn udev(link: &str) -> Option<String> {
     let data = fs::read_to_string(format!("/run/udev/data/n{}", index(link)?)).ok()?;
     data.lines().find_map(|line| line.strip_prefix("E:ID_NET_LINK_FILE=").map(str::to_owned))

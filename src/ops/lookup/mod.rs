@@ -1,15 +1,15 @@
-//! Finds what a request names, and what is around it. Nothing here changes anything.
+//! Finds the objects that a request names, and related ones. It changes nothing.
 //!
 //! - `find`: a network by name, ours or a foreign bridge
 //! - `resolve`: a target as typed, found and opened
-//! - `plug`: the bridge or the parent that a network's endpoints hang on
+//! - `plug`: the bridge or the parent that a network's endpoints need
 //! - `endpoints`: the endpoints of a target
 //! - `inside`: macvlans of ours inside targets
 //! - `liveness`: whether an endpoint without a host end lives
-//! - `namespaces`: what has a network namespace on this machine
-//! - `managers`: who else manages a link
-//! - `resolver`: where programs ask for names
-//! - `ssh`: the connections that a command was typed by, and which link they need
+//! - `namespaces`: the network namespaces of this machine
+//! - `managers`: other programs that manage a link
+//! - `resolver`: the configuration of the DNS resolver
+//! - `ssh`: the connections through which a command was typed, and the links that they need
 
 pub(super) mod endpoints;
 pub(super) mod find;

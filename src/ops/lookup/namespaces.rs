@@ -11,7 +11,7 @@ use crate::{
     process,
 };
 
-/// By what a namespace was found.
+/// The way in which a namespace was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::ops) enum Handle {
     /// A name in `/run/netns`.
@@ -20,8 +20,8 @@ pub(in crate::ops) enum Handle {
     Process(u32),
 }
 
-/// Opens each, but the host's own, once: by its first name, else by a process. One that ends
-/// meanwhile is not there. They are opened one after another: a program may have few files open.
+/// Opens each namespace except for the host's own once: by its first name, else by a process. Skips
+/// those that end meanwhile. They are opened one by one, because of the limit on open files.
 pub(in crate::ops) fn all(kernel: &Kernel) -> impl Iterator<Item = Result<(Handle, Netns)>> {
     let mut names: Vec<_> = kernel.netns_names().into_iter().collect();
     names.sort_by(|a, b| natural_order(a.as_str(), b.as_str()));

@@ -1,4 +1,4 @@
-//! The bridge that the ports of a network have to be in.
+//! Finds the bridge or the parent that a network's endpoints need.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use crate::{
     model::{LinkName, LowerLink, Network, Parent},
 };
 
-/// What the endpoints of a network hang on, its bridge or its parent, which must be there.
+/// Returns the bridge or the parent, which must exist.
 pub(in crate::ops) async fn required(kernel: &Kernel, network: &Network) -> Result<Link> {
     match network.lower_link() {
         LowerLink::Bridge(bridge) => self::bridge(kernel, network, bridge).await,
@@ -16,7 +16,7 @@ pub(in crate::ops) async fn required(kernel: &Kernel, network: &Network) -> Resu
     }
 }
 
-/// The bridge, which must be there.
+/// Returns the bridge, which must exist.
 async fn bridge(kernel: &Kernel, network: &Network, name: &LinkName) -> Result<Link> {
     match kernel.link(name.as_str()).await? {
         Some(link) if link.kind == LinkKind::Bridge => Ok(link),
@@ -35,7 +35,7 @@ async fn bridge(kernel: &Kernel, network: &Network, name: &LinkName) -> Result<L
     }
 }
 
-/// The parent, which must be there.
+/// Returns the parent, which must exist.
 async fn parent(kernel: &Kernel, network: &Network, parent: &Parent) -> Result<Link> {
     let (name, link) = (&network.name, &parent.link);
     kernel.link(link.as_str()).await?.ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! A target as typed, found and opened.
+//! Finds and opens a target as typed.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,22 +22,22 @@ use crate::{
 pub(in crate::ops) struct Found {
     /// Its namespace, open.
     pub netns: Netns,
-    /// What to call it where it has no name in `/run/netns`.
+    /// The name for it if it has none in `/run/netns`.
     pub name: NetnsName,
-    /// Where its namespace is, by a path that leads there as long as it lives.
+    /// A path to its namespace that is valid as long as the target lives.
     pub file: PathBuf,
 }
 
-/// How long an engine may take that was named.
+/// The time to wait for an engine that the user named.
 const NAMED: Duration = Duration::from_secs(10);
-/// How long it may take where only an engine can know the name.
+/// The time to wait if only an engine can know the name.
 const SEARCH: Duration = Duration::from_secs(2);
-/// How long it may take where the name is known already, and an engine might know it too.
+/// The time to wait if the name was found already, and an engine may know it, too.
 const ASIDE: Duration = Duration::from_millis(200);
-/// How often to look for a target that is waited for.
+/// The interval at which to look for a target that may appear.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Finds a target, perhaps once it appears; it must not be the host itself.
+/// Finds a target, and waits for it if requested. It must not be the host itself.
 pub(in crate::ops) async fn resolve(
     kernel: &Kernel,
     events: &dyn Events,
@@ -91,7 +91,7 @@ async fn find(kernel: &Kernel, events: &dyn Events, target: &Target) -> Result<F
     }
 }
 
-/// A bare name: in `/run/netns`, or of a container; in more than one place it is nobody's.
+/// Finds a bare name in `/run/netns` and in all engines. A name in more than one place is an error.
 async fn anywhere(kernel: &Kernel, events: &dyn Events, name: &str) -> Result<Found> {
     let here = match name.parse::<NetnsName>() {
         Ok(name) => of_name(&name)?,
@@ -105,7 +105,7 @@ async fn anywhere(kernel: &Kernel, events: &dyn Events, name: &str) -> Result<Fo
     for (engine, answer) in engine::find_anywhere(name, patience).await {
         match answer {
             Answer::Found(container) => match of_container(events, &container) {
-                // One thing known by two names, as when netcord named the container's namespace.
+                // The same target under two names, as when netcord named the container's namespace.
                 Ok(same) if found.iter().any(|(_, f)| f.netns.cookie() == same.netns.cookie()) => {}
                 Ok(other) => found.push((format!("{engine}:{name}"), other)),
                 Err(error) => refused = Some(error),
@@ -201,8 +201,8 @@ fn of_container(events: &dyn Events, container: &Container) -> Result<Found> {
     of_process(pid, name)
 }
 
-/// The name in `/run/netns` that a target has or shall have, with what has to be done for it:
-/// `None` if somebody else named it so already.
+/// Returns the name in `/run/netns` that a target has or will have, with the record for making it:
+/// `None` if another program made the name.
 pub(in crate::ops) fn naming(
     state: &State,
     found: &Found,
@@ -213,7 +213,7 @@ pub(in crate::ops) fn naming(
     let leads_there =
         |name| Netns::of_name(name).is_ok_and(|n| n.is_some_and(|n| n.cookie() == cookie));
     let ours: Vec<_> = state.names().iter().filter(|n| n.cookie == cookie).collect();
-    // The name as typed, if it is one; else the one that it got from us before.
+    // The name as typed, if it is one; otherwise the one that we gave it before.
     let name = match (wanted, ours.first()) {
         (Some(wanted), _) => wanted,
         (None, Some(first)) if !leads_there(&found.name) => &first.name,

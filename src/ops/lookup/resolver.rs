@@ -1,11 +1,11 @@
-//! Where programs ask for names.
+//! Reads the configuration of the DNS resolver.
 
 use std::{fs, net::IpAddr};
 
-/// The host's own file.
+/// The host's own configuration.
 pub(in crate::ops) const HOSTS: &str = "/etc/resolv.conf";
 
-/// The servers that a `resolv.conf` names; none if it is not there.
+/// Returns the servers in a `resolv.conf`; none if the file does not exist.
 pub(in crate::ops) fn nameservers(file: &str) -> Vec<IpAddr> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines()

@@ -1,4 +1,5 @@
-//! The SSH connections that a command was typed by, and whether one of them needs a link.
+//! Finds the SSH connections through which a command was typed, and whether one of them needs a
+//! link.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -20,29 +21,29 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct End {
     at: SocketAddr,
-    /// Of a link-local address, the link.
+    /// The link of a link-local address.
     zone: Option<String>,
 }
 
-/// A connection, as `sshd` puts it into the environment of what it starts.
+/// A connection, from the environment variables that `sshd` sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::ops) struct Connection {
     peer: End,
-    /// `SSH_CLIENT` has its port only.
+    /// The server's end; `SSH_CLIENT` has only its port.
     own: Option<End>,
 }
 
-/// What the host knows of a connection: names of links.
+/// The links of the host that a connection uses, by name.
 #[derive(Debug, Default)]
 struct Known {
-    /// Those that have the server's address.
+    /// Links that have the server's address.
     holders: Vec<String>,
-    /// Those by which answers leave.
+    /// Links by which replies leave.
     ways: Vec<String>,
 }
 
-/// The other end of a connection that comes by this link, or by one that is made on it.
-/// `tables`: where routes by this link lead, in tables that policy rules choose.
+/// Returns the client of a connection that comes in by this link, or by one on top of it. `tables`:
+/// the destinations of routes by this link in tables that policy rules select.
 pub(in crate::ops) async fn peer_by(
     kernel: &Kernel,
     link: &str,
@@ -63,8 +64,8 @@ pub(in crate::ops) async fn peer_by(
     Ok(None)
 }
 
-/// Those of this process and of all who started it: `sudo` takes the variables away, and one may
-/// have come from host to host. What may not be read is left out.
+/// Returns the connections of this process and of its ancestors: `sudo` removes the variables, and
+/// a user may have come through several hosts. Processes that may not be read are left out.
 fn connections() -> Vec<Connection> {
     let mut found: Vec<Connection> = Vec::new();
     let mut add = |name: &str, text: &str| {
@@ -77,7 +78,7 @@ fn connections() -> Vec<Connection> {
         }
     }
     let mut pid = parent_id();
-    // Init's own says nothing of who types.
+    // Process 1 is no user's.
     while pid > 1 {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         for line in String::from_utf8_lossy(&environment).split('\0') {
@@ -108,7 +109,7 @@ impl Connection {
         }
     }
 
-    /// Whether it comes by one of these links, as far as one can know.
+    /// Returns whether it comes in by one of these links, as far as that can be known.
     fn comes_by(&self, links: &BTreeSet<String>, known: &Known, tables: &[IpNetwork]) -> bool {
         let zones = [Some(&self.peer), self.own.as_ref()].into_iter().flatten();
         let named = zones.filter_map(|end| end.zone.as_ref());
@@ -118,7 +119,7 @@ impl Connection {
 }
 
 impl End {
-    /// An address, perhaps of IPv4 in IPv6's form, perhaps with a zone.
+    /// Parses an address, which may be an IPv4-mapped one, or have a zone.
     fn parse(address: &str, port: &str) -> Option<Self> {
         let (ip, zone) = match address.split_once('%') {
             Some((ip, zone)) => (ip, Some(zone.to_owned())),
@@ -137,18 +138,18 @@ impl Known {
     ) -> Result<Self> {
         let name = |index: u32| links.get(&index).map(|link| link.name.clone());
         let mut known = Self::default();
-        // With a zone the link is said.
+        // A zone names the link.
         if let Some(own) = connection.own.as_ref().filter(|own| own.zone.is_none()) {
             let addresses = kernel.addresses().await?;
             let same = addresses.iter().filter(|a| a.address.ip() == own.at.ip());
             let holders = same.flat_map(|a| links.values().filter(|link| link.has(a)));
             known.holders = holders.map(|link| link.name.clone()).collect();
         }
-        // Each link has a way to it.
+        // Each link has a route to it.
         if is_link_local(connection.peer.at.ip()) {
             return Ok(known);
         }
-        // Rules may choose by the source, and may not.
+        // Policy rules may select by the source, or not.
         for own in [connection.own.as_ref().map(|own| own.at), None] {
             let way = kernel.answers_leave_by(connection.peer.at, own).await?;
             known.ways.extend(way.and_then(name));
@@ -157,7 +158,7 @@ impl Known {
     }
 }
 
-/// A link, and those that are made on it, by name: what comes by them comes by it.
+/// Returns a link and those on top of it, by name.
 fn with_uppers(link: &str, links: &HashMap<u32, Link>) -> BTreeSet<String> {
     let mut names = BTreeSet::from([link.to_owned()]);
     loop {

@@ -1,4 +1,4 @@
-//! What is there and is not as was asked for: nothing is changed to fit.
+//! The differences between an existing object and a request. It is not changed to fit.
 
 use std::{collections::BTreeMap, fmt::Display};
 
@@ -9,19 +9,19 @@ use crate::{
     model::{Flag, Flags, Network},
 };
 
-/// Differences, in words.
+/// Differences, as text.
 #[derive(Debug, Default)]
 pub(in crate::ops) struct Differences(Vec<String>);
 
 impl Differences {
-    /// How a network that is there differs from one of this mode.
+    /// Compares the driver of an existing network.
     pub(in crate::ops) fn of_mode(mode: &str, there: &Network) -> Self {
         let mut differences = Self::default();
         differences.compare("mode", mode, there.driver.word());
         differences
     }
 
-    /// Notes a difference, if there is one.
+    /// Adds a difference, if there is one.
     pub(in crate::ops) fn compare(
         &mut self,
         what: &str,
@@ -34,14 +34,14 @@ impl Differences {
         }
     }
 
-    /// Notes flags that were asked for and are not set, or the other way round.
+    /// Adds flags that differ.
     pub(in crate::ops) fn flags(&mut self, wanted: Flags, there: &Network) {
         for flag in Flag::ALL {
             self.compare(flag.word(), wanted.has(flag), there.has(flag));
         }
     }
 
-    /// Notes labels that were asked for and are others, or missing.
+    /// Adds labels that differ or are missing.
     pub(in crate::ops) fn labels(&mut self, wanted: &[(String, String)], there: &Network) {
         let wanted: BTreeMap<_, _> = wanted.iter().map(|(k, v)| (k, v)).collect();
         for (key, value) in wanted {
@@ -50,7 +50,7 @@ impl Differences {
         }
     }
 
-    /// Fails if a network that is there differs.
+    /// Fails if an existing network differs.
     pub(in crate::ops) fn refuse_network(self, there: &Network) -> Result<()> {
         let name = &there.name;
         self.refuse(
@@ -59,7 +59,7 @@ impl Differences {
         )
     }
 
-    /// Fails if there was any: `SUBJECT, and differs: ...`.
+    /// Fails if anything differs: `SUBJECT, and differs: ...`.
     pub(in crate::ops) fn refuse(self, subject: &str, hint: &str) -> Result<()> {
         if self.0.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Subnets as typed: each with its gateway and its range.
+//! Subnets as typed, each with its gateway and range.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::{
     ops::request::differences::Differences,
 };
 
-/// What was typed about subnets.
+/// The subnets, gateways and ranges that the user typed.
 #[derive(Debug)]
 pub(in crate::ops) struct Asked<'a> {
     subnets: Vec<IpNetwork>,
@@ -19,14 +19,13 @@ pub(in crate::ops) struct Asked<'a> {
     ranges: Vec<IpNetwork>,
 }
 
-/// Makes a subnet of its parts.
+/// Makes a subnet from its parts.
 type Make = fn(IpNetwork, Option<IpAddr>, Option<IpNetwork>) -> Result<Subnet, Invalid>;
 
 impl<'a> Asked<'a> {
-    /// As typed.
+    /// Takes them as typed.
     ///
-    /// # Errors
-    /// If there is more than one of a family.
+    /// # Errors If there is more than one of a family.
     pub(in crate::ops) fn new(
         subnets: &[Cidr],
         gateways: &'a [IpAddr],
@@ -50,36 +49,35 @@ impl<'a> Asked<'a> {
         Ok(asked)
     }
 
-    /// Whether any subnet was typed.
+    /// Returns whether a subnet was typed.
     pub(in crate::ops) fn has_subnets(&self) -> bool {
         !self.subnets.is_empty()
     }
 
-    /// Whether a gateway or a range was typed that is in this subnet.
+    /// Returns whether a gateway or a range in this subnet was typed.
     pub(in crate::ops) fn speaks_of(&self, subnet: IpNetwork) -> bool {
         let ranges = self.ranges.iter().map(IpNetwork::ip);
         ranges.chain(self.gateways.iter().copied()).any(|ip| subnet.contains(ip))
     }
 
-    /// Whether anything was typed.
+    /// Returns whether nothing was typed.
     pub(in crate::ops) fn is_empty(&self) -> bool {
         self.subnets.is_empty() && self.gateways.is_empty() && self.ranges.is_empty()
     }
 
-    /// The gateway that was typed for this family.
+    /// Returns the gateway that was typed for this family.
     pub(in crate::ops) fn gateway(&self, family: Family) -> Option<IpAddr> {
         self.gateways.iter().copied().find(|ip| Family::of(*ip) == family)
     }
 
-    /// The subnets that were typed, IPv4 first.
+    /// Returns the subnets that were typed, IPv4 first.
     pub(in crate::ops) fn subnets(&self, make: Make) -> Result<Vec<Subnet>> {
         self.of(&self.subnets, make)
     }
 
-    /// These subnets, with the gateways and ranges that were typed.
+    /// Returns these subnets, with the gateways and ranges that were typed.
     ///
-    /// # Errors
-    /// If one has no subnet to be in.
+    /// # Errors If a gateway or range is in none of them.
     pub(in crate::ops) fn of(&self, subnets: &[IpNetwork], make: Make) -> Result<Vec<Subnet>> {
         let orphans = self.gateways.iter().map(|ip| ("gateway", *ip));
         let mut orphans = orphans.chain(self.ranges.iter().map(|r| ("ip-range", r.ip())));
@@ -98,7 +96,7 @@ impl<'a> Asked<'a> {
         Ok(complete)
     }
 
-    /// Notes where a network that is there is not as was asked for.
+    /// Adds the differences to an existing network.
     pub(in crate::ops) fn compare(
         &self,
         wanted: &[Subnet],

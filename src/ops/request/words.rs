@@ -35,18 +35,18 @@ impl Words {
         self
     }
 
-    /// The flags that are set of a network.
+    /// Adds the flags of a network.
     pub(in crate::ops) fn flags_of(mut self, network: &Network) -> Self {
         self.0.extend(network.flags.iter().map(Flag::option));
         self
     }
 
-    /// The subnets of a network, and its MTU.
+    /// Adds the subnets of a network, and its MTU.
     pub(in crate::ops) fn subnets_of(self, network: &Network) -> Self {
         self.flags("--subnet", network.subnets.iter().map(|s| s.cidr)).flag("--mtu", &network.mtu)
     }
 
-    /// What can be asked for of every network that netcord makes.
+    /// Adds the options that every network of netcord can have.
     pub(in crate::ops) fn rest_of(self, network: &Network) -> Self {
         let of = |part: fn(&Subnet) -> Option<String>| network.subnets.iter().filter_map(part);
         let labels = network.labels.iter().map(|(key, value)| format!("{key}={value}"));
@@ -56,7 +56,7 @@ impl Words {
             .flags("--label", labels)
     }
 
-    /// As a shell takes it.
+    /// Returns it as a line for a shell.
     pub(in crate::ops) fn line(&self) -> String {
         self.0.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
     }

@@ -1,9 +1,9 @@
-//! What carries our mark in the kernel and is on no record: it is put on record again, by every
-//! verb and before that decides anything. So nothing that lives is given away, or taken away,
-//! because a file is not there.
+//! Adopts objects with our mark that are on no record. Every verb does this before it decides
+//! anything, so that a lost file never causes a living endpoint's address to be given away, or the
+//! endpoint to be removed.
 //!
-//! The names of the host's links tell that something is missing; where nothing is, that is all that
-//! is read. A macvlan is inside its target only: [`Depth`] says how far such links are searched for.
+//! The names of the host's links show whether something is missing; if not, nothing else is read. A
+//! macvlan is inside its target only: [`Depth`] says how far such links are searched for.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -29,7 +29,7 @@ use crate::{
 const TOLD: usize = 4;
 
 impl Session<'_> {
-    /// The records, with those that were lost rebuilt in memory. Nothing is locked or written.
+    /// Returns the records, with lost ones rebuilt in memory. Nothing is locked or written.
     pub(super) async fn rebuilt_in_memory(&self, wanted: Load<'_>, depth: Depth) -> Result<State> {
         let read = || State::read(self.kernel.cookie(), wanted);
         let state = read()?;
@@ -38,7 +38,8 @@ impl Session<'_> {
             self.warn_of(&state, 0);
             return Ok(state);
         }
-        // What is made right now was written down before; so it is on record by now, or gone again.
+        // An object under construction was on record before; by now its record is complete, or it
+        // is gone.
         let mut state = read()?;
         state.complete();
         self.warn_of(&state, 0);
@@ -47,19 +48,19 @@ impl Session<'_> {
         Ok(state)
     }
 
-    /// Puts on record what carries our mark and is on none. Nobody else changes anything meanwhile.
+    /// Adds objects with our mark to the records. The lock excludes other changes meanwhile.
     pub(in crate::ops) async fn adopt(&self, state: &mut State, depth: Depth) -> Result<()> {
         let missing = Missing::read(&self.kernel, state, depth).await?;
         if !missing.is_empty() {
             let told = state.warnings().len();
             state.complete();
             self.warn_of(state, told);
-            // A line that makes no sense after all is one more that is missing.
+            // An invalid line counts as missing.
             let missing = Missing::read(&self.kernel, state, depth).await?;
             self.put_on_record(state, missing).await?;
         }
         if let Err(error) = state.write_adopted() {
-            // What needs no record can still be done.
+            // The verb may not need the record.
             self.events.warn(&format!("what was rebuilt is not on record: {error:#}"));
         }
         Ok(())
@@ -91,13 +92,13 @@ impl Session<'_> {
     }
 }
 
-/// What carries our mark and is on no record.
+/// Objects with our mark that are on no record.
 #[derive(Default)]
 struct Missing {
     links: Vec<Link>,
     /// Macvlans of endpoints.
     inside: Vec<Inside>,
-    /// Endpoints on record, with the ports that they have and that are not.
+    /// Endpoints on record with published ports that are not.
     ports: Vec<(LinkName, Endpoint)>,
     /// Endpoints that are on record of two networks.
     twice: Vec<LinkName>,
@@ -155,7 +156,7 @@ impl Missing {
             && self.twice.is_empty()
     }
 
-    /// What is still missing in a record that was read later.
+    /// Returns what is still missing in records that were read later.
     async fn still(mut self, kernel: &Kernel, state: &State, depth: Depth) -> Result<Self> {
         let now = Self::read(kernel, state, depth).await?;
         self.links.retain(|link| now.links.iter().any(|l| l.index() == link.index()));
@@ -174,7 +175,7 @@ fn is_on_two(state: &State, network: &LinkName, host_ifname: &str) -> bool {
     state.summaries().any(|(other, o)| other.name != *network && o.host_ifname == Some(host_ifname))
 }
 
-/// Endpoints with published ports that are in one of these firewalls and on no record.
+/// Returns endpoints with published ports in one of these firewalls that are on no record.
 fn unrecorded_ports(
     kernel: &Kernel,
     state: &State,
@@ -207,7 +208,7 @@ fn is_unlisted(endpoint: &Endpoint, port: &PublishedPort) -> bool {
     endpoint.ports.iter().all(|known| !known.is_as(port))
 }
 
-/// Records that are being made anew.
+/// Records that are being rebuilt.
 struct Adoption<'a> {
     kernel: &'a Kernel,
     state: &'a mut State,
@@ -240,7 +241,7 @@ impl<'a> Adoption<'a> {
         for link in missing.links.iter().filter(|link| link.kind == LinkKind::Veth) {
             ports.extend(self.port(link).await?);
         }
-        // In about the order in which they were attached.
+        // Approximately in the order of attachment.
         ports.sort_by(|(_, a), (_, b)| a.addresses.cmp(&b.addresses));
         for (network, endpoint) in ports {
             self.network(&network);
@@ -260,7 +261,7 @@ impl<'a> Adoption<'a> {
         Ok(())
     }
 
-    /// Published ports of a foreign network have it let by other firewalls.
+    /// Adds the accept rules for published ports of a foreign network.
     fn open_foreign(&mut self) {
         let has_ports = |name: &&LinkName| {
             self.state.networks().get(*name).is_some_and(|record| {
@@ -285,7 +286,7 @@ impl<'a> Adoption<'a> {
         }
     }
 
-    /// The endpoint of a host end, with its network.
+    /// Returns the endpoint of a host end, with its network.
     async fn port(&mut self, port: &Link) -> Result<Option<(Network, Endpoint)>> {
         let Some(network) = self.network_of(port).await? else { return Ok(None) };
         let spare = self.state.spare();
@@ -296,8 +297,8 @@ impl<'a> Adoption<'a> {
         }))
     }
 
-    /// The network that the alias of a host end names, or else the one whose bridge it is a port of.
-    /// A network on record may have lost its bridge.
+    /// Returns the network in the alias of a host end, or else that of its bridge. A network on
+    /// record may have lost its bridge.
     async fn network_of(&self, port: &Link) -> Result<Option<Network>> {
         let mark = port.alias.as_deref().and_then(Mark::read).filter(|mark| mark.target.is_some());
         let bridge = match (mark, port.master) {
@@ -350,7 +351,7 @@ impl<'a> Adoption<'a> {
         self.state.adopt_endpoint(network, endpoint);
     }
 
-    /// Of an endpoint that two networks have on record, the alias says whose it is.
+    /// If two networks have an endpoint on record, the alias decides.
     async fn settle_owner(&mut self, host_ifname: &LinkName) -> Result<()> {
         let link = self.kernel.link(host_ifname.as_str()).await?;
         let alias = link.and_then(|link| link.alias).unwrap_or_default();

@@ -1,6 +1,5 @@
-//! Networks that something could not be done for that is done before every verb. They are set aside:
-//! a verb that does not concern one goes on without it, and says so at its end; one that does fails
-//! with the reason.
+//! Networks for which the housekeeping before a verb failed. They are set aside: a verb for other
+//! networks goes on, and warns at its end; a verb that concerns one fails with the error.
 
 use anyhow::Result;
 
@@ -11,10 +10,9 @@ use crate::{
 };
 
 impl Session<'_> {
-    /// Sets a network aside: what is so of it, why, and the command that tries again.
+    /// Sets a network aside, with the error and the command that tries again.
     ///
-    /// # Errors
-    /// If it was an interruption, which is meant for the verb.
+    /// # Errors If it was an interruption, which concerns the verb.
     pub(in crate::ops) fn set_aside(
         &mut self,
         network: &LinkName,
@@ -35,28 +33,26 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Whether a network is set aside.
+    /// Returns whether a network is set aside.
     pub(in crate::ops) fn is_aside(&self, network: &LinkName) -> bool {
         self.aside.contains_key(network)
     }
 
-    /// For a verb that concerns this network.
+    /// Fails for a verb that concerns this network.
     ///
-    /// # Errors
-    /// If it was set aside.
+    /// # Errors If it was set aside.
     pub(in crate::ops) fn check_aside(&mut self, network: &LinkName) -> Result<()> {
         self.aside.remove(network).map_or(Ok(()), |reason| Err(reason.into()))
     }
 
-    /// For a verb that concerns all networks.
+    /// Fails for a verb that concerns all networks.
     ///
-    /// # Errors
-    /// If any was set aside.
+    /// # Errors If any was set aside.
     pub(in crate::ops) fn check_none_aside(&mut self) -> Result<()> {
         self.aside.pop_first().map_or(Ok(()), |(_, reason)| Err(reason.into()))
     }
 
-    /// Says which networks a verb went on without.
+    /// Warns of networks that were set aside.
     pub(in crate::ops) fn warn_of_aside(&self) {
         for Error { message, hint, commands, .. } in self.aside.values() {
             self.events.warn(message);

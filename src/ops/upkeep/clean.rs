@@ -1,5 +1,5 @@
-//! What died since the last command: endpoints whose namespace is gone, names that dangle. Every
-//! verb that changes something cleans up first, so death needs no verb of its own.
+//! Removes what died since the last command: endpoints whose namespace is gone, dangling names.
+//! Every changing verb does this first.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -20,12 +20,12 @@ use crate::{
     state::State,
 };
 
-/// How long the links of a dead namespace linger at the most: a fifth of a second was seen.
+/// The time to wait for the links of a dead namespace to go; a fifth of a second was measured.
 const DEATH_PATIENCE: Duration = Duration::from_secs(2);
 const DEATH_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Takes away what is dead; tells what it was. In a dry run nothing is done. A network for which it
-/// fails is set aside: the living do not wait for the dead of others.
+/// Removes dead endpoints and names; returns descriptions of them. A dry run removes nothing. A
+/// network for which it fails is set aside, so that other networks are not affected.
 pub(super) async fn dead(host: &mut Session<'_>, state: &mut State) -> Result<Vec<String>> {
     firewall::settle(host, state).await?;
     let mut gone = Vec::new();
@@ -85,7 +85,7 @@ fn overdue(host: &Session<'_>, state: &State) -> Vec<Network> {
     overdue
 }
 
-/// Undoes an overdue move; tells what was undone.
+/// Undoes an overdue move; returns a description.
 async fn undone(
     host: &mut Session<'_>,
     state: &mut State,
@@ -119,9 +119,9 @@ async fn bury_endpoints(
     Ok(())
 }
 
-/// Whether nothing is dead, as far as summaries tell.
+/// Returns whether nothing is dead, as far as summaries show.
 async fn is_tidy(host: &Session<'_>, state: &State) -> Result<bool> {
-    // These are looked at inside.
+    // These are checked inside.
     let has_macvlans = state.summaries().any(|(_, summary)| summary.host_ifname.is_none());
     Ok(!has_macvlans
         && underlay::overdue(state).is_empty()
@@ -130,8 +130,8 @@ async fn is_tidy(host: &Session<'_>, state: &State) -> Result<bool> {
         && gone(host, state).await?.is_empty())
 }
 
-/// Waits for the end of endpoints that are in the way although their namespace is gone: the kernel
-/// takes a dead namespace's links away a little later.
+/// Waits for the end of endpoints that would be in the way although their namespace is gone: the
+/// kernel deletes a dead namespace's links a little later.
 pub(super) async fn dying(
     host: &mut Session<'_>,
     state: &mut State,
@@ -162,7 +162,7 @@ pub(super) async fn dying(
     Ok(())
 }
 
-/// Without a word: a user who attaches something new did not ask about the dead.
+/// Silently: a user who attaches an endpoint did not ask about dead ones.
 async fn bury(host: &mut Session<'_>, state: &mut State, plan: &Plan) -> Result<()> {
     if !host.dry_run && !plan.is_empty() {
         let before = &mut |number, step: &Step| host.events.before(number, step);
@@ -171,7 +171,7 @@ async fn bury(host: &mut Session<'_>, state: &mut State, plan: &Plan) -> Result<
     Ok(())
 }
 
-/// The host ends that are gone.
+/// Returns the host ends that are gone.
 async fn gone<'s>(host: &Session<'_>, state: &'s State) -> Result<HashSet<&'s str>> {
     let mut names = state.summaries().filter_map(|(_, summary)| summary.host_ifname).peekable();
     if names.peek().is_none() {
@@ -180,8 +180,9 @@ async fn gone<'s>(host: &Session<'_>, state: &'s State) -> Result<HashSet<&'s st
     host.kernel.gone(names).await
 }
 
-/// Endpoints whose host end is gone: it falls with the namespace of its peer. Of a macvlan, which
-/// has none, what is inside tells; what cannot be looked at is not taken for dead.
+/// Returns endpoints whose host end is gone: it is deleted with the namespace of its peer. A
+/// macvlan has none, so its link inside is checked; if that cannot be read, the endpoint counts as
+/// alive.
 async fn dead_endpoints(
     host: &Session<'_>,
     state: &State,
@@ -208,8 +209,8 @@ async fn dead_endpoints(
     Ok(dead)
 }
 
-/// Names of ours that no endpoint uses, and that lead nowhere or were made for one that a killed
-/// run did not come to make.
+/// Returns names of ours that no endpoint uses, and that lead nowhere, or were made for an endpoint
+/// that a killed run did not make.
 async fn unused_names(state: &State) -> Vec<NamedNetns> {
     if state.names().is_empty() {
         return Vec::new();
@@ -225,7 +226,7 @@ async fn unused_names(state: &State) -> Vec<NamedNetns> {
     unused
 }
 
-/// Whether something of ours is inside, of which no record tells: a macvlan whose network's is lost.
+/// Returns whether a macvlan of ours is inside whose network has lost its record.
 async fn is_attached(named: &NamedNetns) -> bool {
     let Ok(Some(netns)) = Netns::of_name(&named.name) else { return false };
     let links = netns.links().await.unwrap_or_default();
@@ -233,7 +234,7 @@ async fn is_attached(named: &NamedNetns) -> bool {
     netns.cookie() == named.cookie && links.values().any(is_ours)
 }
 
-/// Records of foreign networks that nothing of ours is attached to.
+/// Returns records of foreign networks without endpoints.
 fn unused_foreign(state: &State) -> Vec<(LinkName, Step)> {
     let is_used = |name: &LinkName| state.summaries().any(|(network, _)| network.name == *name);
     let unused = |r: &&NetworkRecord| r.network.driver.is_foreign() && !is_used(&r.network.name);

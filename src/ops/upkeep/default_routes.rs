@@ -1,5 +1,5 @@
-//! Default routes that took the place of others: which of a target's is in force, and which comes
-//! back when that one goes.
+//! Default routes that displaced others: which of a target's is in force, and which returns when
+//! that one is deleted.
 
 use anyhow::Result;
 
@@ -9,13 +9,13 @@ use crate::{
     plan::{Change, Plan, Record, Resource, Step},
 };
 
-/// The default routes that an endpoint brought.
+/// Returns the default routes of an endpoint.
 fn defaults(endpoint: &Endpoint) -> Vec<Route> {
     let by = |gateway| Route::default_by(gateway, endpoint.ifname.clone());
     endpoint.gateways.iter().copied().map(by).collect()
 }
 
-/// The same, whoever made it and with which metric.
+/// Returns whether routes are the same, whatever their origin and metric.
 fn is_same(one: &Route, other: &Route) -> bool {
     let what = |r: &Route| (r.destination, r.gateway, r.link.clone());
     what(one) == what(other)
@@ -25,7 +25,7 @@ fn took(successor: &Endpoint, route: &Route) -> bool {
     successor.replaced.iter().any(|replaced| is_same(replaced, route))
 }
 
-/// The network whose endpoint took the place of a default route of this one.
+/// Returns the network whose endpoint displaced a default route of this one.
 pub(in crate::ops) fn successor<'r>(
     mut all: impl Iterator<Item = (&'r NetworkRecord, &'r Endpoint)>,
     endpoint: &Endpoint,
@@ -36,14 +36,14 @@ pub(in crate::ops) fn successor<'r>(
         .map(|(record, _)| record)
 }
 
-/// Puts endpoints into an order in which they can be attached: a default route gives way to one
-/// that comes later.
+/// Sorts endpoints so that they can be attached in this order: a default route is displaced by a
+/// later one.
 pub(in crate::ops) fn in_turn<T>(endpoints: &mut [T], endpoint: impl Fn(&T) -> &Endpoint) {
     let all: Vec<_> = endpoints.iter().map(|e| endpoint(e).clone()).collect();
     endpoints.sort_by_key(|e| predecessors(&all, endpoint(e), all.len()));
 }
 
-/// How many have to be there before this one.
+/// Returns the number of endpoints that must exist before this one.
 fn predecessors(all: &[Endpoint], endpoint: &Endpoint, most: usize) -> usize {
     let Some(most) = most.checked_sub(1).filter(|_| !endpoint.replaced.is_empty()) else {
         return 0;
@@ -55,9 +55,9 @@ fn predecessors(all: &[Endpoint], endpoint: &Endpoint, most: usize) -> usize {
     before.map(|other| 1 + predecessors(all, other, most)).max().unwrap_or_default()
 }
 
-/// Who took the place of an endpoint that goes takes what that one had replaced as its own: it
-/// comes back later. Returns what is left for now, and the records that change; `after` is what
-/// others have.
+/// When an endpoint goes, the successor of its default route takes over the route that it had
+/// displaced, which returns later. Returns what remains to be restored now, and the records that
+/// change; `after` are the records of the others.
 pub(in crate::ops) fn inherited(after: &mut Records, endpoint: &Endpoint) -> (Vec<Route>, Plan) {
     let (mut left, mut plan) = (endpoint.replaced.clone(), Plan::new());
     for route in defaults(endpoint) {
@@ -83,8 +83,8 @@ pub(in crate::ops) fn inherited(after: &mut Records, endpoint: &Endpoint) -> (Ve
     (left, plan)
 }
 
-/// Leaves out of a reverse plan the routes that cannot come back: their link is gone, or somebody
-/// has set another one since.
+/// Removes from a reverse plan the routes that cannot return: their link is gone, or another route
+/// was set since.
 pub(in crate::ops) async fn can_return(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
     let (mut leaving, mut hopeless) = (Vec::new(), Vec::new());
     for step in plan.iter() {
@@ -118,7 +118,98 @@ pub(in crate::ops) async fn can_return(kernel: &Kernel, plan: &mut Plan) -> Resu
     Ok(())
 }
 
-/// The metric that a route has in the kernel's table: none is 1024 for IPv6 (`IP6_RT_PRIO_USER`).
+/// Returns a route's metric in the kernel's table: for IPv6, none means 1024 (`IP6_RT_PRIO_USER`).
 fn metric(route: &Route) -> u32 {
     if route.metric == 0 && route.destination.is_ipv6() { 1024 } else { route.metric }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::fixtures::{endpoint, network, record};
+
+    /// Three endpoints of a target, of which each displaced the default route of the one before, and
+    /// one of another target.
+    fn chain() -> [Endpoint; 4] {
+        let mut all = [("eth0", "10.0.0.1"), ("eth1", "10.0.1.1"), ("eth2", "10.0.2.1")]
+            .map(|(ifname, gateway)| endpoint("web", 7, ifname, &[gateway]));
+        for i in 1..all.len() {
+            all[i].replaced = defaults(&all[i - 1]);
+        }
+        let [first, second, third] = all;
+        [first, second, third, endpoint("db", 8, "eth0", &["10.0.0.1"])]
+    }
+
+    fn records(endpoints: &[Endpoint]) -> Records {
+        let networks = endpoints.iter().zip(["a", "b", "c", "d"]);
+        let record = |(e, name): (&Endpoint, &str)| {
+            (name.parse().unwrap(), record(network(name, "bridge", &[]), vec![e.clone()]))
+        };
+        networks.map(record).collect()
+    }
+
+    #[test]
+    fn endpoints_are_attached_before_those_that_displace_them() {
+        let [first, second, third, other] = chain();
+        for mut order in [
+            [&third, &second, &first, &other],
+            [&second, &other, &third, &first],
+            [&first, &second, &third, &other],
+        ] {
+            in_turn(&mut order, |e| *e);
+            let at = |e: &Endpoint| order.iter().position(|o| **o == *e).unwrap();
+            assert!(at(&first) < at(&second) && at(&second) < at(&third));
+        }
+    }
+
+    #[test]
+    fn two_that_displaced_each_other_are_put_into_some_order() {
+        let [mut first, second, ..] = chain();
+        first.replaced = defaults(&second);
+        let mut order = [first, second];
+        in_turn(&mut order, |e| e);
+        assert_eq!(order.len(), 2);
+    }
+
+    #[test]
+    fn a_route_has_the_endpoint_that_displaced_it_as_successor() {
+        let [first, second, _, other] = chain();
+        let records = records(&chain());
+        let all = || records.values().flat_map(|r| r.endpoints.iter().map(move |e| (r, e)));
+        let of = |e: &Endpoint| {
+            let (netns, route) = (Some(e.netns.clone()), defaults(e).remove(0));
+            let change = Change::Create(Resource::Route { netns, route });
+            successor(all(), e, &change).map(|record| record.network.name.to_string())
+        };
+        assert_eq!(of(&first).as_deref(), Some("b"));
+        assert_eq!(of(&second).as_deref(), Some("c"));
+        assert_eq!(of(&other), None, "another target's");
+    }
+
+    #[test]
+    fn who_displaced_an_endpoint_that_goes_inherits_what_it_had_displaced() {
+        let [first, second, third, _] = chain();
+        let mut after = records(&chain());
+        after.remove(&"b".parse().unwrap());
+        let (left, plan) = inherited(&mut after, &second);
+        assert_eq!((left, plan.len()), (Vec::new(), 1));
+        assert_eq!(after[&"c".parse().unwrap()].endpoints[0].replaced, defaults(&first));
+        // The last one gives back what it displaced at once.
+        after.remove(&"c".parse().unwrap());
+        let (left, plan) = inherited(&mut after, &third);
+        assert_eq!((left, plan.len()), (defaults(&second), 0));
+    }
+
+    #[test]
+    fn each_ip_version_is_inherited_by_itself() {
+        let [mut first, mut second, ..] = chain();
+        first.replaced = defaults(&endpoint("web", 7, "eth9", &["192.0.2.1", "2001:db8::1"]));
+        second.replaced = defaults(&first);
+        let mut after = records(&[first.clone(), second]);
+        after.remove(&"a".parse().unwrap());
+        let (left, _) = inherited(&mut after, &first);
+        assert!(left.iter().all(|route| route.destination.is_ipv6()) && left.len() == 1);
+        let replaced = &after[&"b".parse().unwrap()].endpoints[0].replaced;
+        assert!(replaced.iter().all(|route| route.destination.is_ipv4()) && replaced.len() == 1);
+    }
 }

@@ -1,4 +1,4 @@
-//! Endpoints on record: their namespaces are opened by name, and they go with their leases.
+//! Opens the namespaces of endpoints on record, and removes endpoints with their leases.
 
 use anyhow::Result;
 
@@ -12,8 +12,8 @@ use crate::{
     state::State,
 };
 
-/// Takes endpoints of a network away, and gives back what they leased; tells whether anything
-/// changed. `None`: it was a dry run.
+/// Removes endpoints of a network, and releases their leases; returns whether anything changed.
+/// `None`: a dry run.
 pub(in crate::ops) async fn away(
     host: &mut Session<'_>,
     state: &mut State,
@@ -34,7 +34,7 @@ pub(in crate::ops) async fn away(
     Ok(changed)
 }
 
-/// Opens the endpoint's namespace by its name, if it is still there and still the same.
+/// Opens the endpoint's namespace by its name, if that still leads to it.
 pub(in crate::ops) fn open(host: &mut Session<'_>, endpoint: &Endpoint) {
     if let Ok(Some(netns)) = Netns::of_name(&endpoint.netns)
         && netns.cookie() == endpoint.cookie

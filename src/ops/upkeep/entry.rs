@@ -1,5 +1,5 @@
-//! How every verb begins: it gets the records, and does the housekeeping of all verbs. This is the
-//! only place that locks records for a verb.
+//! The beginning of every verb: it gets the records, and does the housekeeping. No other code locks
+//! records for a verb.
 
 use anyhow::Result;
 
@@ -10,16 +10,16 @@ use super::{
 use crate::{kernel::LinkKind, model::LinkName, ops::Session, process, state::State};
 
 impl Session<'_> {
-    /// The records, for a verb that only reads.
+    /// Returns the records for a verb that only reads.
     pub(in crate::ops) async fn look(&self, extent: Extent<'_>) -> Result<State> {
         self.records(Need::Looks, &extent).await
     }
 
-    /// The records, for a verb that changes or removes something. A dry run takes no lock and no
-    /// privilege, and writes nothing.
+    /// Returns the records for a verb that changes or removes something. A dry run takes no lock,
+    /// needs no privilege, and writes nothing.
     ///
-    /// # Errors
-    /// If the records cannot be locked, or the network that the verb concerns was set aside.
+    /// # Errors If the records cannot be locked, or the network that the verb concerns was set
+    /// aside.
     pub(in crate::ops) async fn enter(&mut self, need: Need, extent: Extent<'_>) -> Result<State> {
         let mut state = self.records(need, &extent).await?;
         if need != Need::Changes {
@@ -35,8 +35,8 @@ impl Session<'_> {
         Ok(state)
     }
 
-    /// Puts the host in order: the rules of the firewall are as the records say, overdue moves are
-    /// undone, dead endpoints and names are removed. Returns what was removed, in words.
+    /// Does the housekeeping: repairs the firewall's rules, undoes overdue moves, removes dead
+    /// endpoints and names. Returns descriptions of what was removed.
     pub(in crate::ops) async fn tidy(&mut self, state: &mut State) -> Result<Vec<String>> {
         clean::dead(self, state).await
     }
@@ -63,7 +63,7 @@ impl Session<'_> {
         Ok(state)
     }
 
-    /// Adds to the records those that were not asked for.
+    /// Reads the endpoints that were not asked for.
     pub(in crate::ops) async fn complete(&self, state: &mut State) -> Result<()> {
         if state.is_partial() {
             let told = state.warnings().len();
@@ -74,8 +74,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Sees to it that a network which has links inside its targets only is on record, with all that
-    /// is attached to it.
+    /// Adopts a network whose links are inside its targets only, with its endpoints.
     pub(in crate::ops) async fn look_inside(
         &self,
         state: &mut State,
@@ -91,7 +90,7 @@ impl Session<'_> {
     }
 }
 
-/// Who has locked the records.
+/// Describes the process that has locked the records.
 fn waiting_for_records(cookie: u64) -> String {
     let other = State::holder(cookie).filter(|holder| *holder != std::process::id());
     match other.map(|pid| (pid, process::name(pid))) {

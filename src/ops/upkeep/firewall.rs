@@ -1,5 +1,5 @@
-//! Which of the kernel's firewalls: what was asked for, else what the host's networks have. Rules
-//! are moved over where that changes, and made again where somebody flushed them.
+//! Chooses the kernel's firewall: the requested one, else that of the host's networks. Moves the
+//! rules if that changes, and restores rules that were flushed.
 
 use anyhow::Result;
 
@@ -14,19 +14,20 @@ use crate::{
     state::State,
 };
 
-/// The firewall for a new network.
+/// Returns the firewall for a new network.
 pub(in crate::ops) fn of_host(host: &Session<'_>, state: &State) -> Firewall {
     host.firewall.unwrap_or_else(|| of_networks(&host.kernel, state))
 }
 
-/// The firewall that the host's networks have; for the first one, what the kernel has.
+/// Returns the firewall of the host's networks; for the first network, what the kernel has.
 pub(in crate::ops) fn of_networks(kernel: &Kernel, state: &State) -> Firewall {
     let mut with_rules =
         state.networks().values().map(|r| &r.network).filter(|n| may_have_rules(n));
     with_rules.next().map_or_else(|| kernel.firewall(), |network| network.firewall)
 }
 
-/// The firewall that has rules of ours, where no record tells; if none has, what the kernel has.
+/// Returns the firewall that contains rules of ours, if no record says; if none does, what the
+/// kernel has.
 pub(in crate::ops) fn of_marks(kernel: &Kernel) -> Firewall {
     let stands = Firewall::ALL.into_iter().find(|firewall| kernel.stands(*firewall));
     stands.unwrap_or_else(|| kernel.firewall())
@@ -36,8 +37,8 @@ fn may_have_rules(network: &Network) -> bool {
     network.driver.forwards()
 }
 
-/// Moves the rules of all networks to the firewall that was asked for, and makes those again that
-/// are gone from our table.
+/// Moves the rules of all networks to the requested firewall, and restores rules that are missing
+/// in our table.
 pub(in crate::ops) async fn settle(host: &mut Session<'_>, state: &mut State) -> Result<()> {
     if let Some(wanted) = host.firewall {
         move_over(host, state, wanted).await?;
@@ -52,8 +53,8 @@ async fn move_over(host: &mut Session<'_>, state: &mut State, to: Firewall) -> R
     }
     host.complete(state).await?;
     let moved: Vec<_> = state.networks().values().filter(is_elsewhere).cloned().collect();
-    // Both hold for a moment, so at none is less forbidden than before or after; and what is on
-    // record is there, whenever this ends.
+    // Both firewalls have the rules for a moment, so never less is forbidden than before or after;
+    // and the records are right whenever this is interrupted.
     let (mut plan, mut records, mut former) = (Plan::new(), Plan::new(), Plan::new());
     for record in moved {
         let network = Network { firewall: to, ..record.network.clone() };
@@ -66,7 +67,7 @@ async fn move_over(host: &mut Session<'_>, state: &mut State, to: Firewall) -> R
         let record = NetworkRecord { network, endpoints: record.endpoints };
         plan.extend(rules(&record));
         if host.dry_run {
-            // Without the lock nothing is written.
+            // Without the lock, nothing is written.
             state.adopt_network(record.network);
         }
     }
@@ -83,7 +84,7 @@ async fn move_over(host: &mut Session<'_>, state: &mut State, to: Firewall) -> R
     Ok(())
 }
 
-/// Takes away what a move left behind that did not come to its end.
+/// Removes what an interrupted move of rules left.
 async fn leave_nothing(host: &mut Session<'_>, state: &mut State, to: Firewall) -> Result<()> {
     for left in Firewall::ALL.into_iter().filter(|firewall| *firewall != to) {
         let is_needed = state.networks().values().any(|r| removal::needs(r, left, None));
@@ -94,8 +95,8 @@ async fn leave_nothing(host: &mut Session<'_>, state: &mut State, to: Firewall) 
     Ok(())
 }
 
-/// Restores our nftables table if another program flushed or changed it. If that fails, the networks
-/// that need the table are set aside: commands for other networks go on.
+/// Restores our nftables table if another program flushed or changed it. If that fails, the
+/// networks that need the table are set aside: commands for other networks go on.
 async fn mend(host: &mut Session<'_>, state: &mut State) -> Result<()> {
     let may_be = |n: &Network| n.firewall == Firewall::Nftables && may_have_rules(n);
     if host.dry_run || !state.networks().values().any(|r| may_be(&r.network)) {
@@ -127,8 +128,8 @@ async fn mend(host: &mut Session<'_>, state: &mut State) -> Result<()> {
     Ok(())
 }
 
-/// Whether something of our table is not as the networks on record need it. Ports are not looked
-/// at: there may be many, and each has a verb that makes it again.
+/// Returns whether our table differs from what the networks on record need. Published ports are not
+/// checked: there may be many, and `publish` restores them.
 fn is_damaged(state: &State, standing: &mut Standing) -> Result<bool> {
     for record in state.networks().values().filter(|r| r.network.firewall == Firewall::Nftables) {
         for step in rules(record) {
@@ -142,12 +143,12 @@ fn is_damaged(state: &State, standing: &mut Standing) -> Result<bool> {
     Ok(false)
 }
 
-/// The networks that have rules in our nftables table.
+/// Returns the networks with rules in our nftables table.
 fn in_our_table(state: &State) -> impl Iterator<Item = &NetworkRecord> {
     state.networks().values().filter(|r| removal::needs(r, Firewall::Nftables, None))
 }
 
-/// The plan of everything on record that belongs into our nftables table.
+/// Returns the plan of everything on record that belongs into our nftables table.
 fn all_again(host: &Session<'_>, state: &State) -> Result<Plan> {
     let mut plan = Plan::new();
     for record in in_our_table(state) {
@@ -160,13 +161,13 @@ fn all_again(host: &Session<'_>, state: &State) -> Result<Plan> {
     Ok(plan)
 }
 
-/// The network with the accept rules that it needs now, and the plan that makes again what it has in
-/// firewalls, ours and others', where somebody took that away.
+/// Returns a network with the accept rules that it needs now, and the plan that restores its rules,
+/// ours and those in other firewalls.
 pub(in crate::ops) fn again(host: &Session<'_>, network: &Network) -> Result<(Network, Plan)> {
     let (network, mut plan) = forward_accepts::renewed(host, network)?;
     plan.push(forward_accepts::remember(&network));
     if network.firewall == Firewall::Iptables {
-        // Our own table is whole by now; of iptables' somebody may have flushed some.
+        // Our own table is complete by now; iptables' chains may have been flushed.
         plan.extend(of_network(&network));
     }
     if network.driver.filter() == Filter::Traffic {
@@ -175,12 +176,12 @@ pub(in crate::ops) fn again(host: &Session<'_>, network: &Network) -> Result<(Ne
     Ok((network, plan))
 }
 
-/// What a network of ours has in its firewall.
+/// Returns the rules of a network of ours.
 fn of_network(network: &Network) -> Plan {
     rules(&NetworkRecord { network: network.clone(), endpoints: Vec::new() })
 }
 
-/// What a network and its published ports have in their firewall.
+/// Returns the rules of a network and its published ports.
 pub(in crate::ops) fn rules(record: &NetworkRecord) -> Plan {
     let NetworkRecord { network, endpoints } = record;
     let mut plan = plan::create(network, &plan::Uplinks::default());
@@ -189,7 +190,7 @@ pub(in crate::ops) fn rules(record: &NetworkRecord) -> Plan {
     plan
 }
 
-/// What published ports of a network have in its firewall.
+/// Returns the rules of a network's published ports.
 pub(in crate::ops) fn ports(network: &Network, endpoints: &[Endpoint]) -> Plan {
     let of_endpoint = |e: &Endpoint| plan::publish(network, e, &e.ports, BridgedFrames::PassBy);
     let mut plan: Plan = once(endpoints.iter().flat_map(of_endpoint).collect());

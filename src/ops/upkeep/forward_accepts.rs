@@ -1,5 +1,5 @@
-//! What firewalls of others drop of a network's traffic: where it is let by, and what is said where
-//! it cannot be.
+//! Accept rules for a network in other firewalls that drop its packets, and warnings where none is
+//! possible.
 
 use anyhow::Result;
 
@@ -10,7 +10,8 @@ use crate::{
     plan::{Plan, Record, Resource, Step, remove_accepts},
 };
 
-/// The network with the accept rules that it needs now; reports drops that no accept rule can prevent.
+/// Returns a network with the accept rules that it needs now; warns of drops that no accept rule
+/// can prevent.
 pub(in crate::ops) fn of_now(host: &Session<'_>, network: &Network) -> Result<Network> {
     let ForwardBlockers { forward_accepts, others } = obstacles(&host.kernel, network)?;
     for chain in &others {
@@ -24,7 +25,7 @@ pub(in crate::ops) fn of_now(host: &Session<'_>, network: &Network) -> Result<Ne
     Ok(network.with_forward_accepts(forward_accepts))
 }
 
-/// The network with the accept rules that it has most likely, if its record is lost.
+/// Returns a network without a record with the accept rules that it most likely has.
 pub(in crate::ops) fn rebuilt(kernel: &Kernel, network: &Network) -> Network {
     let found = obstacles(kernel, network).unwrap_or_default();
     network.with_forward_accepts(found.forward_accepts)
@@ -33,14 +34,14 @@ pub(in crate::ops) fn rebuilt(kernel: &Kernel, network: &Network) -> Network {
 fn obstacles(kernel: &Kernel, network: &Network) -> Result<ForwardBlockers> {
     let families: Vec<_> = network.subnets.iter().map(|s| Family::of(s.cidr.network())).collect();
     let mut found = kernel.obstacles(network.firewall, &families)?;
-    // Who made a foreign bridge tells firewalld of it.
+    // The program that made a foreign bridge configures firewalld for it.
     found.forward_accepts.retain(|accept| {
         !network.driver.is_foreign() || accept.place != AcceptPoint::FirewalldZone
     });
     Ok(found)
 }
 
-/// The same, with the plan that closes those that it had and needs no more.
+/// Returns a network with the accept rules that it needs now, and the plan that removes the others.
 pub(in crate::ops) fn renewed(host: &Session<'_>, had: &Network) -> Result<(Network, Plan)> {
     let now = of_now(host, had)?;
     let is_former = |accept: &&ForwardAccept| !now.forward_accepts.contains(accept);
@@ -49,7 +50,7 @@ pub(in crate::ops) fn renewed(host: &Session<'_>, had: &Network) -> Result<(Netw
     Ok((now, closing))
 }
 
-/// Writes down a network with its accept rules.
+/// The step that writes a network with its accept rules to the record.
 pub(in crate::ops) fn remember(network: &Network) -> Step {
     Step::create(
         "record in which other firewalls this network is accepted",

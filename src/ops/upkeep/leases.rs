@@ -21,10 +21,10 @@ use crate::{
     state::State,
 };
 
-/// How long a lease renewer takes to give its lease back, at the most.
+/// The maximum time for a lease renewer to release its lease.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A lease for the record.
+/// Returns the record of a lease.
 pub(in crate::ops) fn lease(
     leased: &Leased,
     gateways: &[IpAddr],
@@ -42,12 +42,12 @@ pub(in crate::ops) fn lease(
     }
 }
 
-/// Seconds of the Unix epoch.
+/// Returns the time in seconds of the Unix epoch.
 pub(in crate::ops) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// The link by which a network's DHCP server is reached.
+/// Returns the link by which a network's DHCP server is reached.
 pub(in crate::ops) async fn link(kernel: &Kernel, network: &Network) -> Result<Option<Link>> {
     kernel.link(network.lower_link().name().as_str()).await
 }
@@ -71,7 +71,7 @@ pub(in crate::ops) async fn ensure(
     Ok(true)
 }
 
-/// Writes an endpoint down anew.
+/// The step that updates an endpoint's record.
 pub(in crate::ops) fn record(network: &LinkName, endpoint: &Endpoint) -> Step {
     let endpoint = Endpoint { ports: Vec::new(), ..endpoint.clone() };
     let record = Record::Endpoint { network: network.clone(), endpoint };
@@ -112,7 +112,7 @@ pub(in crate::ops) async fn end(
             if let Some(link) = link(&host.kernel, network).await?
                 && let Some(leased) = known(endpoint, lease)
             {
-                // If it does not get through, the lease runs out.
+                // If the release is lost, the lease expires.
                 drop(dhcp::release(&host.kernel, &link, endpoint.mac, &leased).await);
             }
         }
@@ -124,7 +124,7 @@ pub(in crate::ops) async fn end(
     Ok(())
 }
 
-/// The lease that an endpoint has on record, if it has not run out.
+/// Returns the lease of an endpoint on record, if it has not expired.
 pub(in crate::ops) fn known(endpoint: &Endpoint, lease: &Lease) -> Option<Leased> {
     match endpoint.address(Family::V4)? {
         IpAddr::V4(address) => Leased::known(address, lease.server),

@@ -1,19 +1,18 @@
-//! Keeps the records, the kernel and the firewalls in agreement, before and after what a verb was
-//! asked for.
+//! Keeps the records, the kernel and the firewalls in agreement, before and after a verb's own work.
 //!
-//! - `entry`: how every verb begins, with the housekeeping of all verbs; `need`: what it needs
-//! - `adopt`: what carries our mark in the kernel and is on no record
-//! - `rebuild`: parts of records from such marks
-//! - `clean`: what died since the last command
-//! - `aside`: networks that verbs go on without
-//! - `firewall`: which of the kernel's firewalls, and what is missing there
-//! - `forward_accepts`: what firewalls of others drop
-//! - `endpoints`: endpoints that are opened, or taken away with their leases
+//! - `entry`: the beginning of every verb, with the housekeeping; `need`: what a verb needs
+//! - `adopt`: adopts objects with our mark that are on no record
+//! - `rebuild`: rebuilds parts of records from such marks
+//! - `clean`: removes what died since the last command
+//! - `aside`: networks for which the housekeeping failed
+//! - `firewall`: chooses the firewall, and restores rules
+//! - `forward_accepts`: accept rules in other firewalls
+//! - `endpoints`: opens endpoints, and removes them with their leases
 //! - `leases`: DHCP leases, and the processes that renew them
-//! - `link_attrs`: links whose attributes somebody changed
-//! - `removal`: reverse plans, and what others still need
-//! - `wiring`: plans of endpoints and ports, fitted to this host
-//! - `default_routes`: default routes that took the place of others
+//! - `link_attrs`: restores attributes of links that were changed
+//! - `removal`: reverse plans, without what others still need
+//! - `wiring`: plans of endpoints and ports that depend on this host
+//! - `default_routes`: default routes that displaced others
 
 pub(super) mod adopt;
 mod aside;

@@ -1,5 +1,6 @@
-//! Parts of records made anew from the kernel's marks: aliases say whose a link is, comments which
-//! ports are published. What is left of a damaged record says the rest, where it says the same.
+//! Rebuilds records from the kernel's marks: aliases name the owner of a link, comments the
+//! published ports. The valid parts of a damaged record add the rest, where they agree with the
+//! marks.
 
 use std::{mem::discriminant, net::Ipv4Addr};
 
@@ -22,7 +23,7 @@ use crate::{
     state::{Spare, State},
 };
 
-/// A network, as far as its bridge tells.
+/// Rebuilds a network from its bridge.
 pub(in crate::ops) async fn network(
     kernel: &Kernel,
     state: &State,
@@ -34,8 +35,8 @@ pub(in crate::ops) async fn network(
     Ok(if is_filtered { forward_accepts::rebuilt(kernel, &network) } else { network })
 }
 
-/// A network that lives inside its targets only, as far as its endpoints tell; `None` if they do not
-/// tell its parent.
+/// Rebuilds a network whose links are inside its targets only, from its endpoints; returns `None`
+/// if they do not reveal its parent.
 pub(in crate::ops) async fn network_inside(
     kernel: &Kernel,
     state: &State,
@@ -46,7 +47,7 @@ pub(in crate::ops) async fn network_inside(
     Ok(rebuilt.map(|rebuilt| known(state.spare(), rebuilt)))
 }
 
-/// What is left of a network's record, if that says what the marks do.
+/// Returns the valid part of a network's record, if it agrees with the marks.
 fn known(spare: &Spare, rebuilt: Network) -> Network {
     let Some(left) = spare.network(&rebuilt.name) else { return rebuilt };
     let cidrs = |network: &Network| network.subnets.iter().map(|s| s.cidr).collect::<Vec<_>>();
@@ -56,9 +57,9 @@ fn known(spare: &Spare, rebuilt: Network) -> Network {
     if is_settled && says(left) == says(&rebuilt) { left.clone() } else { rebuilt }
 }
 
-/// The endpoint of a host end that carries our mark; `None` if it leads nowhere and does not say
-/// whose it is. Where its namespace cannot be entered, its address is what the host end's MAC was
-/// made of: enough to keep the lease, and to detach it.
+/// Rebuilds the endpoint of a host end with our mark; returns `None` if it leads nowhere and its
+/// alias is gone. If its namespace may not be entered, the address is derived from the host end's
+/// MAC: enough to keep the address reserved, and to detach the endpoint.
 pub(in crate::ops) async fn endpoint(
     kernel: &Kernel,
     spare: &Spare,
@@ -101,8 +102,8 @@ fn is_same(left: &Endpoint, rebuilt: &Endpoint) -> bool {
         && (&left.ifname, &left.addresses) == (&rebuilt.ifname, &rebuilt.addresses)
 }
 
-/// What is behind a host end: the name of its namespace, and its other end in there. It is looked
-/// for everywhere where its alias does not lead there.
+/// Returns the name of a host end's namespace, and its peer there. If the alias does not lead to
+/// it, all namespaces are searched.
 async fn behind(
     kernel: &Kernel,
     marked: Option<&NetnsName>,
@@ -132,8 +133,8 @@ async fn other_end(kernel: &Kernel, open: &Netns, port: &Link) -> Option<Link> {
     links.into_values().find(|inner| between.is_pair(port, inner))
 }
 
-/// A host end whose MAC is not made of the address is that of an address which is leased: its
-/// lease renewer, if it still runs, knows the rest, and writes it down as it renews the lease.
+/// A host end whose MAC is not derived from the address has a leased address: its lease renewer, if
+/// it still runs, knows the rest, and records it at the next renewal.
 fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
     let now = leases::now();
     let id = endpoint.id();
@@ -156,7 +157,7 @@ fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
     }
 }
 
-/// The endpoint of a macvlan inside a target.
+/// Rebuilds the endpoint of a macvlan inside a target.
 pub(in crate::ops) async fn endpoint_inside(
     found: &Inside,
     spare: &Spare,
@@ -172,12 +173,12 @@ pub(in crate::ops) async fn endpoint_inside(
     Ok(left.cloned().unwrap_or(endpoint))
 }
 
-/// Published ports that are in the firewalls, read once they are asked for.
+/// Published ports in the firewalls, read when they are first needed.
 #[derive(Default)]
 pub(in crate::ops) struct Ports(Option<Vec<Published>>);
 
 impl Ports {
-    /// Gives an endpoint those that are its own.
+    /// Adds to an endpoint its published ports.
     pub(in crate::ops) fn give(
         &mut self,
         kernel: &Kernel,
@@ -196,7 +197,7 @@ impl Ports {
     }
 }
 
-/// An endpoint of which no more is known than its link.
+/// Returns an endpoint of which only the link is known.
 fn bare(
     netns: &NetnsName,
     ifname: LinkName,
@@ -222,7 +223,7 @@ fn bare(
     }
 }
 
-/// What the inner link of an endpoint tells of it.
+/// Adds what the inner link of an endpoint shows.
 async fn look_inside(endpoint: &mut Endpoint, open: &Netns, inner: &Link) -> Result<()> {
     endpoint.cookie = open.cookie();
     endpoint.addresses = open.addresses(inner).await?;

@@ -1,5 +1,4 @@
-//! Reverse plans: the same plans as were carried out, the other way round, less what others still
-//! need.
+//! Reverse plans: the plans that were carried out, in reverse, without what others still need.
 
 use std::net::IpAddr;
 
@@ -18,10 +17,10 @@ use crate::{
     state::State,
 };
 
-/// The plan that takes endpoints of a network away, and what was only there for them: their names,
-/// and the record of a foreign network.
+/// Returns the plan that removes endpoints of a network, and what existed only for them: their
+/// names, and the record of a foreign network.
 ///
-/// What happens inside a namespace that is gone or closed to us has happened already.
+/// Steps inside a namespace that is gone or may not be entered are left out.
 pub(in crate::ops) async fn endpoints(
     kernel: &Kernel,
     state: &State,
@@ -33,8 +32,8 @@ pub(in crate::ops) async fn endpoints(
     in_turn(kernel, plans.flatten().collect()).await
 }
 
-/// The plan that takes all endpoints of these networks away; `after` is what is on record, and loses
-/// them.
+/// Returns the plan that removes all endpoints of these networks; they are also removed from
+/// `after`, the records.
 pub(in crate::ops) async fn all_endpoints(
     kernel: &Kernel,
     state: &State,
@@ -52,8 +51,9 @@ async fn in_turn(kernel: &Kernel, mut plan: Plan) -> Result<Plan> {
     Ok(plan)
 }
 
-/// What travels together comes together, whatever it belongs to: rules, the flows that they made,
-/// links, and records, which are the last to go. Before the links is what tidies up inside.
+/// Returns the position of a change in the plan, so that changes of one kind are adjacent: rules,
+/// tracked connections, links, and records, which come last. Changes inside namespaces come before
+/// links.
 fn turn(change: &Change) -> u8 {
     match change.facts().class {
         Class::Firewall(_) => 0,
@@ -66,7 +66,7 @@ fn turn(change: &Change) -> u8 {
     }
 }
 
-/// The plan that takes an endpoint away; `after` is what others have, and loses it.
+/// Returns the plan that removes an endpoint; it is also removed from `after`, the records.
 fn endpoint(
     kernel: &Kernel,
     state: &State,
@@ -78,7 +78,7 @@ fn endpoint(
     let mut last_of_network = false;
     if let Some(record) = after.get_mut(&network.name) {
         if let Some(at) = record.endpoints.iter().position(|e| e.is(&id)) {
-            // One that went before it may have left it something.
+            // An endpoint that was removed before may have left it a displaced route.
             endpoint.replaced = record.endpoints.swap_remove(at).replaced;
         }
         last_of_network = record.endpoints.is_empty();
@@ -90,7 +90,7 @@ fn endpoint(
     endpoint.replaced = replaced;
     let mut wiring = plan::attach(network, &endpoint, BridgedFrames::PassBy);
     if !alone {
-        // Others live in the same namespace and use its lo.
+        // Others in the same namespace use its lo.
         wiring.retain(|step| !is_of_lo(&step.change));
     }
     plan.extend(last_jumps(state.networks(), network, after));
@@ -109,7 +109,7 @@ fn endpoint(
     plan
 }
 
-/// The plan that takes published ports of an endpoint back; records go last.
+/// Returns the plan that removes published ports of an endpoint; records come last.
 pub(in crate::ops) fn ports(
     state: &State,
     network: &Network,
@@ -123,7 +123,7 @@ pub(in crate::ops) fn ports(
         }
     }
     let mut plan = last_jumps(state.networks(), network, &after);
-    // Hairpin goes off whether or not it was ever needed: then it is off already.
+    // Hairpin mode is turned off even if it was not needed: then it is off already.
     plan.extend(reverse(
         &plan::publish(network, endpoint, ports, BridgedFrames::MeetIptables),
         |step| is_needed(step, &after, network, Some(&id)),
@@ -132,7 +132,7 @@ pub(in crate::ops) fn ports(
     plan
 }
 
-/// The plan that takes a network of ours away, that nothing is attached to.
+/// Returns the plan that removes a network of ours without endpoints.
 pub(in crate::ops) fn network(records: &Records, network: &Network) -> Plan {
     let mut after = records.clone();
     after.remove(&network.name);
@@ -141,15 +141,15 @@ pub(in crate::ops) fn network(records: &Records, network: &Network) -> Plan {
     plan
 }
 
-/// The reverse of the plan that made a network.
+/// Returns the reverse of the plan that made a network.
 pub(in crate::ops) fn of(records: &Records, network: &Network, plan: &Plan) -> Plan {
     let mut after = records.clone();
     after.remove(&network.name);
     reverse(plan, |step| is_needed(step, &after, network, None))
 }
 
-/// The plan that takes the jumps to our chains away that only other networks have on record, where
-/// the chains are about to go: what is jumped to cannot be deleted.
+/// Returns the plan that removes jumps to our chains that only other networks have on record, when
+/// the chains are about to be deleted: a chain with a jump to it cannot be.
 fn last_jumps(records: &Records, network: &Network, after: &Records) -> Plan {
     let others = records.values().flat_map(|r| &r.network.forward_accepts);
     let missing: Vec<_> =
@@ -161,7 +161,7 @@ fn last_jumps(records: &Records, network: &Network, after: &Records) -> Plan {
     plan::remove_accepts(network, &missing).into_iter().filter(is_last).collect()
 }
 
-/// The plan that takes away what networks share in a firewall, where none needs it.
+/// Returns the plan that removes what networks share in a firewall, if none needs it.
 pub(in crate::ops) fn leftover(records: &Records, firewall: Firewall) -> Plan {
     let is_needed = |family| records.values().any(|r| needs(r, firewall, family));
     let families = Family::BOTH.into_iter();
@@ -178,7 +178,7 @@ pub(in crate::ops) fn leftover(records: &Records, firewall: Firewall) -> Plan {
     }
 }
 
-/// Whether what a step did is needed by what is there afterwards.
+/// Returns whether the effect of a step is needed afterwards.
 fn is_needed(
     step: &Step,
     after: &Records,
@@ -207,7 +207,7 @@ fn is_needed(
     }
 }
 
-/// Whether a network has rules in this firewall, of one IP version or of any.
+/// Returns whether a network has rules in this firewall, for one IP version or any.
 pub(in crate::ops) fn needs(
     record: &NetworkRecord,
     firewall: Firewall,
@@ -216,7 +216,7 @@ pub(in crate::ops) fn needs(
     record.network.firewall == firewall && needs_firewall(record, family)
 }
 
-/// Whether a network has rules, of one IP version or of any.
+/// Returns whether a network has rules, for one IP version or any.
 pub(in crate::ops) fn needs_firewall(record: &NetworkRecord, family: Option<Family>) -> bool {
     match record.network.driver.filter() {
         Filter::Traffic => record.network.subnets.iter().any(|s| is_of(family, s.cidr.network())),
@@ -232,7 +232,7 @@ fn is_of(family: Option<Family>, address: IpAddr) -> bool {
     family.is_none_or(|family| Family::of(address) == family)
 }
 
-/// Leaves out what happens inside namespaces, of names that only lose their meaning.
+/// Leaves out steps inside namespaces, for names that only lose their meaning.
 pub(in crate::ops) fn outside(mut plan: Plan) -> Plan {
     plan.retain(|step| step.change.facts().place.is_none());
     plan
@@ -240,4 +240,85 @@ pub(in crate::ops) fn outside(mut plan: Plan) -> Plan {
 
 fn is_of_lo(change: &Change) -> bool {
     change.facts().part_of.is_some_and(|link| *link.name == LinkName::loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{PortRange, Protocol},
+        ops::fixtures::{self, record},
+    };
+
+    const FIREWALLS: [Firewall; 2] = [Firewall::Nftables, Firewall::Iptables];
+
+    fn records(networks: &[Network]) -> Records {
+        networks.iter().map(|n| (n.name.clone(), record(n.clone(), Vec::new()))).collect()
+    }
+
+    fn bridge(name: &str, firewall: Firewall, subnets: &[&str]) -> Network {
+        Network { firewall, ..fixtures::network(name, "bridge", subnets) }
+    }
+
+    /// How many of the shared parts of a firewall a plan deletes, and how many there are.
+    fn shared(plan: &Plan, firewall: Firewall, family: Family) -> (usize, usize) {
+        let parts = reverse(&plan::shared(firewall, family), |_| false);
+        let deleted = parts.iter().filter(|part| plan.iter().any(|s| s.change == part.change));
+        (deleted.count(), parts.len())
+    }
+
+    #[test]
+    fn the_last_network_takes_along_what_networks_share() {
+        for firewall in FIREWALLS {
+            let [a, b] = ["a", "b"].map(|name| bridge(name, firewall, &["10.0.0.0/24"]));
+            let both = records(&[a.clone(), b.clone()]);
+            let (deleted, all) = shared(&network(&both, &a), firewall, Family::V4);
+            assert!(deleted == 0 && all > 0, "{firewall}: {deleted} of {all}");
+            let one = records(std::slice::from_ref(&b));
+            let (deleted, all) = shared(&network(&one, &b), firewall, Family::V4);
+            assert_eq!(deleted, all, "{firewall}");
+        }
+    }
+
+    #[test]
+    fn the_other_firewall_and_the_other_ip_version_need_nothing() {
+        let v4 = bridge("a", Firewall::Iptables, &["10.0.0.0/24"]);
+        let v6 = bridge("b", Firewall::Iptables, &["fd00::/64"]);
+        let other = bridge("c", Firewall::Nftables, &["10.0.1.0/24"]);
+        let all = records(&[v4.clone(), v6, other]);
+        let plan = network(&all, &v4);
+        let (deleted, parts) = shared(&plan, Firewall::Iptables, Family::V4);
+        assert_eq!(deleted, parts);
+        assert_eq!(shared(&plan, Firewall::Iptables, Family::V6).0, 0);
+        assert_eq!(shared(&plan, Firewall::Nftables, Family::V4).0, 0);
+        assert!(leftover(&all, Firewall::Nftables).is_empty());
+        assert!(!leftover(&records(&[v4]), Firewall::Nftables).is_empty());
+    }
+
+    #[test]
+    fn a_port_needs_the_network_and_not_the_other_way_round() {
+        let port = |host_ip: &str| PublishedPort {
+            host_ip: fixtures::ip(host_ip),
+            host: PortRange::single(80),
+            address: fixtures::ip("10.0.0.2"),
+            container: PortRange::single(80),
+            protocol: Protocol::Tcp,
+            chosen: false,
+        };
+        let foreign = fixtures::network("br0", "foreign", &["10.0.0.0/24"]);
+        let mut endpoint = fixtures::endpoint("web", 7, "eth0", &[]);
+        for (ports, v4, v6) in [
+            (&[][..], false, false),
+            (&["0.0.0.0"], true, false),
+            (&["::"], false, true),
+            (&["0.0.0.0", "::"], true, true),
+        ] {
+            endpoint.ports = ports.iter().map(|host_ip| port(host_ip)).collect();
+            let record = record(foreign.clone(), vec![endpoint.clone()]);
+            let needs = |family| needs_firewall(&record, family);
+            assert_eq!((needs(Some(Family::V4)), needs(Some(Family::V6))), (v4, v6), "{ports:?}");
+            assert_eq!(needs(None), v4 || v6);
+            assert!(!super::needs(&record, Firewall::Iptables, None), "it is in the other one");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The plans of endpoints and published ports, fitted to this host.
+//! Plans of endpoints and published ports that depend on this host's settings.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use crate::{
     plan::{self, BridgedFrames, Plan},
 };
 
-/// The plan that attaches an endpoint, with its published ports.
+/// Returns the plan that attaches an endpoint, with its published ports.
 pub(in crate::ops) fn attach(
     kernel: &Kernel,
     network: &Network,
@@ -17,7 +17,7 @@ pub(in crate::ops) fn attach(
     Ok(plan::attach(network, endpoint, frames(kernel, &endpoint.ports)?))
 }
 
-/// The plan that publishes ports of an endpoint.
+/// Returns the plan that publishes ports of an endpoint.
 pub(in crate::ops) fn publish(
     kernel: &Kernel,
     network: &Network,
@@ -27,7 +27,7 @@ pub(in crate::ops) fn publish(
     Ok(plan::publish(network, endpoint, ports, frames(kernel, ports)?))
 }
 
-/// It matters to published ports only.
+/// It matters only for published ports.
 fn frames(kernel: &Kernel, ports: &[PublishedPort]) -> Result<BridgedFrames> {
     if ports.is_empty() { Ok(BridgedFrames::PassBy) } else { kernel.bridged_frames() }
 }

@@ -136,7 +136,7 @@ fn port(map: &Set, attributes: &[SetElementAttribute]) -> Option<Published> {
         let last = inside.first.checked_add(range.last - range.first)?;
         (port.host, port.container) = (range, PortRange { first: inside.first, last });
     }
-    Some(Published { owner: owner.to_owned(), port })
+    Some(Published { owner: owner.to_owned(), port, changed: None })
 }
 
 /// The elements in a message of the kernel.

@@ -1,4 +1,4 @@
-//! Addresses and routes: whether they are there, and lead where they should.
+//! Checks addresses and routes: whether they exist, and lead to the right place.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -15,8 +15,8 @@ use crate::{
     ops::driver,
 };
 
-/// Addresses that a network and its endpoints were given, and have no more. A link that is down
-/// loses those of IPv6.
+/// Finds addresses that networks and endpoints should have, but lack. A link that goes down loses
+/// its IPv6 addresses.
 pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for segment in snapshot.segments.iter().filter(|s| s.is_gateway()) {
@@ -48,7 +48,8 @@ pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// It was its own before: nobody else has it, so it can be used at once.
+/// The endpoint had the address before, so nobody else has it, and duplicate address detection can
+/// be skipped.
 fn added(inside: &Inside, address: IpNetwork, link: &Link) -> String {
     let nodad = if address.is_ipv6() { " nodad" } else { "" };
     format!("{} addr add {address} dev {}{nodad}", inside.ip, link.name)
@@ -61,7 +62,7 @@ fn listed<T: ToString>(all: &[T]) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Addresses that two have, and subnets that the host reaches elsewhere.
+/// Finds duplicate addresses, and subnets that the host reaches by another link.
 pub(super) fn clashes(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for segment in &snapshot.segments {
@@ -75,8 +76,8 @@ pub(super) fn clashes(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// Whoever has an address of a network, with the command that takes it away; the bridge first, then
-/// those whose it is by the record.
+/// Returns each owner of each address of a network, with the command that removes it: first the
+/// bridge, then the owners on record.
 fn owners<'s>(
     snapshot: &'s Snapshot<'_>,
     segment: &'s Segment,
@@ -125,7 +126,7 @@ fn of_segment<'s>(
     })
 }
 
-/// Other links of the host by which a part of the subnet is reached.
+/// Returns other links of the host by which a part of the subnet is reached.
 fn elsewhere(snapshot: &Snapshot<'_>, segment: &Segment, bridge: &Link) -> Vec<Finding> {
     let mut found = Vec::new();
     let name = segment.name();
@@ -137,7 +138,7 @@ fn elsewhere(snapshot: &Snapshot<'_>, segment: &Segment, bridge: &Link) -> Vec<F
                 let is_way_out = Family::BOTH.into_iter().any(|family| {
                     snapshot.default_route(family).is_some_and(|route| other.carries(route))
                 });
-                // Who takes an address from the way out may cut himself off.
+                // Removing an address of the uplink may cut the user off.
                 let command = if is_way_out || other.kind == LinkKind::Other {
                     remedy::elsewhere(&segment.record)
                 } else {
@@ -177,7 +178,7 @@ fn elsewhere(snapshot: &Snapshot<'_>, segment: &Segment, bridge: &Link) -> Vec<F
     found
 }
 
-/// Default routes that are not there, or lead to nobody.
+/// Finds default routes that are missing, or whose gateway does not exist.
 pub(super) fn default_route(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (end, inside, link) in snapshot.entered() {
@@ -195,7 +196,7 @@ fn default_of(
     link: &Link,
     family: Family,
 ) -> Option<Finding> {
-    // What is down has no routes.
+    // A link that is down has no routes.
     let segment = snapshot.segment_of(end).filter(|_| link.up)?;
     let wanted = wanted_gateway(snapshot, end, inside, link, segment, family);
     let place = snapshot.place(end);
@@ -238,7 +239,7 @@ fn default_of(
     })
 }
 
-/// The gateway by which an attachment should reach the outside.
+/// Returns the gateway by which an endpoint should reach the outside.
 fn wanted_gateway(
     snapshot: &Snapshot<'_>,
     end: &End,
@@ -250,7 +251,7 @@ fn wanted_gateway(
     if let Some(endpoint) = &end.endpoint {
         return endpoint.gateways.iter().copied().find(|g| Family::of(*g) == family);
     }
-    // Whoever made it did not say: the bridge's own address, where it has one.
+    // A foreign network has no gateway on record: use the bridge's own address, if it has one.
     let bridge = segment.bridge.as_ref()?;
     let own = inside.addresses_of(link).into_iter().find(|a| Family::of(a.ip()) == family)?;
     let gateways = global_addresses(&snapshot.addresses, bridge).into_iter().map(|a| a.ip());
@@ -259,7 +260,7 @@ fn wanted_gateway(
         .find(|gateway| own.contains(*gateway))
 }
 
-/// Whether all that is on a bridge was seen: none of its ports leads out to a wire.
+/// Returns whether everything on a bridge is known: none of its ports leads to a physical network.
 fn is_known_whole(snapshot: &Snapshot<'_>, segment: &Segment) -> bool {
     let Some(bridge) = &segment.bridge else { return false };
     let is_seen = |port: &Link| {
@@ -270,7 +271,8 @@ fn is_known_whole(snapshot: &Snapshot<'_>, segment: &Segment) -> bool {
     snapshot.links.iter().filter(|link| link.is_port_of(bridge)).all(is_seen)
 }
 
-/// Targets that take packets from outside for forged, as the answer would go another way.
+/// Finds targets that drop packets from outside, as the reply would leave by another link
+/// (rp_filter).
 pub(super) fn reverse_path(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (end, inside, link) in snapshot.entered() {

@@ -1,4 +1,4 @@
-//! Firewalls at both ends: the host's own INPUT and OUTPUT, and those inside of targets.
+//! Checks the firewalls at both ends: the host's INPUT and OUTPUT, and those inside targets.
 
 use std::net::IpAddr;
 
@@ -15,11 +15,11 @@ use crate::{
     picture,
 };
 
-/// Services of the host that endpoints ask: names and addresses.
+/// Services of the host that endpoints use: DNS and DHCP.
 const SERVICES: [(u16, Protocol); 3] =
     [(53, Protocol::Udp), (53, Protocol::Tcp), (67, Protocol::Udp)];
 
-/// What endpoints send to the host itself, and the host's rules drop.
+/// Finds rules of the host that drop packets from endpoints to the host itself.
 pub(super) fn input(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (segment, bridge, own, endpoint) in pairs(snapshot) {
@@ -49,7 +49,7 @@ pub(super) fn input(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// What the host sends to endpoints, and its own rules drop.
+/// Finds rules of the host that drop packets from the host itself to endpoints.
 pub(super) fn output(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (segment, bridge, own, endpoint) in pairs(snapshot) {
@@ -78,7 +78,7 @@ pub(super) fn output(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// Of each network and IP version: the bridge, the host's address on it, and that of an endpoint.
+/// For each network and IP version: the bridge, the host's address on it, and that of an endpoint.
 fn pairs<'s>(snapshot: &'s Snapshot<'_>) -> Vec<(&'s Segment, &'s Link, IpAddr, IpAddr)> {
     let mut found = Vec::new();
     for segment in &snapshot.segments {
@@ -94,8 +94,8 @@ fn pairs<'s>(snapshot: &'s Snapshot<'_>) -> Vec<(&'s Segment, &'s Link, IpAddr, 
     found
 }
 
-/// Firewalls inside of targets that drop what is for their published ports, what they send, or what
-/// they should pass on.
+/// Finds firewalls inside targets that drop packets to published ports, packets that the target
+/// sends, or those that it should forward.
 pub(super) fn inside(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (end, inside, link) in snapshot.entered() {
@@ -131,7 +131,7 @@ fn dropped(
     )
 }
 
-/// Somebody anywhere (RFC 5737, RFC 3849).
+/// An arbitrary address (RFC 5737, RFC 3849).
 fn somebody(family: Family) -> IpAddr {
     match family {
         Family::V4 => IpAddr::from([203, 0, 113, 1]),
@@ -139,7 +139,7 @@ fn somebody(family: Family) -> IpAddr {
     }
 }
 
-/// The calls that come for published ports.
+/// The first packets to published ports.
 fn for_ports<'s>(endpoint: &'s Endpoint, link: &'s Link) -> impl Iterator<Item = Flow<'s>> {
     endpoint.ports.iter().map(|port| Flow {
         from: somebody(Family::of(port.address)),
@@ -150,7 +150,7 @@ fn for_ports<'s>(endpoint: &'s Endpoint, link: &'s Link) -> impl Iterator<Item =
     })
 }
 
-/// The host, as it asks whether an endpoint is there.
+/// A ping from the host to an endpoint.
 fn pings<'s>(
     snapshot: &Snapshot<'_>,
     end: &'s End,
@@ -166,7 +166,7 @@ fn pings<'s>(
     })
 }
 
-/// What a target sends: it is told of where nothing at all gets out that one would send.
+/// Finds a firewall that drops everything that a target would send.
 fn sent(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Option<Finding> {
     let ruleset = inside.ruleset.as_ref()?;
     let addresses = &end.endpoint.as_ref()?.addresses;
@@ -186,7 +186,7 @@ fn sent(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Opt
         ];
         let flows = usual.map(flow);
         let met: Vec<_> = flows.iter().filter_map(|flow| flow.dropped(ruleset)).collect();
-        // A policy that drops with rules that accept is somebody's thought: answers may pass.
+        // A policy that drops, with rules that accept, is intended: replies may pass.
         let is_thought = |met: &Met| {
             met.handle.is_none()
                 && ruleset.chain(&met.table, &met.chain).is_some_and(|c| !c.rules.is_empty())
@@ -199,7 +199,8 @@ fn sent(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Opt
     None
 }
 
-/// What a target that routes should pass on, from this link to its others.
+/// Finds a firewall that drops what a target that routes should forward, from this link to its
+/// others.
 fn passed_on(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Option<Finding> {
     let from = end.endpoint.as_ref()?.addresses.iter();
     for address in from.filter(|address| inside.forwards.contains(&Family::of(address.ip()))) {
@@ -212,7 +213,7 @@ fn passed_on(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -
             }
             let flow = Flow {
                 from: somebody(Family::of(address.ip())),
-                // Anybody there.
+                // An arbitrary address there.
                 to: to.network(),
                 port: None,
                 incoming: Some(link),

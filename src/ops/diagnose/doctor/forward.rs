@@ -1,4 +1,4 @@
-//! What drops packets that the host passes on: forwarding that is off, firewalls of others.
+//! Finds what drops forwarded packets: forwarding that is off, and other firewalls.
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
@@ -13,7 +13,7 @@ use crate::{
     ops::driver,
 };
 
-/// The kernel's own switches: one for all links, and one each.
+/// Checks the kernel's sysctls: one for all links, and one for each.
 pub(super) fn forwarding(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     let mut found = of_all_links(snapshot)?;
     for segment in snapshot.segments.iter().filter(|s| s.is_routed() && s.bridge.is_some()) {
@@ -33,8 +33,8 @@ pub(super) fn all_links(family: Family) -> &'static str {
     }
 }
 
-/// IPv4 is passed on if the link that a packet comes by forwards; of IPv6 the switch of a link says
-/// only whether the host is a router to who is there.
+/// IPv4 packets are forwarded if forwarding is on for their incoming link. For IPv6, a link's
+/// sysctl only makes the host a router for the neighbours on that link.
 fn of_each_link(
     snapshot: &Snapshot<'_>,
     segment: &Segment,
@@ -45,7 +45,7 @@ fn of_each_link(
         let version = family.sysctl_name();
         let key = format!("net/{version}/conf/{link}/forwarding");
         let value = snapshot.kernel.sysctl(&key)?;
-        // Of a link with a dot in its name `sysctl` takes the path only.
+        // For a link with a dot in its name, `sysctl` accepts the path only.
         let shown = if link.contains('.') { key } else { key.replace('/', ".") };
         Ok((value.as_deref() == Some("0")).then_some(shown))
     };
@@ -79,7 +79,7 @@ fn of_each_link(
     Ok(found)
 }
 
-/// The command that turns a switch on.
+/// Returns the command that turns a sysctl on.
 fn again_or(segment: &Segment, key: &str) -> String {
     if segment.is_filtered() {
         driver::again(segment.network())
@@ -115,7 +115,7 @@ fn of_all_links(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     Ok(found)
 }
 
-/// Chains of others that drop what a network's endpoints send, or the answers.
+/// Finds chains of other programs that drop packets from a network's endpoints, or the replies.
 pub(super) fn drops(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     for segment in snapshot.segments.iter().filter(|s| s.is_routed() && s.bridge.is_some()) {
@@ -156,11 +156,12 @@ pub(super) fn drops(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     Ok(found)
 }
 
-/// Frames that only cross a bridge meet the firewall too, and are dropped there.
+/// Finds rules that drop frames that are only bridged (br_netfilter).
 pub(super) fn bridged(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     for segment in &snapshot.segments {
-        // Of a network that is routed too, the same chains drop more than that.
+        // For a network that is routed too, these chains also drop routed packets, which is another
+        // finding.
         if segment.bridge.is_none() || segment.is_routed() || segment.network().has(Flag::Isolate) {
             continue;
         }
@@ -235,19 +236,19 @@ pub(super) fn bridged(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     Ok(found)
 }
 
-/// What of iptables stands in the way.
+/// A rule of iptables that blocks packets.
 struct Wall {
     owner: &'static str,
     /// The rule or policy.
     rule: String,
     program: &'static str,
-    /// Where a rule of the administrator's goes.
+    /// The chain for rules of the administrator.
     chain: &'static str,
     is_ufw: bool,
 }
 
 impl Wall {
-    /// The first that drops all of one of these kinds of packets.
+    /// Returns the first rule that drops all packets of one of these kinds.
     fn of(snapshot: &Snapshot<'_>, family: Family, packets: &[Passing<'_>]) -> Option<Self> {
         let rules = Listing::parse(family, snapshot.rules.filter.get(&family)?);
         let rule = packets.iter().find_map(|packet| rules.dropped_by(packet))?;

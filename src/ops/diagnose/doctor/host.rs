@@ -1,18 +1,18 @@
-//! What all of the host has one of.
+//! Checks resources that the host has once.
 
 use anyhow::Result;
 
 use super::snapshot::Snapshot;
 use crate::model::Finding;
 
-/// Connection tracking that has no room: new flows are dropped.
+/// Finds a full connection tracking table, so that new connections are dropped.
 pub(super) fn conntrack(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     let read = |name: &str| -> Result<Option<u64>> {
         let value = snapshot.kernel.sysctl(&format!("net/netfilter/nf_conntrack_{name}"))?;
         Ok(value.and_then(|value| value.parse().ok()))
     };
     let (Some(count), Some(max)) = (read("count")?, read("max")?) else { return Ok(Vec::new()) };
-    // No limit is 0.
+    // 0 means no limit.
     if max == 0 || count < max - max / 20 {
         return Ok(Vec::new());
     }

@@ -1,5 +1,5 @@
-//! How bridges treat their ports: those that are isolated where their network is not, or the other
-//! way round, and those that get no frames.
+//! Checks the flags of bridge ports: isolated against their network's setting, and ports that get
+//! no frames.
 
 use anyhow::Result;
 
@@ -10,7 +10,7 @@ use crate::{
     ops::driver::underlay::Uplink,
 };
 
-/// Endpoints that somebody cut off from the others, or let at them.
+/// Finds endpoints that are isolated from the others, or not, against their network's setting.
 pub(super) fn isolated(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for end in snapshot.examined().filter(|end| end.endpoint.is_some()) {
@@ -33,8 +33,8 @@ pub(super) fn isolated(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// Host ends by which nobody is found: their bridge does not learn who is there, was not told, and
-/// sends them nothing that is for a MAC that it does not know.
+/// Returns host ends whose endpoint cannot be found: the bridge does not learn its MAC, has no
+/// static entry for it, and does not flood frames for unknown MACs to the port.
 pub(super) async fn unknown<'e>(
     own: &Netns,
     segments: &[Segment],
@@ -53,7 +53,7 @@ pub(super) async fn unknown<'e>(
     Ok(unknown)
 }
 
-/// Ports that their bridge sends nothing, or not what is needed to find who is there.
+/// Finds ports to which the bridge sends no frames, or none that are needed to find the endpoint.
 pub(super) fn blocked(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let ends = snapshot.examined().filter_map(|end| {
         let port = end.endpoint.as_ref().and(end.outer.as_ref())?;
@@ -71,7 +71,7 @@ pub(super) fn blocked(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (place, segment, port) in ends.chain(parents) {
         let Some(bridge) = &segment.bridge else { continue };
-        // The state of what is down is that.
+        // A port that is down is in the state disabled.
         if !bridge.up || !port.operates || !port.is_port_of(bridge) {
             continue;
         }
@@ -84,7 +84,8 @@ pub(super) fn blocked(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             let state =
                 Finding::error(&place, what).shown_by(format!("{name}: state {}", port.port.state));
             found.push(if bridge.stp {
-                // It decides by itself, and refuses another's word.
+                // With the spanning tree protocol, the bridge sets the state, and refuses a
+                // command.
                 state.shown_by(format!("{}: stp_state 1", bridge.name))
             } else {
                 state.mended_by(format!("bridge link set dev {name} state 3"))
@@ -104,7 +105,7 @@ pub(super) fn blocked(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// The flags of a port that are off, and what it does not get therefore.
+/// Returns the flags of a port that are off, and the frames that it does not get.
 fn withheld(
     snapshot: &Snapshot<'_>,
     segment: &Segment,

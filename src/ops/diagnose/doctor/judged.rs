@@ -1,5 +1,5 @@
-//! What the rules of `nf_tables` in a namespace do with the first packet of a flow, and the rule that
-//! lets it by.
+//! Evaluates the rules of `nf_tables` in a namespace for the first packet of a connection, and
+//! proposes a rule that accepts it.
 
 use std::{fmt::Write, net::IpAddr};
 
@@ -13,21 +13,21 @@ use crate::{
     },
 };
 
-/// A flow that begins.
+/// A new connection.
 #[derive(Clone, Copy)]
 pub(super) struct Flow<'a> {
     pub(super) from: IpAddr,
     pub(super) to: IpAddr,
-    /// To which port; `None`: an echo request.
+    /// The destination port; `None`: an ICMP echo request.
     pub(super) port: Option<(u16, Protocol)>,
-    /// The link that it comes by.
+    /// The incoming link.
     pub(super) incoming: Option<&'a Link>,
-    /// The link that it goes by.
+    /// The outgoing link.
     pub(super) outgoing: Option<&'a Link>,
 }
 
 impl Flow<'_> {
-    /// The rule, or policy, that drops its first packet, if one surely does.
+    /// Returns the rule, or policy, that certainly drops its first packet.
     pub(super) fn dropped(&self, ruleset: &Ruleset) -> Option<Met> {
         let hooks = match (self.incoming, self.outgoing) {
             (Some(_), None) => [Hook::Prerouting, Hook::Input],
@@ -39,7 +39,7 @@ impl Flow<'_> {
         let local = [if self.outgoing.is_some() { self.from } else { self.to }];
         let to = packet.destination;
         for hook in hooks {
-            // As it comes in nobody knows where it goes.
+            // At prerouting, the outgoing link is unknown.
             let outgoing = self.outgoing.filter(|_| hook != Hook::Prerouting);
             let around = Surroundings {
                 incoming: self.incoming.map(side),
@@ -57,7 +57,7 @@ impl Flow<'_> {
             if ending != Ending::Passes {
                 return met.into_iter().next_back().filter(|met| met.certain);
             }
-            // Somebody leads it elsewhere.
+            // A rule translates the destination.
             if packet.destination != to {
                 return None;
             }
@@ -76,7 +76,7 @@ impl Flow<'_> {
         Packet::first(self.from, self.to, protocol, self.port.map(|(port, _)| port))
     }
 
-    /// What it is, in words.
+    /// Describes the connection.
     pub(super) fn words(&self) -> String {
         match self.port {
             Some((port, protocol)) => format!("{port}/{protocol}"),
@@ -84,8 +84,8 @@ impl Flow<'_> {
         }
     }
 
-    /// The command that lets it by, and the answers to what was asked from there: a rule at the
-    /// beginning of the chain that dropped it.
+    /// Returns the command that accepts its packets and the replies: a rule at the beginning of the
+    /// chain that dropped it.
     pub(super) fn let_by(&self, enter: &str, met: &Met) -> String {
         let mut accepts = vec![self.accept(met, false)];
         if self.outgoing.is_none() {
@@ -107,7 +107,7 @@ impl Flow<'_> {
         if let Some(link) = self.incoming {
             let _ = write!(rule, " -i {}", link.name);
         }
-        // Of what was sent nothing is asked but by which link.
+        // For outgoing packets, only the outgoing link matters.
         if let Some(link) = self.outgoing {
             let _ = write!(rule, " -o {}", link.name);
         } else if answers {
@@ -142,7 +142,7 @@ impl Flow<'_> {
     }
 }
 
-/// Which of iptables' programs a chain is of.
+/// Returns the program of iptables that a chain belongs to.
 fn program(met: &Met) -> Option<&'static str> {
     let is_one = matches!(met.table.name.as_str(), "filter" | "mangle" | "raw" | "security");
     match met.table.family {

@@ -1,4 +1,5 @@
-//! Links: whether they are there, up, with a wire, in their bridge; who else manages them.
+//! Checks links: whether they exist, are up, have carrier, and are ports of their bridge; which
+//! other programs manage them.
 
 use super::{
     remedy,
@@ -17,7 +18,7 @@ use crate::{
     plan::quote,
 };
 
-/// How `ip link` shows a link, as far as it matters here.
+/// Returns a link in the form of `ip link`, with the parts that matter here.
 fn words(link: &Link) -> String {
     let state = match (link.up, link.carrier) {
         (false, _) => "state DOWN",
@@ -27,7 +28,7 @@ fn words(link: &Link) -> String {
     format!("{}: {state} mtu {}", link.name, link.mtu)
 }
 
-/// Bridges that are on record and not there.
+/// Finds bridges that are on record and do not exist.
 pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let is_gone = |s: &&Segment| s.network().bridge().is_some() && s.bridge.is_none();
     let of = |segment: &Segment| {
@@ -45,7 +46,7 @@ pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             let again = endpoints.map(|endpoint| remedy::endpoint(&network.name, endpoint));
             [driver::again(network)].into_iter().chain(again).collect()
         } else {
-            // Who made it makes it again; without it nothing can be attached.
+            // The program that made a foreign bridge has to make it again.
             let detach =
                 |e: &Endpoint| format!("netcord detach {name} {}", quote(e.netns.as_str()));
             endpoints.filter(|_| network.driver.is_foreign()).map(detach).collect()
@@ -55,7 +56,7 @@ pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     snapshot.segments.iter().filter(is_gone).map(of).collect()
 }
 
-/// Parents, by which a network is in the physical one, that are gone.
+/// Finds parents that are gone.
 pub(super) fn parents(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for segment in &snapshot.segments {
@@ -70,7 +71,7 @@ pub(super) fn parents(snapshot: &Snapshot<'_>) -> Vec<Finding> {
                      out, renamed, or its driver unloaded"
                 );
                 let finding = Finding::error(segment.name(), what).shown_by(shown);
-                // What netcord made it makes again; hardware it does not.
+                // netcord makes a VLAN again, but not hardware.
                 found.push(match vlan {
                     Some(_) => finding.mended_by("netcord repair"),
                     None => finding,
@@ -91,10 +92,10 @@ pub(super) fn parents(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// Parents that were taken out of their bridge, or came back without it.
+/// Finds parents that are no longer a port of their bridge.
 fn parents_out(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    // One that is not settled is for its watchdog to undo.
+    // A move that is not finished is the watchdog's to undo.
     let is_settled = |s: &&Segment| s.network().driver.moving().is_none();
     for segment in snapshot.segments.iter().filter(is_settled) {
         let Some(Parent { link: parent, .. }) = segment.network().driver.uplink() else { continue };
@@ -125,7 +126,7 @@ fn master(snapshot: &Snapshot<'_>, link: &Link) -> String {
     }
 }
 
-/// Links that an administrator's command, or nobody's, would set up.
+/// Finds links that are down.
 pub(super) fn down(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut check = |place: &str, link: &Link, command: String| {
@@ -137,7 +138,7 @@ pub(super) fn down(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let up = |ip: &str, link: &Link| format!("{ip} link set {} up", link.name);
     for segment in &snapshot.segments {
         if let Some(bridge) = &segment.bridge {
-            // What hung on it may have gone as it went down.
+            // Its addresses and routes may have gone when it went down.
             let command = if segment.is_gateway() {
                 driver::again(segment.network())
             } else {
@@ -172,7 +173,7 @@ pub(super) fn down(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// Links to the outside whose other end is not there.
+/// Finds uplinks without carrier.
 pub(super) fn carrier(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for segment in &snapshot.segments {
@@ -200,7 +201,7 @@ pub(super) fn carrier(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// Ports that were taken out of their bridge.
+/// Finds host ends that are not ports of their bridge.
 pub(super) fn in_bridge(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = parents_out(snapshot);
     for end in snapshot.examined() {
@@ -220,7 +221,7 @@ pub(super) fn in_bridge(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// Bridges that take no more ports.
+/// Finds bridges that cannot have more ports.
 pub(super) fn full(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for segment in &snapshot.segments {
@@ -239,14 +240,14 @@ pub(super) fn full(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// A name for one more network.
+/// Returns a name for another network.
 fn beside(name: &str) -> String {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let number: u32 = name[stem.len()..].parse().unwrap_or(1);
     format!("{stem}{}", number.saturating_add(1))
 }
 
-/// Namespaces whose own loopback is down.
+/// Finds namespaces whose loopback is down.
 pub(super) fn loopback(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for (_, inside, _) in snapshot.entered() {
@@ -264,7 +265,7 @@ pub(super) fn loopback(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// Targets that were asked for and have no link to anybody.
+/// Finds targets that the user named, and that have no link.
 pub(super) fn attached(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let asked =
         snapshot.insides.iter().filter(|i| i.asked && i.links.iter().all(|l| l.name == "lo"));
@@ -285,7 +286,7 @@ pub(super) fn attached(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found.collect()
 }
 
-/// Links of a network that another program configures as it thinks fit.
+/// Finds links of a network that another program manages.
 pub(super) fn managed(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut links: Vec<(String, &str)> = Vec::new();
     for segment in snapshot.segments.iter().filter(|s| !s.network().driver.is_foreign()) {

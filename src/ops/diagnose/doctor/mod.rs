@@ -1,10 +1,10 @@
-//! `doctor`: why packets do not flow. Everything is read once; each check is a function of that, and
-//! what it finds has its evidence and the command that mends it.
+//! `doctor`: finds out why packets do not flow. The state is read once; each check is a function of it,
+//! and each finding has its evidence and the command that repairs it.
 //!
-//! - `snapshot`, `inside`: what is looked at
+//! - `snapshot`, `namespace_view`: the state of the host, and of namespaces
 //! - `links`, `isolation`, `addresses`, `routing`, `wire`, `forward`, `firewalls`, `rules`, `ports`,
 //!   `served`, `names`, `host`: the checks
-//! - `fate`: what becomes of a packet in listed rules; `judged`: in those of nftables
+//! - `judged`: evaluates nftables rules for a new connection
 //! - `remedy`: the commands that make a network again
 
 mod addresses;
@@ -30,16 +30,16 @@ use serde::{Deserialize, Serialize};
 use self::snapshot::Snapshot;
 use crate::{error::Kind, model::Finding, ops::Session};
 
-/// A check: the code of what it finds, which never changes, and how it finds it.
+/// A check: its code, which never changes, and its function.
 struct Check {
     id: &'static str,
     look: Look,
 }
 
 enum Look {
-    /// All of it was read.
+    /// A check of the snapshot only.
     At(fn(&Snapshot<'_>) -> Vec<Finding>),
-    /// It reads more.
+    /// A check that reads more from the kernel.
     Into(fn(&Snapshot<'_>) -> Result<Vec<Finding>>),
 }
 
@@ -51,7 +51,7 @@ const fn into(id: &'static str, look: fn(&Snapshot<'_>) -> Result<Vec<Finding>>)
     Check { id, look: Look::Into(look) }
 }
 
-/// All of them, from the wire up.
+/// All checks, from layer 1 upwards.
 const CHECKS: [Check; 38] = [
     at("bridge-missing", links::missing),
     at("parent-missing", links::parents),
@@ -93,10 +93,10 @@ const CHECKS: [Check; 38] = [
     at("resolver-loopback", names::resolvers),
 ];
 
-/// What to look at.
+/// The request to check a host.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Doctor {
-    /// A network or a target; else everything on this host.
+    /// A network or a target; by default everything on this host.
     pub name: Option<String>,
 }
 
@@ -110,23 +110,22 @@ pub struct Found {
     pub finding: Finding,
 }
 
-/// What was found, and what was looked at.
+/// The findings, and what was checked.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// The findings, errors first.
     pub findings: Vec<Found>,
-    /// The codes of the checks that were made.
+    /// The codes of the checks that were carried out.
     pub checked: Vec<&'static str>,
-    /// What could not be looked at, and why.
+    /// What could not be checked, with the reason.
     pub unchecked: Vec<String>,
 }
 
 /// Finds out why packets do not flow.
 ///
-/// # Errors
-/// If there is no such network or target, or the kernel cannot be read.
+/// # Errors If there is no such network or target, or the kernel cannot be read.
 pub async fn doctor(host: &Session<'_>, args: &Doctor) -> Result<Report> {
-    // The host's troubles are of all that is on it.
+    // Faults of the host concern everything on it.
     let about = args.name.as_deref().filter(|name| *name != "host");
     let mut snapshot = snapshot::read(host, about).await?;
     let mut found: Vec<Found> = Vec::new();
@@ -153,7 +152,7 @@ pub async fn doctor(host: &Session<'_>, args: &Doctor) -> Result<Report> {
     Ok(Report { findings: found, checked, unchecked: snapshot.unchecked })
 }
 
-/// What is one trouble is told once, with the evidence of both.
+/// Adds a finding. The same fault is reported once, with the evidence of both.
 fn add(found: &mut Vec<Found>, id: &'static str, finding: Finding) {
     match found.iter_mut().find(|there| there.id == id && there.finding.is_as(&finding)) {
         Some(there) => {

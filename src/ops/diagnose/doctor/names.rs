@@ -1,4 +1,4 @@
-//! Names that lead nowhere, and what is dead or forgotten behind them.
+//! Checks names that lead nowhere, dead endpoints, leases, and name resolution inside targets.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ use crate::{
     process,
 };
 
-/// Names in `/run/netns` that stand for no namespace, or for another than they did.
+/// Finds names in `/run/netns` that lead to no namespace, or to another one than before.
 pub(super) fn dangling(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let Some(ours) = &snapshot.names else { return Vec::new() };
     let mut found = Vec::new();
@@ -47,7 +47,7 @@ fn shown(name: &NetnsName) -> String {
 
 fn tidied(name: &NetnsName, own: Option<&NamedNetns>) -> String {
     let file = quote(&format!("{NETNS_DIR}/{name}"));
-    // Where its endpoints live, prune leaves the name to them.
+    // `prune` keeps a name if endpoints of its namespace live.
     let living = own.filter(|own| matches!(own.source, Source::Link(_)));
     if let Some(pid) = living.and_then(|own| lives_in(own.cookie)) {
         return format!("ln -sfn /proc/{pid}/ns/net {file}");
@@ -58,13 +58,13 @@ fn tidied(name: &NetnsName, own: Option<&NamedNetns>) -> String {
     }
 }
 
-/// A process that is in a namespace.
+/// Returns a process in a namespace.
 fn lives_in(cookie: u64) -> Option<u32> {
     let is_in = |pid: &u32| Netns::of_process(*pid).is_ok_and(|netns| netns.cookie() == cookie);
     process::one_of_each_netns().into_iter().find(is_in)
 }
 
-/// Endpoints on record whose link is gone.
+/// Finds endpoints on record whose link is gone.
 pub(super) fn dead(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for end in snapshot.examined().filter(|end| snapshot.segment_of(end).is_some()) {
@@ -87,12 +87,12 @@ pub(super) fn dead(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// Where namespaces may not be entered nothing is known.
+/// Unknown if the namespace may not be entered.
 fn is_gone_inside(snapshot: &Snapshot<'_>, end: &End) -> bool {
     end.inner.is_none() && snapshot.unchecked.is_empty()
 }
 
-/// Leases that nobody renews.
+/// Finds leases without a lease renewer.
 pub(super) fn leases(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let (mut found, agents) = (Vec::new(), agents::status());
     for end in snapshot.examined().filter(|end| end.inner.is_some()) {
@@ -119,14 +119,15 @@ pub(super) fn leases(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// Files with the servers that a resolver of the host's own asks.
+/// Files with the upstream DNS servers of the host's own resolver.
 const UPSTREAM: [&str; 3] = [
     "/run/systemd/resolve/resolv.conf",
     "/run/NetworkManager/no-stub-resolv.conf",
     "/run/dnsmasq/resolv.conf",
 ];
 
-/// Targets whose programs ask for names on a loopback where nobody answers: the host's is another.
+/// Finds targets whose DNS server is on a loopback where none listens: the host's loopback is
+/// another one.
 pub(super) fn resolvers(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for (end, inside, _) in snapshot.entered() {
@@ -157,17 +158,17 @@ pub(super) fn resolvers(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// A file of the host's that names a server that is reached from elsewhere too.
+/// Returns a file of the host that names a DNS server which endpoints can reach, too.
 fn upstream() -> Option<&'static str> {
     let is_reached =
         |file: &&str| resolver::nameservers(file).iter().any(|server| !server.is_loopback());
     UPSTREAM.into_iter().find(is_reached)
 }
 
-/// Which server to ask is for the administrator to say: the command fails until it is.
+/// The administrator has to choose a server: the command fails until then.
 const CHOICE: &str = "${SERVER:?set it to the address of a name server that may be asked}";
 
-/// What gives a namespace a resolver that it reaches.
+/// Returns the command that gives a namespace a DNS server that it can reach.
 fn own_resolver(inside: &Inside, name: Option<&str>, upstream: Option<&str>) -> String {
     if let Some(name) = name {
         let dir = quote(&format!("/etc/netns/{name}"));

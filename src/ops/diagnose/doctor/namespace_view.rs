@@ -1,4 +1,4 @@
-//! What the host's links lead to: namespaces, entered and read.
+//! Enters and reads the namespaces that the host's links lead to.
 
 use std::net::IpAddr;
 
@@ -27,48 +27,48 @@ use crate::{
 pub(super) struct Inside {
     pub(super) target: String,
     pub(super) cookie: u64,
-    /// How `ip` gets there, for a command.
+    /// The `ip` command that enters it.
     pub(super) ip: String,
-    /// How any other program does.
+    /// The command with which other programs enter it.
     pub(super) enter: String,
     pub(super) links: Vec<Link>,
     pub(super) addresses: Vec<LinkAddress>,
     pub(super) routes: Vec<TableRoute>,
-    /// Links with published ports whose reverse path filter is strict, with the sysctl that makes it
-    /// so.
+    /// Links with published ports and a strict reverse path filter, with the sysctl that makes it
+    /// strict.
     pub(super) strict: Vec<(String, String)>,
     pub(super) resolver: Option<Resolver>,
-    /// What its programs listen to, if it has published ports and that can be told.
+    /// The sockets of its programs, if it has published ports and they can be read.
     pub(super) sockets: Option<Sockets>,
-    /// All its rules of nftables, if they can be read.
+    /// All its nftables rules, if they can be read.
     pub(super) ruleset: Option<Ruleset>,
-    /// Addresses whose routes are gone.
+    /// Addresses whose routes are missing.
     pub(super) unrouted: Vec<Unrouted>,
-    /// The IP versions that it passes on between its links.
+    /// The IP versions that it forwards between its links.
     pub(super) forwards: Vec<Family>,
-    /// How the host's links and those inside tell of each other.
+    /// The numbers by which the host's links and those inside refer to each other's namespace.
     between: Between,
-    /// It was asked for by name.
+    /// Whether the user named it.
     pub(super) asked: bool,
 }
 
-/// The file by which programs in a namespace find names.
+/// The resolver configuration of the programs in a namespace.
 pub(super) struct Resolver {
     pub(super) file: String,
     pub(super) servers: Vec<IpAddr>,
-    /// They are all of a loopback, and nobody inside answers on its own.
+    /// Whether all its servers are on a loopback on which none inside listens.
     pub(super) asks_nobody: bool,
-    /// The name in `/run/netns` that gives it a file of its own, if it has one.
+    /// The name in `/run/netns` with a resolv.conf of its own, if it has one.
     pub(super) own: Option<String>,
 }
 
-/// A target that was asked for.
+/// A target that the user named.
 pub(super) struct Asked {
     pub(super) name: String,
     pub(super) found: Found,
 }
 
-/// Reads what the host's links lead to.
+/// Reads the namespaces that the host's links lead to.
 pub(super) struct Reading<'a> {
     pub(super) kernel: &'a Kernel,
     pub(super) links: &'a [Link],
@@ -76,8 +76,8 @@ pub(super) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Enters all namespaces that have a name or a process, and the one that was asked for; tells
-    /// how many refused.
+    /// Enters all namespaces with a name or a process, and the one that the user named; returns the
+    /// number that may not be entered.
     pub(super) async fn all(&self, asked: Option<Asked>) -> (Vec<Inside>, usize) {
         let mut insides = Vec::new();
         let mut refused = 0;
@@ -109,8 +109,8 @@ impl Reading<'_> {
         (insides, refused)
     }
 
-    /// Reads a namespace, if a link of the host's leads there or it was asked for. One that ends
-    /// meanwhile is not there.
+    /// Reads a namespace if a link of the host leads there, or the user named it. Returns `None`
+    /// for one that ends meanwhile.
     async fn enter(&self, netns: &Netns, name: String, how: &How, asked: bool) -> Option<Inside> {
         let mut links: Vec<_> = netns.links().await.ok()?.into_values().collect();
         links.sort_by(|a, b| crate::model::natural_order(&a.name, &b.name));
@@ -155,7 +155,7 @@ impl Reading<'_> {
         })
     }
 
-    /// All attachments: what is on record, and what else the host's links lead to.
+    /// Returns all endpoints: those on record, and other connections of the host's links.
     pub(super) fn ends(&self, insides: &[Inside]) -> Vec<End> {
         let mut ends = Vec::new();
         for (network, endpoint) in self.on_record {
@@ -207,24 +207,24 @@ impl Reading<'_> {
 }
 
 impl Inside {
-    /// The addresses of a link that are more than link-local.
+    /// Returns the addresses of a link that are not link-local.
     pub(super) fn addresses_of(&self, link: &Link) -> Vec<ipnetwork::IpNetwork> {
         global_addresses(&self.addresses, link)
     }
 
-    /// The default route of an IP version that wins.
+    /// Returns the default route of an IP version with the lowest metric.
     pub(super) fn default_route(&self, family: Family) -> Option<&TableRoute> {
         best_default(&self.routes, family)
     }
 
-    /// The link that a route leads by.
+    /// Returns the outgoing link of a route.
     pub(super) fn link_of(&self, route: &TableRoute) -> Option<&Link> {
         self.links.iter().find(|link| link.carries(route))
     }
 }
 
-/// The sysctl that makes a link's reverse path filter strict: the higher of its own and that of all
-/// links counts, and 1 is strict.
+/// Returns the sysctl that makes a link's reverse path filter strict: the higher value of its own
+/// and that of `all` counts, and 1 is strict.
 fn strict(netns: &Netns, link: &Link) -> Option<String> {
     let read = |name: &str| {
         let key = format!("net.ipv4.conf.{name}.rp_filter");
@@ -236,12 +236,12 @@ fn strict(netns: &Netns, link: &Link) -> Option<String> {
     (highest.0 == "1").then_some(highest.1)
 }
 
-/// Whether it passes packets of an IP version on between its links.
+/// Returns whether it forwards packets of an IP version.
 fn forwards(netns: &Netns, family: Family) -> bool {
     netns.sysctl(all_links(family)).is_ok_and(|value| value.is_some_and(|value| value != "0"))
 }
 
-/// How a shell gets into a namespace.
+/// How a shell enters a namespace.
 enum How {
     /// By a name that `ip` knows.
     Name(String),
@@ -272,8 +272,8 @@ impl How {
         }
     }
 
-    /// The resolver's file that programs inside read, if it can be told: a container's own files are
-    /// none of ours to look at.
+    /// Returns the resolver configuration that programs inside read, if known: files of a container
+    /// are not read.
     fn resolver(&self, netns: &Netns) -> Option<Resolver> {
         let process = match self {
             Self::Process(pid) => Some(*pid),
@@ -295,7 +295,7 @@ impl How {
         };
         let servers = resolver::nameservers(&file);
         let is_own = |server: &IpAddr| server.is_loopback();
-        // The kernel walks all of its sockets for each that asks.
+        // The kernel walks all its sockets for each request.
         let asks_nobody = !servers.is_empty()
             && servers.iter().all(is_own)
             && !netns.answers_on_loopback(53).unwrap_or(true);
@@ -303,7 +303,7 @@ impl How {
     }
 }
 
-/// A name that is a symlink to a process's namespace.
+/// Returns the process of a name that is a symlink.
 fn process_of_symlink(name: &str) -> Option<u32> {
     let path = std::path::Path::new(crate::kernel::NETNS_DIR).join(name);
     let target = std::fs::read_link(path).ok()?;

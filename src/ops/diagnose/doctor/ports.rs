@@ -1,4 +1,4 @@
-//! Published ports: rules that are gone, and others that come first.
+//! Checks published ports: rules that are missing, and other rules that match first.
 
 use super::{
     remedy::port as typed,
@@ -10,7 +10,7 @@ use crate::{
     plan::{self, quote},
 };
 
-/// The published ports that it is about, with whose they are.
+/// Returns the published ports to check, with their endpoints.
 fn all<'s>(
     snapshot: &'s Snapshot<'_>,
 ) -> impl Iterator<Item = (&'s End, &'s Network, &'s Endpoint, &'s PublishedPort)> {
@@ -23,7 +23,7 @@ fn all<'s>(
     })
 }
 
-/// Those on record without a rule.
+/// Finds published ports without a rule.
 pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     if !snapshot.rules.readable {
@@ -32,22 +32,24 @@ pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     for (end, network, endpoint, port) in all(snapshot) {
         let owner = plan::owner(&network.name, &endpoint.netns);
         let rules = snapshot.rules.published.get(&network.firewall);
-        let is_there =
-            |rules: &Vec<Published>| rules.iter().any(|p| p.owner == owner && p.port.is_as(port));
-        if !rules.is_some_and(is_there) {
-            let what = format!("no rule translates port {} to it", port.host);
-            let target = quote(endpoint.netns.as_str());
-            found.push(
-                Finding::error(snapshot.place(end), what)
-                    .shown_by(format!("not in {}: {port}", network.firewall))
-                    .mended_by(format!("netcord publish {target} {}", typed(port))),
-            );
-        }
+        let is_it = |p: &&Published| p.owner == owner && p.port.is_as(port);
+        let evidence = match rules.and_then(|rules| rules.iter().find(is_it)) {
+            None => format!("not in {}: {port}", network.firewall),
+            Some(Published { changed: Some(rule), .. }) => format!("changed: {rule}"),
+            Some(Published { changed: None, .. }) => continue,
+        };
+        let what = format!("no rule translates port {} to it", port.host);
+        let target = quote(endpoint.netns.as_str());
+        found.push(
+            Finding::error(snapshot.place(end), what)
+                .shown_by(evidence)
+                .mended_by(format!("netcord publish {target} {}", typed(port))),
+        );
     }
     found
 }
 
-/// Those that another's rule leads elsewhere before.
+/// Finds published ports that another program's rule translates first.
 pub(super) fn shadowed(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (end, _, endpoint, port) in all(snapshot) {
@@ -86,7 +88,7 @@ fn taken(snapshot: &Snapshot<'_>, end: &End, port: &PublishedPort) -> Finding {
     )
 }
 
-/// Publishes it on a port that is free. docker's rules are docker's: they would come back.
+/// Publishes it on a free port. docker's rules cannot be removed: docker would restore them.
 fn elsewhere(endpoint: &Endpoint, port: &PublishedPort) -> String {
     let target = quote(endpoint.netns.as_str());
     format!(
@@ -97,7 +99,7 @@ fn elsewhere(endpoint: &Endpoint, port: &PublishedPort) -> String {
     )
 }
 
-/// The rules of iptables, but ours, that lead what comes in for the host elsewhere.
+/// Returns the rules of iptables, except ours, that translate the destination of incoming packets.
 fn translations(listing: &str) -> impl Iterator<Item = &str> {
     listing.lines().filter(|line| {
         let words = words(line);
@@ -111,12 +113,12 @@ fn translations(listing: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether a rule is for a port of the host's, too.
+/// Returns whether a rule matches a published port, too.
 fn takes(rule: &str, port: &PublishedPort) -> bool {
     let words = words(rule);
     let value = |flag: &str| {
         let at = words.iter().position(|word| *word == flag)?;
-        // Of what is negated nothing is said here.
+        // Negated matches are ignored.
         (at == 0 || words[at - 1] != "!").then(|| words.get(at + 1).copied())?
     };
     let is_for = |range: &str| {
@@ -133,7 +135,7 @@ fn takes(rule: &str, port: &PublishedPort) -> bool {
         && is_of_address
 }
 
-/// Programs of the host that listen where a published port leads away.
+/// Finds programs of the host that listen on a published port.
 pub(super) fn listened_to(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut met: Vec<(&End, &Endpoint, &PublishedPort, &Socket)> = Vec::new();
     for (end, _, endpoint, port) in all(snapshot) {

@@ -1,4 +1,4 @@
-//! The commands that make a network of ours, and what is attached to it, again.
+//! Commands that make a network and its endpoints again.
 
 use crate::{
     model::{Endpoint, LinkName, Network, NetworkRecord, PublishedPort},
@@ -6,13 +6,13 @@ use crate::{
     plan::quote,
 };
 
-/// The command that makes what is missing of an endpoint, and nothing else.
+/// Returns the command that restores an endpoint.
 pub(super) fn endpoint(network: &LinkName, endpoint: &Endpoint) -> String {
     let target = quote(endpoint.netns.as_str());
     format!("netcord attach {network} {target} --ifname {}", endpoint.ifname)
 }
 
-/// The commands that take a network away, and make it anew with another MTU.
+/// Returns the commands that remove a network, and make it again with another MTU.
 pub(super) fn with_mtu(record: &NetworkRecord, mtu: u32) -> String {
     let network = &record.network;
     let mut words = vec![driver::again(network)];
@@ -27,7 +27,7 @@ pub(super) fn with_mtu(record: &NetworkRecord, mtu: u32) -> String {
     anew(record, words.join(" "), true)
 }
 
-/// The commands that take a network away, and make it anew in a subnet that is free.
+/// Returns the commands that remove a network, and make it again in a free subnet.
 pub(super) fn elsewhere(record: &NetworkRecord) -> String {
     let ipv6 = if record.network.has_ipv6() { " --ipv6" } else { "" };
     anew(record, driver::again(&record.network) + ipv6, false)
@@ -61,7 +61,7 @@ fn attach(network: &Network, endpoint: &Endpoint, same_addresses: bool) -> Strin
     words.join(" ")
 }
 
-/// A published port, as it is typed.
+/// Returns a published port in `-p` syntax.
 pub(super) fn port(port: &PublishedPort) -> String {
     let PublishedPort { host_ip, host, container, protocol, .. } = port;
     let ports = format!("{host}:{container}/{protocol}");

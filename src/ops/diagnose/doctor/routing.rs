@@ -1,5 +1,5 @@
-//! Routes that the kernel makes of each address by itself, and that somebody took away: what is for
-//! the address is refused, or what is for its subnet goes astray.
+//! Checks the routes that the kernel adds with each address: without the local route, packets to
+//! the address are not accepted; without the subnet route, neighbours cannot be reached.
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
@@ -13,15 +13,15 @@ use crate::{
     model::Finding,
 };
 
-/// An address whose routes are not all there.
+/// An address whose routes are missing.
 pub(super) struct Unrouted {
     link: String,
     address: IpNetwork,
-    /// What is for it is not taken for its own.
+    /// Whether the local route is missing; otherwise the subnet route.
     local: bool,
 }
 
-/// Looks for the routes of the addresses of links, each as the kernel itself would use it.
+/// Checks the routes of links' addresses with the kernel's own lookup.
 pub(super) async fn read(
     netns: &Netns,
     links: impl Iterator<Item = &Link>,
@@ -29,9 +29,9 @@ pub(super) async fn read(
     routes: &[TableRoute],
 ) -> Result<Vec<Unrouted>> {
     let mut found = Vec::new();
-    // One that may be another's has no routes yet.
+    // An address has no routes during duplicate address detection.
     let usable: Vec<_> = addresses.iter().filter(|a| a.usable).cloned().collect();
-    // What is down, or has nobody at the other end, has no routes, or not all of them.
+    // A link that is down, or without carrier, lacks some routes.
     for link in links.filter(|link| link.is_running()) {
         for address in global_addresses(&usable, link) {
             let unrouted = |local| Unrouted { link: link.name.clone(), address, local };
@@ -59,14 +59,14 @@ fn is_direct(route: &TableRoute, link: &Link, address: IpNetwork) -> bool {
         && route.destination.contains(address.network())
 }
 
-/// Another address of the subnet, if it has one.
+/// Returns another address of the subnet, if it has one.
 fn neighbour(address: IpNetwork) -> Option<std::net::IpAddr> {
     let hosts = if address.is_ipv4() { 32 } else { 128 } - address.prefix();
     let mut others = address.iter().skip(1).take(2).filter(|ip| *ip != address.ip());
     others.next().filter(|_| hosts > 1)
 }
 
-/// Addresses whose routes are gone, inside of targets and of the host's bridges.
+/// Finds addresses whose routes are missing, inside targets and on the host's bridges.
 pub(super) fn unrouted(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (end, inside, link) in snapshot.entered() {

@@ -1,9 +1,9 @@
-//! netcord's own rules: what of them is gone.
+//! Checks that netcord's own rules exist.
 
 use super::snapshot::{Lost, LostKind, Segment, Snapshot};
 use crate::{model::Finding, ops::driver};
 
-/// Whether what translates source addresses is there.
+/// Finds missing masquerade rules.
 pub(super) fn masquerade(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let gone = |lost: &&Lost| lost.kind == LostKind::Masquerade;
     let found = snapshot.segments.iter().filter(|s| !has_no_table(s)).filter_map(|segment| {
@@ -14,7 +14,7 @@ pub(super) fn masquerade(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found.collect()
 }
 
-/// Whether everything else is.
+/// Finds other missing rules.
 pub(super) fn rules(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let found = snapshot.segments.iter().filter_map(|segment| {
         let what = "firewall rules of the network are missing, or mixed with others: forbidden \
@@ -25,7 +25,7 @@ pub(super) fn rules(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found.collect()
 }
 
-/// Without the table there is nothing in it either.
+/// Without the table, all rules are missing.
 fn has_no_table(segment: &Segment) -> bool {
     segment.lost.iter().any(|lost| lost.kind == LostKind::Table)
 }

@@ -1,5 +1,5 @@
-//! What a published port leads to: whether anybody inside listens there, and the host still has the
-//! address that it is published on.
+//! Checks that a program inside listens on a published port, and that the host still has the
+//! address that the port is published on.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -13,7 +13,7 @@ use crate::{
     plan::quote,
 };
 
-/// The published ports of an attachment by how they are typed: those of IPv4 and IPv6 are one.
+/// Returns the published ports of an endpoint by their `-p` syntax, which joins IPv4 and IPv6.
 fn published(endpoint: &Endpoint) -> BTreeMap<String, Vec<&PublishedPort>> {
     let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for port in &endpoint.ports {
@@ -22,12 +22,12 @@ fn published(endpoint: &Endpoint) -> BTreeMap<String, Vec<&PublishedPort>> {
     found
 }
 
-/// Published ports behind which nobody listens.
+/// Finds published ports on which no program listens.
 pub(super) fn unserved(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (end, inside, link) in snapshot.entered() {
         let (Some(endpoint), Some(sockets)) = (&end.endpoint, &inside.sockets) else { continue };
-        // Of what is down nobody can be called anyway.
+        // If the link is down, no connection can arrive anyway.
         for (typed, ports) in published(endpoint).into_iter().filter(|_| link.up) {
             let nobody = ports.iter().all(|port| anywhere(sockets, port).next().is_none());
             if nobody {
@@ -49,8 +49,8 @@ pub(super) fn unserved(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// Published ports whose server listens where what comes from outside does not get to: on its own
-/// loopback, most often.
+/// Finds published ports whose server listens on an address that packets from outside do not reach,
+/// usually its own loopback.
 pub(super) fn unheard(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (end, inside, link) in snapshot.entered() {
@@ -82,7 +82,7 @@ pub(super) fn unheard(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// The sockets that listen to a published port inside, on whatever address of its IP version.
+/// Returns the sockets inside that listen on a published port, on any address of its IP version.
 fn anywhere<'s>(
     sockets: &'s Sockets,
     port: &PublishedPort,
@@ -94,7 +94,7 @@ fn anywhere<'s>(
     sockets.serving(any, port.container, port.protocol)
 }
 
-/// Whether somebody hears what comes for a published port by this link.
+/// Returns whether a socket receives packets to a published port that come in by this link.
 fn hears(sockets: &Sockets, port: &PublishedPort, link: &Link) -> bool {
     sockets
         .serving(port.address, port.container, port.protocol)
@@ -105,7 +105,7 @@ fn in_words(port: &PublishedPort) -> String {
     format!("{}/{}", port.container, port.protocol)
 }
 
-/// Where a socket is: its address, or the link that it is bound to.
+/// Describes where a socket listens: its address, or the link that it is bound to.
 fn in_place(socket: &Socket, links: &[Link]) -> String {
     match links.iter().find(|link| link.index() == socket.link) {
         Some(link) => format!("{}%{}", socket.address, link.name),
@@ -117,7 +117,7 @@ fn unpublish(endpoint: &Endpoint, typed: &str) -> String {
     format!("netcord unpublish {} {typed}", quote(endpoint.netns.as_str()))
 }
 
-/// Addresses that ports are published on, and that are no more the host's.
+/// Returns addresses of published ports that the host no longer has.
 pub(super) async fn lost_addresses<'e>(
     own: &Netns,
     endpoints: impl Iterator<Item = &'e Endpoint>,
@@ -136,7 +136,7 @@ pub(super) async fn lost_addresses<'e>(
     Ok(lost)
 }
 
-/// Ports that are published on an address that the host has lost.
+/// Finds ports that are published on an address that the host no longer has.
 pub(super) fn addressless(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for end in snapshot.examined() {
@@ -164,7 +164,7 @@ pub(super) fn addressless(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// The host's link in whose subnet an address is, with its own address there.
+/// Returns the host's link in whose subnet an address is, with the link's own address.
 fn near<'s>(
     snapshot: &'s Snapshot<'_>,
     address: IpAddr,

@@ -1,5 +1,5 @@
-//! What a diagnosis looks at, read once: the host's links, addresses, routes and rules, networks,
-//! and what is inside of the namespaces that the links lead into.
+//! The state that a diagnosis needs, read once: the host's links, addresses, routes and rules, its
+//! networks, and the namespaces that its links lead into.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -37,103 +37,103 @@ use crate::{
 /// Both IP versions.
 pub(super) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
-/// What is looked at.
+/// The state of the host.
 pub(super) struct Snapshot<'a> {
     pub(super) kernel: &'a Kernel,
     pub(super) links: Vec<Link>,
     pub(super) addresses: Vec<LinkAddress>,
     pub(super) routes: Vec<TableRoute>,
-    /// The networks that it is about.
+    /// The networks to check.
     pub(super) segments: Vec<Segment>,
     pub(super) insides: Vec<Inside>,
-    /// All that is attached to anything.
+    /// All endpoints, and other connections of the host's links.
     pub(super) ends: Vec<End>,
-    /// The names in `/run/netns` that netcord made, if it is about the whole host.
+    /// The names in `/run/netns` that netcord made, if the whole host is checked.
     pub(super) names: Option<Vec<NamedNetns>>,
     pub(super) rules: Rules,
-    /// The host's sockets that wait for callers.
+    /// The host's listening sockets.
     pub(super) sockets: Sockets,
-    /// Addresses of the host's bridges whose routes are gone.
+    /// Addresses of the host's bridges whose routes are missing.
     pub(super) unrouted: Vec<Unrouted>,
-    /// Addresses that ports are published on, and that are no more the host's.
+    /// Addresses of published ports that the host no longer has.
     pub(super) lost_addresses: Vec<IpAddr>,
-    /// Host ends by which their bridge finds nobody.
+    /// Host ends whose endpoint the bridge cannot find.
     pub(super) unknown_ports: Vec<LinkName>,
-    /// What could not be looked at, and why.
+    /// What could not be checked, with the reason.
     pub(super) unchecked: Vec<String>,
 }
 
 /// A network.
 pub(super) struct Segment {
     pub(super) record: NetworkRecord,
-    /// Its bridge, if it has one and it is there.
+    /// Its bridge, if it has one that exists.
     pub(super) bridge: Option<Link>,
-    /// What it should have in the firewall, and has not.
+    /// Rules that it should have, and lacks.
     pub(super) lost: Vec<Lost>,
 }
 
-/// A rule that is gone, or more than one.
+/// Missing rules.
 pub(super) struct Lost {
     pub(super) kind: LostKind,
-    /// What of it is not as it was made.
+    /// The difference to the plan.
     pub(super) words: String,
 }
 
-/// What is gone.
+/// The kind of missing rules.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum LostKind {
-    /// All of our table.
+    /// Our whole table.
     Table,
-    /// What translates source addresses.
+    /// Masquerade rules.
     Masquerade,
-    /// Anything else.
+    /// Other rules.
     Other,
 }
 
-/// One attachment: its two ends, as far as they are there.
+/// An endpoint, or another connection: its two ends, if they exist.
 pub(super) struct End {
     pub(super) network: Option<LinkName>,
     pub(super) endpoint: Option<Endpoint>,
     pub(super) outer: Option<Link>,
     pub(super) inner: Option<Inner>,
-    /// It is one of those that it is about.
+    /// Whether it is to be checked.
     pub(super) examined: bool,
 }
 
 /// A link in a namespace.
 pub(super) struct Inner {
-    /// Which of the namespaces that were entered.
+    /// The index of its namespace.
     pub(super) inside: usize,
     pub(super) link: Link,
 }
 
-/// The host's rules, as far as they concern what is forwarded and what is translated.
+/// The host's rules for forwarding and translation.
 #[derive(Default)]
 pub(super) struct Rules {
-    /// iptables' tables, as the commands that would make them.
+    /// The tables of iptables, as commands.
     pub(super) filter: HashMap<Family, String>,
     pub(super) nat: HashMap<Family, String>,
-    /// Chains of others that drop.
+    /// Chains of other programs that drop forwarded packets.
     pub(super) dropping: Vec<Dropping>,
-    /// Rules of others, but of iptables, that lead ports elsewhere.
+    /// Rules of other programs, except iptables', that translate destination ports.
     pub(super) translations: Vec<Translation>,
     /// The published ports that have rules.
     pub(super) published: HashMap<Firewall, Vec<Published>>,
-    /// All of nftables, of everybody.
+    /// All nftables rules, of all programs.
     pub(super) all: Option<Ruleset>,
-    /// Whether they could be read.
+    /// Whether the rules could be read.
     pub(super) readable: bool,
 }
 
-/// What a diagnosis is about.
+/// What to check.
 enum Scope {
     Host,
     Network(Box<NetworkRecord>),
-    /// The namespace of this cookie.
+    /// The target whose namespace has this cookie.
     Target(u64),
 }
 
-/// Reads all there is to see of the host, or of one network or target.
+/// Reads the state of the host, or of one network or target.
 pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Result<Snapshot<'a>> {
     let kernel = &host.kernel;
     let state = host.look(Extent::to(Depth::Names)).await?;
@@ -226,7 +226,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
     })
 }
 
-/// The links on whose incoming frames a program decides that cannot be read.
+/// Returns the links with an XDP program, whose effect is unknown.
 fn programs(links: &[Link], insides: &[Inside], ends: &[End]) -> Vec<String> {
     let own = links.iter().map(|link| (link, String::new()));
     let examined = ends.iter().filter(|end| end.examined);
@@ -241,7 +241,7 @@ fn programs(links: &[Link], insides: &[Inside], ends: &[End]) -> Vec<String> {
         .collect()
 }
 
-/// The networks of what is examined.
+/// Returns the networks to check.
 async fn records_of(kernel: &Kernel, state: &State, ends: &[End]) -> Result<Vec<NetworkRecord>> {
     let examined = ends.iter().filter(|end| end.examined);
     let mut met: Vec<_> = examined.filter_map(|end| end.network.clone()).collect();
@@ -277,7 +277,7 @@ async fn network(kernel: &Kernel, state: &State, name: &str) -> Result<Option<Ne
     }
 }
 
-/// The namespace of a target; of one that has died, by its name on record.
+/// Returns the namespace of a target; for a dead one, by its name on record.
 async fn target(
     host: &Session<'_>,
     state: &State,
@@ -345,8 +345,8 @@ fn segment(
     Ok(Segment { record, bridge, lost })
 }
 
-/// What a network should have in the firewall, but in those of others, and ports; what translates by
-/// itself.
+/// Returns the firewall elements that a network should have, without its accept rules in other
+/// firewalls and published ports; masquerade rules separately.
 fn wanted(record: &NetworkRecord) -> Vec<Resource> {
     let NetworkRecord { network, endpoints } = record;
     if network.driver.moving().is_some() {
@@ -391,54 +391,54 @@ impl Segment {
         self.record.network.name.as_str()
     }
 
-    /// Whether the host passes packets on between it and the rest of the world.
+    /// Returns whether the host forwards packets between it and the rest of the world.
     pub(super) fn is_routed(&self) -> bool {
         self.network().driver.forwards() && !self.network().has(Flag::Internal)
     }
 
-    /// Whether its bridge is the gateway of its endpoints, and netcord's.
+    /// Returns whether its bridge is netcord's, and the gateway of its endpoints.
     pub(super) fn is_gateway(&self) -> bool {
         self.network().driver.is_gateway()
     }
 
-    /// Whether netcord decides which of its traffic passes, also in the firewalls of others.
+    /// Returns whether netcord filters its traffic, also in other firewalls.
     pub(super) fn is_filtered(&self) -> bool {
         self.network().driver.filter() == Filter::Traffic
     }
 
-    /// The IP versions that it has.
+    /// Returns its IP versions.
     pub(super) fn families(&self) -> Vec<Family> {
         self.network().subnets.iter().map(|s| Family::of(s.cidr.network())).collect()
     }
 
-    /// The host's link by which it is in the physical network.
+    /// Returns its uplink.
     pub(super) fn parent(&self) -> Option<&str> {
         self.network().driver.parent().map(|parent| parent.link.as_str())
     }
 }
 
 impl Snapshot<'_> {
-    /// A link of the host.
+    /// Returns a link of the host.
     pub(super) fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name)
     }
 
-    /// Where the parent of a network is; one that has no bridge needs it to be there only.
+    /// Returns the state of a network's parent. Without a bridge, the parent only has to exist.
     pub(super) fn uplink(&self, segment: &Segment, parent: &LinkName) -> Uplink<'_> {
         Uplink::find(self.links.iter(), segment.bridge.as_ref(), parent)
     }
 
-    /// The network of an attachment, if it is one of those that it is about.
+    /// Returns the network of an endpoint, if it is to be checked.
     pub(super) fn segment_of(&self, end: &End) -> Option<&Segment> {
         self.segments.iter().find(|s| Some(&s.network().name) == end.network.as_ref())
     }
 
-    /// The attachments that it is about.
+    /// Returns the endpoints to check.
     pub(super) fn examined(&self) -> impl Iterator<Item = &End> {
         self.ends.iter().filter(|end| end.examined)
     }
 
-    /// Those that it is about and whose links inside were seen.
+    /// Returns the endpoints to check whose links inside were read.
     pub(super) fn entered(&self) -> impl Iterator<Item = (&End, &Inside, &Link)> {
         self.examined().filter_map(|end| {
             let inner = end.inner.as_ref()?;
@@ -446,7 +446,7 @@ impl Snapshot<'_> {
         })
     }
 
-    /// All attachments of a network.
+    /// Returns all endpoints of a network.
     pub(super) fn ends_on<'s>(&'s self, segment: &'s Segment) -> impl Iterator<Item = &'s End> {
         self.ends.iter().filter(|end| end.network.as_ref() == Some(&segment.network().name))
     }
@@ -464,7 +464,7 @@ impl Snapshot<'_> {
         }
     }
 
-    /// The best of the host's default routes of an IP version.
+    /// Returns the host's default route of an IP version with the lowest metric.
     pub(super) fn default_route(&self, family: Family) -> Option<&TableRoute> {
         best_default(&self.routes, family)
     }

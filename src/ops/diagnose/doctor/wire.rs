@@ -87,7 +87,7 @@ pub(super) fn changed_macs(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     for (end, inside, link) in snapshot.entered() {
         let Some(endpoint) = &end.endpoint else { continue };
         let is_shared = snapshot.segment_of(end).is_some_and(|s| s.network().driver.is_passthru());
-        // Two that have one are told of by another check.
+        // Another check reports duplicate MACs.
         let is_anothers = |mac| {
             let has_it = |other: &End| {
                 other.inner.as_ref().is_some_and(|i| i.link.mac == mac) && !std::ptr::eq(other, end)

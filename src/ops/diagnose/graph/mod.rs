@@ -1,7 +1,7 @@
-//! `graph`: the picture of the host's network, from the live kernel. Records only add what targets
-//! are called and what is published of them.
+//! `graph`: a picture of the host's network, from the kernel. Records only add the targets' names
+//! and published ports.
 //!
-//! - `inside`: what the links of the host lead to in other namespaces
+//! - `inside`: the ends of the host's links in other namespaces
 
 mod inside;
 
@@ -33,14 +33,13 @@ use crate::{
 /// What to draw.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct GraphOf {
-    /// Networks and targets; else everything on this host.
+    /// Networks and targets; by default everything on this host.
     pub names: Vec<String>,
 }
 
 /// Reads the host's network.
 ///
-/// # Errors
-/// If a name is neither a network nor attached to one.
+/// # Errors If a name is neither a network nor a target.
 pub async fn graph(host: &Session<'_>, args: &GraphOf) -> Result<Graph> {
     let mut graph = read(host).await?;
     if !args.names.is_empty() {
@@ -52,7 +51,7 @@ pub async fn graph(host: &Session<'_>, args: &GraphOf) -> Result<Graph> {
     Ok(graph)
 }
 
-/// The host's side, as it was read.
+/// The host's links, addresses and routes.
 struct Seen {
     links: Vec<Link>,
     addresses: Vec<LinkAddress>,
@@ -98,7 +97,7 @@ async fn read(host: &Session<'_>) -> Result<Graph> {
     Ok(Graph { forwarding, links, segments })
 }
 
-/// What was detached after its record was read has not died.
+/// Endpoints that were detached after their record was read are not dead.
 fn forget_detached(kernel: &Kernel, segments: &mut [Segment]) -> Result<()> {
     let is_dead = |port: &Port| port.state == EndpointState::Dead;
     if !segments.iter().flat_map(|s| &s.ports).any(is_dead) {
@@ -130,7 +129,7 @@ impl Seen {
         self.links.iter().find(|link| link.name == name)
     }
 
-    /// A segment with what its link of the host's tells, if it has one.
+    /// Returns a segment with the properties of its link on the host, if it has one.
     fn segment(&self, name: &str, link: Option<&Link>) -> Segment {
         let network = self.records.get(name).map(|record| &record.network);
         let driver = network.map(|network| &network.driver);
@@ -165,14 +164,14 @@ impl Seen {
             state: state(link.is_running()),
             end: self.end(link, insides),
         }));
-        // Somebody else's links on the bridge itself.
+        // Links of other programs on top of the bridge itself.
         segment.ports.extend(insides.take(&bridge.name).into_iter().map(|(up, inside)| Port {
             link: None,
             state: state(up),
             end: End::Inside(inside),
         }));
         if let Some(record) = self.records.get(&bridge.name) {
-            // A port that was taken out by hand is among the host's links.
+            // A host end that was removed from the bridge by hand is among the host's links.
             let ends = record.endpoints.iter().filter_map(|e| Some((e, e.host_ifname()?)));
             let gone = ends.filter(|(_, host_ifname)| self.link(host_ifname.as_str()).is_none());
             segment.ports.extend(gone.map(|(endpoint, host_ifname)| Port {
@@ -187,7 +186,7 @@ impl Seen {
 
     fn macvlan(&self, record: &NetworkRecord, insides: &mut Insides) -> Segment {
         let name = record.network.name.as_str();
-        // It is the host's own macvlan, if there is one.
+        // The host's own macvlan, if there is one.
         let access = self.link(name).filter(|link| link.kind == LinkKind::Macvlan);
         let mut segment = self.segment(name, access);
         let parent = segment.parent.as_ref().and_then(|parent| self.link(parent));
@@ -235,8 +234,8 @@ impl Seen {
         }
     }
 
-    /// A link that is neither a bridge nor a port of one. What tunnels leave in every namespace
-    /// (`sit0`, `gre0`) is left out: down, without an address, and nothing depends on it.
+    /// Returns a link that is neither a bridge nor a bridge port. Fallback tunnel devices, which
+    /// exist in every namespace (`sit0`, `gre0`), are left out: they are down and have no address.
     fn host_link(&self, link: &Link, insides: &mut Insides) -> Option<HostLink> {
         let is_bridge = |l: &&Link| l.kind == LinkKind::Bridge;
         let is_access = link.kind == LinkKind::Macvlan && self.records.contains_key(&link.name);
@@ -278,7 +277,8 @@ impl Seen {
         })
     }
 
-    /// The links of the default routes that win, other than the segment's own.
+    /// Returns the links of the default routes with the lowest metric, except for the segment's
+    /// own.
     fn ways_out(&self, segment: &str) -> Vec<String> {
         let mut found = Vec::new();
         for family in Family::BOTH {
@@ -300,13 +300,13 @@ fn state(is_up: bool) -> EndpointState {
     if is_up { EndpointState::Up } else { EndpointState::Down }
 }
 
-/// The next hops of a link's default routes.
+/// Returns the gateways of a link's default routes.
 fn gateways(routes: &[TableRoute], link: &Link) -> Vec<IpAddr> {
     let defaults = routes.iter().filter(|r| r.destination.prefix() == 0 && link.carries(r));
     defaults.filter_map(|route| route.gateway).collect()
 }
 
-/// What is known of an endpoint that is not there.
+/// Returns an endpoint that is on record, but does not exist.
 fn on_record(endpoint: &Endpoint) -> Inside {
     Inside {
         target: Some(endpoint.target.clone()),
@@ -321,7 +321,7 @@ fn on_record(endpoint: &Endpoint) -> Inside {
     }
 }
 
-/// The wire first, then by target as people count, then by port.
+/// Physical links first, then by target in natural order, then by port.
 fn sort(ports: &mut [Port]) {
     ports.sort_by(|a, b| {
         let target = |p: &Port| p.inside().and_then(|i| i.target.clone());

@@ -1,5 +1,5 @@
-//! The way of a real packet: the kernel tells of each rule that it meets, in each namespace that it
-//! is expected to come into.
+//! The path of a real packet: the kernel reports each rule that it meets, in each namespace on its
+//! expected path.
 
 use std::time::{Duration, Instant};
 
@@ -21,29 +21,29 @@ use crate::{
     ops::Events,
 };
 
-/// How often is looked whether something has happened.
+/// The interval at which to check for events.
 const INTERVAL: Duration = Duration::from_millis(5);
-/// How long it is waited for what should not happen any more.
+/// The time to wait for events that should not occur.
 const GRACE: Duration = Duration::from_millis(300);
-/// How long an answer may take, in seconds.
+/// The time to wait for a reply, in seconds.
 const PATIENCE: u64 = 3;
-/// How long somebody else's packet may take, in seconds.
+/// The time to wait for another program's packet, in seconds.
 const WAIT: u64 = 60;
 
 const UDP: u8 = 17;
 
-/// What was seen of the packet at one point of the rules.
+/// The events of the packet at one hook.
 struct Seen {
     place: usize,
     point: Point,
     rules: Vec<Met>,
-    /// It came out again.
+    /// Whether it passed.
     passed: bool,
-    /// The last rule dropped it.
+    /// Whether the last rule dropped it.
     dropped: bool,
 }
 
-/// Sends the packet, or waits for it, and tells its way.
+/// Sends the packet, or waits for it, and returns its path.
 pub(super) async fn follow(
     events: &dyn Events,
     world: &World,
@@ -78,7 +78,7 @@ pub(super) async fn follow(
             (Some(world.places[*place].netns.probe(packet)?), packet.protocol)
         }
         Some((_, packet)) => (None, packet.protocol),
-        // Without a route there is nothing to follow.
+        // Without a route, no packet is sent.
         None => return Ok(walked.way.clone()),
     };
     let mut answer = Answer::None;
@@ -97,7 +97,7 @@ pub(super) async fn follow(
         if is_dropped || answer != Answer::None || Instant::now() >= until {
             break seen;
         }
-        // What has come as far as it was expected to is given a moment to come further.
+        // If the packet has come as far as expected, wait a moment whether it gets further.
         let is_there = passed(&seen).eq(walked.passed.iter().copied());
         let waits_for_answer = walked.reached.outcome != Outcome::Dies
             && walked.reached.outcome != Outcome::Leaves
@@ -123,13 +123,13 @@ pub(super) async fn follow(
     Ok(told(world, walked, &seen, answer, probe.is_some()))
 }
 
-/// The points that it came out of.
+/// Returns the hooks that it passed.
 fn passed(seen: &[Seen]) -> impl Iterator<Item = (usize, Hook)> + '_ {
     let passed = |seen: &&Seen| seen.passed && seen.point.layer == Layer::Ip;
     seen.iter().filter(passed).map(|seen| (seen.place, seen.point.hook))
 }
 
-/// What was told of the first packet, point by point, in the order of its way.
+/// Returns the events of the first packet, by hook, in the order of its path.
 fn seen(
     world: &World,
     walked: &Walked,
@@ -172,13 +172,13 @@ fn seen(
         }
         all.extend(here);
     }
-    // A point that was met twice in one place is in the order of the places already.
+    // A hook that was met twice in one namespace: use the order of namespaces.
     let order = |place: usize| walked.entries.iter().position(|(entry, _)| *entry == place);
     all.sort_by_key(|seen| order(seen.place));
     Ok(all)
 }
 
-/// The rule of an event; a policy that lets it pass is none.
+/// Returns the rule of an event; `None` for a policy that accepts.
 fn met(ruleset: &Ruleset, event: &Event) -> Option<Met> {
     let Event::Meets { table, chain, handle, drops } = event else { return None };
     let found = ruleset.chain(table, chain);
@@ -203,8 +203,8 @@ fn met(ruleset: &Ruleset, event: &Event) -> Option<Met> {
     })
 }
 
-/// The way as it was seen: what rules do is the kernel's word, what is between them is as it was
-/// worked out.
+/// Returns the observed path: the rules as the kernel reported them, and everything else as
+/// computed.
 fn told(world: &World, walked: &Walked, seen: &[Seen], answer: Answer, sent: bool) -> Way {
     let name = |place: usize| world.places[place].name.clone();
     let expected = &walked.reached;
@@ -226,11 +226,11 @@ fn told(world: &World, walked: &Walked, seen: &[Seen], answer: Answer, sent: boo
             | (Answer::Refused, Outcome::Refused) => expected.clone(),
             (Answer::Taken, _) => arrived(expected, Outcome::Arrives, "somebody answers"),
             (Answer::Refused, _) => arrived(expected, Outcome::Refused, "it is refused"),
-            // An answer is not all that can be missing: what was seen decides.
+            // The reply may be missing for other reasons: the events decide.
             (Answer::None | Answer::Failed(_), outcome) if as_expected => {
                 let is_answered = sent && walked.packet.protocol != UDP;
                 match outcome {
-                    // Behind the last rule there may be something more.
+                    // After the last rule, something unknown may follow.
                     Outcome::Leaves => walked.way.verdict.clone(),
                     Outcome::Arrives if is_answered => {
                         lost(&name, seen, expected, "it got there, and no answer came back")
@@ -263,11 +263,11 @@ fn lost(name: &impl Fn(usize) -> String, seen: &[Seen], expected: &Verdict, why:
     Verdict { outcome: Outcome::Dies, place, stage, rule: None, text }
 }
 
-/// What was worked out, with the rules that were seen instead of those that were expected, as far
-/// as the packet came.
+/// Returns the computed hops, with the observed rules instead of the computed ones, as far as the
+/// packet came.
 fn hops(world: &World, walked: &Walked, seen: &[Seen], as_expected: bool) -> Vec<Hop> {
     let mut hops = Vec::new();
-    // What other layers say is said where it was worked out.
+    // The kernel reports rules of IP only; hops of other layers stay as computed.
     let mut left = seen.iter().filter(|seen| seen.point.layer == Layer::Ip).peekable();
     let hop_of = |seen: &Seen, what: &str| Hop {
         place: world.places[seen.place].name.clone(),
@@ -286,7 +286,7 @@ fn hops(world: &World, walked: &Walked, seen: &[Seen], as_expected: bool) -> Vec
             hops.push(hop.clone());
             continue;
         }
-        // Points without a rule say nothing, expected or seen.
+        // Hooks without a rule are not shown, computed or observed.
         while left.peek().is_some_and(|s| {
             let at = (&world.places[s.place].name, stage(s.point));
             at != (&hop.place, hop.stage) && s.rules.is_empty() && s.passed

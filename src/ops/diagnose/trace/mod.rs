@@ -1,8 +1,8 @@
-//! `trace`: the way of a packet through namespaces, bridges and firewalls.
+//! `trace`: follows a packet through namespaces, bridges and firewalls.
 //!
-//! - `world`: the namespaces that it can get to
-//! - `walk`: its way, worked out
-//! - `live`: the way of a real one
+//! - `world`: the namespaces that it can reach
+//! - `walk`: computes its path
+//! - `live`: follows a real packet
 
 mod live;
 mod walk;
@@ -37,32 +37,32 @@ use crate::{
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
-/// Which packet to trace.
+/// The packet to trace.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trace {
     /// The sender.
     pub from: TraceEnd,
     /// The destination.
     pub to: TraceTarget,
-    /// Trace a real packet; else its path is computed.
+    /// Trace a real packet; by default its path is computed.
     pub live: Option<Live>,
 }
 
-/// How a real packet is traced.
+/// How to trace a real packet.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Live {
     /// Wait for a matching packet instead of sending one.
     pub wait: bool,
-    /// How many seconds to wait for the packet or its reply; else 3, or 60 with `wait`.
+    /// How many seconds to wait for the packet or its reply; by default 3, or 60 with `wait`.
     pub timeout: Option<u64>,
 }
 
 /// The path of a packet and of its reply.
 #[derive(Debug, Serialize)]
 pub struct Traced {
-    /// The sender, as it was asked for.
+    /// The sender, as requested.
     pub from: String,
-    /// The destination, as it was asked for.
+    /// The destination, as requested.
     pub to: String,
     /// Whether it was a real packet.
     pub live: bool,
@@ -73,8 +73,7 @@ pub struct Traced {
 
 /// Traces a packet's path.
 ///
-/// # Errors
-/// If the sender or the destination is not there, or a real packet cannot be sent.
+/// # Errors If the sender or the destination does not exist, or a real packet cannot be sent.
 pub async fn trace(host: &Session<'_>, args: &Trace) -> Result<Traced> {
     let mut world =
         World::open(&host.kernel, &host.look(Extent::to(Depth::Unattached)).await?).await?;
@@ -88,7 +87,7 @@ pub async fn trace(host: &Session<'_>, args: &Trace) -> Result<Traced> {
     Ok(Traced { from, to, live: args.live.is_some(), way })
 }
 
-/// The packet as it is sent, and where.
+/// Returns the packet as it is sent, and where.
 async fn beginning(
     host: &Session<'_>,
     world: &mut World,
@@ -143,7 +142,7 @@ async fn beginning(
     Ok((packet, start))
 }
 
-/// Who a party is.
+/// An end of the path.
 #[derive(Clone, Copy)]
 enum Who {
     Place(usize),
@@ -160,8 +159,8 @@ async fn party(host: &Session<'_>, world: &mut World, party: &TraceEnd) -> Resul
     world.add(found.name.as_str(), found.netns).await.map(Who::Place)
 }
 
-/// The address that a sender would best use: of a subnet that both are in, else the first one,
-/// IPv4 before IPv6.
+/// Returns the address that a sender would use: one in a common subnet, else the first one, IPv4
+/// before IPv6.
 fn best(addresses: &[IpNetwork], sender: &[IpNetwork], is_same: bool) -> Option<IpAddr> {
     let mut usable: Vec<_> =
         addresses.iter().filter(|a| !is_link_local(a.ip()) && !a.ip().is_loopback()).collect();
@@ -181,7 +180,7 @@ fn unspecified(of: IpAddr) -> IpAddr {
     if of.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) }
 }
 
-/// A rule dropped it.
+/// Returns the verdict if a rule dropped it.
 fn verdict_of_rule(place: &str, stage: Stage, rule: Option<Met>) -> Verdict {
     let why = rule.as_ref().map(picture::trace_path::rule).unwrap_or_default();
     let text = format!("dies at {stage} of {place}: {why}");

@@ -1,8 +1,8 @@
-//! The namespaces that a packet can get to: opened when it does, and read once.
+//! The namespaces that a packet can reach: each is opened when the packet enters it, and read once.
 //!
-//! Which namespace a link leads into is a number of the kernel's. To find the one with this number
-//! costs an open and a request for each that is tried; those that a record names are tried first, so
-//! it does not depend on how many there are.
+//! The kernel gives only a number for the namespace that a link leads into. Finding that namespace
+//! costs an open and a request for each candidate. Those on record are tried first, so the cost
+//! does not depend on their number.
 
 use std::{
     cell::OnceCell,
@@ -25,44 +25,44 @@ use crate::{
     state::State,
 };
 
-/// How long engines are asked for names of containers, all together.
+/// The time to wait for the names of containers, in total.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A namespace, as it was when it was opened.
 pub(super) struct Place {
-    /// What to call it.
+    /// Its name in the output.
     pub(super) name: String,
     pub(super) netns: Netns,
     pub(super) links: HashMap<u32, Link>,
     pub(super) addresses: Vec<LinkAddress>,
-    /// The same without their links and lengths.
+    /// The addresses without links and prefix lengths.
     pub(super) local: Vec<IpAddr>,
-    /// What its connection tracking knows of this flow.
+    /// The tracked connections that match this one.
     pub(super) connections: Vec<Connection>,
     ruleset: OnceCell<Ruleset>,
     legacy: OnceCell<Vec<(&'static str, String)>>,
 }
 
-/// Who is looked for.
+/// The receiver that is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Mac(Mac),
     Address(IpAddr),
 }
 
-/// A link, by its place and number.
+/// A link, by the index of its namespace and its own.
 pub(super) type LinkAt = (usize, u32);
 
-/// All of them, by number.
+/// All namespaces, by index.
 pub(super) struct World {
     pub(super) places: Vec<Place>,
-    /// Those that there may be, whether they are open or not.
+    /// Namespaces that may exist, open or not.
     candidates: Vec<Candidate>,
     has_processes: bool,
-    /// What a place calls another, as far as that was asked.
+    /// Each namespace's numbers for open ones, as far as known.
     numbers: HashMap<(usize, i32), usize>,
     asked: HashSet<(usize, usize)>,
-    /// The same of candidates that are not open, and how many of them were asked about.
+    /// Each namespace's numbers for candidates that are not open, and how many were tried.
     numbered: HashMap<(usize, i32), usize>,
     tried: HashMap<usize, usize>,
     has_macvlans: bool,
@@ -87,7 +87,7 @@ struct Known {
     addresses: Vec<IpNetwork>,
 }
 
-/// The host's own place.
+/// The index of the host's own namespace.
 pub(super) const HOST: usize = 0;
 
 impl Place {
@@ -99,7 +99,7 @@ impl Place {
         Ok(Self { name, netns, links, addresses, local, connections, ruleset, legacy })
     }
 
-    /// Its rules: they are read when a packet meets them.
+    /// Returns its rules, which are read when a packet meets them.
     pub(super) fn ruleset(&self) -> Result<&Ruleset> {
         if let Some(ruleset) = self.ruleset.get() {
             return Ok(ruleset);
@@ -108,7 +108,7 @@ impl Place {
         Ok(self.ruleset.get_or_init(|| read))
     }
 
-    /// The tables of iptables' former kind that a packet meets: their rules cannot be read.
+    /// Returns the tables of `iptables-legacy` that a packet meets. Their rules cannot be read.
     pub(super) fn legacy(&self, layer: Layer, packet: &Packet) -> Result<Vec<String>> {
         if self.legacy.get().is_none() {
             let read = self.netns.legacy_tables()?;
@@ -129,14 +129,14 @@ impl Place {
         self.links.get(&index).map_or("?", |link| link.name.as_str())
     }
 
-    /// The addresses of a link, with their lengths.
+    /// Returns the addresses of a link, with prefix lengths.
     pub(super) fn addresses_of(&self, index: u32) -> impl Iterator<Item = IpNetwork> + '_ {
         let link = self.links.get(&index);
         let addresses = self.addresses.iter();
         addresses.filter(move |a| link.is_some_and(|link| link.has(a))).map(|a| a.address)
     }
 
-    /// The ports of a bridge, in their order.
+    /// Returns the ports of a bridge, sorted.
     pub(super) fn ports(&self, bridge: &Link) -> Vec<Link> {
         let is_port = |link: &&Link| link.is_port_of(bridge);
         let mut ports: Vec<_> = self.links.values().filter(is_port).cloned().collect();
@@ -155,7 +155,7 @@ impl Known {
 }
 
 impl World {
-    /// The host, and whoever else there may be.
+    /// Opens the host, and lists the candidates.
     pub(super) async fn open(kernel: &Kernel, state: &State) -> Result<Self> {
         let host = Place::read("host".to_owned(), Netns::own()?).await?;
         let endpoints = state.endpoints().map(|(_, e)| Known {
@@ -180,7 +180,7 @@ impl World {
         })
     }
 
-    /// Adds a namespace that is open already, by the name that the user calls it.
+    /// Adds an open namespace, under the user's name for it.
     pub(super) async fn add(&mut self, name: &str, netns: Netns) -> Result<usize> {
         let cookie = netns.cookie();
         if let Some(at) = self.places.iter().position(|place| place.netns.cookie() == cookie) {
@@ -194,7 +194,7 @@ impl World {
 
     /// Opens a candidate.
     async fn enter(&mut self, candidate: &Candidate, file: NetnsFile) -> Result<Option<usize>> {
-        // One that has ended meanwhile, or may not be entered, is passed over.
+        // Skip one that has ended meanwhile, or may not be entered.
         let Ok(netns) = file.enter() else { return Ok(None) };
         let name = match candidate {
             Candidate::Name(name) => name.to_string(),
@@ -217,7 +217,7 @@ impl World {
         }
     }
 
-    /// A candidate by its place in the list: processes are only looked for behind all names.
+    /// Returns a candidate by its index. Processes are listed only after all names.
     fn candidate(&mut self, at: usize) -> Option<Candidate> {
         if at >= self.candidates.len() && !self.has_processes {
             self.has_processes = true;
@@ -227,7 +227,7 @@ impl World {
         self.candidates.get(at).cloned()
     }
 
-    /// The namespace into which a link leads: that of its other end, or of the link below it.
+    /// Returns the namespace that a link leads into: that of its peer, or of the link below it.
     pub(super) async fn beyond(&mut self, from: usize, link: &Link) -> Result<Option<usize>> {
         let Some(number) = link.leads_into() else { return Ok(Some(from)) };
         for at in 0..self.places.len() {
@@ -254,7 +254,7 @@ impl World {
         self.search(from, number).await
     }
 
-    /// Tries all that may have a number, each once.
+    /// Tries all candidates for a number, each once.
     async fn search(&mut self, from: usize, number: i32) -> Result<Option<usize>> {
         if let Some(at) = self.numbered.get(&(from, number)).copied()
             && let Some(candidate) = self.candidate(at)
@@ -277,7 +277,7 @@ impl World {
         Ok(None)
     }
 
-    /// The other end of a veth.
+    /// Returns the peer of a veth.
     pub(super) async fn peer(&mut self, from: usize, link: &Link) -> Result<Option<LinkAt>> {
         if link.kind != LinkKind::Veth {
             return Ok(None);
@@ -287,7 +287,7 @@ impl World {
         Ok(peer.map(|index| (place, index)))
     }
 
-    /// The macvlan on a link, wherever it is, of who is looked for.
+    /// Returns the macvlan on a link, in whatever namespace, that belongs to the receiver.
     pub(super) async fn macvlan_with(
         &mut self,
         parent: LinkAt,
@@ -297,7 +297,7 @@ impl World {
         Ok(found.into_iter().find(|(_, on)| *on == parent).map(|(macvlan, _)| macvlan))
     }
 
-    /// All macvlans of who is looked for, each with the link that it is on.
+    /// Returns all macvlans of the receiver, each with the link below it.
     async fn macvlans_of(&mut self, wanted: Wanted) -> Result<Vec<(LinkAt, LinkAt)>> {
         let names: Vec<_> =
             self.endpoints.iter().filter(|e| e.is(wanted)).map(|e| e.netns.clone()).collect();
@@ -315,7 +315,7 @@ impl World {
         let mut at = 0;
         while let Some(candidate) = self.candidate(at) {
             at += 1;
-            // What cannot be entered has none that could be followed.
+            // A namespace that may not be entered has none that could be followed.
             let Some(Ok(netns)) = Self::file(&candidate).map(NetnsFile::enter) else { continue };
             if !netns.macvlans().await?.is_empty()
                 && let Some(file) = Self::file(&candidate)
@@ -345,7 +345,7 @@ impl World {
         Ok(on)
     }
 
-    /// The port of a bridge behind which somebody is, also behind other bridges.
+    /// Returns the port of a bridge that leads to the receiver, also through other bridges.
     pub(super) async fn towards(
         &mut self,
         (place, bridge): LinkAt,
@@ -372,7 +372,7 @@ impl World {
                 return Ok(Some(port));
             }
         }
-        // On top of somebody's link.
+        // On top of a link of the receiver's side.
         for (_, (at, below)) in self.macvlans_of(wanted).await? {
             let Some(link) = self.places[at].links.get(&below).cloned() else { continue };
             if let Some((there, port)) = self.peer(at, &link).await?
@@ -416,10 +416,10 @@ impl World {
     }
 }
 
-/// Who is at the other end of a port.
+/// The other side of a port.
 enum Behind {
     Wanted,
-    /// Another bridge, and the port of it.
+    /// A port of another bridge.
     Bridge(LinkAt, u32),
     Another,
 }

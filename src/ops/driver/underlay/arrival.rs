@@ -1,4 +1,4 @@
-//! Whether everything that was moved has arrived on the bridge.
+//! Checks that everything that moved has arrived on the bridge.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -12,15 +12,15 @@ use crate::{
     ops::Session,
 };
 
-/// What must be so when all has moved.
+/// The conditions after the move.
 pub(super) struct Check<'a> {
     pub(super) network: &'a Network,
-    /// Gateways that answered before.
+    /// Gateways that answered before the move.
     pub(super) answering: BTreeSet<IpAddr>,
 }
 
 impl Check<'_> {
-    /// Everything that was to move has.
+    /// Checks that the whole configuration has arrived.
     pub(super) async fn all_arrived(&self, host: &Session<'_>) -> Result<()> {
         let network = self.network;
         let Underlay { parent, moving: Some(moving), .. } = driver_of(network)? else {
@@ -41,7 +41,8 @@ impl Check<'_> {
         }
     }
 
-    /// Who answered before answers the bridge too: what is between may not like it.
+    /// Checks that gateways that answered before answer the bridge, too. A switch in between may
+    /// block its frames.
     pub(super) async fn gateways_answer(&self, host: &Session<'_>) -> Result<()> {
         let bridge = bridge(host, self.network).await?;
         let _doing = host.events.doing("asking the wire whether the gateways still answer");

@@ -29,13 +29,13 @@ use crate::{
     state::State,
 };
 
-/// How many gateways are asked whether they answer: more, and it is no host but a router.
+/// The maximum number of gateways to check: with more, this host is a router.
 const GATEWAYS: usize = 8;
 
-/// Ensures a network that bridges the host's uplink; `None`: it was a dry run.
+/// Ensures a network that bridges the host's uplink; returns `None` for a dry run.
 ///
-/// # Errors
-/// If the parent cannot be moved, or what hangs on it did not arrive; it was given back then.
+/// # Errors If the parent cannot be moved, or its configuration did not arrive, in which case the
+/// move was undone.
 pub async fn underlay(host: &mut Session<'_>, args: &Underlay) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&[], &args.gateway, &args.ip_range)?;
     let mut state = host.enter(Need::Changes, Extent::of(&args.name)).await?;
@@ -62,7 +62,7 @@ pub async fn underlay(host: &mut Session<'_>, args: &Underlay) -> Result<Option<
     let filtered = driver.filtered || host.kernel.bridged_frames()? == BridgedFrames::MeetIptables;
     let driver = model::Underlay { filtered, ..driver.clone() };
     let network = Network { driver: Driver::Underlay(driver.clone()), ..network };
-    // Somebody may also have put things on the link since it moved.
+    // A user may have added addresses or routes to the link since the move.
     let moves = plug || !link_config.is_empty();
     let moving = Moving { link_config: link_config.clone(), deadline: None };
     let planned = if moves { network.with_moving(Some(moving)) } else { network.clone() };
@@ -93,7 +93,7 @@ pub async fn underlay(host: &mut Session<'_>, args: &Underlay) -> Result<Option<
     Ok(Some(Changed::new(changed, Made { network, confirm_within: patience })))
 }
 
-/// Carries out the plan with a watchdog beside it.
+/// Carries out the plan with a watchdog.
 async fn guarded(
     host: &mut Session<'_>,
     state: &mut State,
@@ -104,7 +104,7 @@ async fn guarded(
 ) -> Result<bool> {
     let network = check.network;
     let agent = Agent::Watchdog { network: &network.name, terminal };
-    // It hears when this process ends, however that comes.
+    // The pipe closes when this process ends, for whatever reason.
     let _liveness_pipe = agent.start_with_liveness_pipe()?;
     let changed = host.carry_out(plan, state).await?.unwrap_or_default();
     if let Err(error) = settle(host, state, check, patience).await {
@@ -114,7 +114,7 @@ async fn guarded(
     Ok(changed)
 }
 
-/// What was moved stays, if it has arrived: for good, or if that is confirmed in time.
+/// Keeps the move if everything has arrived: for good, or if it is confirmed in time.
 async fn settle(
     host: &mut Session<'_>,
     state: &mut State,
@@ -131,7 +131,7 @@ async fn settle(
     host.carry_out(&vec![settled], state).await.map(drop)
 }
 
-/// The network stays as it is: the list by which it would be undone is no longer needed.
+/// Marks the move as finished: the configuration for undoing it is no longer needed.
 pub(in crate::ops) fn settled(network: &Network) -> Step {
     Step::create(
         "record that the move is confirmed",
@@ -139,9 +139,9 @@ pub(in crate::ops) fn settled(network: &Network) -> Step {
     )
 }
 
-/// The network stays if it is confirmed in time.
+/// Marks the move as waiting for confirmation.
 fn waiting(network: &Network, moving: &Moving, seconds: u32) -> Step {
-    // The second that has begun does not count.
+    // The current second does not count.
     let deadline = clock::since_boot().as_secs() + 1 + u64::from(seconds);
     let moving = Moving { deadline: Some(deadline), ..moving.clone() };
     Step::create(
@@ -150,7 +150,7 @@ fn waiting(network: &Network, moving: &Moving, seconds: u32) -> Step {
     )
 }
 
-/// Whom the host reaches others by.
+/// Returns the gateways by which the host reaches others.
 fn gateways(link_config: &LinkConfig) -> BTreeSet<IpAddr> {
     let hops = link_config.routes.iter().flat_map(|route| &route.hops);
     hops.filter_map(|hop| hop.gateway).take(GATEWAYS).collect()

@@ -1,12 +1,12 @@
-//! Who else manages a link, what it will do about a move, and how it would make it itself.
+//! Finds other programs that manage a link, and what they will do after a move.
 
 use std::{fs, path::Path};
 
 use super::request::Underlay;
 use crate::ops::{Events, lookup::managers};
 
-/// Says who manages the link: it does not know of the move, and a restart makes it again from its
-/// own files.
+/// Warns of a program that manages the link: it does not know of the move, and a restart restores
+/// its own configuration.
 pub(super) fn warn(events: &dyn Events, args: &Underlay) {
     let (parent, bridge) = (args.parent.as_str(), args.name.as_str());
     let netplan = netplan(parent);
@@ -53,7 +53,7 @@ fn networkd(netplan: Option<String>, parent: &str, bridge: &str) -> Option<Strin
     })
 }
 
-/// The file of netplan's that names the link.
+/// Returns netplan's file that names the link.
 fn netplan(parent: &str) -> Option<String> {
     let entries = fs::read_dir("/etc/netplan").ok()?;
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
@@ -74,7 +74,7 @@ fn ifupdown(parent: &str, bridge: &str) -> Option<String> {
     })
 }
 
-/// Programs that keep the lease of a link.
+/// DHCP clients.
 const DHCP_CLIENTS: [&str; 5] = ["dhclient", "dhcpcd", "udhcpc", "dhcp6c", "pump"];
 
 fn dhcp_client(parent: &str, bridge: &str) -> Option<String> {

@@ -1,13 +1,13 @@
-//! `underlay`: a bridge that takes over a link of the host's, safely.
+//! `underlay`: a bridge that takes over a link of the host, without cutting the host off.
 //!
-//! Before the first change a watchdog is armed and the list of what hangs on the link is on disk;
-//! after the last one it is checked that all of it has arrived. What is not confirmed in time, or
-//! was not finished, is undone: by the watchdog, or by the next command if that was killed too.
+//! Before the first change, a watchdog runs, and the link's configuration is on record; after the last
+//! one, a check shows that everything has arrived. A move that is not finished, or not confirmed in
+//! time, is undone: by the watchdog, or by the next command if the watchdog was killed too.
 //!
-//! - `request`, `make`: the verb; `preflight`, `outside`, `manager`: what it checks and warns of before;
-//!   `arrival`: what it checks after
-//! - `network`: the network as it is asked for, found, and repaired
-//! - `uplink`: the parent as the bridge's way out
+//! - `request`, `make`: the verb; `preflight`, `outside`, `manager`: its checks and warnings before the
+//!   move; `arrival`: its checks after the move
+//! - `network`: the network, made from a request, rebuilt, and repaired
+//! - `uplink`: the parent as the bridge's uplink
 //! - `undo`: the way back
 
 mod arrival;

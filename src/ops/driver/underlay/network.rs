@@ -1,4 +1,4 @@
-//! An underlay network: as it is asked for, found by its marks, compared and repaired.
+//! An underlay network: made from a request, rebuilt from its marks, compared and repaired.
 
 use anyhow::Result;
 
@@ -34,8 +34,8 @@ pub(super) async fn new_network(
     Ok(network)
 }
 
-/// An underlay network as far as its bridge tells, when its record is lost. Which addresses were
-/// ours to give it does not tell.
+/// Rebuilds an underlay network without a record from its bridge, which does not hold the range of
+/// addresses.
 pub(in crate::ops::driver) async fn rebuilt(
     kernel: &Kernel,
     name: &LinkName,
@@ -57,14 +57,14 @@ pub(in crate::ops::driver) async fn rebuilt(
     Ok(network)
 }
 
-/// A network whose bridge looks like this link.
+/// Returns a network whose bridge has the link's MAC and MTU.
 async fn of_link(kernel: &Kernel, name: &LinkName, link: &Link, parent: Parent) -> Result<Network> {
     let looks = foreign::network(kernel, name, link, Firewall::Iptables).await?;
     let driver = Driver::Underlay(model::Underlay { parent, filtered: false, moving: None });
     Ok(Network { driver, ..looks })
 }
 
-/// The subnets of the link's addresses; of a link that has none there are none.
+/// Returns the subnets of the link's addresses; none if it has none.
 async fn subnets(
     kernel: &Kernel,
     parent: &LinkName,
@@ -81,7 +81,7 @@ async fn subnets(
     parent::subnets(kernel, parent, link, asked).await
 }
 
-/// A network that is there must be as was asked for: nothing is changed to fit.
+/// Checks that an existing network is as requested. It is not changed to fit.
 pub(super) fn check_same(args: &Underlay, asked: &Asked<'_>, there: &Network) -> Result<()> {
     let mut differences = Differences::of_mode("underlay", there);
     let cidrs: Vec<_> = there.subnets.iter().map(|s| s.cidr).collect();
@@ -94,21 +94,21 @@ pub(super) fn check_same(args: &Underlay, asked: &Asked<'_>, there: &Network) ->
     differences.refuse_network(there)
 }
 
-/// What an underlay network has besides its bridge.
+/// Returns the driver's data.
 pub(super) fn driver_of(network: &Network) -> Result<&model::Underlay> {
     network.driver.underlay().ok_or_else(|| {
         Error::conflict(format!("network `{}` is not an underlay", network.name)).into()
     })
 }
 
-/// The plan that repairs a network, and what became of its parent if that cannot simply be put back.
+/// Returns the plan that repairs a network, and the reason if its parent cannot simply be put back.
 pub(in crate::ops::driver) async fn repair(
     kernel: &Kernel,
     network: &Network,
     driver: &model::Underlay,
 ) -> Result<(Plan, Option<Lost>)> {
     if driver.moving.is_some() {
-        // One that is not settled is for its watchdog to undo.
+        // A move that is not finished is the watchdog's to undo.
         return Ok((Plan::new(), None));
     }
     let mut plan = plan::create(network, &Uplinks::default());
@@ -117,7 +117,7 @@ pub(in crate::ops::driver) async fn repair(
     Ok((plan, lost))
 }
 
-/// The command that makes a network.
+/// Returns the command that makes a network.
 pub(in crate::ops::driver) fn command(network: &Network, driver: &model::Underlay) -> Words {
     Words::new(["underlay", network.name.as_str()])
         .flag("--parent", &driver.parent.link)

@@ -1,4 +1,4 @@
-//! Whether the host reaches the outside by a link.
+//! Finds out whether the host reaches the outside by a link.
 
 use std::net::IpAddr;
 
@@ -9,8 +9,9 @@ use crate::model::{Family, LinkName, SavedRoute};
 /// `RTN_UNICAST`
 const UNICAST: u8 = 1;
 
-/// What of the host's ways to the outside moves with a link, in words: a default route, also one leg
-/// of one, or routes that lead to half of all addresses or more, as 0.0.0.0/1 and 128.0.0.0/1 do.
+/// Describes which of the host's routes to the outside move with a link: a default route, also one
+/// next hop of it, or routes that cover half of all addresses or more, such as 0.0.0.0/1 and
+/// 128.0.0.0/1.
 pub(super) fn carried(routes: &[SavedRoute], link: &LinkName) -> Option<String> {
     let ways: Vec<_> = routes.iter().filter(|route| route.kind == UNICAST).collect();
     if let Some(route) = ways.iter().find(|route| route.destination.prefix() == 0) {
@@ -31,7 +32,7 @@ pub(super) fn carried(routes: &[SavedRoute], link: &LinkName) -> Option<String> 
     })
 }
 
-/// Whether networks of one IP version are half of all public addresses, or more.
+/// Returns whether prefixes of one IP version cover half of all public addresses, or more.
 fn are_most(networks: &[IpNetwork]) -> bool {
     let Some(first) = networks.first() else { return false };
     let (low, high) = public(Family::of(first.ip()));
@@ -52,8 +53,8 @@ fn are_most(networks: &[IpNetwork]) -> bool {
     covered >= (high - low) / 2
 }
 
-/// The first and the last address that is somebody's: before IPv4's multicast, and IPv6's global
-/// unicast (`2000::/3`).
+/// Returns the first and the last public unicast address: before IPv4's multicast, and IPv6's
+/// global unicast (`2000::/3`).
 fn public(family: Family) -> (u128, u128) {
     match family {
         Family::V4 => (0, 0xdfff_ffff),

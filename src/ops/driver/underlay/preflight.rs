@@ -1,4 +1,4 @@
-//! What must be so before a link is taken over, and what must be asked for expressly.
+//! Conditions for a move, and the consent that it needs.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::{
     state::State,
 };
 
-/// The link, if it can be taken over, or is already.
+/// Returns the link, if it can be moved, or is moved already.
 pub(super) async fn parent(kernel: &Kernel, state: &State, args: &Underlay) -> Result<Found> {
     let name = args.parent.as_str();
     let links = kernel.links().await?;
@@ -58,7 +58,7 @@ pub(super) async fn parent(kernel: &Kernel, state: &State, args: &Underlay) -> R
     Ok(found)
 }
 
-/// Whoever could be cut off must want it expressly.
+/// Checks for consent to a move that could cut a user off.
 pub(super) async fn check_takeover(
     host: &Session<'_>,
     args: &Underlay,
@@ -84,7 +84,8 @@ pub(super) async fn check_takeover(
         .into())
 }
 
-/// Where routes lead in tables that policy rules choose: by what, the kernel is not asked in full.
+/// Returns the destinations in tables that policy rules select. The kernel's route lookup would
+/// need every property of a packet.
 fn chosen(link_config: &LinkConfig) -> Vec<IpNetwork> {
     let is_chosen = |table: u32| ![RT_TABLE_MAIN, RT_TABLE_LOCAL].contains(&table);
     let routes = link_config.routes.iter().filter(|route| is_chosen(route.table));

@@ -1,4 +1,4 @@
-//! What `underlay` is asked for, and what it returns.
+//! The request and the outcome of `underlay`.
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -13,9 +13,9 @@ pub struct Underlay {
     pub name: LinkName,
     /// The host's link that becomes a port of the bridge.
     pub parent: LinkName,
-    /// Which addresses of the physical network netcord assigns; else every free one.
+    /// The ranges from which addresses are assigned; by default every free address.
     pub ip_range: Vec<Cidr>,
-    /// The endpoints' gateways; else the host's on that link.
+    /// The endpoints' gateways; by default the host's on that link.
     pub gateway: Vec<IpAddr>,
     /// Allow a link that the host is reached through, or that has its default route.
     pub takeover: bool,
@@ -23,7 +23,7 @@ pub struct Underlay {
     pub confirm_within: Option<u32>,
     /// The terminal on which the watchdog reports that it undid the move.
     pub terminal: Option<PathBuf>,
-    /// Flags, of those that an underlay supports: see [`Underlay::FLAGS`].
+    /// The flags, of those that an underlay supports: see [`Underlay::FLAGS`].
     pub flags: Flags,
     /// Metadata to store with the network: keys and values.
     pub label: Vec<(String, String)>,
@@ -34,12 +34,12 @@ impl Underlay {
     pub const FLAGS: [Flag; 2] = [Flag::Isolate, Flag::NoSpoof];
 }
 
-/// The network that is there now.
+/// The network that exists now.
 #[derive(Debug, Serialize)]
 pub struct Made {
     /// The network.
     pub network: Network,
-    /// Within how many seconds it must be confirmed.
+    /// The number of seconds within which it must be confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirm_within: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! The way back: the link gets what hangs on the bridge now, and what has not arrived there.
+//! Undoes a move: the link gets the bridge's current configuration, and what has not arrived there.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::{
     state::State,
 };
 
-/// The networks whose time is over, or that a killed run did not finish.
+/// Returns the networks whose deadline has passed, or whose move a killed run did not finish.
 pub(in crate::ops) fn overdue(state: &State) -> Vec<Network> {
     let is_overdue = |network: &&Network| {
         network.driver.moving().is_some_and(|moving| match moving.deadline {
-            // Who makes it holds the lock, and it is ours.
+            // A running move holds the lock, which we have.
             None => true,
             Some(deadline) => clock::since_boot() >= Duration::from_secs(deadline),
         })
@@ -29,7 +29,7 @@ pub(in crate::ops) fn overdue(state: &State) -> Vec<Network> {
     state.networks().values().map(|record| &record.network).filter(is_overdue).cloned().collect()
 }
 
-/// Takes the network away, with its endpoints.
+/// Removes the network, with its endpoints.
 pub(in crate::ops) async fn undo(
     host: &mut Session<'_>,
     state: &mut State,
@@ -43,7 +43,7 @@ pub(in crate::ops) async fn undo(
     Ok(())
 }
 
-/// The plan that takes the network away, which nothing is attached to.
+/// Returns the plan that removes the network, which has no endpoints.
 pub(in crate::ops::driver) async fn removal(
     host: &Session<'_>,
     records: &Records,
@@ -54,7 +54,7 @@ pub(in crate::ops::driver) async fn removal(
     let links = host.kernel.links().await?;
     let bridge = links.values().find(|link| link.name == network.name.as_str());
     let uplink = Uplink::find(links.values(), bridge, known_as).link();
-    // It may have another name by now.
+    // The parent may have another name by now.
     let parent = &match uplink {
         Some(link) => link.name.parse()?,
         None => known_as.clone(),
@@ -69,22 +69,22 @@ pub(in crate::ops::driver) async fn removal(
             Takeover { network, driver, parent, link_config, switches: &[], plug: false };
         plan::takeover(&takeover)
     } else {
-        // Nothing has moved yet, or all of it is back.
+        // Nothing has moved yet, or everything is back.
         plan::create(network, &Uplinks::default())
     };
     if uplink.is_none() {
-        // A link that was pulled out has nothing to be given back.
+        // A parent that is gone cannot get its configuration back.
         plan.retain(|step| !concerns_parent(&step.change, parent));
     }
     let mut plan = removal::of(records, network, &plan);
     if driver.moving.is_some() {
-        // A run that did not come to its end may have left it.
+        // An interrupted run may have left the carrier veth.
         plan.insert(0, plan::without_carrier(network));
     }
     Ok(plan)
 }
 
-/// The plan that would make the network out of a link that has what its bridge has now.
+/// Returns the plan that makes the network from a link with the bridge's current configuration.
 pub(in crate::ops::driver) async fn commands(
     host: &Session<'_>,
     network: &Network,
@@ -102,7 +102,7 @@ pub(in crate::ops::driver) async fn commands(
     }))
 }
 
-/// What hangs on the bridge, as it would on the link.
+/// Returns the configuration of the bridge, as that of the link.
 async fn moved(
     host: &Session<'_>,
     network: &Network,

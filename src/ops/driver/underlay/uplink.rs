@@ -1,4 +1,4 @@
-//! The parent of an underlay network, as its bridge's way out: whether it is one still, and how it
+//! The parent of an underlay network as the uplink of its bridge: whether it is a port, and how it
 //! becomes one again.
 
 use anyhow::Result;
@@ -10,16 +10,16 @@ use crate::{
     plan::{Moved, Plan, Resource, Step, quote},
 };
 
-/// Where the parent is.
+/// The state of the parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ops) enum Uplink<'l> {
     /// A port of the bridge.
     Port(&'l Link),
-    /// A port of the bridge, and called otherwise by now.
+    /// A port of the bridge, under another name.
     Renamed(&'l Link),
-    /// Not in the bridge: taken out, made anew by its driver, or in another one.
+    /// Not a port of the bridge: removed, recreated by its driver, or a port of another bridge.
     Out(&'l Link),
-    /// There is none of this name.
+    /// There is no link of this name.
     Gone,
 }
 
@@ -42,8 +42,8 @@ impl<'l> Uplink<'l> {
         }
     }
 
-    /// The port that netcord did not make: of several the one whose MAC the bridge has; but not a tap,
-    /// which is a machine's.
+    /// Returns the port that netcord did not make; of several, the one with the bridge's MAC. A tap
+    /// does not count, since it belongs to a virtual machine.
     fn only_foreign(
         ports: impl Iterator<Item = &'l Link>,
         bridge: Option<&Link>,
@@ -55,7 +55,7 @@ impl<'l> Uplink<'l> {
         }
     }
 
-    /// The parent, where it has something to be given back to.
+    /// Returns the parent, if it exists.
     pub(super) fn link(self) -> Option<&'l Link> {
         match self {
             Self::Port(link) | Self::Renamed(link) | Self::Out(link) => Some(link),
@@ -63,29 +63,29 @@ impl<'l> Uplink<'l> {
         }
     }
 
-    /// Whether what is attached reaches the physical network by it.
+    /// Returns whether endpoints reach the physical network through it.
     pub(in crate::ops) fn carries(self) -> bool {
         matches!(self, Self::Port(link) | Self::Renamed(link) if link.is_running())
     }
 }
 
-/// A parent that cannot be put back without a word of the user's.
+/// A parent that cannot be put back without the user's consent.
 #[derive(Debug)]
 pub(in crate::ops) struct Lost {
-    /// What is wrong.
+    /// The reason.
     pub(in crate::ops) why: &'static str,
-    /// What mends it.
+    /// The command that puts it back.
     pub(in crate::ops) command: String,
 }
 
-/// The command that puts the parent into the bridge, with what hangs on it.
+/// Returns the command that makes the parent a port again, with its configuration moved.
 pub(in crate::ops) fn again(network: &Network, parent: &LinkName) -> String {
     let words = Words::new(["underlay", network.name.as_str()]).flag("--parent", parent);
     words.switch("--takeover", true).flags_of(network).line()
 }
 
-/// The steps that put a parent back: it is up and, where nothing hangs on it, in the bridge. What
-/// hangs on it by now, somebody may use this moment: that has to be moved with a watchdog beside it.
+/// Returns the steps that put a parent back: sets it up and, if it has no addresses and routes,
+/// makes it a port. Its configuration may be in use at this moment, so moving it needs a watchdog.
 pub(super) async fn put_back(
     kernel: &Kernel,
     network: &Network,
@@ -106,7 +106,7 @@ pub(super) async fn put_back(
             missing = lost("its parent link is a port of something else", command);
         }
         Uplink::Out(link) => {
-            // What has something that netcord does not know is not moved.
+            // A configuration with unknown attributes is not moved.
             let is_free = kernel.link_config(link).await.is_ok_and(|there| there.is_empty());
             if is_free {
                 let (link, bridge) = (parent.clone(), network.name.clone());
@@ -125,7 +125,7 @@ pub(super) async fn put_back(
     Ok((plan, missing))
 }
 
-/// A parent that is not there: no command brings it back.
+/// The reason if the parent does not exist: no command restores it.
 pub(in crate::ops) fn gone(network: &Network) -> Lost {
     let command = format!("netcord doctor {}", network.name);
     Lost { why: "its parent link is gone", command }

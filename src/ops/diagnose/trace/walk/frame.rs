@@ -1,4 +1,4 @@
-//! From link to link: veths, macvlans, and the ports of bridges.
+//! Follows frames from link to link: veths, macvlans, and bridge ports.
 
 use std::net::IpAddr;
 
@@ -13,17 +13,17 @@ use crate::{
     },
 };
 
-/// Where a bridge sends a frame.
+/// The destination of a frame in a bridge.
 enum To {
-    /// To its own host.
+    /// The host itself.
     Host,
-    /// By a port, and whether it is known who is there.
+    /// A port, and whether the bridge knows the MAC.
     Port(Box<Link>, bool),
     Nowhere,
 }
 
 impl Walk<'_> {
-    /// A frame goes out by a link, to whatever is behind it.
+    /// A link sends a frame.
     pub(super) async fn carry(&mut self, place: usize, link: &Link) -> Result<At> {
         if let Some(end) = self.leaving(place, link).await? {
             return Ok(end);
@@ -54,7 +54,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whom a frame is for, as far as that can be told.
+    /// Returns the destination MAC, if known.
     fn wanted(&self) -> Wanted {
         self.packet.frame.destination.map_or(Wanted::Address(self.next), Wanted::Mac)
     }
@@ -94,7 +94,7 @@ impl Walk<'_> {
         self.carry(there, &below).await
     }
 
-    /// A frame has come by a link.
+    /// A link receives a frame.
     pub(super) async fn came(&mut self, place: usize, index: u32) -> Result<At> {
         let Some(link) = self.link(place, index).cloned() else {
             return Ok(self.dies(place, Stage::Link, "the link is gone"));
@@ -126,7 +126,7 @@ impl Walk<'_> {
         }
         match self.world.macvlan_with((place, index), self.wanted()).await? {
             Some((place, link)) => self.taken(place, link).await,
-            // All who hear a question may answer it.
+            // Every host that receives an ARP request may answer it.
             None if matches!(self.packet.kind, Kind::Question { .. }) => {
                 Ok(At::In { place, link: index, looped: false })
             }
@@ -134,7 +134,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A macvlan takes what came for it.
+    /// A macvlan receives a frame.
     async fn taken(&mut self, place: usize, index: u32) -> Result<At> {
         let Some(link) = self.link(place, index).cloned() else {
             return Ok(self.dies(place, Stage::Link, "the link is gone"));
@@ -147,7 +147,7 @@ impl Walk<'_> {
         Ok(end.unwrap_or(At::In { place, link: index, looped: false }))
     }
 
-    /// Nobody is there for whom it is.
+    /// No host has the destination.
     fn unanswered(&mut self) -> At {
         let (from, how) = self.sender.clone();
         let why = match self.packet.frame.destination {
@@ -160,7 +160,7 @@ impl Walk<'_> {
         self.dies(from, Stage::Neighbour, why)
     }
 
-    /// A frame is in a bridge, and came by a port unless the host itself sent it.
+    /// A bridge handles a frame from a port, or from the host itself.
     async fn bridged(&mut self, place: usize, bridge: &Link, came: Option<&Link>) -> Result<At> {
         let name = bridge.name.clone();
         if !bridge.up {
@@ -204,7 +204,7 @@ impl Walk<'_> {
         self.carry(place, &egress).await
     }
 
-    /// A frame comes into a bridge by a port.
+    /// A bridge port receives a frame.
     async fn enters(&mut self, place: usize, bridge: &Link, port: &Link) -> Result<Option<At>> {
         if !port.forwards() {
             let (state, name) = (port.port.state, &bridge.name);
@@ -222,7 +222,7 @@ impl Walk<'_> {
         self.rules(place, point, Some(port.index()), None).await
     }
 
-    /// Why a frame does not leave by a port.
+    /// Returns why a frame does not leave by a port.
     fn not_to(
         &self,
         bridge: &str,
@@ -242,7 +242,7 @@ impl Walk<'_> {
             return None;
         }
         let (is_off, word, what) = match (self.packet.kind, self.next) {
-            // What the host itself sends to all goes to all.
+            // The host's own broadcasts go to all ports.
             (Kind::Question { .. }, _) if came.is_none() => return None,
             (Kind::Question { .. }, IpAddr::V4(_)) => {
                 (!egress.port.broadcasts, "bcast_flood", "what is for all")
@@ -255,7 +255,7 @@ impl Walk<'_> {
         is_off.then(|| format!("{word} of port {port} is off: {bridge} does not send it {what}"))
     }
 
-    /// The rules of a bridge, and with `br_netfilter` those of its host.
+    /// Evaluates the rules of a bridge, and with `br_netfilter` those of IP.
     async fn crosses(
         &mut self,
         place: usize,
@@ -292,7 +292,7 @@ impl Walk<'_> {
         Ok(None)
     }
 
-    /// Where a bridge sends a frame.
+    /// Returns where a bridge sends a frame.
     async fn egress(&mut self, place: usize, bridge: &Link, came: Option<&Link>) -> Result<To> {
         let here = &self.world.places[place];
         let wanted = self.wanted();
@@ -318,7 +318,7 @@ impl Walk<'_> {
         };
         let in_table = known.is_some();
         if let Some(found) = known.or(learned).and_then(port) {
-            // Back by the port by which it came it goes only where that is said.
+            // A frame leaves by the port that it came in by only in hairpin mode.
             let returns = came.is_some_and(|came| came.index() == found.index());
             return Ok(if returns && !found.hairpin {
                 To::Nowhere
@@ -331,17 +331,17 @@ impl Walk<'_> {
         if let Some(found) = found.and_then(port) {
             return Ok(To::Port(Box::new(found), false));
         }
-        // Of a wire nobody can tell who is behind it.
+        // What is behind a physical port is unknown.
         let is_wire = |port: &&Link| port.kind != LinkKind::Veth && Some(port.index()) != by;
         if let Some(wire) = ports.iter().find(|port| is_wire(port) && port.is_running()) {
             return Ok(To::Port(Box::new(wire.clone()), false));
         }
-        // The bridge itself hears what is for all, and may answer for others.
+        // The bridge itself receives broadcasts, and may answer for others.
         let is_question = matches!(self.packet.kind, Kind::Question { .. });
         Ok(if came.is_some() && is_question { To::Host } else { To::Nowhere })
     }
 
-    /// Whether frames that only cross a bridge meet rules (`br_netfilter`).
+    /// Returns whether bridged frames pass the rules of IP (`br_netfilter`).
     pub(super) fn meets_iptables(&self, place: usize) -> Result<bool> {
         let family = if self.packet.source.is_ipv4() { "iptables" } else { "ip6tables" };
         let key = format!("net/bridge/bridge-nf-call-{family}");

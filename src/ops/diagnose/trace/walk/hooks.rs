@@ -1,4 +1,4 @@
-//! What looks at a packet on its way: rules, filters of `tc`, and programs.
+//! Evaluates rules, `tc` filters and programs on the path.
 
 use std::net::IpAddr;
 
@@ -21,14 +21,14 @@ use crate::{
 const PASS: u32 = 0;
 const DROP: u32 = 2;
 const NEXT: u32 = u32::MAX;
-/// Queues that drop nothing as long as there is room.
+/// Qdiscs that drop nothing as long as there is space.
 const HARMLESS: [&str; 11] =
     ["", "noqueue", "pfifo_fast", "pfifo", "bfifo", "mq", "fq", "fq_codel", "codel", "sfq", "cake"];
 /// `ETH_P_ALL`
 const ALL: u16 = 3;
 
 impl Walk<'_> {
-    /// Takes it through the rules of a point; `Some`: it does not come out again.
+    /// Takes the packet through the rules of a hook; returns `Some` if it does not pass.
     pub(super) async fn rules(
         &mut self,
         place: usize,
@@ -90,7 +90,7 @@ impl Walk<'_> {
         Ok(None)
     }
 
-    /// The link that leads back to the sender, if a rule looks at that.
+    /// Returns the link that leads back to the sender, if a rule needs that.
     async fn reverse(&self, place: usize, came: Option<u32>) -> Result<Option<u32>> {
         let here = &self.world.places[place];
         let ruleset = here.ruleset()?;
@@ -104,7 +104,7 @@ impl Walk<'_> {
         })
     }
 
-    /// What a link receives: XDP, filters of `tc`, rules, in the kernel's order.
+    /// Evaluates the filters on a received frame in the kernel's order: XDP, `tc`, rules.
     pub(super) async fn received(&mut self, place: usize, link: &Link) -> Result<Option<At>> {
         if link.xdp {
             let what = format!("XDP program at {}", link.name);
@@ -116,7 +116,7 @@ impl Walk<'_> {
         self.rules(place, Point::link(Hook::Ingress), Some(link.index()), None).await
     }
 
-    /// What a link sends: rules, and filters of `tc`.
+    /// Evaluates the filters on a frame that is sent: rules, then `tc`.
     pub(super) async fn leaving(&mut self, place: usize, link: &Link) -> Result<Option<At>> {
         let rules = self.rules(place, Point::link(Hook::Egress), None, Some(link.index())).await?;
         if rules.is_some() {
@@ -129,7 +129,7 @@ impl Walk<'_> {
         self.filters(place, link, false).await
     }
 
-    /// Programs of classic BPF are run, as are those of `--no-spoof`.
+    /// Runs programs of classic BPF, such as those of `--no-spoof`.
     async fn filters(&mut self, place: usize, link: &Link, receives: bool) -> Result<Option<At>> {
         let stage = if receives { Stage::Ingress } else { Stage::Egress };
         for filter in self.world.places[place].netns.filters(link, receives).await? {
@@ -157,7 +157,7 @@ impl Walk<'_> {
     }
 }
 
-/// What rules changed, in words.
+/// Describes what rules changed.
 fn change(before: &Packet, after: &Packet) -> String {
     if before.source != after.source {
         return format!("from {} from here on", after.source);
@@ -169,15 +169,14 @@ fn change(before: &Packet, after: &Packet) -> String {
     format!("to {}{port} from here on", after.destination)
 }
 
-/// The address that what leaves by a link gets, if it is translated: one that the next hop knows,
-/// or the first.
+/// Returns the address for masquerading by a link: one in the subnet of the next hop, or the first.
 fn own_address(place: &Place, link: u32, to: IpAddr) -> Option<IpAddr> {
     let of_family = || place.addresses_of(link).filter(|a| a.is_ipv4() == to.is_ipv4());
     let near = of_family().find(|address| address.contains(to));
     near.or_else(|| of_family().next()).map(|address| address.ip())
 }
 
-/// The point of the way where rules are met.
+/// Returns the stage of a hook.
 pub(in crate::ops::diagnose::trace) fn stage(point: Point) -> Stage {
     match (point.layer, point.hook) {
         (Layer::Arp, _) => Stage::Neighbour,

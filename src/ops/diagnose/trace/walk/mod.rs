@@ -1,10 +1,9 @@
-//! The way of a packet, and of what answers it, worked out from the kernel's answers without sending
-//! one.
+//! Computes the path of a packet and of its reply from the kernel's answers, without sending one.
 //!
-//! - `packet`: where it is routed, and who takes it
-//! - `neighbour`: to which MAC it is sent
+//! - `packet`: routing decisions, and delivery to sockets
+//! - `neighbour`: the destination MAC
 //! - `frame`: from link to link, and through bridges
-//! - `hooks`: rules and filters, and what of them is not judged
+//! - `hooks`: rules and filters, and which of them are not judged
 
 mod frame;
 mod hooks;
@@ -26,61 +25,61 @@ use crate::{
     },
 };
 
-/// A packet that has gone further than this goes round in circles.
+/// The limit on the number of hops, for routing loops.
 const LONGEST: usize = 64;
 
-/// Where a packet is.
+/// The position of a packet.
 enum At {
     /// A socket sends it.
     Sent { place: usize },
-    /// It is about to go out.
+    /// The routing decision is made, and it is about to leave.
     Out { place: usize, came: Option<u32>, link: u32, next: IpAddr },
-    /// A frame goes out by a link, for a neighbour.
+    /// A link sends a frame to a neighbour.
     Frame { place: usize, link: u32, next: IpAddr },
-    /// A frame has come by a link.
+    /// A link has received a frame.
     Came { place: usize, link: u32 },
-    /// A packet has come in; or it was sent to where it is.
+    /// The IP stack has received a packet; or it was sent to an address of its own host.
     In { place: usize, link: u32, looped: bool },
-    /// It is for this place.
+    /// It is for this host.
     Here { place: usize, link: u32 },
-    /// It is over.
+    /// The end.
     End(Verdict),
 }
 
-/// What a walk comes to, besides the way itself.
+/// The result of a walk, besides the path.
 pub(super) struct Walked {
     pub(super) way: Way,
-    /// The verdict as if all that was not judged let it pass.
+    /// The verdict if everything that was not judged lets it pass.
     pub(super) reached: Verdict,
-    /// The packet as it came into each place, in their order.
+    /// The packet as it entered each namespace, in order.
     pub(super) entries: Vec<(usize, Packet)>,
-    /// The rules' points that it passed.
+    /// The hooks that it passed.
     pub(super) passed: Vec<(usize, Hook)>,
-    /// The packet as it was at its end.
+    /// The packet at its end.
     pub(super) packet: Packet,
-    /// It came from outside.
+    /// Whether it came from outside of this machine.
     pub(super) comes_in: bool,
 }
 
-/// How a packet begins its way.
+/// The beginning of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Start {
-    /// A socket in this place sends it.
+    /// A socket in this namespace sends it.
     Socket(usize),
-    /// It comes by a link of the host's.
+    /// A link of the host receives it.
     Link(u32),
 }
 
-/// Where a packet was at its end.
+/// The end of a packet's path.
 #[derive(Clone, Copy)]
 enum End {
-    /// A socket of this place got it.
+    /// A socket in this namespace received it.
     Socket(usize),
     /// It left by this link.
     Link(LinkAt),
 }
 
-/// Follows a packet to its end, and what answers it back.
+/// Follows a packet to its end, and its reply back.
 pub(super) async fn walk(world: &mut World, packet: Packet, start: Start) -> Result<Walked> {
     let mut walk = Walk::new(world, packet, start);
     let at = match start {
@@ -104,27 +103,27 @@ struct Walk<'w> {
     world: &'w mut World,
     packet: Packet,
     start: Start,
-    /// Who sends it has said from which address.
+    /// Whether the user gave the sender's address.
     sender_is_set: bool,
     hops: Vec<Hop>,
     entries: Vec<(usize, Packet)>,
     passed: Vec<(usize, Hook)>,
     unjudged: Vec<Unjudged>,
-    /// The last point of rules might have ended otherwise.
+    /// Whether the last hook might have had another result.
     ends_in_doubt: bool,
-    /// To whom it goes next.
+    /// The next hop.
     next: IpAddr,
-    /// Who sent the last frame, and how its MAC was known.
+    /// The sender of the last frame, and how its MAC was known.
     sender: (usize, String),
-    /// The ports by which bridges heard MACs on the way.
+    /// The ports by which bridges learned MACs on the path.
     learned: HashMap<(LinkAt, Mac), u32>,
-    /// It comes back to where it was sent.
+    /// Whether it returned to its sender.
     settled: bool,
-    /// It met the first rules as a frame.
+    /// Whether it passed prerouting as a bridged frame.
     is_prerouted: bool,
-    /// The first packet as it was sent, while what is followed is its answer.
+    /// The first packet as it was sent, while its reply is being followed.
     answers: Option<Packet>,
-    /// A neighbour is asked for: no packet of the flow.
+    /// Whether it is ARP or neighbour discovery, and not a packet of the connection.
     asks: bool,
     end: Option<End>,
 }
@@ -167,7 +166,7 @@ impl<'w> Walk<'w> {
         Ok(self.verdict(Outcome::Dies, HOST, Stage::Route, "it goes round in circles"))
     }
 
-    /// Follows the answer; the verdict is about both.
+    /// Follows the reply; the verdict is about both.
     async fn answered(&mut self, there: Verdict, end: End, sent: Packet) -> Result<Verdict> {
         let frame = self.packet.frame;
         self.packet = self.packet.answer();
@@ -193,7 +192,7 @@ impl<'w> Walk<'w> {
     }
 
     fn ended(self, reached: Verdict, packet: Packet, hops: Vec<Hop>) -> Walked {
-        // What dies for a reason of its own dies whatever else there is.
+        // A packet that is dropped for another reason is dropped, whatever else is unknown.
         let is_open = reached.outcome != Outcome::Dies || self.ends_in_doubt;
         let mut verdict = reached.clone();
         if is_open && !self.unjudged.is_empty() {
@@ -237,14 +236,14 @@ impl<'w> Walk<'w> {
         Verdict { outcome, place, stage, rule: None, text }
     }
 
-    /// It is gone, and the last thing said is why.
+    /// The packet is dropped; the last hop says why.
     fn dies(&mut self, place: usize, stage: Stage, why: impl Into<String>) -> At {
         let why = why.into();
         self.hop(place, stage, why.clone());
         At::End(self.verdict(Outcome::Dies, place, stage, &why))
     }
 
-    /// It leaves what can be seen; an answer comes back by the same link.
+    /// It leaves the visible part; the reply comes back by the same link.
     fn leaves(&mut self, place: usize, link: u32, why: impl Into<String>) -> At {
         let why = why.into();
         self.hop(place, Stage::Link, why.clone());
@@ -264,12 +263,12 @@ impl<'w> Walk<'w> {
         At::End(self.verdict(Outcome::Leaves, place, Stage::Link, &why))
     }
 
-    /// An answer from another address than was asked is nobody's.
+    /// A reply from another address belongs to no connection.
     fn comes_from_another(&self, first: &Packet) -> String {
         format!("it comes from {}, not from {}", self.packet.source, first.destination)
     }
 
-    /// From outside, by a link of the host's.
+    /// It comes from outside, by a link of the host.
     fn comes_in(&mut self, link: u32) -> At {
         let text = format!("comes from outside by {}", self.link_name(HOST, link));
         self.hop(HOST, Stage::Link, text);
@@ -278,7 +277,7 @@ impl<'w> Walk<'w> {
         At::Came { place: HOST, link }
     }
 
-    /// Notes what is not judged.
+    /// Adds something that is not judged.
     fn not_judged(&mut self, place: usize, stage: Stage, what: impl Into<String>) {
         let (place, what) = (self.name(place).to_owned(), what.into());
         let unjudged = Unjudged { place, stage, what };

@@ -1,5 +1,5 @@
-//! To which MAC a packet is sent: what is known, or what a neighbour would answer (ARP of RFC 826,
-//! neighbour discovery of RFC 4861).
+//! Finds the destination MAC of a packet: from the neighbour table, or by following a request and
+//! its reply (ARP, RFC 826; neighbour discovery, RFC 4861).
 
 use std::net::IpAddr;
 
@@ -18,17 +18,17 @@ use crate::{
     },
 };
 
-/// What a sender comes to know of a neighbour.
+/// What a sender learns about a neighbour.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Known {
     Mac(Mac),
-    /// Who is outside cannot be asked.
+    /// The neighbour is outside of this machine.
     Outside,
     Nobody(At),
 }
 
 impl Walk<'_> {
-    /// A packet for a neighbour goes out by a link.
+    /// A link sends a packet to a neighbour.
     pub(super) async fn frame(&mut self, place: usize, index: u32, next: IpAddr) -> Result<At> {
         let Some(link) = self.link(place, index).cloned() else {
             return Ok(self.dies(place, Stage::Link, "the link is gone"));
@@ -42,7 +42,7 @@ impl Walk<'_> {
         }
         self.packet.frame = Frame::default();
         if self.answers.is_some() && self.start == Start::Link(index) && place == HOST {
-            // Who sent the first packet is out there, by this link.
+            // The sender of the first packet is outside, behind this link.
             let end = self.leaving(place, &link).await?;
             let why = format!("by {name} for {next}, as the first packet came");
             return Ok(end.unwrap_or_else(|| self.leaves(place, index, why)));
@@ -68,7 +68,7 @@ impl Walk<'_> {
         self.carry(place, &link).await
     }
 
-    /// Asks who has an address, and hears the answer.
+    /// Follows a request for a MAC, and the reply.
     async fn ask(&mut self, place: usize, link: &Link, next: IpAddr) -> Result<Known> {
         self.hop(place, Stage::Neighbour, format!("{next} is asked for on {}", link.name));
         if !link.asks {
@@ -85,7 +85,7 @@ impl Walk<'_> {
         self.next = next;
         let known = self.question(place, link, next).await?;
         (self.asks, self.packet, self.end) = (false, packet, end);
-        // Of the question itself only is told where it died, and no rule of the packet's way.
+        // Of the request, only its end is shown, and none of the rules that match it.
         let mut asked = self.hops.split_off(hops);
         if let Known::Nobody(At::End(verdict)) = &known {
             if verdict.stage == Stage::Neighbour {
@@ -96,7 +96,7 @@ impl Walk<'_> {
         Ok(known)
     }
 
-    /// From which address a question comes: the packet's own, or one of the link.
+    /// Returns the source address of a request: the packet's own, or one of the link.
     fn asker(&self, place: usize, link: &Link, next: IpAddr) -> IpAddr {
         let here = &self.world.places[place];
         let source = self.packet.source;
@@ -134,7 +134,7 @@ impl Walk<'_> {
         };
         self.packet = self.packet.advertisement(next, Some(mac));
         let asker = self.packet.destination;
-        // A solicitation says who asks; what is written down for good is believed instead.
+        // The receiver learns from a solicitation, unless it has a permanent entry.
         let written = self.world.places[there].netns.mac_of(&answering, asker).await?;
         let written = written.filter(|(_, how)| asker.is_ipv6() && *how == "permanent");
         let to = written.map(|(mac, _)| mac).or(link.mac);
@@ -160,7 +160,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Where a frame has come to; otherwise what that means to who asks.
+    /// Returns where a frame arrived; otherwise what that means to the sender of the request.
     fn arrived(at: At) -> std::result::Result<(usize, u32), Box<Known>> {
         match at {
             At::In { place, link, .. } => Ok((place, link)),
@@ -197,8 +197,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Why nothing is answered where a question has come to, if nothing is; empty: nobody there has
-    /// the address.
+    /// Returns why a request is not answered where it arrived, if it is not; empty: nobody there
+    /// has the address.
     async fn is_silent(&self, place: usize, link: u32, next: IpAddr) -> Result<Option<String>> {
         let here = &self.world.places[place];
         let name = here.link_name(link);
@@ -225,7 +225,7 @@ impl Walk<'_> {
         })
     }
 
-    /// Whether a router answers on a link for an address that it has not (`arp_process`,
+    /// Returns whether a router answers on a link for another's address (`arp_process`,
     /// `ndisc_recv_ns`).
     async fn proxies(&self, place: usize, link: u32, next: IpAddr) -> Result<bool> {
         let here = &self.world.places[place];
@@ -237,7 +237,8 @@ impl Walk<'_> {
             return Ok(false);
         }
         let is_on = self.switch(place, family, name, key)?.is_some();
-        // ARP: for all, or for those that were named; neighbour discovery: for those, if it is on.
+        // ARP answers for all addresses, or for those that were added; neighbour discovery only for
+        // those, if it is on.
         match (next, is_on) {
             (IpAddr::V4(_), true) => Ok(true),
             (IpAddr::V6(_), false) => Ok(false),
@@ -245,7 +246,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A switch that is on, by itself or for all links, with its name.
+    /// Returns the sysctl of a link, or of all links, if it is on.
     fn switch(
         &self,
         place: usize,
@@ -265,7 +266,7 @@ impl Walk<'_> {
         Ok(found)
     }
 
-    /// `arp_ignore` and `arp_filter`, of an address that is there.
+    /// Evaluates `arp_ignore` and `arp_filter` for an existing address.
     async fn ignored(&self, place: usize, link: u32, next: IpAddr) -> Result<Option<String>> {
         let here = &self.world.places[place];
         let (name, from) = (here.link_name(link), self.packet.source);
@@ -274,7 +275,7 @@ impl Walk<'_> {
             let answers = match value {
                 1 => own.is_some(),
                 2 => own.is_some_and(|address| address.contains(from)),
-                // What is of this host alone.
+                // Addresses of scope host.
                 3 => !next.is_loopback(),
                 8 => false,
                 _ => true,

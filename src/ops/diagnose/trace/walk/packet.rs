@@ -1,4 +1,4 @@
-//! Where a packet is routed, and who takes it.
+//! Follows routing decisions, and the delivery to sockets.
 
 use std::net::IpAddr;
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Walk<'_> {
-    /// A socket sends it.
+    /// A socket sends the packet.
     pub(super) async fn sent(&mut self, place: usize) -> Result<At> {
         let from = self.sender_is_set.then_some(self.packet.source);
         let to = self.packet.destination;
@@ -56,7 +56,7 @@ impl Walk<'_> {
         Ok(self.onward(place, None, &way))
     }
 
-    /// No route leads there, or one forbids it.
+    /// No route leads there, or one refuses the packet.
     async fn refused(&mut self, place: usize, query: Query, why: Refusal) -> Result<At> {
         let denial = self.world.places[place].netns.denial(query).await?;
         let to = query.to;
@@ -67,7 +67,7 @@ impl Walk<'_> {
         Ok(self.dies(place, Stage::Route, text))
     }
 
-    /// Tells of a routing decision.
+    /// Describes a routing decision.
     fn routed(&mut self, place: usize, way: &Route) {
         let (from, to) = (self.packet.source, self.packet.destination);
         let text = match way {
@@ -118,7 +118,7 @@ impl Walk<'_> {
         })
     }
 
-    /// It has come in, and is passed on, or for this place.
+    /// The packet has come in, and is forwarded or delivered.
     pub(super) async fn comes(&mut self, place: usize, link: u32, looped: bool) -> Result<At> {
         self.settled = looped;
         if let Some(end) = self.prerouting(place, link, looped).await? {
@@ -151,15 +151,16 @@ impl Walk<'_> {
                 if let Some(end) = self.rules(place, point, Some(link), Some(out)).await? {
                     return Ok(end);
                 }
-                // What turns round in its own bridge is bridged, and that tells less.
+                // A packet that is routed back into its own bridge is bridged with br_netfilter,
+                // and has fewer hops.
                 let turns = out == link && self.meets_iptables(place)?;
                 Ok(self.onward(place, (!turns).then_some(link), &way))
             }
         }
     }
 
-    /// The first rules, once: with `br_netfilter` a bridge's port has met them already
-    /// (`ip_sabotage_in`).
+    /// Evaluates the rules at prerouting, once: with `br_netfilter` a packet has passed them as a
+    /// bridged frame (`ip_sabotage_in`).
     pub(super) async fn prerouting(
         &mut self,
         place: usize,
@@ -175,8 +176,8 @@ impl Walk<'_> {
         self.rules(place, Point::ip(Hook::Prerouting), Some(link), None).await
     }
 
-    /// Why what came in has no way. Linux 6.13 and later have one error for all that is wrong with
-    /// an address, and that of `blackhole` is the same.
+    /// Returns why an incoming packet is refused. Linux 6.13 and later have one error for all
+    /// invalid source addresses, and the same for `blackhole`.
     async fn why_not(&self, place: usize, link: u32, query: Query, why: Refusal) -> Result<String> {
         let (to, from) = (self.packet.destination, self.packet.source);
         let name = self.link_name(place, link);
@@ -188,7 +189,7 @@ impl Walk<'_> {
                 "rp_filter: answers to {from} would not leave by {name} ({switch})"
             ));
         }
-        // Without forwarding, whatever is not for this place is unreachable.
+        // Without forwarding, every address of others is unreachable.
         if why == Refusal::Unreachable
             && let Some(switch) = self.forwarding_off(place, &name)?
         {
@@ -203,7 +204,7 @@ impl Walk<'_> {
         })
     }
 
-    /// The switch for which it is dropped for where it comes from (`rp_filter`), if it is.
+    /// Returns the sysctl because of which its source address is refused (`rp_filter`), if it is.
     async fn failed_reverse_path(&self, place: usize, link: u32) -> Result<Option<String>> {
         if self.packet.source.is_ipv6() {
             return Ok(None);
@@ -222,19 +223,19 @@ impl Walk<'_> {
         let fails = match (strictest.0, way) {
             (0, _) | (_, Route::Here { .. }) => false,
             (_, Route::None(_)) => true,
-            // 1: by this link; 2: by any.
+            // 1: by this link; 2: by any link.
             (strictness, Route::By { index, .. }) => strictness == 1 && index != link,
         };
         Ok(fails.then_some(strictest.1))
     }
 
-    /// The switch for which what comes by a link is not forwarded, if it is not.
+    /// Returns the sysctl because of which packets from a link are not forwarded, if they are not.
     fn forwarding_off(&self, place: usize, link: &str) -> Result<Option<String>> {
         let netns = &self.world.places[place].netns;
         let is_on =
             |key: &str| netns.sysctl(key).map(|value| value.is_some_and(|value| value != "0"));
         if self.packet.source.is_ipv6() {
-            // One link's own switch is about routers that it hears (`ip6_forward`).
+            // A link's own sysctl concerns router advertisements (`ip6_forward`).
             let is_forced = is_on(&format!("net/ipv6/conf/{link}/force_forwarding"))?;
             let is_on = is_forced || is_on("net/ipv6/conf/all/forwarding")?;
             return Ok((!is_on).then(|| "net.ipv6.conf.all.forwarding".to_owned()));
@@ -250,7 +251,7 @@ impl Walk<'_> {
         }))
     }
 
-    /// It is for this place.
+    /// The packet is delivered here.
     pub(super) async fn here(&mut self, place: usize, link: u32) -> Result<At> {
         if let Some(end) = self.rules(place, Point::ip(Hook::Input), Some(link), None).await? {
             return Ok(end);

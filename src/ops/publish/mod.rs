@@ -1,10 +1,13 @@
-//! `publish`: ports of a target on the host.
+//! `publish`: publishes ports of a target on the host.
+
+mod choice;
 
 use std::net::IpAddr;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use self::choice::{Host, Search};
 use super::{
     Changed, Session,
     lookup::{plug, resolve::resolve},
@@ -22,17 +25,13 @@ use crate::{
         sockets::owner,
     },
     model::{
-        Endpoint, EndpointSummary, Family, Flag, HostPorts, Network, PortRange, PortSpec, Protocol,
-        PublishedPort, Target,
+        Endpoint, EndpointSummary, Family, Flag, Network, PortSpec, Protocol, PublishedPort, Target,
     },
     plan::{Change, Resource, once},
     state::State,
 };
 
-/// More random ports than this at once is a typing error.
-const RANDOM_MAX: u32 = 1000;
-
-/// Which ports of a target to publish.
+/// The request to publish ports of a target.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Publish {
     /// The target that has the ports.
@@ -41,19 +40,18 @@ pub struct Publish {
     pub ports: Vec<PortSpec>,
 }
 
-/// Ports of a target.
+/// The ports of a target.
 #[derive(Debug, Serialize)]
 pub struct Ports {
-    /// The target, as it is on record.
+    /// The target, as on record.
     pub target: String,
     /// The ports.
     pub ports: Vec<PublishedPort>,
 }
 
-/// Publishes ports of a target on the host; `None`: it was a dry run.
+/// Publishes ports of a target on the host; returns `None` for a dry run.
 ///
-/// # Errors
-/// If the target is attached to no network that publishes, or a port is taken.
+/// # Errors If no network of the target can publish, or a port is taken.
 pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Changed<Ports>>> {
     let found = resolve(&host.kernel, host.events, &args.target, None).await?;
     let cookie = found.netns.cookie();
@@ -71,9 +69,9 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
         shown.extend(fresh.iter().cloned());
         endpoint.ports.extend(fresh);
     }
-    // What is there is made again where somebody took it away.
+    // Restore the rules of ports on record, if they were deleted.
     plan.extend(wiring::publish(&host.kernel, &network, &endpoint, &shown)?);
-    // Many are written down at once, and opened at once.
+    // Many ports go on record at once, and open at once.
     let mut plan = once(plan);
     plan.sort_by_key(|step| match &step.change {
         // Remove accept rules that are no longer needed while they are still on record.
@@ -87,7 +85,7 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
     Ok(Some(Changed::new(changed, Ports { target: endpoint.target, ports: shown })))
 }
 
-/// Forwarding of IPv6 is left to whoever made a foreign bridge.
+/// On a foreign bridge, forwarding of IPv6 is left to the bridge's owner.
 fn warn_of_no_forwarding(
     host: &Session<'_>,
     network: &Network,
@@ -101,8 +99,8 @@ fn warn_of_no_forwarding(
     Ok(())
 }
 
-/// The endpoint of a target that its published ports lead to: the one that has them already, else
-/// the one with the default route, else the first.
+/// Returns the endpoint of a target that published ports lead to: the one that has them already,
+/// else the one with the default route, else the first.
 fn published_endpoint(state: &State, cookie: u64, args: &Publish) -> Result<(Network, Endpoint)> {
     let target = &args.target;
     let has_it = |e: &Endpoint| {
@@ -120,7 +118,7 @@ fn published_endpoint(state: &State, cookie: u64, args: &Publish) -> Result<(Net
     }
 }
 
-/// The ports that a spec still needs, for an endpoint that is about to have them.
+/// Returns the ports that an endpoint still needs for these specifications.
 pub(super) fn choose(
     kernel: &Kernel,
     state: &State,
@@ -131,7 +129,7 @@ pub(super) fn choose(
     split(kernel, state, network, endpoint, spec).map(|(_, fresh)| fresh)
 }
 
-/// What a spec asks for: ports that are published so already, and new ones.
+/// Splits the ports of a specification into published ones and new ones.
 fn split(
     kernel: &Kernel,
     state: &State,
@@ -155,46 +153,13 @@ fn split(
         .hint("use the endpoint's own address")
         .into());
     }
-    let there: Vec<_> = endpoint.ports.iter().filter(|p| p.is_of(spec)).cloned().collect();
-    let mut addresses = host_addresses(kernel, network, endpoint, spec)?;
-    if let Some(first) = there.first() {
-        // A run that was killed may have come to one family only: the other gets the same ports.
-        addresses.retain(|(host_ip, _)| there.iter().all(|p| p.host_ip != *host_ip));
-        let missing = Search { state, endpoint, spec, addresses: &addresses };
-        let mut fresh = Vec::new();
-        for known in there.iter().filter(|p| p.host_ip == first.host_ip) {
-            missing.check(known.host)?;
-            fresh.extend(missing.ports(known.host, known.container, known.chosen));
-        }
-        return Ok((there, fresh));
-    }
-    let searched = Search { state, endpoint, spec, addresses: &addresses };
-    let fresh = match spec.host {
-        HostPorts::Range(range) if range.count() == spec.container.count() => {
-            searched.check(range)?;
-            searched.ports(range, spec.container, false)
-        }
-        HostPorts::Range(range) => searched.first_free(range.ports(), spec.container, &[])?,
-        HostPorts::Any if spec.container.count() > RANDOM_MAX => {
-            let message = format!("{} random ports are too many at once", spec.container.count());
-            return Err(Error::usage(message)
-                .hint("give the ports of the host: 8000-8999:8000-8999")
-                .into());
-        }
-        HostPorts::Any => {
-            let candidates = ephemeral();
-            let mut found = Vec::new();
-            for port in spec.container.ports() {
-                let one = PortRange::single(port);
-                found.extend(searched.first_free(candidates.iter().copied(), one, &found)?);
-            }
-            found
-        }
-    };
-    Ok((Vec::new(), fresh))
+    let addresses = host_addresses(kernel, network, endpoint, spec)?;
+    let others: Vec<_> = state.endpoints().collect();
+    let host = Host { others: &others, ephemeral: &ephemeral, check_socket: &check_socket };
+    Search { host, endpoint, spec }.split(addresses)
 }
 
-/// Pairs of the host's address and the endpoint's, one a family.
+/// Pairs the host's addresses with the endpoint's, one pair a family.
 fn host_addresses(
     kernel: &Kernel,
     network: &Network,
@@ -232,82 +197,6 @@ fn host_addresses(
         }
     }
     Ok(vec![(host_ip, address)])
-}
-
-struct Search<'a> {
-    state: &'a State,
-    endpoint: &'a Endpoint,
-    spec: &'a PortSpec,
-    addresses: &'a [(IpAddr, IpAddr)],
-}
-
-impl Search<'_> {
-    fn ports(&self, host: PortRange, container: PortRange, chosen: bool) -> Vec<PublishedPort> {
-        let protocol = self.spec.protocol;
-        self.addresses
-            .iter()
-            .map(|(host_ip, address)| PublishedPort {
-                host_ip: *host_ip,
-                host,
-                address: *address,
-                container,
-                protocol,
-                chosen,
-            })
-            .collect()
-    }
-
-    /// The first of the host's ports that is free on all addresses.
-    fn first_free(
-        &self,
-        candidates: impl Iterator<Item = u16>,
-        container: PortRange,
-        besides: &[PublishedPort],
-    ) -> Result<Vec<PublishedPort>> {
-        let mut last = None;
-        for candidate in candidates {
-            let host = PortRange::single(candidate);
-            let wanted = self.ports(host, container, self.spec.host == HostPorts::Any);
-            if wanted.iter().any(|w| besides.iter().any(|b| b.clashes(w))) {
-                continue;
-            }
-            match self.check(host) {
-                Ok(()) => return Ok(wanted),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| Error::conflict("no port of the host is free").into()))
-    }
-
-    /// Whether these ports of the host are free on all addresses.
-    fn check(&self, host: PortRange) -> Result<()> {
-        let protocol = self.spec.protocol;
-        for wanted in self.ports(host, self.spec.container, false) {
-            let others = self.state.endpoints().map(|(record, e)| (record, e, &e.ports));
-            for (record, other, ports) in others {
-                if let Some(clash) = ports.iter().find(|p| p.clashes(&wanted)) {
-                    let message = format!(
-                        "port {}/{protocol} of the host is taken by `{}` on network `{}`: {clash}",
-                        clash.host, other.target, record.network.name
-                    );
-                    return Err(Error::conflict(message)
-                        .hint("choose another, or take it back with `netcord unpublish`")
-                        .into());
-                }
-            }
-            if let Some(clash) = self.endpoint.ports.iter().find(|p| p.clashes(&wanted)) {
-                let message = format!(
-                    "port {}/{protocol} of the host is asked for twice: {clash}",
-                    clash.host
-                );
-                return Err(Error::conflict(message).into());
-            }
-            for port in wanted.host.ports() {
-                check_socket(wanted.host_ip, port, protocol)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 fn check_socket(host_ip: IpAddr, port: u16, protocol: Protocol) -> Result<()> {
