@@ -62,6 +62,8 @@ mod macvlan;
 mod malice;
 /// Random sequences of verbs against a model.
 mod model;
+/// Networks of several hosts.
+mod overlay;
 /// Programs of eBPF, as root.
 mod programs;
 /// What somebody at a terminal sees of a command that takes its time.

@@ -6,7 +6,7 @@ use clap::{
 };
 
 use crate::{
-    model::{Condition, Firewall, Invalid, LinkName, MacvlanMode, NetnsName},
+    model::{BackendKind, Condition, Firewall, Invalid, LinkName, MacvlanMode, NetnsName},
     output::{Color, Format},
 };
 
@@ -91,6 +91,20 @@ impl ValueEnum for MacvlanMode {
             Self::Private => "None",
             Self::Vepa => "All, through an external switch that reflects frames (hairpin)",
             Self::Passthru => "Only one endpoint, which has the parent for itself",
+        };
+        Some(value(self.as_str(), help))
+    }
+}
+
+impl ValueEnum for BackendKind {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::Vxlan => "In UDP packets (VXLAN), through any routers",
+            Self::HostGw => "As they are, with the other host as the next hop, on one link",
         };
         Some(value(self.as_str(), help))
     }

@@ -13,8 +13,8 @@ use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
     route::{
-        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
-        RouteType,
+        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol,
+        RouteScope, RouteType,
     },
 };
 
@@ -170,7 +170,7 @@ pub(super) async fn routes(rtnl: &Rtnl) -> Result<Vec<TableRoute>> {
 }
 
 /// Adds a route; returns `false` if it exists. Equivalent to `ip route add DESTINATION [via
-/// GATEWAY] dev LINK [src SOURCE] [metric METRIC] proto PROTOCOL`.
+/// GATEWAY] dev LINK [onlink] [src SOURCE] [metric METRIC] proto PROTOCOL`.
 pub(super) async fn create_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
     let request = RouteNetlinkMessage::NewRoute(route_message(rtnl, route).await?);
     let error = match rtnl.change(request, NLM_F_CREATE | NLM_F_EXCL).await {
@@ -227,6 +227,9 @@ async fn route_message(rtnl: &Rtnl, route: &Route) -> Result<RouteMessage> {
         None if route.destination.is_ipv4() => RouteScope::Link,
         _ => RouteScope::Universe,
     };
+    if route.onlink {
+        message.header.flags |= RouteFlags::Onlink;
+    }
     let attributes = &mut message.attributes;
     if route.destination.prefix() > 0 {
         attributes.push(RouteAttribute::Destination(route.destination.ip().into()));

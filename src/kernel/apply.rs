@@ -5,8 +5,8 @@ use std::fs::File;
 use anyhow::Result;
 
 use super::{
-    Kernel, address, conntrack, firewall,
-    link::{self, bridge, link_attrs, macvlan, veth, vlan},
+    Kernel, address, conntrack, fdb, firewall,
+    link::{self, bridge, link_attrs, macvlan, veth, vlan, vxlan},
     link_config, name, neighbour, sysctl, tc_filter,
 };
 use crate::plan::{Change, Class, LinkId, Moved, Place, Resource, SysctlKey};
@@ -101,6 +101,7 @@ impl Kernel {
                 macvlan::create(&self.rtnl, inside, macvlan).await?
             }
             Resource::Vlan { name, vlan } => vlan::create(&self.rtnl, name, vlan).await?,
+            Resource::Vxlan(made) => vxlan::create(&self.rtnl, made).await?,
             Resource::Alias { netns: None, link, alias } if self.made.remove(link) => {
                 link::set_first_alias(&self.rtnl, link, alias).await?
             }
@@ -145,6 +146,9 @@ impl Kernel {
             Resource::Neighbour { netns, link, address, mac } => {
                 neighbour::create(self.at(netns)?, link, *address, *mac).await?
             }
+            Resource::FdbEntry { link, mac, host } => {
+                fdb::create(&self.rtnl, link, *mac, *host).await?
+            }
             Resource::Sysctl { netns, key, value, .. } => {
                 return self.set_sysctl(netns, key, value);
             }
@@ -168,7 +172,8 @@ impl Kernel {
             Resource::Bridge { .. }
             | Resource::Veth(_)
             | Resource::Macvlan(_)
-            | Resource::Vlan { .. } => match resource.link_id() {
+            | Resource::Vlan { .. }
+            | Resource::Vxlan(_) => match resource.link_id() {
                 Some(link) => return self.delete_link(&link).await,
                 None => false,
             },
@@ -194,6 +199,9 @@ impl Kernel {
             Resource::Neighbour { netns, link, address, .. } => {
                 neighbour::delete(self.at(netns)?, link, *address).await?
             }
+            Resource::FdbEntry { link, mac, host } => {
+                fdb::delete(&self.rtnl, link, *mac, *host).await?
+            }
             Resource::Sysctl { netns, key, reset, value } => {
                 return self.set_sysctl(netns, key, reset.unwrap_or(value));
             }
@@ -216,6 +224,7 @@ impl Kernel {
         let was_there = match link {
             LinkId::Bridge(name)
             | LinkId::Vlan(name)
+            | LinkId::Vxlan(name)
             | LinkId::Veth(name)
             | LinkId::Unrecorded(name) => link::delete(&self.rtnl, name).await?,
             LinkId::Macvlan(macvlan) => {

@@ -4,8 +4,8 @@
 use anyhow::Result;
 
 use super::{
-    Kernel, Link, LinkKind, Netns, address, firewall,
-    link::{self, link_attrs},
+    Kernel, Link, LinkKind, Netns, address, fdb, firewall,
+    link::{self, link_attrs, vxlan},
     neighbour,
     rtnl::Rtnl,
     sysctl, tc_filter,
@@ -36,6 +36,7 @@ impl Kernel {
         match link {
             LinkId::Bridge(name)
             | LinkId::Vlan(name)
+            | LinkId::Vxlan(name)
             | LinkId::Veth(name)
             | LinkId::Unrecorded(name) => Ok(link::get(&self.rtnl, name.as_str()).await?.is_some()),
             LinkId::Macvlan(macvlan) => self.has_macvlan(&macvlan.netns, &macvlan.name).await,
@@ -143,6 +144,10 @@ impl Kernel {
                 .is_some_and(|l| l.kind == LinkKind::Vlan && l.vlan_id == Some(vlan.id)),
             Resource::Neighbour { netns, link, address, mac } => {
                 neighbour::is_there(self.at(netns)?, link, *address, *mac).await?
+            }
+            Resource::Vxlan(made) => vxlan::is_there(&self.rtnl, made).await?,
+            Resource::FdbEntry { link, mac, host } => {
+                fdb::has(&self.rtnl, link, *mac, *host).await?
             }
             Resource::Alias { netns, link, alias } => link::get(self.at(netns)?, link.as_str())
                 .await?

@@ -17,14 +17,18 @@ use rtnetlink::packet_route::{
 };
 
 use super::{Kernel, Link, Netns, address::family, link, rtnl::Rtnl};
-use crate::model::{LinkName, Mac};
+use crate::model::{LinkName, Mac, Route};
 
 /// A neighbour, or an entry of a forwarding table.
 pub(super) struct Neighbour {
     pub(super) index: u32,
     pub(super) address: Option<IpAddr>,
     pub(super) mac: Option<Mac>,
+    /// Of an entry of a VXLAN link's forwarding table: the host that the MAC is at.
+    pub(super) host: Option<IpAddr>,
     pub(super) state: NeighbourState,
+    /// Its origin (`NDA_PROTOCOL`), if it has one.
+    pub(super) protocol: Option<u8>,
     /// Whether the host answers for it (proxy).
     pub(super) proxy: bool,
 }
@@ -109,7 +113,7 @@ pub(super) async fn port_of(rtnl: &Rtnl, bridge: u32, mac: Mac) -> Result<Option
 }
 
 /// Reads one entry; returns `None` if there is none.
-async fn get(rtnl: &Rtnl, look: NeighbourMessage) -> Result<Option<Neighbour>> {
+pub(super) async fn get(rtnl: &Rtnl, look: NeighbourMessage) -> Result<Option<Neighbour>> {
     match rtnl.get(RouteNetlinkMessage::GetNeighbour(look)).await {
         Ok(replies) => Ok(replies.into_iter().find_map(parse)),
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Ok(None),
@@ -118,7 +122,7 @@ async fn get(rtnl: &Rtnl, look: NeighbourMessage) -> Result<Option<Neighbour>> {
 }
 
 /// Sets a permanent neighbour entry; returns `false` if it exists. Replaces a learned one.
-/// Equivalent to `ip neigh replace ADDRESS lladdr MAC dev LINK nud permanent`.
+/// Equivalent to `ip neigh replace ADDRESS lladdr MAC dev LINK nud permanent protocol PROTOCOL`.
 pub(super) async fn create(
     rtnl: &Rtnl,
     link: &LinkName,
@@ -132,6 +136,7 @@ pub(super) async fn create(
     message.header.state = NeighbourState::Permanent;
     let octets = mac.octets().to_vec();
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(octets));
+    message.attributes.push(NeighbourAttribute::Protocol(Route::PROTOCOL.into()));
     rtnl.change(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
         .await
         .with_context(|| format!("cannot tell `{link}` where {address} is"))?;
@@ -165,10 +170,9 @@ pub(super) async fn is_there(
 }
 
 async fn of_link(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<Option<Neighbour>> {
-    let mut look = NeighbourMessage::default();
-    look.header.family = family(address);
-    look.attributes.push(NeighbourAttribute::IfIndex(index));
-    Ok(read(rtnl, look).await?.into_iter().find(|n| n.address == Some(address)))
+    let mut look = message(index, address);
+    look.header.state = NeighbourState::None;
+    get(rtnl, look).await
 }
 
 fn message(index: u32, address: IpAddr) -> NeighbourMessage {
@@ -200,7 +204,9 @@ fn parse(reply: RouteNetlinkMessage) -> Option<Neighbour> {
         index: header.ifindex,
         address: None,
         mac: None,
+        host: None,
         state: header.state,
+        protocol: None,
         proxy: header.flags.contains(NeighbourFlags::Proxy),
     };
     for attribute in message.attributes {
@@ -211,6 +217,10 @@ fn parse(reply: RouteNetlinkMessage) -> Option<Neighbour> {
             NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
                 found.address = Some(v6.into());
             }
+            NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => {
+                found.host = host(&bytes);
+            }
+            NeighbourAttribute::Protocol(protocol) => found.protocol = Some(protocol.into()),
             NeighbourAttribute::LinkLayerAddress(bytes) => {
                 found.mac = Mac::try_from(bytes.as_slice()).ok();
             }
@@ -218,6 +228,14 @@ fn parse(reply: RouteNetlinkMessage) -> Option<Neighbour> {
         }
     }
     Some(found)
+}
+
+/// A host's address: in the forwarding table its length tells the family.
+fn host(bytes: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(bytes)
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }
 
 impl Kernel {

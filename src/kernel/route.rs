@@ -235,6 +235,11 @@ fn denying_route(reply: RouteNetlinkMessage, to: IpAddr) -> Option<(u8, String)>
 }
 
 impl Kernel {
+    /// Returns the route that a packet of the host's own would take.
+    pub async fn way(&self, query: Query) -> Result<Way> {
+        lookup(&self.rtnl, query).await
+    }
+
     /// Returns the index of the host's link by which the replies of a TCP connection leave.
     pub async fn answers_leave_by(
         &self,

@@ -200,12 +200,15 @@ impl<'a> EndpointSummary<'a> {
 }
 
 /// A route inside a target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Route {
     /// The destination prefix; length 0 for a default route.
     pub destination: IpNetwork,
     /// The next hop; `None`: the destination is on the link.
     pub gateway: Option<IpAddr>,
+    /// Whether the gateway is reached by the link without a look at other routes (`onlink`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub onlink: bool,
     /// The outgoing link.
     pub link: LinkName,
     /// The source address of packets that take this route (`RTA_PREFSRC`), if it is not the link's
@@ -241,7 +244,8 @@ impl Route {
 
     /// Returns an on-link route of netcord's.
     pub fn on(link: LinkName, destination: IpNetwork) -> Self {
-        Self { destination, gateway: None, link, source: None, metric: 0, protocol: Self::PROTOCOL }
+        let (gateway, onlink, source) = (None, false, None);
+        Self { destination, gateway, onlink, link, source, metric: 0, protocol: Self::PROTOCOL }
     }
 }
 

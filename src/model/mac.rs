@@ -41,6 +41,18 @@ impl Mac {
         Self([0x02, 0x6e, hash[4], hash[5], hash[6], hash[7]])
     }
 
+    /// Returns the MAC of a host's end of a tunnel, derived from the host's address, so that every
+    /// host knows it: `02:76` and the four bytes of IPv4, or five bytes of a hash of IPv6.
+    pub fn of_tunnel_end(host: IpAddr) -> Self {
+        match host {
+            IpAddr::V4(_) => Self::tagged([0x02, 0x76], host),
+            IpAddr::V6(v6) => {
+                let hash = stable_hash(&[&v6.octets()]).to_be_bytes();
+                Self([0x06, hash[3], hash[4], hash[5], hash[6], hash[7]])
+            }
+        }
+    }
+
     /// Returns the MAC of an endpoint that requests its address by DHCP.
     pub(super) fn of_client(hash: u64) -> Self {
         let [.., a, b, c, d] = hash.to_be_bytes();
@@ -165,6 +177,19 @@ mod tests {
         let mac = Mac::of(IpAddr::from([172, 17, 0, 10]));
         assert_eq!(mac.to_string(), "02:42:ac:11:00:0a");
         assert_eq!(mac.derived_from(), Some(IpAddr::from([172, 17, 0, 10])));
+    }
+
+    #[test]
+    fn every_host_derives_the_same_address_of_an_end_of_a_tunnel() {
+        for (host, mac) in [
+            ("192.0.2.1", "02:76:c0:00:02:01"),
+            ("10.0.0.9", "02:76:0a:00:00:09"),
+            ("2001:db8::1", "06:0b:3c:0b:23:51"),
+        ] {
+            let derived = Mac::of_tunnel_end(host.parse().unwrap());
+            assert_eq!(derived.to_string(), mac, "{host}");
+            assert_eq!(derived.derived_from(), None, "it is no endpoint's");
+        }
     }
 
     #[test]

@@ -39,12 +39,15 @@ pub use link_config::{Hop, Lifetime, LinkConfig, Neighbour, PolicyRule, SavedAdd
 pub use mac::Mac;
 pub use name::{LinkName, NetnsName};
 pub use network::{
-    Addresses, Driver, Filter, Flag, Flags, LowerLink, Macvlan, MacvlanMode, Moving, NamedNetns,
-    Network, NetworkRecord, Parent, Records, Sharing, Source, Underlay, Vlan,
+    Addresses, Backend, BackendKind, Driver, Filter, Flag, Flags, LowerLink, Macvlan, MacvlanMode,
+    Moving, NamedNetns, Network, NetworkRecord, Overlay, Parent, Peer, Records, Sharing, Source,
+    Underlay, Vlan, Vxlan,
 };
 pub use order::natural_order;
 pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
-pub use request::{Address, Cidr, Condition, Gateway, InnerPort, Removable, RouteSpec, RunNetwork};
+pub use request::{
+    Address, Cidr, Condition, Gateway, InnerPort, PeerSpec, Removable, RouteSpec, RunNetwork,
+};
 pub use subnet::{Subnet, overlap, pools, unique_local_prefix};
 pub(crate) use subnet::{is_link_local, network_of};
 pub use target::{Engine, Target};

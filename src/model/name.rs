@@ -58,6 +58,19 @@ impl LinkName {
         ["nck", "ncl"].map(|prefix| Self::derived(format!("{prefix}{hash:010x}")))
     }
 
+    /// Returns the name of the VXLAN link of a network of this name: `vx-` and the name, or a hash
+    /// of a name that is too long for that.
+    #[must_use]
+    pub fn tunnel_name(&self) -> Self {
+        match format!("vx-{}", self.0) {
+            name if name.len() <= LINK_NAME_MAX => Self::derived(name),
+            _ => {
+                let hash = stable_hash(&[self.0.as_bytes()]) & 0xffff_ffff_ffff;
+                Self::derived(format!("vx-{hash:012x}"))
+            }
+        }
+    }
+
     /// Returns a name that netcord derived, and that is valid by construction.
     pub(super) fn derived(name: String) -> Self {
         debug_assert!(name.parse::<Self>().is_ok(), "{name}");
@@ -133,6 +146,15 @@ string_like!(NetnsName);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_tunnel_fits_a_link_and_tells_its_network() {
+        let tunnel = |name: &str| name.parse::<LinkName>().unwrap().tunnel_name().to_string();
+        assert_eq!(tunnel("pods"), "vx-pods");
+        assert_eq!(tunnel("123456789012"), "vx-123456789012");
+        let [one, other] = ["1234567890123", "1234567890124"].map(tunnel);
+        assert!(one.len() == 15 && other.len() == 15 && one != other, "{one} {other}");
+    }
 
     #[test]
     fn link_names_are_what_the_kernel_and_a_shell_both_take() {

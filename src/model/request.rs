@@ -47,6 +47,15 @@ pub struct InnerPort {
     pub protocol: Protocol,
 }
 
+/// `SUBNET[,SUBNET]=HOST[,HOST]`: another host of an overlay network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerSpec {
+    /// The subnets of its endpoints, at most one per IP family, IPv4 first.
+    pub subnets: Vec<IpNetwork>,
+    /// Its address, and perhaps one of the other IP family.
+    pub hosts: Vec<IpAddr>,
+}
+
 /// The network of a command that `run` starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunNetwork {
@@ -107,6 +116,45 @@ impl FromStr for Cidr {
         let length =
             length.ok_or_else(|| format!("the prefix length is missing: write it as {ip}/24"))?;
         IpNetwork::new(ip, length).map(Self).map_err(|e| e.to_string())
+    }
+}
+
+impl FromStr for PeerSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (subnets, hosts) = text
+            .split_once('=')
+            .ok_or("expected SUBNET=HOST, for example 10.5.2.0/24=192.0.2.2")?;
+        let subnets: Result<Vec<_>, _> =
+            subnets.split(',').map(|subnet| subnet.parse().map(|Cidr(cidr)| cidr)).collect();
+        let hosts: Result<Vec<IpAddr>, _> = hosts
+            .split(',')
+            .map(|host| host.parse().map_err(|_| format!("`{host}` is not an IP address")))
+            .collect();
+        let (mut subnets, hosts) = (subnets?, hosts?);
+        if has_two_of_a_family(subnets.iter().map(IpNetwork::is_ipv4)) {
+            return Err("a host has at most one subnet per IP family".into());
+        }
+        if has_two_of_a_family(hosts.iter().map(IpAddr::is_ipv4)) {
+            return Err("a host has at most one address per IP family".into());
+        }
+        subnets.sort_by_key(IpNetwork::is_ipv6);
+        Ok(Self { subnets, hosts })
+    }
+}
+
+fn has_two_of_a_family(mut are_ipv4: impl Iterator<Item = bool>) -> bool {
+    let mut found = [false; 2];
+    are_ipv4.any(|is_ipv4| std::mem::replace(&mut found[usize::from(is_ipv4)], true))
+}
+
+impl std::fmt::Display for PeerSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let joined = |parts: Vec<String>| parts.join(",");
+        let subnets = joined(self.subnets.iter().map(ToString::to_string).collect());
+        let hosts = joined(self.hosts.iter().map(ToString::to_string).collect());
+        write!(f, "{subnets}={hosts}")
     }
 }
 

@@ -130,7 +130,9 @@ impl Words {
                 host_name(&network.name, endpoint.cookie, &endpoint.ifname, attempt) == *name
             })
         };
-        let routes = endpoint.routes.iter().map(|route| match route.gateway {
+        let derived: Vec<_> = network.routes_to_others(&endpoint.ifname).collect();
+        let routes = endpoint.routes.iter().filter(|route| !derived.contains(route));
+        let routes = routes.map(|route| match route.gateway {
             Some(gateway) => format!("{},{gateway}", route.destination),
             None => route.destination.to_string(),
         });

@@ -23,6 +23,7 @@ mod lookup;
 pub mod ls;
 pub mod none;
 mod outcome;
+pub mod peers;
 pub mod port;
 pub mod prune;
 pub mod ps;

@@ -166,6 +166,7 @@ async fn links_of(host: &Session<'_>, records: &Records) -> Result<BTreeSet<Stri
     for (name, NetworkRecord { network, endpoints }) in records {
         names.insert(name.to_string());
         names.extend(network.driver.parent().map(|parent| parent.link.to_string()));
+        names.extend(network.tunnel().map(ToString::to_string));
         names.extend(endpoints.iter().filter_map(|e| e.host_ifname().map(ToString::to_string)));
         if let Some(bridge) = host.kernel.link(name.as_str()).await? {
             names.extend(host.kernel.ports(&bridge).await?.into_iter().map(|port| port.name));

@@ -2,11 +2,17 @@
 //! owner, and behind it in words the settings that no other mark in the kernel holds.
 
 use super::ALIAS_PREFIX;
-use crate::model::{Attachment, Endpoint, LinkName, Network};
+use crate::model::{Attachment, Endpoint, LinkName, Network, Overlay};
+
+/// The kernel's limit (`IFALIASZ`, less its NUL).
+const LONGEST: usize = 255;
 
 /// The alias of a network's bridge.
 pub(super) fn of_network(network: &Network) -> String {
     let mut alias = of_link(&network.name);
+    if let Some(overlay) = network.driver.overlay() {
+        alias += &of_overlay(overlay);
+    }
     if let Some(parent) = network.driver.uplink() {
         alias.push_str(" parent=");
         alias.push_str(parent.link.as_str());
@@ -15,7 +21,28 @@ pub(super) fn of_network(network: &Network) -> String {
         alias.push(' ');
         alias.push_str(flag.word());
     }
-    alias + &subnets(network) + &ranges(network)
+    fitting(alias + &subnets(network) + &ranges(network))
+}
+
+/// Of an overlay: what the tunnel and the routes to the other hosts do not tell.
+fn of_overlay(overlay: &Overlay) -> String {
+    let word = format!(" overlay={}", overlay.backend.kind().as_str());
+    let cluster = overlay.cluster.iter().fold(word, |words, b| words + &format!(" cluster={b}"));
+    match overlay.backend.vxlan() {
+        Some(vxlan) if vxlan.direct_routing => cluster + " direct-routing",
+        Some(_) => cluster,
+        None => format!("{cluster} via={}", overlay.parent),
+    }
+}
+
+/// The words that the kernel keeps: a mark that lacks its last word is better than none.
+fn fitting(alias: String) -> String {
+    let mut fitting = alias;
+    while fitting.len() > LONGEST {
+        let end = fitting.rfind(' ').unwrap_or(LONGEST);
+        fitting.truncate(end);
+    }
+    fitting
 }
 
 /// The subnets of a bridge that has addresses of its own. The alias keeps them because `ip addr

@@ -44,7 +44,7 @@ pub fn attach(network: &Network, endpoint: &Endpoint, frames: BridgedFrames) -> 
         },
         Resource::Up { netns: inside.clone(), link: endpoint.ifname.clone() },
     ));
-    plan.extend(routes(endpoint, &inside));
+    plan.extend(routes(network, endpoint, &inside));
     plan.extend(driver::introduction(network, endpoint));
     plan.extend(publish(network, endpoint, &endpoint.ports, frames));
     plan
@@ -108,7 +108,7 @@ fn sysctl(
     Step::create(why, Resource::Sysctl { netns, key, value: value.into(), reset: None })
 }
 
-fn routes(endpoint: &Endpoint, inside: &Place) -> Plan {
+fn routes(network: &Network, endpoint: &Endpoint, inside: &Place) -> Plan {
     let route = |route: Route| Resource::Route { netns: inside.clone(), route };
     let mut plan: Plan = endpoint
         .replaced
@@ -122,7 +122,13 @@ fn routes(endpoint: &Endpoint, inside: &Place) -> Plan {
         ));
     }
     for more in &endpoint.routes {
-        plan.push(Step::create("a route given with --route", route(more.clone())));
+        let is_to_others = network.cluster(more.destination.is_ipv4()) == Some(more.destination);
+        let why = if is_to_others {
+            "the route to the endpoints on other hosts, through the gateway"
+        } else {
+            "a route given with --route"
+        };
+        plan.push(Step::create(why, route(more.clone())));
     }
     plan
 }

@@ -2,13 +2,13 @@
 //!
 //! A test runs them to show that they do the same as netcord (`same_as_shell`).
 
-use std::fmt::Write;
+use std::{fmt::Write, net::IpAddr};
 
 use ipnetwork::IpNetwork;
 
 use super::{
     CarrierVeth, Change, Flows, LINK_GROUP, LinkId, Macvlan, MacvlanId, Place, PortFlag, Resource,
-    Rule, SPOOF_FILTER, Scope, Step, SysctlKey, Veth,
+    Rule, SPOOF_FILTER, Scope, Step, SysctlKey, Tunnel, Veth,
 };
 use crate::model::{LinkName, Mac, NamedNetns, Route, Source, Vlan, steers};
 
@@ -40,6 +40,7 @@ pub fn command(step: &Step) -> Option<String> {
         Resource::Vlan { name, vlan: Vlan { trunk, id } } => {
             format!("ip link add link {trunk} name {name} group {LINK_GROUP} type vlan id {id}")
         }
+        Resource::Vxlan(made) => tunnel(made),
         Resource::Alias { netns, link, alias } => {
             let alias = if create { quote(alias) } else { "''".into() };
             format!("{} link set dev {link} alias {alias}", ip(netns))
@@ -75,12 +76,10 @@ pub fn command(step: &Step) -> Option<String> {
             format!("sleep 0.1; {} link set dev {link} address {mac}", ip(netns))
         }
         Resource::Route { netns, route } => self::route(netns, route, create),
-        Resource::Neighbour { netns, link, address, mac } if create => {
-            format!("{} neigh replace {address} lladdr {mac} dev {link} nud permanent", ip(netns))
+        Resource::Neighbour { netns, link, address, mac } => {
+            neighbour(netns, link, *address, *mac, create)
         }
-        Resource::Neighbour { netns, link, address, .. } => {
-            format!("{} neigh del {address} dev {link}", ip(netns))
-        }
+        Resource::FdbEntry { link, mac, host } => fdb_entry(link, *mac, *host, create),
         Resource::Sysctl { netns, key, value, reset } => {
             sysctl(netns, key, if create { value } else { reset.unwrap_or(value) })
         }
@@ -115,6 +114,7 @@ fn delete(link: &LinkId) -> String {
     match link {
         LinkId::Bridge(name)
         | LinkId::Vlan(name)
+        | LinkId::Vxlan(name)
         | LinkId::Veth(name)
         | LinkId::Unrecorded(name) => format!("ip link del {name}"),
         LinkId::Macvlan(MacvlanId { netns, name, .. }) => {
@@ -182,6 +182,14 @@ fn macvlan(link: &Macvlan) -> String {
     )
 }
 
+fn tunnel(made: &Tunnel) -> String {
+    let Tunnel { name, parent, host, vni, port, mac, mtu } = made;
+    format!(
+        "ip link add {name} address {mac} mtu {mtu} group {LINK_GROUP} type vxlan id {vni} \
+         local {host} dev {parent} dstport {port} nolearning"
+    )
+}
+
 /// Returns where `ip link add` puts a link.
 fn born_in(netns: &Place) -> String {
     netns.as_ref().map(|name| format!(" netns {name}")).unwrap_or_default()
@@ -220,6 +228,9 @@ fn route(netns: &Place, route: &Route, create: bool) -> String {
         let _ = write!(text, " via {gateway}");
     }
     let _ = write!(text, " dev {}", route.link);
+    if route.onlink {
+        text.push_str(" onlink");
+    }
     if let Some(source) = route.source {
         let _ = write!(text, " src {source}");
     }
@@ -228,6 +239,23 @@ fn route(netns: &Place, route: &Route, create: bool) -> String {
     }
     let _ = write!(text, " proto {}", route.protocol);
     text
+}
+
+fn neighbour(netns: &Place, link: &LinkName, address: IpAddr, mac: Mac, create: bool) -> String {
+    let ip = ip(netns);
+    if create {
+        let protocol = Route::PROTOCOL;
+        format!(
+            "{ip} neigh replace {address} lladdr {mac} dev {link} nud permanent protocol {protocol}"
+        )
+    } else {
+        format!("{ip} neigh del {address} dev {link}")
+    }
+}
+
+fn fdb_entry(link: &LinkName, mac: Mac, host: IpAddr, create: bool) -> String {
+    let (verb, kind) = if create { ("replace", " permanent") } else { ("del", "") };
+    format!("bridge fdb {verb} {mac} dev {link} dst {host} self{kind}")
 }
 
 fn sysctl(netns: &Place, key: &SysctlKey, value: &str) -> String {

@@ -5,7 +5,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use super::{Chain, LinkId, Moved, Nft, Record, Resource, Rule, SysctlKey};
+use super::{Chain, LinkId, Moved, Nft, Record, Resource, Rule, SysctlKey, Tunnel};
 use crate::model::{Family, Firewall, LinkName, NetnsName};
 
 /// The properties of a resource by which changes are ordered, grouped, reversed and undone.
@@ -96,6 +96,9 @@ impl Resource {
                 link(LinkId::Bridge(name.clone()), [Some(host(name)), None])
             }
             Self::Vlan { name, .. } => link(LinkId::Vlan(name.clone()), [Some(host(name)), None]),
+            Self::Vxlan(Tunnel { name, .. }) => {
+                link(LinkId::Vxlan(name.clone()), [Some(host(name)), None])
+            }
             Self::Veth(veth) => {
                 let peer = LinkAt { netns: veth.netns.as_ref(), name: &veth.peer };
                 link(LinkId::Veth(veth.host.clone()), [Some(host(&veth.host)), Some(peer)])
@@ -134,9 +137,10 @@ impl Resource {
             Self::Alias { netns, link, .. } => {
                 Facts { reversal: Reversal::None, ..part(netns.as_ref(), link) }
             }
-            Self::Port { link, .. } | Self::Clsact { link } | Self::TcFilter { link, .. } => {
-                part(None, link)
-            }
+            Self::Port { link, .. }
+            | Self::Clsact { link }
+            | Self::TcFilter { link, .. }
+            | Self::FdbEntry { link, .. } => part(None, link),
             Self::Address { netns, link, .. }
             | Self::Up { netns, link }
             | Self::Neighbour { netns, link, .. } => part(netns.as_ref(), link),
@@ -169,9 +173,11 @@ impl LinkId {
     /// The properties of a link of which only the identity is known.
     pub(super) fn facts(&self) -> Facts<'_> {
         let end = match self {
-            Self::Bridge(name) | Self::Vlan(name) | Self::Veth(name) | Self::Unrecorded(name) => {
-                host(name)
-            }
+            Self::Bridge(name)
+            | Self::Vlan(name)
+            | Self::Vxlan(name)
+            | Self::Veth(name)
+            | Self::Unrecorded(name) => host(name),
             Self::Macvlan(made) => LinkAt { netns: made.netns.as_ref(), name: &made.name },
         };
         Facts { reversal: Reversal::None, ..link(self.clone(), [Some(end), None]) }

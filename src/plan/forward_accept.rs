@@ -28,10 +28,14 @@ fn steps(network: &Network, accept: &ForwardAccept) -> Plan {
     match (Position::of(accept), network.firewall) {
         (Some(position), Firewall::Iptables) => vec![jump(position)],
         (Some(position), Firewall::Nftables) => accepts(network, position),
-        (None, _) => vec![Step::create(
-            "firewalld rejects packets from links that are in no trusted zone",
-            Resource::Zone { link: network.name.clone() },
-        )],
+        (None, _) => [Some(&network.name), network.tunnel()]
+            .into_iter()
+            .flatten()
+            .map(|link| {
+                let why = "firewalld rejects packets from links that are in no trusted zone";
+                Step::create(why, Resource::Zone { link: link.clone() })
+            })
+            .collect(),
     }
 }
 
@@ -81,15 +85,26 @@ fn accepts(network: &Network, position: Position) -> Plan {
     let accept = |why, what: &str, matches: String| {
         Step::create(why, position.rule(&matches, "ACCEPT", format!("netcord:{name} {what}")))
     };
+    let others = network.cluster(position.family == Family::V4);
+    let from_others = others.map(|cluster| {
+        let why = "another firewall would drop what endpoints on other hosts send: accept it too";
+        accept(why, "from other hosts", format!("-o {name} -s {cluster}"))
+    });
     if network.has(Flag::Internal) {
         let why = "other firewalls must accept frames that are only bridged (br_netfilter)";
-        return vec![accept(why, "bridged", format!("-i {name} -o {name}"))];
+        let bridged = accept(why, "bridged", format!("-i {name} -o {name}"));
+        let to_others = others.map(|cluster| {
+            let why = "another firewall would drop what is for endpoints on other hosts";
+            accept(why, "to other hosts", format!("-i {name} -d {cluster}"))
+        });
+        return [Some(bridged), to_others, from_others].into_iter().flatten().collect();
     }
     let into = format!("-o {name} {ASKED_FOR}");
     if network.driver.filter() == Filter::Traffic {
         let out = "another firewall would drop what endpoints send: accept it there too";
         let answers = "accept replies and traffic to published ports there too";
-        return vec![accept(out, "out", format!("-i {name}")), accept(answers, "in", into)];
+        let both = [accept(out, "out", format!("-i {name}")), accept(answers, "in", into)];
+        return both.into_iter().chain(from_others).collect();
     }
     let ports = "another firewall would drop traffic to published ports: accept it there too";
     let answers = "accept the replies there too";

@@ -42,6 +42,11 @@ pub enum LinkAttrsOf {
         /// The macvlan mode.
         mode: MacvlanMode,
     },
+    /// A VXLAN link.
+    Vxlan {
+        /// Bytes.
+        mtu: u32,
+    },
 }
 
 impl LinkAttrs {
@@ -61,6 +66,13 @@ impl LinkAttrs {
                 mac: made.mac,
                 group: Some(LINK_GROUP),
                 kind: LinkAttrsOf::Macvlan { mtu: made.mtu, mode: made.mode },
+            }),
+            Resource::Vxlan(made) => Some(Self {
+                netns: None,
+                link: made.name.clone(),
+                mac: made.mac,
+                group: Some(LINK_GROUP),
+                kind: LinkAttrsOf::Vxlan { mtu: made.mtu },
             }),
             _ => None,
         }
@@ -115,6 +127,7 @@ impl LinkAttrs {
             LinkAttrsOf::Macvlan { mtu, mode } => {
                 format!("{set} mtu {mtu} type macvlan mode {}", mode.as_str())
             }
+            LinkAttrsOf::Vxlan { mtu } => format!("{set} mtu {mtu}"),
         }
     }
 }

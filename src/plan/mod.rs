@@ -27,8 +27,8 @@ mod sysctl;
 
 pub use alias::Mark;
 pub use driver::{
-    ACCEPT_DAD, CarrierVeth, Switch, Takeover, Uplinks, create, macvlan_of, takeover,
-    without_carrier,
+    ACCEPT_DAD, CarrierVeth, Switch, Takeover, Uplinks, create, macvlan_of, stale, takeover,
+    tunnel_of, way, without_carrier,
 };
 pub use endpoint::attach;
 pub use explain::{command, quote};
@@ -44,7 +44,7 @@ pub use netns::{lo_up, name};
 pub use publish::{BridgedFrames, publish};
 pub use resource::{
     ALIAS_PREFIX, LINK_GROUP, LinkId, Macvlan, MacvlanId, Place, PortFlag, Record, Resource,
-    SPOOF_FILTER, Veth,
+    SPOOF_FILTER, Tunnel, Veth,
 };
 pub use reverse::{once, reverse};
 pub use spoof_filter::{Instruction, SpoofFilter};

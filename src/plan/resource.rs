@@ -46,6 +46,8 @@ pub enum Resource {
         /// The parent and the VLAN ID.
         vlan: Vlan,
     },
+    /// A VXLAN link, down.
+    Vxlan(Tunnel),
     /// A veth pair that gives a bridge carrier. Its ends are down.
     CarrierVeth(CarrierVeth),
     /// A wait until a link has carrier and its addresses are usable.
@@ -127,6 +129,15 @@ pub enum Resource {
         address: IpAddr,
         /// The neighbour's MAC.
         mac: Mac,
+    },
+    /// To which host a VXLAN link sends what is for a MAC.
+    FdbEntry {
+        /// The VXLAN link, on the host.
+        link: LinkName,
+        /// Of the other host's end of the tunnel.
+        mac: Mac,
+        /// The other host.
+        host: IpAddr,
     },
     /// A value below `/proc/sys`.
     Sysctl {
@@ -233,6 +244,25 @@ pub struct Macvlan {
     pub mode: MacvlanMode,
 }
 
+/// A VXLAN link: this host's end of the tunnel to the other hosts of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Its name.
+    pub name: LinkName,
+    /// The link of the host that leads to the other hosts.
+    pub parent: LinkName,
+    /// The source address of its packets.
+    pub host: IpAddr,
+    /// The VXLAN network identifier.
+    pub vni: u32,
+    /// The UDP port of all hosts.
+    pub port: u16,
+    /// Its MAC, which the other hosts know.
+    pub mac: Mac,
+    /// In bytes; at most that of the parent, less the overhead of the tunnel.
+    pub mtu: u32,
+}
+
 /// The identity by which a link of ours is found for deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkId {
@@ -240,6 +270,8 @@ pub enum LinkId {
     Bridge(LinkName),
     /// A VLAN of a link of the host, by its name.
     Vlan(LinkName),
+    /// A VXLAN link of the host, by its name.
+    Vxlan(LinkName),
     /// A veth, by the name of its host end.
     Veth(LinkName),
     /// A macvlan. Processes in its namespace may have renamed it.
@@ -303,9 +335,11 @@ impl LinkId {
     /// Returns the name of the link, if the link is on the host.
     pub fn on_host(&self) -> Option<&LinkName> {
         match self {
-            Self::Bridge(name) | Self::Vlan(name) | Self::Veth(name) | Self::Unrecorded(name) => {
-                Some(name)
-            }
+            Self::Bridge(name)
+            | Self::Vlan(name)
+            | Self::Vxlan(name)
+            | Self::Veth(name)
+            | Self::Unrecorded(name) => Some(name),
             Self::Macvlan(macvlan) => macvlan.netns.is_none().then_some(&macvlan.name),
         }
     }
@@ -314,7 +348,7 @@ impl LinkId {
     pub fn is_batched(&self) -> bool {
         match self {
             Self::Veth(_) | Self::Unrecorded(_) => true,
-            Self::Bridge(_) | Self::Vlan(_) | Self::Macvlan(_) => false,
+            Self::Bridge(_) | Self::Vlan(_) | Self::Vxlan(_) | Self::Macvlan(_) => false,
         }
     }
 }

@@ -33,15 +33,15 @@ ip -n web route add default via 192.0.2.2 dev eth0 proto 110
 ip -n web -6 route add default via 2001:db8::2 dev eth0 proto 110
 
 # a permanent neighbour entry: the host's macvlan does not answer ARP or NDP
-ip -n web neigh replace 192.0.2.1 lladdr 02:6e:7c:65:0b:b1 dev eth0 nud permanent
+ip -n web neigh replace 192.0.2.1 lladdr 02:6e:7c:65:0b:b1 dev eth0 nud permanent protocol 110
 
 # the host reaches the endpoint through its own macvlan, not through the parent
-ip neigh replace 192.0.2.9 lladdr 02:42:c0:00:02:09 dev lan0 nud permanent
+ip neigh replace 192.0.2.9 lladdr 02:42:c0:00:02:09 dev lan0 nud permanent protocol 110
 ip route add 192.0.2.9/32 dev lan0 src 192.0.2.1 proto 110
 
 # a permanent neighbour entry: the host's macvlan does not answer ARP or NDP
-ip -n web neigh replace 2001:db8::1 lladdr 02:6e:7c:65:0b:b1 dev eth0 nud permanent
+ip -n web neigh replace 2001:db8::1 lladdr 02:6e:7c:65:0b:b1 dev eth0 nud permanent protocol 110
 
 # the host reaches the endpoint through its own macvlan, not through the parent
-ip neigh replace 2001:db8::9 lladdr 02:42:c0:00:02:09 dev lan0 nud permanent
+ip neigh replace 2001:db8::9 lladdr 02:42:c0:00:02:09 dev lan0 nud permanent protocol 110
 ip -6 route add 2001:db8::9/128 dev lan0 src 2001:db8::1 proto 110

@@ -81,7 +81,7 @@ fn sends_frames() {
     println!("sent {sent}");
 }
 
-fn address_of(link: &str) -> LinkAddr {
+pub(super) fn address_of(link: &str) -> LinkAddr {
     let mut addresses = getifaddrs().unwrap().filter(|a| a.interface_name == link);
     addresses.find_map(|a| a.address.and_then(|a| a.as_link_addr().copied())).unwrap()
 }

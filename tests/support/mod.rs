@@ -5,6 +5,7 @@
 mod engines;
 mod firewalls;
 pub(crate) mod frames;
+mod hosts;
 mod lab;
 pub(crate) mod marks;
 pub(crate) mod modules;
@@ -15,6 +16,7 @@ mod stream;
 mod talk;
 
 pub(crate) use engines::EngineHost;
+pub(crate) use hosts::VxlanPacket;
 pub(crate) use lab::{FIREWALLS, Lab, NETCORD};
 pub(crate) use run::Run;
 pub(crate) use scenario::{SCENARIOS, Scenario, Stage};

@@ -101,6 +101,79 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "detach lan0 web",
     },
     Scenario {
+        name: "overlay",
+        setup: WIRED,
+        command: "overlay pods --subnet 10.5.0.0/16 --host-subnet 10.5.1.0/24 \
+                  --peer 10.5.2.0/24=192.0.2.2 --peer 10.5.3.0/24=192.0.2.3",
+        inverse: "rm pods",
+    },
+    Scenario {
+        name: "overlay_dual",
+        setup: WIRED,
+        command: "overlay pods --subnet 10.5.0.0/16 --subnet fd00:5::/48 --host-subnet 10.5.1.0/24 \
+                  --host-subnet fd00:5:0:1::/64 --peer 10.5.2.0/24,fd00:5:0:2::/64=2001:db8::2 \
+                  --vni 77 --port 4789",
+        inverse: "rm pods",
+    },
+    Scenario {
+        name: "overlay_direct",
+        setup: WIRED,
+        command: "overlay pods --subnet 10.5.0.0/16 --subnet fd00:5::/48 --host-subnet 10.5.1.0/24 \
+                  --host-subnet fd00:5:0:1::/64 --direct-routing \
+                  --peer 10.5.2.0/24,fd00:5:0:2::/64=192.0.2.2,2001:db8::2 \
+                  --peer 10.5.3.0/24,fd00:5:0:3::/64=198.51.100.3",
+        inverse: "rm pods",
+    },
+    Scenario {
+        name: "overlay_host_gw",
+        setup: WIRED,
+        command: "overlay pods --backend host-gw --subnet 10.5.0.0/16 --subnet fd00:5::/48 \
+                  --host-subnet 10.5.1.0/24 --host-subnet fd00:5:0:1::/64 \
+                  --peer 10.5.2.0/24,fd00:5:0:2::/64=192.0.2.2,2001:db8::2",
+        inverse: "rm pods",
+    },
+    Scenario {
+        name: "overlay_internal_iptables",
+        setup: WIRED,
+        command: "--firewall iptables overlay pods --subnet 10.5.0.0/16 \
+                  --host-subnet 10.5.1.0/24 --peer 10.5.2.0/24=192.0.2.2 --internal",
+        inverse: "rm pods",
+    },
+    Scenario {
+        name: "overlay_gates",
+        setup: concat!(
+            include_str!("sh/wired.sh"),
+            "iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN
+             iptables -A FORWARD -j DOCKER-USER; iptables -A FORWARD -j REJECT"
+        ),
+        command: "overlay pods --subnet 10.5.0.0/16 --host-subnet 10.5.1.0/24 \
+                  --peer 10.5.2.0/24=192.0.2.2",
+        inverse: "rm pods",
+    },
+    Scenario {
+        name: "overlay_other_peers",
+        setup: concat!(
+            include_str!("sh/wired.sh"),
+            "netcord overlay pods --subnet 10.5.0.0/16 --host-subnet 10.5.1.0/24 \
+             --peer 10.5.2.0/24=192.0.2.2 --peer 10.5.3.0/24=192.0.2.3"
+        ),
+        command: "overlay pods --subnet 10.5.0.0/16 --host-subnet 10.5.1.0/24 \
+                  --peer 10.5.2.0/24=192.0.2.2 --peer 10.5.4.0/24=192.0.2.4",
+        inverse: "overlay pods --subnet 10.5.0.0/16 --host-subnet 10.5.1.0/24 \
+                  --peer 10.5.2.0/24=192.0.2.2 --peer 10.5.3.0/24=192.0.2.3",
+    },
+    Scenario {
+        name: "rm_overlay",
+        setup: concat!(
+            include_str!("sh/wired.sh"),
+            "netcord overlay pods --backend host-gw --subnet 10.5.0.0/16 --host-subnet 10.5.1.0/24 \
+             --peer 10.5.2.0/24=192.0.2.2"
+        ),
+        command: "rm pods",
+        inverse: "overlay pods --backend host-gw --subnet 10.5.0.0/16 --host-subnet 10.5.1.0/24 \
+                  --peer 10.5.2.0/24=192.0.2.2",
+    },
+    Scenario {
         name: "bridge_no_spoof",
         setup: "",
         command: "bridge lab0 --subnet 172.20.0.0/16 --no-spoof",

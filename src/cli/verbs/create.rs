@@ -3,11 +3,14 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use super::{bridge, macvlan, underlay, underlay::MoveFlags};
+use super::{bridge, macvlan, overlay, overlay::Hosts, underlay, underlay::MoveFlags};
 use crate::{
     error::Error,
-    model::{Flag, Flags, LinkName, MacvlanMode},
-    ops::{Session, driver::underlay::Underlay},
+    model::{Cidr, Flag, Flags, LinkName, MacvlanMode},
+    ops::{
+        Session,
+        driver::{overlay::Overlay, underlay::Underlay},
+    },
     output::Output,
 };
 
@@ -27,12 +30,15 @@ pub(crate) struct Args {
     /// As of the verbs of other drivers
     #[command(flatten)]
     physical: Physical,
+    /// As of `overlay`
+    #[command(flatten)]
+    across: Across,
 }
 
 /// Flags of drivers with a parent.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Physical {
-    /// underlay, macvlan: the host's link that leads to the physical network
+    /// underlay, macvlan, overlay: the host's link that leads to the physical network
     #[arg(long, value_name = "LINK")]
     parent: Option<LinkName>,
     /// macvlan: which endpoints reach each other [default: bridge]
@@ -46,6 +52,17 @@ pub(crate) struct Physical {
     moving: MoveFlags,
 }
 
+/// Flags of the driver with several hosts.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Across {
+    /// overlay: this host's part of the subnet, for its endpoints; one per IP family
+    #[arg(long, value_name = "CIDR")]
+    host_subnet: Vec<Cidr>,
+    /// overlay: the other hosts
+    #[command(flatten)]
+    hosts: Hosts,
+}
+
 /// How a network is wired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Driver {
@@ -55,12 +72,15 @@ pub(crate) enum Driver {
     Underlay,
     /// macvlan links on a link of the host
     Macvlan,
+    /// A Linux bridge on each of several hosts, whose endpoints reach each other
+    Overlay,
 }
 
 impl Args {
     pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {
         match self.driver {
             Driver::Bridge => {
+                self.across.refuse("bridge")?;
                 let flags = &self.physical;
                 refuse(
                     "bridge",
@@ -77,12 +97,14 @@ impl Args {
             }
             Driver::Underlay => as_underlay(self)?.run(session, output).await,
             Driver::Macvlan => as_macvlan(self)?.run(session, output).await,
+            Driver::Overlay => as_overlay(self)?.run(session, output).await,
         }
     }
 }
 
 fn as_macvlan(args: Args) -> Result<macvlan::Args> {
-    let Args { bridge, physical, .. } = args;
+    let Args { bridge, physical, across, .. } = args;
+    across.refuse("macvlan")?;
     refuse(
         "macvlan",
         &[
@@ -108,7 +130,8 @@ fn as_macvlan(args: Args) -> Result<macvlan::Args> {
 }
 
 fn as_underlay(args: Args) -> Result<underlay::Args> {
-    let Args { bridge, physical, .. } = args;
+    let Args { bridge, physical, across, .. } = args;
+    across.refuse("underlay")?;
     refuse(
         "underlay",
         &[
@@ -130,6 +153,64 @@ fn as_underlay(args: Args) -> Result<underlay::Args> {
         no_spoof: bridge.no_spoof,
         label: bridge.label,
     })
+}
+
+fn as_overlay(args: Args) -> Result<overlay::Args> {
+    let Args { bridge, physical, across, .. } = args;
+    refuse(
+        "overlay",
+        &[
+            ("--ipv6", bridge.ipv6),
+            ("--mode", physical.mode.is_some()),
+            ("--host-access", physical.host_access),
+            ("--confirm", physical.moving.confirm.is_some()),
+            ("--no-confirm", physical.moving.no_confirm),
+            ("--takeover", physical.moving.takeover),
+        ],
+    )?;
+    refuse_flags("overlay", bridge.flags(), &Overlay::FLAGS)?;
+    for (flag, is_missing) in [
+        ("--subnet, the subnet of the whole network", bridge.subnet.is_empty()),
+        ("--host-subnet, this host's part of the subnet", across.host_subnet.is_empty()),
+    ] {
+        if is_missing {
+            return Err(Error::usage(format!("driver overlay needs {flag}")).into());
+        }
+    }
+    Ok(overlay::Args {
+        name: bridge.name,
+        subnet: bridge.subnet,
+        host_subnet: across.host_subnet,
+        hosts: across.hosts,
+        parent: physical.parent,
+        gateway: bridge.gateway,
+        ip_range: bridge.ip_range,
+        mtu: bridge.mtu,
+        internal: bridge.internal,
+        no_spoof: bridge.no_spoof,
+        no_masquerade: bridge.no_masquerade,
+        label: bridge.label,
+    })
+}
+
+impl Across {
+    /// Refuses these flags for another driver.
+    fn refuse(&self, driver: &str) -> Result<()> {
+        let Hosts { peer, backend, vni, port, direct_routing, public_ip, reach } = &self.hosts;
+        refuse(
+            driver,
+            &[
+                ("--host-subnet", !self.host_subnet.is_empty()),
+                ("--peer", !peer.is_empty()),
+                ("--backend", backend.is_some()),
+                ("--vni", vni.is_some()),
+                ("--port", port.is_some()),
+                ("--direct-routing", *direct_routing),
+                ("--public-ip", public_ip.is_some()),
+                ("--reach", reach.is_some()),
+            ],
+        )
+    }
 }
 
 fn no_parent(driver: &str) -> Error {

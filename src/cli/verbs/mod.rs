@@ -18,6 +18,8 @@ pub(super) mod ls;
 pub(super) mod macvlan;
 pub(super) mod man;
 pub(super) mod none;
+pub(super) mod overlay;
+pub(super) mod peers;
 pub(super) mod port;
 pub(super) mod prune;
 pub(super) mod ps;
@@ -53,6 +55,7 @@ pub(super) enum Verb {
     Underlay(underlay::Args),
     Confirm(confirm::Args),
     Macvlan(macvlan::Args),
+    Overlay(overlay::Args),
     Create(create::Args),
     #[command(visible_alias = "connect")]
     Attach(attach::Args),
@@ -65,6 +68,7 @@ pub(super) enum Verb {
     #[command(visible_alias = "list")]
     Ls(ls::Args),
     Ps(ps::Args),
+    Peers(peers::Args),
     Inspect(inspect::Args),
     Graph(graph::Args),
     Doctor(doctor::Args),
@@ -109,16 +113,21 @@ impl Verb {
         match self {
             Self::None(_) | Self::Host(_) | Self::Container(_) => "finding the namespace",
             Self::Run(_) => "preparing the command's namespace",
-            Self::Bridge(_) | Self::Macvlan(_) | Self::Create(_) => "making the network",
+            Self::Bridge(_) | Self::Macvlan(_) | Self::Overlay(_) | Self::Create(_) => {
+                "making the network"
+            }
             Self::Underlay(_) | Self::Confirm(_) => "moving what is the parent's",
             Self::Attach(_) => "attaching",
             Self::Detach(_) => "detaching",
             Self::Publish(_) => "publishing",
             Self::Unpublish(_) => "taking published ports away",
             Self::Wait(_) => "waiting",
-            Self::Port(_) | Self::Ls(_) | Self::Ps(_) | Self::Inspect(_) | Self::Export(_) => {
-                "reading records and kernel"
-            }
+            Self::Port(_)
+            | Self::Ls(_)
+            | Self::Ps(_)
+            | Self::Peers(_)
+            | Self::Inspect(_)
+            | Self::Export(_) => "reading records and kernel",
             Self::Graph(_) | Self::Doctor(_) => "looking at the host",
             Self::Trace(_) => "working out the way",
             Self::Rm(_) => "removing networks",
@@ -147,6 +156,7 @@ impl Verb {
             Self::Container(args) => args.run(session, output).await,
             Self::Bridge(args) => args.run(session, output).await,
             Self::Macvlan(args) => args.run(session, output).await,
+            Self::Overlay(args) => args.run(session, output).await,
             Self::Underlay(args) => args.run(session, output).await,
             Self::Confirm(args) => args.run(session, output).await,
             Self::Create(args) => args.run(session, output).await,
@@ -158,6 +168,7 @@ impl Verb {
             Self::Port(args) => args.run(session, output).await,
             Self::Ls(args) => args.run(session, output).await,
             Self::Ps(args) => args.run(session, output).await,
+            Self::Peers(args) => args.run(session, output).await,
             Self::Inspect(args) => args.run(session, output).await,
             Self::Graph(args) => args.run(session, output).await,
             Self::Rm(args) => args.run(session, output).await,

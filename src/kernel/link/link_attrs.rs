@@ -25,6 +25,7 @@ pub(in crate::kernel) async fn read(rtnl: &Rtnl, shape: &LinkAttrs) -> Result<Op
             (LinkKind::Macvlan, LinkAttrsOf::Macvlan { .. }) => {
                 LinkAttrsOf::Macvlan { mtu: there.mtu, mode: there.macvlan_mode()? }
             }
+            (LinkKind::Vxlan, LinkAttrsOf::Vxlan { .. }) => LinkAttrsOf::Vxlan { mtu: there.mtu },
             _ => return None,
         };
         let (netns, link) = (shape.netns.clone(), shape.link.clone());
@@ -49,7 +50,7 @@ pub(in crate::kernel) async fn create(rtnl: &Rtnl, shape: &LinkAttrs) -> Result<
             let data = vec![InfoBridge::StpState(stp), InfoBridge::ForwardDelay(forward_delay)];
             Some((InfoKind::Bridge, InfoData::Bridge(data)))
         }
-        LinkAttrsOf::Veth { mtu } => {
+        LinkAttrsOf::Veth { mtu } | LinkAttrsOf::Vxlan { mtu } => {
             message.attributes.push(LinkAttribute::Mtu(mtu));
             None
         }

@@ -8,6 +8,7 @@ pub(super) mod macvlan;
 mod parse;
 pub(super) mod veth;
 pub(super) mod vlan;
+pub(super) mod vxlan;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,6 +34,7 @@ use crate::{
 pub use bridge::BRIDGE_PORTS_MAX;
 pub(super) use delete::{delete, delete_all, delete_this};
 use parse::parse;
+pub use vxlan::VxlanAttrs;
 
 /// A link, with the attributes that netcord needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +78,8 @@ pub struct Link {
     /// Whether it is a bridge with VLAN filtering.
     pub filters_vlans: bool,
     pub(super) index: u32,
-    /// The index, in its own namespace, of a veth's peer, or of the link below a macvlan or a VLAN.
+    /// The index, in its own namespace, of a veth's peer, or of the link below a macvlan, a VLAN or a
+    /// VXLAN link.
     pub(super) peer: Option<u32>,
     /// The number of that namespace, if it is another one (`IFLA_LINK_NETNSID`).
     pub(super) peer_nsid: Option<i32>,
@@ -84,6 +87,8 @@ pub struct Link {
     pub(super) macvlan_mode: Option<MacVlanMode>,
     /// The VLAN ID of a VLAN.
     pub(super) vlan_id: Option<u16>,
+    /// Of a VXLAN link: where its tunnel leads.
+    pub vxlan: Option<Box<VxlanAttrs>>,
     pub(super) group: u32,
     /// Whether it is a bridge that uses the spanning tree protocol.
     pub stp: bool,
@@ -137,6 +142,8 @@ pub enum LinkKind {
     Macvlan,
     /// A VLAN of another link.
     Vlan,
+    /// An end of a VXLAN tunnel.
+    Vxlan,
     /// Anything else.
     Other,
 }
@@ -185,7 +192,7 @@ impl Link {
 
     /// Returns whether it is on top of another link (a VLAN, a macvlan).
     pub fn is_upper_of(&self, lower: &Self) -> bool {
-        matches!(self.kind, LinkKind::Other | LinkKind::Macvlan | LinkKind::Vlan)
+        matches!(self.kind, LinkKind::Other | LinkKind::Macvlan | LinkKind::Vlan | LinkKind::Vxlan)
             && self.peer == Some(lower.index)
     }
 

@@ -9,7 +9,7 @@ use rtnetlink::packet_route::{
     },
 };
 
-use super::{Link, LinkKind, Port};
+use super::{Link, LinkKind, Port, VxlanAttrs};
 use crate::model::Mac;
 
 pub(super) fn parse(message: RouteNetlinkMessage) -> Option<Link> {
@@ -38,6 +38,7 @@ pub(super) fn parse(message: RouteNetlinkMessage) -> Option<Link> {
         peer_nsid: None,
         macvlan_mode: None,
         vlan_id: None,
+        vxlan: None,
         group: 0,
         stp: false,
         forward_delay: 0,
@@ -74,6 +75,7 @@ fn parse_info(link: &mut Link, infos: Vec<LinkInfo>) {
                     InfoKind::Veth => LinkKind::Veth,
                     InfoKind::MacVlan => LinkKind::Macvlan,
                     InfoKind::Vlan => LinkKind::Vlan,
+                    InfoKind::Vxlan => LinkKind::Vxlan,
                     _ => LinkKind::Other,
                 };
             }
@@ -92,6 +94,9 @@ fn parse_info(link: &mut Link, infos: Vec<LinkInfo>) {
                     InfoMacVlan::Mode(mode) => Some(mode),
                     _ => None,
                 });
+            }
+            LinkInfo::Data(InfoData::Vxlan(data)) => {
+                link.vxlan = Some(Box::new(VxlanAttrs::parse(&data)));
             }
             LinkInfo::Data(InfoData::Vlan(data)) => {
                 link.vlan_id = data.into_iter().find_map(|d| match d {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Moving;
+use super::{Moving, Overlay};
 use crate::model::{Invalid, LinkName};
 
 /// How a network is built, and how its endpoints are connected.
@@ -24,6 +24,8 @@ pub enum Driver {
     Underlay(Underlay),
     /// No bridge: each endpoint is a macvlan on a link of the host, which does not change.
     Macvlan(Macvlan),
+    /// A Linux bridge with the gateway's address on it, whose endpoints reach those of other hosts.
+    Overlay(Box<Overlay>),
 }
 
 /// The data of an underlay network.
@@ -155,6 +157,7 @@ impl Driver {
             Self::Bridge | Self::Foreign => "bridge",
             Self::Underlay(_) => "underlay",
             Self::Macvlan(_) => "macvlan",
+            Self::Overlay(_) => "overlay",
         }
     }
 
@@ -162,14 +165,14 @@ impl Driver {
     pub fn is_foreign(&self) -> bool {
         match self {
             Self::Foreign => true,
-            Self::Bridge | Self::Underlay(_) | Self::Macvlan(_) => false,
+            Self::Bridge | Self::Underlay(_) | Self::Macvlan(_) | Self::Overlay(_) => false,
         }
     }
 
     /// Returns who assigns addresses.
     pub fn addresses(&self) -> Addresses {
         match self {
-            Self::Bridge => Addresses::Ours,
+            Self::Bridge | Self::Overlay(_) => Addresses::Ours,
             Self::Foreign => Addresses::Shared(Sharing::Host),
             Self::Underlay(_) | Self::Macvlan(_) => Addresses::Shared(Sharing::Physical),
         }
@@ -179,7 +182,7 @@ impl Driver {
     /// can be published, in the firewall that the network's record names.
     pub fn forwards(&self) -> bool {
         match self {
-            Self::Bridge | Self::Foreign => true,
+            Self::Bridge | Self::Foreign | Self::Overlay(_) => true,
             Self::Underlay(_) | Self::Macvlan(_) => false,
         }
     }
@@ -188,7 +191,7 @@ impl Driver {
     /// subnet.
     pub fn is_gateway(&self) -> bool {
         match self {
-            Self::Bridge => true,
+            Self::Bridge | Self::Overlay(_) => true,
             Self::Foreign | Self::Underlay(_) | Self::Macvlan(_) => false,
         }
     }
@@ -196,7 +199,7 @@ impl Driver {
     /// Returns the traffic that has rules in the firewalls of this host.
     pub fn filter(&self) -> Filter {
         match self {
-            Self::Bridge => Filter::Traffic,
+            Self::Bridge | Self::Overlay(_) => Filter::Traffic,
             Self::Foreign => Filter::Ports,
             Self::Underlay(underlay) if underlay.filtered => Filter::Bridged,
             Self::Underlay(_) | Self::Macvlan(_) => Filter::Nothing,
@@ -207,7 +210,9 @@ impl Driver {
     /// its bridge.
     pub(super) fn lower_link<'n>(&'n self, name: &'n LinkName) -> LowerLink<'n> {
         match self {
-            Self::Bridge | Self::Foreign | Self::Underlay(_) => LowerLink::Bridge(name),
+            Self::Bridge | Self::Foreign | Self::Underlay(_) | Self::Overlay(_) => {
+                LowerLink::Bridge(name)
+            }
             Self::Macvlan(macvlan) => LowerLink::Parent(&macvlan.parent),
         }
     }
@@ -215,7 +220,7 @@ impl Driver {
     /// Returns whether netcord makes the link that endpoints are attached to.
     pub fn makes_lower_link(&self) -> bool {
         match self {
-            Self::Bridge | Self::Underlay(_) => true,
+            Self::Bridge | Self::Underlay(_) | Self::Overlay(_) => true,
             Self::Foreign => false,
             Self::Macvlan(macvlan) => macvlan.parent.vlan.is_some(),
         }
@@ -224,7 +229,7 @@ impl Driver {
     /// Returns the link of the host by which endpoints are in the physical network.
     pub fn parent(&self) -> Option<&Parent> {
         match self {
-            Self::Bridge | Self::Foreign => None,
+            Self::Bridge | Self::Foreign | Self::Overlay(_) => None,
             Self::Underlay(underlay) => Some(&underlay.parent),
             Self::Macvlan(macvlan) => Some(&macvlan.parent),
         }
@@ -234,7 +239,7 @@ impl Driver {
     pub fn uplink(&self) -> Option<&Parent> {
         match self {
             Self::Underlay(underlay) => Some(&underlay.parent),
-            Self::Bridge | Self::Foreign | Self::Macvlan(_) => None,
+            Self::Bridge | Self::Foreign | Self::Macvlan(_) | Self::Overlay(_) => None,
         }
     }
 
@@ -242,7 +247,7 @@ impl Driver {
     pub fn moving(&self) -> Option<&Moving> {
         match self {
             Self::Underlay(underlay) => underlay.moving.as_deref(),
-            Self::Bridge | Self::Foreign | Self::Macvlan(_) => None,
+            Self::Bridge | Self::Foreign | Self::Macvlan(_) | Self::Overlay(_) => None,
         }
     }
 
@@ -250,7 +255,7 @@ impl Driver {
     pub fn underlay(&self) -> Option<&Underlay> {
         match self {
             Self::Underlay(underlay) => Some(underlay),
-            Self::Bridge | Self::Foreign | Self::Macvlan(_) => None,
+            Self::Bridge | Self::Foreign | Self::Macvlan(_) | Self::Overlay(_) => None,
         }
     }
 
@@ -258,7 +263,15 @@ impl Driver {
     pub fn macvlan(&self) -> Option<&Macvlan> {
         match self {
             Self::Macvlan(macvlan) => Some(macvlan),
-            Self::Bridge | Self::Foreign | Self::Underlay(_) => None,
+            Self::Bridge | Self::Foreign | Self::Underlay(_) | Self::Overlay(_) => None,
+        }
+    }
+
+    /// What an overlay network has.
+    pub fn overlay(&self) -> Option<&Overlay> {
+        match self {
+            Self::Overlay(overlay) => Some(overlay),
+            Self::Bridge | Self::Foreign | Self::Underlay(_) | Self::Macvlan(_) => None,
         }
     }
 
@@ -273,7 +286,7 @@ impl Driver {
             Self::Underlay(underlay) => {
                 Self::Underlay(Underlay { moving: moving.map(Box::new), ..underlay })
             }
-            Self::Bridge | Self::Foreign | Self::Macvlan(_) => self,
+            Self::Bridge | Self::Foreign | Self::Macvlan(_) | Self::Overlay(_) => self,
         }
     }
 }
@@ -291,6 +304,7 @@ enum Word {
     Bridge,
     Underlay,
     Macvlan,
+    Overlay,
 }
 
 /// The driver's data, after the fields that all networks have.
@@ -298,6 +312,8 @@ enum Word {
 pub(super) struct DriverData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parent: Option<ParentForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    overlay: Option<Overlay>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -321,7 +337,9 @@ struct MacvlanForm {
 
 impl From<Driver> for (DriverForm, DriverData) {
     fn from(driver: Driver) -> Self {
-        let form = |mode, foreign, parent| (DriverForm { mode, foreign }, DriverData { parent });
+        let form = |mode, foreign, parent| {
+            (DriverForm { mode, foreign }, DriverData { parent, overlay: None })
+        };
         match driver {
             Driver::Bridge => form(Word::Bridge, false, None),
             Driver::Foreign => form(Word::Bridge, true, None),
@@ -333,6 +351,10 @@ impl From<Driver> for (DriverForm, DriverData) {
                 let macvlan = Some(MacvlanForm { mode, host_access });
                 let parent = ParentForm { link, vlan, macvlan, filtered: false, moving: None };
                 form(Word::Macvlan, false, Some(parent))
+            }
+            Driver::Overlay(overlay) => {
+                let form = DriverForm { mode: Word::Overlay, foreign: false };
+                (form, DriverData { parent: None, overlay: Some(*overlay) })
             }
         }
     }
@@ -356,6 +378,10 @@ impl TryFrom<(DriverForm, DriverData)> for Driver {
                 let MacvlanForm { mode, host_access } =
                     macvlan.ok_or_else(|| lacks("a macvlan mode"))?;
                 Self::Macvlan(Macvlan { parent: Parent { link, vlan }, mode, host_access })
+            }
+            Word::Overlay => {
+                let overlay = data.overlay.ok_or_else(|| lacks("what an overlay has"))?;
+                Self::Overlay(Box::new(overlay))
             }
         })
     }

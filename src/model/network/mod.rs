@@ -2,20 +2,23 @@
 
 mod driver;
 mod flags;
+mod overlay;
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
+use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use self::driver::{DriverData, DriverForm};
 use super::{
-    Endpoint, Firewall, ForwardAccept, Invalid, LinkConfig, LinkName, Mac, NetnsName, Subnet,
+    Endpoint, Firewall, ForwardAccept, Invalid, LinkConfig, LinkName, Mac, NetnsName, Route, Subnet,
 };
 
 pub use driver::{
     Addresses, Driver, Filter, LowerLink, Macvlan, MacvlanMode, Parent, Sharing, Underlay, Vlan,
 };
 pub use flags::{Flag, Flags};
+pub use overlay::{Backend, BackendKind, Overlay, Peer, Vxlan};
 
 /// The move of a link's configuration to a bridge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +75,39 @@ impl Network {
     /// Returns whether packets that leave by another link get that link's address.
     pub fn masquerades(&self) -> bool {
         self.driver.filter() == Filter::Traffic && !self.has(Flag::NoMasquerade)
+    }
+
+    /// Returns whether the host routes packets of its endpoints: to other hosts at least.
+    pub fn is_routed(&self) -> bool {
+        self.driver.overlay().is_some() || !self.has(Flag::Internal)
+    }
+
+    /// Returns the block of an IP family that the endpoints of all hosts have their addresses from.
+    pub fn cluster(&self, is_ipv4: bool) -> Option<IpNetwork> {
+        self.driver.overlay()?.cluster_of(is_ipv4)
+    }
+
+    /// Returns the routes by which its endpoints reach those of other hosts, one per IP family.
+    pub fn routes_to_others(&self, ifname: &LinkName) -> impl Iterator<Item = Route> {
+        self.subnets.iter().filter_map(|subnet| {
+            let cluster = self.cluster(subnet.cidr.is_ipv4())?;
+            let gateway = Some(subnet.gateway?);
+            Some(Route { gateway, ..Route::on(ifname.clone(), cluster) })
+        })
+    }
+
+    /// Returns the blocks of addresses that it has for itself.
+    pub fn blocks(&self) -> Vec<IpNetwork> {
+        match self.driver.overlay() {
+            Some(overlay) => overlay.cluster.clone(),
+            None => self.subnets.iter().map(|subnet| subnet.cidr).collect(),
+        }
+    }
+
+    /// Returns its VXLAN link.
+    pub fn tunnel(&self) -> Option<&LinkName> {
+        let vxlan = self.driver.overlay()?.backend.vxlan()?;
+        Some(&vxlan.device)
     }
 
     /// Returns the link of the host that endpoints are attached to.
@@ -233,12 +269,14 @@ mod tests {
     use super::*;
 
     /// Each driver in records and output. The keys are a contract.
-    const DRIVERS: [&str; 5] = [
+    const DRIVERS: [&str; 7] = [
         r#"{"name":"lab0","mode":"bridge","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":true,"isolate":false,"masquerade":false,"no_spoof":true,"firewall":"nftables","labels":{}}"#,
         r#"{"name":"lab0","mode":"bridge","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":true,"masquerade":true,"no_spoof":false,"firewall":"iptables","labels":{"a":"b"}}"#,
         r#"{"name":"br0","mode":"bridge","foreign":true,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":false,"no_spoof":false,"firewall":"nftables","labels":{}}"#,
         r#"{"name":"mydr0","mode":"underlay","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":false,"no_spoof":false,"firewall":"iptables","parent":{"link":"eth0","filtered":true},"labels":{}}"#,
         r#"{"name":"lan0","mode":"macvlan","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":false,"no_spoof":false,"firewall":"nftables","parent":{"link":"eth0.100","vlan":{"trunk":"eth0","id":100},"macvlan":{"mode":"private","host_access":["192.0.2.1"]},"filtered":false},"labels":{}}"#,
+        r#"{"name":"pods","mode":"overlay","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1450,"subnets":[],"internal":false,"isolate":false,"masquerade":true,"no_spoof":false,"firewall":"nftables","overlay":{"backend":"vxlan","cluster":["10.5.0.0/16"],"parent":"eth0","host":"192.0.2.1","vxlan":{"device":"vx-pods","vni":1,"port":8472,"direct_routing":false},"peers":[{"host":"192.0.2.2","subnets":["10.5.2.0/24"],"next_hops":[]}]},"labels":{}}"#,
+        r#"{"name":"pods","mode":"overlay","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":true,"no_spoof":false,"firewall":"nftables","overlay":{"backend":"host-gw","cluster":["10.5.0.0/16","fd00:5::/48"],"parent":"eth0","host":"192.0.2.1","peers":[{"host":"192.0.2.2","second":"2001:db8::2","subnets":["10.5.2.0/24","fd00:5:0:2::/64"],"next_hops":["192.0.2.2","2001:db8::2"]}]},"labels":{}}"#,
     ];
 
     #[test]
@@ -251,11 +289,13 @@ mod tests {
 
     #[test]
     fn a_driver_without_what_it_needs_is_refused() {
-        let [.., underlay, macvlan] = DRIVERS;
+        let [.., underlay, macvlan, _, host_gw] = DRIVERS;
         let no_parent = underlay.replace(r#""parent":{"link":"eth0","filtered":true},"#, "");
         let no_mode =
             macvlan.replace(r#""macvlan":{"mode":"private","host_access":["192.0.2.1"]},"#, "");
-        for wrong in [no_parent, no_mode] {
+        let no_overlay = macvlan.replace("macvlan", "overlay");
+        let no_tunnel = host_gw.replace("host-gw", "vxlan");
+        for wrong in [no_parent, no_mode, no_overlay, no_tunnel] {
             let error = serde_json::from_str::<Network>(&wrong).unwrap_err().to_string();
             assert!(error.contains("the network's driver needs"), "{error}");
         }

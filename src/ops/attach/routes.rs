@@ -49,6 +49,13 @@ impl Chooser<'_> {
             let on_link = Route::on(ifname.clone(), *destination);
             routes.push(Route { gateway: *gateway, ..on_link });
         }
+        // On an internal network, or a second one, no default route leads to other hosts.
+        for route in self.record.network.routes_to_others(ifname) {
+            let has_family = addresses.iter().any(|a| a.is_ipv4() == route.destination.is_ipv4());
+            if has_family && routes.iter().all(|r| r.destination != route.destination) {
+                routes.push(route);
+            }
+        }
         Ok(routes)
     }
 }

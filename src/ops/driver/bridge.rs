@@ -3,20 +3,18 @@
 use std::{fs, net::IpAddr};
 
 use anyhow::Result;
-use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::{foreign, marks};
+use super::{foreign, marks, used::Used};
 use crate::{
     error::{Error, Kind},
     kernel::{Kernel, Link, TableRoute},
     model::{
-        Cidr, Driver, Firewall, Flag, Flags, LinkName, Mac, Network, NetworkRecord, Subnet,
-        overlap, pools, unique_local_prefix,
+        Cidr, Driver, Firewall, Flag, Flags, LinkName, Mac, Network, NetworkRecord, Subnet, pools,
+        unique_local_prefix,
     },
     ops::{
         Changed, Session,
-        lookup::resolver,
         request::{differences::Differences, subnets::Asked, words::Words},
         upkeep::{
             firewall, forward_accepts, link_attrs,
@@ -118,7 +116,7 @@ async fn new_network(
     }
     let used = Used::read(kernel, state).await?;
     for subnet in &subnets {
-        used.check(host, subnet.cidr)?;
+        used.check(host, "subnet", subnet.cidr)?;
     }
     if subnets.is_empty() {
         let free = pools().find(|pool| used.is_free(*pool)).ok_or_else(|| {
@@ -164,73 +162,6 @@ fn host_id() -> Result<Vec<u8>> {
         Some(id) => id,
         None => fs::read("/proc/sys/kernel/random/boot_id")?,
     })
-}
-
-/// Prefixes that are in use on this host.
-struct Used {
-    networks: Vec<(LinkName, IpNetwork)>,
-    addresses: Vec<IpNetwork>,
-    routes: Vec<TableRoute>,
-    nameservers: Vec<IpAddr>,
-}
-
-impl Used {
-    async fn read(kernel: &Kernel, state: &State) -> Result<Self> {
-        let networks = state
-            .networks()
-            .values()
-            .flat_map(|r| r.network.subnets.iter().map(|s| (r.network.name.clone(), s.cidr)));
-        Ok(Self {
-            networks: networks.collect(),
-            addresses: kernel.addresses().await?.into_iter().map(|a| a.address).collect(),
-            routes: kernel.routes().await?,
-            nameservers: resolver::nameservers(resolver::HOSTS),
-        })
-    }
-
-    /// Refuses a requested subnet that contains addresses which the host reaches in another way.
-    fn check(&self, host: &Session<'_>, cidr: IpNetwork) -> Result<()> {
-        let taken = |by: String| {
-            Err(Error::conflict(format!("subnet {cidr} overlaps with {by}"))
-                .hint("choose another with `--subnet`, or leave it out to use a free one")
-                .into())
-        };
-        if let Some((name, other)) = self.networks.iter().find(|(_, n)| overlap(*n, cidr)) {
-            return taken(format!("network `{name}` ({other})"));
-        }
-        if let Some(address) = self.addresses.iter().find(|a| overlap(**a, cidr)) {
-            return taken(format!("the host's own address {address}"));
-        }
-        if let Some(server) = self.nameservers.iter().find(|n| cidr.contains(**n)) {
-            return taken(format!("the host's nameserver {server}"));
-        }
-        for route in self
-            .routes
-            .iter()
-            .filter(|r| r.destination.prefix() > 0 && overlap(r.destination, cidr))
-        {
-            match route.gateway {
-                None => return taken(format!("the host's route to {}", route.destination)),
-                Some(gateway) => host.events.warn(&format!(
-                    "subnet {cidr} hides a part of what the host reaches by its route to {} via {gateway}",
-                    route.destination
-                )),
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns whether a subnet may be chosen: it must overlap with nothing. Routes to half of all
-    /// addresses (those of a VPN) do not count.
-    fn is_free(&self, cidr: IpNetwork) -> bool {
-        self.networks.iter().all(|(_, n)| !overlap(*n, cidr))
-            && self.addresses.iter().all(|a| !overlap(*a, cidr))
-            && self.nameservers.iter().all(|n| !cidr.contains(*n))
-            && self
-                .routes
-                .iter()
-                .all(|r| r.destination.prefix() <= 1 || !overlap(r.destination, cidr))
-    }
 }
 
 async fn default_mtu(kernel: &Kernel) -> Result<u32> {

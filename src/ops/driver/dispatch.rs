@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{bridge, foreign, macvlan, underlay, underlay::Lost};
+use super::{bridge, foreign, macvlan, overlay, underlay, underlay::Lost};
 use crate::{
     kernel::{Kernel, Link},
     model::{Driver, Endpoint, LinkName, Network, Records},
@@ -23,7 +23,7 @@ pub(in crate::ops) async fn removal(
     network: &Network,
 ) -> Result<Plan> {
     match &network.driver {
-        Driver::Bridge | Driver::Foreign | Driver::Macvlan(_) => {
+        Driver::Bridge | Driver::Foreign | Driver::Macvlan(_) | Driver::Overlay(_) => {
             Ok(removal::network(records, network))
         }
         Driver::Underlay(driver) => underlay::removal(host, records, network, driver).await,
@@ -33,7 +33,9 @@ pub(in crate::ops) async fn removal(
 /// Returns the plan that makes a network as it is now.
 pub(in crate::ops) async fn commands(host: &Session<'_>, network: &Network) -> Result<Plan> {
     match &network.driver {
-        Driver::Bridge | Driver::Macvlan(_) => Ok(plan::create(network, &Uplinks::default())),
+        Driver::Bridge | Driver::Macvlan(_) | Driver::Overlay(_) => {
+            Ok(plan::create(network, &Uplinks::default()))
+        }
         Driver::Foreign => Ok(Plan::new()),
         Driver::Underlay(driver) => underlay::commands(host, network, driver).await,
     }
@@ -70,6 +72,7 @@ pub(in crate::ops) async fn repair(
         Driver::Macvlan(driver) => {
             plan.extend(macvlan::repair(&host.kernel, &network, driver).await?);
         }
+        Driver::Overlay(_) => plan.extend(overlay::made(&host.kernel, &network).await?),
     }
     Ok((network, plan, lost))
 }
@@ -88,7 +91,10 @@ pub(in crate::ops) async fn of_bridge(
     let parent = mark.and_then(|mark| mark.values("parent").next());
     match parent.and_then(|name| name.parse().ok()) {
         Some(link) => underlay::rebuilt(kernel, name, bridge, link).await,
-        None => bridge::rebuilt(kernel, name, bridge, firewall).await,
+        None => match mark.and_then(overlay::Marks::read) {
+            Some(marks) => overlay::rebuilt(kernel, name, bridge, firewall, marks).await,
+            None => bridge::rebuilt(kernel, name, bridge, firewall).await,
+        },
     }
 }
 
@@ -106,7 +112,9 @@ pub(in crate::ops) async fn of_inside(
 pub(in crate::ops) fn again(network: &Network) -> String {
     match &network.driver {
         Driver::Bridge => bridge::again(network).line(),
-        Driver::Foreign | Driver::Underlay(_) | Driver::Macvlan(_) => "netcord repair".to_owned(),
+        Driver::Foreign | Driver::Underlay(_) | Driver::Macvlan(_) | Driver::Overlay(_) => {
+            "netcord repair".to_owned()
+        }
     }
 }
 
@@ -117,5 +125,6 @@ pub(in crate::ops) fn command(network: &Network) -> Option<Words> {
         Driver::Foreign => None,
         Driver::Underlay(driver) => Some(underlay::command(network, driver)),
         Driver::Macvlan(driver) => Some(macvlan::command(network, driver)),
+        Driver::Overlay(driver) => Some(overlay::command(network, driver)),
     }
 }

@@ -4,13 +4,16 @@
 //! - `dispatch`: calls the driver's function, for verbs that work on any network
 //! - `marks`: reads a network's settings from the alias of a link
 //! - `parent`: finds the link of the host that a network is built on
+//! - `used`: reads the prefixes that are in use on this host
 
 pub mod bridge;
 mod dispatch;
 pub(super) mod foreign;
 pub mod macvlan;
 mod marks;
+pub mod overlay;
 mod parent;
 pub mod underlay;
+mod used;
 
 pub(super) use self::dispatch::{again, command, commands, of_bridge, of_inside, removal, repair};

@@ -68,7 +68,7 @@ pub(super) async fn link(kernel: &Kernel, name: &LinkName) -> Result<Link> {
     Ok(link)
 }
 
-async fn missing(kernel: &Kernel, name: &LinkName) -> anyhow::Error {
+pub(super) async fn missing(kernel: &Kernel, name: &LinkName) -> anyhow::Error {
     let links = kernel.links().await.unwrap_or_default();
     let names: Vec<_> = links.into_values().map(|l| l.name).filter(|n| n != "lo").collect();
     let hint = did_you_mean(name.as_str(), names.iter().map(String::as_str))

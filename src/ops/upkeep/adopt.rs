@@ -118,6 +118,9 @@ impl Missing {
         }
         for network in state.networks().values().map(|record| &record.network) {
             names.remove(network.name.as_str());
+            if let Some(tunnel) = network.tunnel() {
+                names.remove(tunnel.as_str());
+            }
             if let Some(parent) = network.driver.parent() {
                 names.remove(parent.link.as_str());
                 names

@@ -13,11 +13,11 @@ pub(in crate::ops) async fn restore(kernel: &Kernel, plan: &mut Plan) -> Result<
     let mut lost = Vec::new();
     let cut = |made: &Resource| plan.iter().any(|s| s.change == Change::delete(made.clone()));
     for step in plan.iter().filter(|step| matches!(step.change, Change::Create(_))) {
-        let Some(made) = step.change.resource() else { continue };
+        let Some(made) = step.change.resource().filter(|made| !cut(made)) else { continue };
         for shape in kernel.drifted_attrs(made).await? {
             lost.push(restored(shape));
         }
-        for change in kernel.plugging(made).await?.into_iter().filter(|_| !cut(made)) {
+        for change in kernel.plugging(made).await? {
             lost.push(Step { why: "the port is not in its bridge", change, scope: Scope::Own });
         }
     }

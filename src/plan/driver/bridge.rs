@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    model::{Endpoint, Family, Flag, LinkName, Network},
+    model::{Endpoint, Family, LinkName, Network},
     plan::{
         Plan, Record, Resource, Scope, SpoofFilter, Step, SysctlKey, alias, cable::cable, firewall,
         forward_accept,
@@ -21,16 +21,23 @@ pub struct Uplinks {
     pub closed: Vec<LinkName>,
 }
 
-/// Makes a bridge whose address is the gateway, its firewall rules, and forwarding. Protections
-/// come before the bridge goes up, and before forwarding is turned on.
+/// Makes a bridge whose address is the gateway, its firewall rules, and forwarding.
 pub(super) fn network(network: &Network, uplinks: &Uplinks) -> Plan {
+    let mut plan = segment(network, uplinks);
+    plan.extend(forward_accept::install_accepts(network));
+    plan
+}
+
+/// The same, without what lets it by in other firewalls. Protections come before the bridge goes up,
+/// and before forwarding is turned on.
+pub(super) fn segment(network: &Network, uplinks: &Uplinks) -> Plan {
     let name = &network.name;
     let mut plan = vec![Step::create(
         "record the request first, so that a later run can finish or undo it",
         Resource::Record(Record::Network(network.clone())),
     )];
     plan.extend(link("the bridge: the Ethernet switch that all endpoints plug into", network));
-    plan.extend(link_protections(network));
+    plan.extend(no_router(network, name));
     plan.extend(firewall::network(network));
     for subnet in &network.subnets {
         if let Some(gateway) = subnet.gateway
@@ -42,14 +49,16 @@ pub(super) fn network(network: &Network, uplinks: &Uplinks) -> Plan {
             ));
         }
     }
-    if !network.has(Flag::Internal) {
+    if network.is_routed() {
         for subnet in &network.subnets {
             let family = Family::of(subnet.cidr.network());
             if family == Family::V6 {
                 plan.extend(keep_router_advertisements(&uplinks.advertised));
             }
             plan.push(forwarding(family));
-            plan.push(forwarding_of(name, family));
+            let why =
+                "forwarding is also set per link: the host forwards what arrives from this bridge";
+            plan.push(forwarding_of(why, name, family));
             if family == Family::V4 {
                 plan.extend(uplinks.closed.iter().map(opened));
             }
@@ -59,7 +68,6 @@ pub(super) fn network(network: &Network, uplinks: &Uplinks) -> Plan {
         "a link carries no frames until it is up",
         Resource::Up { netns: None, link: name.clone() },
     ));
-    plan.extend(forward_accept::install_accepts(network));
     plan
 }
 
@@ -87,13 +95,14 @@ pub(super) fn link(why: &'static str, network: &Network) -> Plan {
     ]
 }
 
-fn link_protections(network: &Network) -> Plan {
+/// What keeps the host from taking configuration that others send by a link of a network.
+pub(super) fn no_router(network: &Network, link: &LinkName) -> Plan {
     let ipv6 = |why, key, value| {
         Step::create(
             why,
             Resource::Sysctl {
                 netns: None,
-                key: SysctlKey::of_link(Family::V6, &network.name, key),
+                key: SysctlKey::of_link(Family::V6, link, key),
                 value: Cow::Borrowed(value),
                 reset: None,
             },
@@ -136,9 +145,8 @@ pub(in crate::plan) fn forwarding(family: Family) -> Step {
 
 /// A new link takes the value of `default`, and writing `all` sets every link. So the value of this
 /// link matters only if it was changed since.
-fn forwarding_of(bridge: &LinkName, family: Family) -> Step {
-    let key = SysctlKey::of_link(family, bridge, "forwarding");
-    let why = "forwarding is also set per link: the host forwards what arrives from this bridge";
+pub(super) fn forwarding_of(why: &'static str, link: &LinkName, family: Family) -> Step {
+    let key = SysctlKey::of_link(family, link, "forwarding");
     Step::create(why, Resource::Sysctl { netns: None, key, value: "1".into(), reset: None })
 }
 

@@ -5,10 +5,12 @@
 pub(super) mod bridge;
 mod foreign;
 mod macvlan;
+mod overlay;
 mod underlay;
 
 pub use bridge::Uplinks;
 pub use macvlan::macvlan_of;
+pub use overlay::{stale, tunnel_of, way};
 pub use underlay::{ACCEPT_DAD, CarrierVeth, Switch, Takeover, takeover, without_carrier};
 
 use super::{Plan, Resource, Step};
@@ -22,13 +24,14 @@ pub fn create(network: &Network, uplinks: &Uplinks) -> Plan {
         Driver::Foreign => foreign::network(network),
         Driver::Underlay(underlay) => underlay::network(network, underlay),
         Driver::Macvlan(macvlan) => macvlan::network(network, macvlan),
+        Driver::Overlay(overlay) => overlay::network(network, overlay, uplinks),
     }
 }
 
 /// Makes the link of an endpoint, down inside its target, with its spoof filter.
 pub(super) fn link(network: &Network, endpoint: &Endpoint) -> Plan {
     match &network.driver {
-        Driver::Bridge => bridge::port(network, endpoint),
+        Driver::Bridge | Driver::Overlay(_) => bridge::port(network, endpoint),
         Driver::Foreign => foreign::port(network, endpoint),
         Driver::Underlay(_) => underlay::port(network, endpoint),
         Driver::Macvlan(macvlan) => macvlan::link(network, macvlan, endpoint),
@@ -39,7 +42,7 @@ pub(super) fn link(network: &Network, endpoint: &Endpoint) -> Plan {
 pub(super) fn introduction(network: &Network, endpoint: &Endpoint) -> Plan {
     match &network.driver {
         // An address always has the same MAC here.
-        Driver::Bridge => Plan::new(),
+        Driver::Bridge | Driver::Overlay(_) => Plan::new(),
         Driver::Foreign | Driver::Underlay(_) => {
             endpoint.host_ifname().map(|port| announcement(endpoint, port)).into_iter().collect()
         }

@@ -153,12 +153,16 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
     let (name, cidr) = (&network.name, &subnet.cidr);
     let rules = RuleMaker { network, subnet };
     let mut plan = Vec::new();
+    // Endpoints on other hosts are not outside.
+    let cluster = network.cluster(cidr.is_ipv4());
+    let from_outside = cluster.map(|c| format!(" ! -s {c}")).unwrap_or_default();
+    let to_outside = cluster.map(|c| format!(" ! -d {c}")).unwrap_or_default();
 
     if network.masquerades() || network.has(Flag::Internal) {
         plan.push(rules.step(
             "drop packets routed directly to endpoint addresses: only published ports are open",
             (Table::Raw, PREROUTING, "direct"),
-            &format!("-d {cidr} ! -i {name}"),
+            &format!("-d {cidr}{from_outside} ! -i {name}"),
             "DROP",
         ));
     }
@@ -174,7 +178,7 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
         plan.push(rules.step(
             "an internal network sends nothing outside",
             (Table::Filter, ISOLATE, "internal out"),
-            &format!("-i {name} ! -o {name}"),
+            &format!("-i {name} ! -o {name}{to_outside}"),
             "DROP",
         ));
     }
@@ -190,9 +194,9 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
         "only replies and traffic to published ports may enter from outside",
         (Table::Filter, ISOLATE, "unpublished"),
         &if network.has(Flag::Internal) {
-            format!("! -i {name} -o {name}")
+            format!("! -i {name} -o {name}{from_outside}")
         } else {
-            format!("! -i {name} -o {name} -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT")
+            format!("! -i {name} -o {name}{from_outside} -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT")
         },
         "DROP",
     ));
@@ -208,20 +212,28 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
         &format!("-o {name} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT"),
         "ACCEPT",
     ));
+    if let Some(cluster) = cluster {
+        plan.push(rules.step(
+            "endpoints on other hosts are accepted, even if the FORWARD policy is DROP",
+            (Table::Filter, FORWARD, "from other hosts"),
+            &format!("-o {name} -s {cluster}"),
+            "ACCEPT",
+        ));
+    }
     if network.masquerades() && !network.has(Flag::Internal) {
         // Never from a privileged port: services trust those (CVE-2010-2242).
         for protocol in ["tcp", "udp"] {
             plan.push(rules.step(
                 "masquerade (SNAT): packets to other links get that link's address, so replies return",
                 (Table::Nat, POSTROUTING, &format!("masquerade {protocol}")),
-                &format!("-s {cidr} ! -o {name} -p {protocol}"),
+                &format!("-s {cidr}{to_outside} ! -o {name} -p {protocol}"),
                 "MASQUERADE --to-ports 1024-65535",
             ));
         }
         plan.push(rules.step(
             "masquerade for protocols without ports, such as ICMP",
             (Table::Nat, POSTROUTING, "masquerade"),
-            &format!("-s {cidr} ! -o {name}"),
+            &format!("-s {cidr}{to_outside} ! -o {name}"),
             "MASQUERADE",
         ));
     }

@@ -6,9 +6,11 @@
 //! (forwarding, and what the kernel turns with it). A base chain that iptables made and that holds
 //! nothing is none.
 
+#![expect(clippy::disallowed_types, reason = "tests run programs")]
+
 mod lines;
 
-use std::fmt;
+use std::{fmt, process::Command};
 
 use super::Lab;
 
@@ -21,7 +23,20 @@ const LOOK: &str = include_str!("look.sh");
 impl Snapshot {
     #[track_caller]
     pub(super) fn of(lab: &Lab) -> Self {
-        let output = lab.command("sh").args(["-c", LOOK]).output().unwrap();
+        Self::by(lab.command("sh"))
+    }
+
+    /// Of a host that is a namespace of a lab.
+    #[track_caller]
+    pub(super) fn within(lab: &Lab, host: &str) -> Self {
+        let mut command = lab.command("nsenter");
+        command.args([&format!("--net=/run/netns/{host}"), "sh"]);
+        Self::by(command)
+    }
+
+    #[track_caller]
+    fn by(mut shell: Command) -> Self {
+        let output = shell.args(["-c", LOOK]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(
             text.contains("\n== sysctl\n./"),

@@ -56,8 +56,8 @@ fn one_match(one: &Match) -> Vec<Expressions> {
         }
         Match::InOneOf(set) => vec![meta(MetaKey::Iifname, FIRST), lookup(set, None)],
         Match::Family(family) => is_of(*family),
-        Match::Source(network) => address(network, false),
-        Match::Destination(network) => address(network, true),
+        Match::Source(network, is) => address(network, false, is_equal(*is)),
+        Match::Destination(network, is) => address(network, true, is_equal(*is)),
         Match::ToThisHost => vec![
             other("fib", [(1, FIRST), (2, FIB_ADDRESS_TYPE), (3, FIB_DESTINATION)]),
             compare(Operator::Equal, LOCAL.to_ne_bytes().to_vec()),
@@ -139,7 +139,11 @@ fn protocol_family(family: Family) -> u8 {
 }
 
 /// The offset of addresses in an IP header (RFC 791, RFC 8200).
-fn address(network: &ipnetwork::IpNetwork, destination: bool) -> Vec<Expressions> {
+fn address(
+    network: &ipnetwork::IpNetwork,
+    destination: bool,
+    operator: Operator,
+) -> Vec<Expressions> {
     let (offset, value, mask) = match network {
         ipnetwork::IpNetwork::V4(v4) => {
             let offset = if destination { 16 } else { 12 };
@@ -156,7 +160,7 @@ fn address(network: &ipnetwork::IpNetwork, destination: bool) -> Vec<Expressions
     if mask.iter().any(|byte| *byte != u8::MAX) {
         all.push(masked(mask));
     }
-    all.push(compare(Operator::Equal, value));
+    all.push(compare(operator, value));
     all
 }
 

@@ -166,10 +166,10 @@ pub enum Match {
     InOneOf(&'static Set),
     /// The IP version.
     Family(Family),
-    /// The source address.
-    Source(IpNetwork),
-    /// The destination address.
-    Destination(IpNetwork),
+    /// The source address is in this block, or is another of its IP family.
+    Source(IpNetwork, bool),
+    /// The destination address is in this block, or is another of its IP family.
+    Destination(IpNetwork, bool),
     /// The destination is an address of this host.
     ToThisHost,
     /// The transport protocol.

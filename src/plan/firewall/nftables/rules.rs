@@ -1,5 +1,7 @@
 //! The rules of each network and the elements of each published port.
 
+use ipnetwork::IpNetwork;
+
 use super::{
     Element, ElementData, Match, NetworkRules, Nft, PortElements, Rule, Value, Verdict,
     table::{LOOPBACK, Maps},
@@ -20,13 +22,20 @@ pub(in crate::plan) fn network(network: &Network) -> Plan {
     let mut filter = Vec::new();
     let bridge = &network.name;
     let mut drop = |why, matches| filter.push(Rule { matches, verdict: Verdict::Drop, why });
-    if network.has(Flag::Internal) {
-        drop("an internal network sends nothing outside", out_of(bridge));
-        drop("an internal network receives nothing from outside", into(bridge));
-    } else {
-        let mut unasked = into(bridge);
-        unasked.push(Match::Unasked);
-        drop("only replies and traffic to published ports may enter from outside", unasked);
+    for to in outside(network, |cluster| Match::Destination(cluster, false)) {
+        if network.has(Flag::Internal) {
+            let out = out_of(bridge).into_iter().chain(to).collect();
+            drop("an internal network sends nothing outside", out);
+        }
+    }
+    for from in outside(network, |cluster| Match::Source(cluster, false)) {
+        let mut entering: Vec<_> = into(bridge).into_iter().chain(from).collect();
+        if network.has(Flag::Internal) {
+            drop("an internal network receives nothing from outside", entering);
+        } else {
+            entering.push(Match::Unasked);
+            drop("only replies and traffic to published ports may enter from outside", entering);
+        }
     }
     if network.has(Flag::Isolate) {
         let mut across = vec![Match::In(bridge.clone(), true), Match::Out(bridge.clone(), true)];
@@ -56,6 +65,19 @@ pub(in crate::plan) fn foreign(network: &Network) -> Plan {
     shared().into_iter().chain([step]).collect()
 }
 
+/// What makes a packet's other end one that is outside of the network: of an overlay, what is no
+/// endpoint on another host, by IP version; of another network, everything.
+fn outside(network: &Network, beyond: impl Fn(IpNetwork) -> Match) -> Vec<Option<Match>> {
+    if network.driver.overlay().is_none() {
+        return vec![None];
+    }
+    let of = |family: Family| match network.cluster(family == Family::V4) {
+        Some(cluster) => Some(beyond(cluster)),
+        None => Some(Match::Family(family)),
+    };
+    [Family::V4, Family::V6].map(of).into()
+}
+
 fn into(bridge: &LinkName) -> Vec<Match> {
     vec![Match::In(bridge.clone(), false), Match::Out(bridge.clone(), true)]
 }
@@ -68,8 +90,11 @@ fn translation(network: &Network, subnet: &Subnet) -> Vec<Rule> {
     let mut rules = Vec::new();
     if network.masquerades() && !network.has(Flag::Internal) {
         let leaving = || {
-            let from = Match::Source(subnet.cidr);
-            vec![from, Match::Out(network.name.clone(), false)]
+            let from = Match::Source(subnet.cidr, true);
+            let out = Match::Out(network.name.clone(), false);
+            let to_others = network.cluster(subnet.cidr.is_ipv4());
+            let to_others = to_others.map(|cluster| Match::Destination(cluster, false));
+            [from, out].into_iter().chain(to_others).collect::<Vec<_>>()
         };
         // Never from a privileged port: services trust those (CVE-2010-2242).
         for protocol in [Protocol::Tcp, Protocol::Udp] {
@@ -95,7 +120,7 @@ fn translation(network: &Network, subnet: &Subnet) -> Vec<Rule> {
 fn answer_by_the_host(bridge: &LinkName, subnet: &Subnet) -> Vec<Rule> {
     let to_bridge = Match::Out(bridge.clone(), true);
     let mut rules = vec![Rule {
-        matches: vec![Match::Source(subnet.cidr), to_bridge, Match::Translated(true)],
+        matches: vec![Match::Source(subnet.cidr, true), to_bridge, Match::Translated(true)],
         verdict: Verdict::Masquerade { high_ports: false },
         why: "hairpin: replies to an endpoint that uses a published port must return through the host",
     }];
@@ -107,7 +132,7 @@ fn answer_by_the_host(bridge: &LinkName, subnet: &Subnet) -> Vec<Rule> {
 
 fn answers_to_loopback(bridge: &LinkName) -> Rule {
     Rule {
-        matches: vec![Match::Source(LOOPBACK), Match::Out(bridge.clone(), true)],
+        matches: vec![Match::Source(LOOPBACK, true), Match::Out(bridge.clone(), true)],
         verdict: Verdict::Masquerade { high_ports: false },
         why: "an endpoint cannot reply to 127.0.0.1: masquerade as the host's address on the bridge",
     }

@@ -162,7 +162,7 @@ fn by_link(map: &'static Set) -> Vec<Rule> {
 
 fn no_loopback_from_bridges() -> Rule {
     Rule {
-        matches: vec![Match::Destination(LOOPBACK), Match::InOneOf(&BRIDGES)],
+        matches: vec![Match::Destination(LOOPBACK, true), Match::InOneOf(&BRIDGES)],
         verdict: Verdict::Drop,
         why: "endpoints must not reach the host's 127.0.0.1",
     }
@@ -170,7 +170,7 @@ fn no_loopback_from_bridges() -> Rule {
 
 fn not_loopback() -> Rule {
     Rule {
-        matches: vec![Match::Destination(LOOPBACK)],
+        matches: vec![Match::Destination(LOOPBACK, true)],
         verdict: Verdict::Return,
         why: "packets from outside to 127.0.0.1 reach no published port",
     }

@@ -211,8 +211,12 @@ impl Display for Match {
             Self::InOneOf(set) => write!(f, "iifname @{}", set.name),
             Self::Family(Family::V4) => write!(f, "meta nfproto ipv4"),
             Self::Family(Family::V6) => write!(f, "meta nfproto ipv6"),
-            Self::Source(net) => write!(f, "{} saddr {net}", ip(Family::of(net.ip()))),
-            Self::Destination(net) => write!(f, "{} daddr {net}", ip(Family::of(net.ip()))),
+            Self::Source(net, is) => {
+                write!(f, "{} saddr {}{net}", ip(Family::of(net.ip())), unless(is))
+            }
+            Self::Destination(net, is) => {
+                write!(f, "{} daddr {}{net}", ip(Family::of(net.ip())), unless(is))
+            }
             Self::ToThisHost => write!(f, "fib daddr type local"),
             Self::Protocol(protocol) => write!(f, "meta l4proto {protocol}"),
             Self::Unasked => write!(f, "ct state ! established,related ct status ! dnat"),

@@ -18,7 +18,7 @@ enum To {
     /// The host itself.
     Host,
     /// A port, and whether the bridge knows the MAC.
-    Port(Link, bool),
+    Port(Box<Link>, bool),
     Nowhere,
 }
 
@@ -47,7 +47,7 @@ impl Walk<'_> {
                 Box::pin(self.came(there, peer)).await
             }
             LinkKind::Macvlan => Box::pin(self.by_macvlan(place, link)).await,
-            LinkKind::Vlan | LinkKind::Other => {
+            LinkKind::Vlan | LinkKind::Vxlan | LinkKind::Other => {
                 let why = format!("by {name} for {}", self.next);
                 Ok(self.leaves(place, link.index(), why))
             }
@@ -323,18 +323,18 @@ impl Walk<'_> {
             return Ok(if returns && !found.hairpin {
                 To::Nowhere
             } else {
-                To::Port(found, in_table || learned.is_some())
+                To::Port(Box::new(found), in_table || learned.is_some())
             });
         }
         let by = came.filter(|came| !came.hairpin).map(Link::index);
         let found = self.world.towards((place, bridge.index()), by, wanted).await?;
         if let Some(found) = found.and_then(port) {
-            return Ok(To::Port(found, false));
+            return Ok(To::Port(Box::new(found), false));
         }
         // What is behind a physical port is unknown.
         let is_wire = |port: &&Link| port.kind != LinkKind::Veth && Some(port.index()) != by;
         if let Some(wire) = ports.iter().find(|port| is_wire(port) && port.is_running()) {
-            return Ok(To::Port(wire.clone(), false));
+            return Ok(To::Port(Box::new(wire.clone()), false));
         }
         // The bridge itself receives broadcasts, and may answer for others.
         let is_question = matches!(self.packet.kind, Kind::Question { .. });

@@ -1,0 +1,166 @@
+//! The forwarding table (FDB) of a VXLAN link: to which host it sends what is for a MAC; and all that
+//! leads to other hosts with our mark.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use anyhow::{Context, Result};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use nix::libc;
+use rtnetlink::packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    neighbour::{
+        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+    },
+};
+
+use super::{
+    Kernel, Link,
+    address::routes,
+    link,
+    neighbour::{self, Neighbour},
+    rtnl::Rtnl,
+};
+use crate::{
+    model::{LinkName, Mac, Network, Route},
+    plan::Resource,
+};
+
+/// The metric of an IPv6 route that was added without one (`IP6_RT_PRIO_USER`).
+const METRIC_OF_IPV6: u32 = 1024;
+
+/// Makes known at which host a MAC is; `false` if it was. Equivalent to
+/// `bridge fdb replace MAC dev LINK dst HOST self permanent`.
+pub(super) async fn create(rtnl: &Rtnl, link: &LinkName, mac: Mac, host: IpAddr) -> Result<bool> {
+    if has(rtnl, link, mac, host).await? {
+        return Ok(false);
+    }
+    let mut message = message(link::index(rtnl, link.as_str()).await?, mac, host);
+    message.header.state = NeighbourState::Permanent;
+    rtnl.change(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+        .await
+        .with_context(|| format!("cannot tell `{link}` that {mac} is at host {host}"))?;
+    Ok(true)
+}
+
+/// Equivalent to `bridge fdb del MAC dev LINK dst HOST self`. It has gone with its link, if that is
+/// gone.
+pub(super) async fn delete(rtnl: &Rtnl, link: &LinkName, mac: Mac, host: IpAddr) -> Result<bool> {
+    let Some(there) = link::get(rtnl, link.as_str()).await? else { return Ok(false) };
+    match rtnl.change(RouteNetlinkMessage::DelNeighbour(message(there.index(), mac, host)), 0).await
+    {
+        Ok(()) => Ok(true),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(false),
+        Err(e) => {
+            Err(e).with_context(|| format!("cannot make `{link}` forget that {mac} is at {host}"))
+        }
+    }
+}
+
+/// Whether it is known at which host a MAC is. Equivalent to
+/// `bridge fdb get MAC dev LINK self`.
+pub(super) async fn has(rtnl: &Rtnl, link: &LinkName, mac: Mac, host: IpAddr) -> Result<bool> {
+    let Some(there) = link::get(rtnl, link.as_str()).await? else { return Ok(false) };
+    let entry = entry(rtnl, there.index(), mac).await?;
+    Ok(entry.is_some_and(|entry| is_permanent(&entry) && entry.host == Some(host)))
+}
+
+async fn entry(rtnl: &Rtnl, index: u32, mac: Mac) -> Result<Option<Neighbour>> {
+    let mut look = NeighbourMessage::default();
+    look.header.family = AddressFamily::Bridge;
+    look.header.ifindex = index;
+    look.header.flags = NeighbourFlags::Own;
+    look.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
+    neighbour::get(rtnl, look).await
+}
+
+/// Whether an entry never ages out; `bridge fdb` adds another bit to the state (`NUD_NOARP`).
+fn is_permanent(entry: &Neighbour) -> bool {
+    let permanent = u16::from(NeighbourState::Permanent);
+    u16::from(entry.state) & permanent != 0
+}
+
+fn message(index: u32, mac: Mac, host: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = index;
+    message.header.flags = NeighbourFlags::Own;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
+    let host = match host {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Other(host)));
+    message
+}
+
+impl Kernel {
+    /// What leads to other hosts of an overlay network with our mark: of neighbours and routes that
+    /// is who made them, of an entry of the forwarding table a MAC that is made of the host's address.
+    pub async fn ways(&self, network: &Network) -> Result<Vec<Resource>> {
+        let Some(overlay) = network.driver.overlay() else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        let tunnel = match network.tunnel() {
+            Some(name) => link::get(&self.rtnl, name.as_str()).await?.map(|link| (name, link)),
+            None => None,
+        };
+        if let Some((name, link)) = &tunnel {
+            found.extend(self.neighbours_of(name, link).await?);
+            found.extend(self.entries_of(name, link).await?);
+        }
+        let parent = link::get(&self.rtnl, overlay.parent.as_str()).await?;
+        let parent = parent.map(|link| (&overlay.parent, link));
+        let tunnel = tunnel.as_ref().map(|(name, link)| (*name, link));
+        let mut leading: HashMap<u32, &LinkName> = HashMap::new();
+        for (name, link) in tunnel.into_iter().chain(parent.as_ref().map(|(n, l)| (*n, l))) {
+            leading.insert(link.index(), name);
+        }
+        let is_of = |route: &super::TableRoute| {
+            let cluster = overlay.cluster_of(route.destination.is_ipv4());
+            route.is_ours()
+                && route.gateway.is_some()
+                && cluster.is_some_and(|block| block.contains(route.destination.ip()))
+        };
+        for route in routes(&self.rtnl).await?.into_iter().filter(is_of) {
+            let Some(link) = route.index.and_then(|index| leading.get(&index)) else { continue };
+            let onlink = network.tunnel() == Some(link);
+            let is_default = route.destination.is_ipv6() && route.metric == METRIC_OF_IPV6;
+            let metric = if is_default { 0 } else { route.metric };
+            let route = Route { onlink, metric, ..route.by(link) };
+            found.push(Resource::Route { netns: None, route });
+        }
+        Ok(found)
+    }
+
+    async fn neighbours_of(&self, name: &LinkName, link: &Link) -> Result<Vec<Resource>> {
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let ours = self.permanent(family, link).await?.into_iter();
+            let ours = ours.filter(|n| n.protocol == Some(Route::PROTOCOL));
+            found.extend(ours.filter_map(|n| {
+                let (address, mac) = n.address.zip(n.mac)?;
+                Some(Resource::Neighbour { netns: None, link: name.clone(), address, mac })
+            }));
+        }
+        Ok(found)
+    }
+
+    async fn entries_of(&self, name: &LinkName, link: &Link) -> Result<Vec<Resource>> {
+        let entries = self.permanent(AddressFamily::Bridge, link).await?.into_iter();
+        Ok(entries
+            .filter_map(|entry| {
+                let (mac, host) = entry.mac.zip(entry.host)?;
+                let is_ours = mac == Mac::of_tunnel_end(host);
+                is_ours.then(|| Resource::FdbEntry { link: name.clone(), mac, host })
+            })
+            .collect())
+    }
+
+    async fn permanent(&self, family: AddressFamily, link: &Link) -> Result<Vec<Neighbour>> {
+        let mut look = NeighbourMessage::default();
+        look.header.family = family;
+        look.attributes.push(NeighbourAttribute::IfIndex(link.index()));
+        let mut found = neighbour::read(&self.rtnl, look).await?;
+        found.retain(|entry| entry.index == link.index() && is_permanent(entry));
+        Ok(found)
+    }
+}

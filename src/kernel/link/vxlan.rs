@@ -1,0 +1,152 @@
+//! VXLAN links: a host's end of a tunnel in UDP packets.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use nix::libc;
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkInfo};
+
+use super::{Link, LinkKind};
+use crate::{
+    error::Error,
+    kernel::{Kernel, link, rtnl::Rtnl},
+    plan::{LINK_GROUP, Tunnel},
+};
+
+/// Where the tunnel of a VXLAN link leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VxlanAttrs {
+    /// Its network identifier.
+    pub vni: u32,
+    /// The UDP port of all hosts.
+    pub port: u16,
+    /// The address that its packets come from, if it is fixed.
+    pub host: Option<IpAddr>,
+    /// It remembers from where the frames of a MAC came.
+    pub learns: bool,
+    pub(super) parent: Option<u32>,
+}
+
+impl VxlanAttrs {
+    /// The number of the link that it sends by.
+    pub fn parent(&self) -> Option<u32> {
+        self.parent
+    }
+
+    pub(super) fn parse(data: &[InfoVxlan]) -> Self {
+        let mut found = Self::default();
+        for attribute in data {
+            match attribute {
+                InfoVxlan::Id(vni) => found.vni = *vni,
+                InfoVxlan::Port(port) => found.port = *port,
+                InfoVxlan::Local(host) => found.host = Some((*host).into()),
+                InfoVxlan::Local6(host) => found.host = Some((*host).into()),
+                InfoVxlan::Link(index) => found.parent = Some(*index),
+                InfoVxlan::Learning(on) => found.learns = *on,
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// Makes a VXLAN link, down. Equivalent to `ip link add NAME address MAC mtu MTU group GROUP type
+/// vxlan id VNI local HOST dev PARENT dstport PORT nolearning`.
+pub(in crate::kernel) async fn create(rtnl: &Rtnl, made: &Tunnel) -> Result<bool> {
+    let Tunnel { name, parent, host, vni, port, mac, mtu } = made;
+    let lower = link::get(rtnl, parent.as_str()).await?.ok_or_else(|| {
+        Error::not_found(format!("link `{parent}`, which leads to the other hosts, is gone"))
+    })?;
+    let local = match host {
+        IpAddr::V4(v4) => InfoVxlan::Local(*v4),
+        IpAddr::V6(v6) => InfoVxlan::Local6(*v6),
+    };
+    let message = link::message([
+        LinkAttribute::IfName(name.to_string()),
+        LinkAttribute::Address(mac.octets().to_vec()),
+        LinkAttribute::Mtu(*mtu),
+        LinkAttribute::Group(LINK_GROUP),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vxlan),
+            LinkInfo::Data(InfoData::Vxlan(vec![
+                InfoVxlan::Id(*vni),
+                local,
+                InfoVxlan::Link(lower.index),
+                InfoVxlan::Port(*port),
+                InfoVxlan::Learning(false),
+            ])),
+        ]),
+    ]);
+    let error = match link::create(rtnl, message).await {
+        Ok(()) => return Ok(true),
+        Err(e) => e,
+    };
+    match error.raw_os_error() {
+        // Its name, or its identifier under another name.
+        Some(libc::EEXIST) => match link::get(rtnl, name.as_str()).await? {
+            Some(there) if there.is_ours() && is_it(&there, &lower, made) => Ok(false),
+            Some(there) if there.is_ours() => {
+                Err(Error::conflict(format!("link `{name}` exists, with another tunnel"))
+                    .hint("`netcord repair` makes it anew")
+                    .into())
+            }
+            Some(_) => Err(link::foreign(name)),
+            None => Err(taken(*vni, None)),
+        },
+        Some(libc::EADDRINUSE) => Err(Error::conflict(format!(
+            "UDP port {port}, the tunnel's, is in use on this host by a program"
+        ))
+        .hint(format!(
+            "find it with `ss -ulnp sport = :{port}`, or choose another with `--port` on all hosts"
+        ))
+        .into()),
+        _ => Err(link::lacking(error, "VXLAN", "vxlan"))
+            .with_context(|| format!("cannot create VXLAN link `{name}`")),
+    }
+}
+
+/// The error for an identifier that another link of this host has.
+pub(in crate::kernel) fn taken(vni: u32, by: Option<&str>) -> anyhow::Error {
+    let by = by.map_or("another link".into(), |name| format!("link `{name}`"));
+    Error::conflict(format!("VNI {vni} is taken on this host by {by}"))
+        .hint("choose another with `--vni`, the same on all hosts of the network")
+        .into()
+}
+
+/// Whether a link is this end of a tunnel; its MAC and its MTU are another matter.
+fn is_it(there: &Link, parent: &Link, made: &Tunnel) -> bool {
+    there.kind == LinkKind::Vxlan
+        && there.vxlan.as_ref().is_some_and(|found| {
+            (found.vni, found.port, found.host) == (made.vni, made.port, Some(made.host))
+                && found.parent == Some(parent.index)
+                && !found.learns
+        })
+}
+
+/// Whether this end of a tunnel is there.
+pub(in crate::kernel) async fn is_there(rtnl: &Rtnl, made: &Tunnel) -> Result<bool> {
+    let there = link::get(rtnl, made.name.as_str()).await?;
+    let parent = link::get(rtnl, made.parent.as_str()).await?;
+    Ok(there.zip(parent).is_some_and(|(there, parent)| is_it(&there, &parent, made)))
+}
+
+impl Kernel {
+    /// Whether a link of ours has this name and is another tunnel, which nothing can change.
+    pub async fn is_other_tunnel(&self, made: &Tunnel) -> Result<bool> {
+        let there = link::get(&self.rtnl, made.name.as_str()).await?;
+        let is_ours = there.is_some_and(|link| link.is_ours());
+        Ok(is_ours && !is_there(&self.rtnl, made).await?)
+    }
+
+    /// Refuses an identifier that another link of this host has with the same port: the kernel would
+    /// not know whose a packet is.
+    pub async fn check_vni(&self, made: &Tunnel) -> Result<()> {
+        let links = self.links().await?;
+        let has_it = |link: &&Link| {
+            let same = |found: &VxlanAttrs| (found.vni, found.port) == (made.vni, made.port);
+            link.name != made.name.as_str() && link.vxlan.as_deref().is_some_and(same)
+        };
+        let other = links.values().find(has_it);
+        other.map_or(Ok(()), |link| Err(taken(made.vni, Some(&link.name))))
+    }
+}

@@ -1,0 +1,326 @@
+//! `overlay`, and `create -d overlay`: a network whose endpoints reach those of other hosts by their
+//! own addresses.
+//!
+//! - `shape`: what was asked for, checked without a look at the host
+//! - `outside`: the way from this host to the others
+//! - `rebuilt`: a network whose record is lost
+
+mod outside;
+mod rebuilt;
+mod shape;
+
+use std::{fmt::Display, net::IpAddr};
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use self::{outside::Outside, shape::Shape};
+use super::{
+    bridge::{self, Made},
+    used::Used,
+};
+use crate::{
+    error::{Error, Kind},
+    kernel::Kernel,
+    model::{
+        self, Backend, BackendKind, Cidr, Driver, Flag, Flags, LinkName, Mac, Network,
+        NetworkRecord, PeerSpec, Vxlan,
+    },
+    ops::{
+        Changed, Session,
+        request::{differences::Differences, subnets::Asked, words::Words},
+        upkeep::{
+            firewall, forward_accepts, link_attrs,
+            need::{Extent, Need},
+        },
+    },
+    plan::{self, Plan, Resource, Step, Uplinks},
+    state::State,
+};
+
+pub(super) use rebuilt::{Marks, rebuilt};
+
+/// An overlay network with a fixed set of hosts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Overlay {
+    /// The network's name, and that of this host's bridge.
+    pub name: LinkName,
+    /// The blocks that the subnets of all hosts are in, at most one of each family.
+    pub subnet: Vec<Cidr>,
+    /// This host's subnets, one of each family that the network has.
+    pub host_subnet: Vec<Cidr>,
+    /// The other hosts, all of them.
+    pub peer: Vec<PeerSpec>,
+    /// How packets reach the other hosts.
+    pub backend: BackendKind,
+    /// The VXLAN network identifier; else 1.
+    pub vni: Option<u32>,
+    /// The UDP port of the tunnel; else 8472.
+    pub port: Option<u16>,
+    /// Without a tunnel where the other host can be the next hop.
+    pub direct_routing: bool,
+    /// The link that leads to the other hosts; else that of the route to the first of them.
+    pub parent: Option<LinkName>,
+    /// This host's address; else the first of the link.
+    pub public_ip: Option<IpAddr>,
+    /// An address that the link must lead to.
+    pub reach: Option<IpAddr>,
+    /// The bridge's addresses; else the first of this host's subnets.
+    pub gateway: Vec<IpAddr>,
+    /// Which parts of this host's subnets addresses are assigned from; else all.
+    pub ip_range: Vec<Cidr>,
+    /// In bytes; else that of the link, less what the tunnel takes.
+    pub mtu: Option<u32>,
+    /// Flags; all are off by default.
+    pub flags: Flags,
+    /// Metadata to store with the network: keys and values.
+    pub label: Vec<(String, String)>,
+}
+
+impl Overlay {
+    /// The flags that an overlay network can have.
+    pub const FLAGS: [Flag; 3] = [Flag::Internal, Flag::NoMasquerade, Flag::NoSpoof];
+}
+
+/// Ensures an overlay network with these hosts; `None`: it was a dry run.
+///
+/// # Errors
+/// If a network or link of this name is there and differs in more than its hosts, a subnet is in
+/// use, or another host cannot be reached.
+pub async fn overlay(host: &mut Session<'_>, args: &Overlay) -> Result<Option<Changed<Made>>> {
+    let asked = Asked::new(&args.host_subnet, &args.gateway, &args.ip_range)?;
+    shape::check_backend(
+        args.backend,
+        &[
+            ("--vni", args.vni.is_some()),
+            ("--port", args.port.is_some()),
+            ("--direct-routing", args.direct_routing),
+        ],
+    )?;
+    let shape = Shape::new(&args.subnet, &asked, &args.peer)?;
+    let mut state = host.enter(Need::Changes, Extent::of(&args.name)).await?;
+    let (network, endpoints) = match state.networks().get(&args.name) {
+        Some(NetworkRecord { network, endpoints }) => {
+            check_same(args, &asked, &shape, network)?;
+            (with_peers(&host.kernel, args, network).await?, endpoints.clone())
+        }
+        None => (new_network(host, &state, args, shape).await?, Vec::new()),
+    };
+    let (network, mut plan) = forward_accepts::renewed(host, &network)?;
+    plan.extend(made(&host.kernel, &network).await?);
+    plan.extend(firewall::ports(&network, &endpoints));
+    link_attrs::restore(&host.kernel, &mut plan).await?;
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
+    Ok(Some(Changed::new(changed, Made { network })))
+}
+
+/// A network that is there, with the other hosts that were asked for.
+async fn with_peers(kernel: &Kernel, args: &Overlay, there: &Network) -> Result<Network> {
+    let Some(driver) = there.driver.overlay() else { return Ok(there.clone()) };
+    let outside = outside::of_record(kernel, driver).await?;
+    let peers = outside.peers(kernel, args.backend, args.direct_routing, &args.peer).await?;
+    let driver = model::Overlay { peers, ..driver.clone() };
+    check_macs(&driver)?;
+    Ok(Network { driver: Driver::Overlay(Box::new(driver)), ..there.clone() })
+}
+
+async fn new_network(
+    host: &Session<'_>,
+    state: &State,
+    args: &Overlay,
+    Shape { cluster, subnets }: Shape,
+) -> Result<Network> {
+    let kernel = &host.kernel;
+    let device = args.name.tunnel_name();
+    let wanted = match args.backend {
+        BackendKind::Vxlan => vec![&args.name, &device],
+        BackendKind::HostGw => vec![&args.name],
+    };
+    for name in wanted {
+        if kernel.link(name.as_str()).await?.is_some() {
+            let message = format!("a link `{name}` exists and is not this network's");
+            return Err(Error::conflict(message).hint("choose another name").into());
+        }
+    }
+    let has_ipv6 = cluster.iter().any(IpNetwork::is_ipv6);
+    if has_ipv6 && kernel.sysctl("net/ipv6/conf/all/forwarding")?.is_none() {
+        return Err(Error::new(Kind::Missing, "the kernel has no IPv6")
+            .hint("leave out IPv6 subnets")
+            .into());
+    }
+    let used = Used::read(kernel, state).await?;
+    for block in &cluster {
+        used.check(host, "subnet", *block)?;
+        used.check_routed(*block)?;
+    }
+    let outside = Outside::find(kernel, args).await?;
+    let first = args.peer.iter().find_map(|peer| peer.hosts.first());
+    if let Some(first) = first
+        && first.is_ipv4() != outside.host.is_ipv4()
+    {
+        return Err(Error::usage(format!(
+            "this host's address {} is of another IP family than host {first}",
+            outside.host
+        ))
+        .hint("choose this host's address with `--public-ip`")
+        .into());
+    }
+    let peers = outside.peers(kernel, args.backend, args.direct_routing, &args.peer).await?;
+    let backend = match args.backend {
+        BackendKind::Vxlan => Backend::Vxlan(Vxlan {
+            device,
+            vni: args.vni.unwrap_or(Vxlan::VNI),
+            port: args.port.unwrap_or(Vxlan::PORT),
+            direct_routing: args.direct_routing,
+        }),
+        BackendKind::HostGw => Backend::HostGw,
+    };
+    let mtu = mtu(args, &outside, has_ipv6)?;
+    let gateway = subnets.iter().find_map(|s| s.gateway).unwrap_or_else(|| [0, 0, 0, 0].into());
+    let driver =
+        model::Overlay { backend, cluster, parent: outside.parent, host: outside.host, peers };
+    check_macs(&driver)?;
+    let network = Network {
+        name: args.name.clone(),
+        driver: Driver::Overlay(Box::new(driver)),
+        mac: Mac::of(gateway),
+        mtu,
+        subnets,
+        flags: args.flags,
+        firewall: firewall::of_host(host, state),
+        forward_accepts: Vec::new(),
+        labels: args.label.iter().cloned().collect(),
+    };
+    if let Some(tunnel) = plan::tunnel_of(&network) {
+        kernel.check_vni(&tunnel).await?;
+    }
+    Ok(network)
+}
+
+fn check_macs(driver: &model::Overlay) -> Result<()> {
+    match driver.same_macs() {
+        Some((one, other)) => Err(Error::conflict(format!(
+            "hosts {one} and {other} would have the same MAC at their end of the tunnel"
+        ))
+        .hint("give one of them another address")
+        .into()),
+        None => Ok(()),
+    }
+}
+
+/// The MTU that was asked for, or the greatest.
+fn mtu(args: &Overlay, outside: &Outside, has_ipv6: bool) -> Result<u32> {
+    let overhead = args.backend.overhead(outside.host);
+    let greatest = outside.link.mtu.saturating_sub(overhead);
+    let mtu = args.mtu.unwrap_or(greatest);
+    if mtu > greatest {
+        return Err(Error::usage(format!(
+            "MTU {mtu} is more than {greatest}, that of `{}` less {overhead} bytes for the tunnel",
+            outside.parent
+        ))
+        .into());
+    }
+    if mtu < 1280 && has_ipv6 {
+        return Err(
+            Error::usage(format!("MTU {mtu} is too small for IPv6, which needs 1280")).into()
+        );
+    }
+    Ok(mtu)
+}
+
+/// The plan that makes a network, and takes away what leads to hosts that are no part of it.
+pub(super) async fn made(kernel: &Kernel, network: &Network) -> Result<Plan> {
+    let mut plan = plan::create(network, &uplinks(kernel, network).await?);
+    let mut first = Plan::new();
+    if let Some(driver) = network.driver.overlay() {
+        first = plan::stale(network, driver, &kernel.ways(network).await?);
+    }
+    if let Some(tunnel) = plan::tunnel_of(network)
+        && kernel.is_other_tunnel(&tunnel).await?
+    {
+        first.push(Step::delete("the tunnel was changed", Resource::Vxlan(tunnel)));
+    }
+    // The record comes first, so that a later run can finish.
+    plan.splice(1..1, first);
+    Ok(plan)
+}
+
+/// What the host's links to the outside need, for this network to reach the world and other hosts.
+async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplinks> {
+    let mut uplinks = bridge::uplinks(kernel, network).await?;
+    let Some(driver) = network.driver.overlay() else { return Ok(uplinks) };
+    let is_direct = driver.peers.values().any(|peer| !peer.next_hops.is_empty());
+    if is_direct
+        && !uplinks.closed.contains(&driver.parent)
+        && kernel.sysctl("net/ipv4/ip_forward")?.as_deref() == Some("1")
+    {
+        let value = kernel.sysctl(&format!("net/ipv4/conf/{}/forwarding", driver.parent))?;
+        if value.as_deref() == Some("0") {
+            uplinks.closed.push(driver.parent.clone());
+        }
+    }
+    Ok(uplinks)
+}
+
+/// A network that is there must be as was asked for, but for the other hosts.
+fn check_same(args: &Overlay, asked: &Asked<'_>, shape: &Shape, there: &Network) -> Result<()> {
+    let name = &there.name;
+    let mut differences = Differences::default();
+    differences.compare("mode", "overlay", there.driver.word());
+    if let Some(driver) = there.driver.overlay() {
+        differences.compare("subnet", joined(&shape.cluster), joined(&driver.cluster));
+        let cidrs = |subnets: &[model::Subnet]| joined(subnets.iter().map(|s| s.cidr));
+        let (wanted, found) = (cidrs(&shape.subnets), cidrs(&there.subnets));
+        differences.compare("host-subnet", &wanted, &found);
+        if wanted == found {
+            asked.compare(&shape.subnets, there, &mut differences);
+        }
+        let kind = driver.backend.kind();
+        differences.compare("backend", args.backend.as_str(), kind.as_str());
+        if let Some(vxlan) = driver.backend.vxlan().filter(|_| args.backend == kind) {
+            differences.compare("VNI", args.vni.unwrap_or(Vxlan::VNI), vxlan.vni);
+            differences.compare("port", args.port.unwrap_or(Vxlan::PORT), vxlan.port);
+            differences.compare("direct-routing", args.direct_routing, vxlan.direct_routing);
+        }
+        if let Some(parent) = &args.parent {
+            differences.compare("parent", parent, &driver.parent);
+        }
+        if let Some(host) = args.public_ip {
+            differences.compare("public-ip", host, driver.host);
+        }
+    }
+    if let Some(mtu) = args.mtu {
+        differences.compare("MTU", mtu, there.mtu);
+    }
+    differences.flags(args.flags, there);
+    differences.labels(&args.label, there);
+    differences.refuse(
+        &format!("network `{name}` exists"),
+        &format!("only its peers can change; to change more, remove it first: `netcord rm {name}`"),
+    )
+}
+
+fn joined<T: Display>(parts: impl IntoIterator<Item = T>) -> String {
+    parts.into_iter().map(|part| part.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// The command that makes a network.
+pub(super) fn command(network: &Network, driver: &model::Overlay) -> Words {
+    let vxlan = driver.backend.vxlan();
+    let peers = driver.peers.iter().map(|(host, peer)| PeerSpec {
+        subnets: peer.subnets.clone(),
+        hosts: [Some(*host), peer.second].into_iter().flatten().collect(),
+    });
+    Words::new(["--firewall", &network.firewall.to_string(), "overlay", network.name.as_str()])
+        .flags("--subnet", &driver.cluster)
+        .flags("--host-subnet", network.subnets.iter().map(|s| s.cidr))
+        .flag("--backend", driver.backend.kind().as_str())
+        .flags("--vni", vxlan.map(|v| v.vni))
+        .flags("--port", vxlan.map(|v| v.port))
+        .switch("--direct-routing", vxlan.is_some_and(|v| v.direct_routing))
+        .flag("--public-ip", &driver.host)
+        .flags("--peer", peers)
+        .flag("--mtu", &network.mtu)
+        .rest_of(network)
+}

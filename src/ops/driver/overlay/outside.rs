@@ -1,0 +1,216 @@
+//! The way from this host to the others: the link that leads there, this host's address, and which
+//! hosts can be the next hop themselves.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+
+use super::Overlay;
+use crate::{
+    error::Error,
+    kernel::{
+        Kernel, Link,
+        route::{Query, Way},
+    },
+    model::{self, BackendKind, LinkName, Peer, PeerSpec},
+    ops::driver::parent,
+};
+
+/// The link that leads to the other hosts, and this host's address there.
+pub(super) struct Outside {
+    pub(super) link: Link,
+    pub(super) parent: LinkName,
+    pub(super) host: IpAddr,
+}
+
+impl Outside {
+    /// Finds it: as it was asked for, or as the kernel's routes say.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) async fn find(kernel: &Kernel, args: &Overlay) -> Result<Self> {
+        let first = args.peer.iter().find_map(|peer| peer.hosts.first()).copied();
+        if let Some(host) = args.public_ip {
+            return Self::with_address(kernel, host).await;
+        }
+        let is_ipv4 = first.or(args.reach).is_none_or(|host| host.is_ipv4());
+        match (&args.parent, args.reach.or(first)) {
+            (Some(name), _) => {
+                let Some(link) = kernel.link(name.as_str()).await? else {
+                    return Err(parent::missing(kernel, name).await);
+                };
+                Self::on(kernel, link, is_ipv4).await
+            }
+            (None, Some(host)) => Self::towards(kernel, host).await,
+            (None, None) => Self::by_default_route(kernel).await,
+        }
+    }
+
+    async fn with_address(kernel: &Kernel, host: IpAddr) -> Result<Self> {
+        let addresses = kernel.addresses().await?;
+        let links = kernel.links().await?;
+        let own = addresses.iter().find(|address| address.address.ip() == host);
+        let link = own.and_then(|own| links.into_values().find(|link| link.has(own)));
+        let Some(link) = link.filter(|link| link.name != "lo") else {
+            return Err(Error::not_found(format!(
+                "--public-ip {host}: no link of this host has this address"
+            ))
+            .hint("see the host's addresses with `ip -br addr`")
+            .into());
+        };
+        Ok(Self { parent: link.name.parse()?, link, host })
+    }
+
+    async fn on(kernel: &Kernel, link: Link, is_ipv4: bool) -> Result<Self> {
+        let own = kernel.addresses_of(&link).await?;
+        let family = if is_ipv4 { "IPv4" } else { "IPv6" };
+        let Some(host) = own.iter().map(IpNetwork::ip).find(|ip| ip.is_ipv4() == is_ipv4) else {
+            return Err(Error::not_found(format!(
+                "link `{}` has no {family} address by which other hosts reach this one",
+                link.name
+            ))
+            .hint("choose another link with `--parent`, or the address with `--public-ip`")
+            .into());
+        };
+        Ok(Self { parent: link.name.parse()?, link, host })
+    }
+
+    async fn towards(kernel: &Kernel, to: IpAddr) -> Result<Self> {
+        match kernel.way(Query::to(to)).await? {
+            Way::By { index, source, .. } => {
+                let link = kernel.links().await?.remove(&index);
+                let link = link.ok_or_else(|| unreachable(to))?;
+                match source {
+                    Some(host) => Ok(Self { parent: link.name.parse()?, link, host }),
+                    None => Self::on(kernel, link, to.is_ipv4()).await,
+                }
+            }
+            Way::Here { .. } => Err(own_address(to)),
+            Way::None(_) => Err(unreachable(to)),
+        }
+    }
+
+    async fn by_default_route(kernel: &Kernel) -> Result<Self> {
+        let mut defaults = kernel.routes().await?;
+        defaults.retain(|route| route.destination.prefix() == 0);
+        let best = defaults.iter().min_by_key(|r| (r.destination.is_ipv6(), r.metric));
+        let found = match best {
+            Some(route) => (kernel.link_of(route).await?, route.destination.is_ipv4()),
+            None => (None, true),
+        };
+        match found {
+            (Some(link), is_ipv4) => Self::on(kernel, link, is_ipv4).await,
+            (None, _) => Err(Error::not_found(
+                "no link leads to other hosts: this host has no default route",
+            )
+            .hint("name the link with `--parent LINK`")
+            .into()),
+        }
+    }
+
+    /// The other hosts, each with how it is reached.
+    ///
+    /// # Errors
+    /// If one is this host, or cannot be reached as the backend needs it.
+    pub(super) async fn peers(
+        &self,
+        kernel: &Kernel,
+        kind: BackendKind,
+        direct_routing: bool,
+        asked: &[PeerSpec],
+    ) -> Result<BTreeMap<IpAddr, Peer>> {
+        let mut peers = BTreeMap::new();
+        for spec in asked {
+            let Some((first, rest)) = spec.hosts.split_first() else { continue };
+            let mut on_link = Vec::new();
+            for host in &spec.hosts {
+                if self.is_on_link(kernel, *host, host == first).await? {
+                    on_link.push(*host);
+                }
+            }
+            let next_hops = match kind {
+                BackendKind::Vxlan if direct_routing => on_link,
+                BackendKind::Vxlan => Vec::new(),
+                BackendKind::HostGw => {
+                    self.check_next_hops(spec, &on_link)?;
+                    on_link
+                }
+            };
+            let subnets = spec.subnets.clone();
+            let has_subnet = |hop: &IpAddr| subnets.iter().any(|s| s.is_ipv4() == hop.is_ipv4());
+            let next_hops = next_hops.into_iter().filter(has_subnet).collect();
+            peers.insert(*first, Peer { second: rest.first().copied(), next_hops, subnets });
+        }
+        Ok(peers)
+    }
+
+    /// Whether another host is on the link, without a router between.
+    async fn is_on_link(&self, kernel: &Kernel, host: IpAddr, is_first: bool) -> Result<bool> {
+        match kernel.way(Query::to(host)).await? {
+            Way::Here { .. } => Err(own_address(host)),
+            Way::By { index, gateway, .. } if index == self.link.index() => Ok(gateway.is_none()),
+            Way::By { index, .. } if is_first => {
+                let links = kernel.links().await?;
+                let other = links.get(&index).map_or("another link", |link| link.name.as_str());
+                Err(Error::conflict(format!(
+                    "host {host} is reached by `{other}`, and not by `{}`, the network's parent",
+                    self.parent
+                ))
+                .hint(format!("make it the parent with `--parent {other}`, or correct the route"))
+                .into())
+            }
+            Way::None(_) if is_first => Err(unreachable(host)),
+            Way::By { .. } | Way::None(_) => Ok(false),
+        }
+    }
+
+    /// As the next hop, another host has to be on the link, by an address of each family.
+    fn check_next_hops(&self, spec: &PeerSpec, on_link: &[IpAddr]) -> Result<()> {
+        for subnet in &spec.subnets {
+            let same = |ip: &&IpAddr| ip.is_ipv4() == subnet.is_ipv4();
+            let Some(host) = spec.hosts.iter().find(same) else {
+                return Err(Error::usage(format!(
+                    "--peer {spec}: host-gw needs an address of the host to be the next hop of {subnet}"
+                ))
+                .hint("name both addresses of a host: `--peer SUBNET,SUBNET6=HOST,HOST6`")
+                .into());
+            };
+            if !on_link.contains(host) {
+                return Err(Error::conflict(format!(
+                    "host {host} is not on the link `{}`: as the next hop it must be reached \
+                     without a router",
+                    self.parent
+                ))
+                .hint("use `--backend vxlan`, which passes routers")
+                .into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is as it was when the network was made.
+pub(super) async fn of_record(kernel: &Kernel, overlay: &model::Overlay) -> Result<Outside> {
+    let Some(link) = kernel.link(overlay.parent.as_str()).await? else {
+        return Err(Error::not_found(format!(
+            "link `{}`, which leads to the other hosts, is gone",
+            overlay.parent
+        ))
+        .hint("remove the network and make it anew, with another `--parent`")
+        .into());
+    };
+    Ok(Outside { link, parent: overlay.parent.clone(), host: overlay.host })
+}
+
+fn own_address(host: IpAddr) -> anyhow::Error {
+    Error::conflict(format!("host {host} is this host itself"))
+        .hint("a peer is another host; this one's subnet is `--host-subnet`")
+        .into()
+}
+
+fn unreachable(host: IpAddr) -> anyhow::Error {
+    Error::conflict(format!("host {host} cannot be reached: no route leads there"))
+        .hint(format!("see `ip route get {host}`"))
+        .into()
+}

@@ -1,0 +1,151 @@
+//! An overlay network whose record is lost, from its marks: the alias of its bridge, its tunnel, and
+//! what leads to other hosts.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+
+use super::super::bridge;
+use crate::{
+    kernel::{Kernel, Link},
+    model::{self, Backend, Driver, Firewall, LinkName, Network, Peer, Vxlan},
+    plan::{Mark, Resource},
+};
+
+/// What the alias of a bridge says of its overlay.
+pub(in crate::ops::driver) struct Marks {
+    cluster: Vec<IpNetwork>,
+    direct_routing: bool,
+    /// The link that leads to the other hosts, where there is no tunnel to tell it.
+    via: Option<LinkName>,
+}
+
+impl Marks {
+    /// Reads them; `None`: it is no overlay's bridge.
+    pub(in crate::ops::driver) fn read(mark: Mark<'_>) -> Option<Self> {
+        mark.values("overlay").next()?;
+        Some(Self {
+            cluster: mark.values("cluster").filter_map(|block| block.parse().ok()).collect(),
+            direct_routing: mark.says("direct-routing"),
+            via: mark.values("via").next().and_then(|name| name.parse().ok()),
+        })
+    }
+}
+
+/// The network, as far as the marks tell. Without its tunnel it is a bridge network until the command
+/// that made it is run again.
+pub(in crate::ops::driver) async fn rebuilt(
+    kernel: &Kernel,
+    name: &LinkName,
+    bridge: &Link,
+    firewall: Firewall,
+    marks: Marks,
+) -> Result<Network> {
+    let looks = bridge::rebuilt(kernel, name, bridge, firewall).await?;
+    let links = kernel.links().await?;
+    let device = name.tunnel_name();
+    let tunnel = links.values().find(|link| link.name == device.as_str() && link.is_ours());
+    let found = match (&marks.via, tunnel.and_then(|link| link.vxlan.as_ref())) {
+        (Some(via), _) => {
+            let parent = links.values().find(|link| link.name == via.as_str());
+            let own = match parent {
+                Some(parent) => kernel.addresses_of(parent).await?,
+                None => Vec::new(),
+            };
+            own.first().map(|own| (Backend::HostGw, via.clone(), own.ip()))
+        }
+        (None, Some(attrs)) => {
+            let parent = attrs.parent().and_then(|index| links.get(&index));
+            let parent = parent.and_then(|link| link.name.parse().ok());
+            let vxlan = Vxlan {
+                device,
+                vni: attrs.vni,
+                port: attrs.port,
+                direct_routing: marks.direct_routing,
+            };
+            parent.zip(attrs.host).map(|(parent, host)| (Backend::Vxlan(vxlan), parent, host))
+        }
+        (None, None) => None,
+    };
+    let Some((backend, parent, host)) = found else { return Ok(looks) };
+    let cluster = marks.cluster;
+    let driver = model::Overlay { backend, cluster, parent, host, peers: BTreeMap::new() };
+    let network = Network { driver: Driver::Overlay(Box::new(driver.clone())), ..looks };
+    let peers = peers(&kernel.ways(&network).await?);
+    Ok(Network { driver: Driver::Overlay(Box::new(model::Overlay { peers, ..driver })), ..network })
+}
+
+/// The other hosts that something leads to. One that is the next hop of both families by two
+/// addresses is two: nothing tells that they are the same host's.
+fn peers(ways: &[Resource]) -> BTreeMap<IpAddr, Peer> {
+    let mut peers: BTreeMap<IpAddr, Peer> = BTreeMap::new();
+    for way in ways {
+        let Resource::Route { route, .. } = way else { continue };
+        let Some(gateway) = route.gateway else { continue };
+        let host = if route.onlink { at(ways, gateway) } else { Some(gateway) };
+        let Some(host) = host else { continue };
+        let new = || Peer { subnets: Vec::new(), second: None, next_hops: Vec::new() };
+        let peer = peers.entry(host).or_insert_with(new);
+        peer.subnets.push(route.destination);
+        peer.subnets.sort_by_key(IpNetwork::is_ipv6);
+        if !route.onlink {
+            peer.next_hops.push(gateway);
+        }
+    }
+    peers
+}
+
+/// The host at whose end of the tunnel an address is.
+fn at(ways: &[Resource], next_hop: IpAddr) -> Option<IpAddr> {
+    let mac = ways.iter().find_map(|way| match way {
+        Resource::Neighbour { address, mac, .. } if *address == next_hop => Some(*mac),
+        _ => None,
+    })?;
+    ways.iter().find_map(|way| match way {
+        Resource::FdbEntry { mac: of, host, .. } if *of == mac => Some(*host),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Mac, Route};
+
+    #[test]
+    fn a_host_is_told_by_its_route_its_neighbour_entry_and_its_fdb_entry() {
+        let tunnel: LinkName = "vx-pods".parse().unwrap();
+        let host: IpAddr = [192, 0, 2, 2].into();
+        let mac = Mac::of_tunnel_end(host);
+        let way = |gateway: &str, onlink, subnet: &str| {
+            let to = Route::on(tunnel.clone(), subnet.parse().unwrap());
+            let route = Route { gateway: Some(gateway.parse().unwrap()), onlink, ..to };
+            Resource::Route { netns: None, route }
+        };
+        let neighbour = |address: &str| Resource::Neighbour {
+            netns: None,
+            link: tunnel.clone(),
+            address: address.parse().unwrap(),
+            mac,
+        };
+        let found = peers(&[
+            neighbour("10.5.2.0"),
+            neighbour("fd00:5:0:2::"),
+            Resource::FdbEntry { link: tunnel.clone(), mac, host },
+            way("fd00:5:0:2::", true, "fd00:5:0:2::/64"),
+            way("10.5.2.0", true, "10.5.2.0/24"),
+            way("192.0.2.3", false, "10.5.3.0/24"),
+            // Nobody knows where that is.
+            way("10.5.4.0", true, "10.5.4.0/24"),
+        ]);
+        let subnets = |host: IpAddr| -> Vec<_> {
+            found[&host].subnets.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(found.len(), 2);
+        assert_eq!(subnets(host), ["10.5.2.0/24", "fd00:5:0:2::/64"]);
+        assert_eq!(subnets([192, 0, 2, 3].into()), ["10.5.3.0/24"]);
+        assert_eq!(found[&IpAddr::from([192, 0, 2, 3])].next_hops, [IpAddr::from([192, 0, 2, 3])]);
+        assert!(found[&host].next_hops.is_empty());
+    }
+}

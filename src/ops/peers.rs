@@ -1,0 +1,147 @@
+//! `peers`: the hosts of an overlay network, and whether the kernel has what leads to each.
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::{Session, lookup::find, upkeep::need::Extent};
+use crate::{
+    error::Error,
+    kernel::{
+        Kernel,
+        route::{Query, Way},
+    },
+    model::{BackendKind, LinkName, Mac, Overlay, Peer},
+    plan::{self, Plan, Resource},
+};
+
+/// The network whose hosts to list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Peers {
+    /// Its name.
+    pub network: LinkName,
+}
+
+/// A host of an overlay network.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    /// Its address.
+    pub host: IpAddr,
+    /// The subnets of its endpoints.
+    pub subnets: Vec<IpNetwork>,
+    /// How packets reach it.
+    pub backend: BackendKind,
+    /// Whether it is this host.
+    pub is_self: bool,
+    /// The links by which packets reach it; of this host, its own end of the tunnel.
+    pub via: Vec<LinkName>,
+    /// The MAC of its end of the tunnel, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Whether packets find their way.
+    pub state: State,
+    /// What the kernel lacks, as commands.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+}
+
+/// Whether packets find their way to a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// The kernel has all that leads there.
+    Ok,
+    /// Something is missing.
+    Incomplete,
+    /// No route leads to the host itself.
+    Unreachable,
+}
+
+impl State {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Incomplete => "incomplete",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+/// Lists the hosts of an overlay network, this one first.
+///
+/// # Errors
+/// If there is no such network, or it is none of several hosts.
+pub async fn peers(host: &Session<'_>, args: &Peers) -> Result<Vec<Listed>> {
+    let state = host.look(Extent::of(&args.network)).await?;
+    let record = find::network(&host.kernel, &state, &args.network).await?;
+    let network = &record.network;
+    let Some(overlay) = network.driver.overlay() else {
+        return Err(Error::usage(format!(
+            "network `{}` ({}) is on this host only and has no peers",
+            network.name,
+            network.driver.word()
+        ))
+        .hint("`netcord overlay` makes networks of several hosts")
+        .into());
+    };
+    let found = host.kernel.ways(network).await?;
+    let mut listed = vec![Listed {
+        host: overlay.host,
+        subnets: network.subnets.iter().map(|subnet| subnet.cidr).collect(),
+        backend: overlay.backend.kind(),
+        is_self: true,
+        via: vec![network.tunnel().unwrap_or(&overlay.parent).clone()],
+        mac: network.tunnel().map(|_| overlay.mac()),
+        state: own_state(&host.kernel, network.tunnel().unwrap_or(&overlay.parent)).await?,
+        missing: Vec::new(),
+    }];
+    for (address, peer) in &overlay.peers {
+        let way = plan::way(network, overlay, *address, peer);
+        listed.push(self::listed(&host.kernel, overlay, *address, peer, way, &found).await?);
+    }
+    Ok(listed)
+}
+
+/// Whether this host's end of the tunnel, or its link to the other hosts, can carry packets.
+async fn own_state(kernel: &Kernel, link: &LinkName) -> Result<State> {
+    let link = kernel.link(link.as_str()).await?;
+    Ok(if link.is_some_and(|link| link.up) { State::Ok } else { State::Incomplete })
+}
+
+async fn listed(
+    kernel: &Kernel,
+    overlay: &Overlay,
+    host: IpAddr,
+    peer: &Peer,
+    mut missing: Plan,
+    found: &[Resource],
+) -> Result<Listed> {
+    let mut via: Vec<LinkName> = Vec::new();
+    for step in &missing {
+        if let Some(Resource::Route { route, .. }) = step.change.resource()
+            && !via.contains(&route.link)
+        {
+            via.push(route.link.clone());
+        }
+    }
+    missing.retain(|step| step.change.resource().is_some_and(|wanted| !found.contains(wanted)));
+    let is_reached = matches!(kernel.way(Query::to(host)).await?, Way::By { .. });
+    let state = match missing.is_empty() {
+        _ if !is_reached => State::Unreachable,
+        true => State::Ok,
+        false => State::Incomplete,
+    };
+    Ok(Listed {
+        host,
+        subnets: peer.subnets.clone(),
+        backend: overlay.backend.kind(),
+        is_self: false,
+        via,
+        mac: overlay.backend.vxlan().map(|_| Mac::of_tunnel_end(host)),
+        state,
+        missing: missing.iter().filter_map(plan::command).collect(),
+    })
+}

@@ -1,0 +1,336 @@
+//! The plan of an overlay network: a bridge for this host's endpoints as a bridge network has it, and
+//! the ways to the endpoints of other hosts.
+//!
+//! Nothing is learned, and nobody is asked: for each other host the plan has a permanent neighbour
+//! entry, an entry in the forwarding table (FDB) and a route, in this order, so that no packet takes
+//! a route whose next hop nobody knows.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use ipnetwork::IpNetwork;
+
+use super::bridge::{self, Uplinks};
+use crate::{
+    model::{Family, LinkName, Mac, Network, Overlay, Peer, Route, Vxlan},
+    plan::{Plan, Resource, Step, SysctlKey, Tunnel, alias, forward_accept},
+};
+
+/// The bridge, the tunnel if there is one, and the ways to the other hosts.
+pub(super) fn network(network: &Network, driver: &Overlay, uplinks: &Uplinks) -> Plan {
+    let mut plan = bridge::segment(network, uplinks);
+    plan.extend(tunnel_of(network).into_iter().flat_map(|made| tunnel(network, made)));
+    plan.extend(ways(network, driver));
+    plan.extend(forward_accept::install_accepts(network));
+    plan
+}
+
+/// Takes away what leads to other hosts and is not part of the network any more; `found` is what the
+/// kernel has of it with our mark. Routes go first: the reverse of the order in which they come.
+pub fn stale(network: &Network, driver: &Overlay, found: &[Resource]) -> Plan {
+    let steps = ways(network, driver);
+    let wanted: HashSet<_> = steps.iter().filter_map(|s| Key::of(s.change.resource()?)).collect();
+    let keyed = found.iter().filter_map(|found| Some((Key::of(found)?, found)));
+    let mut gone: Vec<_> = keyed.filter(|(key, _)| !wanted.contains(key)).collect();
+    gone.sort_by_key(|(key, _)| key.turn());
+    let why = "the network no longer has a host that this leads to";
+    gone.into_iter().map(|(_, resource)| Step::delete(why, resource.clone())).collect()
+}
+
+/// The identity by which the kernel replaces an entry with a new one.
+#[derive(PartialEq, Eq, Hash)]
+enum Key<'r> {
+    Route(&'r Route),
+    FdbEntry(&'r LinkName, Mac),
+    Neighbour(&'r LinkName, IpAddr),
+}
+
+impl<'r> Key<'r> {
+    fn of(resource: &'r Resource) -> Option<Self> {
+        if let Resource::Route { route, .. } = resource {
+            Some(Self::Route(route))
+        } else if let Resource::FdbEntry { link, mac, .. } = resource {
+            Some(Self::FdbEntry(link, *mac))
+        } else if let Resource::Neighbour { link, address, .. } = resource {
+            Some(Self::Neighbour(link, *address))
+        } else {
+            None
+        }
+    }
+
+    /// Returns its place among deletions: a route goes before what it needs.
+    fn turn(&self) -> u8 {
+        match self {
+            Self::Route(_) => 0,
+            Self::FdbEntry(..) => 1,
+            Self::Neighbour(..) => 2,
+        }
+    }
+}
+
+/// This host's end of a network's tunnel, if it has one.
+pub fn tunnel_of(network: &Network) -> Option<Tunnel> {
+    let driver = network.driver.overlay()?;
+    let Vxlan { device, vni, port, .. } = driver.backend.vxlan()?;
+    Some(Tunnel {
+        name: device.clone(),
+        parent: driver.parent.clone(),
+        host: driver.host,
+        vni: *vni,
+        port: *port,
+        mac: driver.mac(),
+        mtu: network.mtu,
+    })
+}
+
+/// The same, up.
+fn tunnel(network: &Network, made: Tunnel) -> Plan {
+    let device = &made.name.clone();
+    let mut plan = vec![
+        Step::create(
+            "the VXLAN link (VTEP): it sends frames to other hosts in UDP packets",
+            Resource::Vxlan(made),
+        ),
+        Step::create(
+            "the alias marks the link as netcord's and names its owner",
+            Resource::Alias {
+                netns: None,
+                link: device.clone(),
+                alias: alias::of_link(&network.name),
+            },
+        ),
+    ];
+    plan.extend(bridge::no_router(network, device));
+    if network.has_ipv6() {
+        let why = "no link-local address: this link sends no packets of its own";
+        plan.push(switch(why, device, Family::V6, "addr_gen_mode", "1"));
+    }
+    let why = "rp_filter=2 (loose): a host that routes directly replies by another link";
+    plan.push(switch(why, device, Family::V4, "rp_filter", "2"));
+    for subnet in &network.subnets {
+        let why = "forwarding is also set per link: the host forwards what the tunnel delivers";
+        plan.push(bridge::forwarding_of(why, device, Family::of(subnet.cidr.network())));
+    }
+    for subnet in &network.subnets {
+        let address = IpNetwork::from(subnet.cidr.network());
+        plan.push(Step::create(
+            "the address that this host's own packets to other hosts' endpoints come from",
+            Resource::Address { netns: None, link: device.clone(), address },
+        ));
+    }
+    plan.push(Step::create(
+        "a link carries no frames until it is up",
+        Resource::Up { netns: None, link: device.clone() },
+    ));
+    plan
+}
+
+/// What leads to the other hosts.
+fn ways(network: &Network, driver: &Overlay) -> Plan {
+    driver.peers.iter().flat_map(|(host, peer)| way(network, driver, *host, peer)).collect()
+}
+
+/// Makes what leads to one of the other hosts.
+pub fn way(network: &Network, driver: &Overlay, host: IpAddr, peer: &Peer) -> Plan {
+    let mut plan = Plan::new();
+    let route = |route| Resource::Route { netns: None, route };
+    if let Some(Vxlan { device, .. }) = driver.backend.vxlan() {
+        let (link, mac) = (device.clone(), Mac::of_tunnel_end(host));
+        for subnet in peer.tunnelled() {
+            plan.push(Step::create(
+                "the MAC of the other host's VTEP: a permanent entry, so that nobody is asked (ARP, NDP)",
+                Resource::Neighbour {
+                    netns: None,
+                    link: link.clone(),
+                    address: subnet.network(),
+                    mac,
+                },
+            ));
+        }
+        if peer.tunnelled().next().is_some() {
+            plan.push(Step::create(
+                "the FDB entry: frames for this VTEP go to this host, in UDP packets",
+                Resource::FdbEntry { link: link.clone(), mac, host },
+            ));
+        }
+        for subnet in peer.tunnelled() {
+            let to = Route::on(link.clone(), *subnet);
+            plan.push(Step::create(
+                "the route to the other host's endpoints, through its VTEP",
+                route(Route { gateway: Some(subnet.network()), onlink: true, ..to }),
+            ));
+        }
+    }
+    for subnet in &peer.subnets {
+        let Some(next_hop) = peer.next_hop(subnet) else { continue };
+        let to = Route::on(driver.parent.clone(), *subnet);
+        // The host's own packets have an address that other hosts take for one of the network.
+        let own = network.subnets.iter().find(|own| own.cidr.is_ipv4() == subnet.is_ipv4());
+        let source = own.and_then(|own| own.gateway);
+        plan.push(Step::create(
+            "the route to the other host's endpoints: that host is the next hop",
+            route(Route { gateway: Some(next_hop), source, ..to }),
+        ));
+    }
+    plan
+}
+
+fn switch(
+    why: &'static str,
+    link: &LinkName,
+    family: Family,
+    option: &'static str,
+    value: &'static str,
+) -> Step {
+    let key = SysctlKey::of_link(family, link, option);
+    Step::create(why, Resource::Sysctl { netns: None, key, value: value.into(), reset: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        model::{Backend, Driver, Firewall, Flags, Subnet},
+        plan::{Change, command},
+    };
+
+    fn overlay(backend: Backend, peers: &[(&str, &[&str], &[&str])]) -> Overlay {
+        let peer = |(host, subnets, next_hops): &(&str, &[&str], &[&str])| {
+            let peer = Peer {
+                subnets: subnets.iter().map(|s| s.parse().unwrap()).collect(),
+                second: None,
+                next_hops: next_hops.iter().map(|hop| hop.parse().unwrap()).collect(),
+            };
+            (host.parse().unwrap(), peer)
+        };
+        Overlay {
+            backend,
+            cluster: vec!["10.5.0.0/16".parse().unwrap()],
+            parent: "eth0".parse().unwrap(),
+            host: "192.0.2.1".parse().unwrap(),
+            peers: peers.iter().map(peer).collect(),
+        }
+    }
+
+    fn vxlan() -> Backend {
+        Backend::Vxlan(Vxlan {
+            device: "vx-pods".parse().unwrap(),
+            vni: 1,
+            port: 8472,
+            direct_routing: false,
+        })
+    }
+
+    /// This host's side of such a network.
+    fn network(driver: &Overlay) -> Network {
+        let subnet = |cidr: &str| Subnet::new(cidr.parse().unwrap(), None, None).unwrap();
+        Network {
+            name: "pods".parse().unwrap(),
+            driver: Driver::Overlay(Box::new(driver.clone())),
+            mac: Mac::of([10, 5, 1, 1].into()),
+            mtu: 1450,
+            subnets: vec![subnet("10.5.1.0/24"), subnet("fd00:5:0:1::/64")],
+            flags: Flags::default(),
+            firewall: Firewall::Nftables,
+            forward_accepts: Vec::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    fn all(driver: &Overlay) -> Plan {
+        ways(&network(driver), driver)
+    }
+
+    fn gone(driver: &Overlay, found: &[Resource]) -> Plan {
+        stale(&network(driver), driver, found)
+    }
+
+    fn commands(plan: &[Step]) -> Vec<String> {
+        plan.iter().filter_map(command).collect()
+    }
+
+    fn resources(plan: Plan) -> Vec<Resource> {
+        plan.into_iter().filter_map(|step| step.change.resource().cloned()).collect()
+    }
+
+    #[test]
+    fn a_way_is_known_before_it_is_taken() {
+        let driver = overlay(vxlan(), &[("192.0.2.2", &["10.5.2.0/24", "fd00:5:0:2::/64"], &[])]);
+        assert_eq!(
+            commands(&all(&driver)),
+            [
+                "ip neigh replace 10.5.2.0 lladdr 02:76:c0:00:02:02 dev vx-pods nud permanent protocol 110",
+                "ip neigh replace fd00:5:0:2:: lladdr 02:76:c0:00:02:02 dev vx-pods nud permanent protocol 110",
+                "bridge fdb replace 02:76:c0:00:02:02 dev vx-pods dst 192.0.2.2 self permanent",
+                "ip route add 10.5.2.0/24 via 10.5.2.0 dev vx-pods onlink proto 110",
+                "ip -6 route add fd00:5:0:2::/64 via fd00:5:0:2:: dev vx-pods onlink proto 110",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_can_be_the_next_hop_needs_no_tunnel() {
+        let peers: [(&str, &[&str], &[&str]); 1] =
+            [("192.0.2.2", &["10.5.2.0/24", "fd00:5:0:2::/64"], &["192.0.2.2"])];
+        assert_eq!(
+            commands(&all(&overlay(vxlan(), &peers))),
+            [
+                "ip neigh replace fd00:5:0:2:: lladdr 02:76:c0:00:02:02 dev vx-pods nud permanent protocol 110",
+                "bridge fdb replace 02:76:c0:00:02:02 dev vx-pods dst 192.0.2.2 self permanent",
+                "ip -6 route add fd00:5:0:2::/64 via fd00:5:0:2:: dev vx-pods onlink proto 110",
+                "ip route add 10.5.2.0/24 via 192.0.2.2 dev eth0 src 10.5.1.1 proto 110",
+            ]
+        );
+        let peers: [(&str, &[&str], &[&str]); 1] =
+            [("192.0.2.2", &["10.5.2.0/24"], &["192.0.2.2"])];
+        assert_eq!(
+            commands(&all(&overlay(Backend::HostGw, &peers))),
+            ["ip route add 10.5.2.0/24 via 192.0.2.2 dev eth0 src 10.5.1.1 proto 110"]
+        );
+    }
+
+    #[test]
+    fn only_what_leads_to_a_host_that_is_gone_is_stale() {
+        let before = overlay(
+            vxlan(),
+            &[("192.0.2.2", &["10.5.2.0/24"], &[]), ("192.0.2.3", &["10.5.3.0/24"], &[])],
+        );
+        let found = resources(all(&before));
+        assert_eq!(gone(&before, &found), Plan::new());
+        let now = overlay(vxlan(), &[("192.0.2.3", &["10.5.3.0/24"], &[])]);
+        assert_eq!(
+            commands(&gone(&now, &found)),
+            [
+                "ip route del 10.5.2.0/24 via 10.5.2.0 dev vx-pods onlink proto 110",
+                "bridge fdb del 02:76:c0:00:02:02 dev vx-pods dst 192.0.2.2 self",
+                "ip neigh del 10.5.2.0 dev vx-pods",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_subnet_that_another_host_has_now_keeps_its_route_and_loses_the_former_host() {
+        let before = overlay(vxlan(), &[("192.0.2.2", &["10.5.2.0/24"], &[])]);
+        let now = overlay(vxlan(), &[("192.0.2.3", &["10.5.2.0/24"], &[])]);
+        assert_eq!(
+            commands(&gone(&now, &resources(all(&before)))),
+            ["bridge fdb del 02:76:c0:00:02:02 dev vx-pods dst 192.0.2.2 self"]
+        );
+        let direct = overlay(vxlan(), &[("192.0.2.2", &["10.5.2.0/24"], &["192.0.2.2"])]);
+        assert_eq!(gone(&direct, &resources(all(&before))).len(), 3, "and the other way round");
+        assert_eq!(
+            commands(&gone(&before, &resources(all(&direct)))),
+            ["ip route del 10.5.2.0/24 via 192.0.2.2 dev eth0 src 10.5.1.1 proto 110"]
+        );
+    }
+
+    #[test]
+    fn a_stale_resource_is_only_ever_deleted() {
+        let before = overlay(vxlan(), &[("192.0.2.2", &["10.5.2.0/24"], &[])]);
+        let none = overlay(vxlan(), &[]);
+        let plan = gone(&none, &resources(all(&before)));
+        assert!(plan.iter().all(|step| matches!(step.change, Change::Delete(_))));
+        assert_eq!(plan.len(), 3);
+    }
+}

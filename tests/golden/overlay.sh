@@ -1,0 +1,85 @@
+#!/bin/sh
+set -eu
+
+# the bridge: the Ethernet switch that all endpoints plug into
+ip link add pods address 02:42:0a:05:01:01 mtu 1451 group 28259 type bridge stp_state 0 forward_delay 0
+
+# the alias marks the link as netcord's and names its owner
+ip link set dev pods alias 'netcord:pods overlay=vxlan cluster=10.5.0.0/16 subnet=10.5.1.1/24'
+
+# an MTU set explicitly stays; otherwise a bridge follows the smallest MTU of its ports
+ip link set dev pods mtu 1450
+
+# no IPv6 subnet: with IPv6 off, the link has no IPv6 attack surface
+sysctl -qw net/ipv6/conf/pods/disable_ipv6=1
+
+. tests/golden/shared/table.sh
+
+# the network's filter rules, and its source NAT (masquerade)
+nft -f - <<'EOF'
+add chain inet netcord filter-pods
+flush chain inet netcord filter-pods
+add rule inet netcord filter-pods iifname != "pods" oifname "pods" ip saddr != 10.5.0.0/16 ct state ! established,related ct status ! dnat drop comment "only replies and traffic to published ports may enter from outside"
+add rule inet netcord filter-pods iifname != "pods" oifname "pods" meta nfproto ipv6 ct state ! established,related ct status ! dnat drop comment "only replies and traffic to published ports may enter from outside"
+add chain inet netcord nat-pods
+flush chain inet netcord nat-pods
+add rule inet netcord nat-pods ip saddr 10.5.1.0/24 oifname != "pods" ip daddr != 10.5.0.0/16 meta l4proto tcp masquerade to :1024-65535 comment "masquerade (SNAT): packets to other links get that link's address, so replies return"
+add rule inet netcord nat-pods ip saddr 10.5.1.0/24 oifname != "pods" ip daddr != 10.5.0.0/16 meta l4proto udp masquerade to :1024-65535 comment "masquerade (SNAT): packets to other links get that link's address, so replies return"
+add rule inet netcord nat-pods ip saddr 10.5.1.0/24 oifname != "pods" ip daddr != 10.5.0.0/16 masquerade comment "masquerade for protocols without ports, such as ICMP"
+add rule inet netcord nat-pods ip saddr 10.5.1.0/24 oifname "pods" ct status dnat masquerade comment "hairpin: replies to an endpoint that uses a published port must return through the host"
+add rule inet netcord nat-pods ip saddr 127.0.0.0/8 oifname "pods" masquerade comment "an endpoint cannot reply to 127.0.0.1: masquerade as the host's address on the bridge"
+add element inet netcord bridges { "pods" }
+add element inet netcord filter { "pods" : jump filter-pods }
+add element inet netcord nat { "pods" : jump nat-pods }
+EOF
+
+# the bridge's address: the default gateway of the endpoints
+ip addr add 10.5.1.1/24 brd + dev pods
+
+# the host forwards IPv4 packets between the bridge and its other links
+sysctl -qw net/ipv4/ip_forward=1
+
+# forwarding is also set per link: the host forwards what arrives from this bridge
+sysctl -qw net/ipv4/conf/pods/forwarding=1
+
+# a link carries no frames until it is up
+ip link set dev pods up
+
+# the VXLAN link (VTEP): it sends frames to other hosts in UDP packets
+ip link add vx-pods address 02:76:c0:00:02:01 mtu 1450 group 28259 type vxlan id 1 local 192.0.2.1 dev eth0 dstport 8472 nolearning
+
+# the alias marks the link as netcord's and names its owner
+ip link set dev vx-pods alias netcord:pods
+
+# no IPv6 subnet: with IPv6 off, the link has no IPv6 attack surface
+sysctl -qw net/ipv6/conf/vx-pods/disable_ipv6=1
+
+# rp_filter=2 (loose): a host that routes directly replies by another link
+sysctl -qw net/ipv4/conf/vx-pods/rp_filter=2
+
+# forwarding is also set per link: the host forwards what the tunnel delivers
+sysctl -qw net/ipv4/conf/vx-pods/forwarding=1
+
+# the address that this host's own packets to other hosts' endpoints come from
+ip addr add 10.5.1.0/32 dev vx-pods
+
+# a link carries no frames until it is up
+ip link set dev vx-pods up
+
+# the MAC of the other host's VTEP: a permanent entry, so that nobody is asked (ARP, NDP)
+ip neigh replace 10.5.2.0 lladdr 02:76:c0:00:02:02 dev vx-pods nud permanent protocol 110
+
+# the FDB entry: frames for this VTEP go to this host, in UDP packets
+bridge fdb replace 02:76:c0:00:02:02 dev vx-pods dst 192.0.2.2 self permanent
+
+# the route to the other host's endpoints, through its VTEP
+ip route add 10.5.2.0/24 via 10.5.2.0 dev vx-pods onlink proto 110
+
+# the MAC of the other host's VTEP: a permanent entry, so that nobody is asked (ARP, NDP)
+ip neigh replace 10.5.3.0 lladdr 02:76:c0:00:02:03 dev vx-pods nud permanent protocol 110
+
+# the FDB entry: frames for this VTEP go to this host, in UDP packets
+bridge fdb replace 02:76:c0:00:02:03 dev vx-pods dst 192.0.2.3 self permanent
+
+# the route to the other host's endpoints, through its VTEP
+ip route add 10.5.3.0/24 via 10.5.3.0 dev vx-pods onlink proto 110
