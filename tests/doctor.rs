@@ -126,10 +126,7 @@ fn what_was_looked_at_is_told_to_who_asks() {
     run.ok();
     lab.sh("ip link set lab0 down").ok();
     let text = lab.netcord("doctor web").exits(1).stdout;
-    assert!(
-        text.starts_with("error: lab0: `lab0` is down, and carries nothing  [link-down]\n"),
-        "{text}"
-    );
+    assert!(text.starts_with("error: lab0: `lab0` is down  [link-down]\n"), "{text}");
     assert!(
         text.contains("\n    lab0: state DOWN mtu 1500\n    $ netcord bridge lab0\n"),
         "{text}"
@@ -292,7 +289,7 @@ fn who_drops_is_told_by_their_chains() {
     for (chains, owner) in [
         ("iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER", "docker's firewall"),
         ("iptables -N ufw-before-forward; iptables -A FORWARD -j ufw-before-forward", "ufw"),
-        ("true", "somebody's firewall"),
+        ("true", "another program's firewall"),
     ] {
         let lab = networked(prepared(Lab::with_firewall("nftables")));
         is_silent(&lab, "");

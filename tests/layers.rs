@@ -3,6 +3,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    env,
+    fmt::Write,
     fs,
     path::{Path, PathBuf},
 };
@@ -118,6 +120,38 @@ fn nothing_is_left_for_later() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_picture_shows_the_import_table() {
+    const MARK: &str =
+        "<!-- written by `UPDATE=1 cargo test --test main layers::` from the table -->\n";
+    let file = root().join("docs/architecture.md");
+    let document = fs::read_to_string(&file).unwrap();
+    let (before, after) = document.split_once(MARK).unwrap();
+    let (_, after) = after.split_once("\n```\n").unwrap();
+    let expected = format!("{before}{MARK}{}```\n{after}", picture(&table()));
+    if env::var_os("UPDATE").is_some() {
+        fs::write(&file, &expected).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), expected, "UPDATE=1 draws it anew");
+}
+
+/// A Mermaid diagram of the table. It leaves out an arrow where others lead the same way.
+fn picture(table: &BTreeMap<String, Vec<String>>) -> String {
+    let mut lines = String::from("```mermaid\nflowchart TD\n");
+    for (layer, used) in table {
+        let is_direct = |to: &&String| !used.iter().any(|via| via != *to && leads(table, via, to));
+        for to in used.iter().filter(is_direct) {
+            writeln!(lines, "    {layer} --> {to}").unwrap();
+        }
+    }
+    lines
+}
+
+/// Whether a layer uses another one, directly or through others.
+fn leads(table: &BTreeMap<String, Vec<String>>, from: &str, to: &str) -> bool {
+    table[from].iter().any(|via| via == to || leads(table, via, to))
 }
 
 /// The rows of the document's table: a layer, and the layers that it may use.

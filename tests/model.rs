@@ -229,6 +229,11 @@ impl Step {
     fn of(op: Op) -> Self {
         Self { op, killed_at: None, is_repaired: false, twice: false }
     }
+
+    fn ends_with_repair(&self) -> bool {
+        let is_after_kill = self.killed_at.is_some() && self.is_repaired;
+        is_after_kill || matches!(self.op, Op::Mischief(..) | Op::Foreign(true))
+    }
 }
 
 /// Before the how many-th system call of this name.
@@ -791,6 +796,9 @@ fn run_step((firewall, lab): (&str, &Lab), model: &Model, step: &Step) -> Result
     if model.is_idle(step.op) {
         return Ok(model);
     }
+    if step.ends_with_repair() {
+        bury(lab, &mut model);
+    }
     let (mut after, code) = model.after(step.op);
     let mut allowed = vec![code];
     if let Some(at) = step.killed_at {
@@ -829,6 +837,14 @@ fn run_step((firewall, lab): (&str, &Lab), model: &Model, step: &Step) -> Result
         return Err("prune left something dead on record".into());
     }
     Ok(model)
+}
+
+/// Removes dead endpoints. `repair` would restore those whose target lives.
+fn bury(lab: &Lab, model: &mut Model) {
+    if !model.unburied.is_empty() {
+        lab.netcord("prune").ok();
+        model.unburied.clear();
+    }
 }
 
 /// What `repair` makes of a verb that was killed: all of it, or nothing.
@@ -892,6 +908,7 @@ fn run_sequence(firewall: &'static str, steps: &[Step]) -> Result<(), String> {
         model = run_step(host, &model, &Step::of(Op::Foreign(true)))
             .map_err(|e| format!("at the end: {e}"))?;
     }
+    bury(&lab, &mut model);
     lab.netcord("repair").ok();
     nothing_to_repair(&lab)?;
     remove_all(&lab, model)?;

@@ -23,7 +23,7 @@ use nix::{
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, eth, socket_with};
 
 use super::{Kernel, Link};
-use crate::model::Mac;
+use crate::model::{Family, Mac};
 
 /// The number of probes, as in RFC 5227: a frame may be lost.
 const PROBES: u32 = 3;
@@ -72,8 +72,8 @@ fn address_of(link: &str) -> Result<Option<(LinkAddr, Mac)>> {
 
 fn ask(at: &LinkAddr, own: Mac, asked: &BTreeSet<IpAddr>) -> io::Result<BTreeMap<IpAddr, Mac>> {
     let mut wires = Vec::new();
-    for (is_ipv4, protocol) in [(true, eth::ARP), (false, eth::IPV6)] {
-        let of_family = || asked.iter().filter(move |ip| ip.is_ipv4() == is_ipv4);
+    for (family, protocol) in [(Family::V4, eth::ARP), (Family::V6, eth::IPV6)] {
+        let of_family = || asked.iter().filter(move |ip| Family::of(**ip) == family);
         if of_family().next().is_some() {
             let questions = of_family().map(|ip| question(own, *ip)).collect::<Vec<_>>();
             wires.push((open(at, protocol)?, questions));

@@ -16,7 +16,10 @@ use netlink_packet_netfilter::{
 use nix::{errno::Errno, ifaddrs::getifaddrs};
 
 use super::nfnetlink::{Socket, is_absent};
-use crate::{model::Protocol, plan::Flows};
+use crate::{
+    model::{Family, Protocol},
+    plan::Flows,
+};
 
 // <linux/netfilter/nfnetlink_conntrack.h>; the crate lacks these names.
 const CTA_ID: u16 = 12;
@@ -35,12 +38,15 @@ const CTA_ZONE: u16 = 18;
 /// Equivalent to `conntrack -D -p PROTOCOL --orig-dst ADDRESS --orig-port-dst PORT` for each.
 pub fn flush(flows: &[&Flows]) -> anyhow::Result<usize> {
     let mut deleted = 0;
-    for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
-        let is_ipv4 = family == NetfilterProtoFamily::IPv4;
+    for family in Family::BOTH {
         let of_family: Vec<_> =
-            flows.iter().copied().filter(|f| f.host_ip.is_ipv4() == is_ipv4).collect();
+            flows.iter().copied().filter(|f| Family::of(f.host_ip) == family).collect();
         if !of_family.is_empty() {
-            deleted += flush_family(family, &of_family).with_context(|| cannot(&of_family))?;
+            let number = match family {
+                Family::V4 => NetfilterProtoFamily::IPv4,
+                Family::V6 => NetfilterProtoFamily::IPv6,
+            };
+            deleted += flush_family(number, &of_family).with_context(|| cannot(&of_family))?;
         }
     }
     Ok(deleted)

@@ -13,8 +13,8 @@ use anyhow::{Context, Result};
 
 use super::{Kernel, Netns};
 use crate::{
-    model::LinkName,
-    plan::{ACCEPT_DAD, Family, Switch},
+    model::{Family, LinkName},
+    plan::{ACCEPT_DAD, BridgedFrames, Switch},
 };
 
 /// The maximum size of a value: one read returns at most a page.
@@ -119,14 +119,14 @@ impl Kernel {
     }
 
     /// Returns whether this host passes bridged frames to iptables or ip6tables (`br_netfilter`).
-    pub fn bridged_frames_meet_iptables(&self) -> Result<bool> {
-        for family in ["iptables", "ip6tables"] {
-            let value = read(&format!("net/bridge/bridge-nf-call-{family}"))?;
+    pub fn bridged_frames(&self) -> Result<BridgedFrames> {
+        for family in Family::BOTH {
+            let value = read(&format!("net/bridge/bridge-nf-call-{}", family.program()))?;
             if value.is_some_and(|v| v != "0") {
-                return Ok(true);
+                return Ok(BridgedFrames::MeetIptables);
             }
         }
-        Ok(false)
+        Ok(BridgedFrames::PassBy)
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, Lease, LinkName, Mac, NetnsName, PublishedPort, stable_hash};
+use super::{Family, Invalid, Lease, LinkName, Mac, NetnsName, PublishedPort, stable_hash};
 
 /// One target's attachment to one network.
 ///
@@ -288,8 +288,8 @@ impl Endpoint {
     }
 
     /// Returns its address of a family.
-    pub fn address(&self, is_ipv4: bool) -> Option<IpAddr> {
-        self.addresses.iter().map(IpNetwork::ip).find(|a| a.is_ipv4() == is_ipv4)
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        self.addresses.iter().map(IpNetwork::ip).find(|a| Family::of(*a) == family)
     }
 }
 

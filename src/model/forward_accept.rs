@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Family, family::is_ipv6};
+
 /// An accept rule in another firewall that forwarded packets pass. Our own chains cannot accept
 /// what that firewall drops.
 #[derive(Clone, Copy, Debug, Eq, Serialize, Deserialize)]
@@ -21,12 +23,14 @@ pub enum AcceptPoint {
     /// docker's chain for rules of the administrator, before docker's own rules.
     DockerUser {
         /// Whether it is ip6tables'.
-        ipv6: bool,
+        #[serde(rename = "ipv6", with = "is_ipv6")]
+        family: Family,
     },
     /// The built-in FORWARD chain of iptables.
     Forward {
         /// Whether it is ip6tables'.
-        ipv6: bool,
+        #[serde(rename = "ipv6", with = "is_ipv6")]
+        family: Family,
     },
     /// firewalld's zone `trusted`.
     FirewalldZone,

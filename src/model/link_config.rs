@@ -10,7 +10,7 @@ use std::{
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::{LinkName, Mac, name::LINK_NAME_MAX};
+use super::{Family, LinkName, Mac, family::is_ipv6, name::LINK_NAME_MAX};
 
 /// The configuration of one link. Each list is in the kernel's order: of the addresses of one
 /// subnet the first is primary.
@@ -109,7 +109,8 @@ pub struct Hop {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PolicyRule {
     /// Whether it is a rule of IPv6.
-    pub is_ipv6: bool,
+    #[serde(rename = "is_ipv6", with = "is_ipv6")]
+    pub family: Family,
     /// `FRA_PRIORITY`: the position in the list.
     pub priority: u32,
     /// Whether it applies to packets that do not match.

@@ -16,6 +16,9 @@ use super::{Invalid, stable_hash};
 pub struct Mac([u8; 6]);
 
 impl Mac {
+    /// The placeholder for a link without a MAC, or an endpoint without an address.
+    pub const PLACEHOLDER: Self = Self([0x02, 0x42, 0, 0, 0, 0]);
+
     /// Returns the MAC of an endpoint with this IP address: `02:42` and the four bytes of IPv4, as
     /// docker had it; four bytes of a hash for IPv6.
     ///

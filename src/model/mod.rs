@@ -4,6 +4,7 @@
 mod activity;
 pub mod bpf;
 mod endpoint;
+mod family;
 mod finding;
 mod firewall;
 mod forward_accept;
@@ -29,6 +30,7 @@ pub use endpoint::{
     Attachment, Endpoint, EndpointId, EndpointState, EndpointSummary, Route, client_mac, host_name,
     next_ifname,
 };
+pub use family::Family;
 pub use finding::{Finding, Severity};
 pub use firewall::Firewall;
 pub use forward_accept::{AcceptPoint, ForwardAccept};

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, stable_hash};
+use super::{Family, Invalid, stable_hash};
 
 /// One subnet of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +128,7 @@ impl Subnet {
         let range = self.ip_range.unwrap_or(self.cidr);
         let (mut candidate, last) = (to_bits(range.network()), to_bits(range.broadcast()));
         while candidate <= last {
-            let address = from_bits(candidate, self.cidr.is_ipv4());
+            let address = from_bits(candidate, Family::of(self.cidr.ip()));
             let free = Some(address) != self.gateway && !taken.contains(&address);
             if free && self.check_host(address, "address").is_ok() {
                 return Some(address);
@@ -194,10 +194,10 @@ fn to_bits(address: IpAddr) -> u128 {
     }
 }
 
-fn from_bits(bits: u128, is_ipv4: bool) -> IpAddr {
-    match u32::try_from(bits) {
-        Ok(bits) if is_ipv4 => IpAddr::V4(bits.into()),
-        _ => IpAddr::V6(bits.into()),
+fn from_bits(bits: u128, family: Family) -> IpAddr {
+    match (family, u32::try_from(bits)) {
+        (Family::V4, Ok(bits)) => IpAddr::V4(bits.into()),
+        (Family::V4, Err(_)) | (Family::V6, _) => IpAddr::V6(bits.into()),
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     upkeep::{
         default_routes,
         need::{Depth, Extent},
+        wiring,
     },
 };
 use crate::{
@@ -149,7 +150,6 @@ async fn listed(states: &States<'_>, network: &Network, mut endpoint: Endpoint) 
 
 /// Networks first, then who is attached to them.
 async fn commands(host: &Session<'_>, state: &State, subjects: &[Subject]) -> Result<Plan> {
-    let hairpin = host.kernel.bridged_frames_meet_iptables()?;
     let (mut plan, mut attached) = (Plan::new(), Vec::new());
     for subject in subjects {
         match subject {
@@ -164,7 +164,7 @@ async fn commands(host: &Session<'_>, state: &State, subjects: &[Subject]) -> Re
     for (network, endpoint) in attached {
         let is_it = |n: &&NamedNetns| n.cookie == endpoint.cookie;
         plan.extend(state.names().iter().find(is_it).map(plan::name).unwrap_or_default());
-        plan.extend(plan::attach(network, endpoint, hairpin));
+        plan.extend(wiring::attach(&host.kernel, network, endpoint)?);
     }
     Ok(plan)
 }

@@ -15,6 +15,7 @@ use super::{
     upkeep::{
         default_routes, endpoints, leases, link_attrs,
         need::{Depth, Extent, Need},
+        wiring,
     },
 };
 use crate::{
@@ -123,7 +124,6 @@ async fn parts(
     host: &mut Session<'_>,
     state: &State,
 ) -> Result<(Vec<Part>, Vec<(LinkName, Lost)>)> {
-    let hairpin = host.kernel.bridged_frames_meet_iptables()?;
     let (mut parts, mut lost) = (Vec::new(), Vec::new());
     for named in state.names() {
         if let Some(netns) = living(named) {
@@ -153,7 +153,7 @@ async fn parts(
             if host.kernel.target(&endpoint.netns).is_none() {
                 continue;
             }
-            let plan = of_endpoint(&host.kernel, state, network, endpoint, hairpin).await?;
+            let plan = of_endpoint(&host.kernel, state, network, endpoint).await?;
             parts.push((format!("endpoint {}/{}", network.name, endpoint.target), plan));
         }
     }
@@ -186,9 +186,8 @@ async fn of_endpoint(
     state: &State,
     network: &Network,
     endpoint: &Endpoint,
-    hairpin: bool,
 ) -> Result<Plan> {
-    let mut plan = plan::attach(network, endpoint, hairpin);
+    let mut plan = wiring::attach(kernel, network, endpoint)?;
     plan.retain(|s| default_routes::successor(state.endpoints(), endpoint, &s.change).is_none());
     let veth = plan.iter().find_map(|step| match &step.change {
         Change::Create(Resource::Veth(veth)) => Some(veth.clone()),

@@ -166,10 +166,8 @@ impl Diagram {
         let target = self.nodes[at].id.clone();
         self.edge(from, &target, kind, label.to_owned());
         for published in &inside.published {
-            let words = words::published(published);
-            let (host, there) = words.split_once(" -> ").unwrap_or((&words, ""));
-            let port = self.node(NodeKind::Published, vec![host.to_owned()]);
-            self.edge(&port, &target, EdgeKind::Published, there.to_owned());
+            let port = self.node(NodeKind::Published, vec![published.host_side()]);
+            self.edge(&port, &target, EdgeKind::Published, words::inner_port(published));
         }
     }
 

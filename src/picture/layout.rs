@@ -141,8 +141,7 @@ impl Layout {
         y += LINE;
         let published = graph.insides().flat_map(|inside| {
             inside.published.iter().map(|port| {
-                let words = words::published(port);
-                let (host, there) = words.split_once(" -> ").unwrap_or((&words, ""));
+                let (host, there) = (port.host_side(), words::inner_port(port));
                 ("open", format!("{host} → {} {there}", words::who(inside)))
             })
         });
@@ -315,8 +314,11 @@ fn with_details(mut lines: Vec<Words>, port: Option<String>, inside: &Inside) ->
     lines.extend(inside.addresses.iter().map(|a| vec![("address", a.to_string())]));
     lines.extend(inside.mac.map(|mac| vec![("faint", mac.to_string())]));
     lines.extend(inside.gateways.iter().map(|g| vec![("text", format!("via {g}"))]));
-    let published = inside.published.iter().map(words::published);
-    lines.extend(published.map(|words| vec![("open", words.replace("->", "→"))]));
+    lines.extend(
+        inside.published.iter().map(|port| {
+            vec![("open", format!("{} → {}", port.host_side(), words::inner_port(port)))]
+        }),
+    );
     lines
 }
 

@@ -104,9 +104,12 @@ pub(super) fn via(gateways: &[IpAddr]) -> Option<String> {
 
 /// `0.0.0.0:8080 -> 80/tcp`: the endpoint's address is in the same row.
 pub(super) fn published(port: &PublishedPort) -> String {
-    let text = port.to_string();
-    let host = text.split(" -> ").next().unwrap_or_default();
-    format!("{host} -> {}/{}", port.container, port.protocol)
+    format!("{} -> {}", port.host_side(), inner_port(port))
+}
+
+/// `80/tcp`: what a published port leads to is the endpoint's own address.
+pub(super) fn inner_port(port: &PublishedPort) -> String {
+    format!("{}/{}", port.container, port.protocol)
 }
 
 /// Returns the state of a port, if it is not up.

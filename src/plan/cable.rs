@@ -1,7 +1,7 @@
 //! The veth pair of an endpoint: one end is a port of its network's bridge, the other is inside.
 
-use super::{Family, Plan, PortFlag, Resource, SpoofFilter, Step, SysctlKey, Veth, alias};
-use crate::model::{Endpoint, Flag, LinkName, Network};
+use super::{Plan, PortFlag, Resource, SpoofFilter, Step, SysctlKey, Veth, alias};
+use crate::model::{Endpoint, Family, Flag, LinkName, Network};
 
 /// Makes the pair for an endpoint that has one. The host end goes up once its protections are in
 /// place.

@@ -1,12 +1,14 @@
 //! The plan of an endpoint: the notes' steps 7 to 9.
 
 use super::{
-    Family, Place, Plan, Record, Resource, Step, SysctlKey, driver, netns::lo_up, publish::publish,
+    Place, Plan, Record, Resource, Step, SysctlKey, driver,
+    netns::lo_up,
+    publish::{BridgedFrames, publish},
 };
-use crate::model::{Attachment, Endpoint, LinkName, Network, Route};
+use crate::model::{Attachment, Endpoint, Family, LinkName, Network, Route};
 
 /// Attaches a target, whose name in `/run/netns` exists, to a network, with its published ports.
-pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
+pub fn attach(network: &Network, endpoint: &Endpoint, frames: BridgedFrames) -> Plan {
     let inside = Some(endpoint.netns.clone());
     let recorded = Endpoint { ports: Vec::new(), ..endpoint.clone() };
     let mut plan = vec![Step::create(
@@ -44,7 +46,7 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
     ));
     plan.extend(routes(endpoint, &inside));
     plan.extend(driver::introduction(network, endpoint));
-    plan.extend(publish(network, endpoint, &endpoint.ports, hairpin));
+    plan.extend(publish(network, endpoint, &endpoint.ports, frames));
     plan
 }
 
@@ -52,7 +54,7 @@ pub fn attach(network: &Network, endpoint: &Endpoint, hairpin: bool) -> Plan {
 /// former owner of an address; on a network of this host an address always has the same MAC.
 fn speaking(endpoint: &Endpoint, inside: &Place) -> Plan {
     let switches = [(Family::V4, "arp_notify"), (Family::V6, "ndisc_notify")];
-    let has = |family: Family| endpoint.address(family == Family::V4).is_some();
+    let has = |family: Family| endpoint.address(family).is_some();
     let wanted = switches.into_iter().filter(|(family, _)| has(*family));
     wanted
         .map(|(family, name)| {

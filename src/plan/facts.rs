@@ -5,8 +5,8 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use super::{Chain, Family, LinkId, Moved, Nft, Record, Resource, Rule, SysctlKey};
-use crate::model::{Firewall, LinkName, NetnsName};
+use super::{Chain, LinkId, Moved, Nft, Record, Resource, Rule, SysctlKey};
+use crate::model::{Family, Firewall, LinkName, NetnsName};
 
 /// The properties of a resource by which changes are ordered, grouped, reversed and undone.
 #[derive(Clone, Debug, PartialEq, Eq)]

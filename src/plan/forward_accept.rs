@@ -5,30 +5,29 @@
 //! another program's chain would skip our chain, so a jump leads to our chain, which drops first and
 //! then accepts.
 
-use super::{Family, Plan, Resource, Rule, Scope, Step, Table, reverse};
-use crate::model::{AcceptPoint, Filter, Firewall, Flag, ForwardAccept, Network};
+use super::{Plan, Resource, Rule, Scope, Step, Table, reverse};
+use crate::model::{AcceptPoint, Family, Filter, Firewall, Flag, ForwardAccept, Network};
 
 /// Installs the accept rules of a network.
-pub fn open(network: &Network) -> Plan {
-    network.forward_accepts.iter().flat_map(|gate| steps(network, gate)).collect()
+pub fn install_accepts(network: &Network) -> Plan {
+    network.forward_accepts.iter().flat_map(|accept| steps(network, accept)).collect()
 }
 
 /// Removes accept rules that a network had.
-pub fn close(network: &Network, forward_accepts: &[ForwardAccept]) -> Plan {
-    reverse(&open(&network.with_forward_accepts(forward_accepts.to_vec())), |_| false)
+pub fn remove_accepts(network: &Network, forward_accepts: &[ForwardAccept]) -> Plan {
+    reverse(&install_accepts(&network.with_forward_accepts(forward_accepts.to_vec())), |_| false)
 }
 
 /// Every jump from another program's chain to ours that may exist, for a family.
 pub fn jumps(family: Family) -> Plan {
-    let ipv6 = family == Family::V6;
-    let places = [AcceptPoint::DockerUser { ipv6 }, AcceptPoint::Forward { ipv6 }];
-    places.into_iter().filter_map(|place| Door::of(&place.before(None))).map(jump).collect()
+    let places = [AcceptPoint::DockerUser { family }, AcceptPoint::Forward { family }];
+    places.into_iter().filter_map(|place| Position::of(&place.before(None))).map(jump).collect()
 }
 
-fn steps(network: &Network, gate: &ForwardAccept) -> Plan {
-    match (Door::of(gate), network.firewall) {
-        (Some(door), Firewall::Iptables) => vec![jump(door)],
-        (Some(door), Firewall::Nftables) => accepts(network, door),
+fn steps(network: &Network, accept: &ForwardAccept) -> Plan {
+    match (Position::of(accept), network.firewall) {
+        (Some(position), Firewall::Iptables) => vec![jump(position)],
+        (Some(position), Firewall::Nftables) => accepts(network, position),
         (None, _) => vec![Step::create(
             "firewalld rejects packets from links that are in no trusted zone",
             Resource::Zone { link: network.name.clone() },
@@ -38,21 +37,20 @@ fn steps(network: &Network, gate: &ForwardAccept) -> Plan {
 
 /// A position in a chain of another program.
 #[derive(Clone, Copy)]
-struct Door {
+struct Position {
     family: Family,
     chain: &'static str,
     before: Option<u32>,
 }
 
-impl Door {
-    fn of(gate: &ForwardAccept) -> Option<Self> {
-        let (chain, ipv6) = match gate.place {
-            AcceptPoint::DockerUser { ipv6 } => ("DOCKER-USER", ipv6),
-            AcceptPoint::Forward { ipv6 } => ("FORWARD", ipv6),
+impl Position {
+    fn of(accept: &ForwardAccept) -> Option<Self> {
+        let (chain, family) = match accept.place {
+            AcceptPoint::DockerUser { family } => ("DOCKER-USER", family),
+            AcceptPoint::Forward { family } => ("FORWARD", family),
             AcceptPoint::FirewalldZone => return None,
         };
-        let family = if ipv6 { Family::V6 } else { Family::V4 };
-        Some(Self { family, chain, before: gate.before })
+        Some(Self { family, chain, before: accept.before })
     }
 
     fn rule(self, matches: &str, jump: &str, comment: String) -> Resource {
@@ -69,18 +67,19 @@ impl Door {
     }
 }
 
-fn jump(door: Door) -> Step {
-    let comment = format!("netcord: {} to NETCORD-FORWARD, before the rest is dropped", door.chain);
-    let rule = door.rule("", "NETCORD-FORWARD", comment);
+fn jump(position: Position) -> Step {
+    let comment =
+        format!("netcord: {} to NETCORD-FORWARD, before the rest is dropped", position.chain);
+    let rule = position.rule("", "NETCORD-FORWARD", comment);
     Step::create("netcord's chain is evaluated before the drop at the end of the chain", rule)
         .until(Scope::Firewall)
 }
 
-fn accepts(network: &Network, door: Door) -> Plan {
+fn accepts(network: &Network, position: Position) -> Plan {
     const ASKED_FOR: &str = "-m conntrack --ctstate RELATED,ESTABLISHED,DNAT";
     let name = &network.name;
     let accept = |why, what: &str, matches: String| {
-        Step::create(why, door.rule(&matches, "ACCEPT", format!("netcord:{name} {what}")))
+        Step::create(why, position.rule(&matches, "ACCEPT", format!("netcord:{name} {what}")))
     };
     if network.has(Flag::Internal) {
         let why = "other firewalls must accept frames that are only bridged (br_netfilter)";

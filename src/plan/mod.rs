@@ -34,15 +34,14 @@ pub use endpoint::attach;
 pub use explain::{command, quote};
 pub use facts::{Class, Element, Facts, LinkAt, Reversal};
 pub use firewall::{
-    Chain, Family, Nft, Rule, Table, comes_first, nftables as nft, owner, port, shared,
-    stale_network,
+    Chain, Nft, Rule, Table, comes_first, nftables as nft, owner, port, shared, stale_network,
 };
 pub use flows::Flows;
-pub use forward_accept::{close, jumps, open};
+pub use forward_accept::{install_accepts, jumps, remove_accepts};
 pub use link_attrs::{LinkAttrs, LinkAttrsOf};
 pub use moved::Moved;
 pub use netns::{lo_up, name};
-pub use publish::publish;
+pub use publish::{BridgedFrames, publish};
 pub use resource::{
     ALIAS_PREFIX, LINK_GROUP, LinkId, Macvlan, MacvlanId, Place, PortFlag, Record, Resource,
     SPOOF_FILTER, Veth,

@@ -1,6 +1,6 @@
 //! Settings of the host that move from one link to another.
 
-use crate::model::{Hop, LinkName, Neighbour, PolicyRule, SavedAddress, SavedRoute};
+use crate::model::{Family, Hop, LinkName, Neighbour, PolicyRule, SavedAddress, SavedRoute};
 
 /// A setting of the host that moves from one link to another: it is created on one and deleted on
 /// the other. Adjacent changes of this kind travel in one message.
@@ -62,7 +62,7 @@ impl Moved {
                 format!("ip{family} route {verb} {}", words(&route_words(route)))
             }
             Self::Rule(rule) => {
-                let family = if rule.is_ipv6 { " -6" } else { "" };
+                let family = if rule.family == Family::V6 { " -6" } else { "" };
                 let verb = if create { "add" } else { "del" };
                 format!("ip{family} rule {verb} {}", words(&rule_words(rule)))
             }

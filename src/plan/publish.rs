@@ -4,21 +4,27 @@ use super::{
     Change, Class, Flows, Plan, PortFlag, Record, Resource, Scope, Step, SysctlKey,
     driver::bridge::forwarding, firewall, forward_accept, once,
 };
-use crate::model::{Endpoint, Filter, Network, Protocol, PublishedPort};
+use crate::model::{Endpoint, Family, Filter, Network, Protocol, PublishedPort};
+
+/// What this host does with frames that only cross a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BridgedFrames {
+    /// Iptables does not see them.
+    PassBy,
+    /// Iptables sees them (`br_netfilter`), so the reply to a container that calls its own published
+    /// port leaves by the bridge port that the request came from.
+    MeetIptables,
+}
 
 /// Publishes ports of an endpoint on the host. They go on record together and open together, so
 /// that many ports cost as few transactions as one.
-///
-/// `hairpin`: this host passes bridged frames to iptables (`br_netfilter`), so the reply to a
-/// container that calls its own published port leaves by the bridge port that the request came
-/// from.
 pub fn publish(
     network: &Network,
     endpoint: &Endpoint,
     ports: &[PublishedPort],
-    hairpin: bool,
+    frames: BridgedFrames,
 ) -> Plan {
-    let mut plan = once(ports.iter().flat_map(|p| one(network, endpoint, p, hairpin)).collect());
+    let mut plan = once(ports.iter().flat_map(|p| one(network, endpoint, p, frames)).collect());
     plan.sort_by_key(|step| match (&step.change, step.change.facts().class) {
         (Change::Create(_), Class::Record(_)) => 0,
         (Change::Create(_), Class::Firewall(element)) if element.is_port => 2,
@@ -28,8 +34,13 @@ pub fn publish(
     plan
 }
 
-fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bool) -> Plan {
-    let family = firewall::Family::of(port.host_ip);
+fn one(
+    network: &Network,
+    endpoint: &Endpoint,
+    port: &PublishedPort,
+    frames: BridgedFrames,
+) -> Plan {
+    let family = Family::of(port.host_ip);
     let mut plan = vec![Step::create(
         "record the published port: this reserves it",
         Resource::Record(Record::Port {
@@ -41,11 +52,11 @@ fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bo
     if network.driver.filter() == Filter::Ports {
         // For IPv6 the host's administrator decides, since forwarding may cost the host its routes
         // from router advertisements.
-        if family == firewall::Family::V4 {
+        if family == Family::V4 {
             plan.push(forwarding(family));
         }
         plan.extend(firewall::foreign(network, port));
-        plan.extend(forward_accept::open(network));
+        plan.extend(forward_accept::install_accepts(network));
     } else if port.reaches_loopback() {
         plan.push(
             Step::create(
@@ -60,7 +71,9 @@ fn one(network: &Network, endpoint: &Endpoint, port: &PublishedPort, hairpin: bo
             .until(Scope::LoopbackPorts),
         );
     }
-    if hairpin && let Some(link) = endpoint.host_ifname() {
+    if frames == BridgedFrames::MeetIptables
+        && let Some(link) = endpoint.host_ifname()
+    {
         plan.push(
             Step::create(
                 "hairpin mode: with br_netfilter, an endpoint can reach its own published port",

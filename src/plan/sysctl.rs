@@ -5,8 +5,7 @@ use std::{
     fmt::{self, Display, Formatter},
 };
 
-use super::Family;
-use crate::model::LinkName;
+use crate::model::{Family, LinkName};
 
 /// A value below `/proc/sys/net`, in the syntax of `sysctl` with slashes, as a link's name may
 /// contain dots.

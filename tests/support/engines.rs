@@ -30,26 +30,6 @@ struct Leftovers {
     pid: u32,
 }
 
-/// What makes a host of a namespace, in which engines find nothing of the machine's. `/sys` stays:
-/// the control groups are mounted below it.
-const PREPARE: &str = r#"
-for dir in /run /dev/shm /var/lib /etc/docker; do
-    [ ! -d $dir ] || mount -t tmpfs tmpfs $dir
-done
-if [ -d /etc/cni/net.d ]; then
-    cp -r /etc/cni/net.d "$dir_of_host/cni" && mount --bind "$dir_of_host/cni" /etc/cni/net.d
-fi
-mkdir -p /run/lock /run/netns /run/podman && ip link set lo up && echo ready && exec cat
-"#;
-
-/// An image of one static program.
-const ROOTFS: &str = r#"
-mkdir -p rootfs/bin rootfs/proc rootfs/sys rootfs/dev rootfs/etc rootfs/tmp rootfs/www
-cp "$(command -v busybox)" rootfs/bin/busybox
-for applet in cat httpd sh sleep; do ln -s busybox rootfs/bin/$applet; done
-tar -C rootfs -cf busybox.tar .
-"#;
-
 impl EngineHost {
     /// Makes a fresh host, and waits until dockerd answers.
     ///
@@ -74,10 +54,10 @@ impl EngineHost {
         let name = format!("nctest-{}-{}", process::id(), HOSTS.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(&name);
         fs::create_dir(&dir).unwrap();
-        let lab = Lab::of_root(&format!("dir_of_host={}; {PREPARE}", dir.display()));
+        let lab = Lab::of_root(&[include_str!("sh/engine_host.sh"), "sh", dir.to_str().unwrap()]);
         let left = Leftovers { dir, cgroup: name, pid: lab.pid() };
         let host = Self { lab, left };
-        host.sh(&format!("cd {}; {ROOTFS}", host.dir())).ok();
+        host.script(include_str!("sh/busybox_image.sh"), &[&host.dir().to_string()]).ok();
         host
     }
 

@@ -49,7 +49,7 @@ impl Lab {
     #[track_caller]
     pub(crate) fn new() -> Self {
         let user = ["--user", "--map-root-user"];
-        Self::of(&user, &["--user", "--preserve-credentials"], PREPARE)
+        Self::of(&user, &["--user", "--preserve-credentials"], &[PREPARE])
     }
 
     /// Makes a fresh host with the machine's own users, where programs of eBPF can be loaded.
@@ -58,24 +58,25 @@ impl Lab {
     /// Without root.
     #[track_caller]
     pub(crate) fn as_root() -> Self {
-        Self::of_root(PREPARE)
+        Self::of_root(&[PREPARE])
     }
 
-    /// Makes a fresh host with the machine's own users, which takes root; `prepare` says `ready`
-    /// and then lives as long as its standard input is open.
+    /// Makes a fresh host with the machine's own users, which takes root; `prepare`, a shell program
+    /// and its arguments, says `ready` and then lives as long as its standard input is open.
     #[track_caller]
-    pub(super) fn of_root(prepare: &str) -> Self {
+    pub(super) fn of_root(prepare: &[&str]) -> Self {
         let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
         assert!(is_root, "this test needs root: run `./x test`, which sees to it");
         Self::of(&[], &[], prepare)
     }
 
     #[track_caller]
-    fn of(unshare: &[&str], enter: &'static [&'static str], prepare: &str) -> Self {
+    fn of(unshare: &[&str], enter: &'static [&'static str], prepare: &[&str]) -> Self {
         let mut unshare = Command::new("unshare")
             .args(unshare)
             .args(["--net", "--mount", "--pid", "--fork", "--kill-child"])
-            .args(["--mount-proc", "--propagation", "private", "sh", "-c", prepare])
+            .args(["--mount-proc", "--propagation", "private", "sh", "-c"])
+            .args(prepare)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -149,6 +150,13 @@ impl Lab {
         Run::new(script.to_owned(), &output)
     }
 
+    /// Runs a shell program with these arguments.
+    #[track_caller]
+    pub(super) fn script(&self, script: &str, arguments: &[&str]) -> Run {
+        let output = self.command("sh").args(["-euc", script, "sh"]).args(arguments).output();
+        Run::new(script.to_owned(), &output.unwrap())
+    }
+
     /// Runs a shell script that is read from standard input, as `netcord --dry-run ... | sh`.
     #[track_caller]
     pub(crate) fn pipe_to_sh(&self, script: &str) -> Run {
@@ -217,17 +225,7 @@ impl Lab {
     /// `192.0.2.1/24` and `2001:db8::1/64`; the neighbour has .2, and is its default gateway.
     #[track_caller]
     pub(crate) fn neighbour(&self, name: &str) -> &Self {
-        self.sh(&format!(
-            "ip netns add {name}
-             ip link add eth0 type veth peer name wire netns {name}
-             ip link set eth0 addrgenmode none; ip -n {name} link set wire addrgenmode none
-             ip addr add 192.0.2.1/24 dev eth0; ip addr add 2001:db8::1/64 nodad dev eth0; ip link set eth0 up
-             ip addr add fe80::1/64 nodad dev eth0; ip -n {name} addr add fe80::2/64 nodad dev wire
-             ip -n {name} addr add 192.0.2.2/24 dev wire; ip -n {name} addr add 2001:db8::2/64 nodad dev wire
-             ip -n {name} link set lo up; ip -n {name} link set wire up
-             ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2"
-        ))
-        .ok();
+        self.script(include_str!("sh/neighbour.sh"), &[name]).ok();
         self
     }
 

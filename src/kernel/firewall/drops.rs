@@ -15,7 +15,7 @@ use netlink_packet_netfilter::{
 };
 
 use super::chains::{self, Chain};
-use crate::{kernel::nfnetlink::Socket, plan::Family};
+use crate::{kernel::nfnetlink::Socket, model::Family};
 
 /// A chain that drops forwarded packets unless a rule accepts them.
 #[derive(Clone, Debug, PartialEq, Eq)]

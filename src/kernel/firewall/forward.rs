@@ -4,7 +4,7 @@
 //! cannot undo it. One dump of the chains of `nf_tables` tells whether there is anything to look at;
 //! the rules of iptables are listed only where its chain FORWARD has some.
 
-use std::{collections::BTreeMap, fs};
+use std::fs;
 
 use anyhow::Result;
 
@@ -13,8 +13,8 @@ use super::{
     iptables,
 };
 use crate::{
-    model::{AcceptPoint, Firewall, ForwardAccept},
-    plan::{Family, Table},
+    model::{AcceptPoint, Family, Firewall, ForwardAccept, ruleset::Listing},
+    plan::Table,
 };
 
 /// What stands in the way of what is forwarded.
@@ -43,7 +43,7 @@ pub(in crate::kernel) fn obstacles(
             && let Ok(text) = iptables::list(*family, Table::Filter)
         {
             listed.push(nft_name(*family));
-            found.forward_accepts.extend(gate(firewall, *family, &Listing::parse(&text)));
+            found.forward_accepts.extend(gate(firewall, *family, &Listing::parse(*family, &text)));
         }
     }
     if chains.iter().any(|c| c.is("inet", "firewalld", "filter_FORWARD")) {
@@ -80,112 +80,25 @@ fn meets_iptables(family: Family, chains: &[Chain]) -> bool {
 
 /// The gate of iptables' table `filter`, if it needs one.
 fn gate(firewall: Firewall, family: Family, listing: &Listing<'_>) -> Option<ForwardAccept> {
-    let ipv6 = family == Family::V6;
-    let wall = listing.wall("FORWARD", DEPTH);
-    let in_front = |is_it: &dyn Fn(&str) -> bool| {
-        let is_in_front = |number| wall.is_none_or(|wall| number < wall);
-        listing.numbered("FORWARD").any(|(number, rule)| is_in_front(number) && is_it(rule))
-    };
+    let of_all = listing.of_all("FORWARD");
+    // A rule that drops everything, or returns everything to a policy that does.
+    let wall = of_all.number.filter(|_| of_all.drops);
+    let is_in_front = |number| wall.is_none_or(|wall| number < wall);
+    let has_own_jump =
+        || listing.rules("FORWARD").any(|(n, rule)| is_in_front(n) && rule.contains(OWN_JUMP));
     let is_open = match firewall {
         // Our chain is met behind all rules, and accepts before the policy drops.
-        Firewall::Iptables => wall.is_none() || in_front(&|rule| rule.contains(OWN_JUMP)),
-        Firewall::Nftables => wall.is_none() && !listing.drops,
+        Firewall::Iptables => wall.is_none() || has_own_jump(),
+        Firewall::Nftables => wall.is_none() && !listing.drops(),
     };
     if is_open {
         return None;
     }
-    Some(if in_front(&|rule| leads_to(rule, "DOCKER-USER")) {
-        AcceptPoint::DockerUser { ipv6 }.before(listing.end("DOCKER-USER"))
+    Some(if listing.jump("FORWARD", "DOCKER-USER").is_some_and(is_in_front) {
+        AcceptPoint::DockerUser { family }.before(listing.of_all("DOCKER-USER").number)
     } else {
-        AcceptPoint::Forward { ipv6 }.before(wall)
+        AcceptPoint::Forward { family }.before(wall)
     })
-}
-
-/// More jumps than this in a row are taken for letting by.
-const DEPTH: u32 = 8;
-
-/// The rules of a table, by chain.
-#[derive(Debug, Default)]
-struct Listing<'a> {
-    /// The policy of FORWARD.
-    drops: bool,
-    rules: BTreeMap<&'a str, Vec<&'a str>>,
-}
-
-impl<'a> Listing<'a> {
-    /// Reads what `iptables -S` lists.
-    fn parse(text: &'a str) -> Self {
-        let mut listing = Self::default();
-        for line in text.lines() {
-            let mut words = line.splitn(3, ' ');
-            match (words.next(), words.next(), words.next()) {
-                (Some("-P"), Some("FORWARD"), policy) => listing.drops = policy == Some("DROP"),
-                (Some("-A"), Some(chain), Some(rule)) => {
-                    listing.rules.entry(chain).or_default().push(rule);
-                }
-                _ => {}
-            }
-        }
-        listing
-    }
-
-    fn numbered(&self, chain: &str) -> impl Iterator<Item = (u32, &'a str)> {
-        (1..).zip(self.rules.get(chain).into_iter().flatten().copied())
-    }
-
-    /// The number of the first rule of a chain that drops everything that comes to it.
-    fn wall(&self, chain: &str, depth: u32) -> Option<u32> {
-        for (number, rule) in self.numbered(chain) {
-            match of_everything(rule) {
-                Some(Verdict::Drop) => return Some(number),
-                Some(Verdict::LetBy) => return None,
-                Some(Verdict::Chain(next)) if depth > 0 => {
-                    if self.wall(next, depth - 1).is_some() {
-                        return Some(number);
-                    }
-                }
-                Some(Verdict::Chain(_)) | None => {}
-            }
-        }
-        None
-    }
-
-    /// The number of the first rule of a chain behind which no other is met.
-    fn end(&self, chain: &str) -> Option<u32> {
-        let ends = |rule: &str| matches!(of_everything(rule), Some(Verdict::Drop | Verdict::LetBy));
-        self.numbered(chain).find(|(_, rule)| ends(rule)).map(|(number, _)| number)
-    }
-}
-
-/// What becomes of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict<'a> {
-    Drop,
-    LetBy,
-    /// Another chain says; or it is a target that only looks.
-    Chain(&'a str),
-}
-
-/// What a rule says of every packet; none if it is for some only.
-fn of_everything(rule: &str) -> Option<Verdict<'_>> {
-    let said = match rule.strip_prefix("-m comment --comment ") {
-        Some(rest) => match rest.strip_prefix('"') {
-            Some(quoted) => quoted.split_once("\" ")?.1,
-            None => rest.split_once(' ')?.1,
-        },
-        None => rule,
-    };
-    let mut words = said.split(' ');
-    match (words.next(), words.next()?) {
-        (Some("-j"), "DROP" | "REJECT") => Some(Verdict::Drop),
-        (Some("-j"), "ACCEPT" | "RETURN") => Some(Verdict::LetBy),
-        (Some("-j" | "-g"), chain) => Some(Verdict::Chain(chain)),
-        _ => None,
-    }
-}
-
-fn leads_to(rule: &str, chain: &str) -> bool {
-    of_everything(rule) == Some(Verdict::Chain(chain))
 }
 
 #[cfg(test)]
@@ -193,7 +106,7 @@ mod tests {
     use super::*;
 
     fn found(firewall: Firewall, listing: &str) -> Option<ForwardAccept> {
-        gate(firewall, Family::V4, &Listing::parse(listing))
+        gate(firewall, Family::V4, &Listing::parse(Family::V4, listing))
     }
 
     #[track_caller]
@@ -204,8 +117,8 @@ mod tests {
         }
     }
 
-    const FORWARD: AcceptPoint = AcceptPoint::Forward { ipv6: false };
-    const DOCKER_USER: AcceptPoint = AcceptPoint::DockerUser { ipv6: false };
+    const FORWARD: AcceptPoint = AcceptPoint::Forward { family: Family::V4 };
+    const DOCKER_USER: AcceptPoint = AcceptPoint::DockerUser { family: Family::V4 };
 
     #[test]
     fn a_policy_and_what_is_for_some_only_leave_our_own_jump_in_reach() {
@@ -246,13 +159,20 @@ mod tests {
     }
 
     #[test]
+    fn our_own_jump_is_not_in_reach_behind_a_rule_that_returns_everything() {
+        let returned = "-P FORWARD DROP\n-A FORWARD -j RETURN";
+        assert_gate(returned, FORWARD, Some(1));
+        assert_eq!(found(Firewall::Nftables, "-A FORWARD -j RETURN"), None);
+    }
+
+    #[test]
     fn docker_leaves_a_place_before_its_own_last_word() {
-        let rules = "-A FORWARD -j DOCKER-USER\n-A FORWARD -j DROP\n";
+        let rules = "-N DOCKER-USER\n-A FORWARD -j DOCKER-USER\n-A FORWARD -j DROP\n";
         assert_gate(rules, DOCKER_USER, None);
         let with_return =
             format!("{rules}-A DOCKER-USER -s 192.0.2.9/32 -j DROP\n-A DOCKER-USER -j RETURN");
         assert_gate(&with_return, DOCKER_USER, Some(2));
-        let behind = "-A FORWARD -j DROP\n-A FORWARD -j DOCKER-USER";
+        let behind = "-N DOCKER-USER\n-A FORWARD -j DROP\n-A FORWARD -j DOCKER-USER";
         assert_gate(behind, FORWARD, Some(1));
     }
 

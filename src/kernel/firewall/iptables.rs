@@ -22,7 +22,8 @@ use iptables::IPTables;
 use super::{Outcome, Published, not_permitted};
 use crate::{
     error::{Error, Kind},
-    plan::{ALIAS_PREFIX, Chain, Change, Family, Resource, Rule, Table, comes_first, quote},
+    model::Family,
+    plan::{ALIAS_PREFIX, Chain, Change, Resource, Rule, Table, comes_first, quote},
 };
 
 /// The time to wait for other programs that change rules.
@@ -31,7 +32,7 @@ const LOCK_PATIENCE_SECONDS: &str = "30";
 /// Makes changes, all or none.
 pub(super) fn apply(changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
     let mut outcomes = vec![Outcome::Unchanged; changes.len()];
-    for family in [Family::V4, Family::V6] {
+    for family in Family::BOTH {
         let of_family: Vec<_> =
             (0..changes.len()).filter(|i| family_of(changes[*i]) == Some(family)).collect();
         if of_family.is_empty() {

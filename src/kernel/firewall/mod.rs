@@ -19,10 +19,10 @@ use super::{Kernel, Netns, Outcome};
 use crate::{
     error::{Error, Kind},
     model::{
-        Firewall, LinkName, PublishedPort,
+        Family, Firewall, LinkName, PublishedPort,
         ruleset::{Packet, Ruleset},
     },
-    plan::{Change, Family, Table},
+    plan::{Change, Table},
 };
 pub use drops::Dropping;
 pub(super) use drops::{dropping, lets_by};

@@ -8,7 +8,10 @@ use std::{
 use anyhow::Result;
 
 use super::{iptables, nftables};
-use crate::plan::{Chain, Family, Resource, Rule, Table};
+use crate::{
+    model::Family,
+    plan::{Chain, Resource, Rule, Table},
+};
 
 /// Our objects in the kernel's firewalls. Each part is read once, when it is first needed.
 #[derive(Debug, Default)]

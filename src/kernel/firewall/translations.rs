@@ -15,8 +15,8 @@ use netlink_packet_netfilter::{
 use super::{chains, nftables::protocol_number};
 use crate::{
     kernel::nfnetlink::Socket,
-    model::{PortRange, Protocol},
-    plan::{Family, nft::TABLE},
+    model::{Family, PortRange, Protocol},
+    plan::nft::TABLE,
 };
 
 // NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER, NFTA_NAT_TYPE

@@ -24,7 +24,10 @@ use super::super::{
 };
 use crate::{
     error::Error,
-    model::{Hop, Lifetime, LinkConfig, LinkName, Neighbour, PolicyRule, SavedAddress, SavedRoute},
+    model::{
+        Family, Hop, Lifetime, LinkConfig, LinkName, Neighbour, PolicyRule, SavedAddress,
+        SavedRoute,
+    },
 };
 
 /// The kernel counts a route's remaining lifetime in hundredths of a second (`USER_HZ`).
@@ -325,7 +328,7 @@ async fn rules(rtnl: &Rtnl, link: &Link) -> Result<Vec<PolicyRule>> {
 fn rule(message: &RuleMessage) -> Result<PolicyRule> {
     let header = &message.header;
     let mut rule = PolicyRule {
-        is_ipv6: header.family == AddressFamily::Inet6,
+        family: if header.family == AddressFamily::Inet6 { Family::V6 } else { Family::V4 },
         priority: 0,
         not: header.flags.contains(RuleFlags::Invert),
         source: None,

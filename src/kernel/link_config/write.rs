@@ -24,7 +24,7 @@ use super::{
     present::{self, Present},
 };
 use crate::{
-    model::{Hop, LinkName, Neighbour, PolicyRule, SavedAddress, SavedRoute},
+    model::{Family, Hop, LinkName, Neighbour, PolicyRule, SavedAddress, SavedRoute},
     plan::{Change, Class, Moved},
 };
 
@@ -295,7 +295,10 @@ fn metric(kind: u16, value: u32) -> RouteMetric {
 fn rule_message(rule: &PolicyRule) -> RuleMessage {
     let mut message = RuleMessage::default();
     let header = &mut message.header;
-    header.family = if rule.is_ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    header.family = match rule.family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    };
     header.src_len = rule.source.map_or(0, |s| s.prefix());
     header.dst_len = rule.destination.map_or(0, |d| d.prefix());
     header.tos = rule.tos;

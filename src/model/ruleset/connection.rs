@@ -41,6 +41,8 @@ pub enum Tracking {
     Unseen,
     /// Untracked: by a rule, or because packets of its kind never are.
     Untracked,
+    /// Nothing is known about it.
+    Unknown,
     /// Invalid: it belongs to no connection, and cannot begin one.
     Invalid,
     /// New: it begins a connection, with this original tuple.
@@ -78,6 +80,19 @@ impl Tuple {
 }
 
 impl Tracking {
+    /// That of a packet that begins a connection.
+    pub(super) fn begun(packet: &Packet) -> Self {
+        Self::New(Tuple::of(packet))
+    }
+
+    /// That of a packet that answers.
+    pub(super) fn answer(packet: &Packet) -> Self {
+        let reply = Tuple::of(packet);
+        let original = reply.reversed();
+        let connection = Connection { zones: Zones::default(), original, reply, mark: 0 };
+        Self::Of(connection, Direction::Reply)
+    }
+
     /// Returns the state when the packet enters connection tracking (`nf_conntrack_in`). A packet
     /// that was tracked at output is not looked up again.
     pub(super) fn seen(packet: &Packet, connections: &[Connection]) -> Self {
@@ -160,7 +175,7 @@ impl Packet {
                 (first.destination, first.port) != (self.destination, self.port)
             }
             Tracking::Of(connection, _) => connection.translates_destination(),
-            Tracking::Unseen | Tracking::Untracked | Tracking::Invalid => false,
+            Tracking::Unseen | Tracking::Untracked | Tracking::Unknown | Tracking::Invalid => false,
         }
     }
 
@@ -171,7 +186,7 @@ impl Packet {
                 (first.source, first.source_port) != (self.source, self.source_port)
             }
             Tracking::Of(connection, _) => connection.translates_source(),
-            Tracking::Unseen | Tracking::Untracked | Tracking::Invalid => false,
+            Tracking::Unseen | Tracking::Untracked | Tracking::Unknown | Tracking::Invalid => false,
         }
     }
 }

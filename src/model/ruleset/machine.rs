@@ -11,10 +11,13 @@ use super::{
 /// More than the size of all registers, in bytes.
 const REGISTERS: usize = 96;
 
-/// The contents of registers, and the one that holds a port of which only bounds are known.
+/// What registers hold.
 struct Registers {
     bytes: [Byte; REGISTERS],
+    /// In which of them lies a port of which only bounds are known.
     port: Option<usize>,
+    /// In which of them lies the name of a link.
+    link: Option<usize>,
 }
 
 // RTN_*
@@ -65,6 +68,8 @@ pub(super) struct Answer {
     pub(super) effect: Effect,
     pub(super) mark: Option<u32>,
     pub(super) connection_mark: Option<u32>,
+    /// It names the packet's link, or a subnet that has its addresses.
+    pub(super) names: bool,
 }
 
 impl Answer {
@@ -86,12 +91,13 @@ pub(super) struct Machine<'a> {
 impl Machine<'_> {
     /// Evaluates a rule.
     pub(super) fn run(&self, rule: &Rule) -> Answer {
-        let mut registers = Registers { bytes: [None; REGISTERS], port: None };
+        let mut registers = Registers { bytes: [None; REGISTERS], port: None, link: None };
         let mut answer = Answer {
             is: Is::Yes,
             effect: Effect::Decide(Verdict::Continue),
             mark: None,
             connection_mark: None,
+            names: false,
         };
         for expression in &rule.expressions {
             let is = self.one(expression, &mut registers, &mut answer);
@@ -115,6 +121,9 @@ impl Machine<'_> {
                     if self.is_unknown_port(field) {
                         registers.port = Some(*at);
                     }
+                    if matches!(field, Field::InName | Field::OutName) {
+                        registers.link = Some(*at);
+                    }
                 }
                 // A packet without the field does not match (`NFT_BREAK`).
                 None => return Is::No,
@@ -134,7 +143,15 @@ impl Machine<'_> {
                 if let (Some(is), true) = (self.bounded(*how, value), registers.port == Some(*at)) {
                     return is;
                 }
-                return compare(&get(registers, *at, value.len()), *how, value);
+                let is = compare(&get(registers, *at, value.len()), *how, value);
+                to.names |=
+                    is == Is::Yes && *how == Comparison::Equal && registers.link == Some(*at);
+                return is;
+            }
+            Expression::Within { source, network, not } => {
+                let (is, overlaps) = self.packet.is_in(*source, *network);
+                to.names |= overlaps;
+                return is.turned(*not);
             }
             Expression::Range { register, not, from, to } => {
                 if let (Some(low), Some(high), true) =
@@ -275,8 +292,14 @@ impl Machine<'_> {
             bytes.resize(16, 0);
             known(&bytes)
         };
-        let name = |side: &Option<Side>| text(side.as_ref().map(|side| side.name.as_str()));
-        let index = |side: &Option<Side>| number(side.as_ref().map_or(0, |s| s.index));
+        let name = |side: &Option<Side>| match side {
+            None if self.around.is_partial => vec![None; 16],
+            side => text(side.as_ref().map(|side| side.name.as_str())),
+        };
+        let index = |side: &Option<Side>| match side {
+            _ if self.around.is_partial => vec![None; 4],
+            side => number(side.as_ref().map_or(0, |s| s.index)),
+        };
         let kind = |side: &Option<Side>| {
             let side = side.as_ref()?;
             Some(known(&if side.name == "lo" { LOOPBACK } else { ETHERNET }.to_ne_bytes()))
@@ -314,6 +337,11 @@ impl Machine<'_> {
             }
             // Whether a bridge tracks connections depends on a module (`nf_conntrack_bridge`).
             Field::State if self.family == Family::Bridge => vec![None; 4],
+            Field::State | Field::Status | Field::Direction | Field::ConnectionMark
+                if self.packet.tracking == Tracking::Unknown =>
+            {
+                vec![None; 4]
+            }
             Field::State => number(self.state()),
             // An untracked packet has nothing but a state.
             Field::Status | Field::Direction | Field::ConnectionMark if !self.is_tracked() => {
@@ -331,7 +359,7 @@ impl Machine<'_> {
     pub(super) fn state(&self) -> u32 {
         match self.packet.tracking {
             Tracking::Untracked => UNTRACKED,
-            Tracking::Unseen | Tracking::Invalid => INVALID,
+            Tracking::Unseen | Tracking::Invalid | Tracking::Unknown => INVALID,
             Tracking::New(_) | Tracking::Of(_, Direction::Original) => NEW,
             Tracking::Of(_, Direction::Reply) => ESTABLISHED,
         }
@@ -401,6 +429,7 @@ fn number(registers: &Registers, at: usize) -> Option<u32> {
 fn put(registers: &mut Registers, at: usize, mut bytes: Vec<Byte>) {
     bytes.resize(bytes.len().next_multiple_of(4), Some(0));
     registers.port = registers.port.filter(|port| *port != at);
+    registers.link = registers.link.filter(|link| *link != at);
     for (register, byte) in registers.bytes.iter_mut().skip(at).zip(bytes) {
         *register = byte;
     }

@@ -5,10 +5,14 @@
 //! - `connection`: its state in connection tracking
 //! - `walk`: the chains that a packet meets, in order, and their verdict
 //! - `machine`: one rule, expression by expression
-//! - `xtables`: matches and targets that iptables keeps in its own form
-//! - `text`: a rule as text
+//! - `xtables`: what is left of iptables' own form in it
+//! - `decide`: what one chain does with packets of which a part is known
+//! - `listing`: rules as `iptables -S` lists them
+//! - `text`: a rule, as people read it
 
 mod connection;
+mod decide;
+mod listing;
 mod machine;
 mod packet;
 mod text;
@@ -17,9 +21,12 @@ mod xtables;
 
 use std::{collections::HashMap, fmt, net::IpAddr};
 
+use ipnetwork::IpNetwork;
 use serde::Serialize;
 
 pub use connection::{Connection, Tracking, Tuple, Zones};
+pub use decide::{Decision, Passing};
+pub use listing::{Listing, words};
 pub use packet::{Byte, Frame, Kind, Packet};
 pub use walk::{Ending, Judged, Met};
 
@@ -184,6 +191,15 @@ pub enum Expression {
         not: bool,
         /// Whether it is a verdict map.
         decides: bool,
+    },
+    /// Goes on if an address is, or is not, in a subnet.
+    Within {
+        /// Where it comes from, or where it goes to.
+        source: bool,
+        /// Which.
+        network: IpNetwork,
+        /// Outside instead.
+        not: bool,
     },
     /// Ends the rule.
     Decide(Verdict),
@@ -394,6 +410,8 @@ pub struct Surroundings<'a> {
     pub incoming: Option<Side>,
     /// The outgoing link.
     pub outgoing: Option<Side>,
+    /// A link that is not named here is not known, instead of not there.
+    pub is_partial: bool,
     /// The addresses of this namespace.
     pub local: &'a [IpAddr],
     /// The address for masquerading by the outgoing link, or for redirecting packets of the

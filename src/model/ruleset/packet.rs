@@ -3,8 +3,10 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use ipnetwork::IpNetwork;
+
 use super::{Header, Tracking, Zones, machine::Is};
-use crate::model::Mac;
+use crate::model::{Mac, overlap};
 
 /// A byte, if known.
 pub type Byte = Option<u8>;
@@ -31,6 +33,10 @@ pub struct Packet {
     pub source: IpAddr,
     /// The destination address.
     pub destination: IpAddr,
+    /// In which subnet it begins, where that is all that is known.
+    pub source_in: Option<IpNetwork>,
+    /// In which subnet it ends, where that is all that is known.
+    pub destination_in: Option<IpNetwork>,
     /// The protocol number (IANA).
     pub protocol: u8,
     /// The source port, if it has one and that is known.
@@ -101,6 +107,8 @@ impl Packet {
         Self {
             source,
             destination,
+            source_in: None,
+            destination_in: None,
             protocol,
             source_port: None,
             port,
@@ -169,6 +177,25 @@ impl Packet {
         headers.into_iter().flat_map(|header| self.header(header).unwrap_or_default()).collect()
     }
 
+    /// Whether an address of it is in a subnet, and whether it can be.
+    pub(super) fn is_in(&self, source: bool, network: IpNetwork) -> (Is, bool) {
+        let (address, known) = if source {
+            (self.source, self.source_in)
+        } else {
+            (self.destination, self.destination_in)
+        };
+        let Some(known) = known else {
+            let is_in = network.contains(address);
+            return (Is::of(is_in), is_in);
+        };
+        if !overlap(network, known) {
+            return (Is::No, false);
+        }
+        let is_whole = network.prefix() <= known.prefix();
+        // Where nothing is known, nothing is named.
+        (if is_whole { Is::Yes } else { Is::Maybe }, known.prefix() > 0)
+    }
+
     /// Returns whether a port is within bounds.
     pub(super) fn is_within(&self, port: Option<u16>, low: u16, high: u16) -> Is {
         let (first, last) = port.map_or(self.ephemeral, |port| (port, port));
@@ -222,8 +249,8 @@ impl Packet {
                 (bytes[0], bytes[9]) = (Some(0x45), Some(self.protocol));
                 // Not fragmented, with DF set, as Linux sends it.
                 (bytes[6], bytes[7]) = (Some(0x40), Some(0));
-                bytes.splice(12..16, from.octets().map(Some));
-                bytes.splice(16..20, to.octets().map(Some));
+                bytes.splice(12..16, known(&from.octets(), self.source_in));
+                bytes.splice(16..20, known(&to.octets(), self.destination_in));
                 bytes
             }
             (from, to) => {
@@ -234,8 +261,8 @@ impl Packet {
                 let mut bytes = vec![None; 40];
                 bytes[6] = Some(self.protocol);
                 bytes[7] = self.kind.is_of_neighbours().then_some(255);
-                bytes.splice(8..24, octets(from).map(Some));
-                bytes.splice(24..40, octets(to).map(Some));
+                bytes.splice(8..24, known(&octets(from), self.source_in));
+                bytes.splice(24..40, known(&octets(to), self.destination_in));
                 bytes
             }
         }
@@ -272,4 +299,10 @@ impl Packet {
         }
         bytes
     }
+}
+
+/// The bytes of an address, as far as its subnet fixes them.
+fn known(octets: &[u8], subnet: Option<IpNetwork>) -> Vec<Byte> {
+    let whole = subnet.map_or(octets.len(), |subnet| usize::from(subnet.prefix() / 8));
+    octets.iter().enumerate().map(|(i, byte)| (i < whole).then_some(*byte)).collect()
 }

@@ -103,6 +103,12 @@ fn one<'s>(
                 (false, None) => Some(format!("{key} {not}{content}")),
             }
         }
+        Expression::Within { source, network, not } => {
+            let family = if network.is_ipv4() { "ip" } else { "ip6" };
+            let side = if *source { "saddr" } else { "daddr" };
+            let not = if *not { "!= " } else { "" };
+            Some(format!("{family} {side} {not}{network}"))
+        }
         Expression::Decide(verdict) => Some(word(verdict)),
         Expression::Translate(translation) => Some(translated(*translation, held)),
         Expression::NoTrack => Some("notrack".to_owned()),

@@ -178,9 +178,12 @@ impl Base {
     }
 }
 
+/// The kernel refuses more jumps in a row than this (`NFT_JUMP_STACK_SIZE`), and any circle.
+const JUMPS: usize = 16;
+
 /// How a base chain, with everything that it jumps to, ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flow {
+pub(super) enum Flow {
     /// At its end: the policy decides.
     Ends,
     Accepted,
@@ -190,24 +193,70 @@ enum Flow {
     Diverted,
 }
 
+impl Flow {
+    /// Whether the packet is gone then.
+    pub(super) fn drops(self, policy_drops: bool) -> bool {
+        match self {
+            Self::Ends => policy_drops,
+            Self::Accepted | Self::Diverted => false,
+            Self::Dropped | Self::Rejected => true,
+        }
+    }
+}
+
 /// The call stack: chains, each with the index of its next rule. The last chain is being run.
 type Stack<'a> = Vec<(&'a Chain, usize)>;
 
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     ruleset: &'a Ruleset,
     around: &'a Surroundings<'a>,
     met: Vec<Met>,
-    /// For each rule that may match, by its index in `met`: the end of the base chain if it does.
-    otherwise: Vec<(usize, Flow)>,
+    /// How the base chain would end if a rule that may be for the packet is.
+    otherwise: Vec<Otherwise>,
     doubt: Option<Met>,
-    /// Whether this run only tries out what would happen.
+    /// It is run to see how it would end, or what surely happens.
     is_supposed: bool,
+    /// The number of the first chain's own rule that ended it, or led to the one that did.
+    pub(super) number: Option<u32>,
+    /// The rule that was met last names the packet's link or its addresses.
+    names: bool,
+}
+
+struct Otherwise {
+    /// The rule's place in `met`.
+    at: usize,
+    flow: Flow,
+    /// It, or the rule that would be met then, names the packet's link or its addresses.
+    names: bool,
 }
 
 impl<'a> Walk<'a> {
-    fn new(ruleset: &'a Ruleset, around: &'a Surroundings<'a>) -> Self {
-        let (met, otherwise) = (Vec::new(), Vec::new());
-        Self { ruleset, around, met, otherwise, doubt: None, is_supposed: false }
+    pub(super) fn new(ruleset: &'a Ruleset, around: &'a Surroundings<'a>) -> Self {
+        Self {
+            ruleset,
+            around,
+            met: Vec::new(),
+            otherwise: Vec::new(),
+            doubt: None,
+            is_supposed: false,
+            number: None,
+            names: false,
+        }
+    }
+
+    /// It is not asked how the chain would end otherwise.
+    pub(super) fn without_doubts(self) -> Self {
+        Self { is_supposed: true, ..self }
+    }
+
+    /// The rule that was met last.
+    pub(super) fn last(mut self) -> Option<Met> {
+        self.met.pop()
+    }
+
+    /// Whether a rule that names the packet's link or addresses may let it pass.
+    pub(super) fn is_thought_of(&self, policy_drops: bool) -> bool {
+        self.otherwise.iter().any(|other| other.names && !other.flow.drops(policy_drops))
     }
 
     fn judged(self, ending: Ending) -> Judged {
@@ -216,21 +265,24 @@ impl<'a> Walk<'a> {
 
     /// Finds the first uncertain rule that would change a pass to a drop, or a drop to a pass.
     fn doubt_of(&mut self, flow: Flow, policy_drops: bool) {
-        let drops = |flow| match flow {
-            Flow::Ends => policy_drops,
-            Flow::Accepted | Flow::Diverted => false,
-            Flow::Dropped | Flow::Rejected => true,
-        };
+        let drops = |flow: Flow| flow.drops(policy_drops);
         let differs = |other| other == Flow::Diverted || drops(other) != drops(flow);
-        let found = self.otherwise.drain(..).find(|(_, other)| differs(*other));
-        if let (None, Some((at, _))) = (&self.doubt, found) {
-            self.doubt = self.met.get(at).cloned();
+        let found = self.otherwise.drain(..).find(|other| differs(other.flow));
+        if let (None, Some(other)) = (&self.doubt, found) {
+            self.doubt = self.met.get(other.at).cloned();
         }
     }
 
-    fn run(&mut self, mut stack: Stack<'a>, packet: &mut Packet) -> Flow {
+    pub(super) fn run(&mut self, mut stack: Stack<'a>, packet: &mut Packet) -> Flow {
+        let first = stack.first().map(|(chain, _)| *chain);
+        let is_first = |chain: &Chain| first.is_some_and(|first| std::ptr::eq(first, chain));
         while let Some((chain, at)) = stack.pop() {
-            let Some(rule) = chain.rules.get(at) else { continue };
+            let Some(rule) = chain.rules.get(at) else {
+                if is_first(chain) {
+                    self.number = None;
+                }
+                continue;
+            };
             stack.push((chain, at + 1));
             let set = |name: &str| self.ruleset.sets.get(&(chain.table.clone(), name.to_owned()));
             let family = chain.table.family;
@@ -241,8 +293,15 @@ impl<'a> Walk<'a> {
             }
             let is_known = !matches!(answer.effect, Effect::Unknown(_));
             let certain = answer.is == Is::Yes && is_known;
+            if !certain && self.is_supposed {
+                continue;
+            }
             self.meet(chain, rule, &answer.effect, certain);
             if certain {
+                self.names = answer.names;
+                if is_first(chain) {
+                    self.number = u32::try_from(at + 1).ok();
+                }
                 packet.mark = answer.mark.unwrap_or(packet.mark);
                 packet.connection_mark = answer.connection_mark.unwrap_or(packet.connection_mark);
                 match self.act(&answer.effect, &mut stack, packet) {
@@ -250,10 +309,9 @@ impl<'a> Walk<'a> {
                     None => continue,
                 }
             }
-            if !self.is_supposed {
-                let flow = self.suppose(&answer.effect, stack.clone(), packet.clone());
-                self.otherwise.push((self.met.len() - 1, flow));
-            }
+            let (flow, names) = self.suppose(&answer.effect, stack.clone(), packet.clone());
+            let at = self.met.len() - 1;
+            self.otherwise.push(Otherwise { at, flow, names: answer.names || names });
         }
         Flow::Ends
     }
@@ -283,7 +341,8 @@ impl<'a> Walk<'a> {
             Effect::Decide(Verdict::Return) => drop(stack.pop()),
             Effect::Decide(ref verdict @ (Verdict::Jump(ref name) | Verdict::Goto(ref name))) => {
                 let (chain, _) = stack.last()?;
-                if let Some(next) = self.ruleset.chain(&chain.table, name) {
+                let next = self.ruleset.chain(&chain.table, name);
+                if let Some(next) = next.filter(|_| stack.len() < JUMPS) {
                     if matches!(verdict, Verdict::Goto(_)) {
                         stack.pop();
                     }
@@ -294,15 +353,17 @@ impl<'a> Walk<'a> {
         None
     }
 
-    /// Returns how the base chain would end if a rule matched.
-    fn suppose(&self, effect: &Effect, mut stack: Stack<'a>, mut packet: Packet) -> Flow {
+    /// How the base chain would end if a rule were for the packet, and whether the rule that ends it
+    /// then names the packet's link or its addresses.
+    fn suppose(&self, effect: &Effect, mut stack: Stack<'a>, mut packet: Packet) -> (Flow, bool) {
         // Unknown for rules that change the packet's address.
         if !matches!(effect, Effect::Decide(_)) {
-            return Flow::Diverted;
+            return (Flow::Diverted, false);
         }
-        let mut walk = Self { is_supposed: true, ..Self::new(self.ruleset, self.around) };
+        let mut walk = Self::new(self.ruleset, self.around).without_doubts();
         let ended = walk.act(effect, &mut stack, &mut packet);
-        ended.unwrap_or_else(|| walk.run(stack, &mut packet))
+        let flow = ended.unwrap_or_else(|| walk.run(stack, &mut packet));
+        (flow, walk.names && flow != Flow::Ends)
     }
 
     fn meet(&mut self, chain: &Chain, rule: &Rule, effect: &Effect, certain: bool) {
@@ -391,6 +452,7 @@ mod tests {
         Surroundings {
             incoming: None,
             outgoing: None,
+            is_partial: false,
             local: &[],
             own: None,
             settled: false,

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::{
-    Direction, Tracking, Verdict,
+    Direction, Expression, Tracking, Verdict,
     machine::{Answer, Effect, Is, Machine},
     packet::{TCP, UDP},
 };
@@ -39,7 +39,8 @@ pub(super) fn matches(machine: &Machine<'_>, name: &str, revision: u32, info: &[
 /// `xt_conntrack_mtinfo2` and `3`, the parts that are equal.
 fn conntrack(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
     let (what, not) = (half(info, 146)?, half(info, 148)?);
-    if what & !(BY_STATE | BY_STATUS) != 0 {
+    let is_known = machine.packet.tracking != Tracking::Unknown;
+    if !is_known || what & !(BY_STATE | BY_STATUS) != 0 {
         return None;
     }
     let mut is = true;
@@ -58,6 +59,30 @@ fn conntrack(machine: &Machine<'_>, info: &[u8]) -> Option<Is> {
         is &= status != (not & BY_STATUS != 0);
     }
     Some(Is::of(is))
+}
+
+/// The match of `--ctstate`, as the kernel keeps it.
+pub(super) fn by_states(states: &str, not: bool) -> Expression {
+    let bit = |state| match state {
+        "INVALID" => 1,
+        "ESTABLISHED" => 1 << 1,
+        "RELATED" => 1 << 2,
+        "NEW" => 1 << 3,
+        "SNAT" => STATE_SOURCE_TRANSLATED,
+        "DNAT" => STATE_DESTINATION_TRANSLATED,
+        "UNTRACKED" => STATE_UNTRACKED,
+        _ => 0,
+    };
+    let mask: u32 = states.split(',').map(bit).fold(0, |all, bit| all | bit);
+    let mut info = vec![0; 156];
+    let mut put = |at: usize, half: u32| {
+        let half = u16::try_from(half).unwrap_or(u16::MAX);
+        info[at..at + 2].copy_from_slice(&half.to_ne_bytes());
+    };
+    put(146, BY_STATE.into());
+    put(148, if not { BY_STATE.into() } else { 0 });
+    put(150, mask);
+    Expression::XtMatch("conntrack".to_owned(), 3, info)
 }
 
 /// `xt_addrtype_info_v1`: the type of the address; a restriction to a link is not evaluated.

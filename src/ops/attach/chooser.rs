@@ -22,7 +22,7 @@ use crate::{
         Session,
         lookup::resolve::{Found, naming},
         publish,
-        upkeep::{default_routes, leases, link_attrs},
+        upkeep::{default_routes, leases, link_attrs, wiring},
     },
     plan::{self, Change, Plan},
     state::State,
@@ -112,9 +112,7 @@ impl<'a> Chooser<'a> {
         self.made.push(endpoint.clone());
 
         let mut plan = named.map(|n| plan::name(&n)).unwrap_or_default();
-        // It matters to published ports only.
-        let hairpin = !endpoint.ports.is_empty() && host.kernel.bridged_frames_meet_iptables()?;
-        let mut wiring = plan::attach(&network, &endpoint, hairpin);
+        let mut wiring = wiring::attach(&host.kernel, &network, &endpoint)?;
         wiring.retain(|step| !self.gave_way(host, state, &endpoint, &step.change));
         if !is_new {
             link_attrs::restore(&host.kernel, &mut wiring).await?;
@@ -253,7 +251,7 @@ fn mac(
     match (wanted, addresses.first()) {
         (Some(mac), _) => check_mac(record, bridge, mac),
         (None, Some(address)) => Ok(Mac::of(address.ip())),
-        (None, None) => Ok(Mac::of([0, 0, 0, 0].into())),
+        (None, None) => Ok(Mac::PLACEHOLDER),
     }
 }
 

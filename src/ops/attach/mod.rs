@@ -178,7 +178,7 @@ async fn attach_found(
     }
     // A run that is killed half-way has written down all that it was about to make.
     plan.sort_by_key(|step| match &step.change {
-        // A gate that is needed no more goes while it is still on record.
+        // Remove accept rules that are no longer needed while they are still on record.
         Change::Delete(Resource::Rule(_)) => 0,
         Change::Create(Resource::Record(Record::Name(_))) => 1,
         Change::Create(Resource::Record(Record::Network(_) | Record::Endpoint { .. })) => 2,

@@ -27,9 +27,10 @@ use crate::{
         upkeep::{
             leases::{self, known, link, now, record},
             need::{Depth, Extent},
+            wiring,
         },
     },
-    plan::{self, Plan, Record, Resource, Step, reverse},
+    plan::{Plan, Record, Resource, Step, reverse},
     process::{self, signal::Held},
     state::State,
 };
@@ -302,8 +303,8 @@ impl Keep {
             }
             _ => bail!(Error::not_found(format!("the namespace `{}` has no name", old.netns))),
         }
-        let hairpin = host.kernel.bridged_frames_meet_iptables()?;
-        let [before, after] = [old, new].map(|e| plan::attach(network, e, hairpin));
+        let before = wiring::attach(&host.kernel, network, old)?;
+        let after = wiring::attach(&host.kernel, network, new)?;
         let only = |these: &Plan, those: &Plan| -> Plan {
             let differs = |s: &&Step| match s.change.resource() {
                 Some(Resource::Record(record)) => matches!(record, Record::Port { .. }),

@@ -284,8 +284,7 @@ fn check_same(args: &Bridge, asked: &Asked<'_>, wanted: &[Subnet], there: &Netwo
             .hint("choose another name; to use it, `attach` is enough")
             .into());
     }
-    let mut differences = Differences::default();
-    differences.compare("mode", Driver::Bridge.word(), there.driver.word());
+    let mut differences = Differences::of_mode(Driver::Bridge.word(), there);
     asked.compare(wanted, there, &mut differences);
     let mut compare =
         |what: &str, wanted: String, found: String| differences.compare(what, wanted, found);
@@ -297,10 +296,7 @@ fn check_same(args: &Bridge, asked: &Asked<'_>, wanted: &[Subnet], there: &Netwo
     }
     differences.flags(args.flags, there);
     differences.labels(&args.label, there);
-    differences.refuse(
-        &format!("network `{name}` exists"),
-        &format!("use it as it is, or remove it first: `netcord rm {name}`"),
-    )
+    differences.refuse_network(there)
 }
 
 /// A network whose record is lost, as far as its bridge tells.

@@ -162,7 +162,7 @@ async fn new_network(
             .hint(format!("give it one first: `ip addr add ADDRESS/LEN dev {}`", args.parent))
             .into());
     }
-    let mac = lower.mac.unwrap_or_else(|| Mac::of([0, 0, 0, 0].into()));
+    let mac = lower.mac.unwrap_or(Mac::PLACEHOLDER);
     Ok(Network {
         name: args.name.clone(),
         driver: Driver::Macvlan(model::Macvlan {
@@ -182,9 +182,7 @@ async fn new_network(
 
 /// A network that is there must be as was asked for: nothing is changed to fit.
 fn check_same(args: &Macvlan, asked: &Asked<'_>, there: &Network) -> Result<()> {
-    let name = &there.name;
-    let mut differences = Differences::default();
-    differences.compare("mode", "macvlan", there.driver.word());
+    let mut differences = Differences::of_mode("macvlan", there);
     let cidrs: Vec<_> = there.subnets.iter().map(|s| s.cidr).collect();
     let wanted = if asked.has_subnets() {
         asked.subnets(Subnet::physical)?
@@ -201,10 +199,7 @@ fn check_same(args: &Macvlan, asked: &Asked<'_>, there: &Network) -> Result<()> 
         differences.compare("MTU", mtu, there.mtu);
     }
     differences.labels(&args.label, there);
-    differences.refuse(
-        &format!("network `{name}` exists"),
-        &format!("use it as it is, or remove it first: `netcord rm {name}`"),
-    )
+    differences.refuse_network(there)
 }
 
 /// The plan that repairs a network: its parent is set up if it is there.

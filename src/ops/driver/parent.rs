@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use crate::{
     error::{Error, did_you_mean},
     kernel::{Kernel, Link, LinkKind},
-    model::{LinkName, MacvlanMode, Network, Subnet, Vlan, is_link_local, network_of},
+    model::{Family, LinkName, MacvlanMode, Network, Subnet, Vlan, is_link_local, network_of},
     ops::request::subnets::Asked,
     state::State,
 };
@@ -155,10 +155,14 @@ pub(super) async fn subnets(
             Some(link) => routers(kernel, link).await?,
             None => Vec::new(),
         };
-        let best = |is_ipv4: bool| {
+        let best = |family: Family| {
             // An address that is alone in its subnet (DHCPv6 gives /128) tells of no subnet.
-            let longest = if is_ipv4 { 31 } else { 127 };
-            let telling = own.iter().filter(|a| a.is_ipv4() == is_ipv4 && a.prefix() <= longest);
+            let longest = match family {
+                Family::V4 => 31,
+                Family::V6 => 127,
+            };
+            let is_of = |a: &&IpNetwork| Family::of(a.ip()) == family;
+            let telling = own.iter().filter(is_of).filter(|a| a.prefix() <= longest);
             // Of several the one that was spoken of, or that the host's own router is in.
             telling.min_by_key(|a| {
                 let has_router = routers.iter().any(|router| a.contains(*router));
@@ -166,7 +170,7 @@ pub(super) async fn subnets(
             })
         };
         let derived: Vec<_> =
-            [best(true), best(false)].into_iter().flatten().map(|a| network_of(*a)).collect();
+            Family::BOTH.into_iter().filter_map(best).map(|a| network_of(*a)).collect();
         if derived.is_empty() {
             return Err(Error::usage(format!(
                 "link `{parent}` has no address to tell a subnet by"

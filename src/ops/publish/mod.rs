@@ -2,7 +2,7 @@
 
 mod choice;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use super::{
     upkeep::{
         firewall,
         need::{Depth, Extent, Need},
+        wiring,
     },
 };
 use crate::{
@@ -23,8 +24,10 @@ use crate::{
         ports::{Free, ephemeral, is_free},
         sockets::owner,
     },
-    model::{Endpoint, EndpointSummary, Flag, Network, PortSpec, Protocol, PublishedPort, Target},
-    plan::{self, Change, Resource, once},
+    model::{
+        Endpoint, EndpointSummary, Family, Flag, Network, PortSpec, Protocol, PublishedPort, Target,
+    },
+    plan::{Change, Resource, once},
     state::State,
 };
 
@@ -59,7 +62,6 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
     let (network, mut endpoint) = published_endpoint(&state, cookie, args)?;
     host.check_aside(&network.name)?;
     plug::required(&host.kernel, &network).await?;
-    let hairpin = host.kernel.bridged_frames_meet_iptables()?;
     let (network, mut plan) = firewall::again(host, &network)?;
     let mut shown = Vec::new();
     for spec in &args.ports {
@@ -69,11 +71,11 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
         endpoint.ports.extend(fresh);
     }
     // What is there is made again where somebody took it away.
-    plan.extend(plan::publish(&network, &endpoint, &shown, hairpin));
+    plan.extend(wiring::publish(&host.kernel, &network, &endpoint, &shown)?);
     // Many are written down at once, and opened at once.
     let mut plan = once(plan);
     plan.sort_by_key(|step| match &step.change {
-        // A gate that is needed no more goes while it is still on record.
+        // Remove accept rules that are no longer needed while they are still on record.
         Change::Delete(Resource::Rule(_)) => 0,
         Change::Create(Resource::Record(_)) => 1,
         Change::Delete(Resource::Flows(_)) => 3,
@@ -166,16 +168,11 @@ fn host_addresses(
     spec: &PortSpec,
 ) -> Result<Vec<(IpAddr, IpAddr)>> {
     let Some(host_ip) = spec.host_ip else {
-        let any = |is_ipv4: bool| -> IpAddr {
-            if is_ipv4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
-        };
-        return Ok([true, false]
-            .into_iter()
-            .filter_map(|is_ipv4| Some((any(is_ipv4), endpoint.address(is_ipv4)?)))
-            .collect());
+        let to = |family: Family| Some((family.unspecified(), endpoint.address(family)?));
+        return Ok(Family::BOTH.into_iter().filter_map(to).collect());
     };
-    let Some(address) = endpoint.address(host_ip.is_ipv4()) else {
-        let family = if host_ip.is_ipv4() { "IPv4" } else { "IPv6" };
+    let family = Family::of(host_ip);
+    let Some(address) = endpoint.address(family) else {
         return Err(Error::conflict(format!(
             "{host_ip} cannot lead to `{}`, which has no {family} address",
             endpoint.target

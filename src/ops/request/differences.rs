@@ -14,6 +14,13 @@ use crate::{
 pub(in crate::ops) struct Differences(Vec<String>);
 
 impl Differences {
+    /// How a network that is there differs from one of this mode.
+    pub(in crate::ops) fn of_mode(mode: &str, there: &Network) -> Self {
+        let mut differences = Self::default();
+        differences.compare("mode", mode, there.driver.word());
+        differences
+    }
+
     /// Notes a difference, if there is one.
     pub(in crate::ops) fn compare(
         &mut self,
@@ -41,6 +48,15 @@ impl Differences {
             let found = there.labels.get(key).map_or("missing", String::as_str);
             self.compare(&format!("label {key}"), value, found);
         }
+    }
+
+    /// Fails if a network that is there differs.
+    pub(in crate::ops) fn refuse_network(self, there: &Network) -> Result<()> {
+        let name = &there.name;
+        self.refuse(
+            &format!("network `{name}` exists"),
+            &format!("use it as it is, or remove it first: `netcord rm {name}`"),
+        )
     }
 
     /// Fails if there was any: `SUBJECT, and differs: ...`.

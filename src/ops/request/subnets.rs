@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     error::Error,
-    model::{Cidr, Invalid, Network, Subnet},
+    model::{Cidr, Family, Invalid, Network, Subnet},
     ops::request::differences::Differences,
 };
 
@@ -67,8 +67,8 @@ impl<'a> Asked<'a> {
     }
 
     /// The gateway that was typed for this family.
-    pub(in crate::ops) fn gateway(&self, is_ipv4: bool) -> Option<IpAddr> {
-        self.gateways.iter().copied().find(|ip| ip.is_ipv4() == is_ipv4)
+    pub(in crate::ops) fn gateway(&self, family: Family) -> Option<IpAddr> {
+        self.gateways.iter().copied().find(|ip| Family::of(*ip) == family)
     }
 
     /// The subnets that were typed, IPv4 first.
@@ -92,7 +92,7 @@ impl<'a> Asked<'a> {
         let mut complete = Vec::new();
         for cidr in subnets {
             let range = self.ranges.iter().copied().find(|r| r.is_ipv4() == cidr.is_ipv4());
-            complete.push(make(*cidr, self.gateway(cidr.is_ipv4()), range)?);
+            complete.push(make(*cidr, self.gateway(Family::of(cidr.ip())), range)?);
         }
         complete.sort_by_key(|s| s.cidr.is_ipv6());
         Ok(complete)
@@ -115,7 +115,7 @@ impl<'a> Asked<'a> {
             };
             differences.compare("subnet", subnet.cidr, found.cidr);
             if found.cidr == subnet.cidr {
-                if self.gateway(subnet.cidr.is_ipv4()).is_some() {
+                if self.gateway(Family::of(subnet.cidr.ip())).is_some() {
                     differences.compare("gateway", gateway(subnet), gateway(found));
                 }
                 if subnet.ip_range.is_some() {

@@ -10,7 +10,7 @@ use crate::{
         Session,
         upkeep::{forward_accepts, removal},
     },
-    plan::{self, Nft, Plan, Record, Resource, Step, once, reverse},
+    plan::{self, BridgedFrames, Nft, Plan, Record, Resource, Step, once, reverse},
     state::State,
 };
 
@@ -170,7 +170,7 @@ pub(in crate::ops) fn again(host: &Session<'_>, network: &Network) -> Result<(Ne
         plan.extend(of_network(&network));
     }
     if network.driver.filter() == Filter::Traffic {
-        plan.extend(plan::open(&network));
+        plan.extend(plan::install_accepts(&network));
     }
     Ok((network, plan))
 }
@@ -191,7 +191,7 @@ pub(in crate::ops) fn rules(record: &NetworkRecord) -> Plan {
 
 /// What published ports of a network have in its firewall.
 pub(in crate::ops) fn ports(network: &Network, endpoints: &[Endpoint]) -> Plan {
-    let of_endpoint = |e: &Endpoint| plan::publish(network, e, &e.ports, false);
+    let of_endpoint = |e: &Endpoint| plan::publish(network, e, &e.ports, BridgedFrames::PassBy);
     let mut plan: Plan = once(endpoints.iter().flat_map(of_endpoint).collect());
     plan.retain(|step| step.change.facts().firewall().is_some());
     plan

@@ -5,9 +5,9 @@ use anyhow::Result;
 
 use crate::{
     kernel::{ForwardBlockers, Kernel},
-    model::{AcceptPoint, ForwardAccept, Network},
+    model::{AcceptPoint, Family, ForwardAccept, Network},
     ops::Session,
-    plan::{Family, Plan, Record, Resource, Step, close},
+    plan::{Plan, Record, Resource, Step, remove_accepts},
 };
 
 /// The network with the accept rules that it needs now; reports drops that no accept rule can prevent.
@@ -34,18 +34,18 @@ fn obstacles(kernel: &Kernel, network: &Network) -> Result<ForwardBlockers> {
     let families: Vec<_> = network.subnets.iter().map(|s| Family::of(s.cidr.network())).collect();
     let mut found = kernel.obstacles(network.firewall, &families)?;
     // Who made a foreign bridge tells firewalld of it.
-    found
-        .forward_accepts
-        .retain(|gate| !network.driver.is_foreign() || gate.place != AcceptPoint::FirewalldZone);
+    found.forward_accepts.retain(|accept| {
+        !network.driver.is_foreign() || accept.place != AcceptPoint::FirewalldZone
+    });
     Ok(found)
 }
 
 /// The same, with the plan that closes those that it had and needs no more.
 pub(in crate::ops) fn renewed(host: &Session<'_>, had: &Network) -> Result<(Network, Plan)> {
     let now = of_now(host, had)?;
-    let is_former = |gate: &&ForwardAccept| !now.forward_accepts.contains(gate);
+    let is_former = |accept: &&ForwardAccept| !now.forward_accepts.contains(accept);
     let former: Vec<_> = had.forward_accepts.iter().filter(is_former).copied().collect();
-    let closing = close(had, &former);
+    let closing = remove_accepts(had, &former);
     Ok((now, closing))
 }
 

@@ -15,7 +15,7 @@ use crate::{
         Kernel, Link,
         dhcp::{self, Leased},
     },
-    model::{AgentProcess, Endpoint, EndpointId, Lease, LinkName, Network},
+    model::{AgentProcess, Endpoint, EndpointId, Family, Lease, LinkName, Network},
     ops::Session,
     plan::{Record, Resource, Step},
     state::State,
@@ -126,7 +126,7 @@ pub(in crate::ops) async fn end(
 
 /// The lease that an endpoint has on record, if it has not run out.
 pub(in crate::ops) fn known(endpoint: &Endpoint, lease: &Lease) -> Option<Leased> {
-    match endpoint.address(true)? {
+    match endpoint.address(Family::V4)? {
         IpAddr::V4(address) => Leased::known(address, lease.server),
         IpAddr::V6(_) => None,
     }

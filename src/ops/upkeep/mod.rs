@@ -12,6 +12,7 @@
 //! - `leases`: DHCP leases, and the processes that renew them
 //! - `link_attrs`: links whose attributes somebody changed
 //! - `removal`: reverse plans, and what others still need
+//! - `wiring`: plans of endpoints and ports, fitted to this host
 //! - `default_routes`: default routes that took the place of others
 
 pub(super) mod adopt;
@@ -27,3 +28,4 @@ pub(super) mod link_attrs;
 pub(super) mod need;
 pub(super) mod rebuild;
 pub(super) mod removal;
+pub(super) mod wiring;

@@ -8,11 +8,13 @@ use anyhow::Result;
 use crate::{
     kernel::Kernel,
     model::{
-        Endpoint, EndpointId, Filter, Firewall, LinkName, Network, NetworkRecord, PublishedPort,
-        Records,
+        Endpoint, EndpointId, Family, Filter, Firewall, LinkName, Network, NetworkRecord,
+        PublishedPort, Records,
     },
     ops::upkeep::default_routes,
-    plan::{self, Change, Class, Family, Plan, Record, Resource, Scope, Step, Uplinks, reverse},
+    plan::{
+        self, BridgedFrames, Change, Class, Plan, Record, Resource, Scope, Step, Uplinks, reverse,
+    },
     state::State,
 };
 
@@ -86,7 +88,7 @@ fn endpoint(
 
     let (replaced, mut plan) = default_routes::inherited(after, &endpoint);
     endpoint.replaced = replaced;
-    let mut wiring = plan::attach(network, &endpoint, false);
+    let mut wiring = plan::attach(network, &endpoint, BridgedFrames::PassBy);
     if !alone {
         // Others live in the same namespace and use its lo.
         wiring.retain(|step| !is_of_lo(&step.change));
@@ -122,9 +124,10 @@ pub(in crate::ops) fn ports(
     }
     let mut plan = last_jumps(state.networks(), network, &after);
     // Hairpin goes off whether or not it was ever needed: then it is off already.
-    plan.extend(reverse(&plan::publish(network, endpoint, ports, true), |step| {
-        is_needed(step, &after, network, Some(&id))
-    }));
+    plan.extend(reverse(
+        &plan::publish(network, endpoint, ports, BridgedFrames::MeetIptables),
+        |step| is_needed(step, &after, network, Some(&id)),
+    ));
     plan.sort_by_key(|step| turn(&step.change));
     plan
 }
@@ -155,13 +158,13 @@ fn last_jumps(records: &Records, network: &Network, after: &Records) -> Plan {
         let family = step.change.facts().firewall().and_then(|part| part.family);
         family.is_some() && !is_needed(step, after, network, None)
     };
-    plan::close(network, &missing).into_iter().filter(is_last).collect()
+    plan::remove_accepts(network, &missing).into_iter().filter(is_last).collect()
 }
 
 /// The plan that takes away what networks share in a firewall, where none needs it.
 pub(in crate::ops) fn leftover(records: &Records, firewall: Firewall) -> Plan {
     let is_needed = |family| records.values().any(|r| needs(r, firewall, family));
-    let families = [Family::V4, Family::V6].into_iter();
+    let families = Family::BOTH.into_iter();
     match firewall {
         Firewall::Nftables if is_needed(None) => Plan::new(),
         Firewall::Nftables => reverse(&plan::shared(firewall, Family::V4), |_| false),

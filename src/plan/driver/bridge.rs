@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use crate::{
-    model::{Endpoint, Flag, LinkName, Network},
+    model::{Endpoint, Family, Flag, LinkName, Network},
     plan::{
-        Family, Plan, Record, Resource, Scope, SpoofFilter, Step, SysctlKey, alias, cable::cable,
-        firewall, forward_accept,
+        Plan, Record, Resource, Scope, SpoofFilter, Step, SysctlKey, alias, cable::cable, firewall,
+        forward_accept,
     },
 };
 
@@ -59,7 +59,7 @@ pub(super) fn network(network: &Network, uplinks: &Uplinks) -> Plan {
         "a link carries no frames until it is up",
         Resource::Up { netns: None, link: name.clone() },
     ));
-    plan.extend(forward_accept::open(network));
+    plan.extend(forward_accept::install_accepts(network));
     plan
 }
 

@@ -4,8 +4,8 @@
 use ipnetwork::IpNetwork;
 
 use crate::{
-    model::{self, Endpoint, LinkName, MacvlanMode, Network, Parent, Route},
-    plan::{Family, Macvlan, Plan, Record, Resource, Scope, Step, SysctlKey, alias},
+    model::{self, Endpoint, Family, LinkName, MacvlanMode, Network, Parent, Route},
+    plan::{Macvlan, Plan, Record, Resource, Scope, Step, SysctlKey, alias},
 };
 
 /// Makes a macvlan network. It needs nothing on the host, except for the parent if that is a
@@ -122,7 +122,7 @@ pub(super) fn link(network: &Network, driver: &model::Macvlan, endpoint: &Endpoi
 pub(super) fn host_access(network: &Network, driver: &model::Macvlan, endpoint: &Endpoint) -> Plan {
     let mut plan = Plan::new();
     for host in &driver.host_access {
-        let Some(address) = endpoint.address(host.is_ipv4()) else { continue };
+        let Some(address) = endpoint.address(Family::of(*host)) else { continue };
         plan.push(Step::create(
             "a permanent neighbour entry: the host's macvlan does not answer ARP or NDP",
             Resource::Neighbour {

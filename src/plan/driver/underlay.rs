@@ -11,11 +11,11 @@ use std::borrow::Cow;
 use super::{bridge::link, macvlan::vlan};
 use crate::{
     model::{
-        Endpoint, LinkConfig, LinkName, Neighbour, Network, SavedAddress, SavedRoute, Underlay,
+        Endpoint, Family, LinkConfig, LinkName, Neighbour, Network, SavedAddress, SavedRoute,
+        Underlay,
     },
     plan::{
-        Family, Moved, Plan, Record, Resource, Scope, SpoofFilter, Step, SysctlKey, cable::cable,
-        firewall,
+        Moved, Plan, Record, Resource, Scope, SpoofFilter, Step, SysctlKey, cable::cable, firewall,
     },
 };
 

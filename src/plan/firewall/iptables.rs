@@ -15,8 +15,8 @@
 use std::net::IpAddr;
 
 use crate::{
-    model::{Flag, Network, PublishedPort, Subnet},
-    plan::{Family, Plan, Resource, Scope, Step},
+    model::{Family, Flag, Network, PublishedPort, Subnet},
+    plan::{Plan, Resource, Scope, Step},
 };
 
 /// A table. The order is that of changes: a restore is atomic within one table only, and drops come

@@ -6,45 +6,11 @@
 mod iptables;
 pub mod nftables;
 
-use std::net::IpAddr;
-
 use super::{Plan, Resource, Step};
-use crate::model::{Firewall, LinkName, NetnsName, Network, PublishedPort};
+use crate::model::{Family, Firewall, LinkName, NetnsName, Network, PublishedPort};
 
 pub use iptables::{Chain, Rule, Table, comes_first};
 pub use nftables::Nft;
-
-/// An IP version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// iptables
-    V4,
-    /// ip6tables
-    V6,
-}
-
-impl Family {
-    /// The family of an address.
-    pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-
-    /// Returns the directory in `/proc/sys/net`.
-    pub fn sysctl_name(self) -> &'static str {
-        match self {
-            Self::V4 => "ipv4",
-            Self::V6 => "ipv6",
-        }
-    }
-
-    /// Returns the program that changes its tables.
-    pub fn program(self) -> &'static str {
-        match self {
-            Self::V4 => "iptables",
-            Self::V6 => "ip6tables",
-        }
-    }
-}
 
 /// Makes the filter and masquerade rules of a network of ours.
 pub(super) fn network(network: &Network) -> Plan {

@@ -5,11 +5,8 @@ use std::net::IpAddr;
 use netlink_packet_netfilter::nftables::{DataAttribute, SetElementAttribute};
 
 use crate::{
-    model::{LinkName, PortRange, Protocol},
-    plan::{
-        Family,
-        nft::{Element, Field, Set, Value},
-    },
+    model::{Family, LinkName, PortRange, Protocol},
+    plan::nft::{Element, Field, Set, Value},
 };
 
 /// IFNAMSIZ

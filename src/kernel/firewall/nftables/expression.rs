@@ -9,10 +9,8 @@ use netlink_packet_netfilter::nftables::{
 };
 
 use super::data::{field_lengths, link, number};
-use crate::plan::{
-    Family,
-    nft::{DataType, Field, Match, Rule, Set, Verdict},
-};
+use crate::model::Family;
+use crate::plan::nft::{DataType, Field, Match, Rule, Set, Verdict};
 
 // NFPROTO_*
 const IPV4: u8 = 2;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     kernel::{Link, LinkKind, global_addresses},
-    model::{Finding, Flag, overlap},
+    model::{Family, Finding, Flag, overlap},
     ops::driver,
 };
 
@@ -113,7 +113,7 @@ fn of_segment<'s>(
     segment: &'s Segment,
 ) -> impl Iterator<Item = Finding> + 's {
     owners(snapshot, segment).into_iter().filter(|(_, who)| who.len() > 1).map(|(ip, who)| {
-        let what = format!("two have the address {ip}: who is reached is left to chance");
+        let what = format!("two endpoints have the address {ip}: packets reach either of them");
         let last = who.last().and_then(|(_, command)| command.clone());
         let finding = who
             .into_iter()
@@ -134,9 +134,9 @@ fn elsewhere(snapshot: &Snapshot<'_>, segment: &Segment, bridge: &Link) -> Vec<F
         for other in others.clone() {
             let addresses = global_addresses(&snapshot.addresses, other);
             for address in addresses.into_iter().filter(|a| overlap(*a, subnet.cidr)) {
-                let is_way_out = [true, false]
-                    .into_iter()
-                    .any(|v4| snapshot.default_route(v4).is_some_and(|route| other.carries(route)));
+                let is_way_out = Family::BOTH.into_iter().any(|family| {
+                    snapshot.default_route(family).is_some_and(|route| other.carries(route))
+                });
                 // Who takes an address from the way out may cut himself off.
                 let command = if is_way_out || other.kind == LinkKind::Other {
                     remedy::elsewhere(&segment.record)
@@ -144,7 +144,7 @@ fn elsewhere(snapshot: &Snapshot<'_>, segment: &Segment, bridge: &Link) -> Vec<F
                     format!("ip addr del {address} dev {}", other.name)
                 };
                 let what = format!(
-                    "the subnet {} is that of `{}` too: packets go to the one or the other",
+                    "the subnet {} is also that of `{}`: packets go to either of them",
                     subnet.cidr, other.name
                 );
                 found.push(
@@ -181,8 +181,8 @@ fn elsewhere(snapshot: &Snapshot<'_>, segment: &Segment, bridge: &Link) -> Vec<F
 pub(super) fn default_route(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (end, inside, link) in snapshot.entered() {
-        for is_ipv4 in [true, false] {
-            found.extend(default_of(snapshot, end, inside, link, is_ipv4));
+        for family in Family::BOTH {
+            found.extend(default_of(snapshot, end, inside, link, family));
         }
     }
     found
@@ -193,23 +193,22 @@ fn default_of(
     end: &End,
     inside: &Inside,
     link: &Link,
-    is_ipv4: bool,
+    family: Family,
 ) -> Option<Finding> {
     // What is down has no routes.
     let segment = snapshot.segment_of(end).filter(|_| link.up)?;
-    let wanted = wanted_gateway(snapshot, end, inside, link, segment, is_ipv4);
-    let version = if is_ipv4 { "IPv4" } else { "IPv6" };
+    let wanted = wanted_gateway(snapshot, end, inside, link, segment, family);
     let place = snapshot.place(end);
     let command = |gateway: IpAddr| {
         format!("{} route replace default via {gateway} dev {}", inside.ip, link.name)
     };
-    let Some(route) = inside.default_route(is_ipv4) else {
+    let Some(route) = inside.default_route(family) else {
         let gateway = wanted?;
-        let what = format!("it has no default route of {version}: it reaches its own network only");
+        let what = format!("it has no {family} default route: it reaches only its own network");
         let mut routes: Vec<_> = inside
             .routes
             .iter()
-            .filter(|r| r.destination.is_ipv4() == is_ipv4)
+            .filter(|r| Family::of(r.destination.ip()) == family)
             .map(|r| r.destination.to_string())
             .collect();
         routes.sort();
@@ -229,7 +228,8 @@ fn default_of(
     {
         return None;
     }
-    let what = format!("its default route of {version} leads to {gateway}, which nobody has");
+    let what =
+        format!("its {family} default route uses the gateway {gateway}, which does not exist");
     let finding =
         Finding::error(place, what).shown_by(format!("default via {gateway} dev {}", link.name));
     Some(match wanted {
@@ -245,14 +245,14 @@ fn wanted_gateway(
     inside: &Inside,
     link: &Link,
     segment: &Segment,
-    is_ipv4: bool,
+    family: Family,
 ) -> Option<IpAddr> {
     if let Some(endpoint) = &end.endpoint {
-        return endpoint.gateways.iter().copied().find(|g| g.is_ipv4() == is_ipv4);
+        return endpoint.gateways.iter().copied().find(|g| Family::of(*g) == family);
     }
     // Whoever made it did not say: the bridge's own address, where it has one.
     let bridge = segment.bridge.as_ref()?;
-    let own = inside.addresses_of(link).into_iter().find(|a| a.is_ipv4() == is_ipv4)?;
+    let own = inside.addresses_of(link).into_iter().find(|a| Family::of(a.ip()) == family)?;
     let gateways = global_addresses(&snapshot.addresses, bridge).into_iter().map(|a| a.ip());
     gateways
         .filter(|_| !segment.network().has(Flag::Internal))
@@ -281,15 +281,15 @@ pub(super) fn reverse_path(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         let Some((_, key)) = inside.strict.iter().find(|(name, _)| *name == link.name) else {
             continue;
         };
-        let Some(other) = inside.default_route(true).and_then(|r| inside.link_of(r)) else {
+        let Some(other) = inside.default_route(Family::V4).and_then(|r| inside.link_of(r)) else {
             continue;
         };
         if !has_ports || other.name == link.name {
             continue;
         }
         let what = format!(
-            "what comes from outside for its published ports is dropped: it comes by `{}`, and the \
-             answer would go by `{}`",
+            "packets from outside to its published ports are dropped: they come in by `{}`, and the \
+             reply would leave by `{}` (rp_filter)",
             link.name, other.name
         );
         let loose = format!("net.ipv4.conf.{}.rp_filter=2", link.name);

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     kernel::{Link, global_addresses},
-    model::{Endpoint, Finding, PortRange, Protocol, ruleset::Met},
+    model::{Endpoint, Family, Finding, PortRange, Protocol, ruleset::Met},
     picture,
 };
 
@@ -35,7 +35,7 @@ pub(super) fn input(snapshot: &Snapshot<'_>) -> Vec<Finding> {
                 continue;
             };
             let what = format!(
-                "the host's firewall drops what `{}` sends to the host itself: {}",
+                "the host's firewall drops packets from `{}` to the host itself: {}",
                 segment.name(),
                 flow.words()
             );
@@ -65,7 +65,7 @@ pub(super) fn output(snapshot: &Snapshot<'_>) -> Vec<Finding> {
                 continue;
             };
             let what = format!(
-                "the host's firewall drops what the host itself sends to `{}`",
+                "the host's firewall drops packets from the host itself to `{}`",
                 segment.name()
             );
             found.push(
@@ -102,11 +102,12 @@ pub(super) fn inside(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         let Some(endpoint) = &end.endpoint else { continue };
         let calls = for_ports(endpoint, link);
         found.extend(calls.filter_map(|flow| {
-            let what = format!("its own firewall drops what is for its port {}", flow.words());
+            let what = format!("its own firewall drops packets to its port {}", flow.words());
             dropped(snapshot, end, inside, flow, what)
         }));
         found.extend(pings(snapshot, end, link).filter_map(|flow| {
-            let what = "its own firewall drops echo requests: it does not answer a ping".to_owned();
+            let what =
+                "its own firewall drops ICMP echo requests: it does not answer a ping".to_owned();
             dropped(snapshot, end, inside, flow, what)
         }));
         found.extend(sent(snapshot, end, inside, link));
@@ -131,18 +132,17 @@ fn dropped(
 }
 
 /// Somebody anywhere (RFC 5737, RFC 3849).
-fn somebody(is_ipv4: bool) -> IpAddr {
-    if is_ipv4 {
-        IpAddr::from([203, 0, 113, 1])
-    } else {
-        IpAddr::from([0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1])
+fn somebody(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from([203, 0, 113, 1]),
+        Family::V6 => IpAddr::from([0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1]),
     }
 }
 
 /// The calls that come for published ports.
 fn for_ports<'s>(endpoint: &'s Endpoint, link: &'s Link) -> impl Iterator<Item = Flow<'s>> {
     endpoint.ports.iter().map(|port| Flow {
-        from: somebody(port.address.is_ipv4()),
+        from: somebody(Family::of(port.address)),
         to: port.address,
         port: Some((port.container.first, port.protocol)),
         incoming: Some(link),
@@ -173,7 +173,7 @@ fn sent(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Opt
     for address in addresses {
         let flow = |port| Flow {
             from: address.ip(),
-            to: somebody(address.is_ipv4()),
+            to: somebody(Family::of(address.ip())),
             port,
             incoming: None,
             outgoing: Some(link),
@@ -192,7 +192,7 @@ fn sent(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Opt
                 && ruleset.chain(&met.table, &met.chain).is_some_and(|c| !c.rules.is_empty())
         };
         if met.len() == flows.len() && !is_thought(&met[0]) {
-            let what = "its own firewall drops what it sends".to_owned();
+            let what = "its own firewall drops the packets that it sends".to_owned();
             return dropped(snapshot, end, inside, flows[0], what);
         }
     }
@@ -202,7 +202,7 @@ fn sent(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Opt
 /// What a target that routes should pass on, from this link to its others.
 fn passed_on(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Option<Finding> {
     let from = end.endpoint.as_ref()?.addresses.iter();
-    for address in from.filter(|address| inside.forwards.contains(&address.is_ipv4())) {
+    for address in from.filter(|address| inside.forwards.contains(&Family::of(address.ip()))) {
         let others = inside.links.iter().filter(|l| l.up && l.name != "lo" && l.name != link.name);
         for (other, to) in
             others.flat_map(|l| inside.addresses_of(l).into_iter().map(move |a| (l, a)))
@@ -211,7 +211,7 @@ fn passed_on(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -
                 continue;
             }
             let flow = Flow {
-                from: somebody(address.is_ipv4()),
+                from: somebody(Family::of(address.ip())),
                 // Anybody there.
                 to: to.network(),
                 port: None,
@@ -219,7 +219,7 @@ fn passed_on(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -
                 outgoing: Some(other),
             };
             let what = format!(
-                "it passes packets on, and its own firewall drops those from `{}` to `{}`",
+                "it forwards packets, and its own firewall drops those from `{}` to `{}`",
                 link.name, other.name
             );
             if let Some(finding) = dropped(snapshot, end, inside, flow, what) {

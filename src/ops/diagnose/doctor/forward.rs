@@ -3,15 +3,14 @@
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::{
-    fate::{Packet, Rules},
-    snapshot::{FAMILIES, Segment, Snapshot},
-};
+use super::snapshot::{FAMILIES, Segment, Snapshot};
 use crate::{
     kernel::{Dropping, Link},
-    model::{Finding, Flag},
+    model::{
+        Family, Finding, Flag,
+        ruleset::{Kind, Listing, Passing},
+    },
     ops::driver,
-    plan::Family,
 };
 
 /// The kernel's own switches: one for all links, and one each.
@@ -27,7 +26,7 @@ pub(super) fn forwarding(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     Ok(found)
 }
 
-fn all_links(family: Family) -> &'static str {
+pub(super) fn all_links(family: Family) -> &'static str {
     match family {
         Family::V4 => "net/ipv4/ip_forward",
         Family::V6 => "net/ipv6/conf/all/forwarding",
@@ -43,7 +42,7 @@ fn of_each_link(
 ) -> Result<Vec<Finding>> {
     let name = segment.name();
     let is_off = |link: &str| -> Result<Option<String>> {
-        let version = if family == Family::V4 { "ipv4" } else { "ipv6" };
+        let version = family.sysctl_name();
         let key = format!("net/{version}/conf/{link}/forwarding");
         let value = snapshot.kernel.sysctl(&key)?;
         // Of a link with a dot in its name `sysctl` takes the path only.
@@ -55,7 +54,7 @@ fn of_each_link(
         let finding = match family {
             Family::V4 => {
                 let what =
-                    "the host passes no IPv4 on that comes from it: it reaches nothing outside";
+                    "the host does not forward IPv4 packets from it: it reaches nothing outside";
                 Finding::error(name, what)
             }
             Family::V6 => {
@@ -65,13 +64,13 @@ fn of_each_link(
         };
         found.push(finding.shown_by(format!("{key} = 0")).mended_by(again_or(segment, &key)));
     }
-    let route = snapshot.default_route(true).filter(|_| family == Family::V4);
+    let route = snapshot.default_route(Family::V4).filter(|_| family == Family::V4);
     let is_uplink = |link: &&Link| route.is_some_and(|route| link.carries(route));
     if let Some(uplink) = snapshot.links.iter().find(is_uplink)
         && let Some(key) = is_off(&uplink.name)?
     {
         let what = format!(
-            "the host passes no IPv4 on that comes by `{}`: no answer from outside gets to `{name}`",
+            "the host does not forward IPv4 packets that come in by `{}`: no reply from outside reaches `{name}`",
             uplink.name
         );
         let finding = Finding::error("host", what).shown_by(format!("{key} = 0"));
@@ -104,7 +103,7 @@ fn of_all_links(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
             continue;
         }
         let what = format!(
-            "the host passes no {words} on between its links: {} reaches nothing outside",
+            "the host does not forward {words} packets between its links: {} reaches nothing outside",
             names.join(", ")
         );
         found.push(
@@ -123,23 +122,21 @@ pub(super) fn drops(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
         for subnet in &segment.network().subnets {
             let family = Family::of(subnet.cidr.network());
             let name = segment.name();
-            let out = Packet {
-                from: Some(name),
-                to: None,
-                state: "NEW",
+            let out = Passing {
+                incoming: Some(name),
+                kind: Some(Kind::First),
                 source: Some(subnet.cidr),
-                destination: None,
+                ..Passing::default()
             };
-            let back = Packet {
-                from: None,
-                to: Some(name),
-                state: "ESTABLISHED",
-                source: None,
+            let back = Passing {
+                outgoing: Some(name),
+                kind: Some(Kind::Answer),
                 destination: Some(subnet.cidr),
+                ..Passing::default()
             };
             let wall = Wall::of(snapshot, family, &[out, back]);
             found.extend(wall.map(|wall| {
-                let what = format!("{} drops what `{name}` sends to other links", wall.owner);
+                let what = format!("{} drops packets from `{name}` to other links", wall.owner);
                 let command = if segment.is_filtered() {
                     driver::again(segment.network())
                 } else {
@@ -149,7 +146,8 @@ pub(super) fn drops(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
             }));
             for chain in snapshot.rules.dropping.iter().filter(|c| c.meets(family)) {
                 if !chain.is_of_bridges() && !snapshot.kernel.lets_by(chain, name)? {
-                    let what = format!("{} drops what `{name}` sends to other links", owner(chain));
+                    let what =
+                        format!("{} drops packets from `{name}` to other links", owner(chain));
                     found.push(of_nftables(chain, segment, what));
                 }
             }
@@ -182,16 +180,16 @@ pub(super) fn bridged(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
             if subnet.is_none() && !segment.network().is_shared() {
                 continue;
             }
-            let across = Packet {
-                from: Some(name),
-                to: Some(name),
-                state: "NEW",
+            let across = Passing {
+                incoming: Some(name),
+                outgoing: Some(name),
+                kind: Some(Kind::First),
                 source: subnet,
                 destination: subnet,
             };
             let what = |owner: &str| {
                 format!(
-                    "{owner} drops what only crosses `{name}`: its endpoints do not reach each other"
+                    "{owner} drops frames that are only bridged by `{name}`: its endpoints do not reach each other"
                 )
             };
             if let Some(wall) = Wall::of(snapshot, family, &[across]) {
@@ -223,7 +221,8 @@ pub(super) fn bridged(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
         let name = segment.name();
         for chain in snapshot.rules.dropping.iter().filter(|c| c.is_of_bridges()) {
             if !snapshot.kernel.lets_by(chain, name)? {
-                let what = format!("{} drops what crosses `{name}`", owner(chain));
+                let what =
+                    format!("{} drops frames that are only bridged by `{name}`", owner(chain));
                 let path = format!("{} {} {}", chain.family, chain.table, chain.chain);
                 found.push(
                     Finding::error(name, what)
@@ -249,19 +248,16 @@ struct Wall {
 
 impl Wall {
     /// The first that drops all of one of these kinds of packets.
-    fn of(snapshot: &Snapshot<'_>, family: Family, packets: &[Packet<'_>]) -> Option<Self> {
-        let rules = Rules::parse(snapshot.rules.filter.get(&family)?);
-        let rule = packets.iter().find_map(|packet| rules.dropped_by(*packet))?;
-        let program = match family {
-            Family::V4 => "iptables",
-            Family::V6 => "ip6tables",
-        };
+    fn of(snapshot: &Snapshot<'_>, family: Family, packets: &[Passing<'_>]) -> Option<Self> {
+        let rules = Listing::parse(family, snapshot.rules.filter.get(&family)?);
+        let rule = packets.iter().find_map(|packet| rules.dropped_by(packet))?;
+        let program = family.program();
         let has_docker = rules.has_chain("DOCKER-USER");
         let is_ufw = rule.contains("ufw") || (!has_docker && rules.has_chain("ufw"));
         let owner = match (is_ufw, has_docker) {
             (true, _) => "ufw",
             (false, true) => "docker's firewall",
-            (false, false) => "somebody's firewall",
+            (false, false) => "another program's firewall",
         };
         let chain = if has_docker { "DOCKER-USER" } else { "FORWARD" };
         Some(Self { owner, rule: rule.to_owned(), program, chain, is_ufw })

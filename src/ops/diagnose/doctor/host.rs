@@ -16,7 +16,7 @@ pub(super) fn conntrack(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     if max == 0 || count < max - max / 20 {
         return Ok(Vec::new());
     }
-    let what = "the table of connection tracking is full: packets of new connections are dropped";
+    let what = "the connection tracking table is full: packets of new connections are dropped";
     let finding = Finding::error("host", what)
         .shown_by(format!("net.netfilter.nf_conntrack_count = {count}"))
         .shown_by(format!("net.netfilter.nf_conntrack_max = {max}"))

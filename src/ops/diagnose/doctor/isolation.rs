@@ -6,9 +6,8 @@ use anyhow::Result;
 use super::snapshot::{End, Segment, Snapshot};
 use crate::{
     kernel::{Link, Netns},
-    model::{Finding, Flag, LinkName},
+    model::{Family, Finding, Flag, LinkName},
     ops::driver::underlay::Uplink,
-    plan::Family,
 };
 
 /// Endpoints that somebody cut off from the others, or let at them.
@@ -21,9 +20,9 @@ pub(super) fn isolated(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             continue;
         }
         let (what, is, word) = if wanted {
-            ("it reaches other endpoints, which its network keeps apart", "off", "on")
+            ("it reaches other endpoints, although its network isolates endpoints", "off", "on")
         } else {
-            ("it does not reach other isolated ports: somebody isolated its own", "on", "off")
+            ("it does not reach other isolated ports: its own port is isolated, too", "on", "off")
         };
         found.push(
             Finding::error(snapshot.place(end), what)
@@ -78,8 +77,10 @@ pub(super) fn blocked(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         }
         let name = &port.name;
         if !port.forwards() {
-            let what =
-                format!("`{}` neither takes frames from `{name}` nor sends any", bridge.name);
+            let what = format!(
+                "`{}` neither accepts frames from `{name}` nor sends any to it",
+                bridge.name
+            );
             let state =
                 Finding::error(&place, what).shown_by(format!("{name}: state {}", port.port.state));
             found.push(if bridge.stp {
@@ -112,15 +113,18 @@ fn withheld(
     let families = segment.families();
     let mut withheld: Vec<(&[&str], _)> = Vec::new();
     if !port.port.broadcasts && families.contains(&Family::V4) {
-        withheld
-            .push((&["bcast_flood"], "what is for all: neighbours ask in vain for its MAC (ARP)"));
+        withheld.push((
+            &["bcast_flood"],
+            "broadcasts: it gets no ARP requests, so neighbours do not learn its MAC",
+        ));
     }
     if !port.port.multicasts && families.contains(&Family::V6) {
-        let what = "what is for a group: neighbours ask in vain for its MAC (neighbour discovery)";
+        let what =
+            "multicasts: it gets no neighbour solicitations, so neighbours do not learn its MAC";
         withheld.push((&["mcast_flood"], what));
     }
     if snapshot.unknown_ports.iter().any(|unknown| unknown.as_str() == port.name) {
-        let what = "what is for a MAC that it does not know, and does not learn who is there";
+        let what = "frames to unknown MACs, and does not learn MACs from it";
         withheld.push((&["learning", "flood"], what));
     }
     withheld

@@ -44,6 +44,7 @@ impl Flow<'_> {
             let around = Surroundings {
                 incoming: self.incoming.map(side),
                 outgoing: outgoing.map(side),
+                is_partial: false,
                 local: &local,
                 own: None,
                 settled: false,

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     kernel::{BRIDGE_PORTS_MAX, Link, LinkKind},
-    model::{Endpoint, Finding, Parent, is_link_local},
+    model::{Endpoint, Family, Finding, Parent, is_link_local},
     ops::{
         driver::{
             self,
@@ -66,7 +66,7 @@ pub(super) fn parents(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         match snapshot.uplink(segment, parent) {
             Uplink::Gone => {
                 let what = format!(
-                    "`{parent}`, by which it is in the physical network, is gone: it was pulled \
+                    "its uplink `{parent}` is gone: it was pulled \
                      out, renamed, or its driver unloaded"
                 );
                 let finding = Finding::error(segment.name(), what).shown_by(shown);
@@ -77,10 +77,7 @@ pub(super) fn parents(snapshot: &Snapshot<'_>) -> Vec<Finding> {
                 });
             }
             Uplink::Renamed(link) => {
-                let what = format!(
-                    "`{parent}`, by which it is in the physical network, is called `{}` now",
-                    link.name
-                );
+                let what = format!("its uplink `{parent}` has another name now: `{}`", link.name);
                 found.push(
                     Finding::warning(segment.name(), what)
                         .shown_by(shown)
@@ -104,8 +101,8 @@ fn parents_out(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         let Uplink::Out(link) = snapshot.uplink(segment, parent) else { continue };
         let name = segment.name();
         let what = format!(
-            "`{parent}` is no port of `{name}`: the host and what is attached reach nothing of the \
-             physical network by it"
+            "`{parent}` is no port of `{name}`: the host and the endpoints reach nothing of the \
+             physical network through it"
         );
         let has_addresses =
             snapshot.addresses.iter().any(|a| link.has(a) && !is_link_local(a.address.ip()));
@@ -133,7 +130,7 @@ pub(super) fn down(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut check = |place: &str, link: &Link, command: String| {
         if !link.up {
-            let what = format!("`{}` is down, and carries nothing", link.name);
+            let what = format!("`{}` is down", link.name);
             found.push(Finding::error(place, what).shown_by(words(link)).mended_by(command));
         }
     };
@@ -182,15 +179,15 @@ pub(super) fn carrier(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         let mut ways = Vec::new();
         ways.extend(segment.parent().and_then(|parent| snapshot.link(parent)));
         if segment.is_routed() {
-            for is_ipv4 in [true, false] {
-                let route = snapshot.default_route(is_ipv4);
+            for family in Family::BOTH {
+                let route = snapshot.default_route(family);
                 let is_it = |link: &&Link| route.is_some_and(|route| link.carries(route));
                 ways.extend(snapshot.links.iter().filter(is_it));
             }
         }
         for link in ways.into_iter().filter(|l| l.up && !l.carrier && l.kind != LinkKind::Bridge) {
             let what = format!(
-                "`{}`, by which the outside is reached, is up and has no carrier: no cable, or the \
+                "the uplink `{}` is up but has no carrier: no cable, or the \
                  other end is down",
                 link.name
             );
@@ -231,7 +228,7 @@ pub(super) fn full(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         let ports = snapshot.links.iter().filter(|link| link.is_port_of(bridge)).count();
         if ports >= BRIDGE_PORTS_MAX {
             let name = segment.name();
-            let what = format!("`{name}` is full: nothing more can be attached to it");
+            let what = format!("`{name}` is full: no more endpoints can be attached");
             found.push(
                 Finding::warning(name, what)
                     .shown_by(format!("{ports} ports; a Linux bridge takes {BRIDGE_PORTS_MAX}"))
@@ -304,7 +301,7 @@ pub(super) fn managed(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     for (place, link) in links {
         let what = |who: &str| {
             format!(
-                "{who} manages `{link}`: it may give it addresses, set it down or take it out of its bridge"
+                "{who} manages `{link}`: it may add addresses, set the link down or remove it from its bridge"
             )
         };
         if let Some(file) = managers::network_manager(link) {

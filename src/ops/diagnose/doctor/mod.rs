@@ -8,7 +8,6 @@
 //! - `remedy`: the commands that make a network again
 
 mod addresses;
-mod fate;
 mod firewalls;
 mod forward;
 mod host;

@@ -22,9 +22,9 @@ pub(super) fn dangling(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     for name in snapshot.kernel.netns_names() {
         let own = ours.iter().find(|own| own.name == name);
         let what = match (Netns::of_name(&name), own) {
-            (Ok(None), _) => "the name stands for no namespace any more",
+            (Ok(None), _) => "the name no longer leads to a namespace",
             (Ok(Some(there)), Some(own)) if there.cookie() != own.cookie => {
-                "the name has come to stand for another namespace"
+                "the name leads to another namespace now"
             }
             _ => continue,
         };
@@ -136,7 +136,7 @@ pub(super) fn resolvers(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             continue;
         }
         let mut what =
-            "programs in it find no names: they ask its own loopback, where nobody answers"
+            "programs in it cannot resolve names: their DNS server is on its own loopback, where none listens"
                 .to_owned();
         let upstream = upstream();
         if upstream.is_none() {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
+    forward::all_links,
     routing::{self, Unrouted},
     snapshot::{End, Inner, best_default},
 };
@@ -12,7 +13,7 @@ use crate::{
         Between, Kernel, Link, LinkAddress, LinkKind, Netns, Sockets, TableRoute, global_addresses,
         named,
     },
-    model::{Endpoint, LinkName, Network, Protocol, ruleset::Ruleset},
+    model::{Endpoint, Family, LinkName, Network, Protocol, ruleset::Ruleset},
     ops::lookup::{
         namespaces::{self, Handle},
         resolve::Found,
@@ -43,8 +44,8 @@ pub(super) struct Inside {
     pub(super) ruleset: Option<Ruleset>,
     /// Addresses whose routes are gone.
     pub(super) unrouted: Vec<Unrouted>,
-    /// The IP versions that it passes on between its links: whether each is IPv4.
-    pub(super) forwards: Vec<bool>,
+    /// The IP versions that it passes on between its links.
+    pub(super) forwards: Vec<Family>,
     /// How the host's links and those inside tell of each other.
     between: Between,
     /// It was asked for by name.
@@ -145,7 +146,7 @@ impl Reading<'_> {
             sockets: has_any_port.then(|| netns.sockets(&Protocol::ALL).ok()).flatten(),
             ruleset: is_known.then(|| netns.ruleset().ok()).flatten(),
             unrouted,
-            forwards: [true, false].into_iter().filter(|v4| forwards(netns, *v4)).collect(),
+            forwards: Family::BOTH.into_iter().filter(|family| forwards(netns, *family)).collect(),
             addresses,
             routes,
             links,
@@ -212,8 +213,8 @@ impl Inside {
     }
 
     /// The default route of an IP version that wins.
-    pub(super) fn default_route(&self, is_ipv4: bool) -> Option<&TableRoute> {
-        best_default(&self.routes, is_ipv4)
+    pub(super) fn default_route(&self, family: Family) -> Option<&TableRoute> {
+        best_default(&self.routes, family)
     }
 
     /// The link that a route leads by.
@@ -236,9 +237,8 @@ fn strict(netns: &Netns, link: &Link) -> Option<String> {
 }
 
 /// Whether it passes packets of an IP version on between its links.
-fn forwards(netns: &Netns, is_ipv4: bool) -> bool {
-    let key = if is_ipv4 { "net/ipv4/ip_forward" } else { "net/ipv6/conf/all/forwarding" };
-    netns.sysctl(key).is_ok_and(|value| value.is_some_and(|value| value != "0"))
+fn forwards(netns: &Netns, family: Family) -> bool {
+    netns.sysctl(all_links(family)).is_ok_and(|value| value.is_some_and(|value| value != "0"))
 }
 
 /// How a shell gets into a namespace.

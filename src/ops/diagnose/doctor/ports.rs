@@ -1,14 +1,13 @@
 //! Published ports: rules that are gone, and others that come first.
 
 use super::{
-    fate::words,
     remedy::port as typed,
     snapshot::{End, Snapshot},
 };
 use crate::{
     kernel::{Published, Socket, Translation, sockets::processes_of},
-    model::{Endpoint, Finding, Network, PortRange, PublishedPort},
-    plan::{self, Family, quote},
+    model::{Endpoint, Family, Finding, Network, PortRange, PublishedPort, ruleset::words},
+    plan::{self, quote},
 };
 
 /// The published ports that it is about, with whose they are.
@@ -36,7 +35,7 @@ pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         let is_there =
             |rules: &Vec<Published>| rules.iter().any(|p| p.owner == owner && p.port.is_as(port));
         if !rules.is_some_and(is_there) {
-            let what = format!("no rule leads port {} to it", port.host);
+            let what = format!("no rule translates port {} to it", port.host);
             let target = quote(endpoint.netns.as_str());
             found.push(
                 Finding::error(snapshot.place(end), what)
@@ -81,7 +80,10 @@ pub(super) fn shadowed(snapshot: &Snapshot<'_>) -> Vec<Finding> {
 }
 
 fn taken(snapshot: &Snapshot<'_>, end: &End, port: &PublishedPort) -> Finding {
-    Finding::error(snapshot.place(end), format!("another rule takes port {} first", port.host))
+    Finding::error(
+        snapshot.place(end),
+        format!("another program's rule translates port {} first", port.host),
+    )
 }
 
 /// Publishes it on a port that is free. docker's rules are docker's: they would come back.
@@ -143,7 +145,7 @@ pub(super) fn listened_to(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let found = met.into_iter().zip(processes).map(|((end, endpoint, port, socket), process)| {
         let who = process.unwrap_or_else(|| "a program of the host".to_owned());
         let what = format!(
-            "{who} listens to port {} too, and is not called: the published port comes first",
+            "{who} also listens on port {}, but gets no connections: the published port comes first",
             socket.port
         );
         let target = quote(endpoint.netns.as_str());

@@ -87,8 +87,9 @@ impl Unrouted {
         let (own, subnet) = (address.ip(), IpNetwork::new(address.network(), address.prefix()));
         let subnet = subnet.map_or_else(|_| address.to_string(), |subnet| subnet.to_string());
         let (what, shown, route) = if *local {
-            let what =
-                format!("`{link}` has {own}, and what is for that is not taken: its route is gone");
+            let what = format!(
+                "`{link}` has {own}, but does not accept packets to it: the local route is gone"
+            );
             let route = match address {
                 IpNetwork::V4(_) => {
                     format!("local {own} dev {link} table local proto kernel scope host src {own}")

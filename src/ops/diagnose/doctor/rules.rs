@@ -7,8 +7,8 @@ use crate::{model::Finding, ops::driver};
 pub(super) fn masquerade(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let gone = |lost: &&Lost| lost.kind == LostKind::Masquerade;
     let found = snapshot.segments.iter().filter(|s| !has_no_table(s)).filter_map(|segment| {
-        let what = "the rules that translate source addresses are gone: no answer from outside \
-                    finds back";
+        let what = "the masquerade rules are gone: no reply from outside \
+                    comes back";
         of(segment, what, segment.lost.iter().filter(gone))
     });
     found.collect()

@@ -33,7 +33,7 @@ pub(super) fn unserved(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             if nobody {
                 let port = ports[0];
                 let what = format!(
-                    "nobody in it listens to port {}, which is published: callers are refused; \
+                    "no program in it listens on port {}, which is published: connections are refused; \
                      start the server, or give the port up: `{}`",
                     port.container,
                     unpublish(endpoint, &typed)
@@ -65,7 +65,7 @@ pub(super) fn unheard(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             places.sort();
             places.dedup();
             let what = format!(
-                "its server listens to port {} on {} only, and what comes for the published port is \
+                "its server listens on port {} of {} only, and packets to the published port are \
                  refused: start it with {} or with all addresses, or give the port up: `{}`",
                 port.container,
                 places.join(" and "),
@@ -143,7 +143,9 @@ pub(super) fn addressless(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         let Some(endpoint) = &end.endpoint else { continue };
         for port in endpoint.ports.iter().filter(|p| snapshot.lost_addresses.contains(&p.host_ip)) {
             let address = port.host_ip;
-            let what = format!("its port is published on {address}, which this host has not");
+            let what = format!(
+                "its port is published on {address}, an address that this host does not have"
+            );
             let near = near(snapshot, address);
             let shown = match &near {
                 Some((link, own)) => format!("addresses of {}: {own}", link.name),

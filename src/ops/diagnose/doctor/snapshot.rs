@@ -18,8 +18,8 @@ use crate::{
         Translation, sockets,
     },
     model::{
-        Endpoint, Filter, Firewall, Flag, LinkName, NamedNetns, Network, NetworkRecord, Protocol,
-        ruleset::Ruleset,
+        Endpoint, Family, Filter, Firewall, Flag, LinkName, NamedNetns, Network, NetworkRecord,
+        Protocol, ruleset::Ruleset,
     },
     ops::{
         Session,
@@ -30,7 +30,7 @@ use crate::{
             need::{Depth, Extent},
         },
     },
-    plan::{self, Family, Resource, Table, nft::Nft},
+    plan::{self, Resource, Table, nft::Nft},
     state::State,
 };
 
@@ -182,7 +182,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
     };
     let sockets =
         Sockets::here(&Protocol::ALL, sockets::Scope::Listening).unwrap_or_else(|error| {
-            unchecked.push(format!("what the host's programs listen to: {error:#}"));
+            unchecked.push(format!("the ports that the host's programs listen on: {error:#}"));
             Sockets::default()
         });
     let mut segments = Vec::new();
@@ -204,7 +204,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
             unknown_ports = isolation::unknown(&own, &segments, examined).await?;
         }
         Err(error) if Kind::of(&error) == Kind::Permission => {
-            unchecked.push(format!("which way packets take: {error:#}"));
+            unchecked.push(format!("routing decisions: {error:#}"));
         }
         Err(error) => return Err(error),
     }
@@ -236,7 +236,7 @@ fn programs(links: &[Link], insides: &[Inside], ends: &[End]) -> Vec<String> {
     let programmed = own.chain(inner).filter(|(link, _)| link.xdp);
     programmed
         .map(|(link, whose)| {
-            format!("the XDP program at {}{whose}, which may drop what comes in", link.name)
+            format!("the XDP program at {}{whose}, which may drop incoming packets", link.name)
         })
         .collect()
 }
@@ -465,14 +465,14 @@ impl Snapshot<'_> {
     }
 
     /// The best of the host's default routes of an IP version.
-    pub(super) fn default_route(&self, is_ipv4: bool) -> Option<&TableRoute> {
-        best_default(&self.routes, is_ipv4)
+    pub(super) fn default_route(&self, family: Family) -> Option<&TableRoute> {
+        best_default(&self.routes, family)
     }
 }
 
 /// The default route of an IP version that wins.
-pub(super) fn best_default(routes: &[TableRoute], is_ipv4: bool) -> Option<&TableRoute> {
+pub(super) fn best_default(routes: &[TableRoute], family: Family) -> Option<&TableRoute> {
     let is_default =
-        |r: &&TableRoute| r.destination.prefix() == 0 && r.destination.is_ipv4() == is_ipv4;
+        |r: &&TableRoute| r.destination.prefix() == 0 && Family::of(r.destination.ip()) == family;
     routes.iter().filter(is_default).min_by_key(|route| route.metric)
 }

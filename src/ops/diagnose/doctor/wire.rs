@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     kernel::{Link, LinkKind},
-    model::{Finding, Mac},
+    model::{Family, Finding, Mac},
     ops::lookup::managers,
 };
 
@@ -35,8 +35,9 @@ pub(super) fn duplicate_macs(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             owners.entry(mac.to_string()).or_default().push(Owner { words, mended_by });
         }
         for (mac, owners) in owners.into_iter().filter(|(_, owners)| owners.len() > 1) {
-            let what =
-                format!("two have the MAC {mac}: the bridge sends frames to the one or the other");
+            let what = format!(
+                "two endpoints have the MAC {mac}: the bridge sends frames to either of them"
+            );
             let mut finding = Finding::error(segment.name(), what);
             for owner in owners {
                 finding = finding.shown_by(owner.words);
@@ -62,7 +63,7 @@ fn has_own_mac(end: &End) -> bool {
 fn proper_mac(end: &End, inside: &Inside, link: &Link) -> Mac {
     let of_address = || {
         let address = inside.addresses_of(link).first().map(|a| Mac::of(a.ip()));
-        address.unwrap_or_else(|| Mac::of([0, 0, 0, 0].into()))
+        address.unwrap_or(Mac::PLACEHOLDER)
     };
     end.endpoint.as_ref().map_or_else(of_address, |e| e.mac)
 }
@@ -112,7 +113,7 @@ fn changed(
     command: String,
 ) -> Finding {
     let what = format!(
-        "somebody changed the MAC of `{}`, which was {given}: neighbours still send to that",
+        "the MAC of `{}` was changed from {given}, to which neighbours still send",
         link.name
     );
     let mac = link.mac.map_or("none".to_owned(), |mac| mac.to_string());
@@ -161,7 +162,7 @@ fn of_pair(
     if let Some(bridge) = bridge.filter(|bridge| bridge.mtu < given) {
         commands.push(format!("ip link set {} mtu {given}", bridge.name));
     }
-    let what = "what is larger than the smallest MTU on the way is dropped without a word: \
+    let what = "packets larger than the smallest MTU on the path are silently dropped: \
                 connections begin, and then hang";
     let mut finding = Finding::error(snapshot.place(end), what)
         .shown_by(format!("{} mtu {} in {}", inner.name, inner.mtu, inside.target))
@@ -174,7 +175,8 @@ fn of_pair(
 
 /// The link to the outside takes less than endpoints send.
 fn way_out(snapshot: &Snapshot<'_>, segment: &Segment) -> Option<Finding> {
-    let route = snapshot.default_route(true).or_else(|| snapshot.default_route(false))?;
+    let route =
+        snapshot.default_route(Family::V4).or_else(|| snapshot.default_route(Family::V6))?;
     let out = snapshot.links.iter().find(|link| link.carries(route))?;
     let bridge = segment.bridge.as_ref()?;
     if out.kind == LinkKind::Bridge && out.name == bridge.name || out.mtu >= bridge.mtu {
@@ -182,8 +184,8 @@ fn way_out(snapshot: &Snapshot<'_>, segment: &Segment) -> Option<Finding> {
     }
     let inner = snapshot.ends_on(segment).filter_map(|end| end.inner.as_ref());
     let largest = inner.map(|inner| inner.link.mtu).max()?;
-    let what = "endpoints send, and ask for, larger packets than the way out takes: where nobody \
-                says so by ICMP, connections begin and then hang";
+    let what = "endpoints send and announce (MSS) larger packets than the uplink's MTU: if no router \
+                reports that by ICMP, connections begin and then hang";
     (largest > out.mtu).then(|| {
         Finding::warning(segment.name(), what)
             .shown_by(format!("{} mtu {}, endpoints up to {largest}", bridge.name, bridge.mtu))

@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     kernel::{Kernel, Link, LinkAddress, LinkKind, TableRoute, global_addresses},
     model::{
-        Driver, Endpoint, EndpointState, Flag, Network, NetworkRecord,
+        Driver, Endpoint, EndpointState, Family, Flag, Network, NetworkRecord,
         graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
         natural_order,
     },
@@ -281,11 +281,11 @@ impl Seen {
     /// The links of the default routes that win, other than the segment's own.
     fn ways_out(&self, segment: &str) -> Vec<String> {
         let mut found = Vec::new();
-        for is_ipv4 in [true, false] {
+        for family in Family::BOTH {
             let mut defaults: Vec<_> = self
                 .routes
                 .iter()
-                .filter(|r| r.destination.prefix() == 0 && r.destination.is_ipv4() == is_ipv4)
+                .filter(|r| r.destination.prefix() == 0 && Family::of(r.destination.ip()) == family)
                 .collect();
             defaults.sort_by_key(|route| route.metric);
             let by = defaults.first().and_then(|r| self.links.iter().find(|l| l.carries(r)));

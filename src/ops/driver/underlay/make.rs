@@ -24,7 +24,7 @@ use crate::{
         request::subnets::Asked,
         upkeep::need::{Extent, Need},
     },
-    plan::{self, Plan, Record, Resource, Step, Takeover},
+    plan::{self, BridgedFrames, Plan, Record, Resource, Step, Takeover},
     process::clock,
     state::State,
 };
@@ -59,7 +59,7 @@ pub async fn underlay(host: &mut Session<'_>, args: &Underlay) -> Result<Option<
         None => new_network(&host.kernel, args, &asked, &found).await?,
     };
     let driver = driver_of(&network)?;
-    let filtered = driver.filtered || host.kernel.bridged_frames_meet_iptables()?;
+    let filtered = driver.filtered || host.kernel.bridged_frames()? == BridgedFrames::MeetIptables;
     let driver = model::Underlay { filtered, ..driver.clone() };
     let network = Network { driver: Driver::Underlay(driver.clone()), ..network };
     // Somebody may also have put things on the link since it moved.

@@ -17,7 +17,7 @@ use crate::{
         },
         request::{differences::Differences, subnets::Asked, words::Words},
     },
-    plan::{self, Mark, Plan, Uplinks},
+    plan::{self, BridgedFrames, Mark, Plan, Uplinks},
 };
 
 pub(super) async fn new_network(
@@ -42,7 +42,7 @@ pub(in crate::ops::driver) async fn rebuilt(
     bridge: &Link,
     parent: LinkName,
 ) -> Result<Network> {
-    let filtered = kernel.bridged_frames_meet_iptables()?;
+    let filtered = kernel.bridged_frames()? == BridgedFrames::MeetIptables;
     let asked = Asked::new(&[], &[], &[])?;
     let subnets = subnets(kernel, &parent, Some(bridge), &asked).await?;
     let mark = bridge.alias.as_deref().and_then(Mark::read);
@@ -83,9 +83,7 @@ async fn subnets(
 
 /// A network that is there must be as was asked for: nothing is changed to fit.
 pub(super) fn check_same(args: &Underlay, asked: &Asked<'_>, there: &Network) -> Result<()> {
-    let name = &there.name;
-    let mut differences = Differences::default();
-    differences.compare("mode", "underlay", there.driver.word());
+    let mut differences = Differences::of_mode("underlay", there);
     let cidrs: Vec<_> = there.subnets.iter().map(|s| s.cidr).collect();
     asked.compare(&asked.of(&cidrs, Subnet::physical)?, there, &mut differences);
     if let Some(parent) = there.driver.uplink() {
@@ -93,10 +91,7 @@ pub(super) fn check_same(args: &Underlay, asked: &Asked<'_>, there: &Network) ->
     }
     differences.flags(args.flags, there);
     differences.labels(&args.label, there);
-    differences.refuse(
-        &format!("network `{name}` exists"),
-        &format!("use it as it is, or remove it first: `netcord rm {name}`"),
-    )
+    differences.refuse_network(there)
 }
 
 /// What an underlay network has besides its bridge.

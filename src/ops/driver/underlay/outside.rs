@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::model::{LinkName, SavedRoute};
+use crate::model::{Family, LinkName, SavedRoute};
 
 /// `RTN_UNICAST`
 const UNICAST: u8 = 1;
@@ -22,9 +22,9 @@ pub(super) fn carried(routes: &[SavedRoute], link: &LinkName) -> Option<String> 
         let by = gateway.map_or_else(String::new, |gateway| format!(" (via {gateway})"));
         return Some(format!("carries the host's default route{by}"));
     }
-    [true, false].into_iter().find_map(|is_ipv4| {
+    Family::BOTH.into_iter().find_map(|family| {
         let networks = ways.iter().map(|route| route.destination);
-        let networks: Vec<_> = networks.filter(|n| n.is_ipv4() == is_ipv4).collect();
+        let networks: Vec<_> = networks.filter(|n| Family::of(n.ip()) == family).collect();
         let first = networks.iter().min_by_key(|network| network.prefix())?;
         are_most(&networks)
             .then(|| format!("carries the host's routes to most addresses ({first} and others)"))
@@ -34,7 +34,7 @@ pub(super) fn carried(routes: &[SavedRoute], link: &LinkName) -> Option<String> 
 /// Whether networks of one IP version are half of all public addresses, or more.
 fn are_most(networks: &[IpNetwork]) -> bool {
     let Some(first) = networks.first() else { return false };
-    let (low, high) = public(first.is_ipv4());
+    let (low, high) = public(Family::of(first.ip()));
     let mut ranges: Vec<_> = networks
         .iter()
         .map(|n| (number(n.network()).max(low), number(n.broadcast()).min(high)))
@@ -54,8 +54,11 @@ fn are_most(networks: &[IpNetwork]) -> bool {
 
 /// The first and the last address that is somebody's: before IPv4's multicast, and IPv6's global
 /// unicast (`2000::/3`).
-fn public(is_ipv4: bool) -> (u128, u128) {
-    if is_ipv4 { (0, 0xdfff_ffff) } else { (0x2 << 124, (0x4 << 124) - 1) }
+fn public(family: Family) -> (u128, u128) {
+    match family {
+        Family::V4 => (0, 0xdfff_ffff),
+        Family::V6 => (0x2 << 124, (0x4 << 124) - 1),
+    }
 }
 
 fn number(address: IpAddr) -> u128 {

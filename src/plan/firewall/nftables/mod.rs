@@ -25,8 +25,7 @@ use std::{borrow::Cow, net::IpAddr};
 
 use ipnetwork::IpNetwork;
 
-use super::Family;
-use crate::model::{LinkName, PortRange, Protocol};
+use crate::model::{Family, LinkName, PortRange, Protocol};
 
 pub(super) use rules::{any_rules, foreign, network, port, shared};
 pub use table::{BRIDGES, DataType, FILTER, NAT, Set, TABLE, chains, port_maps, sets};

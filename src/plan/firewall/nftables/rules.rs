@@ -5,8 +5,8 @@ use super::{
     table::{LOOPBACK, Maps},
 };
 use crate::{
-    model::{Flag, LinkName, Network, PortRange, Protocol, PublishedPort, Subnet},
-    plan::{ALIAS_PREFIX, Family, Plan, Resource, Scope, Step},
+    model::{Family, Flag, LinkName, Network, PortRange, Protocol, PublishedPort, Subnet},
+    plan::{ALIAS_PREFIX, Plan, Resource, Scope, Step},
 };
 
 /// Makes what all networks share.

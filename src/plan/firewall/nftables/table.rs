@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::Ipv4Addr};
 use ipnetwork::{IpNetwork, Ipv4Network};
 
 use super::{Chain, Field, Hook, Match, Point, Rule, Verdict};
-use crate::plan::Family;
+use crate::model::Family;
 
 /// The table's name, of the family `inet`.
 pub const TABLE: &str = "netcord";

@@ -7,8 +7,8 @@ use super::{
     Set, TABLE, Value, Verdict, chains, sets, table::DataType,
 };
 use crate::{
-    model::PortRange,
-    plan::{Family, quote},
+    model::{Family, PortRange},
+    plan::quote,
 };
 
 impl Nft {
@@ -211,8 +211,8 @@ impl Display for Match {
             Self::InOneOf(set) => write!(f, "iifname @{}", set.name),
             Self::Family(Family::V4) => write!(f, "meta nfproto ipv4"),
             Self::Family(Family::V6) => write!(f, "meta nfproto ipv6"),
-            Self::Source(net) => write!(f, "{} saddr {net}", ip(net.is_ipv4())),
-            Self::Destination(net) => write!(f, "{} daddr {net}", ip(net.is_ipv4())),
+            Self::Source(net) => write!(f, "{} saddr {net}", ip(Family::of(net.ip()))),
+            Self::Destination(net) => write!(f, "{} daddr {net}", ip(Family::of(net.ip()))),
             Self::ToThisHost => write!(f, "fib daddr type local"),
             Self::Protocol(protocol) => write!(f, "meta l4proto {protocol}"),
             Self::Unasked => write!(f, "ct state ! established,related ct status ! dnat"),
@@ -222,8 +222,11 @@ impl Display for Match {
     }
 }
 
-fn ip(is_ipv4: bool) -> &'static str {
-    if is_ipv4 { "ip" } else { "ip6" }
+fn ip(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
 }
 
 impl Display for Verdict {
@@ -236,8 +239,8 @@ impl Display for Verdict {
             Self::ByOutgoingLink(map) => write!(f, "oifname vmap @{}", map.name),
             Self::Translate(map) => {
                 let packet = dotted_by(map.key, |field| field.of_packet());
-                let is_ipv4 = map.family() == Some(Family::V4);
-                write!(f, "dnat {} to {packet} map @{}", ip(is_ipv4), map.name)
+                let family = map.family().unwrap_or(Family::V6);
+                write!(f, "dnat {} to {packet} map @{}", ip(family), map.name)
             }
             Self::Masquerade { high_ports: true } => write!(f, "masquerade to :1024-65535"),
             Self::Masquerade { high_ports: false } => write!(f, "masquerade"),

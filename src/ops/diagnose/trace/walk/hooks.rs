@@ -51,6 +51,7 @@ impl Walk<'_> {
         let around = Surroundings {
             incoming: came.map(side),
             outgoing: goes.map(side),
+            is_partial: false,
             local: &here.local,
             own,
             settled: self.settled,
