@@ -29,14 +29,14 @@ impl Chooser<'_> {
         let there = all.filter(|r| r.destination.prefix() == 0).map(|route| {
             let link = links.values().find(|link| link.carries(&route));
             let link = link.and_then(|link| link.name.parse::<LinkName>().ok());
-            Default {
+            DefaultRoute {
                 is_ipv4: route.destination.is_ipv4(),
                 metric: route.metric,
                 route: link.map(|link| route.by(&link)),
             }
         });
         let there: Vec<_> = there.collect();
-        let leased = leased.map(|leased| leased.router.map(IpAddr::from));
+        let leased = leased.map(|leased| Offer { router: leased.router.map(IpAddr::from) });
         default_routes(&self.record.network, asked, addresses, leased, &there)
     }
 
@@ -60,8 +60,14 @@ impl Chooser<'_> {
     }
 }
 
+/// What a DHCP server offered besides the address.
+#[derive(Clone, Copy)]
+struct Offer {
+    router: Option<IpAddr>,
+}
+
 /// A default route that a namespace has already.
-struct Default {
+struct DefaultRoute {
     is_ipv4: bool,
     metric: u32,
     /// The route, if its link is known.
@@ -69,14 +75,13 @@ struct Default {
 }
 
 /// The gateways that an endpoint gets, and the default routes that have to give way for them: those
-/// of the same metric. A gateway that was not asked for gives way itself. `leased`: the address is
-/// leased, and the DHCP server named this router, or none.
+/// of the same metric. A gateway that was not asked for gives way itself.
 fn default_routes(
     network: &Network,
     asked: &[Gateway],
     addresses: &[IpNetwork],
-    leased: Option<Option<IpAddr>>,
-    there: &[Default],
+    leased: Option<Offer>,
+    there: &[DefaultRoute],
 ) -> Result<(Vec<IpAddr>, Vec<Route>)> {
     let ip = |gateway: &Gateway| if let Gateway::Ip(ip) = gateway { Some(*ip) } else { None };
     let mut gateways: Vec<IpAddr> = asked.iter().filter_map(ip).collect();
@@ -85,7 +90,7 @@ fn default_routes(
         check_gateway(*gateway, addresses)?;
         // 1024 is IPv6's default metric.
         let is_rival =
-            |r: &&Default| r.is_ipv4 == gateway.is_ipv4() && matches!(r.metric, 0 | 1024);
+            |r: &&DefaultRoute| r.is_ipv4 == gateway.is_ipv4() && matches!(r.metric, 0 | 1024);
         replaced.extend(there.iter().filter(is_rival).filter_map(|r| r.route.clone()));
     }
     if network.has(Flag::Internal) {
@@ -98,7 +103,7 @@ fn default_routes(
             continue;
         }
         gateways.extend(match leased.filter(|_| is_ipv4) {
-            Some(router) => router,
+            Some(Offer { router }) => router,
             None => network.subnet_of(address.ip()).and_then(|subnet| subnet.gateway),
         });
     }
@@ -129,10 +134,10 @@ mod tests {
         ops::fixtures::{ip, network},
     };
 
-    fn there(gateway: &str, metric: u32) -> Default {
+    fn there(gateway: &str, metric: u32) -> DefaultRoute {
         let route = Route::default_by(ip(gateway), "eth9".parse().unwrap());
         let is_ipv4 = route.destination.is_ipv4();
-        Default { is_ipv4, metric, route: Some(route) }
+        DefaultRoute { is_ipv4, metric, route: Some(route) }
     }
 
     #[test]
@@ -160,7 +165,7 @@ mod tests {
             let network = network("lab0", "bridge", &["10.0.0.0/24", "fd00::/64"]);
             let asked: Vec<_> = asked.iter().map(|gateway| Gateway::Ip(ip(gateway))).collect();
             let addresses: Vec<_> = dual.iter().map(|a| a.parse().unwrap()).collect();
-            let leased = leased.map(|router: Option<&str>| router.map(ip));
+            let leased = leased.map(|router: Option<&str>| Offer { router: router.map(ip) });
             let found = default_routes(&network, &asked, &addresses, leased, &before).unwrap();
             let expected: Vec<_> = gateways.iter().map(|gateway| ip(gateway)).collect();
             assert_eq!((found.0, found.1.len()), (expected, replaced), "{what}");
