@@ -123,11 +123,10 @@ impl LinkAttrs {
                 let stp = u8::from(*stp);
                 format!("{set} type bridge stp_state {stp} forward_delay {forward_delay}")
             }
-            LinkAttrsOf::Veth { mtu } => format!("{set} mtu {mtu}"),
             LinkAttrsOf::Macvlan { mtu, mode } => {
                 format!("{set} mtu {mtu} type macvlan mode {}", mode.as_str())
             }
-            LinkAttrsOf::Vxlan { mtu } => format!("{set} mtu {mtu}"),
+            LinkAttrsOf::Veth { mtu } | LinkAttrsOf::Vxlan { mtu } => format!("{set} mtu {mtu}"),
         }
     }
 }

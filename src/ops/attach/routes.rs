@@ -9,7 +9,7 @@ use super::Chooser;
 use crate::{
     error::Error,
     kernel::{Netns, dhcp::Leased},
-    model::{Flag, Gateway, LinkName, Network, Route, RouteSpec},
+    model::{Family, Flag, Gateway, LinkName, Network, Route, RouteSpec},
 };
 
 impl Chooser<'_> {
@@ -30,7 +30,7 @@ impl Chooser<'_> {
             let link = links.values().find(|link| link.carries(&route));
             let link = link.and_then(|link| link.name.parse::<LinkName>().ok());
             DefaultRoute {
-                is_ipv4: route.destination.is_ipv4(),
+                family: Family::of(route.destination.ip()),
                 metric: route.metric,
                 route: link.map(|link| route.by(&link)),
             }
@@ -68,7 +68,7 @@ struct Offer {
 
 /// A default route that a namespace has already.
 struct DefaultRoute {
-    is_ipv4: bool,
+    family: Family,
     metric: u32,
     /// The route, if its link is known.
     route: Option<Route>,
@@ -90,19 +90,19 @@ fn default_routes(
         check_gateway(*gateway, addresses)?;
         // 1024 is IPv6's default metric.
         let is_rival =
-            |r: &&DefaultRoute| r.is_ipv4 == gateway.is_ipv4() && matches!(r.metric, 0 | 1024);
+            |r: &&DefaultRoute| r.family == Family::of(*gateway) && matches!(r.metric, 0 | 1024);
         replaced.extend(there.iter().filter(is_rival).filter_map(|r| r.route.clone()));
     }
     if network.has(Flag::Internal) {
         return Ok((gateways, replaced));
     }
     for address in addresses {
-        let is_ipv4 = address.is_ipv4();
-        let is_asked = asked.iter().filter_map(ip).any(|gateway| gateway.is_ipv4() == is_ipv4);
-        if is_asked || there.iter().any(|r| r.is_ipv4 == is_ipv4) {
+        let family = Family::of(address.ip());
+        let is_asked = asked.iter().filter_map(ip).any(|gateway| Family::of(gateway) == family);
+        if is_asked || there.iter().any(|r| r.family == family) {
             continue;
         }
-        gateways.extend(match leased.filter(|_| is_ipv4) {
+        gateways.extend(match leased.filter(|_| family == Family::V4) {
             Some(Offer { router }) => router,
             None => network.subnet_of(address.ip()).and_then(|subnet| subnet.gateway),
         });
@@ -136,8 +136,8 @@ mod tests {
 
     fn there(gateway: &str, metric: u32) -> DefaultRoute {
         let route = Route::default_by(ip(gateway), "eth9".parse().unwrap());
-        let is_ipv4 = route.destination.is_ipv4();
-        DefaultRoute { is_ipv4, metric, route: Some(route) }
+        let family = Family::of(route.destination.ip());
+        DefaultRoute { family, metric, route: Some(route) }
     }
 
     #[test]

@@ -272,7 +272,7 @@ fn is_known_whole(snapshot: &Snapshot<'_>, segment: &Segment) -> bool {
 }
 
 /// Finds targets that drop packets from outside, as the reply would leave by another link
-/// (rp_filter).
+/// (`rp_filter`).
 pub(super) fn reverse_path(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (end, inside, link) in snapshot.entered() {

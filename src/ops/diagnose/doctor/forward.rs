@@ -156,7 +156,7 @@ pub(super) fn drops(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     Ok(found)
 }
 
-/// Finds rules that drop frames that are only bridged (br_netfilter).
+/// Finds rules that drop frames that are only bridged (`br_netfilter`).
 pub(super) fn bridged(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     for segment in &snapshot.segments {
