@@ -395,6 +395,28 @@ fn damage_is_told_and_repaired() {
 }
 
 #[test]
+fn doctor_names_the_host_that_packets_do_not_reach() {
+    let lab = two_hosts("");
+    assert_eq!(lab.on("h1", "doctor").ok(), "");
+    let whole = lab.snapshot_of("h1");
+    for (damage, shown) in [
+        (DAMAGES[0], "`vx-pods` is missing or down"),
+        (DAMAGES[1], "missing: bridge fdb"),
+        (DAMAGES[2], "missing: ip neigh"),
+        (DAMAGES[3], "missing: ip route"),
+        (DAMAGES[5], "`vx-pods` is missing or down"),
+    ] {
+        lab.sh(&format!("nsenter --net=/run/netns/h1 sh -euc '{damage}'")).ok();
+        let said = lab.on("h1", "doctor").exits(1).stdout;
+        assert!(said.contains("[peer-missing]") && said.contains(shown), "{damage}: {said}");
+        assert!(said.contains("$ netcord repair"), "{said}");
+        lab.on("h1", "repair").ok();
+        assert_eq!(lab.on("h1", "doctor").ok(), "", "{damage}");
+        whole.assert_same(&lab.snapshot_of("h1"), damage);
+    }
+}
+
+#[test]
 fn the_marks_of_another_life_go_and_those_of_others_stay() {
     let lab = two_hosts("");
     lab.sh("nsenter --net=/run/netns/h1 sh -euc '

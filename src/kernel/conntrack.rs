@@ -2,7 +2,7 @@
 //!
 //! DNAT is decided at a connection's first packet, and remembered: without this, a client that
 //! keeps sending (UDP) would stay with the old decision. So the rule changes first, and the
-//! deletion follows. A delete request without a tuple would empty the whole table; [`Entry`] makes
+//! deletion follows. A delete request without a tuple would empty the whole table; `Entry` makes
 //! that impossible.
 
 use std::{collections::HashMap, io, net::IpAddr};

@@ -13,7 +13,7 @@ use crate::{
         Kernel,
         route::{Query, Way},
     },
-    model::{BackendKind, LinkName, Mac, Overlay, Peer},
+    model::{BackendKind, LinkName, Mac, Network, Overlay, Peer},
     plan::{self, Plan, Resource},
 };
 
@@ -87,7 +87,16 @@ pub async fn peers(host: &Session<'_>, args: &Peers) -> Result<Vec<Listed>> {
         .hint("`netcord overlay` makes networks of several hosts")
         .into());
     };
-    let found = host.kernel.ways(network).await?;
+    of(&host.kernel, network, overlay).await
+}
+
+/// Returns the hosts of an overlay network, this one first.
+pub(in crate::ops) async fn of(
+    kernel: &Kernel,
+    network: &Network,
+    overlay: &Overlay,
+) -> Result<Vec<Listed>> {
+    let found = kernel.ways(network).await?;
     let mut listed = vec![Listed {
         host: overlay.host,
         subnets: network.subnets.iter().map(|subnet| subnet.cidr).collect(),
@@ -95,12 +104,12 @@ pub async fn peers(host: &Session<'_>, args: &Peers) -> Result<Vec<Listed>> {
         is_self: true,
         via: vec![network.tunnel().unwrap_or(&overlay.parent).clone()],
         mac: network.tunnel().map(|_| overlay.mac()),
-        state: own_state(&host.kernel, network.tunnel().unwrap_or(&overlay.parent)).await?,
+        state: own_state(kernel, network.tunnel().unwrap_or(&overlay.parent)).await?,
         missing: Vec::new(),
     }];
     for (address, peer) in &overlay.peers {
         let way = plan::way(network, overlay, *address, peer);
-        listed.push(self::listed(&host.kernel, overlay, *address, peer, way, &found).await?);
+        listed.push(self::listed(kernel, overlay, *address, peer, way, &found).await?);
     }
     Ok(listed)
 }

@@ -2,8 +2,8 @@
 //! and each finding has its evidence and the command that repairs it.
 //!
 //! - `snapshot`, `namespace_view`: the state of the host, and of namespaces
-//! - `links`, `isolation`, `addresses`, `routing`, `wire`, `forward`, `firewalls`, `rules`, `ports`,
-//!   `served`, `names`, `host`: the checks
+//! - `links`, `isolation`, `addresses`, `routing`, `peers`, `wire`, `forward`, `firewalls`, `rules`,
+//!   `ports`, `served`, `names`, `host`: the checks
 //! - `judged`: evaluates nftables rules for a new connection
 //! - `remedy`: the commands that make a network again
 
@@ -16,6 +16,7 @@ mod judged;
 mod links;
 mod names;
 mod namespace_view;
+mod peers;
 mod ports;
 mod remedy;
 mod routing;
@@ -52,7 +53,7 @@ const fn into(id: &'static str, look: fn(&Snapshot<'_>) -> Result<Vec<Finding>>)
 }
 
 /// All checks, from layer 1 upwards.
-const CHECKS: [Check; 38] = [
+const CHECKS: [Check; 39] = [
     at("bridge-missing", links::missing),
     at("parent-missing", links::parents),
     at("link-down", links::down),
@@ -70,6 +71,7 @@ const CHECKS: [Check; 38] = [
     at("address-missing", addresses::missing),
     at("address-clash", addresses::clashes),
     at("route-missing", routing::unrouted),
+    at("peer-missing", peers::lost),
     at("default-route", addresses::default_route),
     at("rp-filter", addresses::reverse_path),
     into("forwarding-off", forward::forwarding),

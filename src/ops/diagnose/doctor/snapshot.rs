@@ -25,6 +25,7 @@ use crate::{
         Session,
         driver::underlay::Uplink,
         lookup::{find, resolve::resolve},
+        peers,
         upkeep::{
             firewall,
             need::{Depth, Extent},
@@ -59,6 +60,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) lost_addresses: Vec<IpAddr>,
     /// Host ends whose endpoint the bridge cannot find.
     pub(super) unknown_ports: Vec<LinkName>,
+    /// The hosts of each overlay network, as far as the kernel reaches them.
+    pub(super) hosts: Vec<(LinkName, Vec<peers::Listed>)>,
     /// What could not be checked, with the reason.
     pub(super) unchecked: Vec<String>,
 }
@@ -191,6 +194,12 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
         segments.push(segment(&links, record, standing.as_mut())?);
     }
     segments.sort_by(|a, b| a.name().cmp(b.name()));
+    let mut hosts = Vec::new();
+    for network in segments.iter().map(Segment::network) {
+        if let Some(overlay) = network.driver.overlay() {
+            hosts.push((network.name.clone(), peers::of(kernel, network, overlay).await?));
+        }
+    }
     let (addresses, routes) = (kernel.addresses().await?, kernel.routes().await?);
     let bridges = segments.iter().filter_map(|segment| segment.bridge.as_ref());
     let examined = ends.iter().filter(|end| end.examined);
@@ -215,6 +224,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
         unrouted,
         lost_addresses,
         unknown_ports,
+        hosts,
         links,
         segments,
         insides,
