@@ -78,8 +78,7 @@ impl Used {
                 .all(|r| r.destination.prefix() <= 1 || !overlap(r.destination, cidr))
     }
 
-    /// A block for endpoints of many hosts must not hold anything that the host reaches by a route of
-    /// somebody else's.
+    /// Refuses a subnet of many hosts that contains destinations of another program's routes.
     pub(super) fn check_routed(&self, cidr: IpNetwork) -> Result<()> {
         let inside = |r: &&TableRoute| {
             r.destination.prefix() >= cidr.prefix() && overlap(r.destination, cidr) && !r.is_ours()

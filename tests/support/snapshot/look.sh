@@ -29,9 +29,10 @@ for save in iptables-save ip6tables-save; do
     $save 2>/dev/null
 done
 part sysctl
-# Not what stays on by promise: forwarding, and what the kernel turns with it.
+# Not what stays on by promise: forwarding, and what the kernel turns with it. Those of neighbour
+# tables (neigh) come and go with their links, and netcord sets none.
 (cd /proc/sys/net && grep -rsH --exclude=ip_forward --exclude=forwarding --exclude=mc_forwarding \
-    --exclude=flush --exclude-dir=netfilter --exclude-dir=core . .)
+    --exclude=flush --exclude-dir=netfilter --exclude-dir=core --exclude-dir=neigh . .)
 part name
 find /run/netns -mindepth 1 -printf '%M %f %l\n' 2>/dev/null
 part record

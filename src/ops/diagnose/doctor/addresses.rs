@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     kernel::{Link, LinkKind, global_addresses},
-    model::{Family, Finding, Flag, overlap},
+    model::{Family, Finding, Flag, LinkName, overlap},
     ops::driver,
 };
 
@@ -131,7 +131,9 @@ fn elsewhere(snapshot: &Snapshot<'_>, segment: &Segment, bridge: &Link) -> Vec<F
     let mut found = Vec::new();
     let name = segment.name();
     for subnet in &segment.network().subnets {
-        let others = snapshot.links.iter().filter(|link| link.name != bridge.name);
+        // The VXLAN link of an overlay network has an address of the network itself.
+        let own = [Some(&bridge.name[..]), segment.network().tunnel().map(LinkName::as_str)];
+        let others = snapshot.links.iter().filter(|link| !own.contains(&Some(&link.name)));
         for other in others.clone() {
             let addresses = global_addresses(&snapshot.addresses, other);
             for address in addresses.into_iter().filter(|a| overlap(*a, subnet.cidr)) {
