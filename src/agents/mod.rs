@@ -76,7 +76,7 @@ impl Agent<'_> {
         }
     }
 
-    /// The words by which it is started: a hidden verb and its arguments.
+    /// Returns the hidden verb that starts it, and its arguments.
     fn words(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = vec![self.kind().verb().into()];
         match *self {
@@ -121,14 +121,14 @@ impl Agent<'_> {
     }
 }
 
-/// An agent that runs.
+/// A running agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
-    /// What it does.
+    /// The kind.
     pub kind: Kind,
     /// The arguments of its hidden verb.
     pub arguments: Vec<OsString>,
-    /// Its process.
+    /// The process.
     pub process: AgentProcess,
 }
 
@@ -141,7 +141,7 @@ impl Running {
     }
 }
 
-/// The agents that run, read when they are first asked for: without an agent on record, nothing is.
+/// The running agents. They are read when they are first needed: without an agent on record, never.
 #[derive(Debug, Default)]
 pub struct Status(OnceCell<Vec<Running>>);
 

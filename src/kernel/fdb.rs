@@ -1,5 +1,5 @@
-//! The forwarding table (FDB) of a VXLAN link: to which host it sends what is for a MAC; and all that
-//! leads to other hosts with our mark.
+//! The forwarding table (FDB) of a VXLAN link, which maps MACs to hosts; and all entries for other
+//! hosts with our mark.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -28,8 +28,8 @@ use crate::{
 /// The metric of an IPv6 route that was added without one (`IP6_RT_PRIO_USER`).
 const METRIC_OF_IPV6: u32 = 1024;
 
-/// Makes known at which host a MAC is; `false` if it was. Equivalent to
-/// `bridge fdb replace MAC dev LINK dst HOST self permanent`.
+/// Adds an FDB entry; returns `false` if it exists. Equivalent to `bridge fdb replace MAC dev LINK
+/// dst HOST self permanent`.
 pub(super) async fn create(rtnl: &Rtnl, link: &LinkName, mac: Mac, host: IpAddr) -> Result<bool> {
     if has(rtnl, link, mac, host).await? {
         return Ok(false);
@@ -42,8 +42,8 @@ pub(super) async fn create(rtnl: &Rtnl, link: &LinkName, mac: Mac, host: IpAddr)
     Ok(true)
 }
 
-/// Equivalent to `bridge fdb del MAC dev LINK dst HOST self`. It has gone with its link, if that is
-/// gone.
+/// Deletes an FDB entry, if it did not go with its link. Equivalent to `bridge fdb del MAC dev LINK
+/// dst HOST self`.
 pub(super) async fn delete(rtnl: &Rtnl, link: &LinkName, mac: Mac, host: IpAddr) -> Result<bool> {
     let Some(there) = link::get(rtnl, link.as_str()).await? else { return Ok(false) };
     match rtnl.change(RouteNetlinkMessage::DelNeighbour(message(there.index(), mac, host)), 0).await
@@ -56,8 +56,7 @@ pub(super) async fn delete(rtnl: &Rtnl, link: &LinkName, mac: Mac, host: IpAddr)
     }
 }
 
-/// Whether it is known at which host a MAC is. Equivalent to
-/// `bridge fdb get MAC dev LINK self`.
+/// Returns whether an FDB entry exists. Equivalent to `bridge fdb get MAC dev LINK self`.
 pub(super) async fn has(rtnl: &Rtnl, link: &LinkName, mac: Mac, host: IpAddr) -> Result<bool> {
     let Some(there) = link::get(rtnl, link.as_str()).await? else { return Ok(false) };
     let entry = entry(rtnl, there.index(), mac).await?;
@@ -73,7 +72,7 @@ async fn entry(rtnl: &Rtnl, index: u32, mac: Mac) -> Result<Option<Neighbour>> {
     neighbour::get(rtnl, look).await
 }
 
-/// Whether an entry never ages out; `bridge fdb` adds another bit to the state (`NUD_NOARP`).
+/// Returns whether an entry is permanent; `bridge fdb` adds another bit to the state (`NUD_NOARP`).
 fn is_permanent(entry: &Neighbour) -> bool {
     let permanent = u16::from(NeighbourState::Permanent);
     u16::from(entry.state) & permanent != 0
@@ -94,8 +93,8 @@ fn message(index: u32, mac: Mac, host: IpAddr) -> NeighbourMessage {
 }
 
 impl Kernel {
-    /// What leads to other hosts of an overlay network with our mark: of neighbours and routes that
-    /// is who made them, of an entry of the forwarding table a MAC that is made of the host's address.
+    /// Returns the entries for other hosts of an overlay network with our mark: the protocol of
+    /// routes and neighbours, and for FDB entries a MAC that is derived from the host's address.
     pub async fn ways(&self, network: &Network) -> Result<Vec<Resource>> {
         let Some(overlay) = network.driver.overlay() else { return Ok(Vec::new()) };
         let mut found = Vec::new();

@@ -5,9 +5,9 @@ use std::{fmt, net::IpAddr};
 /// An IP version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
-    /// iptables
+    /// IPv4.
     V4,
-    /// ip6tables
+    /// IPv6.
     V6,
 }
 
@@ -15,12 +15,12 @@ impl Family {
     /// Both.
     pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
-    /// The family of an address.
+    /// Returns the family of an address.
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    /// The address that stands for any.
+    /// Returns the unspecified address.
     pub fn unspecified(self) -> IpAddr {
         match self {
             Self::V4 => [0; 4].into(),
@@ -28,7 +28,7 @@ impl Family {
         }
     }
 
-    /// What `/proc/sys/net` calls it.
+    /// Returns the directory in `/proc/sys/net`.
     pub fn sysctl_name(self) -> &'static str {
         match self {
             Self::V4 => "ipv4",
@@ -36,7 +36,7 @@ impl Family {
         }
     }
 
-    /// The program that changes its tables.
+    /// Returns the program of iptables for it.
     pub fn program(self) -> &'static str {
         match self {
             Self::V4 => "iptables",
@@ -54,7 +54,7 @@ impl fmt::Display for Family {
     }
 }
 
-/// In records, a family is the answer to whether it is IPv6.
+/// In records, a family is a boolean: whether it is IPv6.
 pub(super) mod is_ipv6 {
     use serde::{Deserialize, Deserializer, Serializer};
 

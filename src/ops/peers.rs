@@ -1,4 +1,4 @@
-//! `peers`: the hosts of an overlay network, and whether the kernel has what leads to each.
+//! `peers`: lists the hosts of an overlay network, and whether the kernel has the entries for each.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ use crate::{
     plan::{self, Plan, Resource},
 };
 
-/// The network whose hosts to list.
+/// The request to list hosts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Peers {
     /// Its name.
@@ -31,36 +31,36 @@ pub struct Listed {
     pub host: IpAddr,
     /// The subnets of its endpoints.
     pub subnets: Vec<IpNetwork>,
-    /// How packets reach it.
+    /// The backend.
     pub backend: BackendKind,
     /// Whether it is this host.
     pub is_self: bool,
-    /// The links by which packets reach it; of this host, its own end of the tunnel.
+    /// The links by which packets reach it; for this host, its VTEP or the parent.
     pub via: Vec<LinkName>,
-    /// The MAC of its end of the tunnel, if it has one.
+    /// The MAC of its VTEP, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
-    /// Whether packets find their way.
+    /// Whether packets can reach it.
     pub state: State,
-    /// What the kernel lacks, as commands.
+    /// The missing entries, as commands.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
 }
 
-/// Whether packets find their way to a host.
+/// Whether packets can reach a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// The kernel has all that leads there.
+    /// The kernel has all entries.
     Ok,
-    /// Something is missing.
+    /// An entry is missing.
     Incomplete,
     /// No route leads to the host itself.
     Unreachable,
 }
 
 impl State {
-    /// The word for it.
+    /// Returns the word that users read.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -73,7 +73,7 @@ impl State {
 /// Lists the hosts of an overlay network, this one first.
 ///
 /// # Errors
-/// If there is no such network, or it is none of several hosts.
+/// If there is no such network, or it is not an overlay network.
 pub async fn peers(host: &Session<'_>, args: &Peers) -> Result<Vec<Listed>> {
     let state = host.look(Extent::of(&args.network)).await?;
     let record = find::network(&host.kernel, &state, &args.network).await?;
@@ -114,7 +114,7 @@ pub(in crate::ops) async fn of(
     Ok(listed)
 }
 
-/// Whether this host's end of the tunnel, or its link to the other hosts, can carry packets.
+/// Returns whether this host's VTEP, or its link to the other hosts, is up.
 async fn own_state(kernel: &Kernel, link: &LinkName) -> Result<State> {
     let link = kernel.link(link.as_str()).await?;
     Ok(if link.is_some_and(|link| link.up) { State::Ok } else { State::Incomplete })

@@ -13,22 +13,22 @@ use crate::{
     plan::{LINK_GROUP, Tunnel},
 };
 
-/// Where the tunnel of a VXLAN link leads.
+/// The attributes of a VXLAN link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VxlanAttrs {
     /// Its network identifier.
     pub vni: u32,
-    /// The UDP port of all hosts.
+    /// The UDP port.
     pub port: u16,
-    /// The address that its packets come from, if it is fixed.
+    /// The local address, if it is fixed.
     pub host: Option<IpAddr>,
-    /// It remembers from where the frames of a MAC came.
+    /// Whether it learns MACs.
     pub learns: bool,
     pub(super) parent: Option<u32>,
 }
 
 impl VxlanAttrs {
-    /// The number of the link that it sends by.
+    /// Returns the index of the link that it sends by.
     pub fn parent(&self) -> Option<u32> {
         self.parent
     }
@@ -50,7 +50,7 @@ impl VxlanAttrs {
     }
 }
 
-/// Makes a VXLAN link, down. Equivalent to `ip link add NAME address MAC mtu MTU group GROUP type
+/// Creates a VXLAN link, down. Equivalent to `ip link add NAME address MAC mtu MTU group GROUP type
 /// vxlan id VNI local HOST dev PARENT dstport PORT nolearning`.
 pub(in crate::kernel) async fn create(rtnl: &Rtnl, made: &Tunnel) -> Result<bool> {
     let Tunnel { name, parent, host, vni, port, mac, mtu } = made;
@@ -82,7 +82,7 @@ pub(in crate::kernel) async fn create(rtnl: &Rtnl, made: &Tunnel) -> Result<bool
         Err(e) => e,
     };
     match error.raw_os_error() {
-        // Its name, or its identifier under another name.
+        // The name exists, or the identifier under another name.
         Some(libc::EEXIST) => match link::get(rtnl, name.as_str()).await? {
             Some(there) if there.is_ours() && is_it(&there, &lower, made) => Ok(false),
             Some(there) if there.is_ours() => {
@@ -105,7 +105,7 @@ pub(in crate::kernel) async fn create(rtnl: &Rtnl, made: &Tunnel) -> Result<bool
     }
 }
 
-/// The error for an identifier that another link of this host has.
+/// Returns the error for an identifier that another link of this host has.
 pub(in crate::kernel) fn taken(vni: u32, by: Option<&str>) -> anyhow::Error {
     let by = by.map_or("another link".into(), |name| format!("link `{name}`"));
     Error::conflict(format!("VNI {vni} is taken on this host by {by}"))
@@ -113,7 +113,7 @@ pub(in crate::kernel) fn taken(vni: u32, by: Option<&str>) -> anyhow::Error {
         .into()
 }
 
-/// Whether a link is this end of a tunnel; its MAC and its MTU are another matter.
+/// Returns whether a link is this end of a tunnel, with whatever MAC and MTU.
 fn is_it(there: &Link, parent: &Link, made: &Tunnel) -> bool {
     there.kind == LinkKind::Vxlan
         && there.vxlan.as_ref().is_some_and(|found| {
@@ -123,7 +123,7 @@ fn is_it(there: &Link, parent: &Link, made: &Tunnel) -> bool {
         })
 }
 
-/// Whether this end of a tunnel is there.
+/// Returns whether this end of a tunnel exists.
 pub(in crate::kernel) async fn is_there(rtnl: &Rtnl, made: &Tunnel) -> Result<bool> {
     let there = link::get(rtnl, made.name.as_str()).await?;
     let parent = link::get(rtnl, made.parent.as_str()).await?;
@@ -131,15 +131,15 @@ pub(in crate::kernel) async fn is_there(rtnl: &Rtnl, made: &Tunnel) -> Result<bo
 }
 
 impl Kernel {
-    /// Whether a link of ours has this name and is another tunnel, which nothing can change.
+    /// Returns whether a link of ours with this name is another tunnel. A tunnel cannot be changed.
     pub async fn is_other_tunnel(&self, made: &Tunnel) -> Result<bool> {
         let there = link::get(&self.rtnl, made.name.as_str()).await?;
         let is_ours = there.is_some_and(|link| link.is_ours());
         Ok(is_ours && !is_there(&self.rtnl, made).await?)
     }
 
-    /// Refuses an identifier that another link of this host has with the same port: the kernel would
-    /// not know whose a packet is.
+    /// Refuses an identifier that another link of this host has on the same port: the kernel could
+    /// not tell their packets apart.
     pub async fn check_vni(&self, made: &Tunnel) -> Result<()> {
         let links = self.links().await?;
         let has_it = |link: &&Link| {

@@ -1,5 +1,5 @@
-//! An overlay network: each host has a subnet of its own for its endpoints, and reaches those of
-//! the others by a tunnel or by a route.
+//! An overlay network: each host has a subnet of its own for its endpoints, and reaches the others'
+//! subnets by a tunnel or by a route.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Invalid, LinkName, Mac};
 
-/// What an overlay network has besides the bridge of this host's subnets, which are the network's.
+/// The data of an overlay network. The network's subnets are those of this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Form", into = "Form")]
 pub struct Overlay {
     /// How packets reach the other hosts.
     pub backend: Backend,
-    /// The blocks that all hosts' subnets are in, at most one of each family, IPv4 first.
+    /// The subnets of the whole network, at most one of each family, IPv4 first.
     pub cluster: Vec<IpNetwork>,
     /// The host's link that leads to the other hosts.
     pub parent: LinkName,
-    /// This host's address, by which the others reach it.
+    /// This host's address for the others.
     pub host: IpAddr,
-    /// The other hosts, by the address of each.
+    /// The other hosts, by address.
     pub peers: BTreeMap<IpAddr, Peer>,
 }
 
@@ -29,25 +29,25 @@ pub struct Overlay {
 pub enum Backend {
     /// In VXLAN packets (RFC 7348).
     Vxlan(Vxlan),
-    /// As they are, with the other host as the next hop.
+    /// Without encapsulation, with the other host as the next hop.
     HostGw,
 }
 
-/// Which of them: what a user asks for.
+/// A backend, as a user chooses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BackendKind {
     /// In VXLAN packets.
     Vxlan,
-    /// As they are.
+    /// Without encapsulation.
     HostGw,
 }
 
 impl BackendKind {
-    /// Each of them.
+    /// All backends.
     pub const ALL: [Self; 2] = [Self::Vxlan, Self::HostGw];
 
-    /// The word for it, flannel's.
+    /// Returns flannel's word for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Vxlan => "vxlan",
@@ -55,8 +55,8 @@ impl BackendKind {
         }
     }
 
-    /// How many bytes of each packet on the wire are the tunnel's, between hosts with such an
-    /// address: outer IP and UDP header, that of VXLAN, and inner Ethernet header.
+    /// Returns the tunnel's overhead in bytes, for hosts with such an address: outer IP and UDP
+    /// headers, VXLAN header, and inner Ethernet header.
     pub fn overhead(self, host: IpAddr) -> u32 {
         match self {
             Self::Vxlan if host.is_ipv4() => 20 + 8 + 8 + 14,
@@ -69,13 +69,13 @@ impl BackendKind {
 /// The tunnel of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vxlan {
-    /// The link that puts frames into VXLAN packets, and takes them out.
+    /// The VXLAN link (VTEP).
     pub device: LinkName,
     /// The VXLAN network identifier, the same on all hosts.
     pub vni: u32,
-    /// The UDP port of all hosts.
+    /// The UDP port, the same on all hosts.
     pub port: u16,
-    /// Where the next hop can be the other host itself, packets go without a tunnel.
+    /// Whether packets to a host that can be the next hop itself are sent without the tunnel.
     pub direct_routing: bool,
 }
 
@@ -84,26 +84,26 @@ pub struct Vxlan {
 pub struct Peer {
     /// The subnets of its endpoints, at most one of each family, IPv4 first.
     pub subnets: Vec<IpNetwork>,
-    /// Its second address, of the other family: the next hop of that family's packets.
+    /// Its second address, of the other family: the next hop for that family.
     pub second: Option<IpAddr>,
-    /// Its addresses that can be the next hop of packets without a tunnel.
+    /// Its addresses that can be the next hop without a tunnel.
     pub next_hops: Vec<IpAddr>,
 }
 
 impl Peer {
-    /// The next hop of packets that reach one of its subnets without a tunnel.
+    /// Returns the next hop for one of its subnets without a tunnel.
     pub fn next_hop(&self, subnet: &IpNetwork) -> Option<IpAddr> {
         self.next_hops.iter().copied().find(|hop| hop.is_ipv4() == subnet.is_ipv4())
     }
 
-    /// Its subnets that are reached through the tunnel.
+    /// Returns its subnets that are reached through the tunnel.
     pub fn tunnelled(&self) -> impl Iterator<Item = &IpNetwork> {
         self.subnets.iter().filter(|subnet| self.next_hop(subnet).is_none())
     }
 }
 
 impl Backend {
-    /// Which of them it is.
+    /// Returns the backend's kind.
     pub fn kind(&self) -> BackendKind {
         match self {
             Self::Vxlan(_) => BackendKind::Vxlan,
@@ -111,7 +111,7 @@ impl Backend {
         }
     }
 
-    /// The tunnel, if there is one.
+    /// Returns the tunnel, if there is one.
     pub fn vxlan(&self) -> Option<&Vxlan> {
         match self {
             Self::Vxlan(vxlan) => Some(vxlan),
@@ -121,26 +121,26 @@ impl Backend {
 }
 
 impl Vxlan {
-    /// The identifier of a network that asks for no other, flannel's.
+    /// The default identifier, which is flannel's.
     pub const VNI: u32 = 1;
-    /// The greatest identifier: it has 24 bits.
+    /// The maximum identifier: it has 24 bits.
     pub const VNI_MAX: u32 = (1 << 24) - 1;
-    /// The port of a network that asks for no other: Linux's, not that of RFC 7348 (4789).
+    /// The default port, which is Linux's, not that of RFC 7348 (4789).
     pub const PORT: u16 = 8472;
 }
 
 impl Overlay {
-    /// The block of a family that all hosts' subnets are in.
+    /// Returns the subnet of the whole network of a family.
     pub fn cluster_of(&self, is_ipv4: bool) -> Option<IpNetwork> {
         self.cluster.iter().copied().find(|block| block.is_ipv4() == is_ipv4)
     }
 
-    /// The MAC of this host's end of the tunnel.
+    /// Returns the MAC of this host's VTEP.
     pub fn mac(&self) -> Mac {
         Mac::of_tunnel_end(self.host)
     }
 
-    /// Finds two hosts whose ends of the tunnel would have the same MAC.
+    /// Returns two hosts whose VTEPs would have the same MAC.
     pub fn same_macs(&self) -> Option<(IpAddr, IpAddr)> {
         let mut macs = BTreeMap::from([(self.mac(), self.host)]);
         self.peers.keys().find_map(|host| {

@@ -1,4 +1,4 @@
-//! What one chain does with packets of a kind, of which only a part is known.
+//! Evaluates one chain for packets of which only some properties are known.
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
@@ -8,36 +8,36 @@ use super::{
 };
 use crate::model;
 
-/// A kind of packets that the host passes on; what is `None` is not known.
+/// The properties of forwarded packets; `None` is unknown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Passing<'a> {
-    /// The link that they come in by.
+    /// The incoming link.
     pub incoming: Option<&'a str>,
-    /// The link that they go out by.
+    /// The outgoing link.
     pub outgoing: Option<&'a str>,
-    /// Whether they begin flows, or answer.
+    /// Whether they begin connections, or are replies.
     pub kind: Option<Kind>,
-    /// In which subnet they begin.
+    /// The subnet of their source.
     pub source: Option<IpNetwork>,
-    /// In which subnet they end.
+    /// The subnet of their destination.
     pub destination: Option<IpNetwork>,
 }
 
-/// What a chain, with those that it leads to, does with packets of a kind.
+/// The decision of a chain, with those that it jumps to, on such packets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
-    /// It drops them, as far as is known.
+    /// Whether it drops them, as far as is known.
     pub drops: bool,
-    /// The rule that accepts or drops them; `None`: the policy, or whoever led them here.
+    /// The rule that accepts or drops them; `None`: the policy, or the calling chain.
     pub by: Option<Met>,
-    /// The number, from 1, of the chain's own rule behind which no other is met.
+    /// The number, from 1, of the chain's own rule after which no other is evaluated.
     pub number: Option<u32>,
-    /// It drops them, but for some that a rule lets by which names their link or their addresses.
+    /// Whether it drops them, except for some that a rule for their link or addresses accepts.
     pub is_thought_of: bool,
 }
 
 impl Ruleset {
-    /// What a chain does with packets of a kind.
+    /// Returns the decision of a chain on such packets.
     pub fn decide(&self, chain: &Chain, family: model::Family, passing: &Passing<'_>) -> Decision {
         let mut packet = passing.packet(family);
         let side = |name: &str| Side { name: name.to_owned(), index: 0 };
@@ -53,7 +53,7 @@ impl Ruleset {
             reverse: None,
         };
         let walk = Walk::new(self, &around);
-        // Where nothing is known of packets, no rule names them.
+        // If nothing is known about the packets, no rule names them.
         let mut walk = if passing.is_known() { walk } else { walk.without_doubts() };
         let flow = walk.run(vec![(chain, 0)], &mut packet);
         let policy = chain.base.as_ref().is_some_and(|base| base.drops);

@@ -1,5 +1,5 @@
-//! The rules of a table as `iptables -S` lists them, as rules that the walk evaluates: those of
-//! legacy iptables are nowhere else to be read.
+//! Parses the output of `iptables -S` into rules that can be evaluated. The rules of
+//! iptables-legacy cannot be read in another way.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub struct Listing<'a> {
 }
 
 impl<'a> Listing<'a> {
-    /// Reads what `iptables -S` lists.
+    /// Parses the output of `iptables -S`.
     pub fn parse(family: model::Family, text: &'a str) -> Self {
         let mut lines = BTreeMap::<_, Vec<_>>::new();
         lines.insert("FORWARD", Vec::new());
@@ -55,7 +55,7 @@ impl<'a> Listing<'a> {
         Self { family, policy, lines, ruleset: Ruleset { chains, ..Ruleset::default() } }
     }
 
-    /// Whether the policy of FORWARD is to drop.
+    /// Returns whether the policy of FORWARD is to drop.
     pub fn drops(&self) -> bool {
         self.forward().and_then(|chain| chain.base.as_ref()).is_some_and(|base| base.drops)
     }
@@ -64,17 +64,17 @@ impl<'a> Listing<'a> {
         self.ruleset.chain(&table(self.family), "FORWARD")
     }
 
-    /// Whether there is a chain whose name begins so.
+    /// Returns whether there is a chain with this prefix.
     pub fn has_chain(&self, prefix: &str) -> bool {
         self.lines.keys().any(|chain| chain.starts_with(prefix))
     }
 
-    /// The rules of a chain, with their numbers.
+    /// Returns the rules of a chain, with their numbers.
     pub fn rules(&self, chain: &str) -> impl Iterator<Item = (u32, &'a str)> {
         (1..).zip(self.lines.get(chain).into_iter().flatten().copied())
     }
 
-    /// The number of the first rule of a chain that sends every packet to another chain.
+    /// Returns the number of the first rule of a chain that sends every packet to another chain.
     pub fn jump(&self, chain: &str, to: &str) -> Option<u32> {
         let rules =
             self.ruleset.chain(&table(self.family), chain).into_iter().flat_map(|c| &c.rules);
@@ -85,7 +85,7 @@ impl<'a> Listing<'a> {
         (1..).zip(rules).find(|(_, rule)| jumps(rule)).map(|(number, _)| number)
     }
 
-    /// What a chain, with those that it leads to, does with packets of which nothing is known.
+    /// Returns the decision of a chain on packets of which nothing is known.
     pub fn of_all(&self, chain: &str) -> Decision {
         let Some(chain) = self.ruleset.chain(&table(self.family), chain) else {
             return Decision::default();
@@ -93,9 +93,8 @@ impl<'a> Listing<'a> {
         self.ruleset.decide(chain, self.family, &Passing::default())
     }
 
-    /// The rule, or the policy, by which packets of a kind are dropped that the host passes on.
-    /// Not where a rule that names their link or their addresses lets some of them by: somebody
-    /// thought of them.
+    /// Returns the rule, or the policy, that drops such forwarded packets. Returns nothing if a
+    /// rule for their link or addresses accepts some of them: then the drop is intended.
     pub fn dropped_by(&self, passing: &Passing<'_>) -> Option<&'a str> {
         let decision = self.ruleset.decide(self.forward()?, self.family, passing);
         if !decision.drops || decision.is_thought_of {
@@ -125,7 +124,7 @@ fn table(family: model::Family) -> Table {
     Table { family, name: "filter".to_owned() }
 }
 
-/// A rule as listed, `-A CHAIN ...`. What this does not know may be for a packet, or not.
+/// Returns the expressions of a listed rule, `-A CHAIN ...`. An unknown match may match, or not.
 fn expressions(line: &str, is_chain: &dyn Fn(&str) -> bool) -> Vec<Expression> {
     let mut found = Vec::new();
     let mut words = words(line).into_iter().skip(2);
@@ -146,7 +145,7 @@ fn expressions(line: &str, is_chain: &dyn Fn(&str) -> bool) -> Vec<Expression> {
             "--ctstate" | "--state" => {
                 found.push(xtables::by_states(words.next().unwrap_or_default(), not));
             }
-            // They say nothing, or what follows says it.
+            // These add nothing, or the next word does.
             "-m" => found.extend(
                 words
                     .next()
@@ -174,7 +173,7 @@ fn effect(how: &str, target: &str, is_chain: &dyn Fn(&str) -> bool) -> Expressio
     })
 }
 
-/// With `+` at its end a name is a beginning.
+/// A name that ends in `+` is a prefix.
 fn link(field: Field, pattern: &str, not: bool) -> [Expression; 2] {
     let mut name = pattern.trim_end_matches('+').as_bytes().to_vec();
     if !pattern.ends_with('+') {
@@ -191,7 +190,7 @@ fn address(source: bool, network: &str, not: bool) -> Expression {
     }
 }
 
-/// The words of a listed rule; what is quoted is one.
+/// Returns the words of a listed rule; a quoted text is one word.
 pub fn words(rule: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = rule.trim();
@@ -271,7 +270,7 @@ mod tests {
         assert_eq!(out(&format!("-A FORWARD -p tcp -j mine\n{inside}")), None);
     }
 
-    // Where the three readers that this one replaced disagreed with each other.
+    // Cases in which the three former interpreters disagreed.
 
     #[test]
     fn a_jump_for_some_accepts_no_more_than_a_rule_for_some() {

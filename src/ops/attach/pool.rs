@@ -1,4 +1,4 @@
-//! The free addresses of a network, as far as they are known: no program or network is asked here.
+//! The free addresses of a network, as far as they are known. This sends no probes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,18 +13,18 @@ use crate::{
     model::{Address, Network, Subnet},
 };
 
-/// How many free addresses are probed at once: more than one, so that a range that other hosts use
-/// too is not tried address by address.
+/// The number of free addresses to probe at once: more than one, so that in a range that other
+/// hosts use, too, the search is not address by address.
 pub(super) const CANDIDATES: usize = 8;
 
-/// The addresses of a network, and who has them.
+/// The addresses of a network, with their owners.
 pub(super) struct Pool<'a> {
     network: &'a Network,
-    /// Whether other hosts may have an address, and can be asked (ARP, neighbour discovery).
+    /// Whether other hosts may have an address, and can be probed (ARP, neighbour discovery).
     asks: bool,
-    /// Addresses that are taken, and by whom.
+    /// Addresses that are taken, each with its owner.
     taken: BTreeMap<IpAddr, String>,
-    /// Addresses that were asked for, and nobody answered.
+    /// Addresses that were probed, and that nobody answered for.
     silent: BTreeSet<IpAddr>,
 }
 
@@ -33,19 +33,19 @@ impl<'a> Pool<'a> {
         Self { network, asks, taken, silent: BTreeSet::new() }
     }
 
-    /// Notes addresses that are assigned now, and to whom.
+    /// Adds addresses that are assigned now, with their owners.
     pub(super) fn take(&mut self, addresses: impl IntoIterator<Item = (IpAddr, String)>) {
         self.taken.extend(addresses);
     }
 
-    /// Notes what was asked, and who answered.
+    /// Adds probed addresses, and those that were answered for.
     pub(super) fn hear(&mut self, asked: BTreeSet<IpAddr>, answers: BTreeMap<IpAddr, String>) {
         self.silent.extend(asked.into_iter().filter(|ip| !answers.contains_key(ip)));
         self.taken.extend(answers);
     }
 
-    /// The subnets that an endpoint gets an address of, which has been given these. On a network
-    /// where not all addresses are netcord's to assign, one that was given is the only one.
+    /// Returns the subnets from which an endpoint with these addresses gets another one. On a
+    /// network where netcord may not assign every address, a given one is the only one.
     pub(super) fn open(&self, given: &[IpNetwork]) -> Vec<Subnet> {
         let is_complete = !given.is_empty() && !self.network.has_range();
         let is_open = |s: &&Subnet| {
@@ -56,7 +56,7 @@ impl<'a> Pool<'a> {
         self.network.subnets.iter().filter(is_open).cloned().collect()
     }
 
-    /// The addresses to ask for, before one of each subnet can be chosen.
+    /// Returns the addresses to probe before one of each subnet can be chosen.
     pub(super) fn question(
         &self,
         wanted: &[IpNetwork],
@@ -70,7 +70,7 @@ impl<'a> Pool<'a> {
         Ok(question)
     }
 
-    /// The lowest free address of a subnet; `None`: it has to be asked for first.
+    /// Returns the lowest free address of a subnet; `None`: it has to be probed first.
     ///
     /// # Errors
     /// If there is none left.
@@ -80,10 +80,10 @@ impl<'a> Pool<'a> {
         Ok(self.is_sure(free).then_some(address))
     }
 
-    /// An address that was asked for, with its prefix length.
+    /// Checks a requested address, and returns it with its prefix length.
     ///
     /// # Errors
-    /// If the network does not have it, or somebody else does.
+    /// If the network does not have it, or it is taken.
     pub(super) fn asked_for(&self, asked: &Address) -> Result<IpNetwork> {
         let (network, Address { ip, length }) = (self.network, *asked);
         let length = match (network.subnet_of(ip), length) {
@@ -114,7 +114,7 @@ impl<'a> Pool<'a> {
         Ok(IpNetwork::new(ip, length)?)
     }
 
-    /// Fails if somebody has this address.
+    /// Fails if the address is taken.
     pub(super) fn check_free(&self, ip: IpAddr) -> Result<()> {
         self.taken.get(&ip).map_or(Ok(()), |owner| Err(taken(ip, owner)))
     }
@@ -128,12 +128,12 @@ impl<'a> Pool<'a> {
             .into()
     }
 
-    /// Whether an address needs no asking, or no more.
+    /// Returns whether an address needs no probe, or no further one.
     fn is_sure(&self, ip: IpAddr) -> bool {
         !self.asks || self.silent.contains(&ip)
     }
 
-    /// What to ask for, to find a free address: nothing if one is known.
+    /// Returns the addresses to probe in order to find a free one; none if one is known.
     fn candidates(&self, subnet: &Subnet) -> Result<Vec<IpAddr>> {
         let mut taken: BTreeSet<_> = self.taken.keys().copied().collect();
         let lowest = self.lowest_free(subnet, &taken)?;
@@ -220,15 +220,15 @@ mod tests {
         pool.hear(question, BTreeMap::from([(ip("10.0.0.2"), "02:42:00:00:00:09".to_owned())]));
         assert_eq!(chosen(&pool, subnet), "10.0.0.4/28");
         assert!(pool.question(&[], &network.subnets).unwrap().is_empty(), "one is known");
-        // The next endpoint of the same run.
+        // The next endpoint of the same command.
         pool.take([(ip("10.0.0.4"), "`db`".to_owned())]);
         assert_eq!(chosen(&pool, subnet), "10.0.0.5/28");
-        // All that were asked for are taken by now: the rest is asked for.
+        // All probed addresses are taken by now: the others are probed.
         pool.take((5..=10).map(|n| (IpAddr::from([10, 0, 0, n]), "`x`".to_owned())));
         assert_eq!(chosen(&pool, subnet), "ask");
         let rest = pool.question(&[], &network.subnets).unwrap();
         assert_eq!(rest, (11..=14).map(|n| IpAddr::from([10, 0, 0, n])).collect());
-        // Another run knows nothing of what was heard.
+        // Another command does not know the answers.
         let pool = Pool::new(&network, true, BTreeMap::new());
         assert_eq!(chosen(&pool, subnet), "ask");
     }

@@ -60,13 +60,13 @@ impl Chooser<'_> {
     }
 }
 
-/// What a DHCP server offered besides the address.
+/// The part of a DHCP server's offer that matters for routes.
 #[derive(Clone, Copy)]
 struct Offer {
     router: Option<IpAddr>,
 }
 
-/// A default route that a namespace has already.
+/// An existing default route of a namespace.
 struct DefaultRoute {
     family: Family,
     metric: u32,
@@ -74,8 +74,8 @@ struct DefaultRoute {
     route: Option<Route>,
 }
 
-/// The gateways that an endpoint gets, and the default routes that have to give way for them: those
-/// of the same metric. A gateway that was not asked for gives way itself.
+/// Returns the gateways of an endpoint, and the default routes that they displace: those with the
+/// same metric. A gateway that was not requested gives way itself.
 fn default_routes(
     network: &Network,
     asked: &[Gateway],

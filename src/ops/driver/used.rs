@@ -1,4 +1,4 @@
-//! Which addresses this host has in use, or reaches otherwise: no network takes them.
+//! The addresses that this host uses, or reaches in another way: no network may take them.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use crate::{
     state::State,
 };
 
-/// Blocks of addresses that are in use on this host.
+/// Prefixes that are in use on this host.
 pub(super) struct Used {
     networks: Vec<(LinkName, IpNetwork)>,
     addresses: Vec<IpNetwork>,
@@ -34,7 +34,7 @@ impl Used {
         })
     }
 
-    /// A subnet that was asked for must not take addresses that the host reaches otherwise.
+    /// Refuses a requested subnet that contains addresses which the host reaches in another way.
     pub(super) fn check(&self, host: &Session<'_>, what: &str, cidr: IpNetwork) -> Result<()> {
         let taken = |by: String| {
             Err(Error::conflict(format!("{what} {cidr} overlaps with {by}"))
@@ -66,8 +66,8 @@ impl Used {
         Ok(())
     }
 
-    /// A subnet that is chosen overlaps with nothing at all; a route to half the Internet (a VPN's)
-    /// is no reason to give up, though.
+    /// Returns whether a subnet may be chosen: it must overlap with nothing. Routes to half of all
+    /// addresses (those of a VPN) do not count.
     pub(super) fn is_free(&self, cidr: IpNetwork) -> bool {
         self.networks.iter().all(|(_, n)| !overlap(*n, cidr))
             && self.addresses.iter().all(|a| !overlap(*a, cidr))

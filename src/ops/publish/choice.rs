@@ -1,4 +1,4 @@
-//! Which ports of the host a target gets: a choice among what is published and what is free.
+//! Chooses the ports of the host for a target, from published and free ones.
 
 use std::net::IpAddr;
 
@@ -9,16 +9,16 @@ use crate::{
     model::{Endpoint, HostPorts, NetworkRecord, PortRange, PortSpec, Protocol, PublishedPort},
 };
 
-/// More random ports than this at once is a typing error.
+/// More random ports than this are assumed to be a typing error.
 const RANDOM_MAX: u32 = 1000;
 
-/// What is known of the host's ports.
+/// The ports of the host.
 pub(super) struct Host<'a> {
     /// Every endpoint on record, with its published ports.
     pub(super) others: &'a [(&'a NetworkRecord, &'a Endpoint)],
-    /// The ports to choose a random one from, in the order in which they are tried.
+    /// The ports from which random ones are chosen, in the order of trial.
     pub(super) ephemeral: &'a dyn Fn() -> Vec<u16>,
-    /// Fails if a program of the host has a port.
+    /// Fails if a program of the host listens on a port.
     pub(super) check_socket: &'a dyn Fn(IpAddr, u16, Protocol) -> Result<()>,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Search<'a> {
 type Pair = (IpAddr, IpAddr);
 
 impl Search<'_> {
-    /// The ports that are published already as was asked for, and new ones for the rest.
+    /// Splits the ports of a specification into published ones and new ones.
     pub(super) fn split(
         &self,
         mut addresses: Vec<Pair>,
@@ -43,7 +43,7 @@ impl Search<'_> {
         let Some(first) = there.first() else {
             return self.fresh(&addresses).map(|fresh| (Vec::new(), fresh));
         };
-        // A run that was killed may have come to one family only: the other gets the same ports.
+        // A killed run may have published one family only: the other gets the same ports.
         addresses.retain(|(host_ip, _)| there.iter().all(|p| p.host_ip != *host_ip));
         let mut fresh = Vec::new();
         for known in there.iter().filter(|p| p.host_ip == first.host_ip) {
@@ -97,7 +97,7 @@ impl Search<'_> {
         addresses.iter().map(of_pair).collect()
     }
 
-    /// The first of the host's ports that is free on all addresses.
+    /// Returns the first port of the host that is free on all addresses.
     fn first_free(
         &self,
         addresses: &[Pair],
@@ -121,7 +121,7 @@ impl Search<'_> {
         Err(last.unwrap_or_else(|| Error::conflict("no port of the host is free").into()))
     }
 
-    /// Whether these ports of the host are free on all addresses.
+    /// Checks that these ports of the host are free on all addresses.
     fn check(&self, addresses: &[Pair], host: PortRange) -> Result<()> {
         let protocol = self.spec.protocol;
         for wanted in self.ports(addresses, host, self.spec.container, false) {
@@ -174,8 +174,8 @@ mod tests {
         }
     }
 
-    /// What is chosen for an endpoint that has ports already, where `db` has 8080 of the host's, and
-    /// a program has 8000 of IPv6.
+    /// Returns the chosen ports for an endpoint with ports, on a host where `db` has published
+    /// 8080, and a program listens on 8000 with IPv6.
     fn chosen(
         spec: &str,
         own: &[PublishedPort],
@@ -207,12 +207,12 @@ mod tests {
         for (spec, addresses, expected) in [
             ("81:80", &BOTH[..], &["0.0.0.0 81:80", ":: 81:80"][..]),
             ("8000:80", &BOTH[..1], &["0.0.0.0 8000:80"]),
-            // The first that is free of a range: 8000 is not, by IPv6.
+            // The first free port of a range: 8000 is not free with IPv6.
             ("8000-8002:80", &BOTH, &["0.0.0.0 8001:80", ":: 8001:80"]),
             ("8079-8081:80", &BOTH[..1], &["0.0.0.0 8079:80"]),
             ("8080-8081:80", &BOTH[..1], &["0.0.0.0 8081:80"]),
             ("90-91:80-81", &BOTH[..1], &["0.0.0.0 90-91:80-81"]),
-            // Random ones, each another.
+            // Random ports, each a different one.
             ("80", &BOTH[1..], &[":: 8080:80"]),
             ("80", &BOTH, &["0.0.0.0 49152:80", ":: 49152:80"]),
             ("80-81", &BOTH[..1], &["0.0.0.0 8000:80", "0.0.0.0 49152:81"]),

@@ -1,9 +1,9 @@
-//! The plan of an overlay network: a bridge for this host's endpoints as a bridge network has it, and
-//! the ways to the endpoints of other hosts.
+//! The plan of an overlay network: a bridge for this host's endpoints, as in a bridge network, and
+//! the routes to the endpoints of other hosts.
 //!
-//! Nothing is learned, and nobody is asked: for each other host the plan has a permanent neighbour
-//! entry, an entry in the forwarding table (FDB) and a route, in this order, so that no packet takes
-//! a route whose next hop nobody knows.
+//! Nothing is learned, and no requests are sent: for each other host the plan has a permanent
+//! neighbour entry, an entry in the forwarding table (FDB) and a route, in this order, so that no
+//! route has an unknown next hop.
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -15,7 +15,7 @@ use crate::{
     plan::{Plan, Resource, Step, SysctlKey, Tunnel, alias, forward_accept},
 };
 
-/// The bridge, the tunnel if there is one, and the ways to the other hosts.
+/// Makes the bridge, the tunnel if there is one, and the entries for other hosts.
 pub(super) fn network(network: &Network, driver: &Overlay, uplinks: &Uplinks) -> Plan {
     let mut plan = bridge::segment(network, uplinks);
     plan.extend(tunnel_of(network).into_iter().flat_map(|made| tunnel(network, made)));
@@ -24,8 +24,8 @@ pub(super) fn network(network: &Network, driver: &Overlay, uplinks: &Uplinks) ->
     plan
 }
 
-/// Takes away what leads to other hosts and is not part of the network any more; `found` is what the
-/// kernel has of it with our mark. Routes go first: the reverse of the order in which they come.
+/// Deletes entries that do not belong to the network any more; `found` are the kernel's entries
+/// with our mark. Routes are deleted first, in the reverse order of creation.
 pub fn stale(network: &Network, driver: &Overlay, found: &[Resource]) -> Plan {
     let steps = ways(network, driver);
     let wanted: HashSet<_> = steps.iter().filter_map(|s| Key::of(s.change.resource()?)).collect();
@@ -57,7 +57,7 @@ impl<'r> Key<'r> {
         }
     }
 
-    /// Returns its place among deletions: a route goes before what it needs.
+    /// Returns the position among deletions: a route is deleted before the entries that it needs.
     fn turn(&self) -> u8 {
         match self {
             Self::Route(_) => 0,
@@ -67,7 +67,7 @@ impl<'r> Key<'r> {
     }
 }
 
-/// This host's end of a network's tunnel, if it has one.
+/// Returns this host's end of a network's tunnel, if it has one.
 pub fn tunnel_of(network: &Network) -> Option<Tunnel> {
     let driver = network.driver.overlay()?;
     let Vxlan { device, vni, port, .. } = driver.backend.vxlan()?;
@@ -82,7 +82,7 @@ pub fn tunnel_of(network: &Network) -> Option<Tunnel> {
     })
 }
 
-/// The same, up.
+/// Makes this host's end of the tunnel, and sets it up.
 fn tunnel(network: &Network, made: Tunnel) -> Plan {
     let device = &made.name.clone();
     let mut plan = vec![
@@ -124,12 +124,12 @@ fn tunnel(network: &Network, made: Tunnel) -> Plan {
     plan
 }
 
-/// What leads to the other hosts.
+/// Makes the entries for all other hosts.
 fn ways(network: &Network, driver: &Overlay) -> Plan {
     driver.peers.iter().flat_map(|(host, peer)| way(network, driver, *host, peer)).collect()
 }
 
-/// Makes what leads to one of the other hosts.
+/// Makes the entries for one other host.
 pub fn way(network: &Network, driver: &Overlay, host: IpAddr, peer: &Peer) -> Plan {
     let mut plan = Plan::new();
     let route = |route| Resource::Route { netns: None, route };
@@ -163,7 +163,7 @@ pub fn way(network: &Network, driver: &Overlay, host: IpAddr, peer: &Peer) -> Pl
     for subnet in &peer.subnets {
         let Some(next_hop) = peer.next_hop(subnet) else { continue };
         let to = Route::on(driver.parent.clone(), *subnet);
-        // The host's own packets have an address that other hosts take for one of the network.
+        // The host's own packets need a source address that other hosts accept as the network's.
         let own = network.subnets.iter().find(|own| own.cidr.is_ipv4() == subnet.is_ipv4());
         let source = own.and_then(|own| own.gateway);
         plan.push(Step::create(

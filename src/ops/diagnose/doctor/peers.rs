@@ -1,4 +1,4 @@
-//! Checks that the kernel has what leads to the other hosts of an overlay network.
+//! Checks that the kernel has the entries for the other hosts of an overlay network.
 
 use super::snapshot::Snapshot;
 use crate::{
@@ -6,10 +6,10 @@ use crate::{
     ops::peers::{Listed, State},
 };
 
-/// What restores the links, routes and entries of networks.
+/// The command that restores links, routes and entries.
 const REMEDY: &str = "netcord repair";
 
-/// Finds other hosts that packets do not reach.
+/// Finds other hosts that packets cannot reach.
 pub(super) fn lost(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let hosts = snapshot.hosts.iter();
     hosts

@@ -1,9 +1,9 @@
-//! `overlay`, and `create -d overlay`: a network whose endpoints reach those of other hosts by their
-//! own addresses.
+//! `overlay`, and `create -d overlay`: a network whose endpoints reach those on other hosts by
+//! their own addresses.
 //!
-//! - `shape`: what was asked for, checked without a look at the host
-//! - `outside`: the way from this host to the others
-//! - `rebuilt`: a network whose record is lost
+//! - `shape`: the request, as far as it can be checked without the host
+//! - `outside`: the link and the address by which this host reaches the others
+//! - `rebuilt`: a network without a record
 
 mod outside;
 mod rebuilt;
@@ -46,33 +46,33 @@ pub(super) use rebuilt::{Marks, rebuilt};
 pub struct Overlay {
     /// The network's name, and that of this host's bridge.
     pub name: LinkName,
-    /// The blocks that the subnets of all hosts are in, at most one of each family.
+    /// The subnets of the whole network, at most one of each family.
     pub subnet: Vec<Cidr>,
     /// This host's subnets, one of each family that the network has.
     pub host_subnet: Vec<Cidr>,
-    /// The other hosts, all of them.
+    /// All other hosts.
     pub peer: Vec<PeerSpec>,
     /// How packets reach the other hosts.
     pub backend: BackendKind,
-    /// The VXLAN network identifier; else 1.
+    /// The VXLAN network identifier; by default 1.
     pub vni: Option<u32>,
-    /// The UDP port of the tunnel; else 8472.
+    /// The UDP port of the tunnel; by default 8472.
     pub port: Option<u16>,
-    /// Without a tunnel where the other host can be the next hop.
+    /// Use no tunnel to hosts that can be the next hop themselves.
     pub direct_routing: bool,
-    /// The link that leads to the other hosts; else that of the route to the first of them.
+    /// The link that leads to the other hosts; by default that of the route to the first of them.
     pub parent: Option<LinkName>,
-    /// This host's address; else the first of the link.
+    /// This host's address; by default the first of the link.
     pub public_ip: Option<IpAddr>,
     /// An address that the link must lead to.
     pub reach: Option<IpAddr>,
-    /// The bridge's addresses; else the first of this host's subnets.
+    /// The bridge's addresses; by default the first of each host subnet.
     pub gateway: Vec<IpAddr>,
-    /// Which parts of this host's subnets addresses are assigned from; else all.
+    /// The ranges from which addresses are assigned; by default the whole host subnets.
     pub ip_range: Vec<Cidr>,
-    /// In bytes; else that of the link, less what the tunnel takes.
+    /// The MTU in bytes; by default that of the parent without the tunnel's overhead.
     pub mtu: Option<u32>,
-    /// Flags; all are off by default.
+    /// The flags; all are off by default.
     pub flags: Flags,
     /// Metadata to store with the network: keys and values.
     pub label: Vec<(String, String)>,
@@ -83,11 +83,11 @@ impl Overlay {
     pub const FLAGS: [Flag; 3] = [Flag::Internal, Flag::NoMasquerade, Flag::NoSpoof];
 }
 
-/// Ensures an overlay network with these hosts; `None`: it was a dry run.
+/// Ensures an overlay network with these hosts; returns `None` for a dry run.
 ///
 /// # Errors
-/// If a network or link of this name is there and differs in more than its hosts, a subnet is in
-/// use, or another host cannot be reached.
+/// If a network or link of this name exists and differs in more than its hosts, a subnet
+/// is in use, or another host cannot be reached.
 pub async fn overlay(host: &mut Session<'_>, args: &Overlay) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&args.host_subnet, &args.gateway, &args.ip_range)?;
     shape::check_backend(
@@ -115,7 +115,7 @@ pub async fn overlay(host: &mut Session<'_>, args: &Overlay) -> Result<Option<Ch
     Ok(Some(Changed::new(changed, Made { network })))
 }
 
-/// A network that is there, with the other hosts that were asked for.
+/// Returns an existing network with the requested hosts.
 async fn with_peers(kernel: &Kernel, args: &Overlay, there: &Network) -> Result<Network> {
     let Some(driver) = there.driver.overlay() else { return Ok(there.clone()) };
     let outside = outside::of_record(kernel, driver).await?;
@@ -209,7 +209,7 @@ fn check_macs(driver: &model::Overlay) -> Result<()> {
     }
 }
 
-/// The MTU that was asked for, or the greatest.
+/// Returns the requested MTU, or the largest possible one.
 fn mtu(args: &Overlay, outside: &Outside, has_ipv6: bool) -> Result<u32> {
     let overhead = args.backend.overhead(outside.host);
     let greatest = outside.link.mtu.saturating_sub(overhead);
@@ -229,7 +229,8 @@ fn mtu(args: &Overlay, outside: &Outside, has_ipv6: bool) -> Result<u32> {
     Ok(mtu)
 }
 
-/// The plan that makes a network, and takes away what leads to hosts that are no part of it.
+/// Returns the plan that makes a network, and deletes entries for hosts that no longer belong to
+/// it.
 pub(super) async fn made(kernel: &Kernel, network: &Network) -> Result<Plan> {
     let mut plan = plan::create(network, &uplinks(kernel, network).await?);
     let mut first = Plan::new();
@@ -246,7 +247,8 @@ pub(super) async fn made(kernel: &Kernel, network: &Network) -> Result<Plan> {
     Ok(plan)
 }
 
-/// What the host's links to the outside need, for this network to reach the world and other hosts.
+/// Returns what has to change on the host's uplinks, so that this network reaches the outside and
+/// other hosts.
 async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplinks> {
     let mut uplinks = bridge::uplinks(kernel, network).await?;
     let Some(driver) = network.driver.overlay() else { return Ok(uplinks) };
@@ -263,7 +265,7 @@ async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplinks> {
     Ok(uplinks)
 }
 
-/// A network that is there must be as was asked for, but for the other hosts.
+/// Checks that an existing network is as requested, except for the other hosts.
 fn check_same(args: &Overlay, asked: &Asked<'_>, shape: &Shape, there: &Network) -> Result<()> {
     let name = &there.name;
     let mut differences = Differences::default();
@@ -305,7 +307,7 @@ fn joined<T: Display>(parts: impl IntoIterator<Item = T>) -> String {
     parts.into_iter().map(|part| part.to_string()).collect::<Vec<_>>().join(",")
 }
 
-/// The command that makes a network.
+/// Returns the command that makes a network.
 pub(super) fn command(network: &Network, driver: &model::Overlay) -> Words {
     let vxlan = driver.backend.vxlan();
     let peers = driver.peers.iter().map(|(host, peer)| PeerSpec {

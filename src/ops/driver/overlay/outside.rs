@@ -1,5 +1,5 @@
-//! The way from this host to the others: the link that leads there, this host's address, and which
-//! hosts can be the next hop themselves.
+//! Finds the link and the address by which this host reaches the others, and the hosts that can be
+//! the next hop themselves.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -25,7 +25,7 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    /// Finds it: as it was asked for, or as the kernel's routes say.
+    /// Finds the link and the address: as requested, or from the kernel's routes.
     ///
     /// # Errors
     /// If there is none.
@@ -109,10 +109,10 @@ impl Outside {
         }
     }
 
-    /// The other hosts, each with how it is reached.
+    /// Returns the other hosts, with how each is reached.
     ///
     /// # Errors
-    /// If one is this host, or cannot be reached as the backend needs it.
+    /// If one is this host, or cannot be reached in the way that the backend needs.
     pub(super) async fn peers(
         &self,
         kernel: &Kernel,
@@ -145,7 +145,7 @@ impl Outside {
         Ok(peers)
     }
 
-    /// Whether another host is on the link, without a router between.
+    /// Returns whether another host is on the link, without a router in between.
     async fn is_on_link(&self, kernel: &Kernel, host: IpAddr, is_first: bool) -> Result<bool> {
         match kernel.way(Query::to(host)).await? {
             Way::Here { .. } => Err(own_address(host)),
@@ -165,7 +165,8 @@ impl Outside {
         }
     }
 
-    /// As the next hop, another host has to be on the link, by an address of each family.
+    /// Checks that another host is on the link by an address of each family, so that it can be the
+    /// next hop.
     fn check_next_hops(&self, spec: &PeerSpec, on_link: &[IpAddr]) -> Result<()> {
         for subnet in &spec.subnets {
             let same = |ip: &&IpAddr| ip.is_ipv4() == subnet.is_ipv4();
@@ -190,7 +191,7 @@ impl Outside {
     }
 }
 
-/// What is as it was when the network was made.
+/// Returns the link and the address on record.
 pub(super) async fn of_record(kernel: &Kernel, overlay: &model::Overlay) -> Result<Outside> {
     let Some(link) = kernel.link(overlay.parent.as_str()).await? else {
         return Err(Error::not_found(format!(

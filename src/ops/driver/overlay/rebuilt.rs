@@ -1,5 +1,5 @@
-//! An overlay network whose record is lost, from its marks: the alias of its bridge, its tunnel, and
-//! what leads to other hosts.
+//! Rebuilds an overlay network without a record from its marks: the alias of its bridge, its VXLAN
+//! link, and the entries for other hosts.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -13,16 +13,16 @@ use crate::{
     plan::{Mark, Resource},
 };
 
-/// What the alias of a bridge says of its overlay.
+/// The settings of an overlay network in the alias of its bridge.
 pub(in crate::ops::driver) struct Marks {
     cluster: Vec<IpNetwork>,
     direct_routing: bool,
-    /// The link that leads to the other hosts, where there is no tunnel to tell it.
+    /// The parent, if there is no tunnel that shows it.
     via: Option<LinkName>,
 }
 
 impl Marks {
-    /// Reads them; `None`: it is no overlay's bridge.
+    /// Parses them; returns `None` for the bridge of another driver.
     pub(in crate::ops::driver) fn read(mark: Mark<'_>) -> Option<Self> {
         mark.values("overlay").next()?;
         Some(Self {
@@ -33,8 +33,8 @@ impl Marks {
     }
 }
 
-/// The network, as far as the marks tell. Without its tunnel it is a bridge network until the command
-/// that made it is run again.
+/// Rebuilds the network. Without its VXLAN link it is a bridge network until the command that made
+/// it is run again.
 pub(in crate::ops::driver) async fn rebuilt(
     kernel: &Kernel,
     name: &LinkName,
@@ -76,8 +76,8 @@ pub(in crate::ops::driver) async fn rebuilt(
     Ok(Network { driver: Driver::Overlay(Box::new(model::Overlay { peers, ..driver })), ..network })
 }
 
-/// The other hosts that something leads to. One that is the next hop of both families by two
-/// addresses is two: nothing tells that they are the same host's.
+/// Returns the other hosts for which there are entries. A host that is the next hop of both
+/// families by two addresses becomes two hosts, since no mark connects the addresses.
 fn peers(ways: &[Resource]) -> BTreeMap<IpAddr, Peer> {
     let mut peers: BTreeMap<IpAddr, Peer> = BTreeMap::new();
     for way in ways {
@@ -96,7 +96,7 @@ fn peers(ways: &[Resource]) -> BTreeMap<IpAddr, Peer> {
     peers
 }
 
-/// The host at whose end of the tunnel an address is.
+/// Returns the host whose VTEP has an address.
 fn at(ways: &[Resource], next_hop: IpAddr) -> Option<IpAddr> {
     let mac = ways.iter().find_map(|way| match way {
         Resource::Neighbour { address, mac, .. } if *address == next_hop => Some(*mac),
@@ -136,7 +136,7 @@ mod tests {
             way("fd00:5:0:2::", true, "fd00:5:0:2::/64"),
             way("10.5.2.0", true, "10.5.2.0/24"),
             way("192.0.2.3", false, "10.5.3.0/24"),
-            // Nobody knows where that is.
+            // There is no entry for this VTEP.
             way("10.5.4.0", true, "10.5.4.0/24"),
         ]);
         let subnets = |host: IpAddr| -> Vec<_> {

@@ -1,5 +1,4 @@
-//! The shape of an overlay network as it was asked for: what can be checked without a look at the
-//! host.
+//! The requested shape of an overlay network: the checks that need no look at the host.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -12,11 +11,11 @@ use crate::{
     ops::request::subnets::Asked,
 };
 
-/// The longest subnets of a host: the network's own address is the tunnel's, and the gateway and an
-/// endpoint have one each.
+/// The longest prefixes of a host's subnet: it needs an address for the tunnel, the gateway and an
+/// endpoint.
 const LONGEST: [(bool, u8); 2] = [(true, 30), (false, 126)];
 
-/// The blocks for all hosts, and this host's subnets, IPv4 first.
+/// The subnets of the whole network, and this host's subnets, IPv4 first.
 #[derive(Debug)]
 pub(super) struct Shape {
     pub(super) cluster: Vec<IpNetwork>,
@@ -24,10 +23,10 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Checks what was asked for.
+    /// Checks the request.
     ///
     /// # Errors
-    /// If this host's subnets are not in the cluster's, or another host's are not, or those of two
+    /// If this host's subnets or another host's are not in the network's, or those of two
     /// hosts overlap.
     pub(super) fn new(cluster: &[Cidr], own: &Asked<'_>, peers: &[PeerSpec]) -> Result<Self> {
         let cluster = Asked::new(cluster, &[], &[])?.subnets(Subnet::new)?;
@@ -151,7 +150,7 @@ fn check_length(what: &str, subnet: IpNetwork) -> Result<()> {
     }
 }
 
-/// Refuses what only a tunnel has.
+/// Refuses flags that have a meaning for a tunnel only.
 pub(super) fn check_backend(kind: BackendKind, given: &[(&'static str, bool)]) -> Result<()> {
     match (kind, given.iter().find(|(_, given)| *given)) {
         (BackendKind::HostGw, Some((flag, _))) => {
