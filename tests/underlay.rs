@@ -463,7 +463,7 @@ fn a_parent_that_left_its_bridge_is_seen_and_put_back() {
     assert_eq!(state(), "up");
     let said = lab.netcord("doctor").stdout;
     assert!(
-        said.contains("called `lan0` now") && said.contains("ip link set lan0 name eth0"),
+        said.contains("another name now: `lan0`") && said.contains("ip link set lan0 name eth0"),
         "{said}"
     );
     assert_eq!(lab.netcord("repair --check").code, 1);
