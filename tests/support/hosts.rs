@@ -59,7 +59,7 @@ impl Lab {
     /// Everything of a host's network that netcord could change.
     #[track_caller]
     pub(crate) fn snapshot_of(&self, host: &str) -> Snapshot {
-        Snapshot::within(self, host)
+        Snapshot::of(self, Some(host))
     }
 
     /// Begins to capture the frames of a link of a namespace that are UDP packets to this port; they

@@ -9,10 +9,11 @@ use std::{
     os::unix::fs::MetadataExt,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
-use super::{Run, Snapshot, marks};
+use super::{Run, Snapshot, marks, snapshot::look::Looker};
 
 /// The program under test.
 pub(crate) const NETCORD: &str = env!("CARGO_BIN_EXE_netcord");
@@ -34,6 +35,8 @@ pub(crate) struct Lab {
     firewall: Option<&'static str>,
     /// What `nsenter` has to be told besides the namespaces that every host has.
     enter: &'static [&'static str],
+    /// Reads this host, once it has been asked to.
+    looker: Mutex<Option<Looker>>,
 }
 
 /// What makes a host of a namespace. `/sys` shows the links of who mounts it.
@@ -87,7 +90,7 @@ impl Lab {
         assert_eq!(line, "ready\n", "namespaces can be made: see README, \"Tests\"");
         let children = format!("/proc/{0}/task/{0}/children", unshare.id());
         let pid = fs::read_to_string(children).unwrap().trim().parse().unwrap();
-        Self { unshare, _stdin: stdin, pid, firewall: None, enter }
+        Self { unshare, _stdin: stdin, pid, firewall: None, enter, looker: Mutex::default() }
     }
 
     /// A fresh host where netcord is told to use this firewall.
@@ -273,7 +276,14 @@ impl Lab {
     /// Everything of this host's network that netcord could change.
     #[track_caller]
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot::of(self)
+        Snapshot::of(self, None)
+    }
+
+    /// What there is to see on this host, or on one that is a namespace of it.
+    #[track_caller]
+    pub(super) fn look(&self, host: Option<&str>) -> String {
+        let mut looker = self.looker.lock().unwrap();
+        looker.get_or_insert_with(|| Looker::start(self)).look(host)
     }
 
     /// A path of this host, seen from outside.

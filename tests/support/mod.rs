@@ -21,3 +21,4 @@ pub(crate) use lab::{FIREWALLS, Lab, NETCORD};
 pub(crate) use run::Run;
 pub(crate) use scenario::{SCENARIOS, Scenario, Stage};
 pub(crate) use snapshot::Snapshot;
+pub(crate) use talk::plays_a_role;

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use super::Lab;
+use super::{Lab, snapshot::look};
 
 /// What to do, for [`in_a_namespace`].
 const ROLE: &str = "NETCORD_TEST_TALK";
@@ -127,9 +127,14 @@ impl Lab {
 }
 
 #[test]
-#[ignore = "no test: what `Lab::listen` and `Lab::send` run"]
+#[ignore = "no test: what `Lab::server` and `Lab::talk` run"]
 fn in_a_namespace() {
-    let Ok(role) = env::var(ROLE) else { return };
+    plays_a_role();
+}
+
+/// Does what a [`Lab`] started this program for; returns whether one did.
+pub(crate) fn plays_a_role() -> bool {
+    let Ok(role) = env::var(ROLE) else { return false };
     let words: Vec<_> = role.split_whitespace().collect();
     match words.as_slice() {
         ["serve", name, addresses @ ..] => serve(name, addresses),
@@ -140,8 +145,10 @@ fn in_a_namespace() {
         }
         ["echo", address] => super::stream::echo(address),
         ["stream", to] => super::stream::stream(to),
+        [look::ROLE] => look::on_request(),
         _ => panic!("{role}"),
     }
+    true
 }
 
 /// Says a line that whoever reads sees at once.

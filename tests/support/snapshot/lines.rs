@@ -32,14 +32,11 @@ const VOLATILE: [&str; 27] = [
     "link-netnsid",
 ];
 
-/// The lines of a part as they are compared, sorted.
+/// The lines of a part as they are compared, sorted, each behind the name of its part.
 pub(super) fn of(part: &str, text: &str) -> Vec<String> {
-    let lines = text.lines();
-    let mut lines: Vec<String> = match part {
-        "link" => lines.map(link).collect(),
-        // Link-local addresses come and go with carrier.
-        "addr" => lines.map(address).filter(|l| !l.contains(" inet6 fe80:")).collect(),
-        "route" => lines.filter(|l| !is_of_the_kernel(l)).map(route).collect(),
+    let lines = text.lines().filter(|line| !line.is_empty());
+    let lines: Vec<String> = match part {
+        "ip" => return of_ip(lines),
         "fdb" => lines.filter(|l| is_fixed(l)).map(words).collect(),
         "nft" => rules(text),
         "iptables-save" | "ip6tables-save" => saved(lines),
@@ -53,8 +50,34 @@ pub(super) fn of(part: &str, text: &str) -> Vec<String> {
         }
         _ => lines.map(|l| l.trim_end().to_owned()).collect(),
     };
+    named(part, lines)
+}
+
+fn named(part: &str, mut lines: Vec<String>) -> Vec<String> {
     lines.sort();
-    lines
+    lines.iter().map(|line| format!("{part} {line}")).collect()
+}
+
+/// What one `ip -batch` prints: links, addresses, routes, rules and neighbours.
+fn of_ip<'t>(lines: impl Iterator<Item = &'t str>) -> Vec<String> {
+    let mut found: Vec<_> =
+        lines.filter_map(one_of_ip).map(|(part, line)| format!("{part} {line}")).collect();
+    found.sort();
+    found
+}
+
+fn one_of_ip(line: &str) -> Option<(&'static str, String)> {
+    let numbered = line.split_once(':').filter(|(n, _)| n.bytes().all(|b| b.is_ascii_digit()));
+    Some(match numbered.map(|(_, rest)| rest) {
+        Some(rest) if rest.starts_with('\t') => ("rule", line.trim_end().to_owned()),
+        Some(rest) if rest.starts_with(' ') && rest.contains(": <") => ("link", link(line)),
+        // Link-local addresses come and go with carrier.
+        Some(rest) if rest.contains(" inet6 fe80:") => return None,
+        Some(rest) if rest.starts_with(' ') => ("addr", address(line)),
+        _ if line.trim_end().ends_with(" PERMANENT") => ("neigh", words(line)),
+        _ if is_of_the_kernel(line) => return None,
+        _ => ("route", route(line)),
+    })
 }
 
 fn words(line: &str) -> String {
@@ -98,6 +121,7 @@ fn address(line: &str) -> String {
 }
 
 fn is_of_the_kernel(route: &str) -> bool {
+    let route = route.strip_prefix("unicast ").unwrap_or(route);
     ["local", "multicast", "anycast", "broadcast", "fe80:"].iter().any(|w| route.starts_with(w))
 }
 

@@ -9,8 +9,9 @@
 #![expect(clippy::disallowed_types, reason = "tests run programs")]
 
 mod lines;
+pub(super) mod look;
 
-use std::{fmt, process::Command};
+use std::fmt;
 
 use super::Lab;
 
@@ -18,35 +19,16 @@ use super::Lab;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot(Vec<String>);
 
-const LOOK: &str = include_str!("look.sh");
-
 impl Snapshot {
+    /// Of a lab, or of a host that is a namespace of it.
     #[track_caller]
-    pub(super) fn of(lab: &Lab) -> Self {
-        Self::by(lab.command("sh"))
-    }
-
-    /// Of a host that is a namespace of a lab.
-    #[track_caller]
-    pub(super) fn within(lab: &Lab, host: &str) -> Self {
-        let mut command = lab.command("nsenter");
-        command.args([&format!("--net=/run/netns/{host}"), "sh"]);
-        Self::by(command)
-    }
-
-    #[track_caller]
-    fn by(mut shell: Command) -> Self {
-        let output = shell.args(["-c", LOOK]).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            text.contains("\n== sysctl\n./"),
-            "the snapshot is empty: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+    pub(super) fn of(lab: &Lab, host: Option<&str>) -> Self {
+        let text = lab.look(host);
+        assert!(text.contains("\n== sysctl\n./"), "the snapshot is empty: {text}");
         let mut all = Vec::new();
-        for part in format!("\n{text}").split("\n== ").skip(1) {
+        for part in text.split("\n== ").skip(1) {
             let (name, text) = part.split_once('\n').unwrap_or((part, ""));
-            all.extend(lines::of(name, text).into_iter().map(|line| format!("{name} {line}")));
+            all.extend(lines::of(name, text));
         }
         Self(all)
     }
