@@ -50,51 +50,47 @@ fn main() -> ExitCode {
         Some(watched::WATCHDOG) => return watched::watchdog(arguments),
         _ => {}
     }
-    let mut trials = Vec::new();
+    let mut arguments = Arguments::from_args();
+    // A trial waits most of its time: for strace, and for the kernel's grace periods.
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    arguments.test_threads.get_or_insert(2 * cores);
+    let conclusion = libtest_mimic::run(&arguments, trials());
+    let points = traced::KILL_POINTS.load(Ordering::Relaxed);
+    // The summary of the runner has been printed: this is one line more.
+    drop(writeln!(io::stdout(), "killed at {points} system calls"));
+    conclusion.exit_code()
+}
+
+/// All trials, the longest first, so that no core is idle at the end.
+fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial("vanished::attach", vanished::while_attaching),
+        trial("vanished::detach", vanished::while_detaching),
+    ];
+    for (name, firewall, command, ports) in many::TRIALS {
+        trials.push(trial(name, move || many::struck(firewall, command, ports)));
+    }
+    for scenario in LARGE {
+        for (kind, test) in KINDS_OF_LARGE {
+            trials.push(trial(format!("{kind}::{}", scenario.name), move || test(scenario)));
+        }
+    }
     for scenario in SCENARIOS.iter().filter(|s| !COVERED.contains(&s.name)) {
         for (kind, test) in KINDS {
             if kind == "helper" && !scenario.starts_a_program() {
                 continue;
             }
-            let name = format!("{kind}::{}", scenario.name);
-            trials.push(Trial::test(name, move || {
-                test(scenario);
-                Ok(())
-            }));
+            trials.push(trial(format!("{kind}::{}", scenario.name), move || test(scenario)));
         }
     }
-    for (name, firewall, command, ports) in many::TRIALS {
-        trials.push(Trial::test(name, move || {
-            many::struck(firewall, command, ports);
-            Ok(())
-        }));
-    }
-    for scenario in LARGE {
-        for (kind, test) in KINDS_OF_LARGE {
-            trials.push(Trial::test(format!("{kind}::{}", scenario.name), move || {
-                test(scenario);
-                Ok(())
-            }));
-        }
-    }
-    for (name, test) in [
-        ("vanished::attach", vanished::while_attaching as fn()),
-        ("vanished::detach", vanished::while_detaching),
-    ] {
-        trials.push(Trial::test(name, move || {
-            test();
-            Ok(())
-        }));
-    }
-    let mut arguments = Arguments::from_args();
-    // A trial waits most of its time: for strace, and for the kernel's grace periods.
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    arguments.test_threads.get_or_insert(2 * cores);
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    let points = traced::KILL_POINTS.load(Ordering::Relaxed);
-    // The summary of the runner has been printed: this is one line more.
-    drop(writeln!(io::stdout(), "killed at {points} system calls"));
-    conclusion.exit_code()
+    trials
+}
+
+fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        test();
+        Ok(())
+    })
 }
 
 /// Scenarios whose steps are those of others: `overlay_dual` and `overlay_host_gw` together have the

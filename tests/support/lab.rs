@@ -22,7 +22,7 @@ pub(crate) const NETCORD: &str = env!("CARGO_BIN_EXE_netcord");
 pub(crate) const FIREWALLS: [&str; 2] = ["nftables", "iptables"];
 
 /// No wait of a test is longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A fresh host.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Lab {
     /// A command that runs on this host; one that hangs ends, and the test fails.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = self.endless("timeout");
-        command.args(["--kill-after=5", "60", program]);
+        command.args(["--kill-after=5", "300", program]);
         command
     }
 
