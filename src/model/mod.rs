@@ -63,12 +63,15 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// Makes one from its reason.
+    pub fn new(message: impl Into<String>) -> Self {
         // The message contains what the user typed, and clap does not escape it.
         Self { message: visible(&message.into()).into_owned(), hint: None }
     }
 
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    /// Adds what to write instead.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(visible(&hint.into()).into_owned());
         self
     }
