@@ -6,9 +6,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
-use netcord::error::Error;
+use netcord::error::{Error, Kind};
 use serde::{Deserialize, Serialize};
 
 /// How the store is reached. It is a plain value, for records and for the agent's socket.
@@ -63,7 +62,7 @@ impl Access {
     }
 
     /// Reads the files, and makes the options of one endpoint's connection.
-    pub(super) fn options(&self, endpoint: &str) -> Result<ConnectOptions> {
+    pub(super) fn options(&self, endpoint: &str) -> Result<ConnectOptions, Error> {
         let mut options = ConnectOptions::new()
             .with_keep_alive(PING.0, PING.1)
             .with_keep_alive_while_idle(true)
@@ -81,7 +80,7 @@ impl Access {
         Ok(options)
     }
 
-    fn tls(&self) -> Result<TlsOptions> {
+    fn tls(&self) -> Result<TlsOptions, Error> {
         let tls = match &self.ca {
             Some(file) => TlsOptions::new().ca_certificate(Certificate::from_pem(read(file)?)),
             None => TlsOptions::new().with_native_roots(),
@@ -97,17 +96,11 @@ pub(super) fn is_tls(endpoint: &str) -> bool {
     endpoint.starts_with("https://")
 }
 
-fn read(file: &Path) -> Result<Vec<u8>> {
-    let unreadable = |e: &io::Error| match e.kind() {
-        io::ErrorKind::NotFound => Error::not_found(format!("no file `{}`", file.display())),
-        _ => Error::new(
-            netcord::error::Kind::Permission,
-            format!("`{}` cannot be read", file.display()),
-        ),
-    };
-    fs::read(file).map_err(|e| {
-        let own = unreadable(&e);
-        anyhow::Error::new(e).context(own)
+fn read(file: &Path) -> Result<Vec<u8>, Error> {
+    let file_name = file.display();
+    fs::read(file).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => Error::not_found(format!("no file `{file_name}`")),
+        _ => Error::new(Kind::Permission, format!("`{file_name}` cannot be read: {e}")),
     })
 }
 

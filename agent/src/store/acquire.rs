@@ -184,5 +184,5 @@ pub(super) async fn revoke(store: &Inner, etcd_lease: i64) -> Result<()> {
         Err(e) if super::failure::meaning(&e) == super::failure::Meaning::LeaseGone => Ok(()),
         other => other.map(drop),
     };
-    store.connection.call(revoke).await
+    Ok(store.connection.call(revoke).await?)
 }

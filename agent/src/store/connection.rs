@@ -2,14 +2,13 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use anyhow::Result;
 use etcd_client::Client;
 use futures::{StreamExt, stream::FuturesUnordered};
 use netcord::error::{Error, Kind};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    access::Access,
+    access::{Access, is_tls},
     clock::BackOff,
     failure::{self, Meaning},
 };
@@ -28,15 +27,42 @@ pub(super) struct Connection {
     current: RefCell<Option<Client>>,
 }
 
-/// Why an endpoint cannot be used.
-struct Failed<'a> {
+/// What is asked of the store.
+pub(super) trait Request<T>:
+    AsyncFnMut(&mut Client) -> Result<T, etcd_client::Error>
+{
+}
+
+impl<T, F: AsyncFnMut(&mut Client) -> Result<T, etcd_client::Error>> Request<T> for F {}
+
+/// An endpoint that cannot be used.
+struct Silent<'a> {
     endpoint: &'a str,
     reason: String,
-    is_refused: bool,
+    verdict: Verdict,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Away,
+    /// A refused certificate often looks like this; an etcd that stops, too.
+    Closed,
+    Refused,
+}
+
+const CLOSED: &str = "the connection was closed, as etcd does if it uses TLS";
+const CLOSED_TLS: &str = "the connection was closed, as etcd does if it does not accept the \
+     certificate, or does not use TLS";
+
+/// A request that was not carried out.
+struct Failure {
+    error: Error,
+    /// Whether it would fail again.
+    is_final: bool,
 }
 
 impl Connection {
-    pub(super) async fn open(access: Access, wait: Duration) -> Result<Self> {
+    pub(super) async fn open(access: Access, wait: Duration) -> Result<Self, Error> {
         access.check()?;
         // What is wrong with the files is no matter of the endpoint.
         for endpoint in &access.endpoints {
@@ -56,34 +82,48 @@ impl Connection {
     ///
     /// # Errors
     /// The store refuses it, or no endpoint has answered.
-    pub(super) async fn call<T>(
-        &self,
-        mut request: impl AsyncFnMut(&mut Client) -> Result<T, etcd_client::Error>,
-    ) -> Result<T> {
+    pub(super) async fn call<T>(&self, mut request: impl Request<T>) -> Result<T, Error> {
         let deadline = Instant::now() + self.wait;
         let mut back_off = BackOff::new();
         loop {
-            let error = match self.client(deadline).await {
-                Ok(mut client) => {
-                    let limit = deadline.min(Instant::now() + ATTEMPT);
-                    match timeout_at(limit, request(&mut client)).await {
-                        Ok(Ok(answer)) => return Ok(answer),
-                        Ok(Err(e)) if failure::meaning(&e) == Meaning::Away => {
-                            self.no_answer(&failure::reason(&e))
-                        }
-                        Ok(Err(e)) => return Err(self.refusal(e)),
-                        Err(_) => self.no_answer("a request was not answered in time"),
-                    }
-                }
-                Err(e) if e.kind != Kind::Timeout => return Err(e.into()),
-                Err(e) => e,
+            let failure = match self.attempt(&mut request, deadline).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
             };
-            self.forget();
-            if Instant::now() + back_off.step() >= deadline {
-                return Err(error.into());
+            let step = back_off.step();
+            if failure.is_final || Instant::now() + step >= deadline {
+                return Err(failure.error);
             }
-            back_off.wait().await;
+            tokio::time::sleep(step).await;
         }
+    }
+
+    /// Sends a request once, as one who tries again anyway.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(super) async fn once<T>(&self, mut request: impl Request<T>) -> Result<T, Error> {
+        let deadline = Instant::now() + ATTEMPT;
+        self.attempt(&mut request, deadline).await.map_err(|failure| failure.error)
+    }
+
+    async fn attempt<T>(
+        &self,
+        request: &mut impl Request<T>,
+        deadline: Instant,
+    ) -> Result<T, Failure> {
+        let mut client = self.client(deadline).await?;
+        let limit = deadline.min(Instant::now() + ATTEMPT);
+        let failure = match timeout_at(limit, request(&mut client)).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(e)) if failure::meaning(&e) != Meaning::Away => {
+                Failure { error: self.refusal(&e), is_final: true }
+            }
+            Ok(Err(e)) => self.no_answer(&failure::reason(&e)),
+            Err(_) => self.no_answer("a request was not answered in time"),
+        };
+        self.forget();
+        Err(failure)
     }
 
     /// Leaves the present endpoint: the next request looks for one that answers.
@@ -92,46 +132,51 @@ impl Connection {
     }
 
     /// Returns the present client, or that of the first endpoint that answers.
-    async fn client(&self, deadline: Instant) -> Result<Client, Error> {
+    async fn client(&self, deadline: Instant) -> Result<Client, Failure> {
         if let Some(client) = self.current.borrow().as_ref() {
             return Ok(client.clone());
         }
         let limit = deadline.min(Instant::now() + ATTEMPT);
         let probes = self.access.endpoints.iter().map(|endpoint| self.probe(endpoint, limit));
         let mut probes: FuturesUnordered<_> = probes.collect();
-        let mut failed = Vec::new();
+        let mut silent = Vec::new();
         while let Some(probed) = probes.next().await {
             match probed {
                 Ok(client) => {
                     self.current.replace(Some(client.clone()));
                     return Ok(client);
                 }
-                Err(failure) => failed.push(failure),
+                Err(endpoint) => silent.push(endpoint),
             }
         }
-        Err(none_answers(&failed))
+        Err(none_answers(&silent))
     }
 
     /// Asks an endpoint for a key, which takes a leader as well.
-    async fn probe<'a>(&self, endpoint: &'a str, limit: Instant) -> Result<Client, Failed<'a>> {
-        let failed = |reason, is_refused| Failed { endpoint, reason, is_refused };
+    async fn probe<'a>(&self, endpoint: &'a str, limit: Instant) -> Result<Client, Silent<'a>> {
         let asked = async {
             let mut client = self.connect(endpoint).await?;
             client.get(format!("{}/config", self.access.prefix), None).await?;
             Ok(client)
         };
+        let silent = |reason, verdict| Err(Silent { endpoint, reason, verdict });
         match timeout_at(limit, asked).await {
             Ok(Ok(client)) => Ok(client),
-            Ok(Err(e)) => {
-                Err(failed(failure::reason(&e), failure::meaning(&e) == Meaning::Refused))
+            Ok(Err(e)) if failure::meaning(&e) == Meaning::Refused => {
+                silent(failure::reason(&e), Verdict::Refused)
             }
-            Err(_) => Err(failed("no answer".into(), false)),
+            Ok(Err(e)) if failure::is_closed(&e) && is_tls(endpoint) => {
+                silent(CLOSED_TLS.into(), Verdict::Closed)
+            }
+            Ok(Err(e)) if failure::is_closed(&e) => silent(CLOSED.into(), Verdict::Away),
+            Ok(Err(e)) => silent(failure::reason(&e), Verdict::Away),
+            Err(_) => silent("no answer".into(), Verdict::Away),
         }
     }
 
     async fn connect(&self, endpoint: &str) -> Result<Client, etcd_client::Error> {
         let options = |access: &Access| {
-            let invalid = |e: anyhow::Error| etcd_client::Error::InvalidArgs(format!("{e:#}"));
+            let invalid = |e: Error| etcd_client::Error::InvalidArgs(e.message);
             access.options(endpoint).map_err(invalid)
         };
         match Client::connect([endpoint], Some(options(&self.access)?)).await {
@@ -144,15 +189,18 @@ impl Connection {
         }
     }
 
-    fn no_answer(&self, reason: &str) -> Error {
-        Error::new(Kind::Timeout, format!("{} does not answer: {reason}", self.name()))
+    fn no_answer(&self, reason: &str) -> Failure {
+        let message = format!("{} does not answer: {reason}", self.name());
+        Failure { error: Error::new(Kind::Timeout, message), is_final: false }
     }
 
-    fn refusal(&self, error: etcd_client::Error) -> anyhow::Error {
-        let (kind, reason) = (failure::meaning(&error), failure::reason(&error));
-        let kind = if kind == Meaning::Refused { Kind::Permission } else { Kind::Failed };
-        let own = Error::new(kind, format!("{} refuses the request: {reason}", self.name()));
-        anyhow::Error::new(error).context(own)
+    fn refusal(&self, error: &etcd_client::Error) -> Error {
+        let kind = match failure::meaning(error) {
+            Meaning::Refused => Kind::Permission,
+            _ => Kind::Failed,
+        };
+        let reason = failure::reason(error);
+        Error::new(kind, format!("{} refuses the request: {reason}", self.name()))
     }
 
     fn name(&self) -> String {
@@ -160,15 +208,18 @@ impl Connection {
     }
 }
 
-fn none_answers(failed: &[Failed<'_>]) -> Error {
-    let list = failed.iter().map(|f| format!("`{}`: {}", f.endpoint, f.reason));
+fn none_answers(silent: &[Silent<'_>]) -> Failure {
+    let list = silent.iter().map(|silent| format!("`{}`: {}", silent.endpoint, silent.reason));
     let list = list.collect::<Vec<_>>().join("; ");
-    if failed.iter().any(|f| f.is_refused) {
-        return Error::new(Kind::Permission, format!("etcd refuses this host at {list}"))
+    let has = |verdict| silent.iter().any(|silent| silent.verdict == verdict);
+    if has(Verdict::Refused) || has(Verdict::Closed) {
+        let error = Error::new(Kind::Permission, format!("etcd refuses this host at {list}"))
             .hint("check the certificates, the user and the password");
+        return Failure { error, is_final: has(Verdict::Refused) };
     }
-    Error::new(Kind::Timeout, format!("etcd does not answer at {list}"))
-        .hint("check that etcd runs, and that this host reaches it")
+    let error = Error::new(Kind::Timeout, format!("etcd does not answer at {list}"))
+        .hint("check that etcd runs, and that this host reaches it");
+    Failure { error, is_final: false }
 }
 
 /// Lets an answer be as large as a network needs.

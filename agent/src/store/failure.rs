@@ -60,6 +60,19 @@ fn is_tls(error: &Error) -> bool {
     })
 }
 
+/// Returns whether the other side has closed the connection.
+pub(super) fn is_closed(error: &Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    let mut causes = causes(error);
+    let is_kind =
+        |io: &std::io::Error| matches!(io.kind(), BrokenPipe | ConnectionReset | UnexpectedEof);
+    // hyper's word has no type.
+    let is_closed = |cause: Cause<'_>| {
+        cause.downcast_ref().is_some_and(is_kind) || cause.to_string() == "connection closed"
+    };
+    causes.any(is_closed)
+}
+
 /// Returns the reason in the words of the innermost cause.
 pub(super) fn reason(error: &Error) -> String {
     let words = match (causes(error).last(), error) {

@@ -1,6 +1,7 @@
 //! Following keys: listed once, then every change, across broken connections and compactions.
 
 use etcd_client::{Client, EventType, WatchResponse, WatchStream};
+use netcord::error::Error;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
@@ -103,11 +104,12 @@ impl Follower {
 
     /// Lists the keys if there is no revision to go on from, and begins to watch.
     async fn begin(&mut self) -> Result<WatchStream, End> {
-        let failed = |e: anyhow::Error| End::Broken(format!("{e}"));
+        let failed = |e: Error| End::Broken(e.message);
         let from = if let Some(next) = self.next {
             next
         } else {
             let (keys, revision) = self.list().await.map_err(failed)?;
+            self.answered().await?;
             self.tell(Seen::All(keys)).await?;
             *self.next.insert(revision + 1)
         };
@@ -115,15 +117,15 @@ impl Follower {
         let watch = async |client: &mut Client| {
             large(client).1.watch(range.start.as_str(), Some(range.watch(from))).await
         };
-        self.store.connection.call(watch).await.map_err(failed)
+        self.store.connection.once(watch).await.map_err(failed)
     }
 
-    async fn list(&self) -> anyhow::Result<(Vec<Key>, i64)> {
+    async fn list(&self) -> Result<(Vec<Key>, i64), Error> {
         let range = &self.range;
         let get = async |client: &mut Client| {
             large(client).0.get(range.start.as_str(), range.get()).await
         };
-        let answer = self.store.connection.call(get).await?;
+        let answer = self.store.connection.once(get).await?;
         let revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
         Ok((answer.kvs().iter().map(Key::from).collect(), revision))
     }
@@ -158,9 +160,7 @@ impl Follower {
             return Err(End::Broken(format!("the watch was ended: {}", message.cancel_reason())));
         }
         // etcd confirms a watch before its first change.
-        if std::mem::take(&mut self.is_away) {
-            self.tell(Seen::Back).await?;
-        }
+        self.answered().await?;
         *back_off = BackOff::new();
         let events = message.events();
         let changes: Vec<_> = events.iter().filter_map(change).collect();
@@ -173,6 +173,10 @@ impl Follower {
             self.next = message.header().map(|header| header.revision() + 1).or(self.next);
         }
         Ok(())
+    }
+
+    async fn answered(&mut self) -> Result<(), End> {
+        if std::mem::take(&mut self.is_away) { self.tell(Seen::Back).await } else { Ok(()) }
     }
 
     async fn tell(&self, seen: Seen) -> Result<(), End> {

@@ -1,0 +1,161 @@
+use std::{net::TcpListener, path::PathBuf, process::Command, time::Duration};
+
+use etcd_client::Permission;
+use netcord::error::Kind;
+use netcord_agent::store::{Access, Store};
+
+use super::support::{
+    Etcd, PLAIN, access, block_on, claim, config, connect, picture, refused, write,
+};
+
+pub(crate) const TESTS: &[(&str, fn())] = &[
+    ("access::tls_with_certificates_of_hosts", tls_with_certificates),
+    ("access::users_and_their_passwords", users_and_their_passwords),
+    ("access::an_endpoint_that_does_not_answer_is_named", an_endpoint_that_does_not_answer),
+    ("access::a_file_that_is_missing_is_named", a_file_that_is_missing),
+];
+
+const SOON: Duration = Duration::from_secs(1);
+
+async fn refusal(access: &Access) -> (Kind, String) {
+    refused(Store::connect(access, SOON).await.map(drop))
+}
+
+fn an_endpoint_that_does_not_answer() {
+    block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let silent = format!("http://{}", listener.local_addr().unwrap());
+        let dead = "http://127.0.0.1:1";
+        let (kind, message) = refusal(&access(&[dead], "/n")).await;
+        assert_eq!(kind, Kind::Timeout);
+        assert_eq!(
+            message,
+            format!("etcd does not answer at `{dead}`: Connection refused (os error 111)")
+        );
+        let (kind, message) = refusal(&access(&[dead, &silent], "/n")).await;
+        assert_eq!(kind, Kind::Timeout);
+        assert!(message.contains(dead) && message.contains(&silent), "{message}");
+    });
+}
+
+fn a_file_that_is_missing() {
+    block_on(async {
+        let mut access = access(&["https://127.0.0.1:1"], "/n");
+        access.ca = Some("/run/no-ca.pem".into());
+        assert_eq!(refusal(&access).await, (Kind::NotFound, "no file `/run/no-ca.pem`".into()));
+        access.ca = None;
+        access.user = Some(("host".into(), "/run/no-password".into()));
+        assert_eq!(refusal(&access).await.1, "no file `/run/no-password`");
+    });
+}
+
+/// Two authorities that do not know each other, and what they have signed.
+const SIGN: &str = r#"
+mkdir -p /run/tls; cd /run/tls
+new="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+printf 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n' >usage
+for ca in ours theirs; do
+    openssl req -x509 $new -keyout $ca-ca.key -out $ca-ca.pem -subj /CN=$ca -days 2
+    for name in etcd host; do
+        openssl req $new -keyout $ca-$name.key -out $ca-$name.csr -subj /CN=$name
+        openssl x509 -req -in $ca-$name.csr -CA $ca-ca.pem -CAkey $ca-ca.key -CAcreateserial \
+            -days 2 -extfile usage -out $ca-$name.pem
+    done
+done
+"#;
+
+fn tls_with_certificates() {
+    let signed = Command::new("sh").args(["-euc", SIGN]).output().unwrap();
+    assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
+    let file = |name: &str| PathBuf::from("/run/tls").join(name);
+    let identity =
+        |ca: &str| Some((file(&format!("{ca}-host.pem")), file(&format!("{ca}-host.key"))));
+    let etcd = Etcd::new(
+        "https",
+        &[
+            "--cert-file=/run/tls/ours-etcd.pem",
+            "--key-file=/run/tls/ours-etcd.key",
+            "--trusted-ca-file=/run/tls/ours-ca.pem",
+            "--client-cert-auth",
+        ],
+    );
+    block_on(async move {
+        let access = etcd.access("/tls");
+        let good =
+            Access { ca: Some(file("ours-ca.pem")), identity: identity("ours"), ..access.clone() };
+        let store = connect(&good).await;
+        store.create_config(&config(PLAIN)).await.unwrap();
+        let held = store.acquire(claim(1)).await.unwrap();
+        let mut follow = store.follow();
+        assert_eq!(picture(&mut follow).await, [format!("{}=10.0.0.1", held.subnets())]);
+        held.leave().await.unwrap();
+
+        for (wrong, reason) in [
+            (Access { ca: Some(file("theirs-ca.pem")), ..good.clone() }, "unknownissuer"),
+            (Access { ca: None, ..good.clone() }, "unknownissuer"),
+            (Access { identity: None, ..good.clone() }, "certificate"),
+            (Access { identity: identity("theirs"), ..good.clone() }, "certificate"),
+        ] {
+            let (kind, message) = refusal(&wrong).await;
+            assert_eq!(kind, Kind::Permission, "{message}");
+            let is_named = message.contains(&etcd.endpoint);
+            // etcd says "BadCertificate", unless it closes the connection before that is read.
+            assert!(is_named && message.to_lowercase().contains(reason), "{message}");
+        }
+        let plain = etcd.endpoint.replace("https", "http");
+        let (kind, message) = refusal(&super::support::access(&[&plain], "/tls")).await;
+        assert_eq!(kind, Kind::Timeout);
+        assert!(message.contains(&plain), "{message}");
+        // The other way round: etcd does not use TLS.
+        let tls = Etcd::shared().endpoint.replace("http", "https");
+        let (kind, message) = refusal(&Access { endpoints: vec![tls.clone()], ..good }).await;
+        assert_eq!(kind, Kind::Permission);
+        assert!(message.contains(&tls), "{message}");
+    });
+}
+
+fn users_and_their_passwords() {
+    let etcd = Etcd::new("http", &["--bcrypt-cost=4"]);
+    block_on(async move {
+        connect(&etcd.access("/users")).await;
+        let mut root = etcd.client().await;
+        for (user, password) in [("root", "of all"), ("host", "of one"), ("guest", "of none")] {
+            root.user_add(user, password, None).await.unwrap();
+        }
+        root.role_add("root").await.unwrap();
+        root.user_grant_role("root", "root").await.unwrap();
+        root.role_add("network").await.unwrap();
+        let all = Permission::read_write("/users/").with_prefix();
+        root.role_grant_permission("network", all).await.unwrap();
+        root.user_grant_role("host", "network").await.unwrap();
+        let user = |name: &str, password: &str| Access {
+            user: Some((
+                name.into(),
+                write(&format!("password-{}", password.replace(' ', "-")), password),
+            )),
+            ..etcd.access("/users")
+        };
+        // Before etcd asks for users, they may be given.
+        connect(&user("host", "anything")).await;
+        root.auth_enable().await.unwrap();
+
+        let store = connect(&user("host", "of one\n")).await;
+        store.create_config(&config(PLAIN)).await.unwrap();
+        let held = store.acquire(claim(1)).await.unwrap();
+        let mut follow = store.follow();
+        assert_eq!(picture(&mut follow).await, [format!("{}=10.0.0.1", held.subnets())]);
+        held.leave().await.unwrap();
+
+        for (wrong, reason) in [
+            (user("host", "of two"), "authentication failed, invalid user ID or password"),
+            (user("guest", "of none"), "permission denied"),
+            (etcd.access("/users"), "user name is empty"),
+            (Access { prefix: "/others".into(), ..user("host", "of one") }, "permission denied"),
+        ] {
+            let (kind, message) = refusal(&wrong).await;
+            assert_eq!(kind, Kind::Permission, "{message}");
+            let expected = format!("etcd refuses this host at `{}`: {reason}", etcd.endpoint);
+            assert_eq!(message, expected);
+        }
+    });
+}
