@@ -87,7 +87,7 @@ impl std::error::Error for Invalid {}
 
 /// Returns a stable 64-bit hash (FNV-1a), from which names are derived: the same request makes the
 /// same plan in every version of netcord.
-pub(crate) fn stable_hash(parts: &[&[u8]]) -> u64 {
+pub fn stable_hash(parts: &[&[u8]]) -> u64 {
     // http://www.isthe.com/chongo/tech/comp/fnv/
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use anyhow::Result;
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 use netcord::error::{Error, Kind};
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{
@@ -14,6 +13,7 @@ use super::{
     connection::large,
     held::Rival,
     keys::Place,
+    node::Node,
     view::{self, View},
 };
 use crate::flannel::{Choice, Lease, Subnets, choose};
@@ -34,15 +34,6 @@ pub struct Claim {
 impl Claim {
     /// flannel's time to live: a day.
     pub const TTL: u32 = 24 * 60 * 60;
-}
-
-/// Tells two hosts with one address from one host in two lives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Node {
-    /// Stays the same on a host, and differs from that of all others.
-    pub id: String,
-    /// What a person calls the host.
-    pub name: String,
 }
 
 /// Subnets that were taken.

@@ -37,7 +37,7 @@ pub(super) struct BackOff {
 
 impl BackOff {
     const FIRST: Duration = Duration::from_millis(50);
-    const LONGEST: Duration = Duration::from_secs(5);
+    pub(super) const LONGEST: Duration = Duration::from_secs(5);
 
     pub(super) fn new() -> Self {
         Self { next: Self::FIRST }

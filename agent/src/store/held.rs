@@ -143,7 +143,7 @@ impl Keeper {
         loop {
             tokio::select! {
                 seen = seen.recv() => match seen {
-                    Some(seen) if self.is_ours(&seen) => continue,
+                    Some(seen) if self.note(&seen) => continue,
                     Some(_) => is_in_doubt = true,
                     None => return,
                 },
@@ -172,8 +172,9 @@ impl Keeper {
         clock::since_boot() + ttl(&self.claim) / 3
     }
 
-    /// Returns whether the key of the subnets is this host's, as far as can be seen.
-    fn is_ours(&self, seen: &Seen) -> bool {
+    /// Takes note of what is seen of the key of the subnets. Returns whether it is this host's, as
+    /// far as can be seen.
+    fn note(&self, seen: &Seen) -> bool {
         let key = match seen {
             Seen::All(keys) => keys.first(),
             Seen::Changes(changes) => match changes.last() {
@@ -183,7 +184,9 @@ impl Keeper {
             },
             Seen::Away(_) | Seen::Back => return true,
         };
-        key.is_some_and(|key| self.is_host_of(key) && self.is_kept(key))
+        let own = key.filter(|key| self.is_host_of(key) && self.is_kept(key));
+        self.state.is_reserved.set(own.is_some_and(|key| key.lease == 0));
+        own.is_some()
     }
 
     fn is_host_of(&self, key: &Key) -> bool {
@@ -192,7 +195,6 @@ impl Keeper {
 
     /// Returns whether a key ends when this host wants it to, or never.
     fn is_kept(&self, key: &Key) -> bool {
-        self.state.is_reserved.set(key.lease == 0);
         key.lease == 0 || key.lease == self.state.etcd_lease.get()
     }
 
@@ -230,6 +232,7 @@ impl Keeper {
                     return lost(Rival { host: view::host_of(key), name: None });
                 }
                 Some(key) if is_alive && self.is_kept(key) && view.node.is_some() => {
+                    self.state.is_reserved.set(key.lease == 0);
                     return Ok(None);
                 }
                 Some(_) => Choice::Own(self.subnets),

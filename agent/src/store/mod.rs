@@ -15,6 +15,7 @@ mod failure;
 mod follow;
 mod held;
 mod keys;
+mod node;
 mod view;
 mod watch;
 
@@ -29,9 +30,10 @@ use crate::flannel::Config;
 
 pub use self::{
     access::Access,
-    acquire::{Claim, Node},
+    acquire::Claim,
     follow::{Event, Follow, Peer},
     held::{Held, Notice, Rival},
+    node::Node,
 };
 
 /// The store of one network. A clone is the same store.
@@ -64,7 +66,7 @@ impl Store {
     /// Reads the network's configuration.
     ///
     /// # Errors
-    /// What is there is not flannel's.
+    /// The value of the key is not flannel's.
     pub async fn config(&self) -> Result<Option<Config>> {
         let key = self.0.keys.config();
         let get = async |client: &mut Client| client.get(key.as_str(), None).await;
@@ -76,7 +78,7 @@ impl Store {
     /// with the given one: another host may have been first.
     ///
     /// # Errors
-    /// What is there is not flannel's.
+    /// The value of the key is not flannel's.
     pub async fn create_config(&self, config: &Config) -> Result<Config> {
         let key = self.0.keys.config();
         let value = config.to_json();

@@ -8,10 +8,10 @@ use netcord::error::Error;
 
 use super::{
     Inner,
-    acquire::Node,
     connection::large,
     held::Rival,
     keys::{Key, Place, Range},
+    node::Node,
 };
 use crate::flannel::{Config, Lease, Subnets, Taken};
 

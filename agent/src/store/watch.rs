@@ -2,7 +2,7 @@
 
 use etcd_client::{Client, EventType, WatchResponse, WatchStream};
 use netcord::error::Error;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use super::{
     Shared,
@@ -81,7 +81,13 @@ impl Follower {
     async fn run(mut self) {
         let mut back_off = BackOff::new();
         loop {
-            match self.follow(&mut back_off).await {
+            let begun = Instant::now();
+            let end = self.follow().await;
+            // A watch that etcd ends as soon as it has begun it is no success.
+            if begun.elapsed() > BackOff::LONGEST {
+                back_off = BackOff::new();
+            }
+            match end {
                 End::Compacted => self.next = None,
                 End::Broken(reason) => {
                     let is_first = !std::mem::replace(&mut self.is_away, true);
@@ -95,9 +101,9 @@ impl Follower {
         }
     }
 
-    async fn follow(&mut self, back_off: &mut BackOff) -> End {
+    async fn follow(&mut self) -> End {
         match self.begin().await {
-            Ok(stream) => self.read(stream, back_off).await,
+            Ok(stream) => self.read(stream).await,
             Err(end) => end,
         }
     }
@@ -130,7 +136,7 @@ impl Follower {
         Ok((answer.kvs().iter().map(Key::from).collect(), revision))
     }
 
-    async fn read(&mut self, mut stream: WatchStream, back_off: &mut BackOff) -> End {
+    async fn read(&mut self, mut stream: WatchStream) -> End {
         loop {
             // The stream does not end with a listener that has gone.
             let message = tokio::select! {
@@ -138,7 +144,7 @@ impl Follower {
                 () = self.sender.closed() => return End::Unheard,
             };
             let end = match message {
-                Ok(Some(message)) => self.take(&message, back_off).await,
+                Ok(Some(message)) => self.take(&message).await,
                 Ok(None) => Err(End::Broken("the watch has ended".into())),
                 Err(e) => Err(End::Broken(failure::reason(&e))),
             };
@@ -152,7 +158,7 @@ impl Follower {
         }
     }
 
-    async fn take(&mut self, message: &WatchResponse, back_off: &mut BackOff) -> Result<(), End> {
+    async fn take(&mut self, message: &WatchResponse) -> Result<(), End> {
         if message.compact_revision() > 0 {
             return Err(End::Compacted);
         }
@@ -161,7 +167,6 @@ impl Follower {
         }
         // etcd confirms a watch before its first change.
         self.answered().await?;
-        *back_off = BackOff::new();
         let events = message.events();
         let changes: Vec<_> = events.iter().filter_map(change).collect();
         let last = events.iter().filter_map(etcd_client::Event::kv).next_back();

@@ -7,7 +7,8 @@ use netcord_agent::store::{Claim, Held, Notice, Rival};
 use tokio::time::timeout;
 
 use super::support::{
-    Etcd, PATIENCE, PLAIN, block_on, claim, dump, network, put_for_a_second, refused, until, value,
+    Etcd, PATIENCE, PLAIN, block_on, claim, connect, dump, network, put_for_a_second, refused,
+    until, value,
 };
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
@@ -32,8 +33,11 @@ fn twenty_hosts_at_once() {
         let text =
             r#"{"Network":"10.5.0.0/16","SubnetMax":"10.5.20.0","Backend":{"Type":"host-gw"}}"#;
         let store = network("/twenty", text).await;
-        let held = join_all((1..=20).map(|host| store.acquire(claim(host)))).await;
-        let held: Vec<_> = held.into_iter().map(Result::unwrap).collect();
+        let join = async |host| {
+            let store = connect(&Etcd::shared().access("/twenty")).await;
+            store.acquire(claim(host)).await.unwrap()
+        };
+        let held = join_all((1..=20).map(join)).await;
         let subnets: BTreeSet<_> = held.iter().map(Held::subnets).collect();
         assert_eq!(subnets.len(), 20);
         let mut client = Etcd::shared().client().await;
@@ -83,7 +87,7 @@ fn its_key_is_flannels() {
         let nodes = dump(&mut client, "/again/x-netcord/nodes/").await;
         assert_eq!((&*nodes[0].0, &*nodes[0].1), ("10.0.0.2", r#"{"id":"id-2","name":"host2"}"#));
         assert_eq!(nodes[0].2, keys[0].2, "they end together");
-        // Without a word, as when the host crashes.
+        // As when the host crashes: nothing is revoked.
         drop(held);
         let held = store.acquire(claim(2)).await.unwrap();
         assert_eq!(held.subnets(), former);

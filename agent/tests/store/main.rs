@@ -8,7 +8,7 @@
 
 /// Certificates, users, and endpoints that are wrong.
 mod access;
-/// What is made once, whoever comes first.
+/// The configuration, which the first host makes.
 mod config;
 /// The picture of the other hosts.
 mod follow;

@@ -1,9 +1,13 @@
+use std::{pin::pin, time::Duration};
+
 use etcd_client::{Compare, CompareOp, Txn, TxnOp};
-use netcord_agent::store::{Claim, Event};
+use futures::future::poll_immediate;
+use netcord::error::Kind;
+use netcord_agent::store::{Claim, Event, Notice, Rival, Store};
 
 use super::support::{
     Etcd, PLAIN, Wire, access, block_on, claim, config, connect, event, picture, put_for_a_second,
-    until, value,
+    refused, until, value,
 };
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
@@ -11,7 +15,11 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("outage::a_compaction_in_the_meantime_is_a_new_picture", a_compaction_in_the_meantime),
     ("outage::changes_of_the_meantime_arrive", changes_of_the_meantime),
     ("outage::another_endpoint_goes_on", another_endpoint_goes_on),
+    ("outage::a_cluster_loses_its_leader_and_its_majority", a_cluster_loses_its_leader),
 ];
+
+/// The time for an endpoint that cannot answer.
+const SOON: Duration = Duration::from_secs(1);
 
 fn is_away(event: &Event) -> bool {
     matches!(event, Event::Away(_))
@@ -56,12 +64,12 @@ fn killed_and_frozen() {
         let own = client.get(own.as_str(), None).await.unwrap();
         assert_eq!(own.kvs()[0].value_str().unwrap(), value(1));
         assert!(own.kvs()[0].lease() != 0);
-        assert!(held.remaining() > std::time::Duration::ZERO);
+        assert!(held.remaining() > Duration::ZERO);
         let other = client.get("/n/subnets/10.5.7.0-24", None).await.unwrap();
         assert_eq!(other.kvs()[0].version(), 1, "nobody has written it since");
         // What the host was told at most is that it has its subnets again.
-        let lost = futures::future::poll_immediate(std::pin::pin!(held.next())).await;
-        assert!(lost.is_none_or(|notice| notice == netcord_agent::store::Notice::Retaken));
+        let lost = poll_immediate(pin!(held.next())).await;
+        assert!(lost.is_none_or(|notice| notice == Notice::Retaken));
     });
 }
 
@@ -124,10 +132,49 @@ fn changes_of_the_meantime() {
         assert_eq!(gone.lease, claim(7).lease);
         let mut held = held;
         let lost = tokio::time::timeout(super::support::PATIENCE, held.next()).await.unwrap();
-        let to = netcord_agent::store::Rival { host: Some([10, 0, 0, 9].into()), name: None };
-        assert_eq!(lost, netcord_agent::store::Notice::Lost { to });
+        let to = Rival { host: Some([10, 0, 0, 9].into()), name: None };
+        assert_eq!(lost, Notice::Lost { to });
         let other = client.get(own.as_str(), None).await.unwrap();
         assert_eq!(other.kvs()[0].value_str().unwrap(), value(9));
+    });
+}
+
+fn a_cluster_loses_its_leader() {
+    let mut etcds = Etcd::cluster();
+    block_on(async move {
+        let endpoints = etcds.each_ref().map(|etcd| etcd.endpoint.clone());
+        let access = access(&endpoints.each_ref().map(String::as_str), "/n");
+        let store = connect(&access).await;
+        store.create_config(&config(PLAIN)).await.unwrap();
+        let mut held = store.acquire(claim(1)).await.unwrap();
+        let mut follow = store.follow();
+        assert_eq!(picture(&mut follow).await.len(), 1);
+
+        let mut leader = None;
+        for (i, etcd) in etcds.iter().enumerate() {
+            let status = etcd.client().await.status().await.unwrap();
+            if status.leader() == status.header().unwrap().member_id() {
+                leader = Some(i);
+            }
+        }
+        etcds.swap(0, leader.expect("there is a leader"));
+        let [leader, second, third] = &mut etcds;
+        leader.kill();
+        let other = connect(&access).await;
+        let second_host = other.acquire(claim(2)).await.unwrap();
+        event(&mut follow, is_peer).await;
+
+        // One of three is no majority.
+        second.signal("STOP");
+        event(&mut follow, is_away).await;
+        let lonely = Store::connect(&super::support::access(&[&third.endpoint], "/n"), SOON).await;
+        assert_eq!(refused(lonely.map(drop)).0, Kind::Timeout);
+        second.signal("CONT");
+        event(&mut follow, is_back).await;
+        assert!(poll_immediate(pin!(held.next())).await.is_none(), "nothing was lost");
+        second_host.leave().await.unwrap();
+        event(&mut follow, |event| matches!(event, Event::Gone(_))).await;
+        held.leave().await.unwrap();
     });
 }
 

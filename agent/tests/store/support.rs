@@ -47,15 +47,27 @@ impl Etcd {
 
     /// Starts one; it answers some time later.
     pub(crate) fn new(scheme: &str, more: &[&str]) -> Self {
-        static PORT: AtomicU16 = AtomicU16::new(2400);
-        let port = PORT.fetch_add(2, Ordering::Relaxed);
-        let (endpoint, peer) =
-            (format!("{scheme}://127.0.0.1:{port}"), format!("http://127.0.0.1:{}", port + 1));
+        let port = ports(1);
+        Self::member(scheme, port, &[port], more)
+    }
+
+    /// Starts three that are one cluster.
+    pub(crate) fn cluster() -> [Self; 3] {
+        let first = ports(3);
+        let all = [first, first + 2, first + 4];
+        all.map(|port| Self::member("http", port, &all, &[]))
+    }
+
+    fn member(scheme: &str, port: u16, all: &[u16], more: &[&str]) -> Self {
+        let peer = |port: &u16| format!("http://127.0.0.1:{}", port + 1);
+        let cluster: Vec<_> = all.iter().map(|port| format!("e{port}={}", peer(port))).collect();
+        let (endpoint, peer, cluster) =
+            (format!("{scheme}://127.0.0.1:{port}"), peer(&port), cluster.join(","));
         // A quick election, as only then a lease can last one second.
         let mut arguments: Vec<_> = format!(
-            "--name=e --data-dir=/run/etcd-{port} --listen-client-urls={endpoint}
+            "--name=e{port} --data-dir=/run/etcd-{port} --listen-client-urls={endpoint}
              --advertise-client-urls={endpoint} --listen-peer-urls={peer}
-             --initial-advertise-peer-urls={peer} --initial-cluster=e={peer}
+             --initial-advertise-peer-urls={peer} --initial-cluster={cluster}
              --heartbeat-interval=20 --election-timeout=200 --log-level=error"
         )
         .split_whitespace()
@@ -108,6 +120,12 @@ impl Drop for Etcd {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Returns the first port of as many pairs.
+fn ports(pairs: u16) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(2400);
+    NEXT.fetch_add(2 * pairs, Ordering::Relaxed)
 }
 
 fn run(arguments: &[String]) -> Child {
