@@ -5,7 +5,7 @@ use netcord::error::Kind;
 use netcord_agent::store::{Access, Store};
 
 use super::support::{
-    Etcd, PLAIN, access, block_on, claim, config, connect, picture, refused, write,
+    Etcd, PATIENCE, PLAIN, access, block_on, claim, config, connect, picture, refused, write,
 };
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
@@ -15,10 +15,14 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("access::a_file_that_is_missing_is_named", a_file_that_is_missing),
 ];
 
+/// The time for an endpoint that cannot answer.
 const SOON: Duration = Duration::from_secs(1);
 
-async fn refusal(access: &Access) -> (Kind, String) {
-    refused(Store::connect(access, SOON).await.map(drop))
+/// The time for one that must answer, unless it closes the connection: that is tried again.
+const LATER: Duration = Duration::from_secs(5);
+
+async fn refusal(access: &Access, wait: Duration) -> (Kind, String) {
+    refused(Store::connect(access, wait).await.map(drop))
 }
 
 fn an_endpoint_that_does_not_answer() {
@@ -26,13 +30,13 @@ fn an_endpoint_that_does_not_answer() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let silent = format!("http://{}", listener.local_addr().unwrap());
         let dead = "http://127.0.0.1:1";
-        let (kind, message) = refusal(&access(&[dead], "/n")).await;
+        let (kind, message) = refusal(&access(&[dead], "/n"), SOON).await;
         assert_eq!(kind, Kind::Timeout);
         assert_eq!(
             message,
             format!("etcd does not answer at `{dead}`: Connection refused (os error 111)")
         );
-        let (kind, message) = refusal(&access(&[dead, &silent], "/n")).await;
+        let (kind, message) = refusal(&access(&[dead, &silent], "/n"), SOON).await;
         assert_eq!(kind, Kind::Timeout);
         assert!(message.contains(dead) && message.contains(&silent), "{message}");
     });
@@ -42,10 +46,13 @@ fn a_file_that_is_missing() {
     block_on(async {
         let mut access = access(&["https://127.0.0.1:1"], "/n");
         access.ca = Some("/run/no-ca.pem".into());
-        assert_eq!(refusal(&access).await, (Kind::NotFound, "no file `/run/no-ca.pem`".into()));
+        assert_eq!(
+            refusal(&access, SOON).await,
+            (Kind::NotFound, "no file `/run/no-ca.pem`".into())
+        );
         access.ca = None;
         access.user = Some(("host".into(), "/run/no-password".into()));
-        assert_eq!(refusal(&access).await.1, "no file `/run/no-password`");
+        assert_eq!(refusal(&access, SOON).await.1, "no file `/run/no-password`");
     });
 }
 
@@ -96,19 +103,20 @@ fn tls_with_certificates() {
             (Access { identity: None, ..good.clone() }, "certificate"),
             (Access { identity: identity("theirs"), ..good.clone() }, "certificate"),
         ] {
-            let (kind, message) = refusal(&wrong).await;
+            let (kind, message) = refusal(&wrong, LATER).await;
             assert_eq!(kind, Kind::Permission, "{message}");
             let is_named = message.contains(&etcd.endpoint);
             // etcd says "BadCertificate", unless it closes the connection before that is read.
             assert!(is_named && message.to_lowercase().contains(reason), "{message}");
         }
         let plain = etcd.endpoint.replace("https", "http");
-        let (kind, message) = refusal(&super::support::access(&[&plain], "/tls")).await;
+        let (kind, message) = refusal(&super::support::access(&[&plain], "/tls"), SOON).await;
         assert_eq!(kind, Kind::Timeout);
         assert!(message.contains(&plain), "{message}");
         // The other way round: etcd does not use TLS.
         let tls = Etcd::shared().endpoint.replace("http", "https");
-        let (kind, message) = refusal(&Access { endpoints: vec![tls.clone()], ..good }).await;
+        let (kind, message) =
+            refusal(&Access { endpoints: vec![tls.clone()], ..good }, LATER).await;
         assert_eq!(kind, Kind::Permission);
         assert!(message.contains(&tls), "{message}");
     });
@@ -152,7 +160,7 @@ fn users_and_their_passwords() {
             (etcd.access("/users"), "user name is empty"),
             (Access { prefix: "/others".into(), ..user("host", "of one") }, "permission denied"),
         ] {
-            let (kind, message) = refusal(&wrong).await;
+            let (kind, message) = refusal(&wrong, PATIENCE).await;
             assert_eq!(kind, Kind::Permission, "{message}");
             let expected = format!("etcd refuses this host at `{}`: {reason}", etcd.endpoint);
             assert_eq!(message, expected);
