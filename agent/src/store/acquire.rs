@@ -1,16 +1,17 @@
 //! Taking subnets: choose from what the store has, write if nothing has changed since, else again.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::Result;
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 use netcord::error::{Error, Kind};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Inner,
     clock::{self, BackOff},
-    connection::large,
+    connection::{ATTEMPT, large},
+    failure::{self, Meaning},
     held::Rival,
     keys::Place,
     node::Node,
@@ -56,13 +57,14 @@ pub(super) enum Written {
 }
 
 /// How long hosts that start at once may get in each other's way.
-const RACE: std::time::Duration = std::time::Duration::from_secs(60);
+const RACE: Duration = Duration::from_secs(60);
 
 pub(super) async fn acquire(store: &Inner, claim: &Claim) -> Result<Grip> {
     let etcd_lease = grant(store, claim.ttl).await?;
     let acquired = try_to_acquire(store, claim, etcd_lease).await;
     if acquired.is_err() {
-        revoke(store, etcd_lease).await.ok();
+        // If the store does not answer either, the lease ends by itself.
+        timeout(ATTEMPT, revoke(store, etcd_lease)).await.ok();
     }
     acquired
 }
@@ -121,13 +123,15 @@ pub(super) async fn write(
     if !answer.succeeded() {
         return Ok(Written::Raced);
     }
-    if before.is_some() {
+    // A reservation is somebody's decision.
+    if is_reserved {
         return Ok(Written::Done(grip));
     }
     let leases = view::keys(&answer);
     let name = store.keys.lease(&subnets);
     let created = leases.iter().find(|key| key.name == name).map_or(0, |key| key.created);
-    // Two hosts may have written overlapping subnets at once: the first keeps its own.
+    // Two hosts may have written overlapping subnets at once: the first keeps its own. An own key
+    // may be that of a request whose answer was lost, so it is no exception.
     let first = leases.iter().find(|key| match store.keys.place(&key.name) {
         Place::Lease(other) => key.created < created && other.overlaps(&subnets),
         _ => false,
@@ -172,7 +176,7 @@ pub(super) async fn grant(store: &Inner, ttl: u32) -> Result<i64> {
 /// Ends an etcd lease and the keys that depend on it.
 pub(super) async fn revoke(store: &Inner, etcd_lease: i64) -> Result<()> {
     let revoke = async |client: &mut Client| match client.lease_client().revoke(etcd_lease).await {
-        Err(e) if super::failure::meaning(&e) == super::failure::Meaning::LeaseGone => Ok(()),
+        Err(e) if failure::meaning(&e) == Meaning::LeaseGone => Ok(()),
         other => other.map(drop),
     };
     Ok(store.connection.call(revoke).await?)

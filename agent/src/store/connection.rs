@@ -24,7 +24,8 @@ pub(super) struct Connection {
     access: Access,
     /// How long a request is tried again while no endpoint answers.
     wait: Duration,
-    current: RefCell<Option<Client>>,
+    /// The endpoint in use.
+    current: RefCell<Option<(String, Client)>>,
 }
 
 /// What is asked of the store.
@@ -112,15 +113,15 @@ impl Connection {
         request: &mut impl Request<T>,
         deadline: Instant,
     ) -> Result<T, Failure> {
-        let mut client = self.client(deadline).await?;
+        let (endpoint, mut client) = self.client(deadline).await?;
         let limit = deadline.min(Instant::now() + ATTEMPT);
         let failure = match timeout_at(limit, request(&mut client)).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(e)) if failure::meaning(&e) != Meaning::Away => {
-                Failure { error: self.refusal(&e), is_final: true }
+                Failure { error: refusal(&endpoint, &e), is_final: true }
             }
-            Ok(Err(e)) => self.no_answer(&failure::reason(&e)),
-            Err(_) => self.no_answer("a request was not answered in time"),
+            Ok(Err(e)) => no_answer(&endpoint, &failure::reason(&e)),
+            Err(_) => no_answer(&endpoint, "a request was not answered in time"),
         };
         self.forget();
         Err(failure)
@@ -132,9 +133,9 @@ impl Connection {
     }
 
     /// Returns the present client, or that of the first endpoint that answers.
-    async fn client(&self, deadline: Instant) -> Result<Client, Failure> {
-        if let Some(client) = self.current.borrow().as_ref() {
-            return Ok(client.clone());
+    async fn client(&self, deadline: Instant) -> Result<(String, Client), Failure> {
+        if let Some(current) = self.current.borrow().as_ref() {
+            return Ok(current.clone());
         }
         let limit = deadline.min(Instant::now() + ATTEMPT);
         let probes = self.access.endpoints.iter().map(|endpoint| self.probe(endpoint, limit));
@@ -142,9 +143,9 @@ impl Connection {
         let mut silent = Vec::new();
         while let Some(probed) = probes.next().await {
             match probed {
-                Ok(client) => {
-                    self.current.replace(Some(client.clone()));
-                    return Ok(client);
+                Ok(found) => {
+                    self.current.replace(Some(found.clone()));
+                    return Ok(found);
                 }
                 Err(endpoint) => silent.push(endpoint),
             }
@@ -153,7 +154,11 @@ impl Connection {
     }
 
     /// Asks an endpoint for a key, which takes a leader as well.
-    async fn probe<'a>(&self, endpoint: &'a str, limit: Instant) -> Result<Client, Silent<'a>> {
+    async fn probe<'a>(
+        &self,
+        endpoint: &'a str,
+        limit: Instant,
+    ) -> Result<(String, Client), Silent<'a>> {
         let asked = async {
             let mut client = self.connect(endpoint).await?;
             client.get(format!("{}/config", self.access.prefix), None).await?;
@@ -161,7 +166,7 @@ impl Connection {
         };
         let silent = |reason, verdict| Err(Silent { endpoint, reason, verdict });
         match timeout_at(limit, asked).await {
-            Ok(Ok(client)) => Ok(client),
+            Ok(Ok(client)) => Ok((endpoint.to_owned(), client)),
             Ok(Err(e)) if failure::meaning(&e) == Meaning::Refused => {
                 silent(failure::reason(&e), Verdict::Refused)
             }
@@ -188,24 +193,20 @@ impl Connection {
             other => other,
         }
     }
+}
 
-    fn no_answer(&self, reason: &str) -> Failure {
-        let message = format!("{} does not answer: {reason}", self.name());
-        Failure { error: Error::new(Kind::Timeout, message), is_final: false }
-    }
+fn no_answer(endpoint: &str, reason: &str) -> Failure {
+    let message = format!("etcd at `{endpoint}` does not answer: {reason}");
+    Failure { error: Error::new(Kind::Timeout, message), is_final: false }
+}
 
-    fn refusal(&self, error: &etcd_client::Error) -> Error {
-        let kind = match failure::meaning(error) {
-            Meaning::Refused => Kind::Permission,
-            _ => Kind::Failed,
-        };
-        let reason = failure::reason(error);
-        Error::new(kind, format!("{} refuses the request: {reason}", self.name()))
-    }
-
-    fn name(&self) -> String {
-        format!("etcd at `{}`", self.access.endpoints.join("`, `"))
-    }
+fn refusal(endpoint: &str, error: &etcd_client::Error) -> Error {
+    let kind = match failure::meaning(error) {
+        Meaning::Refused => Kind::Permission,
+        _ => Kind::Failed,
+    };
+    let reason = failure::reason(error);
+    Error::new(kind, format!("etcd at `{endpoint}` refuses the request: {reason}"))
 }
 
 fn none_answers(silent: &[Silent<'_>]) -> Failure {

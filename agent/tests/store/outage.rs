@@ -74,9 +74,10 @@ fn killed_and_frozen() {
 }
 
 fn a_compaction_in_the_meantime() {
+    // Others wait for changes that a compaction would make a new picture.
+    let etcd = Etcd::new("http", &[]);
     block_on(async {
-        let etcd = Etcd::shared();
-        let wire = Wire::new(etcd).await;
+        let wire = Wire::new(&etcd).await;
         let mut client = etcd.client().await;
         for host in [1, 2] {
             let key = format!("/compact/subnets/10.5.{host}.0-24");

@@ -152,10 +152,9 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) async fn new(etcd: &Etcd) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let wire = Self { to: etcd.port(), port, ends: Rc::default() };
-        wire.serve(listener);
+        // Not one that another program gets while the wire is cut.
+        let wire = Self { to: etcd.port(), port: ports(1), ends: Rc::default() };
+        wire.mend().await;
         wire
     }
 
@@ -170,10 +169,7 @@ impl Wire {
     }
 
     pub(crate) async fn mend(&self) {
-        self.serve(TcpListener::bind(("127.0.0.1", self.port)).await.unwrap());
-    }
-
-    fn serve(&self, listener: TcpListener) {
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
         let (ends, to) = (self.ends.clone(), self.to);
         self.ends.borrow_mut().spawn_local(async move {
             loop {
