@@ -2,10 +2,10 @@ use std::{net::TcpListener, path::PathBuf, process::Command, time::Duration};
 
 use etcd_client::Permission;
 use netcord::error::Kind;
-use netcord_agent::store::{Access, Store};
+use netcord_agent::store::{Access, Event, Store};
 
 use super::support::{
-    Etcd, PATIENCE, PLAIN, access, block_on, claim, config, connect, picture, refused, write,
+    Etcd, PATIENCE, PLAIN, access, block_on, claim, config, connect, event, picture, refused, write,
 };
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
@@ -123,7 +123,7 @@ fn tls_with_certificates() {
 }
 
 fn users_and_their_passwords() {
-    let etcd = Etcd::new("http", &["--bcrypt-cost=4"]);
+    let mut etcd = Etcd::new("http", &["--bcrypt-cost=4"]);
     block_on(async move {
         connect(&etcd.access("/users")).await;
         let mut root = etcd.client().await;
@@ -136,12 +136,10 @@ fn users_and_their_passwords() {
         let all = Permission::read_write("/users/").with_prefix();
         root.role_grant_permission("network", all).await.unwrap();
         root.user_grant_role("host", "network").await.unwrap();
-        let user = |name: &str, password: &str| Access {
-            user: Some((
-                name.into(),
-                write(&format!("password-{}", password.replace(' ', "-")), password),
-            )),
-            ..etcd.access("/users")
+        let access = etcd.access("/users");
+        let user = |name: &str, password: &str| {
+            let file = write(&format!("password-{}", password.replace(' ', "-")), password);
+            Access { user: Some((name.into(), file)), ..access.clone() }
         };
         // Before etcd asks for users, they may be given.
         connect(&user("host", "anything")).await;
@@ -152,12 +150,21 @@ fn users_and_their_passwords() {
         let held = store.acquire(claim(1)).await.unwrap();
         let mut follow = store.follow();
         assert_eq!(picture(&mut follow).await, [format!("{}=10.0.0.1", held.subnets())]);
+
+        // etcd forgets who has logged in, and asks again.
+        etcd.kill();
+        event(&mut follow, |event| matches!(event, Event::Away(_))).await;
+        etcd.start_again();
+        event(&mut follow, |event| *event == Event::Back).await;
+        let second = store.acquire(claim(2)).await.unwrap();
+        event(&mut follow, |event| matches!(event, Event::Peer(_))).await;
+        second.leave().await.unwrap();
         held.leave().await.unwrap();
 
         for (wrong, reason) in [
             (user("host", "of two"), "authentication failed, invalid user ID or password"),
             (user("guest", "of none"), "permission denied"),
-            (etcd.access("/users"), "user name is empty"),
+            (access.clone(), "user name is empty"),
             (Access { prefix: "/others".into(), ..user("host", "of one") }, "permission denied"),
         ] {
             let (kind, message) = refusal(&wrong, PATIENCE).await;
