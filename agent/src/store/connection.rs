@@ -117,13 +117,18 @@ impl Connection {
         let limit = deadline.min(Instant::now() + ATTEMPT);
         let failure = match timeout_at(limit, request(&mut client)).await {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(e)) if failure::meaning(&e) != Meaning::Away => {
-                Failure { error: refusal(&endpoint, &e), is_final: true }
-            }
-            Ok(Err(e)) => no_answer(&endpoint, &failure::reason(&e)),
+            Ok(Err(e)) => match failure::meaning(&e) {
+                Meaning::Away => no_answer(&endpoint, &failure::reason(&e)),
+                meaning => Failure {
+                    error: refusal(&endpoint, &e),
+                    is_final: meaning != Meaning::LoggedOut,
+                },
+            },
             Err(_) => no_answer(&endpoint, "a request was not answered in time"),
         };
-        self.forget();
+        if !failure.is_final {
+            self.forget();
+        }
         Err(failure)
     }
 
@@ -202,7 +207,7 @@ fn no_answer(endpoint: &str, reason: &str) -> Failure {
 
 fn refusal(endpoint: &str, error: &etcd_client::Error) -> Error {
     let kind = match failure::meaning(error) {
-        Meaning::Refused => Kind::Permission,
+        Meaning::Refused | Meaning::LoggedOut => Kind::Permission,
         _ => Kind::Failed,
     };
     let reason = failure::reason(error);

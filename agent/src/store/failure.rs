@@ -11,6 +11,8 @@ use tonic::Code;
 pub(super) enum Meaning {
     /// etcd does not answer, or has no leader: try again, elsewhere.
     Away,
+    /// The login has expired: log in again.
+    LoggedOut,
     /// Certificates, user or password are refused.
     Refused,
     /// The user is known, but this etcd asks for none.
@@ -36,7 +38,8 @@ fn of_status(status: &tonic::Status, error: &Error) -> Meaning {
     match status.code() {
         _ if says("authentication is not enabled") => Meaning::NoUsers,
         _ if says("requested lease not found") => Meaning::LeaseGone,
-        Code::Unauthenticated | Code::PermissionDenied => Meaning::Refused,
+        Code::Unauthenticated => Meaning::LoggedOut,
+        Code::PermissionDenied => Meaning::Refused,
         // etcd's words for a wrong password, and for a request without a user.
         Code::InvalidArgument if says("authentication failed") || says("user name is empty") => {
             Meaning::Refused

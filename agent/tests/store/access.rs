@@ -1,11 +1,12 @@
 use std::{net::TcpListener, path::PathBuf, process::Command, time::Duration};
 
-use etcd_client::Permission;
+use etcd_client::{Client, ConnectOptions, Permission};
 use netcord::error::Kind;
 use netcord_agent::store::{Access, Event, Store};
 
 use super::support::{
-    Etcd, PATIENCE, PLAIN, access, block_on, claim, config, connect, event, picture, refused, write,
+    Etcd, PATIENCE, PLAIN, access, block_on, claim, config, connect, event, picture,
+    put_for_a_second, refused, until, write,
 };
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
@@ -123,7 +124,7 @@ fn tls_with_certificates() {
 }
 
 fn users_and_their_passwords() {
-    let mut etcd = Etcd::new("http", &["--bcrypt-cost=4"]);
+    let mut etcd = Etcd::new("http", &["--bcrypt-cost=4", "--auth-token-ttl=1"]);
     block_on(async move {
         connect(&etcd.access("/users")).await;
         let mut root = etcd.client().await;
@@ -156,6 +157,12 @@ fn users_and_their_passwords() {
         event(&mut follow, |event| matches!(event, Event::Away(_))).await;
         etcd.start_again();
         event(&mut follow, |event| *event == Event::Back).await;
+        // A login that is not used ends after a second.
+        let options =
+            ConnectOptions::new().with_user("root", "of all").with_auto_token_refresh(true);
+        let mut root = Client::connect([&etcd.endpoint], Some(options)).await.unwrap();
+        put_for_a_second(&mut root, "/other").await;
+        until(&mut root, "/other", false).await;
         let second = store.acquire(claim(2)).await.unwrap();
         event(&mut follow, |event| matches!(event, Event::Peer(_))).await;
         second.leave().await.unwrap();
