@@ -4,7 +4,10 @@ use std::{net::IpAddr, time::Duration};
 
 use anyhow::Result;
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
-use netcord::error::{Error, Kind};
+use netcord::{
+    error::{Error, Kind},
+    model::Invalid,
+};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -76,7 +79,7 @@ async fn try_to_acquire(store: &Inner, claim: &Claim, etcd_lease: i64) -> Result
     loop {
         let view = View::read(store, host).await?;
         let config = view.config(store)?;
-        config.check_supported()?;
+        config.check_supported().map_err(|e| unsupported(store, e))?;
         if let Some(rival) = view.same_address(&claim.node, host) {
             return Err(same_address(store, host, &rival).into());
         }
@@ -93,6 +96,15 @@ async fn try_to_acquire(store: &Inner, claim: &Claim, etcd_lease: i64) -> Result
             return Err(Error::new(Kind::Timeout, message).into());
         }
         back_off.wait().await;
+    }
+}
+
+fn unsupported(store: &Inner, why: Invalid) -> Error {
+    let network = store.connection.prefix();
+    let error = Error::conflict(format!("the network at `{network}` cannot be joined: {why}"));
+    match why.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
 }
 

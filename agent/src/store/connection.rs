@@ -16,6 +16,9 @@ use super::{
 /// The longest time for one answer; a request that takes longer is sent again, if there is time.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(5);
 
+/// The least time for a request, so that one is sent.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// etcd's own limit of a request is 1.5 MB, but not of an answer: this has room for 100,000 keys.
 const LARGEST_ANSWER: usize = 64 << 20;
 
@@ -84,7 +87,7 @@ impl Connection {
     /// # Errors
     /// The store refuses it, or no endpoint has answered.
     pub(super) async fn call<T>(&self, mut request: impl Request<T>) -> Result<T, Error> {
-        let deadline = Instant::now() + self.wait;
+        let deadline = Instant::now() + self.wait.max(LEAST);
         let mut back_off = BackOff::new();
         loop {
             let failure = match self.attempt(&mut request, deadline).await {

@@ -49,7 +49,7 @@ struct Inner {
 
 impl Store {
     /// Connects to the store. `wait` is how long a request is tried again while no endpoint answers,
-    /// here and later.
+    /// here and later; it is at least a second.
     ///
     /// # Errors
     /// The access is malformed, or a file of it cannot be read; no endpoint answers
@@ -78,8 +78,9 @@ impl Store {
     /// with the given one: another host may have been first.
     ///
     /// # Errors
-    /// The value of the key is not flannel's.
+    /// netcord does not support it, or the value of the key is not flannel's.
     pub async fn create_config(&self, config: &Config) -> Result<Config> {
+        config.check_supported()?;
         let key = self.0.keys.config();
         let value = config.to_json();
         let create = async |client: &mut Client| {

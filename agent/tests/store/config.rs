@@ -1,7 +1,7 @@
 use futures::future::join_all;
 use netcord::error::Kind;
 
-use super::support::{Etcd, PLAIN, block_on, claim, config, connect, network, refused};
+use super::support::{Etcd, PLAIN, block_on, claim, config, connect, refused};
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
     ("config::who_comes_first_decides", who_comes_first_decides),
@@ -50,8 +50,14 @@ fn without_one_nobody_joins() {
         let store = connect(&Etcd::shared().access("/empty")).await;
         let error = refused(store.acquire(claim(1)).await.map(drop));
         assert_eq!(error, (Kind::NotFound, "the store has no network at `/empty`".into()));
-        let store = network("/udp", r#"{"Network":"10.5.0.0/16"}"#).await;
+        // What flannel takes a configuration without a backend for.
+        let text = r#"{"Network":"10.5.0.0/16"}"#;
+        let store = connect(&Etcd::shared().access("/udp")).await;
+        let error = refused(store.create_config(&config(text)).await);
+        assert_eq!(error, (Kind::Usage, "backend `udp` is not supported".into()));
+        Etcd::shared().client().await.put("/udp/config", text, None).await.unwrap();
         let error = refused(store.acquire(claim(1)).await.map(drop));
-        assert_eq!(error.1, "backend `udp` is not supported");
+        let why = "the network at `/udp` cannot be joined: backend `udp` is not supported";
+        assert_eq!(error, (Kind::Conflict, why.into()));
     });
 }
