@@ -6,13 +6,14 @@ use std::{
 };
 
 /// Files and folders that are checked.
-const CHECKED: [&str; 8] = [
+const CHECKED: [&str; 9] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs",
     "examples",
     "src",
+    "agent",
     "man",
     "completions",
 ];

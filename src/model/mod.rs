@@ -63,12 +63,15 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// Makes one from its reason.
+    pub fn new(message: impl Into<String>) -> Self {
         // The message contains what the user typed, and clap does not escape it.
         Self { message: visible(&message.into()).into_owned(), hint: None }
     }
 
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    /// Adds what to write instead.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(visible(&hint.into()).into_owned());
         self
     }
@@ -84,7 +87,7 @@ impl std::error::Error for Invalid {}
 
 /// Returns a stable 64-bit hash (FNV-1a), from which names are derived: the same request makes the
 /// same plan in every version of netcord.
-pub(crate) fn stable_hash(parts: &[&[u8]]) -> u64 {
+pub fn stable_hash(parts: &[&[u8]]) -> u64 {
     // http://www.isthe.com/chongo/tech/comp/fnv/
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {

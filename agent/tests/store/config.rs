@@ -1,0 +1,63 @@
+use futures::future::join_all;
+use netcord::error::Kind;
+
+use super::support::{Etcd, PLAIN, block_on, claim, config, connect, refused};
+
+pub(crate) const TESTS: &[(&str, fn())] = &[
+    ("config::who_comes_first_decides", who_comes_first_decides),
+    ("config::what_is_not_flannels_is_a_conflict", what_is_not_flannels_is_a_conflict),
+    ("config::without_one_nobody_joins", without_one_nobody_joins),
+];
+
+fn who_comes_first_decides() {
+    block_on(async {
+        let store = connect(&Etcd::shared().access("/race")).await;
+        assert_eq!(store.config().await.unwrap(), None);
+        let offers: Vec<_> = (1..=8)
+            .map(|n| {
+                config(&format!(r#"{{"Network":"10.{n}.0.0/16","Backend":{{"Type":"vxlan"}}}}"#))
+            })
+            .collect();
+        let made = join_all(offers.iter().map(|offer| store.create_config(offer))).await;
+        let made: Vec<_> = made.into_iter().map(Result::unwrap).collect();
+        assert!(offers.contains(&made[0]));
+        assert!(made.iter().all(|config| *config == made[0]), "{made:?}");
+        assert_eq!(store.config().await.unwrap().as_ref(), Some(&made[0]));
+    });
+}
+
+fn what_is_not_flannels_is_a_conflict() {
+    block_on(async {
+        let store = connect(&Etcd::shared().access("/alien")).await;
+        let mut client = Etcd::shared().client().await;
+        client.put("/alien/config", "kind: Cluster", None).await.unwrap();
+        for error in [
+            refused(store.config().await),
+            refused(store.create_config(&config(PLAIN)).await),
+            refused(store.acquire(claim(1)).await.map(drop)),
+        ] {
+            assert_eq!(error.0, Kind::Conflict);
+            let start = "`/alien/config` is not a configuration of flannel: it is not JSON:";
+            assert!(error.1.starts_with(start), "{}", error.1);
+        }
+        let kept = client.get("/alien/config", None).await.unwrap();
+        assert_eq!(kept.kvs()[0].value(), b"kind: Cluster");
+    });
+}
+
+fn without_one_nobody_joins() {
+    block_on(async {
+        let store = connect(&Etcd::shared().access("/empty")).await;
+        let error = refused(store.acquire(claim(1)).await.map(drop));
+        assert_eq!(error, (Kind::NotFound, "the store has no network at `/empty`".into()));
+        // What flannel takes a configuration without a backend for.
+        let text = r#"{"Network":"10.5.0.0/16"}"#;
+        let store = connect(&Etcd::shared().access("/udp")).await;
+        let error = refused(store.create_config(&config(text)).await);
+        assert_eq!(error, (Kind::Usage, "backend `udp` is not supported".into()));
+        Etcd::shared().client().await.put("/udp/config", text, None).await.unwrap();
+        let error = refused(store.acquire(claim(1)).await.map(drop));
+        let why = "the network at `/udp` cannot be joined: backend `udp` is not supported";
+        assert_eq!(error, (Kind::Conflict, why.into()));
+    });
+}
