@@ -214,7 +214,7 @@ fn closed_with(firewall: &'static str, start: impl Fn(&Lab)) {
     lab.netcord("attach iso0 a b").ok();
     lab.serve_ports("inner", &[80]);
     lab.serve_ports("b", &[80]);
-    // Who is root inside knows the way, and takes the host for everybody's neighbour.
+    // Root inside knows the way, and takes the host for everybody's neighbour.
     lab.sh("ip -n inner route add default via 10.2.0.1
             ip -n inner -6 route add default via fd00:2::1
             ip -n outside route add 10.2.0.0/24 via 192.0.2.1

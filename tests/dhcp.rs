@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::support::{Lab, NETCORD, Snapshot};
 
-/// A bridge of somebody's, without an address, and a router on it: `192.0.2.1`, where servers run.
+/// A foreign bridge without an address, and a router on it: `192.0.2.1`, where servers run.
 fn lab() -> Lab {
     let lab = Lab::new();
     lab.sh("ip netns add router
@@ -473,7 +473,7 @@ fn dnsmasq_here(lab: &Lab, bridge: &str, options: &str) {
     lab.until("ss -Hlnu sport = :67 | grep -q .");
 }
 
-/// A bridge of somebody's where this host itself is the router.
+/// A foreign bridge where this host itself is the router.
 fn routed_here() -> Lab {
     let lab = Lab::new();
     lab.netns(&["web", "db"]);

@@ -6,17 +6,19 @@ use std::{env, fmt::Write, fs, path::Path, sync::Mutex};
 
 use crate::support::{Lab, NETCORD};
 
-/// Something that breaks. More than one word of an answer is told in its order.
+/// Something that breaks. Several words of an answer stand in their order.
 struct Breakage {
     /// In words, for the table.
     what: &'static str,
+    /// The firewall that has netcord's rules.
+    firewall: &'static str,
     /// The script that breaks it.
     breaks: &'static str,
     /// The codes that doctor finds; empty: it does not judge it.
     doctor: &'static str,
     /// A part of what doctor shows.
     shows: &'static str,
-    /// Whether `repair --check` tells of it.
+    /// Whether `repair --check` reports it.
     repair: bool,
     /// A packet, as for `trace`, and how it ends: outcome and stage; real traffic ends likewise.
     trace: (&'static str, &'static str),
@@ -29,6 +31,7 @@ struct Breakage {
 /// Whether doctor finds nothing, or which packet is looked at, if most is so.
 const NONE: Breakage = Breakage {
     what: "",
+    firewall: "nftables",
     breaks: "",
     doctor: "",
     shows: "",
@@ -40,10 +43,16 @@ const NONE: Breakage = Breakage {
 
 include!("support/breakages.rs");
 
+/// An overlay network of two hosts, the other of which need not be there.
+const OVERLAY: &str = "overlay pods --subnet 10.5.0.0/16 --host-subnet 10.5.1.0/24 \
+                       --peer 10.5.2.0/24=198.18.5.2 --parent eth2";
+
 /// A host with everything that can break.
 fn host(firewall: &'static str) -> Lab {
     let lab = Lab::with_firewall(firewall);
-    lab.neighbour("outside").netns(&["web", "db", "iso", "iso2", "far", "site", "plc", "guest"]);
+    lab.neighbour("outside")
+        .netns(&["web", "db", "iso", "iso2", "far", "site", "plc", "guest"])
+        .netns(&["other", "pod"]);
     lab.sh("mkdir /run/etc && cp -r /etc/. /run/etc 2>/dev/null || true
             rm -f /run/etc/resolv.conf && echo nameserver 192.0.2.2 >/run/etc/resolv.conf
             mount --bind /run/etc /etc")
@@ -64,6 +73,12 @@ fn host(firewall: &'static str) -> Lab {
     lab.netcord("underlay phys0 --parent eth1 --ip-range 203.0.113.64/27").ok();
     lab.netcord("attach phys0 plc --ip 203.0.113.70 --host-ifname plcport").ok();
     lab.netcord("attach br9 guest --ip 10.9.0.2 --host-ifname guestport").ok();
+    lab.sh("ip link add eth2 type veth peer name wire netns other
+            ip link set eth2 addrgenmode none up; ip -n other link set wire addrgenmode none up
+            ip addr add 198.18.5.1/24 dev eth2; ip -n other addr add 198.18.5.2/24 dev wire")
+        .ok();
+    lab.netcord(OVERLAY).ok();
+    lab.netcord("attach pods pod").ok();
     lab.serve("web", 80);
     // Two processes of one namespace: the first one gives it its name.
     lab.sh("unshare --net sh -c 'sleep infinity & echo $! >/run/second; echo $$ >/run/first; exec sleep infinity' >/dev/null 2>&1 &
@@ -74,7 +89,7 @@ fn host(firewall: &'static str) -> Lab {
     lab
 }
 
-/// Tells of what is not as it should be; nothing is broken.
+/// Returns what doctor and `repair --check` report on a host on which nothing is broken.
 fn healthy(lab: &Lab) -> Result<(), String> {
     for words in ["doctor", "repair --check"] {
         let run = lab.netcord(words);
@@ -175,15 +190,23 @@ const HOSTS: usize = 4;
 fn every_breakage_is_named_by_who_judges_it() {
     let chosen = |b: &&Breakage| env::var("ONLY").map_or(true, |part| b.what.contains(&part));
     let all: Vec<_> = BREAKAGES.iter().filter(chosen).collect();
-    let left = Mutex::new(all.iter());
-    let take = || left.lock().unwrap().next();
-    let judge_some = || {
-        let lab = host("nftables");
+    let (nftables, iptables): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|b| b.firewall == "nftables");
+    let lists = [("nftables", nftables, HOSTS), ("iptables", iptables, 1)]
+        .map(|(firewall, list, hosts)| (firewall, hosts.min(list.len()), Mutex::new(list)));
+    let judge_some = |firewall, list: &Mutex<Vec<&Breakage>>| {
+        let lab = host(firewall);
         healthy(&lab).unwrap();
+        let take = || list.lock().unwrap().pop();
         std::iter::from_fn(take).filter_map(|b| judge(&lab, b).err()).collect::<Vec<_>>()
     };
+    let judge_some = &judge_some;
     let wrong = std::thread::scope(|scope| {
-        let judges: Vec<_> = all.iter().take(HOSTS).map(|_| scope.spawn(judge_some)).collect();
+        let judges: Vec<_> = lists
+            .iter()
+            .flat_map(|(firewall, hosts, list)| (0..*hosts).map(move |_| (*firewall, list)))
+            .map(|(firewall, list)| scope.spawn(move || judge_some(firewall, list)))
+            .collect();
         judges.into_iter().flat_map(|judge| judge.join().unwrap()).collect::<Vec<_>>()
     });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -199,7 +222,8 @@ fn table() -> String {
         };
         let repair = if b.repair { "yes" } else { "-" };
         let trace = if b.trace.1.is_empty() { "-" } else { b.trace.1 };
-        writeln!(table, "| {} | {doctor} | {repair} | {trace} |", b.what).unwrap();
+        let of = if b.firewall == "nftables" { "" } else { ", with iptables" };
+        writeln!(table, "| {}{of} | {doctor} | {repair} | {trace} |", b.what).unwrap();
     }
     table
 }

@@ -82,7 +82,7 @@ fn addresses_of_docker_are_never_given_out() {
     let host = EngineHost::new();
     let silent = ["one", "two", "three"].map(|name| {
         host.run_docker(name, "");
-        // Whoever asks the neighbours learns nothing of it.
+        // Asking the neighbours does not reveal it.
         host.sh("ip neigh flush dev docker0").ok();
         host.docker_address(name)
     });
@@ -194,7 +194,7 @@ fn every_state_of_a_container_has_its_answer() {
     let owner = host.run_docker("owner", "--network=none");
     host.run_docker("guest", "--network=container:owner");
     let shared = host.netcord("attach lab0 guest").exits(0);
-    assert!(shared.stderr.contains(&owner[..12]), "says whose it is: {}", shared.stderr);
+    assert!(shared.stderr.contains(&owner[..12]), "names its owner: {}", shared.stderr);
     assert_eq!(host.netcord("attach lab0 owner").ok(), shared.ok(), "one namespace, one endpoint");
 
     host.run_docker("paused", "--network=none");

@@ -284,7 +284,7 @@ const DAMAGES_OF_IPTABLES: &[(&str, &str)] = &[
 ];
 
 /// Each of them is named by `doctor` and by `repair --check`, and mended by `repair` and by asking
-/// again for what is there; the published port opens again.
+/// again for the existing networks; the published port opens again.
 fn damages_are_named_and_mended(firewall: &'static str, kind: &str, damages: &[(&str, &str)]) {
     let lab = Lab::with_firewall(firewall);
     lab.neighbour("outside").netns(&["web"]);

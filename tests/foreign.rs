@@ -1,4 +1,4 @@
-//! Bridges of somebody else's: used as they are, never changed, and nobody's address taken.
+//! Foreign bridges: netcord uses them as they are, never changes them, and takes nobody's address.
 
 use crate::support::Lab;
 

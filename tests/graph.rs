@@ -10,7 +10,7 @@ const VETH: &str = r#"veth() {
     ip link add $link type veth peer name $peer "$@"
 }"#;
 
-/// A host of everything: two networks of netcord's and one on `eth0`, a bridge of somebody else's
+/// A host of everything: two networks of netcord's and one on `eth0`, a foreign bridge
 /// with a process, a namespace without name and process, and a cable; and a veth with no bridge.
 fn host() -> Lab {
     let lab = Lab::new();

@@ -35,7 +35,7 @@ const TRADES: [(&str, &[&str]); 18] = [
     ("Driver::Macvlan", &DRIVERS),
 ];
 
-/// Where a network's driver is told from others.
+/// Where the drivers of networks are distinguished.
 const DRIVERS: [&str; 4] = ["cli", "model/network/driver", "plan/driver", "ops/driver"];
 
 /// Words that have no place in a program that is done.

@@ -84,7 +84,7 @@ mod spoof;
 mod style;
 /// The sessions that the documents show.
 mod tour;
-/// The way of a packet.
+/// The path of a packet.
 mod trace;
 /// What flows.
 mod traffic;

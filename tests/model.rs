@@ -174,7 +174,7 @@ one() {
 }
 "#;
 
-/// The bridge of somebody else's.
+/// The foreign bridge.
 const MAKE_FOREIGN: &str = "ip link add lab9 address 02:00:00:00:00:09 type bridge
     ip addr add 10.2.0.1/24 dev lab9; ip addr add fd00:a2::1/64 nodad dev lab9; ip link set lab9 up";
 
@@ -241,7 +241,7 @@ impl Step {
 struct KillPoint(&'static str, u8);
 
 impl Op {
-    /// What netcord is told, or what happens to the host.
+    /// A command, or something that happens to the host.
     fn words(self) -> String {
         match self {
             Self::Bridge(n, options) => format!("bridge {} {}", NETWORKS[n], options.words(n)),
@@ -321,7 +321,7 @@ impl Options {
         }
     }
 
-    /// Whether what is there is what is asked for: another subnet is not asked about.
+    /// Whether the existing network is as requested: other subnets are not requested.
     fn is_met_by(self, there: Self) -> bool {
         self == there || (self == Self::Plain && there == Self::TwoFamilies)
     }
@@ -387,7 +387,7 @@ struct Model {
     networks: BTreeMap<usize, Options>,
     /// By network and target.
     endpoints: BTreeMap<(usize, usize), Endpoint>,
-    /// Whether the bridge of somebody else's is there.
+    /// Whether the foreign bridge exists.
     has_foreign: bool,
     alive: [bool; TARGETS.len()],
     /// Died, and no verb has cleaned up since: a rule may still be there.
@@ -528,7 +528,7 @@ impl Model {
             (!e.ports.contains(&p), is_internal(*n), e.has_gateway == [false; 2])
         };
         let Some((n, chosen)) = self.of(t).min_by_key(by_rank) else { return 3 };
-        // The bridge of somebody else's would have to be changed for ports of the loopback.
+        // Ports of the loopback would need a change of the foreign bridge.
         let is_refused = n == FOREIGN && !PORTS[p].0.is_empty();
         if is_internal(n) || self.is_unplugged(n) || is_refused {
             return 4;
@@ -606,7 +606,7 @@ fn rules(model: &Model) -> Vec<String> {
     rules
 }
 
-/// What is there, in parts; a line that begins with `=` names the next one.
+/// The state of the host, in parts; a line that begins with `=` names the next one.
 const LOOK: &str = r#"
 echo "=ls"; "$NETCORD" ls --format json
 echo "=ps"; "$NETCORD" ps --format json

@@ -92,7 +92,7 @@ fn endpoints_on_different_hosts_reach_each_other_by_their_own_addresses() {
         lab.serve_ports("world", &[80]);
         lab.reaches("web1", "tcp 192.0.2.254:80", "world:80 from 192.0.2.1");
         lab.reaches("web1", "udp [2001:db8::fe]:80", "world:80 from 2001:db8::1");
-        // Who is outside gets in on no host.
+        // No host lets packets from outside in.
         lab.sh("ip -n world route add 10.5.0.0/16 via 192.0.2.1
                 ip -n world -6 route add fd00:5::/48 via 2001:db8::1")
             .ok();

@@ -4,7 +4,7 @@
 
 use crate::support::{FIREWALLS, Lab, NETCORD};
 
-/// Two networks of ours and one of somebody else's, each with an endpoint that has a port.
+/// Two networks of ours and a foreign one, each with an endpoint that has a port.
 fn furnished(firewall: &'static str) -> Lab {
     let lab = Lab::with_firewall(firewall);
     lab.neighbour("outside").netns(&["web", "db", "app", "new"]);
@@ -45,7 +45,7 @@ fn same(now: &[String], before: &[String], when: &str) {
 const F: &str = "d=$(echo /run/netcord/*); f=$d/network-lab1.json; other=$d/network-lab0.json;";
 
 /// What can become of records.
-const DAMAGES: [(&str, &str); 18] = [
+const DAMAGES: [(&str, &str); 20] = [
     ("one lost", "rm $f"),
     ("another lost", "rm $other"),
     ("a small one lost", "sed -i '$d' $other"),
@@ -61,6 +61,8 @@ const DAMAGES: [(&str, &str); 18] = [
     ("random bytes", "head -c 300 /dev/urandom > $f"),
     ("swapped", "mv $f $d/t; mv $other $f; mv $d/t $other"),
     ("copied", "cp $other $f"),
+    ("a line moved into another's", "sed -n 2p $f >>$other; sed -i 2d $f"),
+    ("a line copied into another's", "sed -n 2p $f >>$other"),
     ("a line twice", "sed -i '2p' $f"),
     ("a FIFO", "rm $f; mkfifo $f"),
     ("a symlink", "mv $f /run/elsewhere; ln -s /run/elsewhere $f"),
@@ -94,6 +96,34 @@ fn whatever_becomes_of_a_record_nothing_that_lives_is_given_or_taken_away() {
             before.assert_same(&lab.snapshot(), &what);
             assert_eq!(list(), listed, "{what}");
         }
+    }
+}
+
+/// Who sees no endpoint of a network might take the network away below one.
+#[test]
+fn a_line_in_the_file_of_another_network_counts_there_for_nothing() {
+    let lab = furnished("nftables");
+    lab.netcord("macvlan lan0 --parent eth0 --ip-range 192.0.2.64/27").ok();
+    lab.netcord("attach lan0 new").ok();
+    let (before, listed) = (lab.snapshot(), lab.netcord("ps").ok());
+    for (from, to, endpoint) in [
+        ("lab1", "lab0", "db"),
+        ("lab0", "lab1", "web"),
+        ("br0", "lab0", "app"),
+        ("lan0", "lab1", "new"),
+    ] {
+        let script = "from=$d/network-FROM.json; to=$d/network-TO.json
+            sed -n '$p' $from >>$to; sed -i '$d' $from";
+        let script = script.replace("FROM", from).replace("TO", to);
+        lab.sh(&format!("{F} {script}")).ok();
+        let seen = lab.netcord("ps").exits(0);
+        assert_eq!(seen.stdout.trim(), listed, "{from} to {to}");
+        assert!(seen.stderr.contains("a line is of another network"), "{}", seen.stderr);
+        lab.netcord(&format!("detach {to} nobody")).fails(3, &[]);
+        let refused = lab.netcord(&format!("rm {from}"));
+        assert_eq!(refused.code, 4, "{from}, {endpoint}: {}{}", refused.stdout, refused.stderr);
+        before.assert_same(&lab.snapshot(), &format!("{from} to {to}"));
+        assert_eq!(lab.netcord("ps").exits(0).stderr, "", "{from} to {to}: it is written anew");
     }
 }
 

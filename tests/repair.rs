@@ -1,4 +1,4 @@
-//! `repair`: each damage is told of and mended, and only that.
+//! `repair`: it reports and repairs each damage, and nothing else.
 
 use crate::support::{FIREWALLS, Lab, NETCORD, Snapshot};
 
@@ -122,7 +122,7 @@ fn each_is_mended_once(firewall: &'static str, damages: &[&str]) {
         lab.sh(damage).ok();
         let broken = look(&lab);
         let told = lab.netcord("repair --check");
-        assert!(!told.stdout.is_empty(), "`{damage}` is told of: {}", told.stderr);
+        assert!(!told.stdout.is_empty(), "`{damage}` is reported: {}", told.stderr);
         let told = told.exits(1);
         broken.assert_same(&look(&lab), "a check changes nothing");
         let repaired = lab.netcord("repair").ok();

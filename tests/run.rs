@@ -115,7 +115,7 @@ fn signals_are_the_commands() {
         assert_eq!(sh(&lab, &script).exits(3).stdout, "got\n", "{signal}");
     }
     before.assert_same(&lab.snapshot(), "after signals");
-    // Without a word of the command's own, it ends by it.
+    // A command that does not handle the signal ends by it.
     let script = "rm -f /run/up
         $netcord run --network lab0 -- sh -c ': > /run/up; exec sleep 60' & run=$!
         until [ -e /run/up ]; do :; done

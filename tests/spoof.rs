@@ -315,7 +315,7 @@ fn the_guard_stands_before_the_endpoint_can_speak_and_is_found_again() {
     // Not even who sets the inner end up by themselves is faster.
     assert!(!script.contains(" up type veth"), "{script}");
     assert!(position("bpf direct-action") < position("protections are in place"));
-    // Taken away by hand, it is put back; replaced, it is told of.
+    // If deleted by hand, it is made again; if replaced, that is reported.
     let link = port_of_mallory(&lab);
     lab.sh(&format!("tc filter del dev {link} ingress")).ok();
     lab.netcord("attach lab0 mallory").ok();

@@ -1,4 +1,4 @@
-//! The way of a packet: what is worked out is what a real packet does.
+//! `trace`: the computed path is that of a real packet.
 
 use serde_json::Value;
 

@@ -249,7 +249,7 @@ fn on_a_terminal_it_asks_for_a_confirmation() {
     lab.sh("pgrep -f '[n]etcord watchdog'").ok();
     lab.netcord("confirm mydr0").ok();
     lab.netcord("rm mydr0").ok();
-    // Who sits there is told when it is undone.
+    // A user on a terminal learns when it is undone.
     let told = "until grep -q 'network .mydr0. w[a]s not confirmed' /run/typescript; do :; done";
     lab.sh(&format!(
         "script -qefc \"{NETCORD} {UNDERLAY} --confirm 1; {told}\" /run/typescript </dev/null"
@@ -748,5 +748,9 @@ fn its_own_flags_are_of_its_driver_only() {
     lab.netcord("create -d underlay mydr0 --parent eth0 --internal").fails(2, &["--internal"]);
     lab.netcord(&format!("{UNDERLAY} --confirm 5 --no-confirm")).exits(2);
     let output = Command::new(NETCORD).args(["watchdog"]).stdin(Stdio::null()).output().unwrap();
-    assert_eq!(output.status.code(), Some(2), "not for people, and safe from them");
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "users do not run it, and cannot break anything with it"
+    );
 }

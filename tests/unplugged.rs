@@ -6,7 +6,7 @@ use crate::support::{FIREWALLS, Lab};
 const MAKE_BR9: &str = "ip link add br9 type bridge; ip addr add 10.9.0.1/24 dev br9
     ip addr add fd00:9::1/64 nodad dev br9; ip link set br9 up";
 
-/// A host with an endpoint on a bridge of somebody else's and two on one of its own.
+/// A host with an endpoint on a foreign bridge and two on one of its own.
 fn host(firewall: &'static str) -> Lab {
     let lab = Lab::with_firewall(firewall);
     lab.netns(&["web", "db"]).sh(MAKE_BR9).ok();
@@ -128,6 +128,51 @@ fn an_endpoint_without_record_and_bridge_is_adopted() {
     lab.sh(MAKE_BR9).ok();
     lab.netcord("repair").ok();
     is_whole(&lab);
+}
+
+/// Nothing shows the subnets of such a network any more, nor who made its bridge. So it is named, with
+/// the way out, and nothing is removed: a bridge that comes back tells the rest.
+#[test]
+fn an_endpoint_whose_network_left_neither_record_nor_bridge_is_named() {
+    for firewall in FIREWALLS {
+        let lab = host(firewall);
+        let before = inside(&lab, "web");
+        let lose = |network: &str| {
+            lab.sh(&format!("rm /run/netcord/*/network-{network}.json; ip link del {network}"))
+                .ok();
+        };
+        lose("br9");
+        for verb in ["ps", "ls", "repair --check", "export"] {
+            let said = lab.netcord(verb).exits(0).stderr;
+            for part in ["`webport`", "`br9/web`", "`netcord prune`"] {
+                assert!(said.contains(part), "{firewall}, {verb}: {said}");
+            }
+        }
+        let found = lab.netcord("doctor").exits(1).stdout;
+        for part in ["br9/web", "[bridge-missing]", "webport: no master", "$ netcord prune"] {
+            assert!(found.contains(part), "{found}");
+        }
+        lab.netcord("repair").ok();
+        lab.netcord("detach lab0 web").ok();
+        lab.netcord("attach lab0 web --host-ifname own").ok();
+        let address = |netns: &str| lab.within(netns, "ip -o -4 addr").ok().contains("10.9.0.");
+        assert!(before.contains("10.9.0.") && address("web"), "{firewall}: it is left alone");
+        // The bridge comes back, or the endpoint goes.
+        lab.sh(MAKE_BR9).ok();
+        lab.netcord("repair").ok();
+        assert_eq!(state(&lab, "br9"), "up", "{firewall}");
+        lose("br9");
+        assert!(lab.netcord("prune").exits(0).stdout.contains("link webport"), "{firewall}");
+        assert!(!address("web") && lab.rules_of_ports().iter().all(|r| !r.contains("br9")));
+        assert_eq!(lab.netcord("repair --check").exits(0).stderr, "", "{firewall}");
+        // One of netcord's own is made again by its command, and gets its endpoints back.
+        lose("lab0");
+        assert!(lab.netcord("ps").exits(0).stderr.contains("`dbport`"));
+        lab.netcord("bridge lab0 --subnet 10.7.0.0/24 --subnet fd00:7::/64 --isolate").ok();
+        lab.netcord("repair").ok();
+        assert_eq!(state(&lab, "lab0"), "up up", "{firewall}");
+        assert_eq!(lab.netcord("repair --check").exits(0).stderr, "", "{firewall}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Addresses in a network that others share: the wire is asked before one is given out, and told
-//! afterwards. The network is a bridge of somebody else's, who keeps no record that we could read.
+//! afterwards. The network is a foreign bridge, whose owner keeps no record that we could read.
 
 use crate::support::{Lab, frames::shown};
 
@@ -98,7 +98,7 @@ fn who_remembers_a_former_owner_learns_of_the_new_one_unasked() {
         assert!(neighbour(&lab, address).contains(&former));
     }
     lab.netcord("detach br0 web").ok();
-    // Who comes up without a word stays unknown.
+    // A host that comes up and sends nothing stays unknown.
     lab.sh("ip link add mute master br0 up type veth peer name eth0 netns db
             ip -n db link set eth0 addrgenmode none
             ip -n db addr add 10.7.0.9/16 dev eth0; ip -n db addr add fd00:7::9/64 nodad dev eth0

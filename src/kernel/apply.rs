@@ -52,6 +52,7 @@ impl Outcome {
 impl Kernel {
     /// Carries out a change. Changes of a firewall go to [`Kernel::apply_firewall`].
     pub async fn apply(&mut self, change: &Change) -> Result<Outcome> {
+        self.forget_rules();
         match change {
             Change::Create(resource) => {
                 match (self.create(change, resource).await, change.facts().part_of) {
@@ -237,6 +238,7 @@ impl Kernel {
     /// Carries out adjacent changes of one firewall in one transaction; for iptables, in one a
     /// family and table. `lock` is held until the last program that changes rules has ended.
     pub fn apply_firewall(&mut self, changes: &[&Change], lock: &File) -> Result<Vec<Outcome>> {
+        self.forget_rules();
         firewall::apply(changes, lock)
     }
 

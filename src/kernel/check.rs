@@ -177,7 +177,7 @@ impl Kernel {
             Resource::FormerSysctl { netns, key, value } => self.sysctl_is(netns, key, value)?,
             Resource::Zone { link } => firewall::firewalld::trusts(link)?,
             Resource::Chain(_) | Resource::Rule(_) | Resource::Nft(_) => {
-                firewall::Standing::default().damage(resource)?.is_empty()
+                self.damage(resource)?.is_empty()
             }
         })
     }

@@ -28,7 +28,10 @@ mod sysctl;
 mod tc_filter;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use anyhow::{Context, Result};
 
@@ -39,7 +42,7 @@ use crate::{
 pub use address::{LinkAddress, TableRoute, global_addresses};
 pub use apply::Outcome;
 pub use filter::Filter;
-pub use firewall::{Dropping, Event, Follower, ForwardBlockers, Published, Standing, Translation};
+pub use firewall::{Dropping, Event, Follower, ForwardBlockers, Published, Translation};
 pub use link::{BRIDGE_PORTS_MAX, Link, LinkKind, Port, VxlanAttrs, set_loopback_up};
 pub use netns::{NETNS_DIR, Netns, NetnsFile, named};
 pub use nsid::Between;
@@ -55,6 +58,7 @@ pub struct Kernel {
     targets: BTreeMap<NetnsName, Netns>,
     /// Links of the host that this process created, and that need no check.
     made: BTreeSet<LinkName>,
+    standing: RefCell<firewall::Standing>,
 }
 
 impl Kernel {
@@ -64,7 +68,8 @@ impl Kernel {
         let cookie = netns::cookie_here().context(
             "cannot tell this network namespace from others: Linux 5.14 or newer is needed",
         )?;
-        Ok(Self { rtnl, cookie, targets: BTreeMap::new(), made: BTreeSet::new() })
+        let standing = RefCell::default();
+        Ok(Self { rtnl, cookie, targets: BTreeMap::new(), made: BTreeSet::new(), standing })
     }
 
     /// Opens all sockets again: one that failed to send stays closed, and a rollback needs it.

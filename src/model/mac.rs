@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, stable_hash};
+use super::{Invalid, Subnet, stable_hash};
 
 /// A unicast MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,6 +25,12 @@ impl Mac {
     /// It is derived so that neighbours' caches stay right when an IP address is assigned again.
     pub fn of(address: IpAddr) -> Self {
         Self::tagged([0x02, 0x42], address)
+    }
+
+    /// Returns the MAC of a bridge with gateways of these subnets: that of the first gateway.
+    pub fn of_bridge(subnets: &[Subnet]) -> Self {
+        let gateway = subnets.iter().find_map(|subnet| subnet.gateway);
+        gateway.map_or(Self::PLACEHOLDER, Self::of)
     }
 
     /// Returns the MAC of the host end. It begins with `fe`, higher than any other, because a

@@ -74,16 +74,16 @@ fn stale_rules(host: &Session<'_>, state: &State) -> Vec<(String, Plan)> {
             }
             continue;
         }
-        for Published { owner, port, .. } in host.kernel.published(firewall) {
+        for Published { owner, port, .. } in host.kernel.published(firewall).iter() {
             let has_it = |(record, e): (&NetworkRecord, &Endpoint)| {
                 record.network.firewall == firewall
-                    && owner == plan::owner(&record.network.name, &e.netns)
-                    && e.ports.iter().any(|p| p.is_as(&port))
+                    && *owner == plan::owner(&record.network.name, &e.netns)
+                    && e.ports.iter().any(|p| p.is_as(port))
             };
             if !state.endpoints().any(has_it) {
                 let step = Step::delete(
                     "a published port without a record",
-                    plan::port(firewall, &owner, &port),
+                    plan::port(firewall, owner, port),
                 );
                 found.push((format!("port {port} in {firewall}"), vec![step]));
             }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     agents,
     error::Error,
-    kernel::{Kernel, Netns, Standing},
+    kernel::{Kernel, Netns},
     model::{Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Source},
     plan::{self, Change, Class, Plan, Resource, Step, command, once},
     state::State,
@@ -227,14 +227,13 @@ async fn renamed(kernel: &Kernel, network: &Network, endpoint: &Endpoint) -> Res
 /// Returns the differences, without duplicates.
 async fn drift(kernel: &Kernel, parts: &[Part]) -> Vec<Drift> {
     let (mut found, mut told) = (Vec::new(), BTreeSet::new());
-    let mut standing = Standing::default();
     for (of, plan) in parts {
         for step in plan {
             // Whether a change without a lasting effect was made is unknown.
             if !step.change.facts().lasts {
                 continue;
             }
-            let Some(evidence) = evidence(kernel, &mut standing, &step.change).await else {
+            let Some(evidence) = evidence(kernel, &step.change).await else {
                 continue;
             };
             let Some(command) = command(step) else { continue };
@@ -248,14 +247,10 @@ async fn drift(kernel: &Kernel, parts: &[Part]) -> Vec<Drift> {
 
 /// Returns the evidence that a change has something to do; `None` if it has not. If that cannot be
 /// read, it has.
-async fn evidence(
-    kernel: &Kernel,
-    standing: &mut Standing,
-    change: &Change,
-) -> Option<Vec<String>> {
+async fn evidence(kernel: &Kernel, change: &Change) -> Option<Vec<String>> {
     match change {
         Change::Create(resource) if resource.facts().firewall().is_some() => {
-            let damage = standing.damage(resource).unwrap_or_else(|e| vec![format!("{e:#}")]);
+            let damage = kernel.damage(resource).unwrap_or_else(|e| vec![format!("{e:#}")]);
             (!damage.is_empty()).then_some(damage)
         }
         _ => (!kernel.holds(change).await).then(Vec::new),

@@ -48,6 +48,9 @@ pub async fn rm(
     let (mut removed, mut failure, mut printed) = (Vec::new(), None, Plan::new());
     // A network that cannot be removed does not keep the others.
     for name in &args.names {
+        if let Some(network) = without_bridge(&state, name) {
+            host.look_inside(&mut state, &network).await?;
+        }
         let plan = match removal_plan(host, &state, name).await {
             Ok(plan) => plan,
             Err(error) => {
@@ -69,6 +72,14 @@ pub async fn rm(
         return Ok((None, failure));
     }
     Ok((Some(Changed::new(!removed.is_empty(), Removed { removed })), failure))
+}
+
+/// Returns the network of a name if it has no bridge: its endpoints are inside their targets only, and
+/// one may be on no record.
+fn without_bridge(state: &State, asked: &Removable) -> Option<LinkName> {
+    let network = name_of(asked).parse().ok()?;
+    let record = state.networks().get(&network)?;
+    record.network.bridge().is_none().then_some(network)
 }
 
 fn name_of(asked: &Removable) -> String {

@@ -5,8 +5,11 @@ use std::{collections::HashSet, ops::Range};
 
 use ipnetwork::IpNetwork;
 
-use super::{file::Lines, parse_all};
-use crate::model::{Endpoint, EndpointSummary, Mac};
+use super::{
+    entry::{is_filed, parse_all},
+    file::Lines,
+};
+use crate::model::{Endpoint, EndpointSummary, LinkName, Mac};
 
 /// The file of a network whose endpoints are not all parsed.
 #[derive(Debug)]
@@ -31,9 +34,13 @@ struct Parts {
 impl LazyRecord {
     /// Parses the endpoints of these namespaces in full, and summarizes the others. Returns the
     /// file itself if there are no others, if a line has to be parsed in full to be understood, or
-    /// if an endpoint appears twice.
-    pub(super) fn new(file: Lines, cookies: &[u64]) -> Result<(Vec<Endpoint>, Self), Lines> {
-        match sorted(&file, cookies) {
+    /// if an endpoint appears twice or is of another network.
+    pub(super) fn new(
+        file: Lines,
+        network: &LinkName,
+        cookies: &[u64],
+    ) -> Result<(Vec<Endpoint>, Self), Lines> {
+        match sorted(&file, network, cookies) {
             Some((endpoints, parts)) if !parts.is_empty() => {
                 let asked_for = endpoints.len();
                 Ok((endpoints, Self { file, parts, asked_for }))
@@ -73,10 +80,14 @@ impl LazyRecord {
 }
 
 /// Splits a file into endpoints of these namespaces and summaries of the others.
-fn sorted(file: &Lines, cookies: &[u64]) -> Option<(Vec<Endpoint>, Vec<Parts>)> {
+fn sorted(
+    file: &Lines,
+    network: &LinkName,
+    cookies: &[u64],
+) -> Option<(Vec<Endpoint>, Vec<Parts>)> {
     let (mut endpoints, mut parts, mut names) = (Vec::new(), Vec::new(), HashSet::new());
     for (start, entry) in file.entries_with_places() {
-        let one = Parts::of(entry, start)?;
+        let one = Parts::of(entry, start).filter(|_| is_filed(entry, network))?;
         // Without host ends, two namespaces may have a link of the same name.
         let (cookie, name) = match &one.host_ifname {
             Some(place) => (0, place),
@@ -148,7 +159,7 @@ impl Values<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Attachment;
+    use crate::{model::Attachment, state::entry::Entry};
 
     fn endpoint(cookie: u64, addresses: &[&str]) -> Endpoint {
         let mut endpoint: Endpoint = serde_json::from_str(
@@ -164,8 +175,17 @@ mod tests {
         endpoint
     }
 
+    fn line(endpoint: &Endpoint, network: &str) -> String {
+        let network = network.parse().unwrap();
+        serde_json::to_string(&Entry::endpoint(&network, endpoint)).unwrap()
+    }
+
+    fn lazy(file: Lines, cookies: &[u64]) -> Result<(Vec<Endpoint>, LazyRecord), Lines> {
+        LazyRecord::new(file, &"lab0".parse().unwrap(), cookies)
+    }
+
     fn file(endpoints: &[Endpoint], tail: &str) -> Lines {
-        let lines = endpoints.iter().map(|e| serde_json::to_string(e).unwrap() + "\n");
+        let lines = endpoints.iter().map(|e| line(e, "lab0") + "\n");
         ["{}\n".to_owned()].into_iter().chain(lines).chain([tail.to_owned()]).collect()
     }
 
@@ -177,7 +197,7 @@ mod tests {
             endpoint(3, &["10.0.0.2/8", "fd00::2/64"]),
             endpoint(4, &["10.0.0.3/8"]),
         ];
-        let (mut endpoints, unread) = LazyRecord::new(file(&all, ""), &[3]).unwrap();
+        let (mut endpoints, unread) = lazy(file(&all, ""), &[3]).unwrap();
         assert_eq!(endpoints, all[2..3]);
         let others: Vec<_> = [&all[0], &all[1], &all[3]].map(EndpointSummary::of).into();
         assert_eq!(unread.summaries().collect::<Vec<_>>(), others);
@@ -194,18 +214,18 @@ mod tests {
     fn an_endpoint_may_have_no_host_end() {
         let inside = |cookie| Endpoint { attachment: Attachment::Macvlan, ..endpoint(cookie, &[]) };
         let all = [inside(1), inside(2)];
-        let (endpoints, unread) = LazyRecord::new(file(&all, ""), &[1]).unwrap();
+        let (endpoints, unread) = lazy(file(&all, ""), &[1]).unwrap();
         assert_eq!(endpoints, all[..1]);
         assert_eq!(unread.summaries().collect::<Vec<_>>(), [EndpointSummary::of(&all[1])]);
-        assert!(LazyRecord::new(file(&[inside(1), inside(1)], ""), &[]).is_err());
+        assert!(lazy(file(&[inside(1), inside(1)], ""), &[]).is_err());
     }
 
     #[test]
     fn what_is_written_otherwise_is_read_in_full() {
         let one = [endpoint(1, &["172.17.0.2/16"])];
-        assert!(LazyRecord::new(file(&one, ""), &[]).is_ok());
-        assert!(LazyRecord::new(file(&one, ""), &[1]).is_err());
-        let line = serde_json::to_string(&one[0]).unwrap();
+        assert!(lazy(file(&one, ""), &[]).is_ok());
+        assert!(lazy(file(&one, ""), &[1]).is_err());
+        let line = line(&one[0], "lab0");
         for wrong in [
             String::new(),
             "{}".into(),
@@ -214,8 +234,10 @@ mod tests {
             line.replace("web", "w\\u0065b"),
             line.replace("\"cookie\":1", "\"cookie\":-1"),
             line.replace("172.17.0.2/16", "172.17.0.2/99"),
+            line.replace("\"lab0\"", "\"lab1\""),
+            line.replace(",\"network\":\"lab0\"", ""),
         ] {
-            assert!(LazyRecord::new(file(&one, &format!("{wrong}\n")), &[]).is_err(), "{wrong}");
+            assert!(lazy(file(&one, &format!("{wrong}\n")), &[]).is_err(), "{wrong}");
         }
     }
 }

@@ -8,6 +8,7 @@
 //! reserved, see `reserve`. Of a damaged file, the valid lines are used. What is lost is rebuilt
 //! from the kernel's marks (in `ops`), with the help of the valid lines: [`Spare`].
 
+mod entry;
 mod file;
 mod lazy_record;
 mod lock;
@@ -15,7 +16,7 @@ mod reserve;
 mod spare;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     env, fmt,
     fs::{self, File},
     io,
@@ -24,10 +25,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 pub use self::spare::Spare;
-use self::{file::Lines, lazy_record::LazyRecord, lock::Lock};
+use self::{entry::Entry, file::Lines, lazy_record::LazyRecord, lock::Lock};
 use crate::{
     error::{Error, Kind},
     model::{Endpoint, EndpointId, EndpointSummary, LinkName, NamedNetns, Network, NetworkRecord},
@@ -406,14 +407,6 @@ impl State {
         self.unwritten.insert(Some(network.clone()));
     }
 
-    /// Removes an endpoint that belongs to another network.
-    pub fn disown(&mut self, network: &LinkName, id: &EndpointId) {
-        if let Some(record) = self.networks.get_mut(network) {
-            record.endpoints.retain(|e| !e.is(id));
-            self.unwritten.insert(Some(network.clone()));
-        }
-    }
-
     /// Writes adopted parts, and rewrites damaged files. Without the lock, they stay in memory.
     pub fn write_adopted(&mut self) -> Result<()> {
         if self.lock.is_none() {
@@ -485,7 +478,9 @@ impl State {
             Some(network) => match self.networks.get(network) {
                 None => file::remove(&path),
                 Some(NetworkRecord { network, endpoints }) => {
-                    file::replace(&path, &head(Some(network)), endpoints, grows)
+                    let entries: Vec<_> =
+                        endpoints.iter().map(|e| Entry::endpoint(&network.name, e)).collect();
+                    file::replace(&path, &head(Some(network)), &entries, grows)
                 }
             },
         };
@@ -557,7 +552,7 @@ impl State {
 
     fn take_names(&mut self, lines: &Lines) {
         let bad_head = serde_json::from_str::<Version>(lines.head()).err();
-        let (names, bad_line) = parse_all(lines);
+        let (names, bad_line) = entry::parse_all(lines);
         self.names = names;
         if let Some(error) = bad_line.or(bad_head) {
             self.is_damaged(None, &error);
@@ -570,14 +565,14 @@ impl State {
             misfiled => {
                 let found = misfiled.as_ref().map(|network| format!("it is of `{}`", network.name));
                 let why = found.unwrap_or_else(ToString::to_string);
-                self.spare.add(misfiled.ok(), parse_all(&lines).0);
+                self.spare.add(misfiled.ok(), entry::parse_all(&lines).0);
                 self.is_damaged(Some(name), &why);
                 return;
             }
         };
         let some = match wanted {
             Load::All => Err(lines),
-            Load::Of(cookies) => LazyRecord::new(lines, cookies),
+            Load::Of(cookies) => LazyRecord::new(lines, &name, cookies),
         };
         let endpoints = match some {
             Ok((endpoints, unread)) => {
@@ -585,10 +580,14 @@ impl State {
                 endpoints
             }
             Err(lines) => {
-                let (endpoints, error) = parse_endpoints(&lines);
+                let entry::Parsed { endpoints, misfiled, error } =
+                    entry::parse_endpoints(&lines, &name);
                 if let Some(error) = error {
                     self.is_damaged(Some(name.clone()), &error);
+                } else if !misfiled.is_empty() {
+                    self.is_damaged(Some(name.clone()), &"a line is of another network");
                 }
+                self.spare.add(None, misfiled);
                 endpoints
             }
         };
@@ -602,48 +601,6 @@ impl State {
         self.warnings.push(format!("{} is unreadable and is ignored: {why}", path.display()));
         self.unwritten.insert(network);
     }
-}
-
-/// An entry of a file.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Entry<'a> {
-    Endpoint(&'a Endpoint),
-    Name(&'a NamedNetns),
-}
-
-impl<'a> Entry<'a> {
-    /// Returns the entry that a part is, if it is a complete one.
-    fn of(record: &'a Record) -> Option<Self> {
-        match record {
-            Record::Endpoint { endpoint, .. } => Some(Self::Endpoint(endpoint)),
-            Record::Name(name) => Some(Self::Name(name)),
-            Record::Network(_) | Record::Port { .. } => None,
-        }
-    }
-}
-
-/// Parses the valid entries; returns them with the error of the first invalid one.
-fn parse_all<T: DeserializeOwned>(lines: &Lines) -> (Vec<T>, Option<serde_json::Error>) {
-    let (mut entries, mut first) = (Vec::new(), None);
-    for line in lines.entries() {
-        match serde_json::from_str(line) {
-            Ok(entry) => entries.push(entry),
-            Err(error) => first = first.or(Some(error)),
-        }
-    }
-    (entries, first)
-}
-
-/// The same for endpoints. Of two lines for one endpoint, the later one counts.
-fn parse_endpoints(lines: &Lines) -> (Vec<Endpoint>, Option<serde_json::Error>) {
-    let (all, error) = parse_all::<Endpoint>(lines);
-    let mut last: HashMap<EndpointId, usize> = HashMap::with_capacity(all.len());
-    last.extend(all.iter().enumerate().map(|(at, e)| (e.id(), at)));
-    let mut at = 0..;
-    let mut all = all;
-    all.retain(|e| last.get(&e.id()) == at.next().as_ref());
-    (all, error)
 }
 
 fn check_version(path: &Path, head: &str) -> Result<()> {

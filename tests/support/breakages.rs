@@ -924,4 +924,146 @@ const BREAKAGES: &[Breakage] = &[
         trace: ("outside 192.0.2.1:8080", "refused socket"),
         ..NONE
     },
+    Breakage {
+        what: "an FDB entry of an overlay's peer is gone",
+        breaks: "bridge fdb del 02:76:c6:12:05:02 dev vx-pods dst 198.18.5.2 self",
+        doctor: "peer-missing",
+        shows: "missing: bridge fdb",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "a neighbour entry of an overlay's peer is gone",
+        breaks: "ip neigh del 10.5.2.0 dev vx-pods",
+        doctor: "peer-missing",
+        shows: "missing: ip neigh",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "a neighbour entry of an overlay's peer has another MAC",
+        breaks: "ip neigh replace 10.5.2.0 lladdr 02:00:00:00:00:99 dev vx-pods nud permanent",
+        doctor: "peer-missing",
+        shows: "missing: ip neigh",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "the route to an overlay's peer is gone",
+        breaks: "ip route del 10.5.2.0/24",
+        doctor: "peer-missing",
+        shows: "missing: ip route",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "an overlay's VXLAN link is down",
+        breaks: "ip link set vx-pods down",
+        doctor: "peer-missing",
+        shows: "ip link show dev vx-pods",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "an overlay's VXLAN link is deleted",
+        breaks: "ip link del vx-pods",
+        doctor: "peer-missing",
+        shows: "ip link show dev vx-pods",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "the address of an overlay's VXLAN link is gone",
+        breaks: "ip addr del 10.5.1.0/32 dev vx-pods",
+        doctor: "peer-missing",
+        shows: "missing: ip route",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "the MTU of an overlay's VXLAN link is smaller",
+        breaks: "ip link set vx-pods mtu 1300",
+        doctor: "mtu-mismatch",
+        shows: "vx-pods",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "an overlay's parent is down",
+        breaks: "ip link set eth2 down",
+        doctor: "link-down",
+        shows: "eth2: state DOWN",
+        ..NONE
+    },
+    Breakage {
+        what: "an overlay's parent is unplugged",
+        breaks: "ip -n other link set wire down",
+        doctor: "no-carrier",
+        shows: "NO-CARRIER",
+        mends: "ip -n other link set wire up",
+        ..NONE
+    },
+    Breakage {
+        what: "an overlay's parent is gone",
+        breaks: "ip link del eth2",
+        doctor: "parent-missing peer-missing",
+        shows: "which leads to the other hosts, is gone",
+        repair: true,
+        mends: "ip link add eth2 type veth peer name wire netns other; ip link set eth2 addrgenmode none up; ip -n other link set wire addrgenmode none up; ip addr add 198.18.5.1/24 dev eth2; ip -n other addr add 198.18.5.2/24 dev wire; netcord repair",
+        ..NONE
+    },
+    Breakage {
+        what: "an overlay's bridge is down",
+        breaks: "ip link set pods down",
+        doctor: "link-down",
+        shows: "pods: state DOWN",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "a filter rule says something else than its comment",
+        firewall: "iptables",
+        breaks: "iptables -R NETCORD-ISOLATE 1 -m comment --comment 'netcord:lab0 unpublished 10.1.0.0/24' -j ACCEPT",
+        doctor: "rules-missing",
+        shows: "changed: iptables -t filter -A NETCORD-ISOLATE",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "a masquerade rule says something else than its comment",
+        firewall: "iptables",
+        breaks: "ip6tables -t nat -R NETCORD-POSTROUTING $(ip6tables -t nat -S NETCORD-POSTROUTING | grep -n 'masquerade fd00:1::/64' | cut -d: -f1 | awk '{print $1 - 1}') -s fd00:9::/64 ! -o lab0 -m comment --comment 'netcord:lab0 masquerade fd00:1::/64' -j MASQUERADE",
+        doctor: "masquerade-missing",
+        shows: "changed: ip6tables -t nat",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "the rule of a published port says something else than its comment",
+        firewall: "iptables",
+        breaks: "iptables -t nat -R NETCORD-DNAT 1 -p tcp --dport 8080 -m comment --comment 'netcord:lab0/web publish 0.0.0.0:8080 -> 10.1.0.2:80/tcp' -j DNAT --to-destination 10.1.0.9:80",
+        doctor: "port-missing",
+        shows: "changed: ",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "a chain of netcord's is flushed",
+        firewall: "iptables",
+        breaks: "iptables -F NETCORD-FORWARD",
+        doctor: "rules-missing",
+        shows: "not there",
+        repair: true,
+        ..NONE
+    },
+    Breakage {
+        what: "the published ports are flushed",
+        firewall: "iptables",
+        breaks: "iptables -t nat -F NETCORD-DNAT",
+        doctor: "port-missing",
+        shows: "not in ",
+        repair: true,
+        trace: ("outside 192.0.2.1:8080", "refused socket"),
+        ..NONE
+    },
 ];

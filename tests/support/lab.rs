@@ -31,7 +31,7 @@ pub(crate) struct Lab {
     /// The host lives as long as this is open.
     _stdin: ChildStdin,
     pid: u32,
-    /// Which firewall netcord is told to use, if it is told.
+    /// The firewall that netcord has to use, if one is given.
     firewall: Option<&'static str>,
     /// What `nsenter` has to be told besides the namespaces that every host has.
     enter: &'static [&'static str],
@@ -93,7 +93,7 @@ impl Lab {
         Self { unshare, _stdin: stdin, pid, firewall: None, enter, looker: Mutex::default() }
     }
 
-    /// A fresh host where netcord is told to use this firewall.
+    /// A fresh host where netcord uses this firewall.
     #[track_caller]
     pub(crate) fn with_firewall(firewall: &'static str) -> Self {
         let mut lab = Self::new();
@@ -261,7 +261,7 @@ impl Lab {
     }
 
     /// The published ports that are in either firewall, in the words of their marks: whose, from
-    /// where and where to. One that is there twice is told twice.
+    /// where and where to. One that exists twice is listed twice.
     #[track_caller]
     pub(crate) fn rules_of_ports(&self) -> Vec<String> {
         let listed = |script: &str| self.sh(&format!("{script} 2>/dev/null || :")).ok();

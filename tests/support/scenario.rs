@@ -28,7 +28,7 @@ const PHYSICAL: &str = include_str!("sh/physical.sh");
 const UNDERLAY: &str =
     concat!(include_str!("sh/physical.sh"), "netcord underlay mydr0 --parent eth0 --takeover");
 
-/// A bridge of somebody else's, and a namespace.
+/// A foreign bridge, and a namespace.
 macro_rules! docker0 {
     () => {
         "ip netns add web; ip link add docker0 address 02:42:00:00:00:01 type bridge

@@ -78,7 +78,7 @@ pub(super) fn stream(to: &str) {
     connection.set_nodelay(true).unwrap();
     connection.set_read_timeout(Some(SILENCE)).unwrap();
     super::talk::say("connected");
-    // Its input ends when it is told to.
+    // Its input ends when the test ends the stream.
     let told = thread::spawn(|| std::io::stdin().read_to_end(&mut Vec::new()));
     let mut exchanges = 0_u64;
     loop {

@@ -195,7 +195,7 @@ fn ask(port: u16, to: &str, seconds: u32) -> Option<String> {
     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     socket.connect(to).ok()?;
     for _ in 0..5 * seconds {
-        // What ICMP brought back about the last one is told here.
+        // An ICMP error about the last one arrives here.
         drop(socket.send(b"?"));
         let mut answer = [0; 256];
         match socket.recv(&mut answer) {

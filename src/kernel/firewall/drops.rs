@@ -1,21 +1,11 @@
 //! Chains of other programs that drop forwarded packets unless a rule there accepts them.
 //!
-//! iptables lists its rules; those of other tables are read in the kernel's own form.
+//! Their rules are in the [`Ruleset`](crate::model::ruleset::Ruleset).
 
-use std::io;
-
-use anyhow::{Context, Result};
-use netlink_packet_core::{NLM_F_DUMP, NetlinkSerializable};
-use netlink_packet_netfilter::{
-    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
-    nftables::{
-        NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetElementList,
-        SetElementMessage, SetMessage,
-    },
-};
+use anyhow::Result;
 
 use super::chains::{self, Chain};
-use crate::{kernel::nfnetlink::Socket, model::Family};
+use crate::model::{Family, ruleset::Table};
 
 /// A chain that drops forwarded packets unless a rule accepts them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +30,11 @@ impl Dropping {
         }
     }
 
+    /// Returns whether it is in this table.
+    pub fn is_in(&self, table: &Table) -> bool {
+        self.family == table.family.to_string() && self.table == table.name
+    }
+
     /// Returns whether only bridged frames pass it.
     pub fn is_of_bridges(&self) -> bool {
         self.family == "bridge"
@@ -58,61 +53,4 @@ pub(in crate::kernel) fn dropping() -> Result<Vec<Dropping>> {
         drops.then_some(Dropping { family, table, chain: name, is_firewalld })
     });
     Ok(found.collect())
-}
-
-/// Returns whether a rule or a set element in the chain's table names a link, so that the program
-/// that owns the table is configured for it.
-pub(in crate::kernel) fn lets_by(chain: &Dropping, link: &str) -> Result<bool> {
-    speaks_of(chain, link).with_context(|| format!("cannot list nftables' table `{}`", chain.table))
-}
-
-fn speaks_of(chain: &Dropping, link: &str) -> io::Result<bool> {
-    let family = match chain.family {
-        "inet" => NetfilterProtoFamily::Inet,
-        "ip" => NetfilterProtoFamily::IPv4,
-        "ip6" => NetfilterProtoFamily::IPv6,
-        _ => NetfilterProtoFamily::Bridge,
-    };
-    let mut socket = Socket::open()?;
-    let get = |message| NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message);
-    let table = || chain.table.clone();
-    // In the kernel's form, with the terminating zero.
-    let name = [link.as_bytes(), &[0]].concat();
-    let speaks = |message: &NetfilterMessage| {
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        bytes.windows(name.len()).any(|part| part == name)
-    };
-
-    let rules = RuleMessage { attributes: vec![RuleAttribute::Table(table())] };
-    let rule = |mut message: NetfilterMessage| {
-        if let NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(rule)) = &mut message.inner
-        {
-            // The comment does not count.
-            rule.attributes.retain(|a| matches!(a, RuleAttribute::Expressions(_)));
-        }
-        speaks(&message).then_some(())
-    };
-    if !socket.dump(&get(NfTablesMessage::GetRule(rules)), NLM_F_DUMP, rule)?.is_empty() {
-        return Ok(true);
-    }
-    let sets = SetMessage { attributes: vec![SetAttribute::Table(table())] };
-    let set = |message: NetfilterMessage| {
-        let NetfilterMessageInner::NfTables(NfTablesMessage::NewSet(set)) = message.inner else {
-            return None;
-        };
-        set.attributes.into_iter().find_map(|attribute| match attribute {
-            SetAttribute::Name(name) => Some(name),
-            _ => None,
-        })
-    };
-    for set in socket.dump(&get(NfTablesMessage::GetSet(sets)), NLM_F_DUMP, set)? {
-        let attributes = vec![SetElementList::Table(table()), SetElementList::Set(set)];
-        let elements = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
-        let element = |message: NetfilterMessage| speaks(&message).then_some(());
-        if !socket.dump(&get(elements), NLM_F_DUMP, element)?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -125,38 +125,23 @@ fn attempt(
     Ok(())
 }
 
-/// Returns the published ports of one family; none if they cannot be read.
-pub(super) fn published(family: Family) -> Vec<Published> {
-    let of_rule = |((_, comment), copies): ((String, String), Vec<String>)| {
+/// Returns the published ports among our rules in a table `nat`.
+pub(super) fn published(nat: &Present) -> Vec<Published> {
+    let of_rule = |((_, comment), copies): (&(String, String), &Vec<String>)| {
         let (owner, port) = comment.strip_prefix(ALIAS_PREFIX)?.split_once(" publish ")?;
         let port: PublishedPort = port.parse().ok()?;
         let Resource::Rule(rule) = plan::port(Firewall::Iptables, owner, &port) else {
             return None;
         };
-        let changed = copies.into_iter().find(|there| !is_as(&rule, there));
+        let changed = copies.iter().find(|there| !is_as(&rule, there)).cloned();
         Some(Published { owner: owner.to_owned(), port, changed })
     };
-    nat_table(family).rules.into_iter().filter_map(of_rule).collect()
-}
-
-/// Returns whether our chains of one family exist, as far as that can be read.
-pub(super) fn stands(family: Family) -> bool {
-    nat_table(family).chains.iter().any(|chain| chain.starts_with("NETCORD-"))
-}
-
-fn nat_table(family: Family) -> Present {
-    let present = Programs::of(family).and_then(|programs| Present::read(&programs, Table::Nat));
-    present.unwrap_or_default()
+    nat.rules.iter().filter_map(of_rule).collect()
 }
 
 /// Returns a whole table, as the commands that would make it.
 pub(super) fn list(family: Family, table: Table) -> Result<String> {
     Programs::of(family)?.list(table)
-}
-
-/// Returns our chains and rules in one table.
-pub(super) fn present(family: Family, table: Table) -> Result<Present> {
-    Present::read(&Programs::of(family)?, table)
 }
 
 fn table_of(change: &Change) -> Option<Table> {
@@ -213,7 +198,8 @@ impl Present {
         Ok(Self::parse(programs.list(table)?.lines()))
     }
 
-    fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
+    /// Parses a listed table.
+    pub(super) fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
         let mut present = Self::default();
         // Chains in which a rule was read that does not have to come first.
         let mut begun = BTreeSet::new();
@@ -241,6 +227,11 @@ impl Present {
             }
         }
         present
+    }
+
+    /// Returns whether one of our chains exists.
+    pub(super) fn has_chain(&self) -> bool {
+        self.chains.iter().any(|chain| chain.starts_with("NETCORD-"))
     }
 
     /// Returns how a chain or rule of ours differs from the plan, a line for each difference.

@@ -25,10 +25,10 @@ use crate::{
     plan::{Change, Table},
 };
 pub use drops::Dropping;
-pub(super) use drops::{dropping, lets_by};
+pub(super) use drops::dropping;
 pub use forward::ForwardBlockers;
 pub(super) use forward::obstacles;
-pub use standing::Standing;
+pub(super) use standing::Standing;
 pub use translations::Translation;
 pub(super) use translations::all as translations;
 
@@ -63,18 +63,6 @@ pub(super) fn check_readable() -> Result<()> {
     }
 }
 
-/// Returns a whole table of iptables, as the commands that would make it. Returns an empty text if
-/// there is no such table, or no iptables that could have made it.
-pub(super) fn listing(family: Family, table: Table) -> Result<String> {
-    if !has_iptables(family, table)? {
-        return Ok(String::new());
-    }
-    match iptables::list(family, table) {
-        Err(error) if Kind::of(&error) == Kind::Permission => Err(error),
-        listed => Ok(listed.unwrap_or_default()),
-    }
-}
-
 /// Returns whether the kernel has this table of iptables, nft or legacy.
 fn has_iptables(family: Family, table: Table) -> Result<bool> {
     let (name, legacy) = match family {
@@ -84,16 +72,6 @@ fn has_iptables(family: Family, table: Table) -> Result<bool> {
     let is_it = |c: &chains::Chain| c.family == name && c.table == table.name();
     Ok(chains::all()?.iter().any(is_it)
         || fs::read_to_string(legacy).is_ok_and(|tables| tables.lines().any(|t| t == table.name())))
-}
-
-/// Returns the published ports in a firewall, as far as they can be read.
-pub(super) fn published(firewall: Firewall) -> Vec<Published> {
-    match firewall {
-        Firewall::Nftables => nftables::published().unwrap_or_default(),
-        Firewall::Iptables => {
-            [Family::V4, Family::V6].into_iter().flat_map(iptables::published).collect()
-        }
-    }
 }
 
 /// Returns the networks with chains in our table, as far as they can be read.
@@ -125,14 +103,6 @@ pub(super) fn legacy_tables() -> Vec<(&'static str, String)> {
     files.into_iter().flat_map(read).collect()
 }
 
-/// Returns whether a firewall contains anything of ours, as far as that can be read.
-pub(super) fn stands(firewall: Firewall) -> bool {
-    match firewall {
-        Firewall::Nftables => nftables::stands().unwrap_or_default(),
-        Firewall::Iptables => [Family::V4, Family::V6].into_iter().any(iptables::stands),
-    }
-}
-
 /// Returns the firewall for a host on which we have no rules yet.
 pub(super) fn of_this_kernel() -> Firewall {
     if nftables::is_here() { Firewall::Nftables } else { Firewall::Iptables }
@@ -150,19 +120,9 @@ impl Kernel {
         obstacles(firewall, families)
     }
 
-    /// Returns the published ports in a firewall, as far as they can be read.
-    pub fn published(&self, firewall: Firewall) -> Vec<Published> {
-        published(firewall)
-    }
-
     /// Returns the networks with chains in our table, as far as they can be read.
     pub fn networks_with_rules(&self) -> Vec<LinkName> {
         networks()
-    }
-
-    /// Returns whether a firewall contains anything of netcord's, as far as that can be read.
-    pub fn stands(&self, firewall: Firewall) -> bool {
-        stands(firewall)
     }
 
     /// Returns the firewall for a host without rules of netcord's: nftables, if the kernel has it.
@@ -178,12 +138,6 @@ impl Kernel {
         check_readable()
     }
 
-    /// Returns a whole table of iptables, as the commands that would make it; an empty text without
-    /// one.
-    pub fn iptables(&self, family: Family, table: Table) -> Result<String> {
-        listing(family, table)
-    }
-
     /// Returns the chains of nftables, except iptables', that drop forwarded packets unless a rule
     /// accepts them.
     pub fn dropping(&self) -> Result<Vec<Dropping>> {
@@ -193,11 +147,6 @@ impl Kernel {
     /// Returns the rules of other programs in nftables that translate the destination of a port.
     pub fn translations(&self) -> Result<Vec<Translation>> {
         translations()
-    }
-
-    /// Returns whether the program that owns such a chain has rules for a link.
-    pub fn lets_by(&self, chain: &Dropping, link: &str) -> Result<bool> {
-        lets_by(chain, link)
     }
 }
 

@@ -381,6 +381,8 @@ pub struct Element {
     pub ends: bool,
     /// The data.
     pub data: Data,
+    /// The comment.
+    pub comment: Option<String>,
 }
 
 /// The data of an element.
@@ -490,6 +492,26 @@ impl Ruleset {
         let looks = |e: &Expression| matches!(e, Expression::Load(found, _) if found == field);
         let mut rules = self.chains.iter().flat_map(|chain| &chain.rules);
         rules.any(|rule| rule.expressions.iter().any(looks))
+    }
+
+    /// Returns whether a rule or a set element of such a table names a link, so that its owner has
+    /// decided about the link's packets, in whatever way.
+    pub fn names(&self, link: &str, is_table: impl Fn(&Table) -> bool) -> bool {
+        // In the kernel's form, with the terminating zero.
+        let name = [link.as_bytes(), &[0]].concat();
+        let has_it = |bytes: &[u8]| bytes.windows(name.len()).any(|part| part == name);
+        let names = |expression: &Expression| match expression {
+            Expression::Compare(_, _, bytes)
+            | Expression::Immediate(bytes, _)
+            | Expression::XtMatch(_, _, bytes)
+            | Expression::XtTarget(_, _, bytes) => has_it(bytes),
+            _ => false,
+        };
+        let chains = self.chains.iter().filter(|chain| is_table(&chain.table));
+        let mut rules = chains.flat_map(|chain| &chain.rules);
+        let sets = self.sets.iter().filter(|((table, _), _)| is_table(table));
+        let mut keys = sets.flat_map(|(_, set)| &set.elements).filter_map(|e| e.key.as_ref());
+        rules.any(|rule| rule.expressions.iter().any(names)) || keys.any(|key| has_it(key))
     }
 
     /// Returns a chain by its name.

@@ -5,7 +5,7 @@ use std::{collections::HashSet, iter};
 use anyhow::Result;
 
 use crate::{
-    kernel::{Kernel, Netns},
+    kernel::{Kernel, Netns, NetnsFile},
     model::NetnsName,
     model::natural_order,
     process,
@@ -18,6 +18,16 @@ pub(in crate::ops) enum Handle {
     Name(NetnsName),
     /// The oldest process in it.
     Process(u32),
+}
+
+impl Handle {
+    /// Returns the namespace's file; `None` if the namespace has ended.
+    pub(in crate::ops) fn file(&self) -> Option<NetnsFile> {
+        match self {
+            Self::Name(name) => NetnsFile::of_name(name),
+            Self::Process(pid) => NetnsFile::of_process(*pid),
+        }
+    }
 }
 
 /// Opens each namespace except for the host's own once: by its first name, else by a process. Skips

@@ -5,13 +5,13 @@
 //! The names of the host's links show whether something is missing; if not, nothing else is read. A
 //! macvlan is inside its target only: [`Depth`] says how far such links are searched for.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
 use crate::{
     kernel::{Kernel, Link, LinkKind},
-    model::{Endpoint, EndpointId, Firewall, LinkName, Network, PublishedPort},
+    model::{Endpoint, Firewall, LinkName, Network, PublishedPort},
     ops::{
         Session,
         lookup::inside::{Inside, inside},
@@ -76,6 +76,9 @@ impl Session<'_> {
     async fn put_on_record(&self, state: &mut State, missing: Missing) -> Result<()> {
         let mut found = Adoption::new(&self.kernel, state);
         found.adopt(missing).await?;
+        for link in &found.orphans {
+            self.events.warn(link);
+        }
         let told: Vec<_> = found.told.into_iter().collect();
         if told.is_empty() {
             return Ok(());
@@ -86,7 +89,8 @@ impl Session<'_> {
         }
         let hint = if state.is_locked() { "" } else { "; `netcord repair` writes it down" };
         self.events.warn(&format!(
-            "the record of {list} is lost: it is rebuilt from the marks in the kernel{hint}"
+            "the record of {list} is lost: it is rebuilt from the marks in the kernel, which hold no \
+             labels{hint}"
         ));
         Ok(())
     }
@@ -100,21 +104,14 @@ struct Missing {
     inside: Vec<Inside>,
     /// Endpoints on record with published ports that are not.
     ports: Vec<(LinkName, Endpoint)>,
-    /// Endpoints that are on record of two networks.
-    twice: Vec<LinkName>,
 }
 
 impl Missing {
     async fn read(kernel: &Kernel, state: &State, depth: Depth) -> Result<Self> {
         let mut names = kernel.link_names()?;
-        let mut twice = Vec::new();
         names.remove("lo");
-        for (network, summary) in state.summaries() {
-            let Some(host_ifname) = summary.host_ifname else { continue };
-            let was_there = names.remove(host_ifname);
-            if !was_there && is_on_two(state, &network.name, host_ifname) {
-                twice.extend(host_ifname.parse().ok());
-            }
+        for host_ifname in state.summaries().filter_map(|(_, summary)| summary.host_ifname) {
+            names.remove(host_ifname);
         }
         for network in state.networks().values().map(|record| &record.network) {
             names.remove(network.name.as_str());
@@ -146,18 +143,16 @@ impl Missing {
             Depth::Names => &Firewall::ALL,
         };
         let ports = unrecorded_ports(kernel, state, firewalls);
-        Ok(Self { links, inside, ports, twice })
+        Ok(Self { links, inside, ports })
     }
 
     fn is_empty(&self) -> bool {
-        self.links.is_empty()
-            && self.inside.is_empty()
-            && self.ports.is_empty()
-            && self.twice.is_empty()
+        self.links.is_empty() && self.inside.is_empty() && self.ports.is_empty()
     }
 
     /// Returns what is still missing in records that were read later.
     async fn still(mut self, kernel: &Kernel, state: &State, depth: Depth) -> Result<Self> {
+        kernel.forget_rules();
         let now = Self::read(kernel, state, depth).await?;
         self.links.retain(|link| now.links.iter().any(|l| l.index() == link.index()));
         self.inside =
@@ -166,13 +161,8 @@ impl Missing {
         let former = std::mem::take(&mut self.ports);
         self.ports = now.ports;
         self.ports.retain(|(_, endpoint)| former.iter().any(|other| is_of(endpoint, other)));
-        self.twice.retain(|name| now.twice.contains(name));
         Ok(self)
     }
-}
-
-fn is_on_two(state: &State, network: &LinkName, host_ifname: &str) -> bool {
-    state.summaries().any(|(other, o)| other.name != *network && o.host_ifname == Some(host_ifname))
 }
 
 /// Returns endpoints with published ports in one of these firewalls that are on no record.
@@ -208,6 +198,18 @@ fn is_unlisted(endpoint: &Endpoint, port: &PublishedPort) -> bool {
     endpoint.ports.iter().all(|known| !known.is_as(port))
 }
 
+/// Describes a host end whose network cannot be rebuilt, since nothing is left that shows its
+/// subnets.
+fn orphan(link: &Link) -> Option<String> {
+    let mark = link.alias.as_deref().and_then(Mark::read)?;
+    let (name, network, target) = (&link.name, mark.network, mark.target?);
+    Some(format!(
+        "link `{name}` is the host end of endpoint `{network}/{target}`, but neither a record nor a \
+         bridge of network `{network}` exists, so nothing reaches it: make the bridge again, or remove \
+         the endpoint with `netcord prune`"
+    ))
+}
+
 /// Records that are being rebuilt.
 struct Adoption<'a> {
     kernel: &'a Kernel,
@@ -217,18 +219,17 @@ struct Adoption<'a> {
     networks: BTreeSet<LinkName>,
     /// The lost networks and endpoints that the warning names.
     told: BTreeSet<String>,
+    /// Warnings of host ends whose network has neither a record nor a bridge.
+    orphans: Vec<String>,
 }
 
 impl<'a> Adoption<'a> {
     fn new(kernel: &'a Kernel, state: &'a mut State) -> Self {
-        let (networks, told) = (BTreeSet::new(), BTreeSet::new());
-        Self { kernel, state, ports: Ports::default(), networks, told }
+        let (networks, told, orphans) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        Self { kernel, state, ports: Ports::default(), networks, told, orphans }
     }
 
     async fn adopt(&mut self, missing: Missing) -> Result<()> {
-        for name in &missing.twice {
-            self.settle_owner(name).await?;
-        }
         for link in &missing.links {
             if link.kind == LinkKind::Bridge
                 && let Ok(name) = link.name.parse()
@@ -239,7 +240,10 @@ impl<'a> Adoption<'a> {
         }
         let mut ports = Vec::new();
         for link in missing.links.iter().filter(|link| link.kind == LinkKind::Veth) {
-            ports.extend(self.port(link).await?);
+            match self.port(link).await? {
+                Some(port) => ports.push(port),
+                None => self.orphans.extend(orphan(link)),
+            }
         }
         // Approximately in the order of attachment.
         ports.sort_by(|(_, a), (_, b)| a.addresses.cmp(&b.addresses));
@@ -349,25 +353,5 @@ impl<'a> Adoption<'a> {
             self.told.insert(format!("endpoint `{network}/{}`", endpoint.target));
         }
         self.state.adopt_endpoint(network, endpoint);
-    }
-
-    /// If two networks have an endpoint on record, the alias decides.
-    async fn settle_owner(&mut self, host_ifname: &LinkName) -> Result<()> {
-        let link = self.kernel.link(host_ifname.as_str()).await?;
-        let alias = link.and_then(|link| link.alias).unwrap_or_default();
-        let Some(owner) = Mark::read(&alias).map(|mark| mark.network) else { return Ok(()) };
-        let id = EndpointId::HostEnd(host_ifname.clone());
-        let has_it = |e: &Endpoint| e.is(&id);
-        let wrong: HashSet<_> = self
-            .state
-            .networks()
-            .values()
-            .filter(|r| r.network.name.as_str() != owner && r.endpoints.iter().any(has_it))
-            .map(|r| r.network.name.clone())
-            .collect();
-        for network in wrong {
-            self.state.disown(&network, &id);
-        }
-        Ok(())
     }
 }

@@ -1,11 +1,17 @@
 //! Default routes that displaced others: which of a target's is in force, and which returns when
 //! that one is deleted.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
 use anyhow::Result;
+use ipnetwork::IpNetwork;
 
 use crate::{
-    kernel::{Kernel, TableRoute},
-    model::{Endpoint, LinkName, NetworkRecord, Records, Route},
+    kernel::{Kernel, Netns, TableRoute},
+    model::{Endpoint, NetnsName, NetworkRecord, Records, Route},
     plan::{Change, Plan, Record, Resource, Step},
 };
 
@@ -86,36 +92,77 @@ pub(in crate::ops) fn inherited(after: &mut Records, endpoint: &Endpoint) -> (Ve
 /// Removes from a reverse plan the routes that cannot return: their link is gone, or another route
 /// was set since.
 pub(in crate::ops) async fn can_return(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
-    let (mut leaving, mut hopeless) = (Vec::new(), Vec::new());
-    for step in plan.iter() {
-        let Some(Resource::Route { netns: Some(name), route }) = step.change.resource() else {
-            continue;
-        };
-        if matches!(step.change, Change::Delete(_)) {
-            leaving.push((name, route));
-            continue;
-        }
-        let Some(netns) = kernel.target(name) else { continue };
-        let links = netns.links().await?;
-        let named = |link: &LinkName| links.values().find(|l| l.name == link.as_str());
-        let leaves = |there: &TableRoute| {
-            leaving.iter().any(|(place, r)| {
-                *place == name
-                    && (r.destination, r.gateway) == (there.destination, there.gateway)
-                    && named(&r.link).is_some_and(|link| link.carries(there))
-            })
-        };
-        let is_rival = |there: &TableRoute| {
-            there.destination == route.destination
-                && there.metric == metric(route)
-                && !leaves(there)
-        };
-        if named(&route.link).is_none() || netns.routes().await?.iter().any(is_rival) {
-            hopeless.push(step.change.clone());
+    let mut places = BTreeMap::new();
+    for (name, _) in plan.iter().filter_map(returning) {
+        if let (false, Some(netns)) = (places.contains_key(name), kernel.target(name)) {
+            places.insert(name.clone(), Place::read(netns).await?);
         }
     }
-    plan.retain(|step| !hopeless.contains(&step.change));
+    drop_hopeless(plan, &places);
     Ok(())
+}
+
+/// Returns the route that a step restores, with its namespace.
+fn returning(step: &Step) -> Option<(&NetnsName, &Route)> {
+    match &step.change {
+        Change::Create(Resource::Route { netns: Some(name), route }) => Some((name, route)),
+        _ => None,
+    }
+}
+
+/// The links of a namespace, and the routes of its main table.
+#[derive(Debug, Default)]
+struct Place {
+    links: BTreeSet<String>,
+    routes: Vec<There>,
+}
+
+/// A route that is in force.
+#[derive(Debug)]
+struct There {
+    destination: IpNetwork,
+    gateway: Option<IpAddr>,
+    metric: u32,
+    link: Option<String>,
+}
+
+impl Place {
+    async fn read(netns: &Netns) -> Result<Self> {
+        let links = netns.links().await?;
+        let there = |route: TableRoute| There {
+            link: links.values().find(|link| link.carries(&route)).map(|link| link.name.clone()),
+            destination: route.destination,
+            gateway: route.gateway,
+            metric: route.metric,
+        };
+        let routes = netns.routes().await?.into_iter().map(there).collect();
+        Ok(Self { links: links.into_values().map(|link| link.name).collect(), routes })
+    }
+}
+
+impl There {
+    fn is(&self, route: &Route) -> bool {
+        (self.destination, self.gateway) == (route.destination, route.gateway)
+            && self.link.as_deref() == Some(route.link.as_str())
+    }
+}
+
+/// Removes from a reverse plan the routes that cannot return to these namespaces.
+fn drop_hopeless(plan: &mut Plan, places: &BTreeMap<NetnsName, Place>) {
+    let mut leaving: Vec<(NetnsName, Route)> = Vec::new();
+    plan.retain(|step| {
+        if let Change::Delete(Resource::Route { netns: Some(name), route }) = &step.change {
+            leaving.push((name.clone(), route.clone()));
+        }
+        let Some((name, route)) = returning(step) else { return true };
+        let Some(place) = places.get(name) else { return true };
+        let is_rival = |there: &There| {
+            there.destination == route.destination
+                && there.metric == metric(route)
+                && !leaving.iter().any(|(at, leaving)| at == name && there.is(leaving))
+        };
+        place.links.contains(route.link.as_str()) && !place.routes.iter().any(is_rival)
+    });
 }
 
 /// Returns a route's metric in the kernel's table: for IPv6, none means 1024 (`IP6_RT_PRIO_USER`).
@@ -198,6 +245,39 @@ mod tests {
         after.remove(&"c".parse().unwrap());
         let (left, plan) = inherited(&mut after, &third);
         assert_eq!((left, plan.len()), (defaults(&second), 0));
+    }
+
+    #[test]
+    fn a_route_returns_unless_its_link_is_gone_or_another_has_its_place() {
+        let [first, second, ..] = chain();
+        let (netns, own) = (first.netns.clone(), defaults(&first).remove(0));
+        let at =
+            |route: &Route| Resource::Route { netns: Some(netns.clone()), route: route.clone() };
+        let there = |gateway: &str, link: &str| There {
+            destination: own.destination,
+            gateway: Some(gateway.parse().unwrap()),
+            metric: 0,
+            link: Some(link.to_owned()),
+        };
+        let leaving = defaults(&second).remove(0);
+        for (links, routes, returns) in [
+            (&["eth0", "eth1"][..], vec![], true),
+            (&["eth0", "eth1"], vec![there("10.0.1.1", "eth1")], true),
+            (&["eth0", "eth1"], vec![there("10.0.9.1", "eth1")], false),
+            (&["eth0", "eth1"], vec![there("10.0.1.1", "eth0")], false),
+            (&["eth0", "eth1"], vec![There { link: None, ..there("10.0.1.1", "") }], false),
+            (&["eth0", "eth1"], vec![There { metric: 5, ..there("10.0.9.1", "eth1") }], true),
+            (&["eth1"], vec![], false),
+        ] {
+            let mut plan = vec![Step::delete("", at(&leaving)), Step::create("", at(&own))];
+            let links = links.iter().map(ToString::to_string).collect();
+            let case = format!("{links:?} {routes:?}");
+            drop_hopeless(&mut plan, &[(netns.clone(), Place { links, routes })].into());
+            assert_eq!(plan.len(), if returns { 2 } else { 1 }, "{case}");
+        }
+        let mut plan = vec![Step::create("", at(&own))];
+        drop_hopeless(&mut plan, &BTreeMap::new());
+        assert_eq!(plan.len(), 1, "a namespace that is not open is not judged");
     }
 
     #[test]

@@ -43,6 +43,11 @@ impl Session<'_> {
     }
 
     async fn records(&self, need: Need, extent: &Extent<'_>) -> Result<State> {
+        self.kernel.forget_rules();
+        if extent.rules {
+            // The verb reports the error.
+            drop(self.kernel.ruleset());
+        }
         let mut state = if need == Need::Looks || self.dry_run {
             self.rebuilt_in_memory(extent.load, extent.depth).await?
         } else {

@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use crate::{
-    kernel::{Kernel, Standing},
+    kernel::Kernel,
     model::{Endpoint, Filter, Firewall, Network, NetworkRecord},
     ops::{
         Session,
@@ -102,8 +102,7 @@ async fn mend(host: &mut Session<'_>, state: &mut State) -> Result<()> {
     if host.dry_run || !state.networks().values().any(|r| may_be(&r.network)) {
         return Ok(());
     }
-    let mut standing = Standing::default();
-    if !is_damaged(state, &mut standing)? {
+    if !is_damaged(&host.kernel, state)? {
         return Ok(());
     }
     host.complete(state).await?;
@@ -111,7 +110,7 @@ async fn mend(host: &mut Session<'_>, state: &mut State) -> Result<()> {
     if plan.is_empty() {
         return Ok(());
     }
-    let what = if standing.has_table()? {
+    let what = if host.kernel.has_table()? {
         "netcord's table was not as netcord made it"
     } else {
         "the table of netcord's rules was gone"
@@ -130,12 +129,12 @@ async fn mend(host: &mut Session<'_>, state: &mut State) -> Result<()> {
 
 /// Returns whether our table differs from what the networks on record need. Published ports are not
 /// checked: there may be many, and `publish` restores them.
-fn is_damaged(state: &State, standing: &mut Standing) -> Result<bool> {
+fn is_damaged(kernel: &Kernel, state: &State) -> Result<bool> {
     for record in state.networks().values().filter(|r| r.network.firewall == Firewall::Nftables) {
         for step in rules(record) {
             let Some(resource) = step.change.resource() else { continue };
             let is_looked_at = matches!(resource, Resource::Nft(Nft::Table | Nft::Network(_)));
-            if is_looked_at && !standing.damage(resource)?.is_empty() {
+            if is_looked_at && !kernel.damage(resource)?.is_empty() {
                 return Ok(true);
             }
         }

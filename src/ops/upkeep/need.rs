@@ -27,6 +27,9 @@ pub(in crate::ops) struct Extent<'s> {
     pub(in crate::ops) network: Option<&'s LinkName>,
     /// Whether to search inside targets, if that network's links are there only.
     pub(in crate::ops) inside: bool,
+    /// Whether the verb reads all rules of nftables. Published ports are among them, and need not be
+    /// read twice.
+    pub(in crate::ops) rules: bool,
     /// The endpoints that would be in the way: if their namespace is gone, wait for their end.
     pub(in crate::ops) in_the_way: Option<&'s dyn Fn(&EndpointSummary<'_>) -> bool>,
 }
@@ -48,7 +51,14 @@ pub(in crate::ops) enum Depth {
 impl Extent<'_> {
     /// All records, and objects without a record to this depth.
     pub(in crate::ops) fn to(depth: Depth) -> Self {
-        Self { load: Load::All, depth, network: None, inside: false, in_the_way: None }
+        Self {
+            load: Load::All,
+            depth,
+            network: None,
+            inside: false,
+            rules: false,
+            in_the_way: None,
+        }
     }
 }
 

@@ -186,7 +186,10 @@ impl Ports {
         endpoint: &mut Endpoint,
     ) {
         let all = self.0.get_or_insert_with(|| {
-            Firewall::ALL.into_iter().flat_map(|firewall| kernel.published(firewall)).collect()
+            Firewall::ALL
+                .into_iter()
+                .flat_map(|firewall| kernel.published(firewall).to_vec())
+                .collect()
         });
         let owner = plan::owner(&network.name, &endpoint.netns);
         for Published { port, .. } in all.iter().filter(|p| p.owner == owner) {

@@ -2,8 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 
 use crate::process::{run_with, words};
 
@@ -30,46 +29,25 @@ pub(super) fn record(model: u16, ports: &[u16]) -> Result<()> {
     let mut changed = false;
     for file in records()? {
         let text = fs::read_to_string(&file)?;
-        if !text.contains(&model) {
-            continue;
+        if let Some(text) = repeated(&text, &model, ports) {
+            fs::write(&file, text)?;
+            changed = true;
         }
-        let mut record: Value = serde_json::from_str(&text)
-            .with_context(|| format!("{} is no JSON", file.display()))?;
-        changed |= element(&mut record, &model, ports)?;
-        fs::write(&file, serde_json::to_vec(&record)?)?;
     }
     ensure!(changed, "netcord has no record of port {model}");
     Ok(())
 }
 
-/// Repeats the innermost element of an array that tells of the model.
-fn element(value: &mut Value, model: &str, ports: &[u16]) -> Result<bool> {
-    match value {
-        Value::Array(all) => {
-            for inner in all.iter_mut() {
-                if element(inner, model, ports)? {
-                    return Ok(true);
-                }
-            }
-            let Some(found) = all.iter().map(Value::to_string).find(|text| text.contains(model))
-            else {
-                return Ok(false);
-            };
-            for port in ports {
-                all.push(serde_json::from_str(&found.replace(model, &port.to_string()))?);
-            }
-            Ok(true)
-        }
-        Value::Object(fields) => {
-            for inner in fields.values_mut() {
-                if element(inner, model, ports)? {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        }
-        _ => Ok(false),
-    }
+/// Repeats the JSON object of the model. The rest stays as netcord writes it: a line in another form is
+/// read in another way.
+fn repeated(text: &str, model: &str, ports: &[u16]) -> Option<String> {
+    let at = text.find(&format!("\"host\":{{\"first\":{model},"))?;
+    let start = text[..at].rfind('{')?;
+    let last_field = at + text[at..].find("\"chosen\":")?;
+    let end = last_field + text[last_field..].find('}')? + 1;
+    let object = &text[start..end];
+    let more = ports.iter().map(|port| format!(",{}", object.replace(model, &port.to_string())));
+    Some(format!("{}{}{}", &text[..end], more.collect::<String>(), &text[end..]))
 }
 
 fn records() -> Result<Vec<PathBuf>> {

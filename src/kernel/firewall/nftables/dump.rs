@@ -27,6 +27,7 @@ use crate::{
         Base, Chain, Comparison, Data, Direction, Element, Expression, Family, Field, Header, Hook,
         Rule, Ruleset, Set, Table, Translation, Verdict,
     },
+    plan::nft::TABLE,
 };
 
 // NF_DROP, NF_ACCEPT
@@ -97,8 +98,10 @@ fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Res
         NetfilterMessageInner::NfTables(NfTablesMessage::NewSet(m)) => set(m),
         _ => None,
     })?;
-    // Skip the elements of sets that no rule refers to: they may be many.
-    for (table, name, mut set) in sets.into_iter().filter(|(_, name, _)| used.contains(name)) {
+    // Skip the elements of other programs' sets that no rule refers to: they may be many.
+    let is_ours = |table: &String| family == Family::Inet && table == TABLE;
+    let needed = |(table, name, _): &(_, String, _)| used.contains(name) || is_ours(table);
+    for (table, name, mut set) in sets.into_iter().filter(needed) {
         let attributes =
             vec![SetElementList::Table(table.clone()), SetElementList::Set(name.clone())];
         let elements = get(NfTablesMessage::GetSetElement(SetElementMessage { attributes }));
@@ -550,8 +553,10 @@ fn field_length(nla: &DefaultNla) -> Option<usize> {
     usize::try_from(length).ok()
 }
 
-fn element(attributes: Vec<SetElementAttribute>) -> Element {
-    let mut element = Element { key: None, key_end: None, ends: false, data: Data::None };
+/// Parses an element of a set.
+pub(super) fn element(attributes: Vec<SetElementAttribute>) -> Element {
+    let mut element =
+        Element { key: None, key_end: None, ends: false, data: Data::None, comment: None };
     for attribute in attributes {
         match attribute {
             SetElementAttribute::Key(DataAttribute::Value(bytes)) => element.key = Some(bytes),
@@ -565,6 +570,7 @@ fn element(attributes: Vec<SetElementAttribute>) -> Element {
             SetElementAttribute::Data(DataAttribute::Verdict(attributes)) => {
                 element.data = verdict(&attributes).map_or(Data::None, Data::Verdict);
             }
+            SetElementAttribute::UserData(bytes) => element.comment = read_comment(&bytes),
             _ => {}
         }
     }

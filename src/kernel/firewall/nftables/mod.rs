@@ -98,6 +98,11 @@ pub(super) fn published() -> Result<Vec<Published>> {
     read::published(&mut open()?).map_err(failed)
 }
 
+/// Returns all published ports in our table, of a ruleset that was read.
+pub(super) fn published_in(ruleset: &Ruleset) -> Vec<Published> {
+    read::published_in(ruleset)
+}
+
 /// Returns the networks with chains in our table.
 pub(super) fn networks() -> Result<Vec<LinkName>> {
     standing::links(&mut open()?, &nft::NAT).map_err(failed)

@@ -13,12 +13,15 @@ use netlink_packet_netfilter::{
 use nix::errno::Errno;
 
 use super::{
-    data,
-    request::{inet, key, list, of_set, read_comment},
+    data, dump,
+    request::{inet, key, list, of_set},
 };
 use crate::{
     kernel::{firewall::Published, nfnetlink::Socket},
-    model::{PortRange, PublishedPort},
+    model::{
+        PortRange, PublishedPort,
+        ruleset::{Data, Element as Found, Family, Ruleset, Table},
+    },
     plan::{
         ALIAS_PREFIX,
         nft::{DataType, Element, ElementData, PortElements, Set, TABLE, Value, port_maps},
@@ -82,29 +85,33 @@ pub(super) fn published(socket: &mut Socket) -> io::Result<Vec<Published>> {
         let found = or_none(socket.dump(&get, NLM_F_DUMP, |m| Some(elements(m))).map(Some))?;
         // Without the table, there are no maps.
         let Some(found) = found else { return Ok(all) };
-        all.extend(found.iter().flatten().filter_map(|attributes| port(map, attributes)));
+        let elements = found.into_iter().flatten().map(dump::element);
+        all.extend(elements.filter_map(|element| port(map, &element)));
     }
     Ok(all)
 }
 
-fn port(map: &Set, attributes: &[SetElementAttribute]) -> Option<Published> {
-    let (mut low, mut high, mut to, mut comment) = (None, None, None, None);
-    for attribute in attributes {
-        match attribute {
-            SetElementAttribute::Key(DataAttribute::Value(bytes)) => low = Some(bytes.clone()),
-            SetElementAttribute::KeyEnd(ends) => {
-                high = ends.first().map(bytes);
-            }
-            SetElementAttribute::Data(DataAttribute::Value(bytes)) => to = Some(bytes.clone()),
-            SetElementAttribute::UserData(bytes) => comment = read_comment(bytes),
-            _ => {}
-        }
+/// Returns all published ports in our table, of a ruleset that was read.
+pub(super) fn published_in(ruleset: &Ruleset) -> Vec<Published> {
+    let mut all = Vec::new();
+    for map in port_maps() {
+        let table = Table { family: Family::Inet, name: TABLE.to_owned() };
+        let set = ruleset.sets.get(&(table, map.name.to_string()));
+        let elements = set.into_iter().flat_map(|set| &set.elements);
+        all.extend(elements.filter_map(|element| port(map, element)));
     }
-    let (low, to, comment) = (low?, to?, comment?);
+    all
+}
+
+fn port(map: &Set, element: &Found) -> Option<Published> {
+    let Found { key: Some(low), key_end: high, data: Data::Value(to), comment, .. } = element
+    else {
+        return None;
+    };
     let DataType::Fields(fields) = &map.data else { return None };
-    let key = data::read(map.key, &low, high.as_ref().unwrap_or(&low))?;
-    let to = data::read(fields, &to, &to)?;
-    let owner = comment.strip_prefix(ALIAS_PREFIX)?;
+    let key = data::read(map.key, low, high.as_ref().unwrap_or(low))?;
+    let to = data::read(fields, to, to)?;
+    let owner = comment.as_ref()?.strip_prefix(ALIAS_PREFIX)?;
     let (owner, range) = owner.split_once(' ').unwrap_or((owner, ""));
     let (host_ip, key) = match key.as_slice() {
         [Value::Address(address), rest @ ..] => (Some(*address), rest),

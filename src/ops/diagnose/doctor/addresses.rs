@@ -10,7 +10,7 @@ use super::{
     snapshot::{End, Segment, Snapshot},
 };
 use crate::{
-    kernel::{Link, LinkKind, global_addresses},
+    kernel::{Link, LinkKind},
     model::{Family, Finding, Flag, LinkName, overlap},
     ops::driver,
 };
@@ -21,7 +21,7 @@ pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for segment in snapshot.segments.iter().filter(|s| s.is_gateway()) {
         let Some(bridge) = segment.bridge.as_ref().filter(|bridge| bridge.up) else { continue };
-        let there = global_addresses(&snapshot.addresses, bridge);
+        let there = snapshot.host.addresses_of(bridge);
         let gateways = segment.network().subnets.iter().filter_map(|subnet| subnet.gateway);
         for gateway in gateways.filter(|g| !there.iter().any(|a| a.ip() == *g)) {
             let name = segment.name();
@@ -35,7 +35,7 @@ pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     }
     for (end, inside, link) in snapshot.entered() {
         let Some(endpoint) = end.endpoint.as_ref().filter(|_| link.up) else { continue };
-        let there = inside.addresses_of(link);
+        let there = inside.view.addresses_of(link);
         for address in endpoint.addresses.iter().filter(|a| !there.contains(a)) {
             let what = format!("`{}` does not have its address {address}", link.name);
             found.push(
@@ -83,7 +83,7 @@ fn owners<'s>(
     segment: &'s Segment,
 ) -> BTreeMap<IpAddr, Vec<(String, Option<String>)>> {
     let mut owners: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for address in segment.bridge.iter().flat_map(|b| global_addresses(&snapshot.addresses, b)) {
+    for address in segment.bridge.iter().flat_map(|b| snapshot.host.addresses_of(b)) {
         let who = (format!("{address} dev {}", segment.name()), None);
         owners.entry(address.ip()).or_default().push(who);
     }
@@ -96,7 +96,7 @@ fn owners<'s>(
         for end in &ends {
             let Some(inner) = &end.inner else { continue };
             let inside = &snapshot.insides[inner.inside];
-            for address in inside.addresses_of(&inner.link) {
+            for address in inside.view.addresses_of(&inner.link) {
                 if is_own(end, address.ip()) == by_record {
                     let (target, link) = (&inside.target, &inner.link.name);
                     let command = format!("{} addr del {address} dev {link}", inside.ip);
@@ -133,12 +133,12 @@ fn elsewhere(snapshot: &Snapshot<'_>, segment: &Segment, bridge: &Link) -> Vec<F
     for subnet in &segment.network().subnets {
         // The VXLAN link of an overlay network has an address of the network itself.
         let own = [Some(&bridge.name[..]), segment.network().tunnel().map(LinkName::as_str)];
-        let others = snapshot.links.iter().filter(|link| !own.contains(&Some(&link.name)));
+        let others = snapshot.host.links.iter().filter(|link| !own.contains(&Some(&link.name)));
         for other in others.clone() {
-            let addresses = global_addresses(&snapshot.addresses, other);
+            let addresses = snapshot.host.addresses_of(other);
             for address in addresses.into_iter().filter(|a| overlap(*a, subnet.cidr)) {
                 let is_way_out = Family::BOTH.into_iter().any(|family| {
-                    snapshot.default_route(family).is_some_and(|route| other.carries(route))
+                    snapshot.host.default_route(family).is_some_and(|route| other.carries(route))
                 });
                 // Removing an address of the uplink may cut the user off.
                 let command = if is_way_out || other.kind == LinkKind::Other {
@@ -158,14 +158,14 @@ fn elsewhere(snapshot: &Snapshot<'_>, segment: &Segment, bridge: &Link) -> Vec<F
             }
         }
         for other in others {
-            let has_address = global_addresses(&snapshot.addresses, other);
+            let has_address = snapshot.host.addresses_of(other);
             let is_more_specific = |r: &&crate::kernel::TableRoute| {
                 other.carries(r)
                     && r.destination.prefix() >= subnet.cidr.prefix()
                     && overlap(r.destination, subnet.cidr)
                     && !has_address.iter().any(|a| overlap(*a, r.destination))
             };
-            for route in snapshot.routes.iter().filter(is_more_specific) {
+            for route in snapshot.host.routes.iter().filter(is_more_specific) {
                 let via = route.gateway.map(|g| format!(" via {g}")).unwrap_or_default();
                 let words = format!("{}{via} dev {}", route.destination, other.name);
                 let what = format!("a route leads packets for the network to `{}`", other.name);
@@ -205,10 +205,11 @@ fn default_of(
     let command = |gateway: IpAddr| {
         format!("{} route replace default via {gateway} dev {}", inside.ip, link.name)
     };
-    let Some(route) = inside.default_route(family) else {
+    let Some(route) = inside.view.default_route(family) else {
         let gateway = wanted?;
         let what = format!("it has no {family} default route: it reaches only its own network");
         let mut routes: Vec<_> = inside
+            .view
             .routes
             .iter()
             .filter(|r| Family::of(r.destination.ip()) == family)
@@ -255,8 +256,8 @@ fn wanted_gateway(
     }
     // A foreign network has no gateway on record: use the bridge's own address, if it has one.
     let bridge = segment.bridge.as_ref()?;
-    let own = inside.addresses_of(link).into_iter().find(|a| Family::of(a.ip()) == family)?;
-    let gateways = global_addresses(&snapshot.addresses, bridge).into_iter().map(|a| a.ip());
+    let own = inside.view.addresses_of(link).into_iter().find(|a| Family::of(a.ip()) == family)?;
+    let gateways = snapshot.host.addresses_of(bridge).into_iter().map(|a| a.ip());
     gateways
         .filter(|_| !segment.network().has(Flag::Internal))
         .find(|gateway| own.contains(*gateway))
@@ -270,7 +271,7 @@ fn is_known_whole(snapshot: &Snapshot<'_>, segment: &Segment) -> bool {
             .ends_on(segment)
             .any(|e| e.inner.is_some() && e.outer.as_ref().is_some_and(|o| o.name == port.name))
     };
-    snapshot.links.iter().filter(|link| link.is_port_of(bridge)).all(is_seen)
+    snapshot.host.ports_of(bridge).all(is_seen)
 }
 
 /// Finds targets that drop packets from outside, as the reply would leave by another link
@@ -285,7 +286,9 @@ pub(super) fn reverse_path(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         let Some((_, key)) = inside.strict.iter().find(|(name, _)| *name == link.name) else {
             continue;
         };
-        let Some(other) = inside.default_route(Family::V4).and_then(|r| inside.link_of(r)) else {
+        let Some(other) =
+            inside.view.default_route(Family::V4).and_then(|r| inside.view.link_of(r))
+        else {
             continue;
         };
         if !has_ports || other.name == link.name {

@@ -10,7 +10,7 @@ use super::{
     snapshot::{End, Segment, Snapshot},
 };
 use crate::{
-    kernel::{Link, global_addresses},
+    kernel::Link,
     model::{Endpoint, Family, Finding, PortRange, Protocol, ruleset::Met},
     picture,
 };
@@ -83,7 +83,7 @@ fn pairs<'s>(snapshot: &'s Snapshot<'_>) -> Vec<(&'s Segment, &'s Link, IpAddr, 
     let mut found = Vec::new();
     for segment in &snapshot.segments {
         let Some(bridge) = segment.bridge.as_ref().filter(|bridge| bridge.up) else { continue };
-        for own in global_addresses(&snapshot.addresses, bridge) {
+        for own in snapshot.host.addresses_of(bridge) {
             let ends = snapshot.ends_on(segment).filter_map(|end| end.endpoint.as_ref());
             let mut theirs = ends.flat_map(|endpoint| &endpoint.addresses).map(IpNetwork::ip);
             if let Some(endpoint) = theirs.find(|ip| own.contains(*ip)) {
@@ -157,8 +157,7 @@ fn pings<'s>(
     link: &'s Link,
 ) -> impl Iterator<Item = Flow<'s>> {
     let bridge = snapshot.segment_of(end).and_then(|segment| segment.bridge.as_ref());
-    let own =
-        bridge.map(|bridge| global_addresses(&snapshot.addresses, bridge)).unwrap_or_default();
+    let own = bridge.map(|bridge| snapshot.host.addresses_of(bridge)).unwrap_or_default();
     let addresses = end.endpoint.iter().flat_map(|endpoint| &endpoint.addresses);
     addresses.filter_map(move |address| {
         let from = own.iter().map(IpNetwork::ip).find(|ip| address.contains(*ip))?;
@@ -204,9 +203,10 @@ fn sent(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Opt
 fn passed_on(snapshot: &Snapshot<'_>, end: &End, inside: &Inside, link: &Link) -> Option<Finding> {
     let from = end.endpoint.as_ref()?.addresses.iter();
     for address in from.filter(|address| inside.forwards.contains(&Family::of(address.ip()))) {
-        let others = inside.links.iter().filter(|l| l.up && l.name != "lo" && l.name != link.name);
+        let others =
+            inside.view.links.iter().filter(|l| l.up && l.name != "lo" && l.name != link.name);
         for (other, to) in
-            others.flat_map(|l| inside.addresses_of(l).into_iter().map(move |a| (l, a)))
+            others.flat_map(|l| inside.view.addresses_of(l).into_iter().map(move |a| (l, a)))
         {
             if to.is_ipv4() != address.is_ipv4() {
                 continue;

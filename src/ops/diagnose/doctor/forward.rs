@@ -64,9 +64,9 @@ fn of_each_link(
         };
         found.push(finding.shown_by(format!("{key} = 0")).mended_by(again_or(segment, &key)));
     }
-    let route = snapshot.default_route(Family::V4).filter(|_| family == Family::V4);
+    let route = snapshot.host.default_route(Family::V4).filter(|_| family == Family::V4);
     let is_uplink = |link: &&Link| route.is_some_and(|route| link.carries(route));
-    if let Some(uplink) = snapshot.links.iter().find(is_uplink)
+    if let Some(uplink) = snapshot.host.links.iter().find(is_uplink)
         && let Some(key) = is_off(&uplink.name)?
     {
         let what = format!(
@@ -116,7 +116,7 @@ fn of_all_links(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
 }
 
 /// Finds chains of other programs that drop packets from a network's endpoints, or the replies.
-pub(super) fn drops(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
+pub(super) fn drops(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for segment in snapshot.segments.iter().filter(|s| s.is_routed() && s.bridge.is_some()) {
         for subnet in &segment.network().subnets {
@@ -145,7 +145,7 @@ pub(super) fn drops(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
                 Finding::error(name, what).shown_by(wall.rule).mended_by(command)
             }));
             for chain in snapshot.rules.dropping.iter().filter(|c| c.meets(family)) {
-                if !chain.is_of_bridges() && !snapshot.kernel.lets_by(chain, name)? {
+                if !chain.is_of_bridges() && !names(snapshot, chain, name) {
                     let what =
                         format!("{} drops packets from `{name}` to other links", owner(chain));
                     found.push(of_nftables(chain, segment, what));
@@ -153,7 +153,7 @@ pub(super) fn drops(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
             }
         }
     }
-    Ok(found)
+    found
 }
 
 /// Finds rules that drop frames that are only bridged (`br_netfilter`).
@@ -207,7 +207,7 @@ pub(super) fn bridged(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
                 );
             }
             for chain in snapshot.rules.dropping.iter().filter(|c| c.meets(family)) {
-                if !chain.is_of_bridges() && !snapshot.kernel.lets_by(chain, name)? {
+                if !chain.is_of_bridges() && !names(snapshot, chain, name) {
                     found.push(
                         of_nftables(chain, segment, what(&owner(chain)))
                             .shown_by(format!("{switch} = 1")),
@@ -221,7 +221,7 @@ pub(super) fn bridged(snapshot: &Snapshot<'_>) -> Result<Vec<Finding>> {
     {
         let name = segment.name();
         for chain in snapshot.rules.dropping.iter().filter(|c| c.is_of_bridges()) {
-            if !snapshot.kernel.lets_by(chain, name)? {
+            if !names(snapshot, chain, name) {
                 let what =
                     format!("{} drops frames that are only bridged by `{name}`", owner(chain));
                 let path = format!("{} {} {}", chain.family, chain.table, chain.chain);
@@ -275,6 +275,13 @@ impl Wall {
         let back = format!("-o {name} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT");
         format!("{} && {}", self.accept(&format!("-i {name}")), self.accept(&back))
     }
+}
+
+/// Returns whether the owner of a chain has decided about a link. What becomes of its packets is
+/// not evaluated here: a program that drops those of a link that it knows was told to.
+fn names(snapshot: &Snapshot<'_>, chain: &Dropping, link: &str) -> bool {
+    let rules = snapshot.rules.all.as_ref();
+    rules.is_some_and(|rules| rules.names(link, |table| chain.is_in(table)))
 }
 
 fn owner(chain: &Dropping) -> String {

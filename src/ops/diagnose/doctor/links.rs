@@ -15,7 +15,7 @@ use crate::{
         },
         lookup::managers,
     },
-    plan::quote,
+    plan::{Mark, quote},
 };
 
 /// Returns a link in the form of `ip link`, with the parts that matter here.
@@ -53,17 +53,41 @@ pub(super) fn missing(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         };
         if commands.is_empty() { finding } else { finding.mended_by(commands.join(" && ")) }
     };
-    snapshot.segments.iter().filter(is_gone).map(of).collect()
+    snapshot.segments.iter().filter(is_gone).map(of).chain(orphans(snapshot)).collect()
+}
+
+/// Finds host ends whose network has neither a record nor a bridge.
+fn orphans(snapshot: &Snapshot<'_>) -> Vec<Finding> {
+    // Only then all records were read.
+    let is_host = snapshot.names.is_some();
+    let of = |link: &Link| {
+        let mark = link.alias.as_deref().filter(|_| link.is_ours()).and_then(Mark::read)?;
+        let (network, target) = (mark.network, mark.target?);
+        if snapshot.segments.iter().any(|segment| segment.name() == network) {
+            return None;
+        }
+        let what =
+            format!("network `{network}` has neither a record nor a bridge: nothing reaches it");
+        let finding = Finding::error(format!("{network}/{target}"), what);
+        let shown = finding.shown_by(format!("{}: no master", link.name));
+        Some(shown.mended_by("netcord prune"))
+    };
+    snapshot.host.links.iter().filter(|_| is_host).filter_map(of).collect()
 }
 
 /// Finds parents that are gone.
 pub(super) fn parents(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for segment in &snapshot.segments {
-        let Some(Parent { link: parent, vlan }) = segment.network().driver.parent() else {
+        let Some(parent) = segment.parent() else { continue };
+        let shown = format!("Device \"{parent}\" does not exist.");
+        let Some(Parent { vlan, .. }) = segment.network().driver.parent() else {
+            if snapshot.host.link(parent.as_str()).is_none() {
+                let what = format!("the link `{parent}`, which leads to the other hosts, is gone");
+                found.push(Finding::error(segment.name(), what).shown_by(shown));
+            }
             continue;
         };
-        let shown = format!("Device \"{parent}\" does not exist.");
         match snapshot.uplink(segment, parent) {
             Uplink::Gone => {
                 let what = format!(
@@ -106,7 +130,7 @@ fn parents_out(snapshot: &Snapshot<'_>) -> Vec<Finding> {
              physical network through it"
         );
         let has_addresses =
-            snapshot.addresses.iter().any(|a| link.has(a) && !is_link_local(a.address.ip()));
+            snapshot.host.addresses.iter().any(|a| link.has(a) && !is_link_local(a.address.ip()));
         let command = if link.master.is_some() {
             format!("ip link set {parent} master {name}")
         } else if has_addresses {
@@ -120,7 +144,7 @@ fn parents_out(snapshot: &Snapshot<'_>) -> Vec<Finding> {
 }
 
 fn master(snapshot: &Snapshot<'_>, link: &Link) -> String {
-    match snapshot.links.iter().find(|other| link.is_port_of(other)) {
+    match snapshot.host.bridge_of(link) {
         Some(other) => format!("{}: master {}", link.name, other.name),
         None => format!("{}: no master", link.name),
     }
@@ -146,7 +170,9 @@ pub(super) fn down(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             };
             check(segment.name(), bridge, command);
         }
-        if let Some(parent) = segment.parent().and_then(|parent| snapshot.link(parent)) {
+        if let Some(parent) =
+            segment.parent().and_then(|parent| snapshot.host.link(parent.as_str()))
+        {
             check(segment.name(), parent, up("ip", parent));
         }
     }
@@ -178,12 +204,12 @@ pub(super) fn carrier(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for segment in &snapshot.segments {
         let mut ways = Vec::new();
-        ways.extend(segment.parent().and_then(|parent| snapshot.link(parent)));
+        ways.extend(segment.parent().and_then(|parent| snapshot.host.link(parent.as_str())));
         if segment.is_routed() {
             for family in Family::BOTH {
-                let route = snapshot.default_route(family);
+                let route = snapshot.host.default_route(family);
                 let is_it = |link: &&Link| route.is_some_and(|route| link.carries(route));
-                ways.extend(snapshot.links.iter().filter(is_it));
+                ways.extend(snapshot.host.links.iter().filter(is_it));
             }
         }
         for link in ways.into_iter().filter(|l| l.up && !l.carrier && l.kind != LinkKind::Bridge) {
@@ -226,7 +252,7 @@ pub(super) fn full(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for segment in &snapshot.segments {
         let Some(bridge) = &segment.bridge else { continue };
-        let ports = snapshot.links.iter().filter(|link| link.is_port_of(bridge)).count();
+        let ports = snapshot.host.ports_of(bridge).count();
         if ports >= BRIDGE_PORTS_MAX {
             let name = segment.name();
             let what = format!("`{name}` is full: no more endpoints can be attached");
@@ -251,7 +277,7 @@ fn beside(name: &str) -> String {
 pub(super) fn loopback(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for (_, inside, _) in snapshot.entered() {
-        let lo = inside.links.iter().find(|link| link.name == "lo");
+        let lo = inside.view.link("lo");
         if let Some(lo) = lo.filter(|lo| !lo.up) {
             let what = "`lo` is down: programs inside do not reach their own 127.0.0.1";
             let finding = Finding::warning(&inside.target, what)
@@ -268,9 +294,10 @@ pub(super) fn loopback(snapshot: &Snapshot<'_>) -> Vec<Finding> {
 /// Finds targets that the user named, and that have no link.
 pub(super) fn attached(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let asked =
-        snapshot.insides.iter().filter(|i| i.asked && i.links.iter().all(|l| l.name == "lo"));
+        snapshot.insides.iter().filter(|i| i.asked && i.view.links.iter().all(|l| l.name == "lo"));
     let found = asked.map(|inside| {
-        let bridges = snapshot.links.iter().filter(|l| l.kind == LinkKind::Bridge && l.is_ours());
+        let bridges =
+            snapshot.host.links.iter().filter(|l| l.kind == LinkKind::Bridge && l.is_ours());
         let mut names: Vec<_> = bridges.map(|bridge| bridge.name.as_str()).collect();
         names.sort_unstable();
         let attach = |network: &str| format!("netcord attach {network} {}", inside.target);
@@ -278,7 +305,7 @@ pub(super) fn attached(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             Some(network) => attach(network),
             None => format!("netcord bridge lab0 && {}", attach("lab0")),
         };
-        let links: Vec<_> = inside.links.iter().map(|link| link.name.as_str()).collect();
+        let links: Vec<_> = inside.view.links.iter().map(|link| link.name.as_str()).collect();
         Finding::error(&inside.target, "it is attached to nothing")
             .shown_by(format!("links inside: {}", links.join(", ")))
             .mended_by(command)

@@ -75,7 +75,7 @@ const CHECKS: [Check; 39] = [
     at("default-route", addresses::default_route),
     at("rp-filter", addresses::reverse_path),
     into("forwarding-off", forward::forwarding),
-    into("forward-drop", forward::drops),
+    at("forward-drop", forward::drops),
     at("input-drop", firewalls::input),
     at("output-drop", firewalls::output),
     at("target-drop", firewalls::inside),

@@ -5,19 +5,15 @@ use std::net::IpAddr;
 use super::{
     forward::all_links,
     routing::{self, Unrouted},
-    snapshot::{End, Inner, best_default},
+    snapshot::{End, Inner},
 };
 use crate::{
-    error::Kind,
-    kernel::{
-        Between, Kernel, Link, LinkAddress, LinkKind, Netns, Sockets, TableRoute, global_addresses,
-        named,
-    },
-    model::{Endpoint, Family, LinkName, Network, Protocol, ruleset::Ruleset},
-    ops::lookup::{
-        namespaces::{self, Handle},
-        resolve::Found,
-        resolver,
+    kernel::{Between, Link, LinkKind, Netns, Sockets, named},
+    model::{Endpoint, Family, Network, Protocol, ruleset::Ruleset},
+    ops::{
+        Session,
+        diagnose::view::{Entered, View, enter_each},
+        lookup::{namespaces::Handle, resolve::Found, resolver},
     },
     plan::quote,
     process,
@@ -31,9 +27,7 @@ pub(super) struct Inside {
     pub(super) ip: String,
     /// The command with which other programs enter it.
     pub(super) enter: String,
-    pub(super) links: Vec<Link>,
-    pub(super) addresses: Vec<LinkAddress>,
-    pub(super) routes: Vec<TableRoute>,
+    pub(super) view: View,
     /// Links with published ports and a strict reverse path filter, with the sysctl that makes it
     /// strict.
     pub(super) strict: Vec<(String, String)>,
@@ -70,56 +64,57 @@ pub(super) struct Asked {
 
 /// Reads the namespaces that the host's links lead to.
 pub(super) struct Reading<'a> {
-    pub(super) kernel: &'a Kernel,
-    pub(super) links: &'a [Link],
+    pub(super) host: &'a View,
     pub(super) on_record: &'a [(&'a Network, &'a Endpoint)],
 }
 
 impl Reading<'_> {
     /// Enters all namespaces with a name or a process, and the one that the user named; returns the
     /// number that may not be entered.
-    pub(super) async fn all(&self, asked: Option<Asked>) -> (Vec<Inside>, usize) {
+    pub(super) async fn all(
+        &self,
+        session: &Session<'_>,
+        asked: Option<Asked>,
+    ) -> (Vec<Inside>, usize) {
         let mut insides = Vec::new();
-        let mut refused = 0;
         let cookie = asked.as_ref().map(|asked| asked.found.netns.cookie());
         if let Some(Asked { name, found }) = asked {
-            let handle = match found.netns.pid() {
+            let how = match found.netns.pid() {
                 Some(pid) => How::Process(pid),
                 None => How::of_file(&found.file),
             };
-            insides.extend(self.enter(&found.netns, name, &handle, true).await);
+            if let Ok(entered) = Entered::read(&session.kernel, found.netns).await {
+                insides.extend(self.inside(entered, name, &how, true).await);
+            }
         }
-        for found in namespaces::all(self.kernel) {
-            let (handle, netns) = match found {
-                Ok(found) => found,
-                Err(error) => {
-                    refused += usize::from(Kind::of(&error) == Kind::Permission);
-                    continue;
-                }
-            };
-            if Some(netns.cookie()) == cookie {
-                continue;
+        let visit = async |handle, entered: Entered| {
+            if Some(entered.netns.cookie()) == cookie {
+                return;
             }
             let (name, how) = match handle {
                 Handle::Name(name) => (name.to_string(), How::of_file(&named(&name))),
                 Handle::Process(pid) => (pid.to_string(), How::Process(pid)),
             };
-            insides.extend(self.enter(&netns, name, &how, false).await);
-        }
+            insides.extend(self.inside(entered, name, &how, false).await);
+        };
+        let refused = enter_each(session, visit).await;
         (insides, refused)
     }
 
     /// Reads a namespace if a link of the host leads there, or the user named it. Returns `None`
     /// for one that ends meanwhile.
-    async fn enter(&self, netns: &Netns, name: String, how: &How, asked: bool) -> Option<Inside> {
-        let mut links: Vec<_> = netns.links().await.ok()?.into_values().collect();
-        links.sort_by(|a, b| crate::model::natural_order(&a.name, &b.name));
-        let between = self.kernel.between(netns).await.ok()?;
-        let is_met = |link: &Link| {
-            self.links.iter().any(|o| between.is_pair(o, link) || between.is_on(link, o))
-        };
+    async fn inside(
+        &self,
+        entered: Entered,
+        name: String,
+        how: &How,
+        asked: bool,
+    ) -> Option<Inside> {
+        let is_met = entered.met(self.host).next().is_some();
+        let Entered { netns, view, between } = entered;
+        let netns = &netns;
         let is_known = self.on_record.iter().any(|(_, e)| e.cookie == netns.cookie());
-        if !asked && !is_known && !links.iter().any(is_met) {
+        if !asked && !is_known && !is_met {
             return None;
         }
         let target = self.on_record.iter().find(|(_, e)| e.cookie == netns.cookie());
@@ -130,26 +125,24 @@ impl Reading<'_> {
             .on_record
             .iter()
             .filter(has_ports)
-            .flat_map(|(_, e)| links.iter().filter(|link| link.name == e.ifname.as_str()));
-        let strict = of_ports.filter_map(|l| Some((l.name.clone(), strict(netns, l)?)));
-        let addresses = netns.all_addresses().await.ok()?;
-        let routes = netns.routes().await.ok()?;
-        let unrouted = routing::read(netns, links.iter(), &addresses, &routes).await.ok()?;
+            .filter_map(|(_, e)| view.link(e.ifname.as_str()));
+        let strict: Vec<_> =
+            of_ports.filter_map(|l| Some((l.name.clone(), strict(netns, l)?))).collect();
+        let view = view.with_addresses(netns).await.ok()?.with_routes(netns).await.ok()?;
+        let unrouted = routing::read(netns, view.links.iter(), &view).await.ok()?;
         let has_any_port = self.on_record.iter().any(|of| has_ports(&of));
         Some(Inside {
             target,
             cookie: netns.cookie(),
             ip: how.ip(),
             enter: how.enter(),
-            strict: strict.collect(),
+            strict,
             resolver: how.resolver(netns),
             sockets: has_any_port.then(|| netns.sockets(&Protocol::ALL).ok()).flatten(),
             ruleset: is_known.then(|| netns.ruleset().ok()).flatten(),
             unrouted,
             forwards: Family::BOTH.into_iter().filter(|family| forwards(netns, *family)).collect(),
-            addresses,
-            routes,
-            links,
+            view,
             between,
             asked,
         })
@@ -159,9 +152,10 @@ impl Reading<'_> {
     pub(super) fn ends(&self, insides: &[Inside]) -> Vec<End> {
         let mut ends = Vec::new();
         for (network, endpoint) in self.on_record {
-            let outer = self.links.iter().find(|l| endpoint.has_host_end(&l.name));
+            let outer = self.host.links.iter().find(|l| endpoint.has_host_end(&l.name));
             let inner = insides.iter().enumerate().filter(|(_, i)| i.cookie == endpoint.cookie);
-            let inner = inner.flat_map(|(at, i)| i.links.iter().map(move |link| (at, i, link)));
+            let inner =
+                inner.flat_map(|(at, i)| i.view.links.iter().map(move |link| (at, i, link)));
             let is_it = |inside: &Inside, link: &Link| match outer {
                 Some(outer) => inside.between.is_pair(outer, link),
                 None => {
@@ -179,17 +173,17 @@ impl Reading<'_> {
             });
         }
         for (at, inside) in insides.iter().enumerate() {
-            for link in &inside.links {
+            for link in &inside.view.links {
                 let known = |end: &End| {
                     let inner = end.inner.as_ref();
                     inner.is_some_and(|i| i.inside == at && i.link.name == link.name)
                 };
-                let outer = self.links.iter().find(|o| inside.between.is_pair(o, link));
+                let outer = self.host.links.iter().find(|o| inside.between.is_pair(o, link));
                 if let Some(outer) = outer
                     && !ends.iter().any(known)
                 {
                     ends.push(End {
-                        network: self.bridge_of(outer),
+                        network: self.host.bridge_of(outer).and_then(|b| b.name.parse().ok()),
                         endpoint: None,
                         outer: Some(outer.clone()),
                         inner: Some(Inner { inside: at, link: link.clone() }),
@@ -199,27 +193,6 @@ impl Reading<'_> {
             }
         }
         ends
-    }
-
-    fn bridge_of(&self, port: &Link) -> Option<LinkName> {
-        self.links.iter().find(|link| port.is_port_of(link))?.name.parse().ok()
-    }
-}
-
-impl Inside {
-    /// Returns the addresses of a link that are not link-local.
-    pub(super) fn addresses_of(&self, link: &Link) -> Vec<ipnetwork::IpNetwork> {
-        global_addresses(&self.addresses, link)
-    }
-
-    /// Returns the default route of an IP version with the lowest metric.
-    pub(super) fn default_route(&self, family: Family) -> Option<&TableRoute> {
-        best_default(&self.routes, family)
-    }
-
-    /// Returns the outgoing link of a route.
-    pub(super) fn link_of(&self, route: &TableRoute) -> Option<&Link> {
-        self.links.iter().find(|link| link.carries(route))
     }
 }
 

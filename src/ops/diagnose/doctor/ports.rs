@@ -54,7 +54,7 @@ pub(super) fn shadowed(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (end, _, endpoint, port) in all(snapshot) {
         let family = Family::of(port.host_ip);
-        let listing = snapshot.rules.nat.get(&family).map_or("", String::as_str);
+        let listing = snapshot.rules.nat.get(&family).map_or("", |listing| &**listing);
         for rule in translations(listing).filter(|rule| takes(rule, port)) {
             let program = if family == Family::V4 { "iptables" } else { "ip6tables" };
             let command = if rule.starts_with("-A DOCKER ") {

@@ -7,10 +7,11 @@ use ipnetwork::IpNetwork;
 use super::snapshot::{Segment, Snapshot};
 use crate::{
     kernel::{
-        Link, LinkAddress, Netns, TableRoute, global_addresses,
+        Link, Netns, TableRoute, global_addresses,
         route::{Query, Way},
     },
     model::Finding,
+    ops::diagnose::view::View,
 };
 
 /// An address whose routes are missing.
@@ -25,12 +26,11 @@ pub(super) struct Unrouted {
 pub(super) async fn read(
     netns: &Netns,
     links: impl Iterator<Item = &Link>,
-    addresses: &[LinkAddress],
-    routes: &[TableRoute],
+    view: &View,
 ) -> Result<Vec<Unrouted>> {
     let mut found = Vec::new();
     // An address has no routes during duplicate address detection.
-    let usable: Vec<_> = addresses.iter().filter(|a| a.usable).cloned().collect();
+    let usable: Vec<_> = view.addresses.iter().filter(|a| a.usable).cloned().collect();
     // A link that is down, or without carrier, lacks some routes.
     for link in links.filter(|link| link.is_running()) {
         for address in global_addresses(&usable, link) {
@@ -39,7 +39,7 @@ pub(super) async fn read(
                 found.push(unrouted(true));
             }
             if let Some(other) = neighbour(address)
-                && !routes.iter().any(|route| is_direct(route, link, address))
+                && !view.routes.iter().any(|route| is_direct(route, link, address))
                 && !matches!(
                     netns.way(Query::to(other)).await?,
                     Way::Here { .. } | Way::By { gateway: None, .. }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::{remedy::port as typed, snapshot::Snapshot};
 use crate::{
     kernel::{
-        Link, Netns, Socket, Sockets, global_addresses,
+        Link, Netns, Socket, Sockets,
         route::{Query, Way},
     },
     model::{Endpoint, Finding, PublishedPort},
@@ -61,7 +61,8 @@ pub(super) fn unheard(snapshot: &Snapshot<'_>) -> Vec<Finding> {
                 continue;
             }
             let port = ports[0];
-            let mut places: Vec<_> = elsewhere.iter().map(|s| in_place(s, &inside.links)).collect();
+            let mut places: Vec<_> =
+                elsewhere.iter().map(|s| in_place(s, &inside.view.links)).collect();
             places.sort();
             places.dedup();
             let what = format!(
@@ -169,8 +170,9 @@ fn near<'s>(
     snapshot: &'s Snapshot<'_>,
     address: IpAddr,
 ) -> Option<(&'s Link, ipnetwork::IpNetwork)> {
-    let mut all = snapshot.links.iter().flat_map(|link| {
-        global_addresses(&snapshot.addresses, link).into_iter().map(move |own| (link, own))
-    });
+    let mut all =
+        snapshot.host.links.iter().flat_map(|link| {
+            snapshot.host.addresses_of(link).into_iter().map(move |own| (link, own))
+        });
     all.find(|(_, own)| own.contains(address) && own.prefix() > 0)
 }

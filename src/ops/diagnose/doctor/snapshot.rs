@@ -1,7 +1,7 @@
 //! The state that a diagnosis needs, read once: the host's links, addresses, routes and rules, its
 //! networks, and the namespaces that its links lead into.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, rc::Rc};
 
 use anyhow::Result;
 
@@ -13,16 +13,14 @@ use super::{
 };
 use crate::{
     error::Kind,
-    kernel::{
-        Dropping, Kernel, Link, LinkAddress, Netns, Published, Sockets, Standing, TableRoute,
-        Translation, sockets,
-    },
+    kernel::{Dropping, Kernel, Link, Netns, Published, Sockets, Translation, sockets},
     model::{
         Endpoint, Family, Filter, Firewall, Flag, LinkName, NamedNetns, Network, NetworkRecord,
         Protocol, ruleset::Ruleset,
     },
     ops::{
         Session,
+        diagnose::view::View,
         driver::underlay::Uplink,
         lookup::{find, resolve::resolve},
         peers,
@@ -41,9 +39,8 @@ pub(super) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// The state of the host.
 pub(super) struct Snapshot<'a> {
     pub(super) kernel: &'a Kernel,
-    pub(super) links: Vec<Link>,
-    pub(super) addresses: Vec<LinkAddress>,
-    pub(super) routes: Vec<TableRoute>,
+    /// The host's own links, addresses and routes.
+    pub(super) host: View,
     /// The networks to check.
     pub(super) segments: Vec<Segment>,
     pub(super) insides: Vec<Inside>,
@@ -114,16 +111,16 @@ pub(super) struct Inner {
 #[derive(Default)]
 pub(super) struct Rules {
     /// The tables of iptables, as commands.
-    pub(super) filter: HashMap<Family, String>,
-    pub(super) nat: HashMap<Family, String>,
+    pub(super) filter: HashMap<Family, Rc<str>>,
+    pub(super) nat: HashMap<Family, Rc<str>>,
     /// Chains of other programs that drop forwarded packets.
     pub(super) dropping: Vec<Dropping>,
     /// Rules of other programs, except iptables', that translate destination ports.
     pub(super) translations: Vec<Translation>,
     /// The published ports that have rules.
-    pub(super) published: HashMap<Firewall, Vec<Published>>,
+    pub(super) published: HashMap<Firewall, Rc<[Published]>>,
     /// All nftables rules, of all programs.
-    pub(super) all: Option<Ruleset>,
+    pub(super) all: Option<Rc<Ruleset>>,
     /// Whether the rules could be read.
     pub(super) readable: bool,
 }
@@ -139,7 +136,7 @@ enum Scope {
 /// Reads the state of the host, or of one network or target.
 pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Result<Snapshot<'a>> {
     let kernel = &host.kernel;
-    let state = host.look(Extent::to(Depth::Names)).await?;
+    let state = host.look(Extent { rules: true, ..Extent::to(Depth::Names) }).await?;
     let mut asked = None;
     let scope = match name {
         None => Scope::Host,
@@ -148,15 +145,12 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
             None => Scope::Target(target(host, &state, name, &mut asked).await?),
         },
     };
-    let links: Vec<_> = sorted(kernel.links().await?.into_values().collect());
-    let records = by_name(&state);
+    let view = View::of_host(kernel).await?;
     let mut unchecked = Vec::new();
     let on_record: Vec<_> =
-        records.values().flat_map(|r| r.endpoints.iter().map(move |e| (&r.network, e))).collect();
-    let reading = namespace_view::Reading { kernel, links: &links, on_record: &on_record };
-    let doing = host.events.doing("looking into each namespace");
-    let (insides, refused) = reading.all(asked).await;
-    drop(doing);
+        state.endpoints().map(|(record, endpoint)| (&record.network, endpoint)).collect();
+    let reading = namespace_view::Reading { host: &view, on_record: &on_record };
+    let (insides, refused) = reading.all(host, asked).await;
     if refused > 0 {
         let names = if refused == 1 { "namespace" } else { "namespaces" };
         unchecked.push(format!("{refused} {names} that may not be entered"));
@@ -170,9 +164,9 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
     for end in &mut ends {
         end.examined = is_examined(end);
     }
-    unchecked.extend(programs(&links, &insides, &ends));
+    unchecked.extend(programs(&view.links, &insides, &ends));
     let records = match &scope {
-        Scope::Host => records.into_values().collect(),
+        Scope::Host => state.networks().values().cloned().collect(),
         Scope::Network(record) => vec![(**record).clone()],
         Scope::Target(_) => records_of(kernel, &state, &ends).await?,
     };
@@ -189,9 +183,8 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
             Sockets::default()
         });
     let mut segments = Vec::new();
-    let mut standing = rules.readable.then(Standing::default);
     for record in records {
-        segments.push(segment(&links, record, standing.as_mut())?);
+        segments.push(segment(kernel, &view, record, rules.readable)?);
     }
     segments.sort_by(|a, b| a.name().cmp(b.name()));
     let mut hosts = Vec::new();
@@ -200,7 +193,6 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
             hosts.push((network.name.clone(), peers::of(kernel, network, overlay).await?));
         }
     }
-    let (addresses, routes) = (kernel.addresses().await?, kernel.routes().await?);
     let bridges = segments.iter().filter_map(|segment| segment.bridge.as_ref());
     let examined = ends.iter().filter(|end| end.examined);
     let endpoints = examined.clone().filter_map(|end| end.endpoint.as_ref());
@@ -208,7 +200,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
     let mut unknown_ports = Vec::new();
     match Netns::own() {
         Ok(own) => {
-            unrouted = routing::read(&own, bridges, &addresses, &routes).await?;
+            unrouted = routing::read(&own, bridges, &view).await?;
             lost_addresses = served::lost_addresses(&own, endpoints).await?;
             unknown_ports = isolation::unknown(&own, &segments, examined).await?;
         }
@@ -219,13 +211,11 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
     }
     Ok(Snapshot {
         kernel,
-        addresses,
-        routes,
+        host: view,
         unrouted,
         lost_addresses,
         unknown_ports,
         hosts,
-        links,
         segments,
         insides,
         ends,
@@ -264,15 +254,6 @@ async fn records_of(kernel: &Kernel, state: &State, ends: &[End]) -> Result<Vec<
     Ok(found)
 }
 
-fn by_name(state: &State) -> HashMap<String, NetworkRecord> {
-    state.networks().iter().map(|(name, record)| (name.to_string(), record.clone())).collect()
-}
-
-fn sorted(mut links: Vec<Link>) -> Vec<Link> {
-    links.sort_by(|a, b| crate::model::natural_order(&a.name, &b.name));
-    links
-}
-
 fn cookie_of(end: &End, insides: &[Inside]) -> Option<u64> {
     let of_inner = end.inner.as_ref().map(|inner| insides[inner.inside].cookie);
     of_inner.or(end.endpoint.as_ref().map(|e| e.cookie))
@@ -309,7 +290,7 @@ async fn target(
 
 fn rules(kernel: &Kernel, records: &[NetworkRecord]) -> Result<Rules> {
     let mut rules = Rules { dropping: kernel.dropping()?, readable: true, ..Rules::default() };
-    rules.all = Some(Netns::own()?.ruleset()?);
+    rules.all = Some(kernel.ruleset()?);
     for family in FAMILIES {
         rules.filter.insert(family, kernel.iptables(family, Table::Filter)?);
         rules.nat.insert(family, kernel.iptables(family, Table::Nat)?);
@@ -334,18 +315,18 @@ fn rules(kernel: &Kernel, records: &[NetworkRecord]) -> Result<Rules> {
 }
 
 fn segment(
-    links: &[Link],
+    kernel: &Kernel,
+    host: &View,
     record: NetworkRecord,
-    standing: Option<&mut Standing>,
+    is_readable: bool,
 ) -> Result<Segment> {
     let network = &record.network;
-    let bridge = network.bridge();
-    let bridge = links.iter().find(|l| bridge.is_some_and(|b| l.name == b.as_str())).cloned();
+    let bridge = network.bridge().and_then(|name| host.link(name.as_str())).cloned();
     let mut lost: Vec<Lost> = Vec::new();
-    if let Some(standing) = standing {
+    if is_readable {
         for resource in wanted(&record) {
-            let has_table = standing.has_table()?;
-            for words in standing.damage(&resource)? {
+            let has_table = kernel.has_table()?;
+            for words in kernel.damage(&resource)? {
                 if !lost.iter().any(|lost| lost.words == words) {
                     lost.push(Lost { kind: LostKind::of(&resource, has_table), words });
                 }
@@ -421,21 +402,18 @@ impl Segment {
         self.network().subnets.iter().map(|s| Family::of(s.cidr.network())).collect()
     }
 
-    /// Returns its uplink.
-    pub(super) fn parent(&self) -> Option<&str> {
-        self.network().driver.parent().map(|parent| parent.link.as_str())
+    /// Returns its uplink, or the link that leads to the other hosts of an overlay network.
+    pub(super) fn parent(&self) -> Option<&LinkName> {
+        let driver = &self.network().driver;
+        let of_overlay = || driver.overlay().map(|overlay| &overlay.parent);
+        driver.parent().map(|parent| &parent.link).or_else(of_overlay)
     }
 }
 
 impl Snapshot<'_> {
-    /// Returns a link of the host.
-    pub(super) fn link(&self, name: &str) -> Option<&Link> {
-        self.links.iter().find(|link| link.name == name)
-    }
-
     /// Returns the state of a network's parent. Without a bridge, the parent only has to exist.
     pub(super) fn uplink(&self, segment: &Segment, parent: &LinkName) -> Uplink<'_> {
-        Uplink::find(self.links.iter(), segment.bridge.as_ref(), parent)
+        Uplink::find(self.host.links.iter(), segment.bridge.as_ref(), parent)
     }
 
     /// Returns the network of an endpoint, if it is to be checked.
@@ -473,16 +451,4 @@ impl Snapshot<'_> {
             None => target,
         }
     }
-
-    /// Returns the host's default route of an IP version with the lowest metric.
-    pub(super) fn default_route(&self, family: Family) -> Option<&TableRoute> {
-        best_default(&self.routes, family)
-    }
-}
-
-/// The default route of an IP version that wins.
-pub(super) fn best_default(routes: &[TableRoute], family: Family) -> Option<&TableRoute> {
-    let is_default =
-        |r: &&TableRoute| r.destination.prefix() == 0 && Family::of(r.destination.ip()) == family;
-    routes.iter().filter(is_default).min_by_key(|route| route.metric)
 }

@@ -62,7 +62,7 @@ fn has_own_mac(end: &End) -> bool {
 /// The MAC that an attachment was given, or that its address would make.
 fn proper_mac(end: &End, inside: &Inside, link: &Link) -> Mac {
     let of_address = || {
-        let address = inside.addresses_of(link).first().map(|a| Mac::of(a.ip()));
+        let address = inside.view.addresses_of(link).first().map(|a| Mac::of(a.ip()));
         address.unwrap_or(Mac::PLACEHOLDER)
     };
     end.endpoint.as_ref().map_or_else(of_address, |e| e.mac)
@@ -137,7 +137,22 @@ pub(super) fn mtus(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     for segment in snapshot.segments.iter().filter(|s| s.is_routed() && s.is_gateway()) {
         found.extend(way_out(snapshot, segment));
     }
+    found.extend(snapshot.segments.iter().filter_map(|segment| of_tunnel(snapshot, segment)));
     found
+}
+
+/// The VXLAN link of an overlay network takes less than its bridge.
+fn of_tunnel(snapshot: &Snapshot<'_>, segment: &Segment) -> Option<Finding> {
+    let tunnel = snapshot.host.link(segment.network().tunnel()?.as_str())?;
+    let bridge = segment.bridge.as_ref().filter(|bridge| tunnel.mtu < bridge.mtu)?;
+    let what = "packets to other hosts that are larger than the VXLAN link's MTU are dropped or \
+                fragmented";
+    Some(
+        Finding::error(segment.name(), what)
+            .shown_by(format!("{} mtu {}", tunnel.name, tunnel.mtu))
+            .shown_by(format!("{} mtu {}", bridge.name, bridge.mtu))
+            .mended_by(format!("ip link set {} mtu {}", tunnel.name, segment.network().mtu)),
+    )
 }
 
 fn of_pair(
@@ -175,9 +190,11 @@ fn of_pair(
 
 /// The link to the outside takes less than endpoints send.
 fn way_out(snapshot: &Snapshot<'_>, segment: &Segment) -> Option<Finding> {
-    let route =
-        snapshot.default_route(Family::V4).or_else(|| snapshot.default_route(Family::V6))?;
-    let out = snapshot.links.iter().find(|link| link.carries(route))?;
+    let route = snapshot
+        .host
+        .default_route(Family::V4)
+        .or_else(|| snapshot.host.default_route(Family::V6))?;
+    let out = snapshot.host.link_of(route)?;
     let bridge = segment.bridge.as_ref()?;
     if out.kind == LinkKind::Bridge && out.name == bridge.name || out.mtu >= bridge.mtu {
         return None;

@@ -5,19 +5,15 @@
 
 mod inside;
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
-};
+use std::collections::{HashMap, HashSet};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use self::inside::Insides;
-pub(super) use self::inside::process_name;
 use crate::{
     error::Error,
-    kernel::{Kernel, Link, LinkAddress, LinkKind, TableRoute, global_addresses},
+    kernel::{Kernel, Link, LinkKind},
     model::{
         Driver, Endpoint, EndpointState, Family, Flag, Network, NetworkRecord,
         graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
@@ -25,6 +21,7 @@ use crate::{
     },
     ops::{
         Session,
+        diagnose::view::View,
         upkeep::need::{Depth, Extent},
     },
     state::{Load, State},
@@ -52,26 +49,19 @@ pub async fn graph(host: &Session<'_>, args: &GraphOf) -> Result<Graph> {
     Ok(graph)
 }
 
-/// The host's links, addresses and routes.
+/// The host, and the records.
 struct Seen {
-    links: Vec<Link>,
-    addresses: Vec<LinkAddress>,
-    routes: Vec<TableRoute>,
+    host: View,
     records: HashMap<String, NetworkRecord>,
 }
 
 async fn read(host: &Session<'_>) -> Result<Graph> {
     let kernel = &host.kernel;
     let state = host.look(Extent::to(Depth::Unattached)).await?;
-    let mut links: Vec<_> = kernel.links().await?.into_values().collect();
-    links.sort_by(|a, b| natural_order(&a.name, &b.name));
     let records =
         state.networks().iter().map(|(name, record)| (name.to_string(), record.clone())).collect();
-    let (addresses, routes) = (kernel.addresses().await?, kernel.routes().await?);
-    let seen = Seen { links, addresses, routes, records };
-    let doing = host.events.doing("looking into each namespace");
-    let mut insides = inside::read(kernel, &seen.links, seen.endpoints()).await?;
-    drop(doing);
+    let seen = Seen { host: View::of_host(kernel).await?, records };
+    let mut insides = inside::read(host, &seen.host, seen.endpoints()).await;
     if insides.refused > 0 {
         let names = if insides.refused == 1 { "namespace" } else { "namespaces" };
         host.events.warn(&format!(
@@ -80,6 +70,7 @@ async fn read(host: &Session<'_>) -> Result<Graph> {
         ));
     }
     let mut segments: Vec<_> = seen
+        .host
         .links
         .iter()
         .filter(|link| link.kind == LinkKind::Bridge)
@@ -89,7 +80,8 @@ async fn read(host: &Session<'_>) -> Result<Graph> {
     segments.extend(macvlans.map(|record| seen.macvlan(record, &mut insides)));
     segments.sort_by(|a, b| natural_order(&a.name, &b.name));
     forget_detached(kernel, &mut segments)?;
-    let links = seen.links.iter().filter_map(|link| seen.host_link(link, &mut insides)).collect();
+    let links =
+        seen.host.links.iter().filter_map(|link| seen.host_link(link, &mut insides)).collect();
     let is_on = |key: &str| Ok::<_, anyhow::Error>(kernel.sysctl(key)?.is_some_and(|v| v != "0"));
     let forwarding = Forwarding {
         ipv4: is_on("net/ipv4/ip_forward")?,
@@ -126,10 +118,6 @@ impl Seen {
         self.records.values().flat_map(|r| r.endpoints.iter().map(move |e| (&r.network, e)))
     }
 
-    fn link(&self, name: &str) -> Option<&Link> {
-        self.links.iter().find(|link| link.name == name)
-    }
-
     /// Returns a segment with the properties of its link on the host, if it has one.
     fn segment(&self, name: &str, link: Option<&Link>) -> Segment {
         let network = self.records.get(name).map(|record| &record.network);
@@ -143,8 +131,8 @@ impl Seen {
             foreign: driver.is_none_or(Driver::is_foreign),
             up: link.is_some_and(|l| l.up),
             mac: link.and_then(|l| l.mac),
-            addresses: link.map(|l| global_addresses(&self.addresses, l)).unwrap_or_default(),
-            gateways: link.map(|l| gateways(&self.routes, l)).unwrap_or_default(),
+            addresses: link.map(|l| self.host.addresses_of(l)).unwrap_or_default(),
+            gateways: link.map(|l| self.host.gateways_of(l)).unwrap_or_default(),
             parent: driver.and_then(Driver::parent).map(|p| p.link.to_string()),
             macvlan: macvlan.map(|macvlan| macvlan.mode),
             host_access: macvlan.is_some() && link.is_some(),
@@ -159,8 +147,7 @@ impl Seen {
 
     fn bridge(&self, bridge: &Link, insides: &mut Insides) -> Segment {
         let mut segment = self.segment(&bridge.name, Some(bridge));
-        let ports = self.links.iter().filter(|link| link.is_port_of(bridge));
-        segment.ports.extend(ports.map(|link| Port {
+        segment.ports.extend(self.host.ports_of(bridge).map(|link| Port {
             link: Some(link.name.clone()),
             state: state(link.is_running()),
             end: self.end(link, insides),
@@ -174,7 +161,8 @@ impl Seen {
         if let Some(record) = self.records.get(&bridge.name) {
             // A host end that was removed from the bridge by hand is among the host's links.
             let ends = record.endpoints.iter().filter_map(|e| Some((e, e.host_ifname()?)));
-            let gone = ends.filter(|(_, host_ifname)| self.link(host_ifname.as_str()).is_none());
+            let gone =
+                ends.filter(|(_, host_ifname)| self.host.link(host_ifname.as_str()).is_none());
             segment.ports.extend(gone.map(|(endpoint, host_ifname)| Port {
                 link: Some(host_ifname.to_string()),
                 state: EndpointState::Dead,
@@ -188,9 +176,9 @@ impl Seen {
     fn macvlan(&self, record: &NetworkRecord, insides: &mut Insides) -> Segment {
         let name = record.network.name.as_str();
         // The host's own macvlan, if there is one.
-        let access = self.link(name).filter(|link| link.kind == LinkKind::Macvlan);
+        let access = self.host.link(name).filter(|link| link.kind == LinkKind::Macvlan);
         let mut segment = self.segment(name, access);
-        let parent = segment.parent.as_ref().and_then(|parent| self.link(parent));
+        let parent = segment.parent.as_ref().and_then(|parent| self.host.link(parent));
         segment.up = parent.is_some_and(Link::is_running);
         segment.ports = record
             .endpoints
@@ -228,7 +216,11 @@ impl Seen {
                 ..Inside::default()
             });
         }
-        match self.links.iter().find(|other| other.is_peer_of(port) && other.leads_into().is_none())
+        match self
+            .host
+            .links
+            .iter()
+            .find(|other| other.is_peer_of(port) && other.leads_into().is_none())
         {
             Some(other) => End::Host { link: other.name.clone() },
             None => End::Wire { link_kind: port.kind_name.clone() },
@@ -243,11 +235,11 @@ impl Seen {
         if link.kind == LinkKind::Bridge
             || link.name == "lo"
             || is_access
-            || self.links.iter().filter(is_bridge).any(|bridge| link.is_port_of(bridge))
+            || self.host.links.iter().filter(is_bridge).any(|bridge| link.is_port_of(bridge))
         {
             return None;
         }
-        let addresses = global_addresses(&self.addresses, link);
+        let addresses = self.host.addresses_of(link);
         let mut inside: Vec<_> =
             insides.take(&link.name).into_iter().map(|(_, inside)| inside).collect();
         if let Some(nsid) = link.leads_into()
@@ -257,7 +249,7 @@ impl Seen {
         }
         let is_below = |l: &Link| link.is_upper_of(l) || l.is_peer_of(link);
         let lower = match link.leads_into() {
-            None => self.links.iter().find(|l| is_below(l)).map(|l| l.name.clone()),
+            None => self.host.links.iter().find(|l| is_below(l)).map(|l| l.name.clone()),
             Some(_) => None,
         };
         let is_of_use = link.up
@@ -271,9 +263,9 @@ impl Seen {
             up: link.is_running(),
             mac: link.mac,
             addresses,
-            gateways: gateways(&self.routes, link),
+            gateways: self.host.gateways_of(link),
             lower,
-            master: self.links.iter().find(|l| link.is_port_of(l)).map(|l| l.name.clone()),
+            master: self.host.bridge_of(link).map(|l| l.name.clone()),
             inside,
         })
     }
@@ -283,13 +275,7 @@ impl Seen {
     fn ways_out(&self, segment: &str) -> Vec<String> {
         let mut found = Vec::new();
         for family in Family::BOTH {
-            let mut defaults: Vec<_> = self
-                .routes
-                .iter()
-                .filter(|r| r.destination.prefix() == 0 && Family::of(r.destination.ip()) == family)
-                .collect();
-            defaults.sort_by_key(|route| route.metric);
-            let by = defaults.first().and_then(|r| self.links.iter().find(|l| l.carries(r)));
+            let by = self.host.default_route(family).and_then(|route| self.host.link_of(route));
             let name = by.map(|link| link.name.clone()).filter(|name| name != segment);
             found.extend(name.filter(|name| !found.contains(name)));
         }
@@ -299,12 +285,6 @@ impl Seen {
 
 fn state(is_up: bool) -> EndpointState {
     if is_up { EndpointState::Up } else { EndpointState::Down }
-}
-
-/// Returns the gateways of a link's default routes.
-fn gateways(routes: &[TableRoute], link: &Link) -> Vec<IpAddr> {
-    let defaults = routes.iter().filter(|r| r.destination.prefix() == 0 && link.carries(r));
-    defaults.filter_map(|route| route.gateway).collect()
 }
 
 /// Returns an endpoint that is on record, but does not exist.

@@ -98,14 +98,14 @@ async fn beginning(
     let sender = party(host, world, from).await?;
     let receiver = party(host, world, &to.party).await?;
     let own = match sender {
-        Who::Place(place) => world.places[place].addresses.iter().map(|a| a.address).collect(),
+        Who::Place(place) => world.places[place].view.addresses.iter().map(|a| a.address).collect(),
         Who::Address(address) => vec![IpNetwork::from(address)],
     };
     let destination = match receiver {
         Who::Address(address) => address,
         Who::Place(place) => {
             let addresses: Vec<_> =
-                world.places[place].addresses.iter().map(|a| a.address).collect();
+                world.places[place].view.addresses.iter().map(|a| a.address).collect();
             let is_same = matches!(sender, Who::Place(same) if same == place);
             best(&addresses, &own, is_same).ok_or_else(|| {
                 Error::not_found(format!("`{}` has no address", to.party))

@@ -8,33 +8,32 @@ use std::{
     cell::OnceCell,
     collections::{HashMap, HashSet},
     net::IpAddr,
-    time::{Duration, Instant},
 };
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use crate::{
-    kernel::{Kernel, Link, LinkAddress, LinkKind, Netns, NetnsFile},
+    kernel::{Kernel, Link, LinkKind, Netns, NetnsFile},
     model::{
         Mac, NetnsName,
         ruleset::{Connection, Layer, Packet, Ruleset},
     },
-    ops::diagnose::graph::process_name,
+    ops::{
+        diagnose::view::{Names, View},
+        lookup::namespaces::Handle,
+    },
     process,
     state::State,
 };
-
-/// The time to wait for the names of containers, in total.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A namespace, as it was when it was opened.
 pub(super) struct Place {
     /// Its name in the output.
     pub(super) name: String,
     pub(super) netns: Netns,
-    pub(super) links: HashMap<u32, Link>,
-    pub(super) addresses: Vec<LinkAddress>,
+    /// Its links and addresses.
+    pub(super) view: View,
     /// The addresses without links and prefix lengths.
     pub(super) local: Vec<IpAddr>,
     /// The tracked connections that match this one.
@@ -57,7 +56,7 @@ pub(super) type LinkAt = (usize, u32);
 pub(super) struct World {
     pub(super) places: Vec<Place>,
     /// Namespaces that may exist, open or not.
-    candidates: Vec<Candidate>,
+    candidates: Vec<Handle>,
     has_processes: bool,
     /// Each namespace's numbers for open ones, as far as known.
     numbers: HashMap<(usize, i32), usize>,
@@ -67,14 +66,7 @@ pub(super) struct World {
     tried: HashMap<usize, usize>,
     has_macvlans: bool,
     endpoints: Vec<Known>,
-    until: Instant,
-}
-
-/// A namespace that can be opened.
-#[derive(Clone)]
-enum Candidate {
-    Name(NetnsName),
-    Process(u32),
+    names: Names,
 }
 
 /// An endpoint on record.
@@ -92,11 +84,11 @@ pub(super) const HOST: usize = 0;
 
 impl Place {
     async fn read(name: String, netns: Netns) -> Result<Self> {
-        let (links, addresses) = (netns.links().await?, netns.all_addresses().await?);
-        let local = addresses.iter().map(|address| address.address.ip()).collect();
+        let view = View::links_of(&netns).await?.with_addresses(&netns).await?;
+        let local = view.addresses.iter().map(|address| address.address.ip()).collect();
         let (ruleset, legacy) = (OnceCell::new(), OnceCell::new());
         let connections = Vec::new();
-        Ok(Self { name, netns, links, addresses, local, connections, ruleset, legacy })
+        Ok(Self { name, netns, view, local, connections, ruleset, legacy })
     }
 
     /// Returns its rules, which are read when a packet meets them.
@@ -126,20 +118,19 @@ impl Place {
     }
 
     pub(super) fn link_name(&self, index: u32) -> &str {
-        self.links.get(&index).map_or("?", |link| link.name.as_str())
+        self.view.at(index).map_or("?", |link| link.name.as_str())
     }
 
     /// Returns the addresses of a link, with prefix lengths.
     pub(super) fn addresses_of(&self, index: u32) -> impl Iterator<Item = IpNetwork> + '_ {
-        let link = self.links.get(&index);
-        let addresses = self.addresses.iter();
+        let link = self.view.at(index);
+        let addresses = self.view.addresses.iter();
         addresses.filter(move |a| link.is_some_and(|link| link.has(a))).map(|a| a.address)
     }
 
     /// Returns the ports of a bridge, sorted.
     pub(super) fn ports(&self, bridge: &Link) -> Vec<Link> {
-        let is_port = |link: &&Link| link.is_port_of(bridge);
-        let mut ports: Vec<_> = self.links.values().filter(is_port).cloned().collect();
+        let mut ports: Vec<_> = self.view.ports_of(bridge).cloned().collect();
         ports.sort_by_key(Link::index);
         ports
     }
@@ -168,7 +159,7 @@ impl World {
         });
         Ok(Self {
             places: vec![host],
-            candidates: kernel.netns_names().into_iter().map(Candidate::Name).collect(),
+            candidates: kernel.netns_names().into_iter().map(Handle::Name).collect(),
             has_processes: false,
             numbers: HashMap::new(),
             asked: HashSet::new(),
@@ -176,7 +167,7 @@ impl World {
             tried: HashMap::new(),
             has_macvlans: false,
             endpoints: endpoints.collect(),
-            until: Instant::now() + PATIENCE,
+            names: Names::new(),
         })
     }
 
@@ -193,35 +184,22 @@ impl World {
     }
 
     /// Opens a candidate.
-    async fn enter(&mut self, candidate: &Candidate, file: NetnsFile) -> Result<Option<usize>> {
+    async fn enter(&mut self, candidate: &Handle, file: NetnsFile) -> Result<Option<usize>> {
         // Skip one that has ended meanwhile, or may not be entered.
         let Ok(netns) = file.enter() else { return Ok(None) };
-        let name = match candidate {
-            Candidate::Name(name) => name.to_string(),
-            Candidate::Process(pid) => {
-                let cookie = netns.cookie();
-                if self.endpoints.iter().any(|endpoint| endpoint.cookie == cookie) {
-                    String::new()
-                } else {
-                    process_name(*pid, cookie, self.until).await
-                }
-            }
+        let cookie = netns.cookie();
+        let name = match self.endpoints.iter().find(|endpoint| endpoint.cookie == cookie) {
+            Some(endpoint) => endpoint.target.clone(),
+            None => self.names.of(candidate, cookie).await,
         };
         self.add(&name, netns).await.map(Some)
     }
 
-    fn file(candidate: &Candidate) -> Option<NetnsFile> {
-        match candidate {
-            Candidate::Name(name) => NetnsFile::of_name(name),
-            Candidate::Process(pid) => NetnsFile::of_process(*pid),
-        }
-    }
-
     /// Returns a candidate by its index. Processes are listed only after all names.
-    fn candidate(&mut self, at: usize) -> Option<Candidate> {
+    fn candidate(&mut self, at: usize) -> Option<Handle> {
         if at >= self.candidates.len() && !self.has_processes {
             self.has_processes = true;
-            let processes = process::one_of_each_netns().into_iter().map(Candidate::Process);
+            let processes = process::one_of_each_netns().into_iter().map(Handle::Process);
             self.candidates.extend(processes);
         }
         self.candidates.get(at).cloned()
@@ -245,8 +223,8 @@ impl World {
             .endpoints
             .iter()
             .find(|e| from == HOST && e.host_link.as_ref() == Some(&link.name));
-        if let Some(candidate) = on_record.map(|endpoint| Candidate::Name(endpoint.netns.clone()))
-            && let Some(file) = Self::file(&candidate)
+        if let Some(candidate) = on_record.map(|endpoint| Handle::Name(endpoint.netns.clone()))
+            && let Some(file) = candidate.file()
             && self.places[from].netns.number_of(&file).await? == Some(number)
         {
             return self.enter(&candidate, file).await;
@@ -258,7 +236,7 @@ impl World {
     async fn search(&mut self, from: usize, number: i32) -> Result<Option<usize>> {
         if let Some(at) = self.numbered.get(&(from, number)).copied()
             && let Some(candidate) = self.candidate(at)
-            && let Some(file) = Self::file(&candidate)
+            && let Some(file) = candidate.file()
         {
             return self.enter(&candidate, file).await;
         }
@@ -267,7 +245,7 @@ impl World {
             let here = at;
             at += 1;
             self.tried.insert(from, at);
-            let Some(file) = Self::file(&candidate) else { continue };
+            let Some(file) = candidate.file() else { continue };
             let Some(found) = self.places[from].netns.number_of(&file).await? else { continue };
             if found == number {
                 return self.enter(&candidate, file).await;
@@ -283,7 +261,7 @@ impl World {
             return Ok(None);
         }
         let Some(place) = self.beyond(from, link).await? else { return Ok(None) };
-        let peer = link.other().filter(|index| self.places[place].links.contains_key(index));
+        let peer = link.other().filter(|index| self.places[place].view.at(*index).is_some());
         Ok(peer.map(|index| (place, index)))
     }
 
@@ -302,8 +280,8 @@ impl World {
         let names: Vec<_> =
             self.endpoints.iter().filter(|e| e.is(wanted)).map(|e| e.netns.clone()).collect();
         for name in names {
-            let candidate = Candidate::Name(name);
-            if let Some(file) = Self::file(&candidate) {
+            let candidate = Handle::Name(name);
+            if let Some(file) = candidate.file() {
                 self.enter(&candidate, file).await?;
             }
         }
@@ -316,9 +294,9 @@ impl World {
         while let Some(candidate) = self.candidate(at) {
             at += 1;
             // A namespace that may not be entered has none that could be followed.
-            let Some(Ok(netns)) = Self::file(&candidate).map(NetnsFile::enter) else { continue };
+            let Some(Ok(netns)) = candidate.file().map(NetnsFile::enter) else { continue };
             if !netns.macvlans().await?.is_empty()
-                && let Some(file) = Self::file(&candidate)
+                && let Some(file) = candidate.file()
             {
                 self.enter(&candidate, file).await?;
             }
@@ -333,7 +311,7 @@ impl World {
                 Wanted::Mac(mac) => link.mac == Some(mac),
                 Wanted::Address(to) => place.addresses_of(link.index()).any(|a| a.ip() == to),
             };
-            let links = place.links.values().filter(|link| link.kind == LinkKind::Macvlan);
+            let links = place.view.links.iter().filter(|link| link.kind == LinkKind::Macvlan);
             found.extend(links.filter(is_wanted).map(|link| (at, link.clone())));
         }
         let mut on = Vec::new();
@@ -352,7 +330,7 @@ impl World {
         came: Option<u32>,
         wanted: Wanted,
     ) -> Result<Option<u32>> {
-        let Some(bridge) = self.places[place].links.get(&bridge).cloned() else { return Ok(None) };
+        let Some(bridge) = self.places[place].view.at(bridge).cloned() else { return Ok(None) };
         let ports = self.places[place].ports(&bridge);
         let hint = self.endpoints.iter().find(|e| place == HOST && e.is(wanted));
         let hint = hint
@@ -374,7 +352,7 @@ impl World {
         }
         // On top of a link of the receiver's side.
         for (_, (at, below)) in self.macvlans_of(wanted).await? {
-            let Some(link) = self.places[at].links.get(&below).cloned() else { continue };
+            let Some(link) = self.places[at].view.at(below).cloned() else { continue };
             if let Some((there, port)) = self.peer(at, &link).await?
                 && there == place
                 && Some(port) != came
@@ -398,7 +376,7 @@ impl World {
                 return Ok(Behind::Another);
             };
             let place = &self.places[at];
-            let Some(bridge) = place.links.get(&master) else { return Ok(Behind::Another) };
+            let Some(bridge) = place.view.at(master) else { return Ok(Behind::Another) };
             let is_own = match wanted {
                 Wanted::Mac(mac) => bridge.mac == Some(mac),
                 Wanted::Address(address) => place.local.contains(&address),

@@ -177,14 +177,13 @@ async fn new_network(
         BackendKind::HostGw => Backend::HostGw,
     };
     let mtu = mtu(args, &outside, has_ipv6)?;
-    let gateway = subnets.iter().find_map(|s| s.gateway).unwrap_or_else(|| [0, 0, 0, 0].into());
     let driver =
         model::Overlay { backend, cluster, parent: outside.parent, host: outside.host, peers };
     check_macs(&driver)?;
     let network = Network {
         name: args.name.clone(),
         driver: Driver::Overlay(Box::new(driver)),
-        mac: Mac::of(gateway),
+        mac: Mac::of_bridge(&subnets),
         mtu,
         subnets,
         flags: args.flags,

@@ -46,8 +46,8 @@ impl Walk<'_> {
         let here = &self.world.places[place];
         let side = |index: u32| Side { name: here.link_name(index).to_owned(), index };
         let own = goes.or(came).and_then(|link| own_address(here, link, self.next));
-        let port = came.or(goes).and_then(|index| here.links.get(&index));
-        let bridge = port.and_then(|port| here.links.get(&port.master?));
+        let port = came.or(goes).and_then(|index| here.view.at(index));
+        let bridge = port.and_then(|port| here.view.at(port.master?));
         let around = Surroundings {
             incoming: came.map(side),
             outgoing: goes.map(side),

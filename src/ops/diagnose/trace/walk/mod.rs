@@ -212,7 +212,7 @@ impl<'w> Walk<'w> {
     }
 
     fn link(&self, place: usize, index: u32) -> Option<&Link> {
-        self.world.places[place].links.get(&index)
+        self.world.places[place].view.at(index)
     }
 
     fn link_name(&self, place: usize, index: u32) -> String {

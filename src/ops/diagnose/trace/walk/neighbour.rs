@@ -203,8 +203,8 @@ impl Walk<'_> {
         let here = &self.world.places[place];
         let name = here.link_name(link);
         if next.is_ipv6() {
-            let own = here.addresses.iter().find(|a| {
-                a.address.ip() == next && here.links.get(&link).is_some_and(|link| link.has(a))
+            let own = here.view.addresses.iter().find(|a| {
+                a.address.ip() == next && here.view.at(link).is_some_and(|link| link.has(a))
             });
             return Ok(match own {
                 Some(address) if address.usable => None,

@@ -99,8 +99,7 @@ impl Walk<'_> {
     }
 
     fn loopback(&self, place: usize) -> u32 {
-        let links = &self.world.places[place].links;
-        links.values().find(|link| link.name == "lo").map_or(1, Link::index)
+        self.world.places[place].view.link("lo").map_or(1, Link::index)
     }
 
     pub(super) async fn out(

@@ -1,102 +1,31 @@
-//! `bridge`, and `create -d bridge`: makes a bridge network.
+//! A bridge network: made from a request, rebuilt from its bridge, and as a command.
 
-use std::{fs, net::IpAddr};
+use std::fs;
 
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
 
-use super::{foreign, marks, used::Used};
+use super::Bridge;
 use crate::{
     error::{Error, Kind},
     kernel::{Kernel, Link, TableRoute},
     model::{
-        Cidr, Driver, Firewall, Flag, Flags, LinkName, Mac, Network, NetworkRecord, Subnet, pools,
-        unique_local_prefix,
+        Driver, Firewall, Flag, Flags, LinkName, Mac, Network, Subnet, pools, unique_local_prefix,
     },
     ops::{
-        Changed, Session,
-        request::{differences::Differences, subnets::Asked, words::Words},
-        upkeep::{
-            firewall, forward_accepts, link_attrs,
-            need::{Extent, Need},
-        },
+        Session,
+        driver::{foreign, marks, used::Used},
+        request::words::Words,
+        upkeep::firewall,
     },
-    plan::{self, Mark, Uplinks},
+    plan::{Mark, Uplinks},
     state::State,
 };
 
 /// The MTU if there is no default route.
 const MTU: u32 = 1500;
 
-/// A bridge network.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Bridge {
-    /// The network's name, and the bridge's.
-    pub name: LinkName,
-    /// Subnets, at most one of each family; by default the lowest free one of docker's pools.
-    pub subnet: Vec<Cidr>,
-    /// The bridge's addresses; by default the first of each subnet.
-    pub gateway: Vec<IpAddr>,
-    /// The ranges from which addresses are assigned; by default the whole subnets.
-    pub ip_range: Vec<Cidr>,
-    /// The MTU in bytes; by default that of the link with the host's default route.
-    pub mtu: Option<u32>,
-    /// Add an IPv6 subnet, if none is given: a /64 of this host's unique local prefix.
-    pub ipv6: bool,
-    /// The flags; all are off by default.
-    pub flags: Flags,
-    /// Metadata to store with the network: keys and values.
-    pub label: Vec<(String, String)>,
-}
-
-impl Bridge {
-    /// A network for which netcord chooses subnet and MTU.
-    pub fn new(name: LinkName) -> Self {
-        Self {
-            name,
-            subnet: Vec::new(),
-            gateway: Vec::new(),
-            ip_range: Vec::new(),
-            mtu: None,
-            ipv6: false,
-            flags: Flags::default(),
-            label: Vec::new(),
-        }
-    }
-}
-
-/// The network that exists now.
-#[derive(Debug, Serialize)]
-pub struct Made {
-    /// The network.
-    pub network: Network,
-}
-
-/// Ensures a bridge network; returns `None` for a dry run.
-///
-/// # Errors
-/// If a network or link of this name exists and differs, or its subnet is in use.
-pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Changed<Made>>> {
-    let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
-    let wanted = asked.subnets(Subnet::new)?;
-    let mut state = host.enter(Need::Changes, Extent::of(&args.name)).await?;
-    let (network, endpoints) = match state.networks().get(&args.name) {
-        Some(NetworkRecord { network, endpoints }) => {
-            check_same(args, &asked, &wanted, network)?;
-            (network.clone(), endpoints.clone())
-        }
-        None => (new_network(host, &state, args, wanted).await?, Vec::new()),
-    };
-    let (network, mut plan) = forward_accepts::renewed(host, &network)?;
-    plan.extend(plan::create(&network, &uplinks(&host.kernel, &network).await?));
-    // If our rules were deleted, those of published ports were among them.
-    plan.extend(firewall::ports(&network, &endpoints));
-    link_attrs::restore(&host.kernel, &mut plan).await?;
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
-    Ok(Some(Changed::new(changed, Made { network })))
-}
-
-async fn new_network(
+/// Makes the network of a request.
+pub(super) async fn new_network(
     host: &Session<'_>,
     state: &State,
     args: &Bridge,
@@ -141,11 +70,10 @@ async fn new_network(
             Error::usage(format!("MTU {mtu} is too small for IPv6, which needs 1280")).into()
         );
     }
-    let gateway = subnets.iter().find_map(|s| s.gateway).unwrap_or_else(|| [0, 0, 0, 0].into());
     Ok(Network {
         name: args.name.clone(),
         driver: Driver::Bridge,
-        mac: Mac::of(gateway),
+        mac: Mac::of_bridge(&subnets),
         mtu,
         subnets,
         flags: args.flags,
@@ -174,7 +102,7 @@ async fn default_mtu(kernel: &Kernel) -> Result<u32> {
 }
 
 /// Returns what has to change on the host's uplinks, so that this network reaches the outside.
-pub(super) async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplinks> {
+pub(in crate::ops::driver) async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplinks> {
     if network.has(Flag::Internal) {
         return Ok(Uplinks::default());
     }
@@ -205,31 +133,8 @@ pub(super) async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplink
     Ok(uplinks)
 }
 
-/// Checks that an existing network is as requested. It is not changed to fit.
-fn check_same(args: &Bridge, asked: &Asked<'_>, wanted: &[Subnet], there: &Network) -> Result<()> {
-    let name = &there.name;
-    if there.driver.is_foreign() {
-        return Err(Error::conflict(format!("bridge `{name}` is not netcord's"))
-            .hint("choose another name; to use it, `attach` is enough")
-            .into());
-    }
-    let mut differences = Differences::of_mode(Driver::Bridge.word(), there);
-    asked.compare(wanted, there, &mut differences);
-    let mut compare =
-        |what: &str, wanted: String, found: String| differences.compare(what, wanted, found);
-    if args.ipv6 && !there.has_ipv6() {
-        compare("IPv6", "wanted".into(), "off".into());
-    }
-    if let Some(mtu) = args.mtu {
-        compare("MTU", mtu.to_string(), there.mtu.to_string());
-    }
-    differences.flags(args.flags, there);
-    differences.labels(&args.label, there);
-    differences.refuse_network(there)
-}
-
 /// Rebuilds a network without a record from its bridge.
-pub(super) async fn rebuilt(
+pub(in crate::ops::driver) async fn rebuilt(
     kernel: &Kernel,
     name: &LinkName,
     bridge: &Link,
@@ -258,12 +163,12 @@ fn add_subnets(network: &mut Network, mark: Mark<'_>) {
 }
 
 /// Returns the command that restores the missing parts of a network.
-pub(super) fn again(network: &Network) -> Words {
+pub(in crate::ops::driver) fn again(network: &Network) -> Words {
     Words::new(["bridge", network.name.as_str()]).flags_of(network)
 }
 
 /// Returns the command that makes a network.
-pub(super) fn command(network: &Network) -> Words {
+pub(in crate::ops::driver) fn command(network: &Network) -> Words {
     Words::new(["--firewall", &network.firewall.to_string(), "bridge", network.name.as_str()])
         .subnets_of(network)
         .rest_of(network)

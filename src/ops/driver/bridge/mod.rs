@@ -1,0 +1,117 @@
+//! `bridge`, and `create -d bridge`: makes a bridge network.
+//!
+//! - `network`: the network, made from a request or rebuilt, and the command that makes it
+
+mod network;
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use self::network::new_network;
+pub(super) use self::network::{again, command, rebuilt, uplinks};
+use crate::{
+    error::Error,
+    model::{Cidr, Driver, Flags, LinkName, Network, NetworkRecord, Subnet},
+    ops::{
+        Changed, Session,
+        request::{differences::Differences, subnets::Asked},
+        upkeep::{
+            firewall, forward_accepts, link_attrs,
+            need::{Extent, Need},
+        },
+    },
+    plan,
+};
+
+/// A bridge network.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Bridge {
+    /// The network's name, and the bridge's.
+    pub name: LinkName,
+    /// Subnets, at most one of each family; by default the lowest free one of docker's pools.
+    pub subnet: Vec<Cidr>,
+    /// The bridge's addresses; by default the first of each subnet.
+    pub gateway: Vec<IpAddr>,
+    /// The ranges from which addresses are assigned; by default the whole subnets.
+    pub ip_range: Vec<Cidr>,
+    /// The MTU in bytes; by default that of the link with the host's default route.
+    pub mtu: Option<u32>,
+    /// Add an IPv6 subnet, if none is given: a /64 of this host's unique local prefix.
+    pub ipv6: bool,
+    /// The flags; all are off by default.
+    pub flags: Flags,
+    /// Metadata to store with the network: keys and values.
+    pub label: Vec<(String, String)>,
+}
+
+impl Bridge {
+    /// A network for which netcord chooses subnet and MTU.
+    pub fn new(name: LinkName) -> Self {
+        Self {
+            name,
+            subnet: Vec::new(),
+            gateway: Vec::new(),
+            ip_range: Vec::new(),
+            mtu: None,
+            ipv6: false,
+            flags: Flags::default(),
+            label: Vec::new(),
+        }
+    }
+}
+
+/// The network that exists now.
+#[derive(Debug, Serialize)]
+pub struct Made {
+    /// The network.
+    pub network: Network,
+}
+
+/// Ensures a bridge network; returns `None` for a dry run.
+///
+/// # Errors
+/// If a network or link of this name exists and differs, or its subnet is in use.
+pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Changed<Made>>> {
+    let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
+    let wanted = asked.subnets(Subnet::new)?;
+    let mut state = host.enter(Need::Changes, Extent::of(&args.name)).await?;
+    let (network, endpoints) = match state.networks().get(&args.name) {
+        Some(NetworkRecord { network, endpoints }) => {
+            check_same(args, &asked, &wanted, network)?;
+            (network.clone(), endpoints.clone())
+        }
+        None => (new_network(host, &state, args, wanted).await?, Vec::new()),
+    };
+    let (network, mut plan) = forward_accepts::renewed(host, &network)?;
+    plan.extend(plan::create(&network, &uplinks(&host.kernel, &network).await?));
+    // If our rules were deleted, those of published ports were among them.
+    plan.extend(firewall::ports(&network, &endpoints));
+    link_attrs::restore(&host.kernel, &mut plan).await?;
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
+    Ok(Some(Changed::new(changed, Made { network })))
+}
+
+/// Checks that an existing network is as requested. It is not changed to fit.
+fn check_same(args: &Bridge, asked: &Asked<'_>, wanted: &[Subnet], there: &Network) -> Result<()> {
+    let name = &there.name;
+    if there.driver.is_foreign() {
+        return Err(Error::conflict(format!("bridge `{name}` is not netcord's"))
+            .hint("choose another name; to use it, `attach` is enough")
+            .into());
+    }
+    let mut differences = Differences::of_mode(Driver::Bridge.word(), there);
+    asked.compare(wanted, there, &mut differences);
+    let mut compare =
+        |what: &str, wanted: String, found: String| differences.compare(what, wanted, found);
+    if args.ipv6 && !there.has_ipv6() {
+        compare("IPv6", "wanted".into(), "off".into());
+    }
+    if let Some(mtu) = args.mtu {
+        compare("MTU", mtu.to_string(), there.mtu.to_string());
+    }
+    differences.flags(args.flags, there);
+    differences.labels(&args.label, there);
+    differences.refuse_network(there)
+}
