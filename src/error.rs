@@ -6,10 +6,12 @@
 
 use std::{fmt, io};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::Invalid;
 
 /// The exit codes of the command line, a contract with scripts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A failure, or a check that answers "no".
     Failed = 1,
@@ -40,7 +42,7 @@ pub enum Kind {
 }
 
 /// A failure: its kind, its message, and perhaps a hint.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Error {
     /// The kind, which is the exit code.
     pub kind: Kind,

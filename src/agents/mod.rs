@@ -1,8 +1,10 @@
 //! The processes that netcord keeps running: copies of this program that outlive the command that
-//! started them. There is no daemon.
+//! started them, and [`netcord_agent`], which networks with a store need.
 //!
-//! This module lists them, and starts, finds and ends them. The work of each is a hidden verb in
-//! `ops`.
+//! This module lists them, and starts, finds and ends them. The work of each copy is a hidden verb
+//! in `ops`; that of netcord-agent is in its own package.
+
+pub mod netcord_agent;
 
 use std::{cell::OnceCell, ffi::OsString, io, path::Path, time::Duration};
 
@@ -174,7 +176,7 @@ pub fn stop(agent: AgentProcess, patience: Duration) -> io::Result<Ending> {
 
 /// Called first by every such process: gives up the terminal, directory and files of its starter.
 pub fn detach() -> io::Result<()> {
-    background::detach()
+    background::detach_copy()
 }
 
 /// Reports to the starter that this process is ready.

@@ -21,7 +21,7 @@ use super::{
     rtnl::Rtnl,
 };
 use crate::{
-    model::{LinkName, Mac, Network, Route},
+    model::{LinkName, Mac, Network, Overlay, Route},
     plan::Resource,
 };
 
@@ -94,24 +94,20 @@ fn message(index: u32, mac: Mac, host: IpAddr) -> NeighbourMessage {
 
 impl Kernel {
     /// Returns the entries for other hosts of an overlay network with our mark: the protocol of
-    /// routes and neighbours, and for FDB entries a MAC that is derived from the host's address.
+    /// routes and neighbours, and for FDB entries a MAC that is derived from the host's address or
+    /// was given. A VTEP whose hosts come from a store has no entries but ours.
     pub async fn ways(&self, network: &Network) -> Result<Vec<Resource>> {
         let Some(overlay) = network.driver.overlay() else { return Ok(Vec::new()) };
         let mut found = Vec::new();
-        let tunnel = match network.tunnel() {
-            Some(name) => link::get(&self.rtnl, name.as_str()).await?.map(|link| (name, link)),
-            None => None,
-        };
-        if let Some((name, link)) = &tunnel {
-            found.extend(self.neighbours_of(name, link).await?);
-            found.extend(self.entries_of(name, link).await?);
-        }
-        let parent = link::get(&self.rtnl, overlay.parent.as_str()).await?;
-        let parent = parent.map(|link| (&overlay.parent, link));
-        let tunnel = tunnel.as_ref().map(|(name, link)| (*name, link));
         let mut leading: HashMap<u32, &LinkName> = HashMap::new();
-        for (name, link) in tunnel.into_iter().chain(parent.as_ref().map(|(n, l)| (*n, l))) {
+        for name in network.tunnels() {
+            let Some(link) = link::get(&self.rtnl, name.as_str()).await? else { continue };
+            found.extend(self.neighbours_of(name, &link).await?);
+            found.extend(self.entries_of(name, &link, overlay).await?);
             leading.insert(link.index(), name);
+        }
+        if let Some(parent) = link::get(&self.rtnl, overlay.parent.as_str()).await? {
+            leading.insert(parent.index(), &overlay.parent);
         }
         let is_of = |route: &super::TableRoute| {
             let cluster = overlay.cluster_of(route.destination.is_ipv4());
@@ -121,7 +117,7 @@ impl Kernel {
         };
         for route in routes(&self.rtnl).await?.into_iter().filter(is_of) {
             let Some(link) = route.index.and_then(|index| leading.get(&index)) else { continue };
-            let onlink = network.tunnel() == Some(link);
+            let onlink = *link != &overlay.parent;
             let is_default = route.destination.is_ipv6() && route.metric == METRIC_OF_IPV6;
             let metric = if is_default { 0 } else { route.metric };
             let route = Route { onlink, metric, ..route.by(link) };
@@ -143,13 +139,20 @@ impl Kernel {
         Ok(found)
     }
 
-    async fn entries_of(&self, name: &LinkName, link: &Link) -> Result<Vec<Resource>> {
+    async fn entries_of(
+        &self,
+        name: &LinkName,
+        link: &Link,
+        overlay: &Overlay,
+    ) -> Result<Vec<Resource>> {
+        let named = |mac| overlay.peers.values().any(|peer| peer.macs.contains(&mac));
+        let is_ours =
+            |mac, host| overlay.store.is_some() || mac == Mac::of_tunnel_end(host) || named(mac);
         let entries = self.permanent(AddressFamily::Bridge, link).await?.into_iter();
         Ok(entries
             .filter_map(|entry| {
                 let (mac, host) = entry.mac.zip(entry.host)?;
-                let is_ours = mac == Mac::of_tunnel_end(host);
-                is_ours.then(|| Resource::FdbEntry { link: name.clone(), mac, host })
+                is_ours(mac, host).then(|| Resource::FdbEntry { link: name.clone(), mac, host })
             })
             .collect())
     }

@@ -48,7 +48,7 @@ pub use netns::{NETNS_DIR, Netns, NetnsFile, named};
 pub use nsid::Between;
 use rtnl::Rtnl;
 pub use sockets::{Listener, Socket, Sockets};
-pub use watch::{LinkWatch, NetnsWatch};
+pub use watch::{HostWatch, LinkWatch, NetnsWatch};
 
 /// The kernel of this host: the namespace that netcord was started in, and those of its targets.
 #[derive(Debug)]

@@ -238,6 +238,11 @@ fn host(bytes: &[u8]) -> Option<IpAddr> {
         .ok()
 }
 
+/// Returns whether an entry of the neighbour table has our mark.
+pub(super) fn is_ours(message: &NeighbourMessage) -> bool {
+    message.attributes.contains(&NeighbourAttribute::Protocol(Route::PROTOCOL.into()))
+}
+
 impl Kernel {
     /// Addresses in the neighbour and forwarding tables of a bridge, and who has them, as far as
     /// the kernel knows.

@@ -4,10 +4,17 @@ use anyhow::{Context, Result};
 use futures::{StreamExt, channel::mpsc::UnboundedReceiver};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::{
-    MulticastGroup, new_multicast_connection, packet_route::RouteNetlinkMessage, sys::SocketAddr,
+    MulticastGroup, new_multicast_connection,
+    packet_route::{
+        AddressFamily, RouteNetlinkMessage,
+        link::{LinkAttribute, LinkMessage},
+        route::RouteProtocol,
+    },
+    sys::SocketAddr,
 };
 
 use super::{Kernel, Link, Netns};
+use crate::model::{LinkName, Route};
 
 type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
 
@@ -76,4 +83,59 @@ impl NetnsWatch {
     pub async fn change(&mut self) -> Result<()> {
         self.messages.next().await.context("the netlink socket closed").map(drop)
     }
+}
+
+/// Receives the changes of this host's links, addresses, routes and neighbours.
+#[derive(Debug)]
+pub struct HostWatch {
+    messages: Messages,
+}
+
+impl HostWatch {
+    /// Begins to receive. Equivalent to `ip monitor link address route neigh`.
+    pub fn new() -> Result<Self> {
+        use MulticastGroup as G;
+        let groups = [G::Link, G::Ipv4Ifaddr, G::Ipv6Ifaddr, G::Ipv4Route, G::Ipv6Route, G::Neigh];
+        let (connection, _, messages) = new_multicast_connection(&groups)
+            .context("cannot listen to what happens on this host")?;
+        drop(tokio::spawn(connection));
+        Ok(Self { messages })
+    }
+
+    /// Waits until one of these links changes, or something with our mark may have been removed.
+    /// Additions are not reported: the kernel may have them from us.
+    pub async fn loss(&mut self, links: &[LinkName]) -> Result<()> {
+        loop {
+            let (message, _) = self.messages.next().await.context("the netlink socket closed")?;
+            match message.payload {
+                NetlinkPayload::InnerMessage(message) if is_loss(&message, links) => return Ok(()),
+                NetlinkPayload::Overrun(_) => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn is_loss(message: &RouteNetlinkMessage, links: &[LinkName]) -> bool {
+    match message {
+        RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => {
+            name_of(link).is_some_and(|name| links.iter().any(|ours| ours.as_str() == name))
+        }
+        RouteNetlinkMessage::DelAddress(_) => true,
+        RouteNetlinkMessage::DelRoute(route) => {
+            route.header.protocol == RouteProtocol::from(Route::PROTOCOL)
+        }
+        // Entries of the forwarding table have no mark.
+        RouteNetlinkMessage::DelNeighbour(entry) => {
+            entry.header.family == AddressFamily::Bridge || super::neighbour::is_ours(entry)
+        }
+        _ => false,
+    }
+}
+
+fn name_of(link: &LinkMessage) -> Option<&str> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    })
 }

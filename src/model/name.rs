@@ -62,11 +62,33 @@ impl LinkName {
     /// of a name that is too long for that.
     #[must_use]
     pub fn tunnel_name(&self) -> Self {
-        match format!("vx-{}", self.0) {
+        self.behind("vx-")
+    }
+
+    /// Returns the name of a network's second VXLAN link, in the same way with `v6-`.
+    #[must_use]
+    pub fn second_tunnel_name(&self) -> Self {
+        self.behind("v6-")
+    }
+
+    /// Returns flannel's name of the VXLAN link with this identifier.
+    #[must_use]
+    pub fn of_flannel(vni: u32) -> Self {
+        Self::derived(format!("flannel.{vni}"))
+    }
+
+    /// Returns flannel's name of its second VXLAN link, for IPv6; a long identifier does not fit.
+    #[must_use]
+    pub fn second_of_flannel(vni: u32) -> Option<Self> {
+        format!("flannel-v6.{vni}").parse().ok()
+    }
+
+    fn behind(&self, prefix: &str) -> Self {
+        match format!("{prefix}{}", self.0) {
             name if name.len() <= LINK_NAME_MAX => Self::derived(name),
             _ => {
                 let hash = stable_hash(&[self.0.as_bytes()]) & 0xffff_ffff_ffff;
-                Self::derived(format!("vx-{hash:012x}"))
+                Self::derived(format!("{prefix}{hash:012x}"))
             }
         }
     }

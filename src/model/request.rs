@@ -5,7 +5,7 @@ use std::{net::IpAddr, str::FromStr};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, LinkName, NetnsName, PortRange, PortSpec, Protocol, Target};
+use super::{Invalid, LinkName, Mac, NetnsName, PortRange, PortSpec, Protocol, Target};
 
 /// A subnet with its prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,13 +47,15 @@ pub struct InnerPort {
     pub protocol: Protocol,
 }
 
-/// `SUBNET[,SUBNET]=HOST[,HOST]`: another host of an overlay network.
+/// `SUBNET[,SUBNET]=HOST[,HOST][@MAC[,MAC]]`: another host of an overlay network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerSpec {
     /// The subnets of its endpoints, at most one per IP family, IPv4 first.
     pub subnets: Vec<IpNetwork>,
     /// Its address, and perhaps one of the other IP family.
     pub hosts: Vec<IpAddr>,
+    /// The MACs of its VTEPs, where they are not those that are derived from its addresses.
+    pub macs: Vec<Mac>,
 }
 
 /// The network of a command that `run` starts.
@@ -126,6 +128,11 @@ impl FromStr for PeerSpec {
         let (subnets, hosts) = text
             .split_once('=')
             .ok_or("expected SUBNET=HOST, for example 10.5.2.0/24=192.0.2.2")?;
+        let (hosts, macs) = match hosts.split_once('@') {
+            Some((hosts, macs)) => (hosts, macs.split(',').map(str::parse).collect()),
+            None => (hosts, Ok(Vec::new())),
+        };
+        let macs: Result<Vec<Mac>, Invalid> = macs;
         let subnets: Result<Vec<_>, _> =
             subnets.split(',').map(|subnet| subnet.parse().map(|Cidr(cidr)| cidr)).collect();
         let hosts: Result<Vec<IpAddr>, _> = hosts
@@ -140,7 +147,11 @@ impl FromStr for PeerSpec {
             return Err("a host has at most one address per IP family".into());
         }
         subnets.sort_by_key(IpNetwork::is_ipv6);
-        Ok(Self { subnets, hosts })
+        let macs = macs.map_err(|invalid| invalid.message)?;
+        if macs.len() > hosts.len() {
+            return Err("a host has at most one MAC per address".into());
+        }
+        Ok(Self { subnets, hosts, macs })
     }
 }
 
@@ -154,7 +165,11 @@ impl std::fmt::Display for PeerSpec {
         let joined = |parts: Vec<String>| parts.join(",");
         let subnets = joined(self.subnets.iter().map(ToString::to_string).collect());
         let hosts = joined(self.hosts.iter().map(ToString::to_string).collect());
-        write!(f, "{subnets}={hosts}")
+        write!(f, "{subnets}={hosts}")?;
+        match self.macs.as_slice() {
+            [] => Ok(()),
+            macs => write!(f, "@{}", joined(macs.iter().map(ToString::to_string).collect())),
+        }
     }
 }
 

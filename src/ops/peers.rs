@@ -1,6 +1,6 @@
 //! `peers`: lists the hosts of an overlay network, and whether the kernel has the entries for each.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::Path};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Session, lookup::find, upkeep::need::Extent};
 use crate::{
+    agents::netcord_agent::{self, protocol::Member},
     error::Error,
     kernel::{
         Kernel,
@@ -45,6 +46,21 @@ pub struct Listed {
     /// The missing entries, as commands.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+    /// For this host, in a network with a store: what the agent reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<Following>,
+}
+
+/// How this host follows the store of a network.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "agent")]
+pub enum Following {
+    /// The agent follows it.
+    Follows(Member),
+    /// The agent runs, and does not follow it.
+    DoesNotFollow,
+    /// No agent runs.
+    DoesNotRun,
 }
 
 /// Whether packets can reach a host.
@@ -87,31 +103,46 @@ pub async fn peers(host: &Session<'_>, args: &Peers) -> Result<Vec<Listed>> {
         .hint("`netcord overlay` makes networks of several hosts")
         .into());
     };
-    of(&host.kernel, network, overlay).await
+    of(&host.kernel, network, overlay, state.dir()).await
 }
 
-/// Returns the hosts of an overlay network, this one first.
+/// Returns the hosts of an overlay network, this one first; `dir` is that of the host's records.
 pub(in crate::ops) async fn of(
     kernel: &Kernel,
     network: &Network,
     overlay: &Overlay,
+    dir: &Path,
 ) -> Result<Vec<Listed>> {
     let found = kernel.ways(network).await?;
+    let own = overlay.own_vteps().next();
+    let own_link = own.map_or(&overlay.parent, |end| end.link);
     let mut listed = vec![Listed {
         host: overlay.host,
         subnets: network.subnets.iter().map(|subnet| subnet.cidr).collect(),
         backend: overlay.backend.kind(),
         is_self: true,
-        via: vec![network.tunnel().unwrap_or(&overlay.parent).clone()],
-        mac: network.tunnel().map(|_| overlay.mac()),
-        state: own_state(kernel, network.tunnel().unwrap_or(&overlay.parent)).await?,
+        via: vec![own_link.clone()],
+        mac: own.map(|end| end.mac),
+        state: own_state(kernel, own_link).await?,
         missing: Vec::new(),
+        store: match overlay.store {
+            Some(_) => Some(following(&network.name, dir).await?),
+            None => None,
+        },
     }];
     for (address, peer) in &overlay.peers {
         let way = plan::way(network, overlay, *address, peer);
         listed.push(self::listed(kernel, overlay, *address, peer, way, &found).await?);
     }
     Ok(listed)
+}
+
+async fn following(network: &LinkName, dir: &Path) -> Result<Following> {
+    let Some(members) = netcord_agent::members(dir).await? else {
+        return Ok(Following::DoesNotRun);
+    };
+    let member = members.into_iter().find(|member| member.network == *network);
+    Ok(member.map_or(Following::DoesNotFollow, Following::Follows))
 }
 
 /// Returns whether this host's VTEP, or its link to the other hosts, is up.
@@ -149,8 +180,11 @@ async fn listed(
         backend: overlay.backend.kind(),
         is_self: false,
         via,
-        mac: overlay.backend.vxlan().map(|_| Mac::of_tunnel_end(host)),
+        mac: overlay
+            .vtep(host, peer, peer.subnets.iter().any(IpNetwork::is_ipv4))
+            .map(|end| end.mac),
         state,
         missing: missing.iter().filter_map(plan::command).collect(),
+        store: None,
     })
 }

@@ -33,6 +33,7 @@ use crate::{
 pub async fn reset(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Removed>>>> {
     let Work { mut state, endpoints, plan, mut removed } = Work::of(host).await?;
     let kept = leases::kept(endpoints.iter().map(|(_, endpoint)| endpoint));
+    let mut networks: Vec<_> = state.networks().values().map(|r| r.network.clone()).collect();
     let Some(mut changed) = host.carry_out(&plan, &mut state).await? else {
         return Ok((None, None));
     };
@@ -46,6 +47,8 @@ pub async fn reset(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<
         removed.push(format!("record {}", file.display()));
     }
     changed |= !removed.is_empty();
+    networks.retain(|network| !host.is_aside(&network.name));
+    driver::left(host, state, &networks).await;
     let failure = host.check_none_aside().err();
     Ok((Some(Changed::new(changed, Removed { removed })), failure))
 }
@@ -166,7 +169,7 @@ async fn links_of(host: &Session<'_>, records: &Records) -> Result<BTreeSet<Stri
     for (name, NetworkRecord { network, endpoints }) in records {
         names.insert(name.to_string());
         names.extend(network.driver.parent().map(|parent| parent.link.to_string()));
-        names.extend(network.tunnel().map(ToString::to_string));
+        names.extend(network.tunnels().map(ToString::to_string));
         names.extend(endpoints.iter().filter_map(|e| e.host_ifname().map(ToString::to_string)));
         if let Some(bridge) = host.kernel.link(name.as_str()).await? {
             names.extend(host.kernel.ports(&bridge).await?.into_iter().map(|port| port.name));

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error::Error,
     kernel::Netns,
-    model::{LinkName, NamedNetns, NetnsName, NetworkRecord, Removable},
+    model::{LinkName, NamedNetns, NetnsName, Network, NetworkRecord, Removable},
     plan::{self, Plan, reverse},
     state::State,
 };
@@ -46,13 +46,14 @@ pub async fn rm(
 ) -> Result<WithFailure<Option<Changed<Removed>>>> {
     let mut state = host.enter(Need::Changes, Extent::of(None)).await?;
     let (mut removed, mut failure, mut printed) = (Vec::new(), None, Plan::new());
+    let mut left = Vec::new();
     // A network that cannot be removed does not keep the others.
     for name in &args.names {
         if let Some(network) = without_bridge(&state, name) {
             host.look_inside(&mut state, &network).await?;
         }
-        let plan = match removal_plan(host, &state, name).await {
-            Ok(plan) => plan,
+        let (plan, network) = match removal_plan(host, &state, name).await {
+            Ok(found) => found,
             Err(error) => {
                 failure = Some(failure.unwrap_or(error));
                 continue;
@@ -63,7 +64,10 @@ pub async fn rm(
             continue;
         }
         match host.carry_out(&plan, &mut state).await {
-            Ok(_) => removed.push(name_of(name)),
+            Ok(_) => {
+                removed.push(name_of(name));
+                left.extend(network);
+            }
             Err(error) => failure = Some(failure.unwrap_or(error)),
         }
     }
@@ -71,6 +75,7 @@ pub async fn rm(
         host.print(&printed).await?;
         return Ok((None, failure));
     }
+    driver::left(host, state, &left).await;
     Ok((Some(Changed::new(!removed.is_empty(), Removed { removed })), failure))
 }
 
@@ -144,10 +149,15 @@ fn foreign(name: &NetnsName) -> anyhow::Error {
         .into()
 }
 
-async fn removal_plan(host: &mut Session<'_>, state: &State, asked: &Removable) -> Result<Plan> {
+/// Returns the plan, and the network if it is one.
+async fn removal_plan(
+    host: &mut Session<'_>,
+    state: &State,
+    asked: &Removable,
+) -> Result<(Plan, Option<Network>)> {
     let record = match meant(host, state, asked).await? {
         Meant::Network(record) => record,
-        Meant::Namespace(named) => return removal_of_name(state, named),
+        Meant::Namespace(named) => return Ok((removal_of_name(state, named)?, None)),
     };
     let name = &record.network.name;
     host.check_aside(name)?;
@@ -164,7 +174,8 @@ async fn removal_plan(host: &mut Session<'_>, state: &State, asked: &Removable) 
         let hint = format!("detach them first: `netcord detach {name} {}`", names.join(" "));
         return Err(Error::conflict(message).hint(hint).into());
     }
-    driver::removal(host, state.networks(), &record.network).await
+    let plan = driver::removal(host, state.networks(), &record.network).await?;
+    Ok((plan, Some(record.network)))
 }
 
 fn removal_of_name(state: &State, named: &NamedNetns) -> Result<Plan> {

@@ -28,9 +28,8 @@ fn steps(network: &Network, accept: &ForwardAccept) -> Plan {
     match (Position::of(accept), network.firewall) {
         (Some(position), Firewall::Iptables) => vec![jump(position)],
         (Some(position), Firewall::Nftables) => accepts(network, position),
-        (None, _) => [Some(&network.name), network.tunnel()]
-            .into_iter()
-            .flatten()
+        (None, _) => std::iter::once(&network.name)
+            .chain(network.tunnels())
             .map(|link| {
                 let why = "firewalld rejects packets from links that are in no trusted zone";
                 Step::create(why, Resource::Zone { link: link.clone() })

@@ -28,7 +28,7 @@ mod sysctl;
 pub use alias::Mark;
 pub use driver::{
     ACCEPT_DAD, CarrierVeth, Switch, Takeover, Uplinks, create, macvlan_of, stale, takeover,
-    tunnel_of, way, without_carrier,
+    tunnels_of, way, without_carrier,
 };
 pub use endpoint::attach;
 pub use explain::{command, quote};

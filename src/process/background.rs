@@ -1,10 +1,12 @@
 //! Starts copies of this program that continue when this process has ended.
 
 use std::{
+    env,
     ffi::{CStr, OsStr, OsString},
     fs::{self, File},
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::{ffi::OsStrExt, process::CommandExt},
+    path::PathBuf,
     process::{Child, ChildStdin, Stdio},
 };
 
@@ -49,12 +51,30 @@ pub fn start(arguments: &[OsString]) -> Result<u32> {
     start_with(arguments, Stdio::null()).map(|child| child.id())
 }
 
+/// Starts another program of this package, found beside this one or in the PATH, and returns its PID
+/// once it is ready.
+///
+/// # Errors
+/// If it does not exist, or ends before it is ready, with its error message.
+pub fn start_program(name: &str) -> Result<u32> {
+    let beside = env::current_exe().ok().map(|own| own.with_file_name(name));
+    let program = beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(name));
+    #[expect(clippy::disallowed_types, reason = "process runs programs")]
+    let mut command = Command::new(program);
+    until_ready(command.stdin(Stdio::null())).map(|child| child.id())
+}
+
 fn start_with(arguments: &[OsString], stdin: Stdio) -> Result<Child> {
     #[expect(clippy::disallowed_types, reason = "process runs programs")]
-    let mut child = Command::new("/proc/self/exe")
-        .arg0(OsStr::from_bytes(NAME.to_bytes()))
-        .args(arguments)
-        .stdin(stdin)
+    let mut copy = Command::new("/proc/self/exe");
+    copy.arg0(OsStr::from_bytes(NAME.to_bytes())).args(arguments).stdin(stdin);
+    until_ready(&mut copy)
+}
+
+/// Starts a program, and returns once it has reported that it is ready.
+#[expect(clippy::disallowed_types, reason = "process runs programs")]
+fn until_ready(command: &mut Command) -> Result<Child> {
+    let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -81,8 +101,6 @@ fn start_with(arguments: &[OsString], stdin: Stdio) -> Result<Child> {
 pub fn detach() -> io::Result<()> {
     setsid()?;
     chdir("/")?;
-    // The executable has another name.
-    set_name(NAME)?;
     let open: Vec<i32> = fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
@@ -91,6 +109,12 @@ pub fn detach() -> io::Result<()> {
         let _ = close(inherited);
     }
     Ok(())
+}
+
+/// The same for a copy of this program, whose executable has another name.
+pub fn detach_copy() -> io::Result<()> {
+    set_name(NAME)?;
+    detach()
 }
 
 /// Reports that this copy is ready, and closes the pipe.

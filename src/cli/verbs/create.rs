@@ -3,7 +3,12 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use super::{bridge, macvlan, overlay, overlay::Hosts, underlay, underlay::MoveFlags};
+use super::{
+    bridge, macvlan, overlay,
+    overlay::{Hosts, InStore},
+    underlay,
+    underlay::MoveFlags,
+};
 use crate::{
     error::Error,
     model::{Cidr, Flag, Flags, LinkName, MacvlanMode},
@@ -61,6 +66,9 @@ pub(crate) struct Across {
     /// overlay: the other hosts
     #[command(flatten)]
     hosts: Hosts,
+    /// overlay: the store of the hosts
+    #[command(flatten)]
+    store: InStore,
 }
 
 /// How a network is wired.
@@ -173,7 +181,7 @@ fn as_overlay(args: Args) -> Result<overlay::Args> {
         ("--subnet, the subnet of the whole network", bridge.subnet.is_empty()),
         ("--host-subnet, this host's part of the subnet", across.host_subnet.is_empty()),
     ] {
-        if is_missing {
+        if is_missing && across.store.store.is_empty() {
             return Err(Error::usage(format!("driver overlay needs {flag}")).into());
         }
     }
@@ -182,6 +190,7 @@ fn as_overlay(args: Args) -> Result<overlay::Args> {
         subnet: bridge.subnet,
         host_subnet: across.host_subnet,
         hosts: across.hosts,
+        store: across.store,
         parent: physical.parent,
         gateway: bridge.gateway,
         ip_range: bridge.ip_range,
@@ -201,6 +210,7 @@ impl Across {
             driver,
             &[
                 ("--host-subnet", !self.host_subnet.is_empty()),
+                ("--store", !self.store.store.is_empty()),
                 ("--peer", !peer.is_empty()),
                 ("--backend", backend.is_some()),
                 ("--vni", vni.is_some()),

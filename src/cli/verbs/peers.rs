@@ -8,7 +8,7 @@ use crate::{
     model::LinkName,
     ops::{
         Session,
-        peers::{self, Listed},
+        peers::{self, Following, Listed, State},
     },
     output::{Output, Row},
 };
@@ -42,7 +42,29 @@ fn row(listed: Listed) -> Row<Listed> {
         joined(listed.subnets.iter().map(ToString::to_string).collect()),
         listed.backend.as_str().to_owned(),
         via,
-        listed.state.as_str().to_owned(),
+        state(&listed),
     ];
     Row { cells, object: listed }
+}
+
+/// Describes the state of a host; of this one in a network with a store, also its lease.
+fn state(listed: &Listed) -> String {
+    let own = listed.state.as_str();
+    let lease = match &listed.store {
+        None => return own.to_owned(),
+        Some(Following::DoesNotRun) => "netcord-agent does not run".to_owned(),
+        Some(Following::DoesNotFollow) => "not followed".to_owned(),
+        Some(Following::Follows(member)) => match member.lease {
+            _ if member.reserved => "joined, reserved".to_owned(),
+            None => "joined, no lease".to_owned(),
+            Some(left) => {
+                let (hours, minutes, seconds) = (left / 3600, left / 60 % 60, left % 60);
+                format!("joined, lease {hours}:{minutes:02}:{seconds:02}")
+            }
+        },
+    };
+    match listed.state {
+        State::Ok => lease,
+        State::Incomplete | State::Unreachable => format!("{own}, {lease}"),
+    }
 }

@@ -3,6 +3,7 @@
 mod driver;
 mod flags;
 mod overlay;
+mod store;
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
@@ -18,7 +19,8 @@ pub use driver::{
     Addresses, Driver, Filter, LowerLink, Macvlan, MacvlanMode, Parent, Sharing, Underlay, Vlan,
 };
 pub use flags::{Flag, Flags};
-pub use overlay::{Backend, BackendKind, Overlay, Peer, Vxlan};
+pub use overlay::{Backend, BackendKind, Overlay, Peer, Vtep, Vxlan};
+pub use store::{Identity, Store, User};
 
 /// The move of a link's configuration to a bridge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,10 +106,9 @@ impl Network {
         }
     }
 
-    /// Returns its VXLAN link.
-    pub fn tunnel(&self) -> Option<&LinkName> {
-        let vxlan = self.driver.overlay()?.backend.vxlan()?;
-        Some(&vxlan.device)
+    /// Returns its VXLAN links.
+    pub fn tunnels(&self) -> impl Iterator<Item = &LinkName> {
+        self.driver.overlay().into_iter().flat_map(Overlay::own_vteps).map(|end| end.link)
     }
 
     /// Returns the link of the host that endpoints are attached to.

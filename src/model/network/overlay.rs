@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::Store;
 use crate::model::{Invalid, LinkName, Mac};
 
 /// The data of an overlay network. The network's subnets are those of this host.
@@ -20,8 +21,12 @@ pub struct Overlay {
     pub parent: LinkName,
     /// This host's address for the others.
     pub host: IpAddr,
+    /// Its second address, of the other family.
+    pub second: Option<IpAddr>,
     /// The other hosts, by address.
     pub peers: BTreeMap<IpAddr, Peer>,
+    /// The store that says which other hosts there are; `None`: those that were named.
+    pub store: Option<Store>,
 }
 
 /// How packets reach the other hosts.
@@ -69,8 +74,11 @@ impl BackendKind {
 /// The tunnel of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vxlan {
-    /// The VXLAN link (VTEP).
+    /// The VXLAN link (VTEP) between the first addresses of hosts.
     pub device: LinkName,
+    /// The VXLAN link between their second addresses, which carries that family's packets; `None`:
+    /// the first one carries both families.
+    pub second_device: Option<LinkName>,
     /// The VXLAN network identifier, the same on all hosts.
     pub vni: u32,
     /// The UDP port, the same on all hosts.
@@ -88,6 +96,20 @@ pub struct Peer {
     pub second: Option<IpAddr>,
     /// Its addresses that can be the next hop without a tunnel.
     pub next_hops: Vec<IpAddr>,
+    /// The MACs of its VTEPs, of the first and of the second address, where they are not those that
+    /// are derived from the addresses.
+    pub macs: Vec<Mac>,
+}
+
+/// One host's end of a tunnel (VTEP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vtep<'n> {
+    /// This host's VXLAN link of that tunnel.
+    pub link: &'n LinkName,
+    /// The address of the end's host, which outer packets have.
+    pub host: IpAddr,
+    /// The MAC of the end.
+    pub mac: Mac,
 }
 
 impl Peer {
@@ -135,16 +157,46 @@ impl Overlay {
         self.cluster.iter().copied().find(|block| block.is_ipv4() == is_ipv4)
     }
 
-    /// Returns the MAC of this host's VTEP.
-    pub fn mac(&self) -> Mac {
-        Mac::of_tunnel_end(self.host)
+    /// Returns the ends of tunnels on this host.
+    pub fn own_vteps(&self) -> impl Iterator<Item = Vtep<'_>> {
+        let devices = self.backend.vxlan().map(|v| (&v.device, v.second_device.as_ref()));
+        let (first, second) = devices.map_or((None, None), |(one, two)| (Some(one), two));
+        let first = first.map(|link| (link, self.host));
+        let ends = first.into_iter().chain(second.zip(self.second));
+        ends.map(|(link, host)| Vtep { link, host, mac: Mac::of_tunnel_end(host) })
     }
 
-    /// Returns two hosts whose VTEPs would have the same MAC.
+    /// Returns the end of this host's tunnel that carries packets of a family.
+    pub fn own_vtep(&self, is_ipv4: bool) -> Option<Vtep<'_>> {
+        let mut ends = self.own_vteps();
+        let first = ends.next()?;
+        Some(ends.find(|_| self.is_second(is_ipv4)).unwrap_or(first))
+    }
+
+    /// Returns the end of a tunnel on another host to which packets of a family are sent; `None` if
+    /// there is none, or the host lacks the address for it.
+    pub fn vtep<'n>(&'n self, host: IpAddr, peer: &Peer, is_ipv4: bool) -> Option<Vtep<'n>> {
+        let link = self.own_vtep(is_ipv4)?.link;
+        let (number, host) = if self.is_second(is_ipv4) { (1, peer.second?) } else { (0, host) };
+        let mac = peer.macs.get(number).copied().unwrap_or_else(|| Mac::of_tunnel_end(host));
+        Some(Vtep { link, host, mac })
+    }
+
+    /// Returns whether the second tunnel carries packets of a family.
+    fn is_second(&self, is_ipv4: bool) -> bool {
+        let has_second = self.backend.vxlan().is_some_and(|v| v.second_device.is_some());
+        has_second && self.second.is_some_and(|second| second.is_ipv4() == is_ipv4)
+    }
+
+    /// Returns two hosts whose VTEPs would have the same MAC on one tunnel.
     pub fn same_macs(&self) -> Option<(IpAddr, IpAddr)> {
-        let mut macs = BTreeMap::from([(self.mac(), self.host)]);
-        self.peers.keys().find_map(|host| {
-            macs.insert(Mac::of_tunnel_end(*host), *host).map(|other| (other, *host))
+        [true, false].into_iter().find_map(|is_ipv4| {
+            let own = self.own_vtep(is_ipv4)?;
+            let mut macs = BTreeMap::from([(own.mac, own.host)]);
+            self.peers.iter().find_map(|(host, peer)| {
+                let end = self.vtep(*host, peer, is_ipv4)?;
+                macs.insert(end.mac, end.host).map(|other| (other, end.host))
+            })
         })
     }
 }
@@ -157,13 +209,19 @@ struct Form {
     parent: LinkName,
     host: IpAddr,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    second: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     vxlan: Option<VxlanForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    store: Option<Store>,
     peers: Vec<PeerForm>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct VxlanForm {
     device: LinkName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    second_device: Option<LinkName>,
     vni: u32,
     port: u16,
     direct_routing: bool,
@@ -176,26 +234,29 @@ struct PeerForm {
     second: Option<IpAddr>,
     subnets: Vec<IpNetwork>,
     next_hops: Vec<IpAddr>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    macs: Vec<Mac>,
 }
 
 impl From<Overlay> for Form {
     fn from(overlay: Overlay) -> Self {
-        let Overlay { backend, cluster, parent, host, peers } = overlay;
+        let Overlay { backend, cluster, parent, host, second, peers, store } = overlay;
         let kind = backend.kind();
         let vxlan = match backend {
-            Backend::Vxlan(Vxlan { device, vni, port, direct_routing }) => {
-                Some(VxlanForm { device, vni, port, direct_routing })
+            Backend::Vxlan(Vxlan { device, second_device, vni, port, direct_routing }) => {
+                Some(VxlanForm { device, second_device, vni, port, direct_routing })
             }
             Backend::HostGw => None,
         };
-        let peer = |(host, Peer { subnets, second, next_hops })| PeerForm {
+        let peer = |(host, Peer { subnets, second, next_hops, macs })| PeerForm {
             host,
             second,
             subnets,
             next_hops,
+            macs,
         };
         let peers = peers.into_iter().map(peer).collect();
-        Self { backend: kind, cluster, parent, host, vxlan, peers }
+        Self { backend: kind, cluster, parent, host, second, vxlan, store, peers }
     }
 }
 
@@ -204,19 +265,20 @@ impl TryFrom<Form> for Overlay {
 
     fn try_from(form: Form) -> Result<Self, Invalid> {
         let backend = match (form.backend, form.vxlan) {
-            (BackendKind::Vxlan, Some(VxlanForm { device, vni, port, direct_routing })) => {
-                Backend::Vxlan(Vxlan { device, vni, port, direct_routing })
+            (BackendKind::Vxlan, Some(form)) => {
+                let VxlanForm { device, second_device, vni, port, direct_routing } = form;
+                Backend::Vxlan(Vxlan { device, second_device, vni, port, direct_routing })
             }
             (BackendKind::Vxlan, None) => {
                 return Err(Invalid::new("the network's driver needs a tunnel"));
             }
             (BackendKind::HostGw, _) => Backend::HostGw,
         };
-        let peer = |PeerForm { host, second, subnets, next_hops }| {
-            (host, Peer { subnets, second, next_hops })
+        let peer = |PeerForm { host, second, subnets, next_hops, macs }| {
+            (host, Peer { subnets, second, next_hops, macs })
         };
         let peers = form.peers.into_iter().map(peer).collect();
-        let Form { cluster, parent, host, .. } = form;
-        Ok(Self { backend, cluster, parent, host, peers })
+        let Form { cluster, parent, host, second, store, .. } = form;
+        Ok(Self { backend, cluster, parent, host, second, peers, store })
     }
 }

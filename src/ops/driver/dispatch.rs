@@ -14,6 +14,7 @@ use crate::{
         upkeep::{firewall, forward_accepts, removal},
     },
     plan::{self, Mark, Plan, Uplinks},
+    state::State,
 };
 
 /// Returns the plan that removes a network without endpoints.
@@ -27,6 +28,19 @@ pub(in crate::ops) async fn removal(
             Ok(removal::network(records, network))
         }
         Driver::Underlay(driver) => underlay::removal(host, records, network, driver).await,
+    }
+}
+
+/// Does what remains outside of this host once networks were removed. Takes the records, and unlocks
+/// them: what it asks may need them.
+pub(in crate::ops) async fn left(host: &Session<'_>, state: State, networks: &[Network]) {
+    let dir = state.dir().to_owned();
+    drop(state);
+    for network in networks {
+        match &network.driver {
+            Driver::Bridge | Driver::Foreign | Driver::Underlay(_) | Driver::Macvlan(_) => {}
+            Driver::Overlay(driver) => overlay::left(host, &dir, network, driver).await,
+        }
     }
 }
 

@@ -16,4 +16,6 @@ mod parent;
 pub mod underlay;
 mod used;
 
-pub(super) use self::dispatch::{again, command, commands, of_bridge, of_inside, removal, repair};
+pub(super) use self::dispatch::{
+    again, command, commands, left, of_bridge, of_inside, removal, repair,
+};

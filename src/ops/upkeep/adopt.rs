@@ -115,7 +115,7 @@ impl Missing {
         }
         for network in state.networks().values().map(|record| &record.network) {
             names.remove(network.name.as_str());
-            if let Some(tunnel) = network.tunnel() {
+            for tunnel in network.tunnels() {
                 names.remove(tunnel.as_str());
             }
             if let Some(parent) = network.driver.parent() {

@@ -7,7 +7,14 @@ use super::{
     clean,
     need::{Depth, Extent, Need},
 };
-use crate::{kernel::LinkKind, model::LinkName, ops::Session, process, state::State};
+use crate::{
+    agents::netcord_agent,
+    kernel::LinkKind,
+    model::{LinkName, NetworkRecord},
+    ops::Session,
+    process,
+    state::State,
+};
 
 impl Session<'_> {
     /// Returns the records for a verb that only reads.
@@ -27,6 +34,7 @@ impl Session<'_> {
             return Ok(state);
         }
         self.tidy(&mut state).await?;
+        self.start_agent(&state);
         if let Some(network) = extent.network {
             self.check_aside(network)?;
         }
@@ -34,6 +42,21 @@ impl Session<'_> {
             clean::dying(self, &mut state, is_in_the_way).await?;
         }
         Ok(state)
+    }
+
+    /// Starts netcord-agent if a network needs it and it does not run, for example since it was killed.
+    fn start_agent(&self, state: &State) {
+        let needed = state.networks().values().find(|record| {
+            record.network.driver.overlay().is_some_and(|overlay| overlay.store.is_some())
+        });
+        let Some(NetworkRecord { network, .. }) = needed.filter(|_| !self.dry_run) else { return };
+        if netcord_agent::runs(state.dir()) {
+            return;
+        }
+        if let Err(error) = netcord_agent::start() {
+            let name = &network.name;
+            self.events.warn(&format!("the store of network `{name}` is not followed: {error:#}"));
+        }
     }
 
     /// Does the housekeeping: repairs the firewall's rules, undoes overdue moves, removes dead

@@ -11,14 +11,14 @@ use ipnetwork::IpNetwork;
 
 use super::bridge::{self, Uplinks};
 use crate::{
-    model::{Family, LinkName, Mac, Network, Overlay, Peer, Route, Vxlan},
+    model::{Family, LinkName, Mac, Network, Overlay, Peer, Route, Vtep, Vxlan},
     plan::{Plan, Resource, Step, SysctlKey, Tunnel, alias, forward_accept},
 };
 
 /// Makes the bridge, the tunnel if there is one, and the entries for other hosts.
 pub(super) fn network(network: &Network, driver: &Overlay, uplinks: &Uplinks) -> Plan {
     let mut plan = bridge::segment(network, uplinks);
-    plan.extend(tunnel_of(network).into_iter().flat_map(|made| tunnel(network, made)));
+    plan.extend(driver.own_vteps().flat_map(|end| tunnel(network, driver, end)));
     plan.extend(ways(network, driver));
     plan.extend(forward_accept::install_accepts(network));
     plan
@@ -67,24 +67,32 @@ impl<'r> Key<'r> {
     }
 }
 
-/// Returns this host's end of a network's tunnel, if it has one.
-pub fn tunnel_of(network: &Network) -> Option<Tunnel> {
-    let driver = network.driver.overlay()?;
-    let Vxlan { device, vni, port, .. } = driver.backend.vxlan()?;
+/// Returns this host's ends of a network's tunnels.
+pub fn tunnels_of(network: &Network) -> Vec<Tunnel> {
+    let Some(driver) = network.driver.overlay() else { return Vec::new() };
+    driver.own_vteps().filter_map(|end| tunnel_of(network, driver, end)).collect()
+}
+
+fn tunnel_of(network: &Network, driver: &Overlay, end: Vtep<'_>) -> Option<Tunnel> {
+    let Vxlan { vni, port, .. } = driver.backend.vxlan()?;
     Some(Tunnel {
-        name: device.clone(),
+        name: end.link.clone(),
         parent: driver.parent.clone(),
-        host: driver.host,
+        host: end.host,
         vni: *vni,
         port: *port,
-        mac: driver.mac(),
+        mac: end.mac,
         mtu: network.mtu,
     })
 }
 
-/// Makes this host's end of the tunnel, and sets it up.
-fn tunnel(network: &Network, made: Tunnel) -> Plan {
-    let device = &made.name.clone();
+/// Makes an end of a tunnel on this host, and sets it up.
+fn tunnel(network: &Network, driver: &Overlay, end: Vtep<'_>) -> Plan {
+    let Some(made) = tunnel_of(network, driver, end) else { return Plan::new() };
+    let device = end.link;
+    let carried = |is_ipv4| driver.own_vtep(is_ipv4) == Some(end);
+    let subnets: Vec<_> =
+        network.subnets.iter().filter(|subnet| carried(subnet.cidr.is_ipv4())).collect();
     let mut plan = vec![
         Step::create(
             "the VXLAN link (VTEP): it sends frames to other hosts in UDP packets",
@@ -106,11 +114,11 @@ fn tunnel(network: &Network, made: Tunnel) -> Plan {
     }
     let why = "rp_filter=2 (loose): a host that routes directly replies by another link";
     plan.push(switch(why, device, Family::V4, "rp_filter", "2"));
-    for subnet in &network.subnets {
+    for subnet in &subnets {
         let why = "forwarding is also set per link: the host forwards what the tunnel delivers";
         plan.push(bridge::forwarding_of(why, device, Family::of(subnet.cidr.network())));
     }
-    for subnet in &network.subnets {
+    for subnet in &subnets {
         let address = IpNetwork::from(subnet.cidr.network());
         plan.push(Step::create(
             "the address that this host's own packets to other hosts' endpoints come from",
@@ -133,32 +141,36 @@ fn ways(network: &Network, driver: &Overlay) -> Plan {
 pub fn way(network: &Network, driver: &Overlay, host: IpAddr, peer: &Peer) -> Plan {
     let mut plan = Plan::new();
     let route = |route| Resource::Route { netns: None, route };
-    if let Some(Vxlan { device, .. }) = driver.backend.vxlan() {
-        let (link, mac) = (device.clone(), Mac::of_tunnel_end(host));
-        for subnet in peer.tunnelled() {
-            plan.push(Step::create(
-                "the MAC of the other host's VTEP: a permanent entry, so that nobody is asked (ARP, NDP)",
-                Resource::Neighbour {
-                    netns: None,
-                    link: link.clone(),
-                    address: subnet.network(),
-                    mac,
-                },
-            ));
+    let end_for = |subnet: &IpNetwork| driver.vtep(host, peer, subnet.is_ipv4());
+    let mut ends: Vec<Vtep<'_>> = Vec::new();
+    for subnet in peer.tunnelled() {
+        let Some(end) = end_for(subnet) else { continue };
+        plan.push(Step::create(
+            "the MAC of the other host's VTEP: a permanent entry, so that nobody is asked (ARP, NDP)",
+            Resource::Neighbour {
+                netns: None,
+                link: end.link.clone(),
+                address: subnet.network(),
+                mac: end.mac,
+            },
+        ));
+        if !ends.contains(&end) {
+            ends.push(end);
         }
-        if peer.tunnelled().next().is_some() {
-            plan.push(Step::create(
-                "the FDB entry: frames for this VTEP go to this host, in UDP packets",
-                Resource::FdbEntry { link: link.clone(), mac, host },
-            ));
-        }
-        for subnet in peer.tunnelled() {
-            let to = Route::on(link.clone(), *subnet);
-            plan.push(Step::create(
-                "the route to the other host's endpoints, through its VTEP",
-                route(Route { gateway: Some(subnet.network()), onlink: true, ..to }),
-            ));
-        }
+    }
+    for Vtep { link, mac, host } in ends {
+        plan.push(Step::create(
+            "the FDB entry: frames for this VTEP go to this host, in UDP packets",
+            Resource::FdbEntry { link: link.clone(), mac, host },
+        ));
+    }
+    for subnet in peer.tunnelled() {
+        let Some(end) = end_for(subnet) else { continue };
+        let to = Route::on(end.link.clone(), *subnet);
+        plan.push(Step::create(
+            "the route to the other host's endpoints, through its VTEP",
+            route(Route { gateway: Some(subnet.network()), onlink: true, ..to }),
+        ));
     }
     for subnet in &peer.subnets {
         let Some(next_hop) = peer.next_hop(subnet) else { continue };
@@ -201,6 +213,7 @@ mod tests {
                 subnets: subnets.iter().map(|s| s.parse().unwrap()).collect(),
                 second: None,
                 next_hops: next_hops.iter().map(|hop| hop.parse().unwrap()).collect(),
+                macs: Vec::new(),
             };
             (host.parse().unwrap(), peer)
         };
@@ -209,13 +222,16 @@ mod tests {
             cluster: vec!["10.5.0.0/16".parse().unwrap()],
             parent: "eth0".parse().unwrap(),
             host: "192.0.2.1".parse().unwrap(),
+            second: None,
             peers: peers.iter().map(peer).collect(),
+            store: None,
         }
     }
 
     fn vxlan() -> Backend {
         Backend::Vxlan(Vxlan {
             device: "vx-pods".parse().unwrap(),
+            second_device: None,
             vni: 1,
             port: 8472,
             direct_routing: false,

@@ -131,9 +131,10 @@ fn elsewhere(snapshot: &Snapshot<'_>, segment: &Segment, bridge: &Link) -> Vec<F
     let mut found = Vec::new();
     let name = segment.name();
     for subnet in &segment.network().subnets {
-        // The VXLAN link of an overlay network has an address of the network itself.
-        let own = [Some(&bridge.name[..]), segment.network().tunnel().map(LinkName::as_str)];
-        let others = snapshot.host.links.iter().filter(|link| !own.contains(&Some(&link.name)));
+        // The VXLAN links of an overlay network have addresses of the network itself.
+        let tunnels = segment.network().tunnels().map(LinkName::as_str);
+        let own: Vec<_> = std::iter::once(&bridge.name[..]).chain(tunnels).collect();
+        let others = snapshot.host.links.iter().filter(|link| !own.contains(&link.name.as_str()));
         for other in others.clone() {
             let addresses = snapshot.host.addresses_of(other);
             for address in addresses.into_iter().filter(|a| overlap(*a, subnet.cidr)) {

@@ -53,7 +53,7 @@ const fn into(id: &'static str, look: fn(&Snapshot<'_>) -> Result<Vec<Finding>>)
 }
 
 /// All checks, from layer 1 upwards.
-const CHECKS: [Check; 39] = [
+const CHECKS: [Check; 40] = [
     at("bridge-missing", links::missing),
     at("parent-missing", links::parents),
     at("link-down", links::down),
@@ -72,6 +72,7 @@ const CHECKS: [Check; 39] = [
     at("address-clash", addresses::clashes),
     at("route-missing", routing::unrouted),
     at("peer-missing", peers::lost),
+    at("store-not-followed", peers::unfollowed),
     at("default-route", addresses::default_route),
     at("rp-filter", addresses::reverse_path),
     into("forwarding-off", forward::forwarding),

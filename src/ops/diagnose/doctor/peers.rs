@@ -3,7 +3,7 @@
 use super::snapshot::Snapshot;
 use crate::{
     model::{Finding, LinkName},
-    ops::peers::{Listed, State},
+    ops::peers::{Following, Listed, State},
 };
 
 /// The command that restores links, routes and entries.
@@ -15,6 +15,36 @@ pub(super) fn lost(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     hosts
         .flat_map(|(network, hosts)| hosts.iter().filter_map(|host| finding(network, host)))
         .collect()
+}
+
+/// Finds networks whose store is not followed, or has problems.
+pub(super) fn unfollowed(snapshot: &Snapshot<'_>) -> Vec<Finding> {
+    let hosts = snapshot.hosts.iter();
+    hosts
+        .flat_map(|(network, hosts)| {
+            let followed = hosts.iter().filter_map(|host| host.store.as_ref());
+            followed.flat_map(move |followed| unfollowed_by(network, followed))
+        })
+        .collect()
+}
+
+fn unfollowed_by(network: &LinkName, followed: &Following) -> Vec<Finding> {
+    let gone = |what: &str| {
+        let what =
+            format!("{what}: hosts that join or leave are not noticed, and this host's lease ends");
+        vec![Finding::warning(network.as_str(), what).mended_by(REMEDY)]
+    };
+    match followed {
+        Following::DoesNotRun => {
+            gone("netcord-agent, which follows the network's store, does not run")
+        }
+        Following::DoesNotFollow => gone("netcord-agent does not follow the network's store"),
+        Following::Follows(member) => {
+            let problems = member.problems.iter().map(|problem| format!("the store: {problem}"));
+            let skipped = member.skipped.iter().map(|what| format!("skipped in the store: {what}"));
+            problems.chain(skipped).map(|what| Finding::warning(network.as_str(), what)).collect()
+        }
+    }
 }
 
 fn finding(network: &LinkName, host: &Listed) -> Option<Finding> {

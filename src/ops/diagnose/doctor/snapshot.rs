@@ -1,7 +1,7 @@
 //! The state that a diagnosis needs, read once: the host's links, addresses, routes and rules, its
 //! networks, and the namespaces that its links lead into.
 
-use std::{collections::HashMap, net::IpAddr, rc::Rc};
+use std::{collections::HashMap, net::IpAddr, path::Path, rc::Rc};
 
 use anyhow::Result;
 
@@ -133,6 +133,21 @@ enum Scope {
     Target(u64),
 }
 
+/// Returns the hosts of the overlay networks.
+async fn hosts(
+    kernel: &Kernel,
+    segments: &[Segment],
+    dir: &Path,
+) -> Result<Vec<(LinkName, Vec<peers::Listed>)>> {
+    let mut hosts = Vec::new();
+    for network in segments.iter().map(Segment::network) {
+        if let Some(overlay) = network.driver.overlay() {
+            hosts.push((network.name.clone(), peers::of(kernel, network, overlay, dir).await?));
+        }
+    }
+    Ok(hosts)
+}
+
 /// Reads the state of the host, or of one network or target.
 pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Result<Snapshot<'a>> {
     let kernel = &host.kernel;
@@ -187,12 +202,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
         segments.push(segment(kernel, &view, record, rules.readable)?);
     }
     segments.sort_by(|a, b| a.name().cmp(b.name()));
-    let mut hosts = Vec::new();
-    for network in segments.iter().map(Segment::network) {
-        if let Some(overlay) = network.driver.overlay() {
-            hosts.push((network.name.clone(), peers::of(kernel, network, overlay).await?));
-        }
-    }
+    let hosts = hosts(kernel, &segments, state.dir()).await?;
     let bridges = segments.iter().filter_map(|segment| segment.bridge.as_ref());
     let examined = ends.iter().filter(|end| end.examined);
     let endpoints = examined.clone().filter_map(|end| end.endpoint.as_ref());

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     kernel::{Link, LinkKind},
-    model::{Family, Finding, Mac},
+    model::{Family, Finding, LinkName, Mac},
     ops::lookup::managers,
 };
 
@@ -137,13 +137,16 @@ pub(super) fn mtus(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     for segment in snapshot.segments.iter().filter(|s| s.is_routed() && s.is_gateway()) {
         found.extend(way_out(snapshot, segment));
     }
-    found.extend(snapshot.segments.iter().filter_map(|segment| of_tunnel(snapshot, segment)));
+    for segment in &snapshot.segments {
+        let tunnels = segment.network().tunnels();
+        found.extend(tunnels.filter_map(|tunnel| of_tunnel(snapshot, segment, tunnel)));
+    }
     found
 }
 
-/// The VXLAN link of an overlay network takes less than its bridge.
-fn of_tunnel(snapshot: &Snapshot<'_>, segment: &Segment) -> Option<Finding> {
-    let tunnel = snapshot.host.link(segment.network().tunnel()?.as_str())?;
+/// A VXLAN link of an overlay network takes less than its bridge.
+fn of_tunnel(snapshot: &Snapshot<'_>, segment: &Segment, tunnel: &LinkName) -> Option<Finding> {
+    let tunnel = snapshot.host.link(tunnel.as_str())?;
     let bridge = segment.bridge.as_ref().filter(|bridge| tunnel.mtu < bridge.mtu)?;
     let what = "packets to other hosts that are larger than the VXLAN link's MTU are dropped or \
                 fragmented";

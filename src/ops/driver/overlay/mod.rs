@@ -3,19 +3,24 @@
 //!
 //! - `shape`: the request, as far as it can be checked without the host
 //! - `outside`: the link and the address by which this host reaches the others
+//! - `join`: a network whose hosts are in a store, which netcord-agent follows
 //! - `rebuilt`: a network without a record
 
+mod join;
 mod outside;
 mod rebuilt;
 mod shape;
 
-use std::{fmt::Display, net::IpAddr};
+use std::{collections::BTreeMap, fmt::Display, net::IpAddr};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use self::{outside::Outside, shape::Shape};
+use self::{
+    outside::{Outside, Wanted},
+    shape::Shape,
+};
 use super::{
     bridge::{self, Made},
     used::Used,
@@ -24,8 +29,8 @@ use crate::{
     error::{Error, Kind},
     kernel::Kernel,
     model::{
-        self, Backend, BackendKind, Cidr, Driver, Flag, Flags, LinkName, Mac, Network,
-        NetworkRecord, PeerSpec, Vxlan,
+        self, Backend, BackendKind, Cidr, Driver, Endpoint, Flag, Flags, LinkName, Mac, Network,
+        NetworkRecord, Peer, PeerSpec, Store, Vxlan,
     },
     ops::{
         Changed, Session,
@@ -39,6 +44,8 @@ use crate::{
     state::State,
 };
 
+pub(super) use join::left;
+pub use join::{Joining, follow, join, stores};
 pub(super) use rebuilt::{Marks, rebuilt};
 
 /// An overlay network with a fixed set of hosts.
@@ -76,6 +83,8 @@ pub struct Overlay {
     pub flags: Flags,
     /// Metadata to store with the network: keys and values.
     pub label: Vec<(String, String)>,
+    /// The store that the hosts come from, if there is one.
+    pub store: Option<Store>,
 }
 
 impl Overlay {
@@ -103,26 +112,66 @@ pub async fn overlay(host: &mut Session<'_>, args: &Overlay) -> Result<Option<Ch
     let (network, endpoints) = match state.networks().get(&args.name) {
         Some(NetworkRecord { network, endpoints }) => {
             check_same(args, &asked, &shape, network)?;
-            (with_peers(&host.kernel, args, network).await?, endpoints.clone())
+            let now = with_peers(host, network, &args.peer, args.store.as_ref()).await?;
+            (now, endpoints.clone())
         }
         None => (new_network(host, &state, args, shape).await?, Vec::new()),
     };
-    let (network, mut plan) = forward_accepts::renewed(host, &network)?;
-    plan.extend(made(&host.kernel, &network).await?);
-    plan.extend(firewall::ports(&network, &endpoints));
-    link_attrs::restore(&host.kernel, &mut plan).await?;
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
+    let Some(changed) = ensure(host, &mut state, &network, &endpoints).await? else {
+        return Ok(None);
+    };
     Ok(Some(Changed::new(changed, Made { network })))
 }
 
-/// Returns an existing network with the requested hosts.
-async fn with_peers(kernel: &Kernel, args: &Overlay, there: &Network) -> Result<Network> {
+/// Makes the kernel and the record agree with a network; returns whether anything changed, or `None`
+/// for a dry run.
+async fn ensure(
+    host: &mut Session<'_>,
+    state: &mut State,
+    network: &Network,
+    endpoints: &[Endpoint],
+) -> Result<Option<bool>> {
+    let (network, mut plan) = forward_accepts::renewed(host, network)?;
+    plan.extend(made(&host.kernel, &network).await?);
+    plan.extend(firewall::ports(&network, endpoints));
+    link_attrs::restore(&host.kernel, &mut plan).await?;
+    host.carry_out(&plan, state).await
+}
+
+/// Returns an existing network with these hosts.
+async fn with_peers(
+    host: &Session<'_>,
+    there: &Network,
+    named: &[PeerSpec],
+    store: Option<&Store>,
+) -> Result<Network> {
     let Some(driver) = there.driver.overlay() else { return Ok(there.clone()) };
-    let outside = outside::of_record(kernel, driver).await?;
-    let peers = outside.peers(kernel, args.backend, args.direct_routing, &args.peer).await?;
-    let driver = model::Overlay { peers, ..driver.clone() };
+    let outside = outside::of_record(&host.kernel, driver).await?;
+    let direct_routing = driver.backend.vxlan().is_some_and(|v| v.direct_routing);
+    let kind = driver.backend.kind();
+    let peers = peers(host, &outside, kind, direct_routing, named, store).await?;
+    let store = store.cloned();
+    let driver = model::Overlay { peers, store, ..driver.clone() };
     check_macs(&driver)?;
     Ok(Network { driver: Driver::Overlay(Box::new(driver)), ..there.clone() })
+}
+
+async fn peers(
+    host: &Session<'_>,
+    outside: &Outside,
+    kind: BackendKind,
+    direct_routing: bool,
+    named: &[PeerSpec],
+    store: Option<&Store>,
+) -> Result<BTreeMap<IpAddr, Peer>> {
+    if store.is_none() {
+        return outside.peers(&host.kernel, kind, direct_routing, named).await;
+    }
+    let (peers, left_out) = outside.reachable(&host.kernel, kind, direct_routing, named).await;
+    for why in left_out {
+        host.events.warn(&why);
+    }
+    Ok(peers)
 }
 
 async fn new_network(
@@ -132,30 +181,20 @@ async fn new_network(
     Shape { cluster, subnets }: Shape,
 ) -> Result<Network> {
     let kernel = &host.kernel;
-    let device = args.name.tunnel_name();
-    let wanted = match args.backend {
-        BackendKind::Vxlan => vec![&args.name, &device],
-        BackendKind::HostGw => vec![&args.name],
-    };
-    for name in wanted {
-        if kernel.link(name.as_str()).await?.is_some() {
-            let message = format!("a link `{name}` exists and is not this network's");
-            return Err(Error::conflict(message).hint("choose another name").into());
-        }
-    }
+    let (device, second_device) = devices(args)?;
+    let tunnels = [Some(&device), second_device.as_ref()].into_iter().flatten();
+    let tunnels = tunnels.filter(|_| args.backend == BackendKind::Vxlan);
+    check_free(host, state, std::iter::once(&args.name).chain(tunnels), &cluster).await?;
+
     let has_ipv6 = cluster.iter().any(IpNetwork::is_ipv6);
-    if has_ipv6 && kernel.sysctl("net/ipv6/conf/all/forwarding")?.is_none() {
-        return Err(Error::new(Kind::Missing, "the kernel has no IPv6")
-            .hint("leave out IPv6 subnets")
-            .into());
-    }
-    let used = Used::read(kernel, state).await?;
-    for block in &cluster {
-        used.check(host, "subnet", *block)?;
-        used.check_routed(*block)?;
-    }
-    let outside = Outside::find(kernel, args).await?;
-    let first = args.peer.iter().find_map(|peer| peer.hosts.first());
+    let first = args.peer.iter().find_map(|peer| peer.hosts.first()).copied();
+    let wanted =
+        Wanted { parent: args.parent.as_ref(), public_ip: args.public_ip, reach: args.reach };
+    let outside = Outside::find(kernel, &wanted, first).await?;
+    let second = match args.store {
+        Some(_) => outside.second(kernel).await?,
+        None => None,
+    };
     if let Some(first) = first
         && first.is_ipv4() != outside.host.is_ipv4()
     {
@@ -166,19 +205,29 @@ async fn new_network(
         .hint("choose this host's address with `--public-ip`")
         .into());
     }
-    let peers = outside.peers(kernel, args.backend, args.direct_routing, &args.peer).await?;
+    let (kind, store) = (args.backend, args.store.as_ref());
+    let peers = peers(host, &outside, kind, args.direct_routing, &args.peer, store).await?;
+    let ends = [Some(outside.host), second.filter(|_| second_device.is_some())];
+    let mtu = mtu(args, &outside, ends.into_iter().flatten(), has_ipv6)?;
     let backend = match args.backend {
         BackendKind::Vxlan => Backend::Vxlan(Vxlan {
             device,
+            second_device,
             vni: args.vni.unwrap_or(Vxlan::VNI),
             port: args.port.unwrap_or(Vxlan::PORT),
             direct_routing: args.direct_routing,
         }),
         BackendKind::HostGw => Backend::HostGw,
     };
-    let mtu = mtu(args, &outside, has_ipv6)?;
-    let driver =
-        model::Overlay { backend, cluster, parent: outside.parent, host: outside.host, peers };
+    let driver = model::Overlay {
+        backend,
+        cluster,
+        parent: outside.parent,
+        host: outside.host,
+        second,
+        peers,
+        store: args.store.clone(),
+    };
     check_macs(&driver)?;
     let network = Network {
         name: args.name.clone(),
@@ -191,10 +240,56 @@ async fn new_network(
         forward_accepts: Vec::new(),
         labels: args.label.iter().cloned().collect(),
     };
-    if let Some(tunnel) = plan::tunnel_of(&network) {
+    for tunnel in plan::tunnels_of(&network) {
         kernel.check_vni(&tunnel).await?;
     }
     Ok(network)
+}
+
+/// Checks that a network can be made: that links of these names and the subnets are free.
+async fn check_free<'n>(
+    host: &Session<'_>,
+    state: &State,
+    links: impl Iterator<Item = &'n LinkName>,
+    cluster: &[IpNetwork],
+) -> Result<()> {
+    let kernel = &host.kernel;
+    for name in links {
+        if kernel.link(name.as_str()).await?.is_some() {
+            let message = format!("a link `{name}` exists and is not this network's");
+            return Err(Error::conflict(message).hint("choose another name").into());
+        }
+    }
+    let has_ipv6 = cluster.iter().any(IpNetwork::is_ipv6);
+    if has_ipv6 && kernel.sysctl("net/ipv6/conf/all/forwarding")?.is_none() {
+        return Err(Error::new(Kind::Missing, "the kernel has no IPv6")
+            .hint("leave out IPv6 subnets")
+            .into());
+    }
+    let used = Used::read(kernel, state).await?;
+    for block in cluster {
+        used.check(host, "subnet", *block)?;
+        used.check_routed(*block)?;
+    }
+    Ok(())
+}
+
+/// Returns the names of the VXLAN links. With a store, a network of both families has two, as
+/// flannel's.
+fn devices(args: &Overlay) -> Result<(LinkName, Option<LinkName>)> {
+    let Some(store) = &args.store else { return Ok((args.name.tunnel_name(), None)) };
+    let is_dual = args.subnet.len() > 1;
+    if !store.is_flannel() {
+        let second = is_dual.then(|| args.name.second_tunnel_name());
+        return Ok((args.name.tunnel_name(), second));
+    }
+    let vni = args.vni.unwrap_or(Vxlan::VNI);
+    let second = LinkName::second_of_flannel(vni);
+    if is_dual && second.is_none() {
+        let message = format!("VNI {vni} is too large for the name of flannel's link for IPv6");
+        return Err(Error::conflict(message).into());
+    }
+    Ok((LinkName::of_flannel(vni), second.filter(|_| is_dual)))
 }
 
 fn check_macs(driver: &model::Overlay) -> Result<()> {
@@ -208,9 +303,14 @@ fn check_macs(driver: &model::Overlay) -> Result<()> {
     }
 }
 
-/// Returns the requested MTU, or the largest possible one.
-fn mtu(args: &Overlay, outside: &Outside, has_ipv6: bool) -> Result<u32> {
-    let overhead = args.backend.overhead(outside.host);
+/// Returns the requested MTU, or the largest that passes the tunnels between such addresses.
+fn mtu(
+    args: &Overlay,
+    outside: &Outside,
+    ends: impl Iterator<Item = IpAddr>,
+    has_ipv6: bool,
+) -> Result<u32> {
+    let overhead = ends.map(|end| args.backend.overhead(end)).max().unwrap_or_default();
     let greatest = outside.link.mtu.saturating_sub(overhead);
     let mtu = args.mtu.unwrap_or(greatest);
     if mtu > greatest {
@@ -236,10 +336,10 @@ pub(super) async fn made(kernel: &Kernel, network: &Network) -> Result<Plan> {
     if let Some(driver) = network.driver.overlay() {
         first = plan::stale(network, driver, &kernel.ways(network).await?);
     }
-    if let Some(tunnel) = plan::tunnel_of(network)
-        && kernel.is_other_tunnel(&tunnel).await?
-    {
-        first.push(Step::delete("the tunnel was changed", Resource::Vxlan(tunnel)));
+    for tunnel in plan::tunnels_of(network) {
+        if kernel.is_other_tunnel(&tunnel).await? {
+            first.push(Step::delete("the tunnel was changed", Resource::Vxlan(tunnel)));
+        }
     }
     // The record comes first, so that a later run can finish.
     plan.splice(1..1, first);
@@ -294,6 +394,10 @@ fn check_same(args: &Overlay, asked: &Asked<'_>, shape: &Shape, there: &Network)
     if let Some(mtu) = args.mtu {
         differences.compare("MTU", mtu, there.mtu);
     }
+    if let Some(driver) = there.driver.overlay() {
+        let store = |store: Option<&Store>| store.map_or("none".to_owned(), store_word);
+        differences.compare("store", store(args.store.as_ref()), store(driver.store.as_ref()));
+    }
     differences.flags(args.flags, there);
     differences.labels(&args.label, there);
     differences.refuse(
@@ -302,26 +406,38 @@ fn check_same(args: &Overlay, asked: &Asked<'_>, shape: &Shape, there: &Network)
     )
 }
 
+fn store_word(store: &Store) -> String {
+    format!("{}{}", store.endpoints.join(","), store.prefix)
+}
+
 fn joined<T: Display>(parts: impl IntoIterator<Item = T>) -> String {
     parts.into_iter().map(|part| part.to_string()).collect::<Vec<_>>().join(",")
 }
 
 /// Returns the command that makes a network.
 pub(super) fn command(network: &Network, driver: &model::Overlay) -> Words {
+    let firewall = network.firewall.to_string();
+    let words = Words::new(["--firewall", &firewall, "overlay", network.name.as_str()]);
+    let words = match &driver.store {
+        Some(store) => join::words(words, store),
+        None => hosts(words, network, driver),
+    };
+    words.flag("--public-ip", &driver.host).flag("--mtu", &network.mtu).rest_of(network)
+}
+
+fn hosts(words: Words, network: &Network, driver: &model::Overlay) -> Words {
     let vxlan = driver.backend.vxlan();
     let peers = driver.peers.iter().map(|(host, peer)| PeerSpec {
         subnets: peer.subnets.clone(),
         hosts: [Some(*host), peer.second].into_iter().flatten().collect(),
+        macs: peer.macs.clone(),
     });
-    Words::new(["--firewall", &network.firewall.to_string(), "overlay", network.name.as_str()])
+    words
         .flags("--subnet", &driver.cluster)
         .flags("--host-subnet", network.subnets.iter().map(|s| s.cidr))
         .flag("--backend", driver.backend.kind().as_str())
         .flags("--vni", vxlan.map(|v| v.vni))
         .flags("--port", vxlan.map(|v| v.port))
         .switch("--direct-routing", vxlan.is_some_and(|v| v.direct_routing))
-        .flag("--public-ip", &driver.host)
         .flags("--peer", peers)
-        .flag("--mtu", &network.mtu)
-        .rest_of(network)
 }

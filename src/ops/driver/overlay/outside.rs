@@ -6,7 +6,6 @@ use std::{collections::BTreeMap, net::IpAddr};
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::Overlay;
 use crate::{
     error::Error,
     kernel::{
@@ -24,18 +23,29 @@ pub(super) struct Outside {
     pub(super) host: IpAddr,
 }
 
+/// What the user said of the link and the address.
+pub(super) struct Wanted<'a> {
+    pub(super) parent: Option<&'a LinkName>,
+    pub(super) public_ip: Option<IpAddr>,
+    /// An address that the link must lead to.
+    pub(super) reach: Option<IpAddr>,
+}
+
 impl Outside {
-    /// Finds the link and the address: as requested, or from the kernel's routes.
+    /// Finds the link and the address: as requested, or from the kernel's route to another machine.
     ///
     /// # Errors
     /// If there is none.
-    pub(super) async fn find(kernel: &Kernel, args: &Overlay) -> Result<Self> {
-        let first = args.peer.iter().find_map(|peer| peer.hosts.first()).copied();
-        if let Some(host) = args.public_ip {
+    pub(super) async fn find(
+        kernel: &Kernel,
+        wanted: &Wanted<'_>,
+        other: Option<IpAddr>,
+    ) -> Result<Self> {
+        if let Some(host) = wanted.public_ip {
             return Self::with_address(kernel, host).await;
         }
-        let is_ipv4 = first.or(args.reach).is_none_or(|host| host.is_ipv4());
-        match (&args.parent, args.reach.or(first)) {
+        let is_ipv4 = other.or(wanted.reach).is_none_or(|host| host.is_ipv4());
+        match (wanted.parent, wanted.reach.or(other)) {
             (Some(name), _) => {
                 let Some(link) = kernel.link(name.as_str()).await? else {
                     return Err(parent::missing(kernel, name).await);
@@ -45,6 +55,12 @@ impl Outside {
             (None, Some(host)) => Self::towards(kernel, host).await,
             (None, None) => Self::by_default_route(kernel).await,
         }
+    }
+
+    /// Returns the link's first address of the other family that other hosts can reach.
+    pub(super) async fn second(&self, kernel: &Kernel) -> Result<Option<IpAddr>> {
+        let own = kernel.addresses_of(&self.link).await?;
+        Ok(own.iter().map(IpNetwork::ip).find(|ip| ip.is_ipv4() != self.host.is_ipv4()))
     }
 
     async fn with_address(kernel: &Kernel, host: IpAddr) -> Result<Self> {
@@ -122,27 +138,58 @@ impl Outside {
     ) -> Result<BTreeMap<IpAddr, Peer>> {
         let mut peers = BTreeMap::new();
         for spec in asked {
-            let Some((first, rest)) = spec.hosts.split_first() else { continue };
-            let mut on_link = Vec::new();
-            for host in &spec.hosts {
-                if self.is_on_link(kernel, *host, host == first).await? {
-                    on_link.push(*host);
-                }
-            }
-            let next_hops = match kind {
-                BackendKind::Vxlan if direct_routing => on_link,
-                BackendKind::Vxlan => Vec::new(),
-                BackendKind::HostGw => {
-                    self.check_next_hops(spec, &on_link)?;
-                    on_link
-                }
-            };
-            let subnets = spec.subnets.clone();
-            let has_subnet = |hop: &IpAddr| subnets.iter().any(|s| s.is_ipv4() == hop.is_ipv4());
-            let next_hops = next_hops.into_iter().filter(has_subnet).collect();
-            peers.insert(*first, Peer { second: rest.first().copied(), next_hops, subnets });
+            peers.extend(self.peer(kernel, kind, direct_routing, spec).await?);
         }
         Ok(peers)
+    }
+
+    /// The same for hosts that a store names. One that cannot be reached does not keep the others:
+    /// it is left out, with a reason.
+    pub(super) async fn reachable(
+        &self,
+        kernel: &Kernel,
+        kind: BackendKind,
+        direct_routing: bool,
+        named: &[PeerSpec],
+    ) -> (BTreeMap<IpAddr, Peer>, Vec<String>) {
+        let (mut peers, mut left_out) = (BTreeMap::new(), Vec::new());
+        for spec in named {
+            // A tunnel needs no route to its other end yet.
+            let found = if kind == BackendKind::Vxlan && !direct_routing {
+                Ok(peer(spec, Vec::new()))
+            } else {
+                self.peer(kernel, kind, direct_routing, spec).await
+            };
+            match found {
+                Ok(found) => peers.extend(found),
+                Err(error) => left_out.push(error.to_string()),
+            }
+        }
+        (peers, left_out)
+    }
+
+    async fn peer(
+        &self,
+        kernel: &Kernel,
+        kind: BackendKind,
+        direct_routing: bool,
+        spec: &PeerSpec,
+    ) -> Result<Option<(IpAddr, Peer)>> {
+        let mut on_link = Vec::new();
+        for (number, host) in spec.hosts.iter().enumerate() {
+            if self.is_on_link(kernel, *host, number == 0).await? {
+                on_link.push(*host);
+            }
+        }
+        let next_hops = match kind {
+            BackendKind::Vxlan if direct_routing => on_link,
+            BackendKind::Vxlan => Vec::new(),
+            BackendKind::HostGw => {
+                self.check_next_hops(spec, &on_link)?;
+                on_link
+            }
+        };
+        Ok(peer(spec, next_hops))
     }
 
     /// Returns whether another host is on the link, without a router in between.
@@ -189,6 +236,16 @@ impl Outside {
         }
         Ok(())
     }
+}
+
+/// Returns another host, with those of its addresses that can be the next hop.
+fn peer(spec: &PeerSpec, next_hops: Vec<IpAddr>) -> Option<(IpAddr, Peer)> {
+    let (first, rest) = spec.hosts.split_first()?;
+    let subnets = spec.subnets.clone();
+    let has_subnet = |hop: &IpAddr| subnets.iter().any(|s| s.is_ipv4() == hop.is_ipv4());
+    let next_hops = next_hops.into_iter().filter(has_subnet).collect();
+    let (second, macs) = (rest.first().copied(), spec.macs.clone());
+    Some((*first, Peer { subnets, second, next_hops, macs }))
 }
 
 /// Returns the link and the address on record.

@@ -60,6 +60,7 @@ pub(in crate::ops::driver) async fn rebuilt(
             let parent = parent.and_then(|link| link.name.parse().ok());
             let vxlan = Vxlan {
                 device,
+                second_device: None,
                 vni: attrs.vni,
                 port: attrs.port,
                 direct_routing: marks.direct_routing,
@@ -70,7 +71,15 @@ pub(in crate::ops::driver) async fn rebuilt(
     };
     let Some((backend, parent, host)) = found else { return Ok(looks) };
     let cluster = marks.cluster;
-    let driver = model::Overlay { backend, cluster, parent, host, peers: BTreeMap::new() };
+    let driver = model::Overlay {
+        backend,
+        cluster,
+        parent,
+        host,
+        second: None,
+        peers: BTreeMap::new(),
+        store: None,
+    };
     let network = Network { driver: Driver::Overlay(Box::new(driver.clone())), ..looks };
     let peers = peers(&kernel.ways(&network).await?);
     Ok(Network { driver: Driver::Overlay(Box::new(model::Overlay { peers, ..driver })), ..network })
@@ -85,7 +94,8 @@ fn peers(ways: &[Resource]) -> BTreeMap<IpAddr, Peer> {
         let Some(gateway) = route.gateway else { continue };
         let host = if route.onlink { at(ways, gateway) } else { Some(gateway) };
         let Some(host) = host else { continue };
-        let new = || Peer { subnets: Vec::new(), second: None, next_hops: Vec::new() };
+        let new =
+            || Peer { subnets: Vec::new(), second: None, next_hops: Vec::new(), macs: Vec::new() };
         let peer = peers.entry(host).or_insert_with(new);
         peer.subnets.push(route.destination);
         peer.subnets.sort_by_key(IpNetwork::is_ipv6);

@@ -1,0 +1,144 @@
+//! The messages between netcord and netcord-agent: lines of JSON, one request and one answer each.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::Error,
+    model::{BackendKind, Cidr, LinkName, PeerSpec, Store},
+};
+
+/// The name of the agent's socket, in the directory of the host's records.
+pub const SOCKET: &str = "agent.sock";
+
+/// The name of the file that an agent locks while it runs, so that there is one for each host.
+pub const LOCK: &str = "agent.lock";
+
+/// A line to the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The version of the sender. It must be the agent's, since both belong to one package.
+    pub version: String,
+    /// The request.
+    pub request: Request,
+}
+
+/// A request to the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Get a subnet for this host from the network's store, and the other hosts. If the agent does
+    /// not follow the network yet, this lasts as long as the connection.
+    Join(Box<Join>),
+    /// Keep the subnet, and make the kernel follow the store, from now on.
+    Follow {
+        /// The network.
+        network: LinkName,
+    },
+    /// Give the subnet back.
+    Leave(Box<Leave>),
+    /// Report the networks that the agent follows.
+    Status,
+}
+
+/// An answer of the agent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// To [`Request::Join`].
+    Offer(Box<Offer>),
+    /// To [`Request::Follow`] and [`Request::Leave`].
+    Done,
+    /// To [`Request::Status`].
+    Status(Vec<Member>),
+    /// A failure.
+    Failed(Error),
+}
+
+/// The request to join a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// The network.
+    pub network: LinkName,
+    /// Its store.
+    pub store: Store,
+    /// This host's addresses: the first of its tunnel, and perhaps one of the other family.
+    pub hosts: Vec<IpAddr>,
+    /// The network's settings that the user gave.
+    pub shape: Shape,
+    /// The time to wait for the store, in seconds.
+    pub wait: u32,
+    /// Read the store, and write nothing.
+    pub dry_run: bool,
+}
+
+/// The settings of a network. The first host's become the store's; those of others must agree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// The subnets of the whole network, at most one of each family.
+    pub subnets: Vec<Cidr>,
+    /// The prefix lengths of a host's subnets: that of IPv4 and that of IPv6.
+    pub lengths: [Option<u8>; 2],
+    /// The first and the last IPv4 subnet that a host can get.
+    pub bounds: [Option<IpAddr>; 2],
+    /// How packets reach other hosts.
+    pub backend: Option<BackendKind>,
+    /// The VXLAN network identifier.
+    pub vni: Option<u32>,
+    /// The UDP port.
+    pub port: Option<u16>,
+    /// Whether hosts that can be the next hop are reached without a tunnel.
+    pub direct_routing: bool,
+}
+
+/// The network, as the store describes it, and this host's part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The subnets of the whole network, IPv4 first.
+    pub cluster: Vec<IpNetwork>,
+    /// This host's subnets, IPv4 first.
+    pub subnets: Vec<IpNetwork>,
+    /// How packets reach other hosts.
+    pub backend: BackendKind,
+    /// The VXLAN network identifier.
+    pub vni: u32,
+    /// The UDP port.
+    pub port: u16,
+    /// Whether hosts that can be the next hop are reached without a tunnel.
+    pub direct_routing: bool,
+    /// The MTU of the links between the hosts, if it is not that of this host's parent.
+    pub parent_mtu: Option<u32>,
+    /// The other hosts.
+    pub peers: Vec<PeerSpec>,
+    /// The parts of the store that were skipped, with the reasons.
+    pub skipped: Vec<String>,
+}
+
+/// The request to leave a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leave {
+    /// The network.
+    pub network: LinkName,
+    /// Its store.
+    pub store: Store,
+    /// This host's first address.
+    pub host: IpAddr,
+}
+
+/// A network that the agent follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The network.
+    pub network: LinkName,
+    /// The rest of the time for which this host's subnet is its own without a sign of life, in
+    /// seconds; `None` while the agent has no lease.
+    pub lease: Option<u64>,
+    /// Whether the subnet is this host's without a time limit (a reservation in the store).
+    pub reserved: bool,
+    /// The problems that the agent has with the store at the moment.
+    pub problems: Vec<String>,
+    /// The parts of the store that were skipped, with the reasons.
+    pub skipped: Vec<String>,
+}

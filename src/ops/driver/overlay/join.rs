@@ -1,0 +1,241 @@
+//! An overlay network whose hosts are in a store: `overlay --store`. netcord-agent talks to the store;
+//! here is what the network becomes of its answers.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::{Made, Outside, Overlay, Wanted, check_free, ensure, overlay, with_peers};
+use crate::{
+    agents::netcord_agent::{
+        Connection,
+        protocol::{Answer, Join, Leave, Offer, Request, Shape},
+    },
+    error::Error,
+    model::{self, Cidr, Flags, LinkName, Network, NetworkRecord, PeerSpec, Store},
+    ops::{
+        Changed, Session,
+        request::words::Words,
+        upkeep::need::{Extent, Need},
+    },
+    state::State,
+};
+
+/// The time to wait for the agent beyond what the store is given.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The request to join a network that is in a store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Joining {
+    /// The network's name, and that of this host's bridge.
+    pub name: LinkName,
+    /// The store.
+    pub store: Store,
+    /// The network's settings. The first host of the network decides them; what another one says
+    /// must agree.
+    pub shape: Shape,
+    /// The link that leads to the other hosts; by default that of the route to the store.
+    pub parent: Option<LinkName>,
+    /// This host's address; by default the first of the link.
+    pub public_ip: Option<IpAddr>,
+    /// An address that the link must lead to.
+    pub reach: Option<IpAddr>,
+    /// The bridge's addresses; by default the first of each of this host's subnets.
+    pub gateway: Vec<IpAddr>,
+    /// The ranges from which addresses are assigned; by default this host's whole subnets.
+    pub ip_range: Vec<Cidr>,
+    /// The MTU in bytes; by default that of the parent without the tunnel's overhead.
+    pub mtu: Option<u32>,
+    /// The flags; all are off by default.
+    pub flags: Flags,
+    /// Metadata to store with the network: keys and values.
+    pub label: Vec<(String, String)>,
+    /// The time to wait for the store, in seconds.
+    pub wait: u32,
+}
+
+/// Ensures that this host has a subnet of the network, and that its kernel follows the store; returns
+/// `None` for a dry run.
+///
+/// # Errors
+/// If the store does not answer or holds another network than the requested one, or those of
+/// [`overlay`].
+pub async fn join(host: &mut Session<'_>, args: &Joining) -> Result<Option<Changed<Made>>> {
+    let (dir, hosts) = {
+        let state = host.look(Extent::of(&args.name)).await?;
+        (state.dir().to_owned(), hosts(host, &state, args).await?)
+    };
+    let mut agent = Connection::open_or_start(&dir).await?;
+    let request = Join {
+        network: args.name.clone(),
+        store: args.store.clone(),
+        hosts: hosts.clone(),
+        shape: args.shape.clone(),
+        wait: args.wait,
+        dry_run: host.dry_run,
+    };
+    let limit = Duration::from_secs(args.wait.into()) + PATIENCE;
+    let doing = host.events.doing_for(limit, "waiting for the store");
+    let offer = match agent.ask(Request::Join(Box::new(request)), limit).await? {
+        Answer::Offer(offer) => *offer,
+        _ => bail!("netcord-agent made no offer"),
+    };
+    drop(doing);
+    for skipped in &offer.skipped {
+        host.events.warn(skipped);
+    }
+    // Until the agent follows the network, what it got of the store lasts as long as the connection.
+    let Some(done) = overlay(host, &as_offered(args, &hosts, offer)).await? else {
+        return Ok(None);
+    };
+    agent.ask(Request::Follow { network: args.name.clone() }, limit).await?;
+    Ok(Some(done))
+}
+
+/// Returns this host's addresses: those on record, or as requested, or those by which the store is
+/// reached.
+///
+/// # Errors
+/// If the network cannot be made on this host, as far as that is known before the store is asked.
+async fn hosts(host: &Session<'_>, state: &State, args: &Joining) -> Result<Vec<IpAddr>> {
+    if let Some(NetworkRecord { network, .. }) = state.networks().get(&args.name) {
+        let Some(driver) = network.driver.overlay() else {
+            let (name, word) = (&network.name, network.driver.word());
+            return Err(Error::conflict(format!(
+                "network `{name}` exists: mode is {word}, not overlay"
+            ))
+            .hint(format!("remove it first: `netcord rm {name}`"))
+            .into());
+        };
+        return Ok([Some(driver.host), driver.second].into_iter().flatten().collect());
+    }
+    let cluster: Vec<_> = args.shape.subnets.iter().map(|Cidr(cidr)| *cidr).collect();
+    check_free(host, state, std::iter::once(&args.name), &cluster).await?;
+    let stores = args.store.endpoints.iter().filter_map(|url| address_of(url));
+    let store = stores.into_iter().find(|address| !address.is_loopback());
+    let own = host.kernel.addresses().await?;
+    let is_here = |ip: &IpAddr| own.iter().any(|address| address.address.ip() == *ip);
+    let chooses = args.parent.is_some() || args.public_ip.is_some() || args.reach.is_some();
+    let wanted = Wanted {
+        parent: args.parent.as_ref(),
+        // The other hosts reach a store on this host by an address that is good for the rest, too.
+        public_ip: args.public_ip.or(store.filter(|ip| !chooses && is_here(ip))),
+        reach: args.reach,
+    };
+    let found = Outside::find(&host.kernel, &wanted, store.filter(|ip| !is_here(ip))).await?;
+    let second = found.second(&host.kernel).await?;
+    Ok([Some(found.host), second].into_iter().flatten().collect())
+}
+
+/// Returns the IP address in a URL.
+fn address_of(url: &str) -> Option<IpAddr> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split('/').next()?;
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    host.trim_matches(['[', ']']).parse().ok()
+}
+
+fn as_offered(args: &Joining, hosts: &[IpAddr], offer: Offer) -> Overlay {
+    let has_tunnel = offer.backend.overhead([0, 0, 0, 0].into()) > 0;
+    let overhead = offer.backend.overhead(*hosts.last().unwrap_or(&[0, 0, 0, 0].into()));
+    let mtu = args.mtu.or(offer.parent_mtu.map(|mtu| mtu.saturating_sub(overhead)));
+    Overlay {
+        name: args.name.clone(),
+        subnet: offer.cluster.into_iter().map(Cidr).collect(),
+        host_subnet: offer.subnets.into_iter().map(Cidr).collect(),
+        peer: offer.peers,
+        backend: offer.backend,
+        vni: has_tunnel.then_some(offer.vni),
+        port: has_tunnel.then_some(offer.port),
+        direct_routing: has_tunnel && offer.direct_routing,
+        parent: None,
+        public_ip: hosts.first().copied(),
+        reach: None,
+        gateway: args.gateway.clone(),
+        ip_range: args.ip_range.clone(),
+        mtu,
+        flags: args.flags,
+        label: args.label.clone(),
+        store: Some(args.store.clone()),
+    }
+}
+
+/// Makes the kernel and the record agree with the hosts that a store names; for netcord-agent.
+/// Returns whether anything changed, or `None` if this host no longer has such a network.
+///
+/// # Errors
+/// If the kernel refuses a change.
+pub async fn follow(
+    host: &mut Session<'_>,
+    name: &LinkName,
+    store: &Store,
+    peers: &[PeerSpec],
+) -> Result<Option<bool>> {
+    let mut state = host.enter(Need::Changes, Extent::of(name)).await?;
+    let Some(NetworkRecord { network, endpoints }) = state.networks().get(name).cloned() else {
+        return Ok(None);
+    };
+    if network.driver.overlay().is_none() {
+        return Ok(None);
+    }
+    let network = with_peers(host, &network, peers, Some(store)).await?;
+    ensure(host, &mut state, &network, &endpoints).await
+}
+
+/// Returns the networks on record whose hosts are in a store; for netcord-agent.
+///
+/// # Errors
+/// If the records cannot be read.
+pub async fn stores(host: &Session<'_>) -> Result<Vec<Network>> {
+    let state = host.look(Extent::of(None)).await?;
+    let networks = state.networks().values().map(|record| &record.network);
+    let has_store =
+        |network: &&Network| network.driver.overlay().is_some_and(|o| o.store.is_some());
+    Ok(networks.filter(has_store).cloned().collect())
+}
+
+/// Gives this host's subnet back to the store, after the network was removed. A failure is a warning:
+/// the lease ends by itself.
+pub(in crate::ops::driver) async fn left(
+    host: &Session<'_>,
+    dir: &Path,
+    network: &Network,
+    driver: &model::Overlay,
+) {
+    let Some(store) = driver.store.clone() else { return };
+    let ttl = store.ttl;
+    let leave = Leave { network: network.name.clone(), store, host: driver.host };
+    let _doing = host.events.doing_for(PATIENCE, "giving the subnet back to the store");
+    let result = async {
+        let mut agent = Connection::open_or_start(dir).await?;
+        agent.ask(Request::Leave(Box::new(leave)), PATIENCE).await
+    };
+    if let Err(error) = result.await {
+        host.events.warn(&format!(
+            "the subnet of `{}` was not given back to the store: {error:#}; its lease ends by \
+             itself, {ttl} s after the last sign of life",
+            network.name
+        ));
+    }
+}
+
+/// Adds the flags that name a store.
+pub(super) fn words(words: Words, store: &Store) -> Words {
+    let Store { endpoints, prefix, ca, identity, user, ttl, subnet_file } = store;
+    let path = |path: &PathBuf| path.display().to_string();
+    words
+        .flag("--store", &endpoints.join(","))
+        .flag("--prefix", prefix)
+        .flags("--ca", ca.as_ref().map(path))
+        .flags("--cert", identity.as_ref().map(|own| path(&own.cert)))
+        .flags("--key", identity.as_ref().map(|own| path(&own.key)))
+        .flags("--user", user.as_ref().map(|user| &user.name))
+        .flags("--password-file", user.as_ref().map(|user| path(&user.password_file)))
+        .flags("--ttl", (*ttl != Store::TTL).then_some(ttl))
+        .flags("--subnet-file", subnet_file.as_ref().map(path))
+}
