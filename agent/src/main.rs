@@ -1,12 +1,84 @@
-//! `netcord-agent`: keeps this host in the overlay networks that it has joined.
+//! `netcord-agent`: joins the overlay networks of this host that are in a store, and keeps the kernel
+//! in agreement with what the store says of the other hosts.
+//!
+//! - `service`: the agent as a whole: its networks, when it ends
+//! - `socket`: answers the requests of netcord
+//! - `membership`: this host's part of one network
+//! - `shape`: the configuration in the store, and the one that was asked for
+//! - `peers`: the other hosts, as netcord makes entries for them
+//! - `subnet_file`: flannel's file for other programs
 
+mod membership;
+mod peers;
+mod service;
+mod shape;
+mod socket;
+mod subnet_file;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result};
 use clap::Parser;
+use netcord::{
+    agents::netcord_agent,
+    error::{Error, Kind},
+    kernel::Kernel,
+    output::{self, Color},
+    state::{Load, State},
+};
+use tokio::task::LocalSet;
 
-/// Keep this host in the overlay networks that it has joined.
+/// Keep this host in the overlay networks that it has joined (`netcord overlay --store`)
+///
+/// netcord starts the agent when a network needs it. It reads from the records of this host what it
+/// has to follow, and ends when there is nothing left. VXLAN and host-gw networks forward packets
+/// without it.
 #[derive(Debug, Parser)]
 #[command(name = "netcord-agent", version)]
-struct Arguments;
+struct Arguments {
+    /// Stay in the foreground, and print what happens on stderr; for systemd
+    #[arg(long)]
+    foreground: bool,
+}
 
-fn main() {
-    let Arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => ExitCode::from(output::report(&error, Color::Auto)),
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    if !arguments.foreground {
+        netcord_agent::detach().context("cannot leave the terminal")?;
+    }
+    // A network namespace belongs to a thread, so there is only one thread.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, serve(arguments.foreground))
+}
+
+async fn serve(in_foreground: bool) -> Result<()> {
+    let cookie = Kernel::open()?.cookie();
+    let dir = directory(cookie)?;
+    let Some(_claim) = netcord_agent::claim(&dir)? else {
+        let message = "this host has a netcord-agent already";
+        return Err(Error::new(Kind::Conflict, message)
+            .hint("`netcord peers NETWORK` shows it")
+            .into());
+    };
+    let service = service::Service::new(cookie, dir, in_foreground);
+    let socket = socket::Socket::bind(service.dir())?;
+    if in_foreground {
+        sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
+    } else {
+        netcord_agent::ready()?;
+    }
+    service.resume().await?;
+    socket.serve(service).await
+}
+
+/// Returns the directory of this host's records. The command that starts an agent may hold their lock.
+fn directory(cookie: u64) -> Result<PathBuf> {
+    drop(State::try_locked(cookie)?);
+    Ok(State::read(cookie, Load::Of(&[]))?.dir().to_owned())
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 mod engines;
+mod etcd;
 mod firewalls;
 pub(crate) mod frames;
 mod hosts;
@@ -16,6 +17,7 @@ mod stream;
 mod talk;
 
 pub(crate) use engines::EngineHost;
+pub(crate) use etcd::STORE;
 pub(crate) use hosts::VxlanPacket;
 pub(crate) use lab::{FIREWALLS, Lab, NETCORD};
 pub(crate) use run::Run;

@@ -1,0 +1,262 @@
+//! This host's part of one network: its subnets in the store, and the other hosts.
+
+mod follower;
+mod picture;
+
+use std::{net::IpAddr, time::Duration};
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+use netcord::{
+    agents::netcord_agent::protocol::{Join, Leave, Offer},
+    error::{Error, Kind},
+    model::{BackendKind, Cidr, LinkName, Mac, Store, Vxlan},
+};
+use netcord_agent::{
+    flannel::{Backend, Config, Lease, Subnets, Taken, Tunnel, choose},
+    store::{self, Access, Claim, Event, Follow, Held, Node},
+};
+use tokio::time::timeout;
+
+pub(crate) use self::follower::Watched;
+use self::picture::Picture;
+use crate::{peers::Others, shape};
+
+/// The time to wait for each answer of the store, once this host is a member.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// This host's part of a network.
+pub(crate) struct Membership {
+    network: LinkName,
+    store: Store,
+    hosts: Vec<IpAddr>,
+    config: Config,
+    held: Held,
+    follow: Follow,
+    picture: Picture,
+}
+
+impl Membership {
+    /// Joins a network: reads its configuration, or writes the first one, takes subnets and reads the
+    /// other hosts.
+    ///
+    /// # Errors
+    /// If the store does not answer in time, has another configuration than the requested one, or has
+    /// no free subnet.
+    pub(crate) async fn join(join: &Join) -> Result<Self> {
+        let wait = Duration::from_secs(join.wait.into());
+        let connection = store::Store::connect(&access(&join.store)?, wait).await?;
+        let config = match connection.config().await? {
+            Some(config) => config,
+            None => connection.create_config(&first(join)?).await?,
+        };
+        check(join, &config)?;
+        Self::take(&join.network, &join.store, &join.hosts, config, None, connection, wait).await
+    }
+
+    async fn take(
+        network: &LinkName,
+        store: &Store,
+        hosts: &[IpAddr],
+        config: Config,
+        former: Option<Subnets>,
+        connection: store::Store,
+        wait: Duration,
+    ) -> Result<Self> {
+        let (lease, node) = (lease(&config, hosts)?, Node::of_this_host()?);
+        let held = connection.acquire(Claim { lease, former, ttl: store.ttl, node }).await?;
+        let mut follow = connection.follow();
+        let picture = first_picture(&mut follow, &config, wait).await?;
+        let (network, store, hosts) = (network.clone(), store.clone(), hosts.to_vec());
+        Ok(Self { network, store, hosts, config, held, follow, picture })
+    }
+
+    pub(crate) fn network(&self) -> &LinkName {
+        &self.network
+    }
+
+    pub(crate) fn offer(&self) -> Offer {
+        offer(&self.config, &self.held.subnets(), self.others(), self.picture.skipped())
+    }
+
+    fn others(&self) -> Others {
+        Others::of(&self.config, &self.held.subnets(), &self.hosts, self.picture.peers())
+    }
+
+    /// Gives the subnets back.
+    ///
+    /// # Errors
+    /// If the store does not answer: they are given back when their lease ends.
+    pub(crate) async fn leave(self) -> Result<()> {
+        self.held.leave().await
+    }
+}
+
+/// Returns what [`Membership::join`] would offer at this moment; writes nothing.
+///
+/// # Errors
+/// Those of [`Membership::join`].
+pub(crate) async fn preview(join: &Join) -> Result<Offer> {
+    let wait = Duration::from_secs(join.wait.into());
+    let connection = store::Store::connect(&access(&join.store)?, wait).await?;
+    let (config, picture) = match connection.config().await? {
+        Some(config) => {
+            check(join, &config)?;
+            let picture = first_picture(&mut connection.follow(), &config, wait).await?;
+            (config, picture)
+        }
+        None => (first(join)?, Picture::default()),
+    };
+    let lease = lease(&config, &join.hosts)?;
+    let taken: Vec<_> = picture
+        .peers()
+        .map(|peer| Taken {
+            subnets: peer.subnets,
+            host: Some(peer.lease.host()),
+            created: peer.created,
+        })
+        .collect();
+    // The real choice is at random; a preview shows the first that is free.
+    let choice = choose(&config, &taken, lease.host(), None, || 0);
+    let own = choice.map_err(|e| Error::conflict(e.to_string()))?.subnets();
+    let others = Others::of(&config, &own, &join.hosts, picture.peers());
+    Ok(offer(&config, &own, others, picture.skipped()))
+}
+
+/// Gives this host's subnets back in a network that the agent does not follow.
+///
+/// # Errors
+/// If the store does not answer.
+pub(crate) async fn release(leave: &Leave) -> Result<()> {
+    let connection = store::Store::connect(&access(&leave.store)?, WAIT).await?;
+    let Some(config) = connection.config().await? else { return Ok(()) };
+    let picture = first_picture(&mut connection.follow(), &config, WAIT).await?;
+    let own = picture.peers().find(|peer| peer.lease.host() == leave.host);
+    let Some(own) = own.filter(|own| !own.is_reserved) else { return Ok(()) };
+    // What is taken again with a lease of our own ends with that lease.
+    let node = Node::of_this_host()?;
+    let claim =
+        Claim { lease: own.lease.clone(), former: Some(own.subnets), ttl: leave.store.ttl, node };
+    connection.acquire(claim).await?.leave().await
+}
+
+/// Returns the configuration of a network that the store does not have yet.
+fn first(join: &Join) -> Result<Config> {
+    if join.shape.subnets.is_empty() {
+        let prefix = &join.store.prefix;
+        let message = format!("the store has no network under `{prefix}` yet");
+        return Err(Error::not_found(message)
+            .hint("the first host gives the network's subnet: `--subnet CIDR`")
+            .into());
+    }
+    shape::config(&join.shape)
+}
+
+fn check(join: &Join, config: &Config) -> Result<()> {
+    let differences = shape::differences(&join.shape, config);
+    if !differences.is_empty() {
+        let prefix = &join.store.prefix;
+        return Err(Error::conflict(format!(
+            "the network in the store, under `{prefix}`, differs: {}",
+            differences.join("; ")
+        ))
+        .hint("leave out what its first host has decided, or give the network a `--prefix` of its own")
+        .into());
+    }
+    Ok(config.check_supported().map_err(|invalid| {
+        Error::new(Kind::Conflict, format!("the network in the store: {}", invalid.message))
+    })?)
+}
+
+fn access(store: &Store) -> Result<Access> {
+    let access = Access {
+        endpoints: store.endpoints.clone(),
+        prefix: store.prefix.clone(),
+        ca: store.ca.clone(),
+        identity: store.identity.clone().map(|own| (own.cert, own.key)),
+        user: store.user.clone().map(|user| (user.name, user.password_file)),
+    };
+    access.check()?;
+    Ok(access)
+}
+
+/// Returns what this host says about itself. The MACs are those of the VTEPs that netcord makes.
+fn lease(config: &Config, hosts: &[IpAddr]) -> Result<Lease> {
+    let ipv4 = hosts.iter().find_map(|host| match host {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    });
+    let ipv6 = hosts.iter().find_map(|host| match host {
+        IpAddr::V6(v6) => Some(*v6),
+        IpAddr::V4(_) => None,
+    });
+    let lacks = |family: &str| {
+        Error::not_found(format!("this host has no {family} address by which others reach it"))
+            .hint("choose the link with `--parent`, or the address with `--public-ip`")
+    };
+    let public_ip = ipv4.ok_or_else(|| lacks("IPv4"))?;
+    let public_ipv6 = match config.ipv6 {
+        Some(_) => Some(ipv6.ok_or_else(|| lacks("IPv6"))?),
+        None => None,
+    };
+    let tunnel = match &config.backend {
+        Backend::Vxlan(vxlan) => Tunnel::Vxlan {
+            vni: vxlan.vni,
+            mac: Mac::of_tunnel_end(public_ip.into()),
+            ipv6_mac: public_ipv6.map(|v6| Mac::of_tunnel_end(v6.into())),
+        },
+        Backend::HostGw => Tunnel::HostGw,
+        Backend::Other(name) => Tunnel::Other(name.clone()),
+    };
+    Ok(Lease { public_ip, public_ipv6, tunnel })
+}
+
+/// Waits until all other hosts were read.
+async fn first_picture(follow: &mut Follow, config: &Config, wait: Duration) -> Result<Picture> {
+    let mut picture = Picture::default();
+    let all = async {
+        loop {
+            let event = follow.next().await;
+            let is_all = matches!(event, Event::All(_));
+            picture.take(event, config);
+            if is_all {
+                break;
+            }
+        }
+    };
+    if timeout(wait, all).await.is_err() {
+        let message = format!("the store did not list the network's hosts within {wait:?}");
+        return Err(Error::new(Kind::Timeout, message).into());
+    }
+    Ok(picture)
+}
+
+fn offer(config: &Config, own: &Subnets, others: Others, skipped: Vec<String>) -> Offer {
+    let (backend, vxlan) = match &config.backend {
+        Backend::Vxlan(vxlan) => (BackendKind::Vxlan, Some(vxlan)),
+        Backend::HostGw | Backend::Other(_) => (BackendKind::HostGw, None),
+    };
+    Offer {
+        cluster: shape::subnets(config),
+        subnets: own.iter().collect(),
+        backend,
+        vni: vxlan.map_or(Vxlan::VNI, |vxlan| vxlan.vni),
+        port: vxlan.map_or(Vxlan::PORT, |vxlan| vxlan.port),
+        direct_routing: vxlan.is_some_and(|vxlan| vxlan.direct_routing),
+        parent_mtu: vxlan.and_then(|vxlan| vxlan.mtu),
+        peers: others.specs,
+        skipped: [others.left_out, skipped].concat(),
+    }
+}
+
+/// Returns the subnets of a network on record.
+fn of_record(subnets: impl Iterator<Item = Cidr>) -> Option<Subnets> {
+    let (mut ipv4, mut ipv6) = (None, None);
+    for Cidr(cidr) in subnets {
+        match cidr {
+            IpNetwork::V4(v4) => ipv4 = Some(v4),
+            IpNetwork::V6(v6) => ipv6 = Some(v6),
+        }
+    }
+    Some(Subnets { ipv4: ipv4?, ipv6 })
+}

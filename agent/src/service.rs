@@ -1,0 +1,165 @@
+//! The agent as a whole: the networks that it follows, and how it changes the kernel.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
+
+use anyhow::Result;
+use netcord::{
+    Events, Options, Session, Silent,
+    agents::netcord_agent::protocol::Member,
+    model::{LinkName, Network, PeerSpec, Store},
+    ops::driver::overlay,
+    state::State,
+};
+use tokio::{sync::Mutex, task::spawn_local, time::sleep};
+
+use crate::membership::{Membership, Watched};
+
+/// The interval at which to try to lock the records, which others lock for milliseconds.
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The agent of a host.
+pub(crate) struct Service {
+    cookie: u64,
+    dir: PathBuf,
+    prints: bool,
+    watched: RefCell<BTreeMap<LinkName, Rc<Watched>>>,
+    /// The number of open connections.
+    connections: Cell<usize>,
+    /// A verb moves the thread between namespaces, so one runs at a time.
+    turn: Mutex<()>,
+}
+
+/// Collects the warnings of a verb.
+#[derive(Default)]
+struct Warnings(RefCell<Vec<String>>);
+
+impl Events for Warnings {
+    fn warn(&self, text: &str) {
+        self.0.borrow_mut().push(text.to_owned());
+    }
+}
+
+impl Service {
+    pub(crate) fn new(cookie: u64, dir: PathBuf, prints: bool) -> Rc<Self> {
+        let watched = RefCell::default();
+        let connections = Cell::new(0);
+        Rc::new(Self { cookie, dir, prints, watched, connections, turn: Mutex::new(()) })
+    }
+
+    /// Returns the directory of the host's records.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Prints a line, if somebody reads it.
+    #[expect(clippy::print_stderr, reason = "it is the log of a service")]
+    pub(crate) fn log(&self, network: &LinkName, text: &str) {
+        if self.prints {
+            eprintln!("{network}: {}", netcord::model::visible(text));
+        }
+    }
+
+    /// Follows the networks on record again, for example after this process was killed.
+    ///
+    /// # Errors
+    /// If the records cannot be read.
+    pub(crate) async fn resume(self: &Rc<Self>) -> Result<()> {
+        let session = Session::open(Options::default(), &Silent)?;
+        for network in overlay::stores(&session).await? {
+            self.watch(Watched::resuming(network));
+        }
+        Ok(())
+    }
+
+    /// Begins to follow a network in which this host has its subnet.
+    pub(crate) fn follow(self: &Rc<Self>, membership: Membership) {
+        self.watch(Watched::joined(membership));
+    }
+
+    fn watch(self: &Rc<Self>, watched: Rc<Watched>) {
+        let name = watched.network().clone();
+        let former = self.watched.borrow_mut().insert(name.clone(), watched.clone());
+        drop(former);
+        let service = self.clone();
+        spawn_local(async move {
+            watched.clone().run(&service).await;
+            let mut all = service.watched.borrow_mut();
+            if all.get(&name).is_some_and(|there| Rc::ptr_eq(there, &watched)) {
+                all.remove(&name);
+            }
+        });
+    }
+
+    /// Returns a network that is followed.
+    pub(crate) fn watched(&self, network: &LinkName) -> Option<Rc<Watched>> {
+        self.watched.borrow().get(network).cloned()
+    }
+
+    /// Describes the networks that are followed.
+    pub(crate) async fn members(&self) -> Vec<Member> {
+        let all: Vec<_> = self.watched.borrow().values().cloned().collect();
+        let mut members = Vec::new();
+        for watched in all {
+            members.extend(watched.member().await);
+        }
+        members
+    }
+
+    /// Returns whether there is nothing left to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.connections.get() == 0 && self.watched.borrow().is_empty()
+    }
+
+    /// Counts an open connection, as long as the returned value exists.
+    pub(crate) fn connected(self: &Rc<Self>) -> Connected {
+        self.connections.set(self.connections.get() + 1);
+        Connected(self.clone())
+    }
+
+    /// Makes the kernel and the record of a network agree with the other hosts. Returns the warnings, or
+    /// `None` if this host no longer has the network.
+    ///
+    /// # Errors
+    /// If the kernel refuses a change.
+    pub(crate) async fn apply(
+        &self,
+        network: &LinkName,
+        store: &Store,
+        peers: &[PeerSpec],
+    ) -> Result<Option<Vec<String>>> {
+        let _turn = self.turn.lock().await;
+        // A verb waits for the lock without a break, and would keep this thread from all else.
+        while State::try_locked(self.cookie)?.is_none() {
+            sleep(LOCK_INTERVAL).await;
+        }
+        let warnings = Warnings::default();
+        let mut session = Session::open(Options::default(), &warnings)?;
+        let done = overlay::follow(&mut session, network, store, peers).await;
+        session.close();
+        Ok(done?.map(|_| warnings.0.into_inner()))
+    }
+
+    /// Returns the network on record.
+    ///
+    /// # Errors
+    /// If the records cannot be read.
+    pub(crate) async fn network(&self, name: &LinkName) -> Result<Option<Network>> {
+        let session = Session::open(Options::default(), &Silent)?;
+        Ok(overlay::stores(&session).await?.into_iter().find(|network| network.name == *name))
+    }
+}
+
+/// An open connection.
+pub(crate) struct Connected(Rc<Service>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}

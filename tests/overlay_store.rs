@@ -1,0 +1,392 @@
+//! Overlay networks whose hosts find each other in a real etcd, with a real netcord-agent on each.
+
+#![expect(clippy::disallowed_types, reason = "tests run programs")]
+
+use std::{collections::BTreeMap, fs, os::unix::net::UnixDatagram, path::Path, process::Command};
+
+use serde_json::Value;
+
+use crate::support::{Lab, NETCORD, STORE};
+
+const CLUSTER: &str = "--subnet 10.5.0.0/16";
+
+/// The words by which a host joins.
+fn join(more: &str) -> String {
+    format!("overlay pods --store {STORE} {more}")
+}
+
+/// The subnet that a host got, and the address of its first endpoint.
+#[track_caller]
+fn joined(lab: &Lab, host: &str, more: &str) -> (String, String) {
+    let subnet = lab.on(host, &join(more)).ok();
+    let first = subnet.strip_suffix(".0/24").unwrap_or_else(|| panic!("{subnet}"));
+    (subnet.clone(), format!("{first}.2"))
+}
+
+/// Waits until a host's kernel has a route to a subnet through a link.
+#[track_caller]
+fn until_routed(lab: &Lab, host: &str, subnet: &str, by: &str) {
+    lab.until(&format!("nsenter --net=/run/netns/{host} ip route | grep -q '^{subnet} .*{by}'"));
+}
+
+/// What a command prints of a host's kernel.
+#[track_caller]
+fn of(lab: &Lab, host: &str, command: &str) -> String {
+    lab.sh(&format!("nsenter --net=/run/netns/{host} {command}")).ok()
+}
+
+/// The leases in the store, by key.
+#[track_caller]
+fn leases(lab: &Lab, prefix: &str) -> BTreeMap<String, String> {
+    let printed = lab.etcdctl(&format!("get --prefix {prefix}/subnets/")).ok();
+    let lines: Vec<_> = printed.lines().collect();
+    lines.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect()
+}
+
+/// The process of a host's agent.
+#[track_caller]
+fn agent(lab: &Lab, host: &str) -> String {
+    lab.sh(&format!(
+        "for pid in $(pidof netcord-agent); do
+             [ \"$(readlink /proc/$pid/ns/net)\" != \"$(nsenter --net=/run/netns/{host} readlink /proc/self/ns/net)\" ] ||
+             echo $pid
+         done"
+    ))
+    .ok()
+}
+
+/// Kills a process, and waits for that.
+#[track_caller]
+fn kill(lab: &Lab, pid: &str) {
+    lab.sh(&format!("kill -9 {pid}")).ok();
+    lab.until(&format!("! readlink /proc/{pid}/ns/net"));
+}
+
+#[track_caller]
+fn own_peer(lab: &Lab, host: &str) -> Value {
+    let printed = lab.on(host, "--format json peers pods").ok();
+    serde_json::from_str::<Value>(&printed).unwrap()[0].clone()
+}
+
+#[test]
+fn hosts_find_each_other_in_etcd() {
+    let lab = Lab::new();
+    lab.hosts(3).netns(&["web", "db", "app"]);
+    lab.etcd();
+    let (one, web) = joined(&lab, "h1", CLUSTER);
+    let (two, db) = joined(&lab, "h2", "");
+    assert_ne!(one, two);
+    // What flanneld would write: the same names, values and order.
+    let key = |subnet: &str| format!("/netcord/pods/subnets/{}", subnet.replace('/', "-"));
+    let value = |n: u8| {
+        format!(
+            r#"{{"PublicIP":"192.0.2.{n}","PublicIPv6":null,"BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"02:76:c0:00:02:0{n}"}}}}"#
+        )
+    };
+    let expected = BTreeMap::from([(key(&one), value(1)), (key(&two), value(2))]);
+    assert_eq!(leases(&lab, "/netcord/pods"), expected);
+    let config = lab.etcdctl("get --print-value-only /netcord/pods/config").ok();
+    let config: Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(
+        (&config["Network"], &config["Backend"]["Type"]),
+        (&"10.5.0.0/16".into(), &"vxlan".into())
+    );
+
+    assert_eq!(lab.on("h1", "attach pods web").ok(), web);
+    assert_eq!(lab.on("h2", "attach pods db").ok(), db);
+    until_routed(&lab, "h1", &two, "vx-pods");
+    lab.serve_ports("db", &[80]);
+    lab.reaches("web", &format!("tcp {db}:80"), &format!("db:80 from {web}"));
+    lab.reaches("db", &format!("ping {web}"), "");
+
+    // Again: nothing to do. The third comes and goes.
+    let again = lab.on("h2", &format!("--format json {}", join(""))).ok();
+    assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["changed"], false);
+    let (three, app) = joined(&lab, "h3", "");
+    assert_eq!(lab.on("h3", "attach pods app").ok(), app);
+    for host in ["h1", "h2"] {
+        until_routed(&lab, host, &three, "vx-pods");
+    }
+    lab.reaches("app", &format!("ping {web}"), "");
+    let table = lab.on("h1", "peers pods").ok();
+    assert!(table.contains("joined, lease 23:59:") && table.contains(&three), "{table}");
+    lab.on("h1", "doctor").ok();
+    lab.on("h3", "detach pods app").ok();
+    lab.on("h3", "rm pods").ok();
+    assert_eq!(leases(&lab, "/netcord/pods").len(), 2, "it gave its subnet back");
+    lab.until(&format!("! nsenter --net=/run/netns/h1 ip route | grep -q '^{three}'"));
+    let left = of(&lab, "h1", "sh -c 'ip neigh show dev vx-pods; bridge fdb show dev vx-pods'");
+    assert!(!left.contains("02:76:c0:00:02:03") && left.contains("02:76:c0:00:02:02"), "{left}");
+    // Its agent has nothing left to do, and ends.
+    lab.until("[ $(pidof netcord-agent | wc -w) = 2 ]");
+}
+
+#[test]
+fn the_other_backends_and_families_work_with_a_store() {
+    for (number, (flags, by)) in [
+        ("--backend host-gw", "via 192.0.2.2"),
+        ("--direct-routing --vni 77", "via 192.0.2.2"),
+        ("--subnet fd00:5::/48", "vx-pods"),
+        ("--subnet fd00:5::/48 --backend host-gw", "via 192.0.2.2"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let lab = Lab::new();
+        lab.hosts(2).netns(&["web", "db"]);
+        lab.etcd();
+        lab.on("h1", &join(&format!("{CLUSTER} {flags}"))).ok();
+        let subnets = lab.on("h2", &join("")).ok();
+        let is_dual = number > 1;
+        assert_eq!(subnets.lines().count(), 1 + usize::from(is_dual), "{subnets}");
+        lab.on("h1", "attach pods web").ok();
+        let addresses = lab.on("h2", "attach pods db").ok();
+        until_routed(&lab, "h1", subnets.lines().next().unwrap(), by);
+        for address in addresses.lines() {
+            lab.reaches("web", &format!("ping {address}"), "");
+        }
+        lab.on("h1", "doctor").ok();
+    }
+}
+
+#[test]
+fn a_host_with_flanneld_is_in_the_same_network() {
+    // What a real flanneld wrote for a host, and what it made of that host's kernel.
+    let mac = "82:65:fc:26:2c:f1";
+    let lab = Lab::new();
+    lab.hosts(2).netns(&["web"]);
+    lab.etcd();
+    let config = r#"'{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'"#;
+    lab.etcdctl(&format!("put /coreos.com/network/config {config}")).ok();
+    let lease = format!(
+        r#"'{{"PublicIP":"192.0.2.2","PublicIPv6":null,"BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"{mac}"}}}}'"#
+    );
+    lab.etcdctl(&format!("put /coreos.com/network/subnets/10.5.61.0-24 {lease}")).ok();
+    let file = "/run/flannel/subnet.env";
+    let (subnet, web) =
+        joined(&lab, "h1", &format!("--prefix /coreos.com/network --subnet-file {file}"));
+    lab.on("h1", "attach pods web").ok();
+    let gateway = subnet.replace(".0/", ".1/");
+    assert_eq!(
+        lab.sh(&format!("cat {file}")).ok(),
+        format!(
+            "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET={gateway}\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true"
+        )
+    );
+    let network = subnet.trim_end_matches("/24");
+    lab.sh(&format!(
+        "nsenter --net=/run/netns/h2 sh -euc '
+            ip link add flannel.1 address {mac} mtu 1450 type vxlan id 1 \
+                local 192.0.2.2 dev eth0 dstport 8472 nolearning
+            ip addr add 10.5.61.0/32 dev flannel.1; ip link set flannel.1 up
+            ip neigh replace {network} lladdr 02:76:c0:00:02:01 dev flannel.1 nud permanent
+            bridge fdb replace 02:76:c0:00:02:01 dev flannel.1 dst 192.0.2.1 self permanent
+            ip route add {subnet} via {network} dev flannel.1 onlink
+            ip addr add 10.5.61.7/32 dev lo'"
+    ))
+    .ok();
+    lab.listen("h2", &["10.5.61.7:80"]);
+    lab.reaches("web", "tcp 10.5.61.7:80", &format!("h2:80 from {web}"));
+    // The link has flannel's name and attributes.
+    let link = of(&lab, "h1", "ip -d link show flannel.1");
+    for attribute in ["vxlan id 1 local 192.0.2.1 dev eth0", "dstport 8472 nolearning", "mtu 1450"]
+    {
+        assert!(link.contains(attribute), "{attribute}: {link}");
+    }
+    // A MAC that changes is followed, and the former one is forgotten.
+    let other = "7e:01:02:03:04:05";
+    let lease = lease.replace(mac, other);
+    lab.etcdctl(&format!("put /coreos.com/network/subnets/10.5.61.0-24 {lease}")).ok();
+    lab.until(&format!(
+        "nsenter --net=/run/netns/h1 bridge fdb show dev flannel.1 | grep -q {other}"
+    ));
+    lab.until("! nsenter --net=/run/netns/h1 bridge fdb show dev flannel.1 | grep -q 82:65");
+    let neighbour = of(&lab, "h1", "ip neigh show 10.5.61.0 dev flannel.1");
+    assert!(neighbour.contains(other), "{neighbour}");
+    // What it cannot read, or cannot use, is named, and takes nothing away.
+    lab.etcdctl("put /coreos.com/network/subnets/10.5.62.0-24 nonsense").ok();
+    lab.etcdctl(r#"put /coreos.com/network/subnets/10.5.63.0-24 '{"PublicIP":"192.0.2.9","PublicIPv6":null}'"#).ok();
+    lab.until(&format!(
+        "nsenter --net=/run/netns/h1 {NETCORD} --format json peers pods | grep -q 10.5.62.0 && \
+         nsenter --net=/run/netns/h1 {NETCORD} --format json peers pods | grep -q 192.0.2.9"
+    ));
+    until_routed(&lab, "h1", "10.5.61.0/24", "flannel.1");
+    let skipped = own_peer(&lab, "h1")["store"]["skipped"].to_string();
+    assert!(skipped.contains("its backend is udp"), "{skipped}");
+    lab.on("h1", "doctor").exits(1);
+}
+
+#[test]
+fn what_the_kernel_loses_comes_back_by_itself() {
+    let lab = Lab::new();
+    lab.hosts(2);
+    lab.etcd();
+    joined(&lab, "h1", CLUSTER);
+    let (two, _) = joined(&lab, "h2", "");
+    until_routed(&lab, "h1", &two, "vx-pods");
+    let network = two.trim_end_matches("/24");
+    let before = lab.snapshot_of("h1").without(|line| line.starts_with("record "));
+    for damage in [
+        format!("ip route del {two}"),
+        format!("ip neigh del {network} dev vx-pods"),
+        "bridge fdb del 02:76:c0:00:02:02 dev vx-pods dst 192.0.2.2 self".to_owned(),
+        "ip link set vx-pods down".to_owned(),
+        "sh -c 'ip link set vx-pods down; ip link set vx-pods up'".to_owned(),
+        "ip link del vx-pods".to_owned(),
+        "ip addr flush dev vx-pods".to_owned(),
+    ] {
+        of(&lab, "h1", &damage);
+        until_routed(&lab, "h1", &two, "vx-pods");
+        lab.until(&format!("nsenter --net=/run/netns/h1 {NETCORD} repair --check"));
+        let after = lab.snapshot_of("h1").without(|line| line.starts_with("record "));
+        before.assert_same(&after, &damage);
+    }
+    // What an earlier life left behind goes.
+    of(
+        &lab,
+        "h1",
+        "ip neigh add 10.5.99.0 lladdr 02:76:c0:00:02:63 dev vx-pods nud permanent protocol 110",
+    );
+    of(&lab, "h1", "bridge fdb add 02:76:c0:00:02:63 dev vx-pods dst 192.0.2.99 self permanent");
+    of(&lab, "h1", "ip route add 10.5.99.0/24 via 10.5.99.0 dev vx-pods onlink proto 110");
+    of(&lab, "h1", "ip link set vx-pods down");
+    until_routed(&lab, "h1", &two, "vx-pods");
+    lab.until("! nsenter --net=/run/netns/h1 ip neigh show dev vx-pods | grep -q 10.5.99.0");
+    let left = of(&lab, "h1", "sh -c 'ip route; bridge fdb show dev vx-pods'");
+    assert!(!left.contains("10.5.99.0") && !left.contains("02:63"), "{left}");
+}
+
+#[test]
+fn packets_pass_without_the_agent_and_the_next_command_starts_it() {
+    let lab = Lab::new();
+    lab.hosts(3).netns(&["web", "db", "app"]);
+    lab.etcd();
+    joined(&lab, "h1", CLUSTER);
+    let (two, db) = joined(&lab, "h2", "");
+    lab.on("h1", "attach pods web").ok();
+    lab.on("h2", "attach pods db").ok();
+    until_routed(&lab, "h1", &two, "vx-pods");
+    let former = agent(&lab, "h1");
+    kill(&lab, &former);
+    lab.reaches("web", &format!("ping {db}"), "");
+    assert!(lab.on("h1", "peers pods").ok().contains("netcord-agent does not run"));
+    let report = lab.on("h1", "doctor").exits(1);
+    assert!(report.stdout.contains("netcord-agent"), "{}", report.stdout);
+    let (three, _) = joined(&lab, "h3", "");
+    lab.on("h1", "attach pods app").ok();
+    until_routed(&lab, "h1", &three, "vx-pods");
+    assert_ne!(agent(&lab, "h1"), former);
+    assert_eq!(leases(&lab, "/netcord/pods").len(), 3, "it has the same subnet as before");
+    lab.on("h1", "doctor").ok();
+    // The store away: nothing changes, and it says so. Nobody is cut off.
+    lab.sh("kill -STOP $(pidof etcd)").ok();
+    lab.reaches("web", &format!("ping {db}"), "");
+    lab.sh("kill -CONT $(pidof etcd)").ok();
+    // Removed while the agent is dead: the subnet is given back all the same.
+    let again = agent(&lab, "h3");
+    kill(&lab, &again);
+    lab.on("h3", "rm pods").ok();
+    lab.until(&format!("! nsenter --net=/run/netns/h1 ip route | grep -q '^{three}'"));
+    assert_eq!(leases(&lab, "/netcord/pods").len(), 2);
+}
+
+#[test]
+fn bad_input_changes_nothing() {
+    let lab = Lab::new();
+    lab.hosts(2);
+    lab.etcd();
+    let before = lab.snapshot_of("h1");
+    let refused = |words: &str, code: i32, why: &str| {
+        let run = lab.on("h1", words).exits(code);
+        assert!(run.stderr.contains(why), "{words}: {}", run.stderr);
+    };
+    refused(
+        "overlay pods --store http://192.0.2.99:2379 --wait 1 --subnet 10.5.0.0/16",
+        7,
+        "192.0.2.99:2379",
+    );
+    refused(&join(""), 3, "no network under `/netcord/pods` yet");
+    refused(&join("--subnet 10.5.0.0/16 --host-subnet-len 17"), 2, "17");
+    refused(
+        &join("--subnet 10.5.0.0/16 --host-subnet-len 24 --host-subnet-len 64"),
+        2,
+        "--host-subnet-len",
+    );
+    refused(&join("--subnet 10.5.0.0/16 --peer 10.5.2.0/24=192.0.2.2"), 2, "--peer");
+    refused(&join("--subnet 10.5.0.0/16 --host-subnet 10.5.1.0/24"), 2, "--host-subnet");
+    refused(&join("--subnet 192.0.2.0/24"), 4, "192.0.2.0/24");
+    refused("overlay pods --subnet 10.5.0.0/16", 2, "--host-subnet");
+    refused("overlay pods --store 192.0.2.254 --subnet 10.5.0.0/16", 2, "192.0.2.254");
+    lab.etcdctl("put /other/config 'not flannel'").ok();
+    refused(&join("--prefix /other --subnet 10.5.0.0/16"), 4, "/other/config");
+    lab.etcdctl(r#"put /udp/config '{"Network":"10.5.0.0/16"}'"#).ok();
+    refused(&join("--prefix /udp"), 4, "udp");
+    before.assert_same(&lab.snapshot_of("h1"), "after what was refused");
+    assert!(leases(&lab, "").is_empty(), "nothing was left in the store");
+    // The first host has decided; what another one says must agree.
+    joined(&lab, "h2", CLUSTER);
+    refused(
+        &join("--subnet 10.6.0.0/16 --backend host-gw"),
+        4,
+        "subnet is 10.5.0.0/16, not 10.6.0.0/16; backend is vxlan, not host-gw",
+    );
+    // `/run` is shared by the hosts.
+    let unchanged = |what: &str| {
+        let others = |line: &str| line.starts_with("record ") || line.starts_with("in h2 ");
+        let now = lab.snapshot_of("h1").without(others);
+        before.without(others).assert_same(&now, what);
+    };
+    unchanged("after a conflict");
+    // A dry run takes nothing of the store.
+    let script = lab.on("h1", &format!("--dry-run {}", join(""))).ok();
+    assert!(script.contains("dev vx-pods dst 192.0.2.2 self permanent"), "{script}");
+    unchanged("after a dry run");
+    assert_eq!(leases(&lab, "/netcord/pods").len(), 1);
+}
+
+#[test]
+fn the_configuration_of_a_joined_network_is_not_exchanged_under_it() {
+    let lab = Lab::new();
+    lab.hosts(1);
+    lab.etcd();
+    joined(&lab, "h1", CLUSTER);
+    let before = leases(&lab, "/netcord/pods");
+    let other = r#"'{"Network":"10.7.0.0/16","Backend":{"Type":"vxlan"}}'"#;
+    lab.etcdctl(&format!("put /netcord/pods/config {other}")).ok();
+    let problems = || own_peer(&lab, "h1")["store"]["problems"].to_string();
+    let says = format!(
+        "nsenter --net=/run/netns/h1 {NETCORD} --format json peers pods | grep -q 'was changed'"
+    );
+    lab.until(&says);
+    // Nor by an agent that begins anew.
+    kill(&lab, &agent(&lab, "h1"));
+    lab.on("h1", "none web").ok();
+    lab.until(&says);
+    assert!(problems().contains("join again"), "{}", problems());
+    assert_eq!(leases(&lab, "/netcord/pods"), before);
+}
+
+#[test]
+fn systemd_can_start_the_agent() {
+    let agent = Path::new(NETCORD).with_file_name("netcord-agent");
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/netcord-agent.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("netcord-agent.service");
+    let here = unit.replace("/usr/bin/netcord-agent", agent.to_str().unwrap());
+    assert_ne!(unit, here);
+    fs::write(&file, here).unwrap();
+    let verified = Command::new("systemd-analyze").arg("verify").arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&verified.stderr);
+    assert!(verified.status.success() && said.is_empty(), "{said}");
+    // It reports that it is ready, and there is one for each host.
+    let lab = Lab::new();
+    let ready = UnixDatagram::bind(lab.path("/run/notify")).unwrap();
+    ready.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let start = format!("exec {} --foreground", agent.display());
+    drop(lab.start(&format!("NOTIFY_SOCKET=/run/notify {start}")));
+    let mut message = [0; 64];
+    let length = ready.recv(&mut message).unwrap();
+    assert_eq!(String::from_utf8_lossy(&message[..length]).trim_end(), "READY=1");
+    lab.sh(&start).fails(4, &["this host has a netcord-agent already"]);
+}
