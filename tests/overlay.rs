@@ -568,3 +568,95 @@ fn a_published_port_is_reached_from_outside_and_by_endpoints_of_other_hosts() {
         lab.reaches("web", "tcp 10.5.2.2:80", "db:80 from 10.5.1.2");
     }
 }
+
+/// Two hosts, `one` and `two`, that see each other's links, with `web` and `db` on them.
+fn two_hosts_on_a_cable(flags: &str) -> Lab {
+    let lab = Lab::new();
+    lab.netns(&["one", "two", "web", "db"]);
+    lab.sh("ip -n one link add eth0 type veth peer name eth0 netns two
+            for host in 1:one 2:two; do
+                ip -n ${host#*:} addr add 192.0.2.${host%:*}/24 dev eth0
+                ip -n ${host#*:} link set eth0 up; ip -n ${host#*:} link set lo up
+            done")
+        .ok();
+    lab.on("one", &format!("{ONE} --peer 10.5.2.0/24=192.0.2.2 {flags}")).ok();
+    lab.on("two", &format!("{TWO} --peer 10.5.1.0/24=192.0.2.1 {flags}")).ok();
+    lab.on("one", "attach pods web").ok();
+    lab.on("two", "attach pods db").ok();
+    lab
+}
+
+/// What happens to a traced packet and to its reply, a line each, and the verdict.
+fn path(printed: &str) -> String {
+    let traced: Value = serde_json::from_str(printed).unwrap();
+    let hops = ["hops", "answer"].map(|part| traced[part].as_array().unwrap().clone()).concat();
+    let lines = hops.iter().map(|hop| hop["what"].as_str().unwrap());
+    lines.chain(traced["verdict"]["text"].as_str()).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_path_goes_through_the_tunnel() {
+    let lab = two_hosts_on_a_cable("");
+    lab.serve_ports("db", &[80]);
+    lab.reaches("web", "tcp 10.5.2.2:80", "db:80 from 10.5.1.2");
+    let way = path(&lab.on("one", "--format json trace web 10.5.2.2:80").ok());
+    let mut rest = way.as_str();
+    for part in [
+        "by vx-pods via 10.5.2.0",
+        "10.5.2.0 is 02:76:c0:00:02:02 on vx-pods",
+        "vx-pods: in a UDP packet to 192.0.2.2, port 8472 (VXLAN, VNI 1)",
+        "192.0.2.1 -> 192.0.2.2 by eth0",
+        "vx-pods takes the frame out of it (VNI 1)",
+        "10.5.1.2 -> 10.5.2.2 by pods",
+        "listens on 80/tcp",
+        "vx-pods: in a UDP packet to 192.0.2.1, port 8472 (VXLAN, VNI 1)",
+        "web gets the answer",
+    ] {
+        let at = rest.find(part).unwrap_or_else(|| panic!("`{part}` is not next in\n{way}"));
+        rest = &rest[at + part.len()..];
+    }
+    // Each part of the tunnel can break, here or there.
+    for (host, damage, mended, why) in [
+        (
+            "one",
+            "bridge fdb del 02:76:c0:00:02:02 dev vx-pods dst 192.0.2.2 self",
+            "netcord",
+            "the forwarding table (FDB) of vx-pods has no host for 02:76:c0:00:02:02",
+        ),
+        (
+            "two",
+            "bridge fdb del 02:76:c0:00:02:01 dev vx-pods dst 192.0.2.1 self",
+            "netcord",
+            "the answer dies at link of two",
+        ),
+        ("two", "ip link set vx-pods down", "netcord", "vx-pods is down"),
+        (
+            "two",
+            "nft 'add table ip no; add chain ip no in { type filter hook input priority 0; }; \
+             add rule ip no in udp dport 8472 drop'",
+            "nft delete table ip no",
+            "dies at INPUT of two",
+        ),
+        (
+            "one",
+            "nft 'add table ip no; add chain ip no out { type filter hook output priority 0; }; \
+             add rule ip no out udp dport 8472 drop'",
+            "nft delete table ip no",
+            "dies at OUTPUT of host",
+        ),
+    ] {
+        lab.within(host, damage).ok();
+        lab.does_not_reach("web", "tcp 10.5.2.2:80");
+        let way = path(&lab.on("one", "--format json trace web 10.5.2.2:80").exits(1).stdout);
+        assert!(way.contains(why), "{damage}: {way}");
+        match mended {
+            "netcord" => drop(lab.on(host, "repair").ok()),
+            command => drop(lab.within(host, command).ok()),
+        }
+        lab.reaches("web", "tcp 10.5.2.2:80", "db:80 from 10.5.1.2");
+    }
+    // Nor does a host that is gone take what is sent to it.
+    lab.on("one", &format!("{ONE} --peer 10.5.2.0/24=192.0.2.99")).ok();
+    let way = path(&lab.on("one", "--format json trace web 10.5.2.2:80").exits(1).stdout);
+    assert!(way.contains("nobody answers for 192.0.2.99"), "{way}");
+}

@@ -14,7 +14,7 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Kernel, Link,
+    Kernel, Link, Netns,
     address::routes,
     link,
     neighbour::{self, Neighbour},
@@ -90,6 +90,14 @@ fn message(index: u32, mac: Mac, host: IpAddr) -> NeighbourMessage {
     };
     message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Other(host)));
     message
+}
+
+impl Netns {
+    /// Returns the host to which a VXLAN link sends frames for a MAC.
+    pub async fn host_of(&self, link: &Link, mac: Mac) -> Result<Option<IpAddr>> {
+        let entry = entry(self.rtnl(), link.index(), mac).await?;
+        Ok(entry.and_then(|entry| entry.host))
+    }
 }
 
 impl Kernel {

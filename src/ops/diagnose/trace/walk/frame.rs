@@ -47,7 +47,8 @@ impl Walk<'_> {
                 Box::pin(self.came(there, peer)).await
             }
             LinkKind::Macvlan => Box::pin(self.by_macvlan(place, link)).await,
-            LinkKind::Vlan | LinkKind::Vxlan | LinkKind::Other => {
+            LinkKind::Vxlan => self.encapsulate(place, link).await,
+            LinkKind::Vlan | LinkKind::Other => {
                 let why = format!("by {name} for {}", self.next);
                 Ok(self.leaves(place, link.index(), why))
             }

@@ -80,7 +80,7 @@ impl Walk<'_> {
             let rule = judged.met.into_iter().next_back();
             return Ok(Some(At::End(super::super::verdict_of_rule(&name, stage, rule))));
         }
-        if point.layer == Layer::Ip && !self.asks && self.answers.is_none() {
+        if point.layer == Layer::Ip && self.is_the_first() {
             self.passed.push((place, point.hook));
             if matches!(point.hook, Hook::Input | Hook::Postrouting) {
                 let known = Connection::confirmed(&self.packet);

@@ -3,18 +3,21 @@
 //! - `packet`: routing decisions, and delivery to sockets
 //! - `neighbour`: the destination MAC
 //! - `frame`: from link to link, and through bridges
+//! - `tunnel`: into VXLAN tunnels and out of them
 //! - `hooks`: rules and filters, and which of them are not judged
 
 mod frame;
 mod hooks;
 mod neighbour;
 mod packet;
+mod tunnel;
 
 use std::{collections::HashMap, net::IpAddr};
 
 use anyhow::Result;
 
 pub(super) use self::hooks::stage;
+use self::tunnel::Inner;
 use super::world::{HOST, LinkAt, World};
 use crate::{
     kernel::Link,
@@ -125,6 +128,8 @@ struct Walk<'w> {
     answers: Option<Packet>,
     /// Whether it is ARP or neighbour discovery, and not a packet of the connection.
     asks: bool,
+    /// The packet that it carries, if it is one of a tunnel.
+    inner: Option<Box<Inner>>,
     end: Option<End>,
 }
 
@@ -147,6 +152,7 @@ impl<'w> Walk<'w> {
             is_prerouted: false,
             answers: None,
             asks: false,
+            inner: None,
             end: None,
         }
     }
@@ -169,8 +175,12 @@ impl<'w> Walk<'w> {
     /// Follows the reply; the verdict is about both.
     async fn answered(&mut self, there: Verdict, end: End, sent: Packet) -> Result<Verdict> {
         let frame = self.packet.frame;
-        self.packet = self.packet.answer();
         self.answers = Some(sent);
+        let outer = self.packet.clone();
+        self.packet = outer.answer();
+        if let Some(inner) = self.inner.take() {
+            self.answer_in_tunnel(*inner, &outer);
+        }
         self.sender_is_set = true;
         self.settled = false;
         let at = match end {
@@ -205,6 +215,11 @@ impl<'w> Walk<'w> {
         let way = Way { hops, answer: self.hops, unjudged: self.unjudged, verdict };
         let (entries, passed) = (self.entries, self.passed);
         Walked { way, reached, entries, passed, packet, comes_in }
+    }
+
+    /// Returns whether it is the first packet of the connection itself, on its way there.
+    fn is_the_first(&self) -> bool {
+        !self.asks && self.answers.is_none() && self.inner.is_none()
     }
 
     fn name(&self, place: usize) -> &str {

@@ -41,7 +41,11 @@ impl Walk<'_> {
             return Ok(self.dies(place, Stage::Link, format!("{name} is down")));
         }
         self.packet.frame = Frame::default();
-        if self.answers.is_some() && self.start == Start::Link(index) && place == HOST {
+        if self.answers.is_some()
+            && self.inner.is_none()
+            && self.start == Start::Link(index)
+            && place == HOST
+        {
             // The sender of the first packet is outside, behind this link.
             let end = self.leaving(place, &link).await?;
             let why = format!("by {name} for {next}, as the first packet came");

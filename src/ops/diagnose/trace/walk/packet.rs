@@ -30,7 +30,7 @@ impl Walk<'_> {
             Route::By { index, source, .. } => (*index, *source),
         };
         self.packet.source = from.or(source).unwrap_or(to);
-        if self.answers.is_none() {
+        if self.is_the_first() {
             let range = self.world.places[place].netns.sysctl("net/ipv4/ip_local_port_range")?;
             let bounds = range.as_deref().and_then(|range| range.split_once(char::is_whitespace));
             if let Some((Ok(low), Ok(high))) = bounds.map(|(l, h)| (l.parse(), h.trim().parse())) {
@@ -169,7 +169,7 @@ impl Walk<'_> {
         if std::mem::take(&mut self.is_prerouted) {
             return Ok(None);
         }
-        if !looped && !self.asks && self.answers.is_none() {
+        if !looped && self.is_the_first() {
             self.entries.push((place, self.packet.clone()));
         }
         self.rules(place, Point::ip(Hook::Prerouting), Some(link), None).await
@@ -254,6 +254,9 @@ impl Walk<'_> {
     pub(super) async fn here(&mut self, place: usize, link: u32) -> Result<At> {
         if let Some(end) = self.rules(place, Point::ip(Hook::Input), Some(link), None).await? {
             return Ok(end);
+        }
+        if let Some(inner) = self.inner.take() {
+            return Ok(self.decapsulate(place, *inner));
         }
         if let Some(first) = &self.answers {
             let is_sender = matches!(self.start, Start::Socket(sender) if sender == place);
