@@ -345,6 +345,37 @@ fn bad_input_changes_nothing() {
 }
 
 #[test]
+fn a_lost_record_is_made_of_the_marks_and_followed_again() {
+    for flags in ["", "--prefix /coreos.com/network", "--subnet fd00:5::/48", "--backend host-gw"] {
+        let lab = Lab::new();
+        lab.hosts(3).netns(&["web"]);
+        lab.etcd();
+        let own = lab.on("h1", &join(&format!("{CLUSTER} {flags}"))).ok();
+        let prefix = flags.strip_prefix("--prefix").map_or(String::new(), |_| flags.to_owned());
+        let two = lab.on("h2", &join(&prefix)).ok();
+        until_routed(&lab, "h1", two.lines().next().unwrap(), "");
+        lab.on("h1", "attach pods web").ok();
+        kill(&lab, &agent(&lab, "h1"));
+        let before = lab.snapshot_of("h1").without(|line| line.starts_with("record "));
+        let own_record =
+            r#"grep -l '"parent":"eth0","host":"192.0.2.1"' /run/netcord/*/network-pods.json"#;
+        lab.sh(&format!("rm $({own_record})")).ok();
+        lab.on("h1", "doctor").exits(1);
+        lab.on("h1", "attach pods web").ok();
+        let again = lab.on("h1", &format!("--format json {}", join(&prefix))).ok();
+        assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["changed"], false, "{flags}");
+        let three = lab.on("h3", &join(&prefix)).ok();
+        until_routed(&lab, "h1", three.lines().next().unwrap(), "");
+        lab.on("h3", "rm pods").ok();
+        let gone = three.lines().next().unwrap();
+        lab.until(&format!("! nsenter --net=/run/netns/h1 ip route | grep -q '^{gone}'"));
+        let after = lab.snapshot_of("h1").without(|line| line.starts_with("record "));
+        before.assert_same(&after, flags);
+        assert!(own.contains("10.5."), "{own}");
+    }
+}
+
+#[test]
 fn the_configuration_of_a_joined_network_is_not_exchanged_under_it() {
     let lab = Lab::new();
     lab.hosts(1);

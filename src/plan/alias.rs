@@ -2,7 +2,7 @@
 //! owner, and behind it in words the settings that no other mark in the kernel holds.
 
 use super::ALIAS_PREFIX;
-use crate::model::{Attachment, Endpoint, LinkName, Network, Overlay};
+use crate::model::{Attachment, Endpoint, LinkName, Network, Overlay, Store};
 
 /// The kernel's limit (`IFALIASZ`, less its NUL).
 const LONGEST: usize = 255;
@@ -21,7 +21,19 @@ pub(super) fn of_network(network: &Network) -> String {
         alias.push(' ');
         alias.push_str(flag.word());
     }
-    fitting(alias + &subnets(network) + &ranges(network))
+    let store = network.driver.overlay().and_then(|overlay| overlay.store.as_ref());
+    fitting(
+        alias + &subnets(network) + &ranges(network) + &store.map_or_else(String::new, of_store),
+    )
+}
+
+/// Of an overlay's store: how it is reached without files. Last, as it can be long.
+fn of_store(store: &Store) -> String {
+    let Store { endpoints, prefix, ca, identity, user, .. } = store;
+    let words = format!(" store={} prefix={prefix}", endpoints.join(","));
+    let needs_files = ca.is_some() || identity.is_some() || user.is_some();
+    let is_words = words.matches(char::is_whitespace).count() == 2;
+    if is_words && !needs_files { words } else { String::new() }
 }
 
 /// Of an overlay: what the tunnel and the routes to the other hosts do not tell.

@@ -177,7 +177,12 @@ impl Overlay {
     /// there is none, or the host lacks the address for it.
     pub fn vtep<'n>(&'n self, host: IpAddr, peer: &Peer, is_ipv4: bool) -> Option<Vtep<'n>> {
         let link = self.own_vtep(is_ipv4)?.link;
-        let (number, host) = if self.is_second(is_ipv4) { (1, peer.second?) } else { (0, host) };
+        let (number, host) = match (self.is_second(is_ipv4), peer.second) {
+            (true, Some(second)) => (1, second),
+            // Of a host that was rebuilt from marks, only one address is known.
+            (true, None) if host.is_ipv4() != is_ipv4 => return None,
+            _ => (0, host),
+        };
         let mac = peer.macs.get(number).copied().unwrap_or_else(|| Mac::of_tunnel_end(host));
         Some(Vtep { link, host, mac })
     }

@@ -8,8 +8,8 @@ use ipnetwork::IpNetwork;
 
 use super::super::bridge;
 use crate::{
-    kernel::{Kernel, Link},
-    model::{self, Backend, Driver, Firewall, LinkName, Network, Peer, Vxlan},
+    kernel::{Kernel, Link, VxlanAttrs},
+    model::{self, Backend, Driver, Firewall, LinkName, Mac, Network, Peer, Store, Vxlan},
     plan::{Mark, Resource},
 };
 
@@ -19,6 +19,8 @@ pub(in crate::ops::driver) struct Marks {
     direct_routing: bool,
     /// The parent, if there is no tunnel that shows it.
     via: Option<LinkName>,
+    /// The store, if it is reached without files.
+    store: Option<Store>,
 }
 
 impl Marks {
@@ -29,8 +31,22 @@ impl Marks {
             cluster: mark.values("cluster").filter_map(|block| block.parse().ok()).collect(),
             direct_routing: mark.says("direct-routing"),
             via: mark.values("via").next().and_then(|name| name.parse().ok()),
+            store: store(mark),
         })
     }
+}
+
+fn store(mark: Mark<'_>) -> Option<Store> {
+    let (endpoints, prefix) = mark.values("store").next().zip(mark.values("prefix").next())?;
+    Some(Store {
+        endpoints: endpoints.split(',').map(str::to_owned).collect(),
+        prefix: prefix.to_owned(),
+        ca: None,
+        identity: None,
+        user: None,
+        ttl: Store::TTL,
+        subnet_file: None,
+    })
 }
 
 /// Rebuilds the network. Without its VXLAN link it is a bridge network until the command that made
@@ -44,9 +60,10 @@ pub(in crate::ops::driver) async fn rebuilt(
 ) -> Result<Network> {
     let looks = bridge::rebuilt(kernel, name, bridge, firewall).await?;
     let links = kernel.links().await?;
-    let device = name.tunnel_name();
-    let tunnel = links.values().find(|link| link.name == device.as_str() && link.is_ours());
-    let found = match (&marks.via, tunnel.and_then(|link| link.vxlan.as_ref())) {
+    let mut ends = links.values().filter_map(|link| end(link, name)).collect::<Vec<_>>();
+    ends.sort_by_key(|(device, attrs)| (attrs.host.is_none_or(|host| host.is_ipv6()), *device));
+    let second = ends.get(1).map(|(device, attrs)| (device.parse(), attrs.host));
+    let found = match (&marks.via, ends.first()) {
         (Some(via), _) => {
             let parent = links.values().find(|link| link.name == via.as_str());
             let own = match parent {
@@ -55,12 +72,12 @@ pub(in crate::ops::driver) async fn rebuilt(
             };
             own.first().map(|own| (Backend::HostGw, via.clone(), own.ip()))
         }
-        (None, Some(attrs)) => {
+        (None, Some((device, attrs))) => {
             let parent = attrs.parent().and_then(|index| links.get(&index));
             let parent = parent.and_then(|link| link.name.parse().ok());
             let vxlan = Vxlan {
-                device,
-                second_device: None,
+                device: device.parse()?,
+                second_device: second.as_ref().and_then(|(device, _)| device.clone().ok()),
                 vni: attrs.vni,
                 port: attrs.port,
                 direct_routing: marks.direct_routing,
@@ -76,13 +93,20 @@ pub(in crate::ops::driver) async fn rebuilt(
         cluster,
         parent,
         host,
-        second: None,
+        second: second.and_then(|(_, host)| host),
         peers: BTreeMap::new(),
-        store: None,
+        store: marks.store,
     };
     let network = Network { driver: Driver::Overlay(Box::new(driver.clone())), ..looks };
     let peers = peers(&kernel.ways(&network).await?);
     Ok(Network { driver: Driver::Overlay(Box::new(model::Overlay { peers, ..driver })), ..network })
+}
+
+/// Returns the name and the attributes of a VXLAN link of a network.
+fn end<'l>(link: &'l Link, network: &LinkName) -> Option<(&'l str, &'l VxlanAttrs)> {
+    let mark = link.alias.as_deref().and_then(Mark::read)?;
+    let attrs = link.vxlan.as_deref().filter(|_| mark.network == network.as_str())?;
+    Some((&link.name, attrs))
 }
 
 /// Returns the other hosts for which there are entries. A host that is the next hop of both
@@ -106,12 +130,17 @@ fn peers(ways: &[Resource]) -> BTreeMap<IpAddr, Peer> {
     peers
 }
 
-/// Returns the host whose VTEP has an address.
-fn at(ways: &[Resource], next_hop: IpAddr) -> Option<IpAddr> {
-    let mac = ways.iter().find_map(|way| match way {
+/// Returns the MAC of the VTEP that has an address.
+fn mac_of(ways: &[Resource], next_hop: IpAddr) -> Option<Mac> {
+    ways.iter().find_map(|way| match way {
         Resource::Neighbour { address, mac, .. } if *address == next_hop => Some(*mac),
         _ => None,
-    })?;
+    })
+}
+
+/// Returns the host whose VTEP has an address.
+fn at(ways: &[Resource], next_hop: IpAddr) -> Option<IpAddr> {
+    let mac = mac_of(ways, next_hop)?;
     ways.iter().find_map(|way| match way {
         Resource::FdbEntry { mac: of, host, .. } if *of == mac => Some(*host),
         _ => None,
@@ -121,7 +150,7 @@ fn at(ways: &[Resource], next_hop: IpAddr) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Mac, Route};
+    use crate::model::Route;
 
     #[test]
     fn a_host_is_told_by_its_route_its_neighbour_entry_and_its_fdb_entry() {
