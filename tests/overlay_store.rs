@@ -162,6 +162,7 @@ fn a_host_with_flanneld_is_in_the_same_network() {
         r#"'{{"PublicIP":"192.0.2.2","PublicIPv6":null,"BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"{mac}"}}}}'"#
     );
     lab.etcdctl(&format!("put /coreos.com/network/subnets/10.5.61.0-24 {lease}")).ok();
+    lab.etcdctl("put /coreos.com/network/subnets/10.5.64.0-24 {").ok();
     let file = "/run/flannel/subnet.env";
     let (subnet, web) =
         joined(&lab, "h1", &format!("--prefix /coreos.com/network --subnet-file {file}"));
@@ -213,6 +214,7 @@ fn a_host_with_flanneld_is_in_the_same_network() {
     until_routed(&lab, "h1", "10.5.61.0/24", "flannel.1");
     let skipped = own_peer(&lab, "h1")["store"]["skipped"].to_string();
     assert!(skipped.contains("its backend is udp"), "{skipped}");
+    assert!(skipped.contains("10.5.64.0-24"), "it was there before: {skipped}");
     lab.on("h1", "doctor").exits(1);
 }
 

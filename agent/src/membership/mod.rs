@@ -6,6 +6,7 @@ mod picture;
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::Result;
+use futures::FutureExt;
 use ipnetwork::IpNetwork;
 use netcord::{
     agents::netcord_agent::protocol::{Join, Leave, Offer},
@@ -66,7 +67,13 @@ impl Membership {
         let (lease, node) = (lease(&config, hosts)?, Node::of_this_host()?);
         let held = connection.acquire(Claim { lease, former, ttl: store.ttl, node }).await?;
         let mut follow = connection.follow();
-        let picture = first_picture(&mut follow, &config, wait).await?;
+        let picture = match first_picture(&mut follow, &config, wait).await {
+            Ok(picture) => picture,
+            Err(error) => {
+                drop(held.leave().await);
+                return Err(error);
+            }
+        };
         let (network, store, hosts) = (network.clone(), store.clone(), hosts.to_vec());
         Ok(Self { network, store, hosts, config, held, follow, picture })
     }
@@ -222,6 +229,10 @@ async fn first_picture(follow: &mut Follow, config: &Config, wait: Duration) -> 
             if is_all {
                 break;
             }
+        }
+        // What was read with them.
+        while let Some(event) = follow.next().now_or_never() {
+            picture.take(event, config);
         }
     };
     if timeout(wait, all).await.is_err() {

@@ -28,7 +28,8 @@ pub struct Peer {
 /// What happens in a network. This host's own lease is among the peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// All peers: at first, and after changes that the store no longer had.
+    /// All peers: at first, and after changes that the store no longer had. The keys that were skipped
+    /// follow.
     All(Vec<Peer>),
     /// A peer that is new, or has changed.
     Peer(Peer),
@@ -109,25 +110,24 @@ impl Picture {
 
     fn list(&mut self, keys: Vec<Key>) -> Vec<Event> {
         let known = std::mem::take(&mut self.peers);
-        let (mut config, mut events) = (None, Vec::new());
+        let (mut config, mut skips) = (None, Vec::new());
         for key in keys {
             match self.keys.place(&key.name) {
                 Place::Config => config = Some(key.value),
                 Place::Lease(subnets) => match peer(subnets, &key) {
                     Ok(peer) => drop(self.peers.insert(subnets, peer)),
                     Err(e) => {
-                        events.push(skipped(&key.name, &e.message));
+                        skips.push(skipped(&key.name, &e.message));
                         let before = known.get(&subnets).cloned();
                         self.peers.extend(before.map(|peer| (subnets, peer)));
                     }
                 },
-                Place::Malformed(why) => events.push(skipped(&key.name, &why)),
+                Place::Malformed(why) => skips.push(skipped(&key.name, &why)),
                 Place::Other => {}
             }
         }
-        events.extend(self.configure(config));
-        events.push(Event::All(self.peers.values().cloned().collect()));
-        events
+        let all = Event::All(self.peers.values().cloned().collect());
+        self.configure(config).into_iter().chain([all]).chain(skips).collect()
     }
 
     fn change(&mut self, change: Change) -> Option<Event> {
@@ -233,10 +233,10 @@ mod tests {
         assert_eq!(
             show(&picture.take(Seen::All(keys))),
             [
-                "skipped /n/subnets/10.5.2.0-24",
-                "skipped /n/subnets/10.5.3.0",
                 "config 10.5.0.0/16",
                 "all 10.5.1.0-24=10.0.0.1 10.5.4.0-24=10.0.0.4",
+                "skipped /n/subnets/10.5.2.0-24",
+                "skipped /n/subnets/10.5.3.0",
             ]
         );
     }
@@ -247,7 +247,7 @@ mod tests {
         let torn = key("subnets/10.5.1.0-24", "{");
         assert_eq!(put(&mut picture, torn.clone()), ["skipped /n/subnets/10.5.1.0-24"]);
         let listed = show(&picture.take(Seen::All(vec![torn])));
-        assert_eq!(listed, ["skipped /n/subnets/10.5.1.0-24", "all 10.5.1.0-24=10.0.0.1"]);
+        assert_eq!(listed, ["all 10.5.1.0-24=10.0.0.1", "skipped /n/subnets/10.5.1.0-24"]);
     }
 
     #[test]

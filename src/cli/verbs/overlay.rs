@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
+    path::{self, PathBuf},
 };
 
 use anyhow::Result;
@@ -142,22 +142,27 @@ pub(crate) struct InStore {
 }
 
 impl InStore {
-    /// Returns the store of a network, if one is given.
+    /// Returns the store of a network, if one is given. The agent reads the files, from another
+    /// directory.
     fn of(&self, network: &LinkName) -> Option<Store> {
         if self.store.is_empty() {
             return None;
         }
-        let identity = self.cert.clone().zip(self.key.clone());
-        let user = self.user.clone().zip(self.password_file.clone());
+        let file = |path: &Option<PathBuf>| {
+            let path = path.as_ref()?;
+            Some(path::absolute(path).unwrap_or_else(|_| path.clone()))
+        };
+        let identity = file(&self.cert).zip(file(&self.key));
+        let user = self.user.clone().zip(file(&self.password_file));
         let prefix = self.prefix.clone().unwrap_or_else(|| Store::prefix_of(network));
         Some(Store {
             endpoints: self.store.iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
             prefix: format!("/{}", prefix.trim_matches('/')),
-            ca: self.ca.clone(),
+            ca: file(&self.ca),
             identity: identity.map(|(cert, key)| Identity { cert, key }),
             user: user.map(|(name, password_file)| User { name, password_file }),
             ttl: self.ttl.unwrap_or(Store::TTL),
-            subnet_file: self.subnet_file.clone(),
+            subnet_file: file(&self.subnet_file),
         })
     }
 }

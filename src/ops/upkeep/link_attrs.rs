@@ -11,7 +11,11 @@ use crate::{
 /// ports of their bridge again.
 pub(in crate::ops) async fn restore(kernel: &Kernel, plan: &mut Plan) -> Result<()> {
     let mut lost = Vec::new();
-    let cut = |made: &Resource| plan.iter().any(|s| s.change == Change::delete(made.clone()));
+    let deletions = plan.iter().map(|step| &step.change);
+    let deletions: Vec<_> = deletions.filter(|c| matches!(c, Change::Delete(_))).collect();
+    let cut = |made: &Resource| {
+        !deletions.is_empty() && deletions.contains(&&Change::delete(made.clone()))
+    };
     for step in plan.iter().filter(|step| matches!(step.change, Change::Create(_))) {
         let Some(made) = step.change.resource().filter(|made| !cut(made)) else { continue };
         for shape in kernel.drifted_attrs(made).await? {

@@ -142,7 +142,9 @@ fn address_of(url: &str) -> Option<IpAddr> {
 
 fn as_offered(args: &Joining, hosts: &[IpAddr], offer: Offer) -> Overlay {
     let has_tunnel = offer.backend.overhead([0, 0, 0, 0].into()) > 0;
-    let overhead = offer.backend.overhead(*hosts.last().unwrap_or(&[0, 0, 0, 0].into()));
+    // A network of both families has a tunnel for each; that of IPv6 takes more.
+    let end = if offer.cluster.len() > 1 { hosts.last() } else { hosts.first() };
+    let overhead = end.map_or(0, |end| offer.backend.overhead(*end));
     let mtu = args.mtu.or(offer.parent_mtu.map(|mtu| mtu.saturating_sub(overhead)));
     Overlay {
         name: args.name.clone(),
