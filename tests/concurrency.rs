@@ -18,13 +18,23 @@ fn start(lab: &Lab, words: &str) -> (String, Child) {
     (format!("netcord {words}"), command.spawn().unwrap())
 }
 
-/// Starts all before it waits for any.
+/// Starts all before it waits for any. One that a busy machine kept from the lock for half a minute
+/// says so, and is run again.
 #[track_caller]
 fn all_at_once(lab: &Lab, commands: &[String]) -> Vec<Run> {
     let started: Vec<_> = commands.iter().map(|words| start(lab, words)).collect();
     started
         .into_iter()
         .map(|(words, child)| Run::new(words, &child.wait_with_output().unwrap()))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(|run| {
+            if run.stderr.contains("the records have been locked by process") {
+                lab.netcord(run.command.trim_start_matches("netcord "))
+            } else {
+                run
+            }
+        })
         .collect()
 }
 
