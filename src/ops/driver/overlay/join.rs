@@ -186,7 +186,8 @@ pub async fn follow(
         return Ok(None);
     }
     let network = with_peers(host, &network, peers, Some(store)).await?;
-    ensure(host, &mut state, &network, &endpoints).await
+    let done = ensure(host, &mut state, &network, &endpoints).await?;
+    Ok(done.map(|done| done.changed))
 }
 
 /// Returns the networks on record whose hosts are in a store; for netcord-agent.

@@ -117,25 +117,22 @@ pub async fn overlay(host: &mut Session<'_>, args: &Overlay) -> Result<Option<Ch
         }
         None => (new_network(host, &state, args, shape).await?, Vec::new()),
     };
-    let Some(changed) = ensure(host, &mut state, &network, &endpoints).await? else {
-        return Ok(None);
-    };
-    Ok(Some(Changed::new(changed, Made { network })))
+    ensure(host, &mut state, &network, &endpoints).await
 }
 
-/// Makes the kernel and the record agree with a network; returns whether anything changed, or `None`
-/// for a dry run.
+/// Makes the kernel and the record agree with a network; returns `None` for a dry run.
 async fn ensure(
     host: &mut Session<'_>,
     state: &mut State,
     network: &Network,
     endpoints: &[Endpoint],
-) -> Result<Option<bool>> {
+) -> Result<Option<Changed<Made>>> {
     let (network, mut plan) = forward_accepts::renewed(host, network)?;
     plan.extend(made(&host.kernel, &network).await?);
     plan.extend(firewall::ports(&network, endpoints));
     link_attrs::restore(&host.kernel, &mut plan).await?;
-    host.carry_out(&plan, state).await
+    let Some(changed) = host.carry_out(&plan, state).await? else { return Ok(None) };
+    Ok(Some(Changed::new(changed, Made { network })))
 }
 
 /// Returns an existing network with these hosts.
