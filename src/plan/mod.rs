@@ -27,8 +27,8 @@ mod sysctl;
 
 pub use alias::Mark;
 pub use driver::{
-    ACCEPT_DAD, CarrierVeth, Switch, Takeover, Uplinks, create, macvlan_of, stale, takeover,
-    tunnels_of, way, without_carrier,
+    ACCEPT_DAD, CarrierVeth, Switch, Takeover, Uplinks, create, macvlan_of, own_part, stale,
+    takeover, tunnels_of, way, without_carrier,
 };
 pub use endpoint::attach;
 pub use explain::{command, quote};
