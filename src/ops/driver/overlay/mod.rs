@@ -35,7 +35,11 @@ use crate::{
     },
     ops::{
         Changed, Session,
-        request::{differences::Differences, subnets::Asked, words::Words},
+        request::{
+            differences::Differences,
+            subnets::{Asked, check_mtu},
+            words::Words,
+        },
         upkeep::{
             firewall, forward_accepts, link_attrs,
             need::{Extent, Need},
@@ -318,11 +322,7 @@ fn mtu(
         ))
         .into());
     }
-    if mtu < 1280 && has_ipv6 {
-        return Err(
-            Error::usage(format!("MTU {mtu} is too small for IPv6, which needs 1280")).into()
-        );
-    }
+    check_mtu(mtu, has_ipv6)?;
     Ok(mtu)
 }
 
