@@ -93,6 +93,8 @@ mod traffic;
 mod twice;
 /// The host's own link in a bridge.
 mod underlay;
+/// Undone already.
+mod undo;
 /// Bridges and parents that are gone.
 mod unplugged;
 /// Veth pairs that no verb makes yet.

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io,
+    io, iter,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -101,9 +101,9 @@ impl Netns {
     /// process still lives, so that the PID cannot have been reused in between.
     pub fn of_process(pid: u32) -> Result<Self> {
         let gone = || {
-            Error::not_found(format!("no process {pid}")).hint(
-                "see what is running with `ps -e`, or name a container, or a name in /run/netns",
-            )
+            Error::not_found(format!("no process {pid}"))
+                .hint("see what is running with `ps -e`, or name a container, or a name in /run/netns")
+                .absent(&pid.to_string(), iter::empty())
         };
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
         let process = match pidfd_open(raw, PidfdFlags::empty()) {
@@ -143,7 +143,8 @@ impl Netns {
         let looked_at = match open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
             Ok(fd) => fd,
             Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => {
-                return Err(Error::not_found(format!("no namespace file {shown}")).into());
+                let error = Error::not_found(format!("no namespace file {shown}"));
+                return Err(error.absent(&shown.to_string(), iter::empty()).into());
             }
             Err(e) => {
                 return Err(io::Error::from(e)).with_context(|| format!("cannot open {shown}"));
