@@ -156,6 +156,9 @@ fn listings_are_tables_without_borders_json_or_lines_of_json() {
     assert!(!table.contains(['|', '+', '\u{2500}', '\u{1b}']), "{table}");
     let ps = lab.netcord("ps").ok();
     let header: Vec<_> = ps.split_whitespace().collect();
+    assert_eq!(header, ["TARGET", "NETWORK", "LINK", "ADDRESS", "PORTS", "STATE"]);
+    let ps = lab.netcord("ps --wide").ok();
+    let header: Vec<_> = ps.split_whitespace().collect();
     assert_eq!(
         header,
         ["TARGET", "NETWORK", "LINK", "ADDRESS", "MAC", "HOST-LINK", "PORTS", "STATE"]

@@ -22,7 +22,7 @@ fn manual_pages_are_what_the_program_writes() {
     let run = Command::new(NETCORD).args(["man", "--dir"]).arg(made.path()).output().unwrap();
     assert!(run.status.success());
     let pages = files(made.path());
-    assert!(pages.contains_key("netcord.1") && pages.contains_key("netcord-attach.1"));
+    assert!(pages.contains_key("netcord.8") && pages.contains_key("netcord-attach.8"));
     for (name, text) in &pages {
         check(&Path::new("man").join(name), text);
     }

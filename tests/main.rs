@@ -103,6 +103,8 @@ mod veth;
 mod wait;
 /// Who else is on the wire.
 mod wire;
+/// Words of docker, and wrong ones.
+mod words;
 
 #[test]
 fn every_file_is_listed() {

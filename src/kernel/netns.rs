@@ -45,6 +45,8 @@ pub struct Netns {
     rtnl: Rtnl,
     /// The process by which it was opened.
     process: Option<(u32, OwnedFd)>,
+    /// Whether it is the one that this thread works in.
+    is_own: bool,
 }
 
 /// The file of a network namespace, not entered yet. It costs one open, and is enough to compare
@@ -167,7 +169,9 @@ impl Netns {
 
     /// Opens the namespace of this process.
     pub fn own() -> Result<Self> {
-        Self::of_file(here().context("cannot open the host's namespace")?)
+        let file = here().context("cannot open the host's namespace")?;
+        // Without setns, which takes a privilege even for the thread's own namespace.
+        Ok(Self { file, cookie: cookie_here()?, rtnl: Rtnl::open()?, process: None, is_own: true })
     }
 
     /// Opens the namespace of a name in `/run/netns`; returns `None` if there is no such name, it
@@ -199,7 +203,7 @@ impl Netns {
     fn of_file(file: OwnedFd) -> Result<Self> {
         let (rtnl, cookie) =
             within(&file, || Ok::<_, io::Error>((Rtnl::open()?, cookie_here()?)))??;
-        Ok(Self { file, cookie, rtnl, process: None })
+        Ok(Self { file, cookie, rtnl, process: None, is_own: false })
     }
 
     /// Opens its socket again.
@@ -243,7 +247,7 @@ impl Netns {
     /// Runs a closure in the namespace. The closure must not await: other tasks would run in the
     /// namespace too.
     pub(crate) fn within<T>(&self, f: impl FnOnce() -> T) -> io::Result<T> {
-        within(&self.file, f)
+        if self.is_own { Ok(f()) } else { within(&self.file, f) }
     }
 
     /// Moves this thread, and the program that it is about to execute, into the namespace.
@@ -304,7 +308,13 @@ fn within<T>(file: &OwnedFd, f: impl FnOnce() -> T) -> io::Result<T> {
 
 #[expect(clippy::disallowed_methods, reason = "the one place that changes namespace")]
 fn enter(file: impl AsFd) -> io::Result<()> {
-    setns(file, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
+    setns(file, CloneFlags::CLONE_NEWNET).map_err(|e| match e {
+        nix::Error::EPERM => io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "entering a network namespace needs CAP_SYS_ADMIN",
+        ),
+        e => e.into(),
+    })
 }
 
 impl Kernel {

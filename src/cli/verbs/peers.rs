@@ -26,7 +26,7 @@ impl Args {
     pub(super) async fn run(self, session: &Session<'_>, output: &Output) -> Result<()> {
         let peers = peers::peers(session, &peers::Peers { network: self.network }).await?;
         let rows: Vec<_> = peers.into_iter().map(row).collect();
-        output.list(&["HOST", "SUBNET", "BACKEND", "VIA", "STATE"], &rows)
+        output.list(&["HOST", "SUBNET", "BACKEND", "VIA", "STATE"], &[], &rows)
     }
 }
 
@@ -44,7 +44,7 @@ fn row(listed: Listed) -> Row<Listed> {
         via,
         state(&listed),
     ];
-    Row { cells, object: listed }
+    Row { cells, object: listed, docker: Vec::new() }
 }
 
 /// Describes the state of a host; of this one in a network with a store, also its lease.
