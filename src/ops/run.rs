@@ -84,7 +84,7 @@ async fn place(host: &Session<'_>, network: RunNetwork, wiring: &Wiring) -> Resu
     let is_named = wiring.name.is_some();
     Ok(match network {
         RunNetwork::Network(network) => {
-            find::check_name(host, &network).await?;
+            find::check_name(host, &network, &[]).await?;
             Place::Own(Some(network))
         }
         RunNetwork::None => {

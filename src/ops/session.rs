@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Events;
 use crate::{
     apply::{self, Told},
-    error::Error,
+    error::{self, Error},
     kernel::Kernel,
     model::{Firewall, LinkName},
     plan::{Plan, Step},
@@ -79,6 +79,15 @@ impl<'e> Session<'e> {
     /// Returns whether plans are only reported.
     pub fn is_dry_run(&self) -> bool {
         self.dry_run
+    }
+
+    /// Takes the error of a verb that undoes: nothing is left to undo of what does not exist.
+    pub(super) fn nothing_to_do(&self, error: anyhow::Error) -> Result<()> {
+        if !error::is_absent(&error) {
+            return Err(error);
+        }
+        self.events.note(&format!("nothing to do: {error:#}"));
+        Ok(())
     }
 
     /// Carries a plan out, or reports it; returns whether anything changed. `None`: a dry run,
