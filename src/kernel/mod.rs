@@ -9,6 +9,7 @@ mod check;
 pub mod conntrack;
 mod datagram;
 pub mod dhcp;
+mod entries;
 mod fdb;
 mod filter;
 mod firewall;
