@@ -9,10 +9,16 @@ use crate::support::NETCORD;
 
 #[test]
 fn completions_are_what_the_program_prints() {
-    for (shell, file) in [("bash", "netcord.bash"), ("zsh", "_netcord"), ("fish", "netcord.fish")] {
-        let printed = Command::new(NETCORD).args(["completions", shell]).output().unwrap();
-        assert!(printed.status.success());
-        check(&Path::new("completions").join(file), &String::from_utf8(printed.stdout).unwrap());
+    for program in ["netcord", "netcord-agent"] {
+        for (shell, before, after) in
+            [("bash", "", ".bash"), ("zsh", "_", ""), ("fish", "", ".fish")]
+        {
+            let printed =
+                Command::new(NETCORD).args(["completions", shell, program]).output().unwrap();
+            assert!(printed.status.success());
+            let file = Path::new("completions").join(format!("{before}{program}{after}"));
+            check(&file, &String::from_utf8(printed.stdout).unwrap());
+        }
     }
 }
 
@@ -22,7 +28,9 @@ fn manual_pages_are_what_the_program_writes() {
     let run = Command::new(NETCORD).args(["man", "--dir"]).arg(made.path()).output().unwrap();
     assert!(run.status.success());
     let pages = files(made.path());
-    assert!(pages.contains_key("netcord.1") && pages.contains_key("netcord-attach.1"));
+    for page in ["netcord.1", "netcord-attach.1", "netcord-agent.1"] {
+        assert!(pages.contains_key(page), "{page}");
+    }
     for (name, text) in &pages {
         check(&Path::new("man").join(name), text);
     }
@@ -48,13 +56,23 @@ fn manual_pages_render_without_a_warning() {
 #[test]
 fn completion_scripts_load_in_their_shells() {
     for (shell, arguments) in [
-        ("bash", vec!["--norc", "-c", "source completions/netcord.bash && complete -p netcord"]),
+        (
+            "bash",
+            vec![
+                "--norc",
+                "-c",
+                "source completions/netcord.bash && source completions/netcord-agent.bash && \
+                 complete -p netcord netcord-agent",
+            ],
+        ),
         (
             "zsh",
             vec![
                 "-f",
                 "-c",
-                "autoload -U compinit && compinit -u -D && source completions/_netcord && echo $_comps[netcord]",
+                "autoload -U compinit && compinit -u -D && source completions/_netcord && \
+                 echo $_comps[netcord] && source completions/_netcord-agent && \
+                 (( $+_comps[netcord-agent] ))",
             ],
         ),
         (
@@ -62,7 +80,9 @@ fn completion_scripts_load_in_their_shells() {
             vec![
                 "--no-config",
                 "-c",
-                "source completions/netcord.fish && complete -C 'netcord ' >/dev/null",
+                "source completions/netcord.fish && complete -C 'netcord ' >/dev/null && \
+                 source completions/netcord-agent.fish && \
+                 complete -C 'netcord-agent --' | grep -q foreground",
             ],
         ),
     ] {

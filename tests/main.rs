@@ -64,6 +64,7 @@ mod malice;
 mod model;
 /// Networks of several hosts.
 mod overlay;
+mod overlay_faults;
 mod overlay_store;
 /// Programs of eBPF, as root.
 mod programs;

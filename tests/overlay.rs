@@ -395,6 +395,56 @@ fn damage_is_told_and_repaired() {
 }
 
 #[test]
+fn a_parent_that_is_down_or_gone_does_not_keep_the_rest() {
+    for flags in ["", "--backend host-gw"] {
+        let lab = two_hosts(flags);
+        lab.on("h1", "bridge lab0 --subnet 172.20.0.0/16").ok();
+        let on_h1 = |script: &str| {
+            lab.sh(&format!("nsenter --net=/run/netns/h1 sh -euc '{script}'")).ok();
+        };
+        on_h1("ip link set eth0 down");
+        let drift = lab.on("h1", "repair --check").exits(1).stdout;
+        assert!(drift.contains("ip link set dev eth0 up"), "{drift}");
+        lab.on("h1", "repair").ok();
+        lab.reaches("web", "ping 10.5.2.2", "");
+        on_h1("ip link del eth0; ip link del lab0; ip link set pods down");
+        for _ in 0..2 {
+            lab.on("h1", "repair").fails(4, &["network `pods`", "parent link is gone"]);
+            on_h1("ip link show lab0 up | grep -q lab0; ip link show pods up | grep -q pods");
+        }
+        lab.sh("ip link add p-h1 master wire type veth peer name eth0 netns h1
+                ip link set p-h1 up; ip -n h1 link set eth0 up; ip -n h1 addr add 192.0.2.1/24 dev eth0")
+            .ok();
+        lab.on("h1", "repair").ok();
+        lab.reaches("web", "ping 10.5.2.2", "");
+    }
+}
+
+#[test]
+fn the_link_to_the_others_is_chosen_by_what_is_asked() {
+    let lab = Lab::new();
+    lab.hosts(1);
+    lab.sh("nsenter --net=/run/netns/h1 sh -euc '
+            ip link add two type veth peer name far; ip link set two up; ip link set far up
+            ip addr add 203.0.113.1/24 dev two; ip addr add 203.0.113.9/24 dev two
+            ip route add 198.51.100.0/24 via 203.0.113.254'")
+        .ok();
+    for (flags, link, host) in [
+        // The default route, the route to the first of the others, and what is named.
+        ("", "eth0", "192.0.2.1"),
+        ("--peer 10.5.2.0/24=198.51.100.2", "two", "203.0.113.1"),
+        ("--parent two", "two", "203.0.113.1"),
+        ("--parent eth0 --peer 10.5.2.0/24=192.0.2.2", "eth0", "192.0.2.1"),
+        ("--reach 198.51.100.7", "two", "203.0.113.1"),
+        ("--public-ip 203.0.113.9", "two", "203.0.113.9"),
+    ] {
+        let script = lab.on("h1", &format!("--dry-run {ONE} {flags}")).ok();
+        let tunnel = format!("local {host} dev {link} ");
+        assert!(script.contains(&tunnel), "{flags}: {tunnel}: {script}");
+    }
+}
+
+#[test]
 fn doctor_names_the_host_that_packets_do_not_reach() {
     let lab = two_hosts("");
     assert_eq!(lab.on("h1", "doctor").ok(), "");
@@ -659,4 +709,86 @@ fn a_path_goes_through_the_tunnel() {
     lab.on("one", &format!("{ONE} --peer 10.5.2.0/24=192.0.2.99")).ok();
     let way = path(&lab.on("one", "--format json trace web 10.5.2.2:80").exits(1).stdout);
     assert!(way.contains("nobody answers for 192.0.2.99"), "{way}");
+}
+
+#[test]
+fn the_picture_has_the_other_hosts() {
+    let lab = Lab::new();
+    lab.hosts(1);
+    lab.on(
+        "h1",
+        &format!(
+            "{ONE} --direct-routing --peer 10.5.2.0/24=192.0.2.2 --peer 10.5.3.0/24=198.51.100.3"
+        ),
+    )
+    .ok();
+    let tree = lab.on("h1", "graph").ok();
+    let ends: Vec<_> = tree.lines().rev().take(2).collect();
+    assert_eq!(
+        ends,
+        [
+            "   └─ host 198.51.100.3  10.5.3.0/24  by vx-pods",
+            "   ├─ host 192.0.2.2     10.5.2.0/24  by eth0"
+        ]
+    );
+    let dot = lab.on("h1", "graph --format dot").ok();
+    assert!(dot.contains(r#"[label="host 192.0.2.2\n10.5.2.0/24""#), "{dot}");
+    assert!(dot.contains(r#"[label="by vx-pods"]"#), "{dot}");
+    let svg = lab.on("h1", "graph --format svg").ok();
+    assert!(svg.contains(">host 198.51.100.3</text>") && svg.contains("2 other hosts"), "{svg}");
+    let shown = lab.on("h1", "graph pods").ok();
+    assert!(shown.contains("vx-pods  vxlan") && shown.contains("host 192.0.2.2"), "{shown}");
+    let json: Value = serde_json::from_str(&lab.on("h1", "graph --format json").ok()).unwrap();
+    let peers = &json["segments"][0]["peers"];
+    assert_eq!((&peers[0]["host"], &peers[0]["via"][0]), (&"192.0.2.2".into(), &"eth0".into()));
+    assert_eq!(peers[1]["subnets"][0], "10.5.3.0/24");
+}
+
+/// What `peers --check` says of the second host, and its exit code.
+#[track_caller]
+fn checked(lab: &Lab, code: i32) -> String {
+    let table = lab.on("h1", "peers pods --check").exits(code).stdout;
+    table.lines().nth(2).unwrap().split("  ").last().unwrap().trim().to_owned()
+}
+
+#[test]
+fn hosts_are_asked_whether_packets_arrive() {
+    const DROP: &str = "table ip cloud { chain c { type filter hook";
+    for flags in ["", "--backend host-gw"] {
+        let lab = two_hosts(flags);
+        let does = |script: &str| drop(lab.sh(script).ok());
+        let asked = checked(&lab, 0);
+        assert!(asked.starts_with("ok, ") && asked.ends_with(" ms"), "{asked}");
+        let json = lab.on("h1", "--format json peers pods --check").ok();
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json[1]["reach"]["reach"], json[0].get("reach")), (&"answers".into(), None));
+        assert!(json[1]["reach"]["milliseconds"].as_f64().unwrap() > 0.0);
+        // There and back: what the tunnel sends, or packets with the addresses of endpoints.
+        let dropped = if flags.is_empty() { "udp dport 8472" } else { "ip saddr 10.5.0.0/16" };
+        for hook in ["prerouting priority -400", "output priority 0"] {
+            let filter = format!("{hook}; {dropped} drop");
+            does(&format!("ip netns exec h2 nft '{DROP} {filter}; }}; }}'"));
+            assert_eq!(checked(&lab, 1), "ok, filtered on the way", "{filter}");
+            does("ip netns exec h2 nft delete table ip cloud");
+        }
+        does("ip -n h2 link set eth0 mtu 1400");
+        assert_eq!(checked(&lab, 1), "ok, large packets are lost", "{flags}");
+        does("ip -n h2 link set eth0 mtu 1500; ip link set p-h2 down");
+        assert_eq!(checked(&lab, 1), "ok, no answer", "{flags}");
+        does("ip link set p-h2 up");
+        assert!(checked(&lab, 0).ends_with(" ms"), "{flags}");
+    }
+    // Each family is asked.
+    let lab = Lab::new();
+    lab.hosts(2);
+    for n in 1..=2 {
+        let words = dual(n, "", |n| format!("2001:db8::{n}"));
+        let words = words.replace(" --peer 10.5.3.0/24,fd00:5:0:3::/64=2001:db8::3", "");
+        lab.on(&format!("h{n}"), &words).ok();
+    }
+    assert!(checked(&lab, 0).ends_with(" ms"));
+    lab.sh("ip netns exec h2 nft 'table ip6 cloud { chain c { type filter hook input priority 0; \
+            iifname vx-pods drop; }; }'")
+        .ok();
+    assert_eq!(checked(&lab, 1), "ok, filtered on the way");
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, os::unix::net::UnixDatagram, path::Path, pr
 
 use serde_json::Value;
 
-use crate::support::{Lab, NETCORD, STORE};
+use crate::support::{Lab, NETCORD, STORE, etcdctl};
 
 const CLUSTER: &str = "--subnet 10.5.0.0/16";
 
@@ -25,13 +25,13 @@ fn joined(lab: &Lab, host: &str, more: &str) -> (String, String) {
 
 /// Waits until a host's kernel has a route to a subnet through a link.
 #[track_caller]
-fn until_routed(lab: &Lab, host: &str, subnet: &str, by: &str) {
+pub(crate) fn until_routed(lab: &Lab, host: &str, subnet: &str, by: &str) {
     lab.until(&format!("nsenter --net=/run/netns/{host} ip route | grep -q '^{subnet} .*{by}'"));
 }
 
 /// What a command prints of a host's kernel.
 #[track_caller]
-fn of(lab: &Lab, host: &str, command: &str) -> String {
+pub(crate) fn of(lab: &Lab, host: &str, command: &str) -> String {
     lab.sh(&format!("nsenter --net=/run/netns/{host} {command}")).ok()
 }
 
@@ -45,7 +45,7 @@ fn leases(lab: &Lab, prefix: &str) -> BTreeMap<String, String> {
 
 /// The process of a host's agent.
 #[track_caller]
-fn agent(lab: &Lab, host: &str) -> String {
+pub(crate) fn agent(lab: &Lab, host: &str) -> String {
     lab.sh(&format!(
         "for pid in $(pidof netcord-agent); do
              [ \"$(readlink /proc/$pid/ns/net)\" != \"$(nsenter --net=/run/netns/{host} readlink /proc/self/ns/net)\" ] ||
@@ -273,7 +273,13 @@ fn packets_pass_without_the_agent_and_the_next_command_starts_it() {
     lab.reaches("web", &format!("ping {db}"), "");
     assert!(lab.on("h1", "peers pods").ok().contains("netcord-agent does not run"));
     let report = lab.on("h1", "doctor").exits(1);
-    assert!(report.stdout.contains("netcord-agent"), "{}", report.stdout);
+    assert!(report.stdout.contains("$ netcord repair"), "{}", report.stdout);
+    let drift = lab.on("h1", "repair --check").exits(1).stdout;
+    assert!(drift.contains("(netcord-agent)"), "{drift}");
+    lab.on("h1", "repair").ok();
+    lab.on("h1", "doctor").ok();
+    lab.on("h1", "repair --check").ok();
+    kill(&lab, &agent(&lab, "h1"));
     let (three, _) = joined(&lab, "h3", "");
     lab.on("h1", "attach pods app").ok();
     until_routed(&lab, "h1", &three, "vx-pods");
@@ -323,8 +329,10 @@ fn bad_input_changes_nothing() {
     refused(&join("--prefix /other --subnet 10.5.0.0/16"), 4, "/other/config");
     lab.etcdctl(r#"put /udp/config '{"Network":"10.5.0.0/16"}'"#).ok();
     refused(&join("--prefix /udp"), 4, "udp");
+    // This is noticed when the host has its subnet already.
+    refused(&join("--subnet 10.5.0.0/16 --mtu 1451"), 2, "more than 1450");
     before.assert_same(&lab.snapshot_of("h1"), "after what was refused");
-    assert!(leases(&lab, "").is_empty(), "nothing was left in the store");
+    lab.until(&format!("[ -z \"$({})\" ]", etcdctl("get --prefix --keys-only /netcord")));
     // The first host has decided; what another one says must agree.
     joined(&lab, "h2", CLUSTER);
     refused(

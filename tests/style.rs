@@ -47,6 +47,30 @@ fn a_shape_is_found_across_lines_and_not_in_what_is_exempt() {
     assert_eq!(occurrences("who is asked. Who is asked", "Who is").len(), 1);
 }
 
+#[test]
+fn tests_that_a_document_names_exist() {
+    let tests: Vec<_> =
+        ["tests", "agent/tests"].iter().flat_map(|dir| files(&root().join(dir))).collect();
+    let is_test = |name: &str| {
+        let (module, function) = name.split_once("::").unwrap();
+        tests.iter().any(|path| {
+            let text = || fs::read_to_string(path).unwrap();
+            path.file_stem().is_some_and(|stem| stem == module)
+                && [format!("fn {function}()"), format!("\"{name}\"")]
+                    .iter()
+                    .any(|t| text().contains(t))
+        })
+    };
+    let document = include_str!("../docs/flannel.md");
+    let names: Vec<_> = document.split('`').filter(|name| name.contains("::")).collect();
+    assert!(names.len() > 30, "{names:?}");
+    let missing: Vec<_> = names.into_iter().filter(|name| !is_test(name)).collect();
+    assert_eq!(missing, [""; 0]);
+    let is_row = |line: &&str| line.starts_with("| ");
+    let rows: Vec<_> = document.lines().filter(is_row).skip(1).collect();
+    assert!(rows.len() == 18 && rows.iter().all(|row| row.contains("::")), "each has a test");
+}
+
 /// The list of docs/style.md.
 fn shapes() -> Vec<String> {
     let guide = include_str!("../docs/style.md");

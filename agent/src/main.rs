@@ -21,6 +21,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use netcord::{
     agents::netcord_agent,
+    cli::AgentArguments,
     error::{Error, Kind},
     kernel::Kernel,
     output::{self, Color},
@@ -28,27 +29,14 @@ use netcord::{
 };
 use tokio::task::LocalSet;
 
-/// Keep this host in the overlay networks that it has joined (`netcord overlay --store`)
-///
-/// netcord starts the agent when a network needs it. It reads from the records of this host what it
-/// has to follow, and ends when there is nothing left. VXLAN and host-gw networks forward packets
-/// without it.
-#[derive(Debug, Parser)]
-#[command(name = "netcord-agent", version)]
-struct Arguments {
-    /// Stay in the foreground, and print what happens on stderr; for systemd
-    #[arg(long)]
-    foreground: bool,
-}
-
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    match run(&AgentArguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => ExitCode::from(output::report(&error, Color::Auto)),
     }
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
+fn run(arguments: &AgentArguments) -> Result<()> {
     if !arguments.foreground {
         netcord_agent::detach().context("cannot leave the terminal")?;
     }

@@ -65,14 +65,16 @@ impl Service {
         }
     }
 
-    /// Follows the networks on record again, for example after this process was killed.
+    /// Follows the networks on record that are not followed, for example after this process was killed.
     ///
     /// # Errors
     /// If the records cannot be read.
     pub(crate) async fn resume(self: &Rc<Self>) -> Result<()> {
         let session = Session::open(Options::default(), &Silent)?;
         for network in overlay::stores(&session).await? {
-            self.watch(Watched::resuming(network));
+            if self.watched(&network.name).is_none() {
+                self.watch(Watched::resuming(network));
+            }
         }
         Ok(())
     }
@@ -98,7 +100,7 @@ impl Service {
 
     /// Returns a network that is followed.
     pub(crate) fn watched(&self, network: &LinkName) -> Option<Rc<Watched>> {
-        self.watched.borrow().get(network).cloned()
+        self.watched.borrow().get(network).filter(|watched| !watched.is_over()).cloned()
     }
 
     /// Describes the networks that are followed.

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use futures::FutureExt;
 use netcord::{
-    agents::netcord_agent::protocol::{Answer, Leave, Message, Request, SOCKET},
+    agents::netcord_agent::protocol::{Answer, Join, Leave, Message, Offer, Request, SOCKET},
     error::{self, Error, Kind},
     model::LinkName,
 };
@@ -82,7 +82,7 @@ fn answer(service: &Rc<Service>, stream: UnixStream) {
         // A caller that went away needs no answer.
         drop(caller.serve(stream).await);
         if let Some(joined) = caller.joined.take() {
-            drop(joined.leave().await);
+            drop(joined.abandon().await);
         }
         drop(connected);
     });
@@ -115,13 +115,8 @@ impl Caller {
             Request::Join(join) => {
                 let offer = if join.dry_run {
                     membership::preview(&join).await?
-                } else if let Some(watched) = self.service.watched(&join.network) {
-                    watched.offer().await?
                 } else {
-                    let membership = Membership::join(&join).await?;
-                    let offer = membership.offer();
-                    self.joined = Some(membership);
-                    offer
+                    self.join(&join).await?
                 };
                 Ok(Answer::Offer(Box::new(offer)))
             }
@@ -130,9 +125,24 @@ impl Caller {
         }
     }
 
+    async fn join(&mut self, join: &Join) -> Result<Offer> {
+        if let Some(watched) = self.service.watched(&join.network)
+            && let Some(offer) = watched.offer().await?
+        {
+            return Ok(offer);
+        }
+        let membership = Membership::join(join).await?;
+        let offer = membership.offer();
+        self.joined = Some(membership);
+        Ok(offer)
+    }
+
     async fn follow(&mut self, network: &LinkName) -> Result<Answer> {
         if let Some(joined) = self.joined.take_if(|joined| joined.network() == network) {
             self.service.follow(joined);
+        } else {
+            // It may have ended since: while nothing was on record, the network seemed to be removed.
+            self.service.resume().await?;
         }
         match self.service.watched(network) {
             Some(watched) => watched.ready().await,

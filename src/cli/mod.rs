@@ -5,6 +5,7 @@
 
 mod complete;
 mod mistakes;
+mod netcord_agent;
 mod terminal;
 mod values;
 mod verbs;
@@ -17,6 +18,7 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
+pub use self::netcord_agent::AgentArguments;
 use self::{
     mistakes::{no_verb, shown},
     terminal::Terminal,

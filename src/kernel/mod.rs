@@ -9,6 +9,7 @@ mod check;
 pub mod conntrack;
 mod datagram;
 pub mod dhcp;
+pub mod echo;
 mod entries;
 mod fdb;
 mod filter;

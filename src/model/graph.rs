@@ -89,6 +89,20 @@ pub struct Segment {
     pub masquerade_by: Vec<String>,
     /// The links that are in it.
     pub ports: Vec<Port>,
+    /// The other hosts of an overlay network, by address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<OtherHost>,
+}
+
+/// Another host of an overlay network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OtherHost {
+    /// Its address.
+    pub host: IpAddr,
+    /// The subnets of its endpoints.
+    pub subnets: Vec<IpNetwork>,
+    /// The links by which packets reach them: a VXLAN link, or the link to the other hosts.
+    pub via: Vec<String>,
 }
 
 /// A port of a segment, and the link at it.
@@ -179,9 +193,12 @@ impl Graph {
             let has_target = segment.ports.iter().any(|p| p.inside().is_some_and(is_target));
             let is_way_out = |port: &Port| port.link.is_some() && port.link == segment.parent;
             segment.ports.retain(|port| is_way_out(port) || port.inside().is_some_and(is_target));
+            segment.peers.clear();
             has_target
         });
-        let below: Vec<_> = self.segments.iter().filter_map(|s| s.parent.clone()).collect();
+        let mut below: Vec<_> = self.segments.iter().filter_map(|s| s.parent.clone()).collect();
+        let others = self.segments.iter().flat_map(|segment| &segment.peers);
+        below.extend(others.flat_map(|other| other.via.clone()));
         self.links.retain_mut(|link| {
             link.inside.retain(is_target);
             !link.gateways.is_empty() || !link.inside.is_empty() || below.contains(&link.name)

@@ -13,13 +13,13 @@ use super::{
     },
     lookup::plug,
     upkeep::{
-        default_routes, endpoints, leases, link_attrs,
+        default_routes, endpoints, entry, leases, link_attrs,
         need::{Depth, Extent, Need},
         wiring,
     },
 };
 use crate::{
-    agents,
+    agents::{self, netcord_agent},
     error::Error,
     kernel::{Kernel, Netns},
     model::{Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Source},
@@ -83,7 +83,7 @@ pub async fn repair(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed
         plan.retain(|step| !matches!(step.change.facts().class, Class::Flows));
     }
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok((None, None)) };
-    let kept = keep(host, &mut state).await?;
+    let kept = keep(host, &mut state).await? | host.start_agent(&state);
     host.tidy(&mut state).await?;
     let tidied = !state.remove_leftovers()?.is_empty();
     let done = Changed::new(changed || kept || tidied, Repaired { repaired: drift });
@@ -109,6 +109,12 @@ async fn find(host: &mut Session<'_>, state: &State) -> Result<Found> {
     let (parts, lost) = parts(host, state).await?;
     let mut drift = drift(&host.kernel, &parts).await;
     drift.extend(unkept(state));
+    drift.extend(entry::unfollowed(state).map(|network| Drift {
+        of: format!("network {}", network.name),
+        why: "netcord-agent, which follows the network's store, does not run",
+        command: netcord_agent::PROGRAM.to_owned(),
+        evidence: Vec::new(),
+    }));
     drift.extend(lost.iter().map(|(network, lost)| Drift {
         of: format!("network {network}"),
         why: lost.why,

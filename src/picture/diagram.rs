@@ -127,6 +127,12 @@ impl Diagram {
         for port in &segment.ports {
             self.port(&id, port);
         }
+        for other in &segment.peers {
+            let mut lines = vec![words::other_host(other)];
+            lines.extend(other.subnets.iter().map(ToString::to_string));
+            let node = self.node(NodeKind::Beyond, lines);
+            self.edge(&id, &node, EdgeKind::Cable, words::by(other).unwrap_or_default());
+        }
     }
 
     fn port(&mut self, segment: &str, port: &Port) {

@@ -8,7 +8,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::words;
-use crate::model::graph::{Graph, HostLink, Inside, Port, Segment};
+use crate::model::graph::{Graph, HostLink, Inside, OtherHost, Port, Segment};
 
 /// The width of a character, at least that of common monospaced fonts at [`FONT`].
 const CHAR: usize = 8;
@@ -273,7 +273,15 @@ fn segment(segment: &Segment) -> Block {
     head.extend(words::properties(segment).into_iter().map(|word| ("text", word)));
     let from = segment.macvlan.and(segment.parent.clone());
     let class = if segment.foreign { "foreign" } else { "segment" };
-    Block { class, head, from, cards: segment.ports.iter().map(port).collect() }
+    let others = segment.peers.iter().map(other_host);
+    Block { class, head, from, cards: segment.ports.iter().map(port).chain(others).collect() }
+}
+
+fn other_host(other: &OtherHost) -> (Card, &'static str) {
+    let mut lines = vec![vec![("name", words::other_host(other))]];
+    lines.extend(other.subnets.iter().map(|subnet| vec![("address", subnet.to_string())]));
+    lines.extend(words::by(other).map(|by| vec![("text", by)]));
+    (Card { class: "beyond", lines }, "wire")
 }
 
 /// The block of a link: the links on top of it, or its peer, in other namespaces.

@@ -2,7 +2,7 @@
 
 use crate::model::{
     EndpointState, Mac, MacvlanMode, PublishedPort,
-    graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
+    graph::{End, Forwarding, Graph, HostLink, Inside, OtherHost, Port, Segment},
 };
 
 pub(crate) fn link(name: &str) -> HostLink {
@@ -34,6 +34,7 @@ pub(crate) fn segment(name: &str, endpoints: u8) -> Segment {
         masquerade: true,
         masquerade_by: vec!["eth0".into()],
         ports: (0..endpoints).map(|i| port(&format!("web{i}"), i + 2)).collect(),
+        peers: vec![],
     }
 }
 
@@ -103,8 +104,17 @@ pub(crate) fn mixed() -> Graph {
         port.link = None;
     }
     macvlan.ports[3].state = EndpointState::Dead;
+    let mut pods = segment("pods", 1);
+    pods.mode = "overlay";
+    pods.peers = [("192.0.2.2", "eth0"), ("198.51.100.3", "vx-pods")]
+        .map(|(host, via)| OtherHost {
+            host: host.parse().unwrap(),
+            subnets: vec!["10.5.2.0/24".parse().unwrap()],
+            via: vec![via.into()],
+        })
+        .into();
     let empty = Segment { masquerade_by: vec![], ..segment("empty", 0) };
-    host(vec![link("eth0"), vlan, routed], vec![foreign, empty, segment("lab0", 7), macvlan])
+    host(vec![link("eth0"), vlan, routed], vec![foreign, empty, segment("lab0", 7), macvlan, pods])
 }
 
 /// Names with characters that have a meaning in the formats.

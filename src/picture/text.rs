@@ -3,7 +3,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::{Ink, Line, words};
-use crate::model::graph::{Graph, HostLink, Inside, Port, Segment};
+use crate::model::graph::{Graph, HostLink, Inside, OtherHost, Port, Segment};
 
 /// The width of a terminal; long names may exceed it.
 const WIDTH: usize = 80;
@@ -64,7 +64,8 @@ fn segment(segment: &Segment) -> Branch {
     pieces.extend(segment.mac.map(|mac| (Ink::Faint, mac.to_string())));
     pieces.extend(words::via(&segment.gateways).map(|via| (Ink::Plain, format!("default {via}"))));
     pieces.extend(words::properties(segment).into_iter().map(|word| (Ink::Plain, word)));
-    let below = aligned(segment.ports.iter().map(port).collect());
+    let mut below = aligned(segment.ports.iter().map(port).collect());
+    below.extend(aligned(segment.peers.iter().map(other_host).collect()));
     Branch { pieces, columns: 1, below }
 }
 
@@ -83,6 +84,13 @@ fn port(port: &Port) -> Branch {
     pieces.extend(words::trouble(port.state).map(|word| (Ink::Bad, word.to_owned())));
     pieces.extend(port.inside().into_iter().flat_map(details));
     Branch { pieces, columns, below: Vec::new() }
+}
+
+fn other_host(other: &OtherHost) -> Branch {
+    let mut pieces = vec![(Ink::Name, words::other_host(other))];
+    pieces.extend(other.subnets.iter().map(|subnet| (Ink::Address, subnet.to_string())));
+    pieces.extend(words::by(other).map(|by| (Ink::Plain, by)));
+    Branch { pieces, columns: 1, below: Vec::new() }
 }
 
 /// Returns the properties of a link inside, without its name.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::model::{
     EndpointState, PublishedPort,
-    graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
+    graph::{End, Forwarding, Graph, HostLink, Inside, OtherHost, Port, Segment},
     visible,
 };
 
@@ -96,6 +96,17 @@ pub(super) fn beyond(end: &End) -> Option<String> {
     }
 }
 
+/// `host 192.0.2.2`
+pub(super) fn other_host(other: &OtherHost) -> String {
+    format!("host {}", other.host)
+}
+
+/// `by vx-pods`: the link to another host.
+pub(super) fn by(other: &OtherHost) -> Option<String> {
+    let links: Vec<_> = other.via.iter().map(|link| plain(link)).collect();
+    (!links.is_empty()).then(|| format!("by {}", links.join(", ")))
+}
+
 /// `via A, B`
 pub(super) fn via(gateways: &[IpAddr]) -> Option<String> {
     let gateways: Vec<_> = gateways.iter().map(ToString::to_string).collect();
@@ -129,8 +140,13 @@ pub(super) fn summary(graph: &Graph) -> String {
     let segments = count(graph.segments.len(), "network");
     let endpoints = count(graph.insides().count(), "endpoint");
     let published = count(graph.insides().map(|i| i.published.len()).sum(), "published port");
+    let others: usize = graph.segments.iter().map(|segment| segment.peers.len()).sum();
+    let others = match others {
+        0 => String::new(),
+        others => format!(" Endpoints on {} are reached.", count(others, "other host")),
+    };
     format!(
-        "The host {}. It has {segments} with {endpoints} and {published}.",
+        "The host {}. It has {segments} with {endpoints} and {published}.{others}",
         forwarding(graph.forwarding)
     )
 }

@@ -29,7 +29,7 @@ mod sysctl;
 pub use alias::Mark;
 pub use driver::{
     ACCEPT_DAD, CarrierVeth, Switch, Takeover, Uplinks, changed, create, lacking, macvlan_of,
-    stale, takeover, tunnels_of, way, without_carrier,
+    own_part, stale, takeover, tunnels_of, way, without_carrier,
 };
 pub use endpoint::attach;
 pub use entry::Entry;

@@ -8,6 +8,7 @@
 //! - `vanished`: something that netcord works on is taken away before each step of a plan
 //! - `helper`: iptables-restore dies before, or after, it did its work
 //! - `many`: some of these where there is a lot to do
+//! - `store`: netcord is killed while it joins or leaves a network that is in etcd
 //!
 //! Calls that change something are found by a run that is only watched; killing before one that
 //! only reads would be the same as before the next that changes. Each is a point of its own, with
@@ -32,6 +33,7 @@ mod support;
 mod helper;
 mod large;
 mod many;
+mod store;
 mod traced;
 mod vanished;
 mod watched;
@@ -64,6 +66,8 @@ fn main() -> ExitCode {
 /// All trials, the longest first, so that no core is idle at the end.
 fn trials() -> Vec<Trial> {
     let mut trials = vec![
+        trial("store::joining", store::killed_while_joining),
+        trial("store::leaving", store::killed_while_leaving),
         trial("vanished::attach", vanished::while_attaching),
         trial("vanished::detach", vanished::while_detaching),
     ];
@@ -94,9 +98,10 @@ fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial
 }
 
 /// Scenarios whose steps are those of others: `overlay_dual` and `overlay_host_gw` together have the
-/// steps of each backend, and the rules are those of a bridge network, internal or with gates.
+/// steps of each backend, and the rules are those of a bridge network, internal or beside another
+/// firewall.
 const COVERED: [&str; 4] =
-    ["overlay", "overlay_direct", "overlay_internal_iptables", "overlay_gates"];
+    ["overlay", "overlay_direct", "overlay_internal_iptables", "overlay_forward_accept"];
 
 type Test = fn(&Scenario);
 

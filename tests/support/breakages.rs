@@ -993,6 +993,7 @@ const BREAKAGES: &[Breakage] = &[
         breaks: "ip link set eth2 down",
         doctor: "link-down",
         shows: "eth2: state DOWN",
+        repair: true,
         ..NONE
     },
     Breakage {

@@ -25,7 +25,8 @@ impl Lab {
     }
 }
 
-fn etcdctl(words: &str) -> String {
+/// The script that runs etcdctl with these words.
+pub(crate) fn etcdctl(words: &str) -> String {
     format!(
         "ETCDCTL_API=3 nsenter --net=/run/netns/world etcdctl --endpoints={STORE} \
          --command-timeout=3s {words}"

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
+mod beats;
 mod engines;
 mod etcd;
 mod firewalls;
@@ -16,8 +17,9 @@ mod snapshot;
 mod stream;
 mod talk;
 
+pub(crate) use beats::Beats;
 pub(crate) use engines::EngineHost;
-pub(crate) use etcd::STORE;
+pub(crate) use etcd::{STORE, etcdctl};
 pub(crate) use hosts::VxlanPacket;
 pub(crate) use lab::{FIREWALLS, Lab, NETCORD};
 pub(crate) use run::Run;

@@ -101,7 +101,7 @@ impl Lab {
         self.role(place, role, Self::endless)
     }
 
-    fn role(&self, place: &str, role: &str, run: fn(&Self, &str) -> Command) -> Command {
+    pub(super) fn role(&self, place: &str, role: &str, run: fn(&Self, &str) -> Command) -> Command {
         let own = env::current_exe().unwrap();
         let own = own.to_str().unwrap();
         let test = concat!(module_path!(), "::in_a_namespace");
@@ -145,6 +145,8 @@ pub(crate) fn plays_a_role() -> bool {
         }
         ["echo", address] => super::stream::echo(address),
         ["stream", to] => super::stream::stream(to),
+        ["mirror", address] => super::beats::mirror(address),
+        ["beats", to] => super::beats::beats(to),
         [look::ROLE] => look::on_request(),
         _ => panic!("{role}"),
     }

@@ -84,12 +84,17 @@ impl Watched {
         self.ask(Command::Describe).await
     }
 
-    /// Offers what this host has already to a caller that joins again.
+    /// Offers what this host has already to a caller that joins again; returns `None` if it is leaving.
     ///
     /// # Errors
     /// If the agent has not reached the store yet.
-    pub(crate) async fn offer(&self) -> Result<Offer> {
-        self.ask(Command::Offer).await.unwrap_or_else(|| bail!("the network was left"))
+    pub(crate) async fn offer(&self) -> Result<Option<Offer>> {
+        self.ask(Command::Offer).await.transpose()
+    }
+
+    /// Returns whether it is leaving, or has left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.commands.is_closed()
     }
 
     /// Gives the subnets back, and ends.
@@ -118,6 +123,7 @@ impl Watched {
         };
         let mut follower = Follower::new(membership);
         let asked = follower.run(service, &mut questions, &self.is_ready).await;
+        drop(questions);
         self.is_ready.send_replace(true);
         let left = follower.leave().await;
         if let Some(asked) = asked {
@@ -134,15 +140,26 @@ async fn resume(
 ) -> Option<Membership> {
     let overlay = network.driver.overlay()?;
     let store = overlay.store.clone()?;
-    let mut problem = "the store was not reached yet".to_owned();
+    let mut problem: Option<String> = None;
+    // Those who ask before the first attempt has ended wait for it.
+    let mut waiting: Vec<oneshot::Sender<Result<Offer>>> = Vec::new();
     let mut joining = rejoin(network, &store).boxed_local();
     loop {
         tokio::select! {
             joined = &mut joining => match joined {
-                Ok(membership) => return Some(membership),
+                Ok(membership) => {
+                    for asked in waiting {
+                        drop(asked.send(Ok(membership.offer())));
+                    }
+                    return Some(membership);
+                }
                 Err(error) => {
-                    problem = format!("{error:#}");
-                    service.log(&network.name, &problem);
+                    let why = format!("{error:#}");
+                    service.log(&network.name, &why);
+                    for asked in waiting.drain(..) {
+                        drop(asked.send(Err(cannot_join(&why))));
+                    }
+                    problem = Some(why);
                     let again = async {
                         sleep(AGAIN).await;
                         rejoin(network, &store).await
@@ -155,12 +172,15 @@ async fn resume(
                     network: network.name.clone(),
                     lease: None,
                     reserved: false,
-                    problems: vec![problem.clone()],
+                    problems: vec![
+                        problem.clone().unwrap_or_else(|| "the store was not reached yet".to_owned()),
+                    ],
                     skipped: Vec::new(),
                 })),
-                Command::Offer(answer) => drop(answer.send(Err(Error::conflict(format!(
-                    "netcord-agent cannot join the network again: {problem}"
-                )).into()))),
+                Command::Offer(answer) => match &problem {
+                    None => waiting.push(answer),
+                    Some(why) => drop(answer.send(Err(cannot_join(why)))),
+                },
                 Command::Leave(answer) => {
                     let leave = Leave {
                         network: network.name.clone(),
@@ -173,6 +193,10 @@ async fn resume(
             },
         }
     }
+}
+
+fn cannot_join(why: &str) -> anyhow::Error {
+    Error::conflict(format!("netcord-agent cannot join the network again: {why}")).into()
 }
 
 async fn rejoin(network: &Network, store: &Store) -> Result<Membership> {

@@ -15,7 +15,7 @@ use netcord::{
 };
 use netcord_agent::{
     flannel::{Backend, Config, Lease, Subnets, Taken, Tunnel, choose},
-    store::{self, Access, Claim, Event, Follow, Held, Node},
+    store::{self, Access, Claim, Draft, Event, Follow, Held, Node},
 };
 use tokio::time::timeout;
 
@@ -35,6 +35,8 @@ pub(crate) struct Membership {
     held: Held,
     follow: Follow,
     picture: Picture,
+    /// The network's configuration, if this host wrote it.
+    draft: Option<Draft>,
 }
 
 impl Membership {
@@ -47,12 +49,24 @@ impl Membership {
     pub(crate) async fn join(join: &Join) -> Result<Self> {
         let wait = Duration::from_secs(join.wait.into());
         let connection = store::Store::connect(&access(&join.store)?, wait).await?;
-        let config = match connection.config().await? {
-            Some(config) => config,
+        let (config, draft) = match connection.config().await? {
+            Some(config) => (config, None),
             None => connection.create_config(&first(join)?).await?,
         };
-        check(join, &config)?;
-        Self::take(&join.network, &join.store, &join.hosts, config, None, connection, wait).await
+        let joined = async {
+            check(join, &config)?;
+            Self::take(&join.network, &join.store, &join.hosts, config, None, connection, wait)
+                .await
+        };
+        match joined.await {
+            Ok(joined) => Ok(Self { draft, ..joined }),
+            Err(error) => {
+                if let Some(draft) = draft {
+                    drop(draft.take_back().await);
+                }
+                Err(error)
+            }
+        }
     }
 
     async fn take(
@@ -75,7 +89,7 @@ impl Membership {
             }
         };
         let (network, store, hosts) = (network.clone(), store.clone(), hosts.to_vec());
-        Ok(Self { network, store, hosts, config, held, follow, picture })
+        Ok(Self { network, store, hosts, config, held, follow, picture, draft: None })
     }
 
     pub(crate) fn network(&self) -> &LinkName {
@@ -106,6 +120,19 @@ impl Membership {
     /// If the store does not answer: they are given back when their lease ends.
     pub(crate) async fn leave(self) -> Result<()> {
         self.held.leave().await
+    }
+
+    /// Leaves a network that was joined in vain: if this host was its first, the store is as before.
+    ///
+    /// # Errors
+    /// Those of [`Self::leave`].
+    pub(crate) async fn abandon(mut self) -> Result<()> {
+        let draft = self.draft.take();
+        self.leave().await?;
+        match draft {
+            Some(draft) => draft.take_back().await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     connection::{ATTEMPT, large},
     failure::{self, Meaning},
     held::Rival,
-    keys::Place,
+    keys::{Key, Place},
     node::Node,
     view::{self, View},
 };
@@ -165,8 +165,13 @@ fn transaction(store: &Inner, claim: &Claim, view: &View, grip: Grip, modified: 
     let unchanged = |key: &str, revision| Compare::mod_revision(key, CompareOp::Equal, revision);
     let ends = || Some(PutOptions::new().with_lease(grip.etcd_lease));
     let who = serde_json::to_string(&claim.node).expect("names are JSON");
-    let node_modified = view.node.as_ref().map_or(0, |key| key.modified);
-    let mut when = vec![unchanged(&lease, modified), unchanged(&node, node_modified)];
+    let revision = |key: &Option<Key>| key.as_ref().map_or(0, |key| key.modified);
+    let mut when = vec![
+        unchanged(&lease, modified),
+        unchanged(&node, revision(&view.node)),
+        // Who wrote the configuration may take it back until a host has a subnet.
+        unchanged(&store.keys.config(), revision(&view.config)),
+    ];
     let options = if grip.is_reserved { None } else { ends() };
     let mut then =
         vec![TxnOp::put(lease, claim.lease.to_json(), options), TxnOp::put(node, who, ends())];

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use etcd_client::{GetOptions, KeyValue, WatchOptions};
+use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, WatchOptions};
 
 use crate::flannel::Subnets;
 
@@ -75,8 +75,14 @@ impl Keys {
     /// Returns the range of the configuration and the leases, for one list and one watch of both.
     /// flannel looks for leases by `subnets` without a slash.
     pub(super) fn all(&self) -> Range {
-        // The first name that does not begin with "subnets".
-        Range { start: self.config(), end: Some(format!("{}/subnett", self.prefix)) }
+        Range { start: self.config(), ..self.leases() }
+    }
+
+    /// Returns the range of the leases.
+    pub(super) fn leases(&self) -> Range {
+        // It ends before the first name that does not begin with "subnets".
+        let end = format!("{}/subnett", self.prefix);
+        Range { start: format!("{}/subnets", self.prefix), end: Some(end) }
     }
 
     pub(super) fn place(&self, name: &str) -> Place {
@@ -100,6 +106,15 @@ impl Range {
 
     pub(super) fn get(&self) -> Option<GetOptions> {
         self.end.as_ref().map(|end| GetOptions::new().with_range(end.as_str()))
+    }
+
+    /// The condition that none of the keys is there.
+    pub(super) fn is_empty(&self) -> Compare {
+        let none = Compare::create_revision(self.start.as_str(), CompareOp::Equal, 0);
+        match &self.end {
+            Some(end) => none.with_range(end.as_str()),
+            None => none,
+        }
     }
 
     pub(super) fn watch(&self, from: i64) -> WatchOptions {

@@ -22,7 +22,7 @@ mod watch;
 use std::{rc::Rc, time::Duration};
 
 use anyhow::Result;
-use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
+use etcd_client::{Client, Compare, CompareOp, ResponseHeader, Txn, TxnOp};
 use netcord::error::Error;
 
 use self::{connection::Connection, keys::Keys};
@@ -74,12 +74,12 @@ impl Store {
         answer.kvs().first().map(|kv| self.parse_config(kv.value())).transpose()
     }
 
-    /// Writes the configuration unless there is one; returns the one that is there now. Compare it
-    /// with the given one: another host may have been first.
+    /// Writes the configuration unless there is one; returns the one that is there now, and how to take
+    /// it back if this host wrote it. Compare it with the given one: another host may have been first.
     ///
     /// # Errors
     /// netcord does not support it, or the value of the key is not flannel's.
-    pub async fn create_config(&self, config: &Config) -> Result<Config> {
+    pub async fn create_config(&self, config: &Config) -> Result<(Config, Option<Draft>)> {
         config.check_supported()?;
         let key = self.0.keys.config();
         let value = config.to_json();
@@ -89,9 +89,11 @@ impl Store {
                 .and_then([TxnOp::put(key.as_str(), value.as_str(), None)]);
             client.txn(txn).await
         };
-        self.0.connection.call(create).await?;
+        let answer = self.0.connection.call(create).await?;
+        let revision = answer.header().filter(|_| answer.succeeded()).map(ResponseHeader::revision);
+        let draft = revision.map(|revision| Draft { store: self.clone(), revision });
         let gone = || Error::conflict(format!("`{key}` was deleted by somebody else"));
-        Ok(self.config().await?.ok_or_else(gone)?)
+        Ok((self.config().await?.ok_or_else(gone)?, draft))
     }
 
     /// Takes subnets for this host, and keeps them: its own again, those of an earlier life if they
@@ -113,6 +115,30 @@ impl Store {
 
     fn parse_config(&self, text: &[u8]) -> Result<Config> {
         self.0.parse_config(text)
+    }
+}
+
+/// A configuration that this host wrote for a network that it has not joined yet.
+pub struct Draft {
+    store: Store,
+    revision: i64,
+}
+
+impl Draft {
+    /// Deletes the configuration, unless it was changed since or a host has a subnet of it.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn take_back(self) -> Result<()> {
+        let Inner { connection, keys } = &*self.store.0;
+        let (config, leases) = (keys.config(), keys.leases());
+        let delete = async |client: &mut Client| {
+            let own = Compare::mod_revision(config.as_str(), CompareOp::Equal, self.revision);
+            let delete = TxnOp::delete(config.as_str(), None);
+            client.txn(Txn::new().when([own, leases.is_empty()]).and_then([delete])).await
+        };
+        connection.call(delete).await?;
+        Ok(())
     }
 }
 

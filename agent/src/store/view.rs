@@ -17,7 +17,8 @@ use crate::flannel::{Config, Lease, Subnets, Taken};
 
 /// What a host sees before it writes.
 pub(super) struct View {
-    config: Option<Key>,
+    /// The configuration.
+    pub(super) config: Option<Key>,
     leases: Vec<(Subnets, Key)>,
     /// Who has this host's address.
     pub(super) node: Option<Key>,

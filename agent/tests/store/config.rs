@@ -7,6 +7,7 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("config::who_comes_first_decides", who_comes_first_decides),
     ("config::what_is_not_flannels_is_a_conflict", what_is_not_flannels_is_a_conflict),
     ("config::without_one_nobody_joins", without_one_nobody_joins),
+    ("config::one_that_nobody_uses_is_taken_back", one_that_nobody_uses),
 ];
 
 fn who_comes_first_decides() {
@@ -19,7 +20,8 @@ fn who_comes_first_decides() {
             })
             .collect();
         let made = join_all(offers.iter().map(|offer| store.create_config(offer))).await;
-        let made: Vec<_> = made.into_iter().map(Result::unwrap).collect();
+        let (made, drafts): (Vec<_>, Vec<_>) = made.into_iter().map(Result::unwrap).unzip();
+        assert_eq!(drafts.iter().flatten().count(), 1);
         assert!(offers.contains(&made[0]));
         assert!(made.iter().all(|config| *config == made[0]), "{made:?}");
         assert_eq!(store.config().await.unwrap().as_ref(), Some(&made[0]));
@@ -59,5 +61,33 @@ fn without_one_nobody_joins() {
         let error = refused(store.acquire(claim(1)).await.map(drop));
         let why = "the network at `/udp` cannot be joined: backend `udp` is not supported";
         assert_eq!(error, (Kind::Conflict, why.into()));
+    });
+}
+
+fn one_that_nobody_uses() {
+    block_on(async {
+        let store = connect(&Etcd::shared().access("/draft")).await;
+        let mut client = Etcd::shared().client().await;
+        let draft = async || store.create_config(&config(PLAIN)).await.unwrap().1.unwrap();
+        draft().await.take_back().await.unwrap();
+        assert_eq!(store.config().await.unwrap(), None);
+        // Another host has joined in between, with a lease or a reservation.
+        let joined = draft().await;
+        let held = store.acquire(claim(1)).await.unwrap();
+        joined.take_back().await.unwrap();
+        assert!(store.config().await.unwrap().is_some());
+        held.leave().await.unwrap();
+        client.delete("/draft/config", None).await.unwrap();
+        let reserved = draft().await;
+        client.put("/draft/subnets/10.5.7.0-24", "", None).await.unwrap();
+        reserved.take_back().await.unwrap();
+        assert!(store.config().await.unwrap().is_some());
+        client.delete("/draft/subnets/10.5.7.0-24", None).await.unwrap();
+        client.delete("/draft/config", None).await.unwrap();
+        // Another one was written over it.
+        let changed = draft().await;
+        client.put("/draft/config", PLAIN, None).await.unwrap();
+        changed.take_back().await.unwrap();
+        assert!(store.config().await.unwrap().is_some());
     });
 }

@@ -1,9 +1,15 @@
 //! The verb `completions`: its flags, its help, and what it prints.
 
 use anyhow::Result;
+use clap::CommandFactory;
 use clap_complete::{Shell, env::Shells};
 
-use crate::{cli::NAME, error::Error, output::Output};
+use crate::{
+    agents::netcord_agent::PROGRAM,
+    cli::{AgentArguments, NAME},
+    error::Error,
+    output::Output,
+};
 
 /// Print a shell's completion script
 #[derive(clap::Args, Debug)]
@@ -13,10 +19,23 @@ use crate::{cli::NAME, error::Error, output::Output};
 pub(crate) struct Args {
     /// The shell
     shell: Shell,
+    /// The program
+    #[arg(value_parser = [NAME, PROGRAM], default_value = NAME)]
+    program: String,
 }
 
 impl Args {
     pub(crate) fn run(&self, output: &Output) -> Result<()> {
+        if self.program == PROGRAM {
+            let mut script = Vec::new();
+            clap_complete::generate(
+                self.shell,
+                &mut AgentArguments::command(),
+                PROGRAM,
+                &mut script,
+            );
+            return output.data(&String::from_utf8(script)?);
+        }
         let shells = Shells::builtins();
         let shell = shells
             .completer(&self.shell.to_string())

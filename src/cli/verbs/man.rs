@@ -3,17 +3,18 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result};
-use clap::ValueHint;
+use clap::{CommandFactory, ValueHint};
 
 use crate::{
-    cli::{self, NAME},
+    agents::netcord_agent::PROGRAM,
+    cli::{self, AgentArguments, NAME},
     output::Output,
 };
 
 /// Print the manual page, or write one page per verb
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Write netcord.1 and one page per verb into this directory
+    /// Write netcord.1, one page per verb and netcord-agent.1 into this directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: Option<PathBuf>,
 }
@@ -24,7 +25,8 @@ impl Args {
         command.build();
         let Some(dir) = &self.dir else { return output.data(&page(&command)?) };
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        let mut pages = vec![(NAME.to_owned(), page(&command)?)];
+        let agent = page(&AgentArguments::command())?;
+        let mut pages = vec![(NAME.to_owned(), page(&command)?), (PROGRAM.to_owned(), agent)];
         for verb in command.get_subcommands().filter(|c| !c.is_hide_set()) {
             let name = format!("{NAME}-{}", verb.get_name());
             pages.push((name.clone(), page(&verb.clone().display_name(name))?));

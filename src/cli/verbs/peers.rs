@@ -8,25 +8,36 @@ use crate::{
     model::LinkName,
     ops::{
         Session,
-        peers::{self, Following, Listed, State},
+        peers::{self, Following, Listed, Reach, Reached, State},
     },
     output::{Output, Row},
 };
 
 /// List the hosts of an overlay network
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:\n  netcord peers pods\n  netcord --format json peers pods")]
+#[command(
+    after_help = "Examples:\n  netcord peers pods\n  netcord peers pods --check\n  netcord --format json peers pods"
+)]
 pub(crate) struct Args {
     /// The network
     #[arg(add = ArgValueCompleter::new(complete::networks))]
     network: LinkName,
+    /// Send echo requests to the other hosts and through the network, small ones and as large as its
+    /// MTU; exit code 1 if a host does not answer
+    #[arg(long)]
+    check: bool,
 }
 
 impl Args {
-    pub(super) async fn run(self, session: &Session<'_>, output: &Output) -> Result<()> {
-        let peers = peers::peers(session, &peers::Peers { network: self.network }).await?;
+    pub(super) async fn run(self, session: &Session<'_>, output: &Output) -> Result<u8> {
+        let request = peers::Peers { network: self.network, check: self.check };
+        let peers = peers::peers(session, &request).await?;
+        let lacks = |listed: &Listed| {
+            listed.state != State::Ok || listed.reach.is_some_and(|r| r.reach != Reach::Answers)
+        };
+        let code = u8::from(self.check && peers.iter().any(lacks));
         let rows: Vec<_> = peers.into_iter().map(row).collect();
-        output.list(&["HOST", "SUBNET", "BACKEND", "VIA", "STATE"], &rows)
+        output.list(&["HOST", "SUBNET", "BACKEND", "VIA", "STATE"], &rows).map(|()| code)
     }
 }
 
@@ -50,8 +61,18 @@ fn row(listed: Listed) -> Row<Listed> {
 /// Describes the state of a host; of this one in a network with a store, also its lease.
 fn state(listed: &Listed) -> String {
     let own = listed.state.as_str();
+    let reach = match listed.reach {
+        None => String::new(),
+        Some(Reached { reach, milliseconds }) => match (reach, milliseconds) {
+            (Reach::Answers, Some(time)) => format!(", {time} ms"),
+            (Reach::Answers, None) => String::new(),
+            (Reach::SmallOnly, _) => ", large packets are lost".to_owned(),
+            (Reach::Filtered, _) => ", filtered on the way".to_owned(),
+            (Reach::Silent, _) => ", no answer".to_owned(),
+        },
+    };
     let lease = match &listed.store {
-        None => return own.to_owned(),
+        None => return format!("{own}{reach}"),
         Some(Following::DoesNotRun) => "netcord-agent does not run".to_owned(),
         Some(Following::DoesNotFollow) => "not followed".to_owned(),
         Some(Following::Follows(member)) => match member.lease {

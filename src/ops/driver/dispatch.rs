@@ -86,7 +86,11 @@ pub(in crate::ops) async fn repair(
         Driver::Macvlan(driver) => {
             plan.extend(macvlan::repair(&host.kernel, &network, driver).await?);
         }
-        Driver::Overlay(_) => plan.extend(overlay::made(&host.kernel, &network).await?),
+        Driver::Overlay(driver) => {
+            let (back, missing) = overlay::repair(&host.kernel, &network, driver).await?;
+            plan.extend(back);
+            lost = missing;
+        }
     }
     Ok((network, plan, lost))
 }

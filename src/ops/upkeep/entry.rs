@@ -10,11 +10,21 @@ use super::{
 use crate::{
     agents::netcord_agent,
     kernel::LinkKind,
-    model::{LinkName, NetworkRecord},
+    model::{LinkName, Network},
     ops::Session,
     process,
     state::State,
 };
+
+/// Returns the networks with a store, if netcord-agent does not run.
+pub(in crate::ops) fn unfollowed(state: &State) -> impl Iterator<Item = &Network> {
+    let networks = state.networks().values().map(|record| &record.network);
+    let has_store =
+        |network: &&Network| network.driver.overlay().is_some_and(|o| o.store.is_some());
+    let mut networks = networks.filter(has_store).peekable();
+    let is_followed = networks.peek().is_some() && netcord_agent::runs(state.dir());
+    networks.filter(move |_| !is_followed)
+}
 
 impl Session<'_> {
     /// Returns the records for a verb that only reads.
@@ -45,18 +55,17 @@ impl Session<'_> {
     }
 
     /// Starts netcord-agent if a network needs it and it does not run, for example since it was killed.
-    fn start_agent(&self, state: &State) {
-        let needed = state.networks().values().find(|record| {
-            record.network.driver.overlay().is_some_and(|overlay| overlay.store.is_some())
-        });
-        let Some(NetworkRecord { network, .. }) = needed.filter(|_| !self.dry_run) else { return };
-        if netcord_agent::runs(state.dir()) {
-            return;
-        }
-        if let Err(error) = netcord_agent::start() {
+    /// Returns whether it was started.
+    pub(in crate::ops) fn start_agent(&self, state: &State) -> bool {
+        let Some(network) = unfollowed(state).next().filter(|_| !self.dry_run) else {
+            return false;
+        };
+        let started = netcord_agent::start();
+        if let Err(error) = &started {
             let name = &network.name;
             self.events.warn(&format!("the store of network `{name}` is not followed: {error:#}"));
         }
+        started.is_ok()
     }
 
     /// Does the housekeeping: repairs the firewall's rules, undoes overdue moves, removes dead

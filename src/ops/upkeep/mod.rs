@@ -19,7 +19,7 @@ mod aside;
 pub(super) mod clean;
 pub(super) mod default_routes;
 pub(super) mod endpoints;
-mod entry;
+pub(in crate::ops) mod entry;
 pub(super) mod firewall;
 pub(super) mod forward_accepts;
 pub(super) mod leases;

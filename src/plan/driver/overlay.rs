@@ -24,6 +24,13 @@ pub(super) fn network(network: &Network, driver: &Overlay, uplinks: &Uplinks) ->
     plan
 }
 
+/// Makes the part that needs no other host: the bridge, and its rules.
+pub fn own_part(network: &Network, uplinks: &Uplinks) -> Plan {
+    let mut plan = bridge::segment(network, uplinks);
+    plan.extend(forward_accept::install_accepts(network));
+    plan
+}
+
 /// Deletes entries that do not belong to the network any more; `found` are the kernel's entries
 /// with our mark.
 pub fn stale(network: &Network, driver: &Overlay, found: &[Resource]) -> Plan {

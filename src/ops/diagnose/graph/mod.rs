@@ -5,7 +5,10 @@
 
 mod inside;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -15,8 +18,8 @@ use crate::{
     error::Error,
     kernel::{Kernel, Link, LinkKind},
     model::{
-        Driver, Endpoint, EndpointState, Family, Flag, Network, NetworkRecord,
-        graph::{End, Forwarding, Graph, HostLink, Inside, Port, Segment},
+        Driver, Endpoint, EndpointState, Family, Flag, Network, NetworkRecord, Overlay, Peer,
+        graph::{End, Forwarding, Graph, HostLink, Inside, OtherHost, Port, Segment},
         natural_order,
     },
     ops::{
@@ -142,6 +145,7 @@ impl Seen {
             masquerade,
             masquerade_by: if masquerade { self.ways_out(name) } else { Vec::new() },
             ports: Vec::new(),
+            peers: driver.and_then(Driver::overlay).map(others).unwrap_or_default(),
         }
     }
 
@@ -281,6 +285,27 @@ impl Seen {
         }
         found
     }
+}
+
+/// The other hosts of an overlay network.
+fn others(overlay: &Overlay) -> Vec<OtherHost> {
+    let via = |host: IpAddr, peer: &Peer| {
+        let mut via: Vec<String> = Vec::new();
+        for subnet in &peer.subnets {
+            let link = match peer.next_hop(subnet) {
+                Some(_) => Some(&overlay.parent),
+                None => overlay.vtep(host, peer, subnet.is_ipv4()).map(|end| end.link),
+            };
+            via.extend(link.map(ToString::to_string).filter(|link| !via.contains(link)));
+        }
+        via
+    };
+    let other = |(host, peer): (&IpAddr, &Peer)| OtherHost {
+        host: *host,
+        subnets: peer.subnets.clone(),
+        via: via(*host, peer),
+    };
+    overlay.peers.iter().map(other).collect()
 }
 
 fn state(is_up: bool) -> EndpointState {

@@ -27,6 +27,7 @@ use self::{
 };
 use super::{
     bridge::{self, Made},
+    underlay::{self, Lost},
     used::Used,
 };
 use crate::{
@@ -38,7 +39,11 @@ use crate::{
     },
     ops::{
         Changed, Session,
-        request::{differences::Differences, subnets::Asked, words::Words},
+        request::{
+            differences::Differences,
+            subnets::{Asked, check_mtu},
+            words::Words,
+        },
         upkeep::{
             firewall, forward_accepts, link_attrs,
             need::{Extent, Need},
@@ -350,17 +355,13 @@ fn mtu(
         ))
         .into());
     }
-    if mtu < 1280 && has_ipv6 {
-        return Err(
-            Error::usage(format!("MTU {mtu} is too small for IPv6, which needs 1280")).into()
-        );
-    }
+    check_mtu(mtu, has_ipv6)?;
     Ok(mtu)
 }
 
 /// Returns the plan that makes a network, and deletes entries for hosts that no longer belong to
 /// it.
-pub(super) async fn made(kernel: &Kernel, network: &Network) -> Result<Plan> {
+async fn made(kernel: &Kernel, network: &Network) -> Result<Plan> {
     let mut plan = plan::create(network, &uplinks(kernel, network).await?);
     let mut first = Plan::new();
     if let Some(driver) = network.driver.overlay() {
@@ -374,6 +375,23 @@ pub(super) async fn made(kernel: &Kernel, network: &Network) -> Result<Plan> {
     // The record comes first, so that a later run can finish.
     plan.splice(1..1, first);
     Ok(plan)
+}
+
+/// Returns the plan that repairs a network, and the reason if its parent is gone: then the part that
+/// needs no other host is restored.
+pub(super) async fn repair(
+    kernel: &Kernel,
+    network: &Network,
+    driver: &model::Overlay,
+) -> Result<(Plan, Option<Lost>)> {
+    if kernel.link(driver.parent.as_str()).await?.is_none() {
+        let own = plan::own_part(network, &bridge::uplinks(kernel, network).await?);
+        return Ok((own, Some(underlay::gone(network))));
+    }
+    let mut plan = made(kernel, network).await?;
+    // After the record, and before the routes: a link that is down takes none.
+    plan.insert(1, underlay::up(&driver.parent));
+    Ok((plan, None))
 }
 
 /// Returns what has to change on the host's uplinks, so that this network reaches the outside and

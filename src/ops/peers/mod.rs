@@ -1,5 +1,7 @@
 //! `peers`: lists the hosts of an overlay network, and whether the kernel has the entries for each.
 
+mod reach;
+
 use std::{collections::HashSet, net::IpAddr, path::Path};
 
 use anyhow::Result;
@@ -18,11 +20,15 @@ use crate::{
     plan::{self, Entry, Plan, Resource},
 };
 
+pub use self::reach::{Reach, Reached};
+
 /// The request to list hosts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Peers {
     /// Its name.
     pub network: LinkName,
+    /// Whether to send packets to the other hosts.
+    pub check: bool,
 }
 
 /// A host of an overlay network.
@@ -46,6 +52,9 @@ pub struct Listed {
     /// The missing entries, as commands.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+    /// Whether the other host answers, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reached>,
     /// For this host, in a network with a store: what the agent reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<Following>,
@@ -103,7 +112,11 @@ pub async fn peers(host: &Session<'_>, args: &Peers) -> Result<Vec<Listed>> {
         .hint("`netcord overlay` makes networks of several hosts")
         .into());
     };
-    of(&host.kernel, network, overlay, state.dir()).await
+    let mut listed = of(&host.kernel, network, overlay, state.dir()).await?;
+    if args.check {
+        reach::ask(network, overlay, &mut listed).await?;
+    }
+    Ok(listed)
 }
 
 /// Returns the hosts of an overlay network, this one first; `dir` is that of the host's records.
@@ -126,6 +139,7 @@ pub(in crate::ops) async fn of(
         mac: own.map(|end| end.mac),
         state: own_state(kernel, own_link).await?,
         missing: Vec::new(),
+        reach: None,
         store: match overlay.store {
             Some(_) => Some(following(&network.name, dir).await?),
             None => None,
@@ -186,6 +200,7 @@ async fn listed(
             .map(|end| end.mac),
         state,
         missing: missing.iter().filter_map(plan::command).collect(),
+        reach: None,
         store: None,
     })
 }
