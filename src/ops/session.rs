@@ -131,10 +131,10 @@ impl<'e> Session<'e> {
 
     /// Reports a plan, and which of its steps have nothing to do.
     pub(super) async fn print(&self, plan: &Plan) -> Result<()> {
-        let mut is_there = Vec::with_capacity(plan.len());
-        for step in plan {
-            let is_printed = self.printed.iter().any(|before| before.change == step.change);
-            is_there.push(is_printed || self.kernel.holds(&step.change).await);
+        let changes: Vec<_> = plan.iter().map(|step| &step.change).collect();
+        let mut is_there = self.kernel.hold(&changes).await;
+        for (step, is_there) in plan.iter().zip(&mut is_there) {
+            *is_there |= self.printed.iter().any(|before| before.change == step.change);
         }
         self.events.plan(plan, &is_there)
     }

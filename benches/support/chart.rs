@@ -38,7 +38,7 @@ const BOTTOM: f64 = 52.0;
 const LINE_HEIGHT: f64 = 15.0;
 
 /// Colours that differ for the colour-blind too (Okabe and Ito); netcord has the strongest.
-const COLOURS: [(&str, &str); 8] = [
+const COLOURS: [(&str, &str); 10] = [
     ("netcord", "#d55e00"),
     ("netcord --firewall iptables", "#cc79a7"),
     ("floor", "#555555"),
@@ -47,6 +47,8 @@ const COLOURS: [(&str, &str); 8] = [
     ("CNI", "#009e73"),
     ("netavark", "#9c7a00"),
     ("docker", "#56b4e9"),
+    ("reading the keys", "#555555"),
+    ("peers", "#0072b2"),
 ];
 
 /// Panels side by side.

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use crate::process::{run, words};
 
 /// The day, the machine and the versions, as a sentence each.
-pub(crate) fn sentences() -> Result<String> {
+/// `packages` are those that it was compared with, as Debian names them.
+pub(crate) fn sentences(packages: &[&str]) -> Result<String> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let cpus = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpus
@@ -17,20 +18,16 @@ pub(crate) fn sentences() -> Result<String> {
     let virtual_machine = if cpus.contains(" hypervisor") { ", a virtual machine" } else { "" };
     Ok(format!(
         "{date}: {cores} cores of {model}{virtual_machine}; Linux {kernel}. Compared with {}.",
-        versions()?,
+        versions(packages)?,
         date = words("date -u +%F")?.trim(),
         cores = available_parallelism()?,
         kernel = kernel.trim(),
     ))
 }
 
-/// The packages of the others, as Debian names them.
-const PACKAGES: [&str; 5] =
-    ["containernetworking-plugins", "netavark", "docker.io", "iproute2", "iptables"];
-
-fn versions() -> Result<String> {
+fn versions(packages: &[&str]) -> Result<String> {
     let mut command = Command::new("dpkg-query");
-    command.args(["-W", "-f", "${Package} ${Version}, "]).args(PACKAGES);
+    command.args(["-W", "-f", "${Package} ${Version}, "]).args(packages);
     let known = run(&mut command).context("which versions are installed")?;
     Ok(known.trim_end_matches(", ").to_owned())
 }
