@@ -198,7 +198,7 @@ impl Table {
     /// Returns the matching entries.
     fn entries(&mut self, is_wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
         let get = self.message(ConntrackMessage::Get(Vec::new()));
-        self.socket.dump(&get, NLM_F_DUMP, |message| match message.inner {
+        self.socket.dump(&get, NLM_F_DUMP, |message: NetfilterMessage| match message.inner {
             NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) => {
                 Entry::of(attributes).filter(&is_wanted)
             }
@@ -209,7 +209,7 @@ impl Table {
     /// Deletes one entry; returns `false` if it was gone.
     fn delete(&mut self, entry: Entry) -> io::Result<bool> {
         let delete = self.message(entry.into_delete());
-        match self.socket.request(delete, NLM_F_ACK, |_| {}) {
+        match self.socket.request(delete, NLM_F_ACK, |_: NetfilterMessage| {}) {
             Ok(_) => Ok(true),
             Err(e) if e.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(false),
             Err(e) => Err(e),

@@ -3,7 +3,8 @@
 use std::{io, os::fd::AsRawFd};
 
 use netlink_packet_core::{
-    NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_netfilter::NetfilterMessage;
 use nix::{
@@ -45,11 +46,11 @@ impl Socket {
     }
 
     /// Sends a request and reads the whole answer; repeats it if the data changed meanwhile.
-    pub(super) fn dump<T>(
+    pub(super) fn dump<M: NetlinkDeserializable, T>(
         &mut self,
         request: &NetfilterMessage,
         flags: u16,
-        of: impl Fn(NetfilterMessage) -> Option<T>,
+        of: impl Fn(M) -> Option<T>,
     ) -> io::Result<Vec<T>> {
         for _ in 0..ATTEMPTS {
             let mut found = Vec::new();
@@ -62,11 +63,11 @@ impl Socket {
     }
 
     /// Sends a request and reads the whole answer. Returns whether the answer is consistent.
-    pub(super) fn request(
+    pub(super) fn request<M: NetlinkDeserializable>(
         &mut self,
         message: NetfilterMessage,
         flags: u16,
-        mut each: impl FnMut(NetfilterMessage),
+        mut each: impl FnMut(M),
     ) -> io::Result<bool> {
         let mut bytes = Vec::new();
         let sequence = self.append(&mut bytes, message, flags);
@@ -117,7 +118,7 @@ impl Socket {
         send(self.file.as_raw_fd(), &bytes, MsgFlags::empty())?;
         loop {
             let mut end = false;
-            self.read(|header, payload| {
+            self.read(|header, payload: NetlinkPayload<NetfilterMessage>| {
                 let Some(at) = header.sequence_number.checked_sub(first) else { return Ok(()) };
                 let (at, NetlinkPayload::Error(error)) = (at as usize, payload) else {
                     return Ok(());
@@ -153,14 +154,14 @@ impl Socket {
     }
 
     /// Reads a datagram, and calls back for each message in it.
-    fn read(
+    fn read<M: NetlinkDeserializable>(
         &mut self,
-        mut each: impl FnMut(NetlinkHeader, NetlinkPayload<NetfilterMessage>) -> io::Result<()>,
+        mut each: impl FnMut(NetlinkHeader, NetlinkPayload<M>) -> io::Result<()>,
     ) -> io::Result<()> {
         let length = datagram::read(&self.file, &mut self.buffer)?;
         let mut rest = &self.buffer[..length];
         while !rest.is_empty() {
-            let message = NetlinkMessage::<NetfilterMessage>::deserialize(rest)
+            let message = NetlinkMessage::<M>::deserialize(rest)
                 .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
             let (header, payload) = message.into_parts();
             let length = (header.length as usize).next_multiple_of(4);

@@ -180,12 +180,12 @@ fn dump(
             Protocol::Sctp => IPPROTO_SCTP,
         },
         extensions: ExtensionFlags::empty(),
-        states: match scope {
-            Scope::Listening if protocol == Protocol::Udp => {
-                StateFlags::CLOSE | StateFlags::ESTABLISHED
-            }
-            Scope::Listening => StateFlags::LISTEN | StateFlags::CLOSE,
-            Scope::All => StateFlags::all(),
+        states: match (scope, protocol) {
+            (Scope::All, _) => StateFlags::all(),
+            // For any other state the kernel walks its whole table of connections.
+            (Scope::Listening, Protocol::Tcp) => StateFlags::LISTEN,
+            (Scope::Listening, Protocol::Udp) => StateFlags::CLOSE | StateFlags::ESTABLISHED,
+            (Scope::Listening, Protocol::Sctp) => StateFlags::LISTEN | StateFlags::CLOSE,
         },
         socket_id: if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() },
     };

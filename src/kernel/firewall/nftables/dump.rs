@@ -18,7 +18,9 @@ use netlink_packet_netfilter::{
 };
 
 use super::{
-    NLA_TYPE_MASK, read,
+    NLA_TYPE_MASK,
+    answer::RuleAnswer,
+    read,
     request::{inet, read_comment},
 };
 use crate::{
@@ -54,16 +56,17 @@ pub(super) fn all(socket: &mut Socket) -> io::Result<Ruleset> {
 fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Result<()> {
     let get = |message| NetfilterMessage::new(NetfilterHeader::new(number(family), 0, 0), message);
     let chains = get(NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() }));
-    let chains = socket.dump(&chains, NLM_F_DUMP, |message| match message.inner {
-        NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(m)) => chain(family, m),
-        _ => None,
-    })?;
+    let chains =
+        socket.dump(&chains, NLM_F_DUMP, |message: NetfilterMessage| match message.inner {
+            NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(m)) => chain(family, m),
+            _ => None,
+        })?;
     if chains.is_empty() {
         return Ok(());
     }
     let tables = get(NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() }));
     let tables: HashMap<String, u64> = socket
-        .dump(&tables, NLM_F_DUMP, |message| match message.inner {
+        .dump(&tables, NLM_F_DUMP, |message: NetfilterMessage| match message.inner {
             NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(m)) => handle_of_table(m),
             _ => None,
         })?
@@ -71,10 +74,7 @@ fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Res
         .collect();
     let rules = get(NfTablesMessage::GetRule(RuleMessage { attributes: Vec::new() }));
     let mut rules_of: HashMap<(String, String), Vec<Rule>> = HashMap::new();
-    let rules = socket.dump(&rules, NLM_F_DUMP, |message| match message.inner {
-        NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(m)) => rule(m),
-        _ => None,
-    })?;
+    let rules = socket.dump(&rules, NLM_F_DUMP, rule)?;
     for (place, rule) in rules {
         rules_of.entry(place).or_default().push(rule);
     }
@@ -94,7 +94,7 @@ fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Res
         })
         .collect();
     let sets = get(NfTablesMessage::GetSet(SetMessage { attributes: Vec::new() }));
-    let sets = socket.dump(&sets, NLM_F_DUMP, |message| match message.inner {
+    let sets = socket.dump(&sets, NLM_F_DUMP, |message: NetfilterMessage| match message.inner {
         NetfilterMessageInner::NfTables(NfTablesMessage::NewSet(m)) => set(m),
         _ => None,
     })?;
@@ -120,22 +120,20 @@ pub(super) type Used = (Chain, u32);
 /// Equivalent to `nft list table inet NAME`, without its sets.
 pub(super) fn of_table(socket: &mut Socket, name: &str) -> io::Result<Vec<Used>> {
     let get = inet(NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() }));
-    let mut chains = socket.dump(&get, NLM_F_DUMP, |message| match message.inner {
-        NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(m)) => {
-            let uses = uses(&m);
-            chain(Family::Inet, m).filter(|c| c.table.name == name).map(|c| (c, uses))
-        }
-        _ => None,
-    })?;
+    let mut chains =
+        socket.dump(&get, NLM_F_DUMP, |message: NetfilterMessage| match message.inner {
+            NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(m)) => {
+                let uses = uses(&m);
+                chain(Family::Inet, m).filter(|c| c.table.name == name).map(|c| (c, uses))
+            }
+            _ => None,
+        })?;
     if chains.is_empty() {
         return Ok(chains);
     }
     let attributes = vec![RuleAttribute::Table(name.to_owned())];
     let get = inet(NfTablesMessage::GetRule(RuleMessage { attributes }));
-    let rules = socket.dump(&get, NLM_F_DUMP, |message| match message.inner {
-        NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(m)) => rule(m),
-        _ => None,
-    })?;
+    let rules = socket.dump(&get, NLM_F_DUMP, rule)?;
     let mut of: HashMap<String, Vec<Rule>> = HashMap::new();
     for ((_, chain), rule) in rules {
         of.entry(chain).or_default().push(rule);
@@ -229,10 +227,10 @@ fn device(nla: &DefaultNla) -> Option<String> {
 }
 
 /// Parses a rule, with its table and chain.
-fn rule(message: RuleMessage) -> Option<((String, String), Rule)> {
+fn rule(RuleAnswer(attributes): RuleAnswer) -> Option<((String, String), Rule)> {
     let (mut table, mut chain, mut handle, mut comment) = (None, None, None, None);
     let mut expressions = Vec::new();
-    for attribute in message.attributes {
+    for attribute in attributes {
         match attribute {
             RuleAttribute::Table(text) => table = Some(text),
             RuleAttribute::Chain(text) => chain = Some(text),

@@ -8,6 +8,7 @@
 //! - `dump`: all tables, also those of others
 //! - `follow`: the rules that a packet meets (nftrace)
 
+mod answer;
 mod data;
 mod dump;
 mod expression;
@@ -63,7 +64,7 @@ const NLA_TYPE_MASK: u16 = 0x3fff;
 pub(super) fn is_here() -> bool {
     let get = || {
         let message = NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() });
-        Socket::open()?.request(inet(message), 0, |_| {})
+        Socket::open()?.request(inet(message), 0, |_: NetfilterMessage| {})
     };
     !get().is_err_and(|error| is_absent(&error))
 }

@@ -47,7 +47,7 @@ pub(super) fn damage_of_ports(
 pub(super) fn has_table(socket: &mut Socket) -> io::Result<bool> {
     let attributes = vec![TableAttribute::Name(TABLE.to_owned())];
     let get = inet(NfTablesMessage::GetTable(TableMessage { attributes }));
-    or_none(socket.request(get, 0, |_| {}).map(Some)).map(|found| found.is_some())
+    or_none(socket.request(get, 0, |_: NetfilterMessage| {}).map(Some)).map(|found| found.is_some())
 }
 
 /// Returns whether an element exists with the same data.
