@@ -32,3 +32,5 @@ else
     complete -o nospace -o bashdefault -F _clap_complete_netcord netcord
 fi
 
+
+COMP_WORDBREAKS=${COMP_WORDBREAKS//:/}

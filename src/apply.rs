@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::{
     error::{Error, Kind},
     kernel::{Kernel, Outcome},
-    model::Firewall,
+    model::{Firewall, NetnsName},
     plan::{Change, Class, Plan, Scope, Step, command},
     process::signal::Held,
     state::State,
@@ -132,6 +132,8 @@ enum Group<'a> {
     Firewall(Firewall),
     /// One netlink message that moves settings.
     Moved,
+    /// Routes, neighbours and FDB entries of one namespace, sent together.
+    Entries(Option<&'a NetnsName>),
     /// One netlink message that deletes links.
     Cut,
     /// One pass over connection tracking.
@@ -139,10 +141,12 @@ enum Group<'a> {
 }
 
 fn group(change: &Change) -> Option<Group<'_>> {
-    match change.facts().class {
+    let facts = change.facts();
+    match facts.class {
         Class::Record(record) => Some(Group::Record(record.file())),
         Class::Firewall(element) => Some(Group::Firewall(element.firewall)),
         Class::Moved(_) => Some(Group::Moved),
+        Class::Entry(_) => Some(Group::Entries(facts.place)),
         Class::Flows => Some(Group::Flows),
         Class::Link { .. } => match change {
             Change::DeleteLink(link) => link.is_batched().then_some(Group::Cut),
@@ -198,6 +202,7 @@ impl Run<'_> {
         match changes.first().and_then(|c| group(c)) {
             Some(Group::Firewall(_)) => return self.apply_firewall(changes),
             Some(Group::Moved) => return self.kernel.apply_moved(changes).await,
+            Some(Group::Entries(_)) => return self.kernel.apply_entries(changes).await,
             Some(Group::Cut) => return self.kernel.delete_veths(changes).await,
             Some(Group::Flows) => return self.kernel.forget_flows(changes),
             Some(Group::Record(_)) => {

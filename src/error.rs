@@ -52,12 +52,16 @@ pub struct Error {
     pub hint: Option<String>,
     /// Commands to type, one a line.
     pub commands: Vec<String>,
+    /// Whether nothing has the name, nor a similar one: then a verb that undoes has nothing to do.
+    #[serde(default)]
+    pub is_absent: bool,
 }
 
 impl Error {
     /// Makes an error of this kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, commands: Vec::new() }
+        let message = message.into();
+        Self { kind, message, hint: None, commands: Vec::new(), is_absent: false }
     }
 
     /// An error in the command line that only the state of the host reveals.
@@ -82,6 +86,13 @@ impl Error {
         self
     }
 
+    /// Says that nothing has the name, unless it is a typing error of one of these names.
+    #[must_use]
+    pub fn absent<'a>(mut self, name: &str, names: impl Iterator<Item = &'a str>) -> Self {
+        self.is_absent = mistyped(name, names).is_none();
+        self
+    }
+
     /// Adds commands to the hint.
     #[must_use]
     pub fn commands(mut self, commands: Vec<String>) -> Self {
@@ -99,6 +110,25 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Kind {
+    /// Returns the word of JSON output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::Permission => "permission",
+            Self::Missing => "missing",
+            Self::Timeout => "timeout",
+            Self::NotRolledBack => "not_rolled_back",
+            Self::CommandSetup => "command_setup",
+            Self::CommandNotExecutable => "command_not_executable",
+            Self::CommandNotFound => "command_not_found",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
+        }
+    }
+
     /// Returns the kind of any error: that of its [`Error`], else that of its `io::ErrorKind`.
     pub fn of(error: &anyhow::Error) -> Self {
         if let Some(own) = error.chain().find_map(|e| e.downcast_ref::<Error>()) {
@@ -119,6 +149,11 @@ impl Kind {
 /// Returns whether a signal interrupted the command.
 pub fn is_interruption(error: &anyhow::Error) -> bool {
     matches!(Kind::of(error), Kind::Interrupted | Kind::Terminated)
+}
+
+/// Returns whether the error is that nothing has the name, see [`Error::is_absent`].
+pub fn is_absent(error: &anyhow::Error) -> bool {
+    error.chain().find_map(|e| e.downcast_ref::<Error>()).is_some_and(|own| own.is_absent)
 }
 
 /// Returns the hint of an error, from the innermost code that gave one.
@@ -166,4 +201,39 @@ pub fn did_you_mean<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Op
         .filter(|(distance, name)| *distance <= 2 && *distance < name.len())
         .min()
         .map(|(_, name)| format!("did you mean `{name}`?"))
+}
+
+/// Returns the name that was typed wrong: at most one letter in three differs. Names that differ in
+/// their digits only (`web`, `web2`) are those of different objects.
+pub fn mistyped<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let letters = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");
+    names
+        .filter(|name| letters(name) != letters(typed))
+        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
+        .filter(|(distance, name)| distance * 3 <= typed.len().max(name.len()))
+        .min()
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typing_error_is_not_another_object() {
+        let there = ["lab0", "web", "back-end"];
+        let meant = |typed: &str| mistyped(typed, there.into_iter());
+        for (typed, name) in [
+            ("lba0", "lab0"),
+            ("labo", "lab0"),
+            ("wbe", "web"),
+            ("webb", "web"),
+            ("bakc-end", "back-end"),
+        ] {
+            assert_eq!(meant(typed), Some(name), "{typed}");
+        }
+        for typed in ["lab1", "lab", "lab0", "web2", "web", "db", "front-end", "mail"] {
+            assert_eq!(meant(typed), None, "{typed}");
+        }
+    }
 }

@@ -10,14 +10,19 @@ use netcord::{
 
 fn main() -> ExitCode {
     // A shell that completes a command line sets an environment variable.
-    CompleteEnv::with_factory(cli::command).complete();
+    CompleteEnv::with_factory(cli::completed_command).complete();
     let cli = match cli::parse() {
         Ok(cli) => cli,
-        Err(invalid) => return ExitCode::from(output::report(&invalid.into(), Color::Auto)),
+        Err(invalid) => return report(&invalid.into(), Color::Auto, cli::is_json_typed()),
     };
-    let color = cli.color();
+    let (color, json) = (cli.color(), cli.is_json());
     match cli::run(cli, &mut |_, _| Ok(())) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => ExitCode::from(output::report(&error, color)),
+        Err(error) => report(&error, color, json),
     }
+}
+
+fn report(error: &anyhow::Error, color: Color, json: bool) -> ExitCode {
+    let code = if json { output::report_json(error) } else { output::report(error, color) };
+    ExitCode::from(code)
 }

@@ -156,6 +156,9 @@ fn listings_are_tables_without_borders_json_or_lines_of_json() {
     assert!(!table.contains(['|', '+', '\u{2500}', '\u{1b}']), "{table}");
     let ps = lab.netcord("ps").ok();
     let header: Vec<_> = ps.split_whitespace().collect();
+    assert_eq!(header, ["TARGET", "NETWORK", "LINK", "ADDRESS", "PORTS", "STATE"]);
+    let ps = lab.netcord("ps --wide").ok();
+    let header: Vec<_> = ps.split_whitespace().collect();
     assert_eq!(
         header,
         ["TARGET", "NETWORK", "LINK", "ADDRESS", "MAC", "HOST-LINK", "PORTS", "STATE"]
@@ -387,8 +390,10 @@ fn what_is_a_network_and_a_namespace_is_removed_by_its_whole_name() {
     lab.netcord("bridge one").ok();
     lab.netcord("none two").ok();
     assert_eq!(lab.netcord("rm one two").ok(), "one\ntwo");
-    lab.netcord("rm netns:nosuch").fails(3, &["nosuch"]);
-    lab.netcord("rm network:nosuch").fails(3, &["nosuch"]);
+    lab.netcord("bridge three").ok();
+    lab.netcord("none four").ok();
+    lab.netcord("rm netns:foru").fails(3, &["foru", "did you mean `four`?"]);
+    lab.netcord("rm network:there").fails(3, &["there", "did you mean `three`?"]);
 }
 
 #[test]

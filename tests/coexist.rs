@@ -194,7 +194,7 @@ const DOCKER_USER_AND_REJECT: &str = "for t in iptables ip6tables; do
     $t -A FORWARD -j REJECT
 done";
 
-/// What is closed stays closed where gates are open.
+/// Traffic that netcord forbids stays forbidden beside its accept rules in other firewalls.
 #[track_caller]
 fn closed_stays_closed(start: impl Fn(&Lab)) {
     for firewall in FIREWALLS {

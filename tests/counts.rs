@@ -365,3 +365,43 @@ fn a_diagnosis_costs_the_same_however_many_ports_are_published() {
     }
     assert_eq!(found[&10], found[&500]);
 }
+
+/// The words of an overlay network with so many other hosts, the last of which has this address.
+fn overlay_of(n: usize, last: &str) -> String {
+    let peers = (1..n).map(|i| format!("10.5.{}.0/24=198.51.{}.{}", i + 1, i / 200, i % 200 + 1));
+    let peers: Vec<_> = peers.chain([format!("10.5.0.0/24={last}")]).collect();
+    format!(
+        "overlay pods --subnet 10.5.0.0/16 --host-subnet 10.5.250.0/24 --peer {}",
+        peers.join(" --peer ")
+    )
+}
+
+/// Entries for other hosts are sent a hundred at a time. Those that the kernel has are left alone, and
+/// the change of one host is that host's entries, however many others there are.
+#[test]
+fn entries_for_other_hosts_are_sent_together() {
+    let mut found = BTreeMap::new();
+    for n in [5, 200] {
+        let lab = Lab::new();
+        lab.sh("ip link add eth0 type veth peer name wire; ip link set wire up
+             ip addr add 192.0.2.1/24 dev eth0; ip link set eth0 up
+             ip route add 198.51.0.0/16 via 192.0.2.254")
+            .ok();
+        let mut made = count(&lab, &overlay_of(n, "198.51.100.1"));
+        let mut again = count(&lab, &overlay_of(n, "198.51.100.1"));
+        let mut changed = count(&lab, &overlay_of(n, "198.51.100.2"));
+        let mut peers = count(&lab, "peers pods");
+        assert_eq!(lab.sh("ip route | grep -c 'proto 110'").ok(), n.to_string());
+        // How each host is reached is asked of the kernel.
+        for counts in [&mut made, &mut again, &mut changed, &mut peers] {
+            counts.sends -= n;
+        }
+        made.sends -= (3 * n).div_ceil(100);
+        found.insert(n, [made, again, changed, peers]);
+    }
+    for (few, many) in found[&5].iter().zip(&found[&200]) {
+        // Of many, each table is read once; a few are read one by one.
+        assert!(many.sends <= few.sends + 6, "{few:?} {many:?}");
+        assert_eq!((many.programs, many.opens), (few.programs, few.opens));
+    }
+}

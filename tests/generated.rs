@@ -28,7 +28,7 @@ fn manual_pages_are_what_the_program_writes() {
     let run = Command::new(NETCORD).args(["man", "--dir"]).arg(made.path()).output().unwrap();
     assert!(run.status.success());
     let pages = files(made.path());
-    for page in ["netcord.1", "netcord-attach.1", "netcord-agent.1"] {
+    for page in ["netcord.8", "netcord-attach.8", "netcord-agent.8"] {
         assert!(pages.contains_key(page), "{page}");
     }
     for (name, text) in &pages {

@@ -94,6 +94,8 @@ mod traffic;
 mod twice;
 /// The host's own link in a bridge.
 mod underlay;
+/// Undone already.
+mod undo;
 /// Bridges and parents that are gone.
 mod unplugged;
 /// Veth pairs that no verb makes yet.
@@ -102,6 +104,8 @@ mod veth;
 mod wait;
 /// Who else is on the wire.
 mod wire;
+/// Words of docker, and wrong ones.
+mod words;
 
 #[test]
 fn every_file_is_listed() {

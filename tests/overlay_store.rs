@@ -485,3 +485,56 @@ fn systemd_can_start_the_agent() {
     assert_eq!(String::from_utf8_lossy(&message[..length]).trim_end(), "READY=1");
     lab.sh(&start).fails(4, &["this host has a netcord-agent already"]);
 }
+
+/// The key and the value of a host that is not there, in the words of etcdctl.
+fn lease_of(number: u16) -> String {
+    format!(
+        r#"/netcord/pods/subnets/10.5.{number}.0-24 "{{\"PublicIP\":\"192.1.0.{number}\",\"PublicIPv6\":null,\"BackendType\":\"vxlan\",\"BackendData\":{{\"VNI\":1,\"VtepMAC\":\"82:65:fc:00:00:{number:02x}\"}}}}""#
+    )
+}
+
+#[test]
+fn the_change_of_one_host_costs_the_same_however_many_there_are() {
+    let [few, many] = [3, 200].map(|count| {
+        let lab = Lab::new();
+        lab.hosts(1);
+        lab.etcd();
+        lab.etcdctl(
+            r#"put /netcord/pods/config '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'"#,
+        )
+        .ok();
+        let all: Vec<_> = (1..=count).map(|n| format!("put {}", lease_of(n))).collect();
+        for part in all.chunks(100) {
+            fs::write(lab.path("/run/txn"), format!("\n{}\n\n\n", part.join("\n"))).unwrap();
+            lab.etcdctl("txn </run/txn").ok();
+        }
+        let requests = || -> u64 {
+            let metrics = lab.sh(&format!(
+                "nsenter --net=/run/netns/world busybox wget -qO- {STORE}/metrics |
+                 grep ^grpc_server_started_total"
+            ));
+            let metrics = metrics.ok();
+            metrics
+                .lines()
+                .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+                .sum()
+        };
+        let before = requests();
+        lab.on("h1", &join("")).ok();
+        let pid = agent(&lab, "h1");
+        let mut strace = lab.start(&format!(
+            "exec strace -qq -f -y -e trace=sendto,sendmsg,sendmmsg -o /run/trace -p {pid}"
+        ));
+        lab.until(&format!("grep -q 'TracerPid:.[1-9]' /proc/{pid}/status"));
+        lab.etcdctl(&format!("put {}", lease_of(250))).ok();
+        until_routed(&lab, "h1", "10.5.250.0/24", "vx-pods");
+        let requests = requests() - before;
+        strace.kill().unwrap();
+        strace.wait().unwrap();
+        let trace = fs::read_to_string(lab.path("/run/trace")).unwrap();
+        let sends = trace.lines().filter(|line| line.contains("NETLINK")).count();
+        assert!((1..=8).contains(&sends), "{trace}");
+        (requests, sends)
+    });
+    assert_eq!(few, many, "requests to etcd, and sends to the kernel");
+}

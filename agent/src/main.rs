@@ -67,6 +67,6 @@ async fn serve(in_foreground: bool) -> Result<()> {
 
 /// Returns the directory of this host's records. The command that starts an agent may hold their lock.
 fn directory(cookie: u64) -> Result<PathBuf> {
-    drop(State::try_locked(cookie)?);
+    State::is_free(cookie)?;
     Ok(State::read(cookie, Load::Of(&[]))?.dir().to_owned())
 }

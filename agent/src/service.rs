@@ -12,8 +12,8 @@ use anyhow::Result;
 use netcord::{
     Events, Options, Session, Silent,
     agents::netcord_agent::protocol::Member,
-    model::{LinkName, Network, PeerSpec, Store},
-    ops::driver::overlay,
+    model::{LinkName, Network, PeerSpec},
+    ops::driver::overlay::{self, Against},
     state::State,
 };
 use tokio::{sync::Mutex, task::spawn_local, time::sleep};
@@ -124,36 +124,27 @@ impl Service {
         Connected(self.clone())
     }
 
-    /// Makes the kernel and the record of a network agree with the other hosts. Returns the warnings, or
-    /// `None` if this host no longer has the network.
+    /// Makes the kernel and the record of a network agree with the other hosts. Returns the network and
+    /// the warnings, or `None` if this host no longer has it.
     ///
     /// # Errors
     /// If the kernel refuses a change.
     pub(crate) async fn apply(
         &self,
         network: &LinkName,
-        store: &Store,
         peers: &[PeerSpec],
-    ) -> Result<Option<Vec<String>>> {
+        against: Against,
+    ) -> Result<Option<(Network, Vec<String>)>> {
         let _turn = self.turn.lock().await;
         // A verb waits for the lock without a break, and would keep this thread from all else.
-        while State::try_locked(self.cookie)?.is_none() {
+        while !State::is_free(self.cookie)? {
             sleep(LOCK_INTERVAL).await;
         }
         let warnings = Warnings::default();
         let mut session = Session::open(Options::default(), &warnings)?;
-        let done = overlay::follow(&mut session, network, store, peers).await;
+        let now = overlay::follow(&mut session, network, peers, against).await;
         session.close();
-        Ok(done?.map(|_| warnings.0.into_inner()))
-    }
-
-    /// Returns the network on record.
-    ///
-    /// # Errors
-    /// If the records cannot be read.
-    pub(crate) async fn network(&self, name: &LinkName) -> Result<Option<Network>> {
-        let session = Session::open(Options::default(), &Silent)?;
-        Ok(overlay::stores(&session).await?.into_iter().find(|network| network.name == *name))
+        Ok(now?.map(|now| (now, warnings.0.into_inner())))
     }
 }
 

@@ -12,22 +12,30 @@
 //! * [`host`], [`netns`]: a host for each contender, and the way in and out
 //! * [`measure`], [`process`]: the time of whole processes
 //! * [`verify`]: whether the work was done at all, so that nobody measures a failing program
-//! * [`report`], [`chart`]: tables, aims, pictures
+//! * [`report`], [`chart`], [`results`], [`machine`]: tables, aims, pictures, and where they go
 //!
 //! `NETCORD_BENCH_BIN` names another netcord to measure, for example an older one.
 
 #![expect(clippy::disallowed_types, reason = "whole processes are what is measured here")]
 
+#[path = "../support/chart.rs"]
 mod chart;
 mod connect;
 mod contender;
 mod growth;
 mod host;
+#[path = "../support/machine.rs"]
+mod machine;
+#[path = "../support/measure.rs"]
 mod measure;
+#[path = "../support/netns.rs"]
 mod netns;
+#[path = "../support/process.rs"]
 mod process;
 mod raw;
 mod report;
+#[path = "../support/results.rs"]
+mod results;
 #[path = "../support/throwaway.rs"]
 mod throwaway;
 mod turns;

@@ -62,9 +62,9 @@ impl Kind {
     /// Returns the hidden verb that it runs.
     const fn verb(self) -> &'static str {
         match self {
-            Self::LeaseRenewer => "keep-lease",
+            Self::LeaseRenewer => "lease-renewer",
             Self::Watchdog => "watchdog",
-            Self::RunSupervisor => "attendant",
+            Self::RunSupervisor => "run-supervisor",
         }
     }
 }

@@ -6,23 +6,20 @@
 mod complete;
 mod mistakes;
 mod netcord_agent;
+mod reference;
 mod terminal;
 mod values;
 mod verbs;
 
-use std::cell::RefCell;
+use std::{cell::RefCell, env, ffi::OsString};
 
 use anyhow::Result;
-use clap::{
-    Args, CommandFactory, Parser,
-    error::{ContextKind, ContextValue},
-};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, error::ErrorKind};
 
 pub use self::netcord_agent::AgentArguments;
 use self::{
-    mistakes::{no_verb, shown},
     terminal::Terminal,
-    values::{FirewallChoice, among},
+    values::{FirewallChoice, OrTemplate, among},
     verbs::Verb,
 };
 use crate::{
@@ -43,7 +40,7 @@ const NAME: &str = "netcord";
 /// processes and for namespaces made with `ip netns`. Every command does the steps that you would do
 /// by hand with ip, nft and sysctl, can be repeated, and rolls back if it fails. There is no daemon.
 #[derive(Debug, Parser)]
-#[command(name = "netcord", version, max_term_width = 100, disable_help_subcommand = true, after_long_help = AFTER_HELP)]
+#[command(name = "netcord", version, max_term_width = 100, disable_help_subcommand = true)]
 pub struct Cli {
     /// Flags of all verbs
     #[command(flatten)]
@@ -52,21 +49,6 @@ pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
-
-const AFTER_HELP: &str = "\
-A TARGET is a process ID (1310, pid:1310), a name in /run/netns (web, netns:web), a container of a \
-running docker or podman (web, docker:web, podman:web), or a namespace file (/proc/1310/ns/net, \
-path:FILE).
-
-Exit codes: 0 done, or nothing to do; 1 failed; 2 usage; 3 not found; 4 conflict; 5 permission; \
-6 kernel feature or helper program missing; 7 timeout; 8 rollback incomplete; with `-- CMD` the \
-exit code of CMD, or 125, 126, 127 as in docker; 130 and 143 interrupted, after rolling back.
-
-Environment: DOCKER_HOST and CONTAINER_HOST (unix:// only) give the sockets of docker and podman; \
-NO_COLOR turns colour off; NETCORD_STATE_DIR is the directory of the records [default: \
-/run/netcord].
-
-Files: /run/netcord/BOOT-HOST/ has the records of a host, /run/netns the names of namespaces.";
 
 /// Flags of all verbs.
 #[derive(Args, Debug)]
@@ -88,16 +70,19 @@ struct Global {
         hide_default_value = true
     )]
     firewall: FirewallChoice,
-    /// How to print results
+    /// How to print results: table, json, jsonl, or a Go template such as '{{.Name}}'
     #[arg(
         long,
         global = true,
         value_name = "FORMAT",
         default_value = "table",
         hide_default_value = true,
-        value_parser = among(&[Format::Table, Format::Json, Format::Jsonl])
+        value_parser = OrTemplate(among(&[Format::Table, Format::Json, Format::Jsonl]))
     )]
     format: Format,
+    /// As --format json
+    #[arg(short, long, global = true)]
+    json: bool,
     /// When to use colour
     #[arg(
         long,
@@ -115,38 +100,83 @@ struct Global {
     verbose: bool,
 }
 
-impl Global {
-    fn style(&self) -> Style {
-        Style {
-            format: self.format,
-            color: self.color,
-            quiet: self.quiet,
-            explain: self.explain,
-            verbose: self.verbose,
-        }
-    }
-}
-
 impl Cli {
     /// Returns when to use colour.
     pub fn color(&self) -> Color {
         self.global.color
     }
+
+    /// Returns whether results, and so errors, are JSON.
+    pub fn is_json(&self) -> bool {
+        matches!(self.format(), Format::Json | Format::Jsonl)
+    }
+
+    /// Returns the format of results: some verbs have formats of their own.
+    fn format(&self) -> Format {
+        let own = match &self.verb {
+            Verb::Graph(args) => &args.format,
+            Verb::Inspect(args) => &args.format,
+            _ => &self.global.format,
+        };
+        if self.global.json { Format::Json } else { own.clone() }
+    }
+
+    fn style(&self) -> Style {
+        let Global { color, quiet, explain, verbose, .. } = self.global;
+        Style { format: self.format(), color, quiet, explain, verbose }
+    }
 }
 
-/// Parses the command line. Help and clap's own errors end the process.
+/// Parses the command line. Help ends the process.
 ///
 /// # Errors
-/// If the verb is unknown.
+/// If the command line is wrong.
 pub fn parse() -> Result<Cli, Invalid> {
-    Cli::try_parse().or_else(|error| match error.get(ContextKind::InvalidSubcommand) {
-        Some(ContextValue::String(word)) => Err(no_verb(word)),
-        _ => shown(error).exit(),
+    let cli = parsed(&env::args_os().collect::<Vec<_>>())?;
+    match &cli.verb {
+        Verb::Help(args) => parsed(&args.as_flag()),
+        _ => Ok(cli),
+    }
+}
+
+fn parsed(words: &[OsString]) -> Result<Cli, Invalid> {
+    let matches = command().try_get_matches_from(words);
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+            _ => mistakes::explained(&error, words),
+        }
     })
 }
 
-/// Returns the command, for completions and manual pages.
-pub fn command() -> clap::Command {
+/// Returns whether the words of the command line ask for JSON, also if they are wrong.
+pub fn is_json_typed() -> bool {
+    let words = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let words = words.take_while(|word| word != "--").collect::<Vec<_>>();
+    let is_short = |word: &str| {
+        let letters = word.strip_prefix('-').unwrap_or_default();
+        letters.contains('j') && letters.chars().all(|c| "jqv".contains(c))
+    };
+    let is_value = |word: &str| ["json", "jsonl"].contains(&word);
+    words.iter().any(|word| {
+        word == "--json" || is_short(word) || word.strip_prefix("--format=").is_some_and(is_value)
+    }) || words.windows(2).any(|pair| pair[0] == "--format" && is_value(&pair[1]))
+}
+
+/// Returns the command, for parsing and help.
+fn command() -> clap::Command {
+    reference::command()
+}
+
+/// Returns the command for completions.
+pub fn completed_command() -> clap::Command {
+    reference::completed()
+}
+
+/// Returns the command with the global flags in each verb, for manual pages.
+fn whole_command() -> clap::Command {
     Cli::command()
 }
 
@@ -157,7 +187,8 @@ pub fn command() -> clap::Command {
 pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
     // A network namespace belongs to a thread, so there is only one thread.
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let output = Output::new(cli.global.style());
+    let output = Output::new(cli.style());
+    output.check_format()?;
     match cli.verb {
         // It executes another program, and needs nothing of this one.
         Verb::Run(verbs::run::Args { start_barrier: Some(barrier), command, .. }) => {
@@ -170,6 +201,7 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
         Verb::Lab(args) => verbs::lab::start(&args, &cli.global),
         Verb::Completions(args) => args.run(&output).map(|()| 0),
         Verb::Man(args) => args.run(&output).map(|()| 0),
+        Verb::Version(_) => verbs::version::Args::run(&output).map(|()| 0),
         verb => {
             if verb.is_background() {
                 agents::detach()?;

@@ -1,5 +1,7 @@
 //! Parsers of flags and arguments.
 
+use std::ffi::OsStr;
+
 use clap::{
     ValueEnum,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
@@ -34,7 +36,16 @@ impl FirewallChoice {
 
 impl ValueEnum for Format {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Table, Self::Json, Self::Jsonl, Self::Text, Self::Dot, Self::Mermaid, Self::Svg]
+        &[
+            Self::Table,
+            Self::Json,
+            Self::Jsonl,
+            Self::Text,
+            Self::Dot,
+            Self::Mermaid,
+            Self::Svg,
+            Self::Docker,
+        ]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -46,6 +57,8 @@ impl ValueEnum for Format {
             Self::Dot => value("dot", "For Graphviz"),
             Self::Mermaid => value("mermaid", "For Markdown viewers"),
             Self::Svg => value("svg", "A drawing, for browsers and documents"),
+            Self::Docker => value("docker", "JSON with the keys of `docker network inspect`"),
+            Self::Template(_) => return None,
         })
     }
 }
@@ -118,6 +131,30 @@ fn value(word: &'static str, help: &'static str) -> PossibleValue {
 pub(super) fn among(formats: &[Format]) -> impl TypedValueParser<Value = Format> + use<> {
     let names = formats.iter().filter_map(ValueEnum::to_possible_value);
     PossibleValuesParser::new(names).try_map(|name| Format::from_str(&name, false))
+}
+
+/// A parser for the output formats of one verb, or a Go template.
+#[derive(Clone)]
+pub(super) struct OrTemplate<P>(pub P);
+
+impl<P: TypedValueParser<Value = Format>> TypedValueParser for OrTemplate<P> {
+    type Value = Format;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Format, clap::Error> {
+        match value.to_str() {
+            Some(text) if text.contains("{{") => Ok(Format::Template(text.to_owned())),
+            _ => self.0.parse_ref(command, argument, value),
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        self.0.possible_values()
+    }
 }
 
 /// Parses the name of a new network. Refuses words with another meaning for `run --network`.

@@ -101,9 +101,13 @@ pub async fn addresses(patience: Duration) -> BTreeMap<IpAddr, String> {
 /// Returns the names of running containers, for completion. An engine that does not answer in time is
 /// left out.
 pub async fn names(patience: Duration) -> Vec<String> {
-    let names: BTreeSet<_> =
-        running_anywhere(patience).await.into_iter().map(|(_, running)| running.name).collect();
+    let names: BTreeSet<_> = named(patience).await.into_iter().map(|(_, name)| name).collect();
     names.into_iter().collect()
+}
+
+/// Returns them with their engines.
+pub async fn named(patience: Duration) -> Vec<(Engine, String)> {
+    running_anywhere(patience).await.into_iter().map(|(e, running)| (e, running.name)).collect()
 }
 
 async fn find_at(

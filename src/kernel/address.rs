@@ -19,10 +19,7 @@ use rtnetlink::packet_route::{
 };
 
 use super::{Kernel, Link, Netns, link, rtnl::Rtnl};
-use crate::{
-    error::Error,
-    model::{LinkName, Route, is_link_local},
-};
+use crate::model::{LinkName, Route, is_link_local};
 
 /// An address of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +57,13 @@ impl TableRoute {
     pub fn by(self, link: &LinkName) -> Route {
         let Self { destination, gateway, source, metric, protocol, .. } = self;
         Route { gateway, source, metric, protocol, ..Route::on(link.clone(), destination) }
+    }
+
+    /// Returns whether it leads the same way as a plan's route by the link with this index.
+    pub(super) fn is_like(&self, route: &Route, index: u32) -> bool {
+        self.destination == route.destination
+            && self.gateway == route.gateway
+            && self.index == Some(index)
     }
 
     /// Returns whether it comes from a router advertisement.
@@ -169,54 +173,9 @@ pub(super) async fn routes(rtnl: &Rtnl) -> Result<Vec<TableRoute>> {
     Ok(found)
 }
 
-/// Adds a route; returns `false` if it exists. Equivalent to `ip route add DESTINATION [via
-/// GATEWAY] dev LINK [onlink] [src SOURCE] [metric METRIC] proto PROTOCOL`.
-pub(super) async fn create_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
-    let request = RouteNetlinkMessage::NewRoute(route_message(rtnl, route).await?);
-    let error = match rtnl.change(request, NLM_F_CREATE | NLM_F_EXCL).await {
-        Ok(()) => return Ok(true),
-        Err(e) => e,
-    };
-    let (to, link) = (route.destination, &route.link);
-    match error.raw_os_error() {
-        Some(libc::EEXIST) => {
-            let index = link::index(rtnl, link.as_str()).await?;
-            let same = |r: &TableRoute| {
-                r.destination == to && r.gateway == route.gateway && r.index == Some(index)
-            };
-            if routes(rtnl).await?.iter().any(same) {
-                return Ok(false);
-            }
-            Err(Error::conflict(format!("another route to {to} is there already"))
-                .hint("see it with `ip -n NAME route`")
-                .into())
-        }
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => Err(Error::usage(format!(
-            "route to {to}: its gateway {} cannot be reached from `{link}`",
-            route.gateway.unwrap_or_else(|| to.ip())
-        ))
-        .hint("a gateway must be in a subnet of the link's own addresses")
-        .into()),
-        _ => Err(error).with_context(|| format!("cannot add the route to {to} by `{link}`")),
-    }
-}
-
-/// Deletes a route, if it did not go with its link. Equivalent to `ip route del ...`.
-pub(super) async fn delete_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
-    if link::get(rtnl, route.link.as_str()).await?.is_none() {
-        return Ok(false);
-    }
-    let request = RouteNetlinkMessage::DelRoute(route_message(rtnl, route).await?);
-    match rtnl.change(request, 0).await {
-        Ok(()) => Ok(true),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => Ok(false),
-        Err(e) => {
-            Err(e).with_context(|| format!("cannot delete the route to {}", route.destination))
-        }
-    }
-}
-
-async fn route_message(rtnl: &Rtnl, route: &Route) -> Result<RouteMessage> {
+/// Returns the message of a route by the link with this index. Equivalent to `ip route add DESTINATION
+/// [via GATEWAY] dev LINK [onlink] [src SOURCE] [metric METRIC] proto PROTOCOL`.
+pub(super) fn route(index: u32, route: &Route) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(route.destination.ip());
     message.header.destination_prefix_length = route.destination.prefix();
@@ -235,12 +194,12 @@ async fn route_message(rtnl: &Rtnl, route: &Route) -> Result<RouteMessage> {
         attributes.push(RouteAttribute::Destination(route.destination.ip().into()));
     }
     attributes.extend(route.gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
-    attributes.push(RouteAttribute::Oif(link::index(rtnl, route.link.as_str()).await?));
+    attributes.push(RouteAttribute::Oif(index));
     attributes.extend(route.source.map(|source| RouteAttribute::PrefSource(source.into())));
     if route.metric > 0 {
         attributes.push(RouteAttribute::Priority(route.metric));
     }
-    Ok(message)
+    message
 }
 
 fn parse_route(reply: RouteNetlinkMessage) -> Option<TableRoute> {

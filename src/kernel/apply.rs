@@ -5,9 +5,9 @@ use std::fs::File;
 use anyhow::Result;
 
 use super::{
-    Kernel, address, conntrack, fdb, firewall,
+    Kernel, address, conntrack, firewall,
     link::{self, bridge, link_attrs, macvlan, veth, vlan, vxlan},
-    link_config, name, neighbour, sysctl, tc_filter,
+    link_config, name, sysctl, tc_filter,
 };
 use crate::plan::{Change, Class, LinkId, Moved, Place, Resource, SysctlKey};
 
@@ -141,14 +141,8 @@ impl Kernel {
                 bridge::announce(&self.rtnl, port, self.at(netns)?, link, *mac).await?;
                 false
             }
-            Resource::Route { netns, route } => {
-                address::create_route(self.at(netns)?, route).await?
-            }
-            Resource::Neighbour { netns, link, address, mac } => {
-                neighbour::create(self.at(netns)?, link, *address, *mac).await?
-            }
-            Resource::FdbEntry { link, mac, host } => {
-                fdb::create(&self.rtnl, link, *mac, *host).await?
+            Resource::Route { .. } | Resource::Neighbour { .. } | Resource::FdbEntry { .. } => {
+                return Ok(self.apply_entries(&[change]).await?.remove(0));
             }
             Resource::Sysctl { netns, key, value, .. } => {
                 return self.set_sysctl(netns, key, value);
@@ -194,14 +188,8 @@ impl Kernel {
             Resource::Up { netns, link } => {
                 link::set_up(self.at(netns)?, link.as_str(), false).await?
             }
-            Resource::Route { netns, route } => {
-                address::delete_route(self.at(netns)?, route).await?
-            }
-            Resource::Neighbour { netns, link, address, .. } => {
-                neighbour::delete(self.at(netns)?, link, *address).await?
-            }
-            Resource::FdbEntry { link, mac, host } => {
-                fdb::delete(&self.rtnl, link, *mac, *host).await?
+            Resource::Route { .. } | Resource::Neighbour { .. } | Resource::FdbEntry { .. } => {
+                return Ok(self.apply_entries(&[change]).await?.remove(0));
             }
             Resource::Sysctl { netns, key, reset, value } => {
                 return self.set_sysctl(netns, key, reset.unwrap_or(value));

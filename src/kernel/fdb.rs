@@ -3,11 +3,9 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use anyhow::{Context, Result};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use nix::libc;
+use anyhow::Result;
 use rtnetlink::packet_route::{
-    AddressFamily, RouteNetlinkMessage,
+    AddressFamily,
     neighbour::{
         NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
     },
@@ -28,39 +26,24 @@ use crate::{
 /// The metric of an IPv6 route that was added without one (`IP6_RT_PRIO_USER`).
 const METRIC_OF_IPV6: u32 = 1024;
 
-/// Adds an FDB entry; returns `false` if it exists. Equivalent to `bridge fdb replace MAC dev LINK
-/// dst HOST self permanent`.
-pub(super) async fn create(rtnl: &Rtnl, link: &LinkName, mac: Mac, host: IpAddr) -> Result<bool> {
-    if has(rtnl, link, mac, host).await? {
-        return Ok(false);
-    }
-    let mut message = message(link::index(rtnl, link.as_str()).await?, mac, host);
+/// Returns the message of a permanent entry. Equivalent to `bridge fdb replace MAC dev LINK dst HOST
+/// self permanent`.
+pub(super) fn permanent(index: u32, mac: Mac, host: IpAddr) -> NeighbourMessage {
+    let mut message = message(index, mac, host);
     message.header.state = NeighbourState::Permanent;
-    rtnl.change(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
-        .await
-        .with_context(|| format!("cannot tell `{link}` that {mac} is at host {host}"))?;
-    Ok(true)
-}
-
-/// Deletes an FDB entry, if it did not go with its link. Equivalent to `bridge fdb del MAC dev LINK
-/// dst HOST self`.
-pub(super) async fn delete(rtnl: &Rtnl, link: &LinkName, mac: Mac, host: IpAddr) -> Result<bool> {
-    let Some(there) = link::get(rtnl, link.as_str()).await? else { return Ok(false) };
-    match rtnl.change(RouteNetlinkMessage::DelNeighbour(message(there.index(), mac, host)), 0).await
-    {
-        Ok(()) => Ok(true),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(false),
-        Err(e) => {
-            Err(e).with_context(|| format!("cannot make `{link}` forget that {mac} is at {host}"))
-        }
-    }
+    message
 }
 
 /// Returns whether an FDB entry exists. Equivalent to `bridge fdb get MAC dev LINK self`.
 pub(super) async fn has(rtnl: &Rtnl, link: &LinkName, mac: Mac, host: IpAddr) -> Result<bool> {
     let Some(there) = link::get(rtnl, link.as_str()).await? else { return Ok(false) };
-    let entry = entry(rtnl, there.index(), mac).await?;
-    Ok(entry.is_some_and(|entry| is_permanent(&entry) && entry.host == Some(host)))
+    Ok(permanent_host(rtnl, there.index(), mac).await? == Some(host))
+}
+
+/// Returns the host of a permanent entry.
+pub(super) async fn permanent_host(rtnl: &Rtnl, index: u32, mac: Mac) -> Result<Option<IpAddr>> {
+    let entry = entry(rtnl, index, mac).await?.filter(is_permanent);
+    Ok(entry.and_then(|entry| entry.host))
 }
 
 async fn entry(rtnl: &Rtnl, index: u32, mac: Mac) -> Result<Option<Neighbour>> {
@@ -78,7 +61,8 @@ fn is_permanent(entry: &Neighbour) -> bool {
     u16::from(entry.state) & permanent != 0
 }
 
-fn message(index: u32, mac: Mac, host: IpAddr) -> NeighbourMessage {
+/// Returns the message that names a MAC of a VXLAN link, and its host.
+pub(super) fn message(index: u32, mac: Mac, host: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Bridge;
     message.header.ifindex = index;
@@ -90,6 +74,20 @@ fn message(index: u32, mac: Mac, host: IpAddr) -> NeighbourMessage {
     };
     message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Other(host)));
     message
+}
+
+/// Returns the permanent entries of a link, of one family.
+pub(super) async fn permanent_of(
+    rtnl: &Rtnl,
+    family: AddressFamily,
+    index: u32,
+) -> Result<Vec<Neighbour>> {
+    let mut look = NeighbourMessage::default();
+    look.header.family = family;
+    look.attributes.push(NeighbourAttribute::IfIndex(index));
+    let mut found = neighbour::read(rtnl, look).await?;
+    found.retain(|entry| entry.index == index && is_permanent(entry));
+    Ok(found)
 }
 
 impl Netns {
@@ -137,7 +135,7 @@ impl Kernel {
     async fn neighbours_of(&self, name: &LinkName, link: &Link) -> Result<Vec<Resource>> {
         let mut found = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let ours = self.permanent(family, link).await?.into_iter();
+            let ours = permanent_of(&self.rtnl, family, link.index()).await?.into_iter();
             let ours = ours.filter(|n| n.protocol == Some(Route::PROTOCOL));
             found.extend(ours.filter_map(|n| {
                 let (address, mac) = n.address.zip(n.mac)?;
@@ -156,21 +154,13 @@ impl Kernel {
         let named = |mac| overlay.peers.values().any(|peer| peer.macs.contains(&mac));
         let is_ours =
             |mac, host| overlay.store.is_some() || mac == Mac::of_tunnel_end(host) || named(mac);
-        let entries = self.permanent(AddressFamily::Bridge, link).await?.into_iter();
+        let entries =
+            permanent_of(&self.rtnl, AddressFamily::Bridge, link.index()).await?.into_iter();
         Ok(entries
             .filter_map(|entry| {
                 let (mac, host) = entry.mac.zip(entry.host)?;
                 is_ours(mac, host).then(|| Resource::FdbEntry { link: name.clone(), mac, host })
             })
             .collect())
-    }
-
-    async fn permanent(&self, family: AddressFamily, link: &Link) -> Result<Vec<Neighbour>> {
-        let mut look = NeighbourMessage::default();
-        look.header.family = family;
-        look.attributes.push(NeighbourAttribute::IfIndex(link.index()));
-        let mut found = neighbour::read(&self.rtnl, look).await?;
-        found.retain(|entry| entry.index == link.index() && is_permanent(entry));
-        Ok(found)
     }
 }

@@ -10,6 +10,7 @@ pub mod conntrack;
 mod datagram;
 pub mod dhcp;
 pub mod echo;
+mod entries;
 mod fdb;
 mod filter;
 mod firewall;

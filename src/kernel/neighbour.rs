@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use nix::libc;
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
@@ -121,40 +120,15 @@ pub(super) async fn get(rtnl: &Rtnl, look: NeighbourMessage) -> Result<Option<Ne
     }
 }
 
-/// Sets a permanent neighbour entry; returns `false` if it exists. Replaces a learned one.
-/// Equivalent to `ip neigh replace ADDRESS lladdr MAC dev LINK nud permanent protocol PROTOCOL`.
-pub(super) async fn create(
-    rtnl: &Rtnl,
-    link: &LinkName,
-    address: IpAddr,
-    mac: Mac,
-) -> Result<bool> {
-    if is_there(rtnl, link, address, mac).await? {
-        return Ok(false);
-    }
-    let mut message = message(link::index(rtnl, link.as_str()).await?, address);
+/// Returns the message of a permanent entry with our mark. Equivalent to `ip neigh replace ADDRESS
+/// lladdr MAC dev LINK nud permanent protocol PROTOCOL`.
+pub(super) fn permanent(index: u32, address: IpAddr, mac: Mac) -> NeighbourMessage {
+    let mut message = message(index, address);
     message.header.state = NeighbourState::Permanent;
     let octets = mac.octets().to_vec();
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(octets));
     message.attributes.push(NeighbourAttribute::Protocol(Route::PROTOCOL.into()));
-    rtnl.change(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
-        .await
-        .with_context(|| format!("cannot tell `{link}` where {address} is"))?;
-    Ok(true)
-}
-
-/// Deletes an entry, if it did not go with its link. Equivalent to `ip neigh del ADDRESS dev LINK`.
-pub(super) async fn delete(rtnl: &Rtnl, name: &LinkName, address: IpAddr) -> Result<bool> {
-    let Some(link) = link::get(rtnl, name.as_str()).await? else { return Ok(false) };
-    let there = of_link(rtnl, link.index, address).await?;
-    if there.is_none_or(|n| n.state != NeighbourState::Permanent) {
-        return Ok(false);
-    }
-    let request = RouteNetlinkMessage::DelNeighbour(message(link.index, address));
-    rtnl.change(request, 0)
-        .await
-        .with_context(|| format!("cannot make `{name}` forget where {address} is"))?;
-    Ok(true)
+    message
 }
 
 /// Returns whether a permanent entry exists.
@@ -165,17 +139,19 @@ pub(super) async fn is_there(
     mac: Mac,
 ) -> Result<bool> {
     let Some(link) = link::get(rtnl, name.as_str()).await? else { return Ok(false) };
-    let there = of_link(rtnl, link.index, address).await?;
-    Ok(there.is_some_and(|n| n.state == NeighbourState::Permanent && n.mac == Some(mac)))
+    Ok(permanent_mac(rtnl, link.index, address).await? == Some(mac))
 }
 
-async fn of_link(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<Option<Neighbour>> {
+/// Returns the MAC of a permanent entry.
+pub(super) async fn permanent_mac(rtnl: &Rtnl, index: u32, address: IpAddr) -> Result<Option<Mac>> {
     let mut look = message(index, address);
     look.header.state = NeighbourState::None;
-    get(rtnl, look).await
+    let there = get(rtnl, look).await?.filter(|n| n.state == NeighbourState::Permanent);
+    Ok(there.and_then(|n| n.mac))
 }
 
-fn message(index: u32, address: IpAddr) -> NeighbourMessage {
+/// Returns the message that names an address of a link.
+pub(super) fn message(index: u32, address: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = family(address);
     message.header.ifindex = index;

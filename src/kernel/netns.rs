@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io,
+    io, iter,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -45,6 +45,8 @@ pub struct Netns {
     rtnl: Rtnl,
     /// The process by which it was opened.
     process: Option<(u32, OwnedFd)>,
+    /// Whether it is the one that this thread works in.
+    is_own: bool,
 }
 
 /// The file of a network namespace, not entered yet. It costs one open, and is enough to compare
@@ -101,9 +103,9 @@ impl Netns {
     /// process still lives, so that the PID cannot have been reused in between.
     pub fn of_process(pid: u32) -> Result<Self> {
         let gone = || {
-            Error::not_found(format!("no process {pid}")).hint(
-                "see what is running with `ps -e`, or name a container, or a name in /run/netns",
-            )
+            Error::not_found(format!("no process {pid}"))
+                .hint("see what is running with `ps -e`, or name a container, or a name in /run/netns")
+                .absent(&pid.to_string(), iter::empty())
         };
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
         let process = match pidfd_open(raw, PidfdFlags::empty()) {
@@ -143,7 +145,8 @@ impl Netns {
         let looked_at = match open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
             Ok(fd) => fd,
             Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => {
-                return Err(Error::not_found(format!("no namespace file {shown}")).into());
+                let error = Error::not_found(format!("no namespace file {shown}"));
+                return Err(error.absent(&shown.to_string(), iter::empty()).into());
             }
             Err(e) => {
                 return Err(io::Error::from(e)).with_context(|| format!("cannot open {shown}"));
@@ -166,7 +169,9 @@ impl Netns {
 
     /// Opens the namespace of this process.
     pub fn own() -> Result<Self> {
-        Self::of_file(here().context("cannot open the host's namespace")?)
+        let file = here().context("cannot open the host's namespace")?;
+        // Without setns, which takes a privilege even for the thread's own namespace.
+        Ok(Self { file, cookie: cookie_here()?, rtnl: Rtnl::open()?, process: None, is_own: true })
     }
 
     /// Opens the namespace of a name in `/run/netns`; returns `None` if there is no such name, it
@@ -198,7 +203,7 @@ impl Netns {
     fn of_file(file: OwnedFd) -> Result<Self> {
         let (rtnl, cookie) =
             within(&file, || Ok::<_, io::Error>((Rtnl::open()?, cookie_here()?)))??;
-        Ok(Self { file, cookie, rtnl, process: None })
+        Ok(Self { file, cookie, rtnl, process: None, is_own: false })
     }
 
     /// Opens its socket again.
@@ -242,7 +247,7 @@ impl Netns {
     /// Runs a closure in the namespace. The closure must not await: other tasks would run in the
     /// namespace too.
     pub(crate) fn within<T>(&self, f: impl FnOnce() -> T) -> io::Result<T> {
-        within(&self.file, f)
+        if self.is_own { Ok(f()) } else { within(&self.file, f) }
     }
 
     /// Moves this thread, and the program that it is about to execute, into the namespace.
@@ -303,7 +308,13 @@ fn within<T>(file: &OwnedFd, f: impl FnOnce() -> T) -> io::Result<T> {
 
 #[expect(clippy::disallowed_methods, reason = "the one place that changes namespace")]
 fn enter(file: impl AsFd) -> io::Result<()> {
-    setns(file, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
+    setns(file, CloneFlags::CLONE_NEWNET).map_err(|e| match e {
+        nix::Error::EPERM => io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "entering a network namespace needs CAP_SYS_ADMIN",
+        ),
+        e => e.into(),
+    })
 }
 
 impl Kernel {

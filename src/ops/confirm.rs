@@ -39,7 +39,10 @@ pub async fn confirm(host: &mut Session<'_>, args: &Confirm) -> Result<Option<Ch
     if let Some(name) = &args.name
         && state.networks().get(name).is_none_or(|r| r.network.driver.uplink().is_none())
     {
-        return Err(find::no_network(&host.kernel, &state, name.as_str()).await);
+        find::network(&host.kernel, &state, name).await?;
+        return Err(Error::not_found(format!("network `{name}` waits for no confirmation"))
+            .hint("only `netcord underlay` waits for one; `netcord ls` shows the networks' modes")
+            .into());
     }
     let underlays: Vec<&Network> = state
         .networks()

@@ -11,7 +11,10 @@ use super::{
         need::{Extent, Need},
     },
 };
-use crate::model::{Endpoint, LinkName, Target};
+use crate::{
+    model::{Endpoint, LinkName, Target},
+    plan::Plan,
+};
 
 /// The request to detach targets from a network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,15 +42,29 @@ pub struct Detached {
 /// If a target or the network does not exist, or a step failed.
 pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Changed<Detached>>> {
     let mut state = host.enter(Need::Removes, Extent::of(&args.network).inside()).await?;
-    let record = find::network(&host.kernel, &state, &args.network).await?;
+    let found = find::network_before(host, &state, &args.network, &args.targets, "detach").await;
+    let record = match found {
+        Ok(record) => record,
+        Err(error) => {
+            host.nothing_to_do(error)?;
+            return nothing(host, args).await;
+        }
+    };
     let mut gone: Vec<Endpoint> = Vec::new();
     for target in &args.targets {
         let all = record.endpoints.iter().collect();
-        let mut meant = Who::is(host, target).await?.among(all, |e| e)?;
+        let mut meant = match Who::is(host, target).await?.among(all, |e| e) {
+            Ok(meant) => meant,
+            Err(error) => {
+                host.nothing_to_do(error)?;
+                continue;
+            }
+        };
         meant.retain(|e| args.ifname.as_ref().is_none_or(|name| *name == e.ifname));
         meant.retain(|e| !gone.contains(e));
         if meant.is_empty() {
-            host.events.note(&format!("`{target}` is not attached to `{}`", args.network));
+            let network = &args.network;
+            host.events.note(&format!("nothing to do: `{target}` is not attached to `{network}`"));
         }
         gone.extend(meant.into_iter().cloned());
     }
@@ -59,4 +76,14 @@ pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Chan
     let detached = gone.into_iter().map(|e| e.target).collect();
     let now = Detached { network: args.network.clone(), detached };
     Ok(Some(Changed::new(changed, now)))
+}
+
+/// The outcome if the network does not exist.
+async fn nothing(host: &Session<'_>, args: &Detach) -> Result<Option<Changed<Detached>>> {
+    if host.dry_run {
+        host.print(&Plan::new()).await?;
+        return Ok(None);
+    }
+    let now = Detached { network: args.network.clone(), detached: Vec::new() };
+    Ok(Some(Changed::new(false, now)))
 }

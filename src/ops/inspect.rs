@@ -1,13 +1,18 @@
 //! `inspect`: shows networks and targets as JSON, or as commands that make them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
 
 use anyhow::Result;
+use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Session, WithFailure, driver,
-    lookup::{endpoints::everywhere, find},
+    lookup::{
+        endpoints::everywhere,
+        find,
+        resolve::{Found, resolve},
+    },
     ps::{Listed, ShownLease, States},
     upkeep::{
         default_routes,
@@ -16,8 +21,9 @@ use super::{
     },
 };
 use crate::{
-    error::{Error, Kind},
-    model::{Endpoint, LinkName, NamedNetns, Network, NetworkRecord, Target},
+    error::Kind,
+    kernel::{Link, Netns, global_addresses},
+    model::{Endpoint, LinkName, Mac, NamedNetns, Network, NetworkRecord, Target, natural_order},
     plan::{self, Plan},
     state::State,
 };
@@ -51,13 +57,29 @@ pub enum Object {
         cookie: u64,
         /// Its endpoints.
         endpoints: Vec<Listed>,
+        /// Its links, also those that netcord did not make; empty if it has ended.
+        links: Vec<LinkInside>,
     },
+}
+
+/// A link inside a target.
+#[derive(Debug, Serialize)]
+pub struct LinkInside {
+    name: String,
+    kind: String,
+    up: bool,
+    carrier: bool,
+    mac: Option<Mac>,
+    mtu: u32,
+    addresses: Vec<IpNetwork>,
+    /// The gateways of the default routes by it.
+    gateways: Vec<IpAddr>,
 }
 
 /// A network with its endpoints, or the endpoints of a target.
 enum Subject {
     Network(NetworkRecord),
-    Target(String, Vec<(Network, Endpoint)>),
+    Target(String, Vec<(Network, Endpoint)>, Option<Found>),
 }
 
 /// Describes networks and targets. Existing ones are described even if others do not exist, as in
@@ -71,7 +93,7 @@ pub async fn inspect(host: &Session<'_>, args: &Inspect) -> Result<WithFailure<V
     let states = States::read(&host.kernel).await?;
     let mut objects = Vec::new();
     for subject in subjects {
-        objects.push(object(&states, subject).await);
+        objects.push(object(&states, subject).await?);
     }
     Ok((objects, failure))
 }
@@ -108,18 +130,16 @@ async fn subject(host: &Session<'_>, state: &State, name: &str) -> Result<Subjec
         }
     }
     let target: Target = name.parse()?;
-    match everywhere(host, state, &target).await {
-        Ok(endpoints) if !endpoints.is_empty() => Ok(Subject::Target(name.to_owned(), endpoints)),
-        Ok(_) => {
-            Err(Error::not_found(format!("`{name}` is neither a network nor attached to one"))
-                .into())
-        }
-        Err(error) => Err(error),
-    }
+    let endpoints = everywhere(host, state, &target).await?;
+    let found = match resolve(&host.kernel, host.events, &target, None).await {
+        Err(error) if endpoints.is_empty() => return Err(error),
+        found => found.ok(),
+    };
+    Ok(Subject::Target(name.to_owned(), endpoints, found))
 }
 
-async fn object(states: &States<'_>, subject: Subject) -> Object {
-    match subject {
+async fn object(states: &States<'_>, subject: Subject) -> Result<Object> {
+    Ok(match subject {
         Subject::Network(NetworkRecord { network, endpoints }) => {
             let mut listed = Vec::new();
             for endpoint in endpoints {
@@ -127,16 +147,44 @@ async fn object(states: &States<'_>, subject: Subject) -> Object {
             }
             Object::Network { endpoints: listed, network }
         }
-        Subject::Target(target, endpoints) => {
+        Subject::Target(target, endpoints, found) => {
             let first = endpoints.first().map(|(_, e)| (e.netns.to_string(), e.cookie));
-            let (netns, cookie) = first.unwrap_or_default();
+            let alive = found.as_ref().map(|f| (f.name.to_string(), f.netns.cookie()));
+            let (netns, cookie) = first.or(alive).unwrap_or_default();
+            let links = match &found {
+                Some(found) => links(&found.netns).await?,
+                None => Vec::new(),
+            };
             let mut listed = Vec::new();
             for (network, endpoint) in endpoints {
                 listed.push(self::listed(states, &network, endpoint).await);
             }
-            Object::Target { target, netns, cookie, endpoints: listed }
+            Object::Target { target, netns, cookie, endpoints: listed, links }
         }
-    }
+    })
+}
+
+/// Returns the links of a namespace but lo, in natural order.
+async fn links(netns: &Netns) -> Result<Vec<LinkInside>> {
+    let mut links: Vec<_> = netns.links().await?.into_values().collect();
+    links.retain(|link| link.name != "lo");
+    links.sort_by(|a, b| natural_order(&a.name, &b.name));
+    let (addresses, routes) = (netns.all_addresses().await?, netns.routes().await?);
+    let inside = |link: &Link| {
+        let mut routes: Vec<_> = routes.iter().filter(|route| link.carries(route)).collect();
+        routes.retain(|route| route.destination.prefix() == 0);
+        LinkInside {
+            name: link.name.clone(),
+            kind: link.kind_name.clone(),
+            up: link.up,
+            carrier: link.carrier,
+            mac: link.mac,
+            mtu: link.mtu,
+            addresses: global_addresses(&addresses, link),
+            gateways: routes.iter().filter_map(|route| route.gateway).collect(),
+        }
+    };
+    Ok(links.iter().map(inside).collect())
 }
 
 async fn listed(states: &States<'_>, network: &Network, mut endpoint: Endpoint) -> Listed {
@@ -157,7 +205,9 @@ async fn commands(host: &Session<'_>, state: &State, subjects: &[Subject]) -> Re
                 plan.extend(driver::commands(host, network).await?);
                 attached.extend(endpoints.iter().map(|e| (network, e)));
             }
-            Subject::Target(_, endpoints) => attached.extend(endpoints.iter().map(|(n, e)| (n, e))),
+            Subject::Target(_, endpoints, _) => {
+                attached.extend(endpoints.iter().map(|(n, e)| (n, e)));
+            }
         }
     }
     default_routes::in_turn(&mut attached, |(_, endpoint)| endpoint);

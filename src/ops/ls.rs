@@ -18,7 +18,7 @@ use crate::{
 /// The networks to list.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ls {
-    /// Keys (name, mode, label) and values. All keys must match; of the values of one key, any.
+    /// Keys (name, mode or driver, label) and values. All keys must match; of the values of one key, any.
     pub filter: Vec<(String, String)>,
 }
 
@@ -49,9 +49,11 @@ pub async fn ls(host: &Session<'_>, args: &Ls) -> Result<Vec<Listed>> {
         }
     }
     for (key, _) in &args.filter {
-        if !["name", "mode", "label"].contains(&key.as_str()) {
+        if !["name", "mode", "driver", "label"].contains(&key.as_str()) {
             let message = format!("filter `{key}` is not known");
-            return Err(Error::usage(message).hint("filters are name, mode and label").into());
+            return Err(Error::usage(message)
+                .hint("filters are name, mode (or driver) and label")
+                .into());
         }
     }
     let mut records: Vec<_> = records.into_values().filter(|r| matches(r, &args.filter)).collect();
@@ -67,7 +69,7 @@ fn matches(record: &NetworkRecord, filters: &[(String, String)]) -> bool {
     let network = &record.network;
     let one = |key: &str, value: &str| match key {
         "name" => network.name.as_str() == value,
-        "mode" => network.driver.word() == value,
+        "mode" | "driver" => network.driver.word() == value,
         _ => match value.split_once('=') {
             Some((label, wanted)) => network.labels.get(label).is_some_and(|v| v == wanted),
             None => network.labels.contains_key(value),

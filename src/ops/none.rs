@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     Changed, Session, before_command,
     lookup::resolve,
+    rm::{Rm, rm},
     upkeep::need::{Extent, Need},
 };
 use crate::{
     error::Error,
     kernel::{NETNS_DIR, Netns, named},
-    model::{NamedNetns, NetnsName, Source, Target},
+    model::{NamedNetns, NetnsName, Removable, Source, Target},
     plan::{self, Plan},
     process::become_program,
     state::State,
@@ -45,13 +46,20 @@ pub struct Named {
 /// If the name is taken, or the command cannot be executed.
 pub async fn none(host: &mut Session<'_>, args: &Namespace) -> Result<Option<Changed<Named>>> {
     let command = &args.command;
+    let is_new = args.of.is_none() && matches!(Netns::of_name(&args.name), Ok(None));
     let done = before_command(ensure(host, args).await, command)?;
     if command.is_empty() || host.dry_run {
         return Ok(done);
     }
     let netns = before_command(Netns::of_path(&named(&args.name)), command)?;
-    let _theirs = host.events.hand_over();
-    Err(become_program(Some(&netns), command))
+    let theirs = host.events.hand_over();
+    let error = become_program(Some(&netns), command);
+    drop(theirs);
+    if is_new {
+        // The namespace was made for the command, and nobody asked for the name alone.
+        rm(host, &Rm { names: vec![Removable::Netns(args.name.clone())] }).await?;
+    }
+    Err(error)
 }
 
 async fn ensure(host: &mut Session<'_>, args: &Namespace) -> Result<Option<Changed<Named>>> {

@@ -13,10 +13,11 @@ use super::{
 };
 use crate::{
     agents,
+    error::Error,
     kernel::{Kernel, Link},
     model::{
         AgentProcess, Attachment, Endpoint, EndpointState as State, Lease, LinkName, Network,
-        NetworkRecord, Parent, natural_order,
+        NetworkRecord, Parent, PortRange, natural_order,
     },
 };
 
@@ -55,7 +56,14 @@ impl ShownLease {
 pub struct Ps {
     /// Only those of this network.
     pub network: Option<LinkName>,
+    /// Keys (target, network, state, ip, mac, publish) and values. All keys must match; of the values
+    /// of one key, any.
+    pub filter: Vec<(String, String)>,
 }
+
+/// The keys of filters, and docker's words for the first three.
+const FILTERS: [&str; 9] =
+    ["target", "network", "state", "name", "id", "status", "ip", "mac", "publish"];
 
 /// An endpoint and its state.
 #[derive(Debug, Serialize)]
@@ -138,6 +146,10 @@ impl<'a> States<'a> {
 /// # Errors
 /// If the network does not exist.
 pub async fn ps(host: &Session<'_>, args: &Ps) -> Result<Vec<Listed>> {
+    if let Some((key, _)) = args.filter.iter().find(|(key, _)| !FILTERS.contains(&key.as_str())) {
+        let hint = "filters are target (or name), network, state (or status), ip, mac and publish";
+        return Err(Error::usage(format!("filter `{key}` is not known")).hint(hint).into());
+    }
     let extent = Extent { depth: Depth::Unattached, ..Extent::of(args.network.as_ref()).inside() };
     let state = host.look(extent).await?;
     let records: Vec<_> = match &args.network {
@@ -153,9 +165,28 @@ pub async fn ps(host: &Session<'_>, args: &Ps) -> Result<Vec<Listed>> {
             listed.push(Listed { network: network.name.clone(), state, endpoint, lease });
         }
     }
+    listed.retain(|listed| matches(listed, &args.filter));
     listed.sort_by(|a, b| {
         natural_order(&a.endpoint.target, &b.endpoint.target)
             .then_with(|| natural_order(a.network.as_str(), b.network.as_str()))
     });
     Ok(listed)
+}
+
+/// All keys must match; of the values of one key, any.
+fn matches(listed: &Listed, filters: &[(String, String)]) -> bool {
+    let endpoint = &listed.endpoint;
+    let one = |key: &str, value: &str| match key {
+        "target" | "name" | "id" => endpoint.target == value || endpoint.netns.as_str() == value,
+        "network" => listed.network.as_str() == value,
+        "state" | "status" => listed.state.as_str() == value,
+        "ip" => endpoint.addresses.iter().any(|a| a.ip().to_string() == value),
+        "mac" => endpoint.mac.to_string() == value.to_lowercase(),
+        _ => endpoint.ports.iter().any(|port| {
+            let (number, protocol) = value.split_once('/').unwrap_or((value, "tcp"));
+            let is_it = |number| port.host.contains(PortRange::single(number));
+            port.protocol.to_string() == protocol && number.parse().is_ok_and(is_it)
+        }),
+    };
+    filters.iter().all(|(key, _)| filters.iter().any(|(k, v)| k == key && one(k, v)))
 }

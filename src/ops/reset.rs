@@ -47,6 +47,9 @@ pub async fn reset(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<
         removed.push(format!("record {}", file.display()));
     }
     changed |= !removed.is_empty();
+    if !changed {
+        host.events.note("nothing to do: this host has nothing that netcord made");
+    }
     networks.retain(|network| !host.is_aside(&network.name));
     driver::left(host, state, &networks).await;
     let failure = host.check_none_aside().err();

@@ -14,9 +14,9 @@ use super::{
     },
 };
 use crate::{
-    error::Error,
-    kernel::Netns,
-    model::{LinkName, NamedNetns, NetnsName, Network, NetworkRecord, Removable},
+    error::{Error, did_you_mean},
+    kernel::{Kernel, Netns},
+    model::{Endpoint, LinkName, NamedNetns, NetnsName, Network, NetworkRecord, Removable},
     plan::{self, Plan, reverse},
     state::State,
 };
@@ -55,7 +55,9 @@ pub async fn rm(
         let (plan, network) = match removal_plan(host, &state, name).await {
             Ok(found) => found,
             Err(error) => {
-                failure = Some(failure.unwrap_or(error));
+                if let Err(error) = host.nothing_to_do(error) {
+                    failure = Some(failure.unwrap_or(error));
+                }
                 continue;
             }
         };
@@ -105,7 +107,9 @@ async fn meant<'s>(host: &Session<'_>, state: &'s State, asked: &Removable) -> R
         (&host.kernel, |name: &NetnsName| state.names().iter().find(|n| n.name == *name));
     match asked {
         Removable::Network(name) => find::network(kernel, state, name).await.map(whole),
-        Removable::Netns(name) => named(name).map(Meant::Namespace).ok_or_else(|| foreign(name)),
+        Removable::Netns(name) => {
+            named(name).map(Meant::Namespace).ok_or_else(|| foreign(kernel, name))
+        }
         Removable::Any(name) => {
             let link = name.as_str().parse::<LinkName>().ok();
             let network = match &link {
@@ -118,7 +122,7 @@ async fn meant<'s>(host: &Session<'_>, state: &'s State, asked: &Removable) -> R
                 (Ok(_), None) if is_there(name) => Err(ambiguous(name)),
                 (Ok(record), None) => Ok(whole(record)),
                 (Err(_), Some(named)) => Ok(Meant::Namespace(named)),
-                (Err(error), None) => Err(error),
+                (Err(error), None) => Err(target(state, name).unwrap_or(error)),
             }
         }
     }
@@ -138,14 +142,35 @@ fn is_there(name: &NetnsName) -> bool {
     Netns::of_name(name).is_ok_and(|there| there.is_some())
 }
 
-fn foreign(name: &NetnsName) -> anyhow::Error {
+/// Returns the error for the name of a target, which is no network.
+fn target(state: &State, name: &NetnsName) -> Option<anyhow::Error> {
+    let of_it = |e: &Endpoint| e.target == name.as_str() || e.netns == *name;
+    if let Some((record, _)) = state.endpoints().find(|(_, e)| of_it(e)) {
+        let network = &record.network.name;
+        let message = format!("no network `{name}`: it is a target, attached to `{network}`");
+        let hint = format!("detach it: `netcord detach {network} {name}`");
+        return Some(Error::not_found(message).hint(hint).into());
+    }
+    is_there(name).then(|| {
+        Error::not_found(format!("no network `{name}`: it is a namespace, and not netcord's"))
+            .hint(format!("remove it with the program that made it, or with `ip netns del {name}`"))
+            .into()
+    })
+}
+
+fn foreign(kernel: &Kernel, name: &NetnsName) -> anyhow::Error {
     if is_there(name) {
         return Error::conflict(format!("namespace `{name}` is not netcord's, and is left alone"))
             .hint(format!("remove it with the program that made it, or with `ip netns del {name}`"))
             .into();
     }
+    let names: Vec<_> = kernel.netns_names().iter().map(ToString::to_string).collect();
+    let names = || names.iter().map(String::as_str);
+    let hint = did_you_mean(name.as_str(), names())
+        .unwrap_or_else(|| "`ip netns list` shows the names of namespaces".to_owned());
     Error::not_found(format!("no namespace `{name}` made by netcord"))
-        .hint("`netcord inspect` shows what there is")
+        .hint(hint)
+        .absent(name.as_str(), names())
         .into()
 }
 

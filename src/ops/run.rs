@@ -54,8 +54,8 @@ pub async fn run(host: &mut Session<'_>, args: Run) -> Result<u8> {
             return Err(become_program(Some(&netns), &command));
         }
     };
-    let attended = before_command(start(host, network, wiring, &command).await, &command)?;
-    let Attended { mut child, cookie, theirs, _liveness_pipe } = attended;
+    let supervised = before_command(start(host, network, wiring, &command).await, &command)?;
+    let Supervised { mut child, cookie, theirs, _liveness_pipe } = supervised;
     let code = child.wait()?;
     drop(theirs);
     let _doing = host.events.doing("removing what the command was attached to");
@@ -84,7 +84,7 @@ async fn place(host: &Session<'_>, network: RunNetwork, wiring: &Wiring) -> Resu
     let is_named = wiring.name.is_some();
     Ok(match network {
         RunNetwork::Network(network) => {
-            find::check_name(host, &network).await?;
+            find::check_name(host, &network, &[]).await?;
             Place::Own(Some(network))
         }
         RunNetwork::None => {
@@ -131,7 +131,7 @@ fn check_unwired(wiring: &Wiring, mode: &str) -> Result<()> {
 }
 
 /// A running command with its run supervisor.
-struct Attended {
+struct Supervised {
     child: Child,
     cookie: u64,
     /// Keeps our output off the command's terminal.
@@ -145,7 +145,7 @@ async fn start(
     network: Option<LinkName>,
     wiring: Wiring,
     command: &[OsString],
-) -> Result<Attended> {
+) -> Result<Supervised> {
     let mut child = Child::start(&["run", "--start-barrier"], command)?;
     let (pid, started) = child.process();
     let cookie = Netns::of_process(pid)?.cookie();
@@ -166,7 +166,7 @@ async fn start(
     }
     let theirs = host.events.hand_over();
     child.go()?;
-    Ok(Attended { child, cookie, theirs, _liveness_pipe: liveness_pipe })
+    Ok(Supervised { child, cookie, theirs, _liveness_pipe: liveness_pipe })
 }
 
 /// Names a namespace without endpoints, and gives it a running `lo`.

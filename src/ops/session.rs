@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Events;
 use crate::{
     apply::{self, Told},
-    error::Error,
+    error::{self, Error},
     kernel::Kernel,
     model::{Firewall, LinkName},
     plan::{Plan, Step},
@@ -81,6 +81,15 @@ impl<'e> Session<'e> {
         self.dry_run
     }
 
+    /// Takes the error of a verb that undoes: nothing is left to undo of what does not exist.
+    pub(super) fn nothing_to_do(&self, error: anyhow::Error) -> Result<()> {
+        if !error::is_absent(&error) {
+            return Err(error);
+        }
+        self.events.note(&format!("nothing to do: {error:#}"));
+        Ok(())
+    }
+
     /// Carries a plan out, or reports it; returns whether anything changed. `None`: a dry run,
     /// without a result to print.
     pub(super) async fn carry_out(
@@ -122,10 +131,10 @@ impl<'e> Session<'e> {
 
     /// Reports a plan, and which of its steps have nothing to do.
     pub(super) async fn print(&self, plan: &Plan) -> Result<()> {
-        let mut is_there = Vec::with_capacity(plan.len());
-        for step in plan {
-            let is_printed = self.printed.iter().any(|before| before.change == step.change);
-            is_there.push(is_printed || self.kernel.holds(&step.change).await);
+        let changes: Vec<_> = plan.iter().map(|step| &step.change).collect();
+        let mut is_there = self.kernel.hold(&changes).await;
+        for (step, is_there) in plan.iter().zip(&mut is_there) {
+            *is_there |= self.printed.iter().any(|before| before.change == step.change);
         }
         self.events.plan(plan, &is_there)
     }

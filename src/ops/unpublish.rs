@@ -38,7 +38,13 @@ pub struct Unpublish {
 /// port.
 pub async fn unpublish(host: &mut Session<'_>, args: &Unpublish) -> Result<Option<Changed<Ports>>> {
     let mut state = host.enter(Need::Changes, Extent::of(None)).await?;
-    let endpoints = everywhere(host, &state, &args.target).await?;
+    let endpoints = match everywhere(host, &state, &args.target).await {
+        Ok(endpoints) => endpoints,
+        Err(error) => {
+            host.nothing_to_do(error)?;
+            return nothing(host, args).await;
+        }
+    };
     let all: Vec<_> = endpoints.iter().flat_map(|(_, e)| e.ports.iter().cloned()).collect();
     let target = args.target.to_string();
     let mut meant = Vec::new();
@@ -48,9 +54,13 @@ pub async fn unpublish(host: &mut Session<'_>, args: &Unpublish) -> Result<Optio
             let others = all.iter().filter(|p| is_near(p, spec)).collect::<Vec<_>>();
             let but =
                 if others.is_empty() { String::new() } else { format!(", {} is", specs(others)) };
-            host.events.note(&format!("port {spec} of `{target}` is not published{but}"));
+            host.events
+                .note(&format!("nothing to do: port {spec} of `{target}` is not published{but}"));
         }
         meant.extend(ports);
+    }
+    if args.all && all.is_empty() {
+        host.events.note(&format!("nothing to do: `{target}` has no published ports"));
     }
     let (mut changed, mut gone, mut printed) = (false, Vec::new(), Plan::new());
     for (network, endpoint) in &endpoints {
@@ -69,6 +79,16 @@ pub async fn unpublish(host: &mut Session<'_>, args: &Unpublish) -> Result<Optio
         return Ok(None);
     }
     Ok(Some(Changed::new(changed, Ports { target, ports: gone })))
+}
+
+/// The outcome if the target does not exist.
+async fn nothing(host: &Session<'_>, args: &Unpublish) -> Result<Option<Changed<Ports>>> {
+    if host.dry_run {
+        host.print(&Plan::new()).await?;
+        return Ok(None);
+    }
+    let now = Ports { target: args.target.to_string(), ports: Vec::new() };
+    Ok(Some(Changed::new(false, now)))
 }
 
 /// Returns the ports that `spec` means: as it was published; or for a port alone, those that lead

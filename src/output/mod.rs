@@ -5,6 +5,7 @@
 //! added after that. A reader that has closed the pipe is no failure.
 
 mod progress;
+mod template;
 
 use std::{
     borrow::Cow,
@@ -19,20 +20,26 @@ use std::{
 use anyhow::Result;
 use comfy_table::{Table, presets};
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 pub use self::progress::{Doing, HandedOver};
+use self::template::Template;
 use crate::{
     error::{self, Error, Kind},
     model::{Activity, steers, visible, visible_lines},
     picture::{Ink, Line},
     plan::{Plan, Step, command},
+    process::terminal,
 };
+
+/// The columns of a picture that no terminal shows.
+pub const COLUMNS: usize = 80;
 
 /// The version of the JSON output. Fields are only ever added.
 const SCHEMA_VERSION: u32 = 1;
 
 /// The format of results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A table or a line, for people.
     Table,
@@ -48,6 +55,10 @@ pub enum Format {
     Mermaid,
     /// A picture for browsers and documents.
     Svg,
+    /// The JSON of `docker network inspect`.
+    Docker,
+    /// A Go template, as typed.
+    Template(String),
 }
 
 /// When colour is used.
@@ -62,7 +73,7 @@ pub enum Color {
 }
 
 /// The style of the output.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Style {
     /// The format of results.
     pub format: Format,
@@ -112,10 +123,31 @@ impl Output {
         }
     }
 
+    /// Fails if the format is a template with an error.
+    ///
+    /// # Errors
+    /// Then, before anything is changed.
+    pub fn check_format(&self) -> Result<()> {
+        self.template().map_or(Ok(()), |template| template.check())
+    }
+
+    fn template(&self) -> Option<Template> {
+        match &self.format {
+            Format::Template(typed) => Some(Template::new(typed)),
+            _ => None,
+        }
+    }
+
     /// Begins an activity, which the progress line shows if it takes long. It ends when the
     /// returned value is dropped.
     pub fn doing(&self, activity: Activity, limit: Option<Duration>) -> Doing {
         Doing::new(self.progress_paint, activity, limit)
+    }
+
+    /// Returns the columns of the terminal that shows the results, if one does.
+    pub fn columns(&self) -> Option<usize> {
+        let stdout = io::stdout();
+        stdout.is_terminal().then(|| terminal::columns(&stdout)).flatten()
     }
 
     /// Leaves the terminal to a command, until the returned value is dropped.
@@ -138,31 +170,57 @@ impl Output {
         match self.format {
             _ if self.quiet => Ok(()),
             Format::Json | Format::Jsonl => print(&json_line(Versioned::new(object))?),
+            Format::Template(_) => self.rendered(&Versioned::new(object)),
             _ => print(&text_of(lines)),
         }
     }
 
     /// Prints the rows of a listing verb: with `-q` the names, otherwise in the format.
-    pub fn list<T: Serialize>(&self, header: &[&str], rows: &[Row<T>]) -> Result<()> {
+    /// A table leaves out the columns in `hidden`.
+    pub fn list<T: Serialize>(
+        &self,
+        header: &[&str],
+        hidden: &[&str],
+        rows: &[Row<T>],
+    ) -> Result<()> {
         if self.quiet {
             return print(&text_of(rows.iter().map(|r| &r.cells[0])));
         }
         let objects = rows.iter().map(|r| Versioned::new(&r.object));
-        match self.format {
+        match &self.format {
             Format::Json => print(&json_line(objects.collect::<Vec<_>>())?),
             Format::Jsonl => print(&objects.map(json_line).collect::<Result<String>>()?),
-            _ => print(&table(header, rows)),
+            Format::Template(typed) => print(&through(&Template::new(typed), header, rows)?),
+            _ => print(&table(header, hidden, rows, self.columns())),
         }
+    }
+
+    /// Prints an object through the template.
+    fn rendered(&self, object: &impl Serialize) -> Result<()> {
+        let Some(template) = self.template() else { return Ok(()) };
+        let text = template.render(&serde_json::to_value(object)?)?;
+        print(&(visible_lines(&text).into_owned() + "\n"))
     }
 
     /// Prints one JSON object, indented.
     pub fn object(&self, object: impl Serialize) -> Result<()> {
+        if self.template().is_some() {
+            return self.rendered(&Versioned::new(object));
+        }
         print(&json_page(&Versioned::new(object))?)
     }
 
     /// Prints an array of JSON objects, indented.
     pub fn objects<T: Serialize>(&self, objects: &[T]) -> Result<()> {
+        if self.template().is_some() {
+            return objects.iter().try_for_each(|one| self.rendered(&Versioned::new(one)));
+        }
         print(&json_page(&objects.iter().map(Versioned::new).collect::<Vec<_>>())?)
+    }
+
+    /// Prints JSON values of another program's form, indented.
+    pub fn foreign<T: Serialize>(&self, values: &[T]) -> Result<()> {
+        print(&json_page(&values)?)
     }
 
     /// Prints a picture made of text.
@@ -272,6 +330,37 @@ pub struct Row<T> {
     pub cells: Vec<String>,
     /// The JSON object.
     pub object: T,
+    /// docker's names of fields, for templates; the columns are fields too.
+    pub docker: Vec<(&'static str, String)>,
+}
+
+/// An error as an object.
+#[derive(Serialize)]
+struct Reported<'e> {
+    kind: &'static str,
+    message: String,
+    hint: Option<String>,
+    commands: &'e [String],
+    exit: u8,
+}
+
+/// Prints an error as one JSON object; returns the exit code.
+pub fn report_json(error: &anyhow::Error) -> u8 {
+    if is_closed_pipe(error) {
+        return 0;
+    }
+    let kind = Kind::of(error);
+    let reported = Reported {
+        kind: kind.as_str(),
+        message: format!("{error:#}"),
+        hint: error::hint(error),
+        commands: error::commands(error),
+        exit: kind as u8,
+    };
+    if let Ok(line) = json_line(Versioned::new(reported)) {
+        say(&line);
+    }
+    kind as u8
 }
 
 /// Prints an error with its hint; returns the exit code.
@@ -324,17 +413,91 @@ fn say(text: &str) {
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
-fn table<T>(header: &[&str], rows: &[Row<T>]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+/// Returns rows through a template. Fields are those of JSON, of docker, and the columns.
+fn through<T: Serialize>(template: &Template, header: &[&str], rows: &[Row<T>]) -> Result<String> {
+    let mut texts = Vec::with_capacity(rows.len());
     for row in rows {
-        table.add_row(row.cells.iter().map(|cell| visible(cell)));
+        let mut object = serde_json::to_value(Versioned::new(&row.object))?;
+        if let Some(fields) = object.as_object_mut() {
+            for (name, cell) in header.iter().zip(&row.cells) {
+                fields.insert(field_of(name), cell.as_str().into());
+            }
+            let docker = row.docker.iter();
+            fields.extend(docker.map(|(name, cell)| ((*name).to_owned(), cell.as_str().into())));
+        }
+        texts.push(template.render(&object)?);
+    }
+    if !template.is_table {
+        return Ok(visible_lines(
+            &texts.iter().map(|text| text.clone() + "\n").collect::<String>(),
+        )
+        .into_owned());
+    }
+    let header = template.header();
+    let cells = texts.iter().map(|text| text.split('\t').map(str::to_owned).collect());
+    let rows = cells.map(|cells| Row { cells, object: (), docker: Vec::new() });
+    let header: Vec<_> = header.iter().map(String::as_str).collect();
+    Ok(table(&header, &[], &rows.collect::<Vec<_>>(), None))
+}
+
+/// Returns the field of a column: `HostLink` for `HOST-LINK`.
+fn field_of(column: &str) -> String {
+    if column == "MAC" {
+        return column.to_owned();
+    }
+    let words = column.split('-').map(|word| word[..1].to_owned() + &word[1..].to_lowercase());
+    words.collect()
+}
+
+/// The space between columns.
+const GAP: usize = 3;
+
+fn table<T>(header: &[&str], hidden: &[&str], rows: &[Row<T>], columns: Option<usize>) -> String {
+    let is_shown: Vec<_> = header.iter().map(|name| !hidden.contains(name)).collect();
+    let shown = |cells: Vec<String>| -> Vec<String> {
+        cells
+            .into_iter()
+            .zip(&is_shown)
+            .filter(|(_, shown)| **shown)
+            .map(|(cell, _)| cell)
+            .collect()
+    };
+    let mut lines = vec![shown(header.iter().map(ToString::to_string).collect())];
+    let cells = |row: &Row<T>| row.cells.iter().map(|cell| visible(cell).into_owned()).collect();
+    lines.extend(rows.iter().map(|row| shown(cells(row))));
+    fit(&mut lines, columns.unwrap_or(usize::MAX));
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let mut lines = lines.into_iter();
+    table.set_header(lines.next().unwrap_or_default());
+    for cells in lines {
+        table.add_row(cells);
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
     }
     // Columns as wide as their content, as docker prints them, without trailing spaces.
     text_of(table.lines().map(|line| line.trim_end().to_owned()))
+}
+
+/// Puts the parts of lists in cells below each other, the widest column first, until the lines fit.
+fn fit(lines: &mut [Vec<String>], columns: usize) {
+    let count = lines.first().map(Vec::len).unwrap_or_default();
+    let width = |lines: &[Vec<String>], at: usize| {
+        let parts = lines.iter().filter_map(|cells| cells.get(at)).flat_map(|cell| cell.lines());
+        parts.map(UnicodeWidthStr::width).max().unwrap_or_default()
+    };
+    loop {
+        let used = (0..count).map(|at| width(lines, at) + GAP).sum::<usize>();
+        let has_list = |at: &usize| {
+            lines.iter().any(|cells| cells[*at].contains(',') && !cells[*at].contains('\n'))
+        };
+        let widest = (0..count).filter(has_list).max_by_key(|at| width(lines, *at));
+        let Some(widest) = widest.filter(|_| used > columns.saturating_add(GAP)) else { return };
+        for cells in &mut *lines {
+            cells[widest] = cells[widest].replace(", ", ",").replace(',', ",\n");
+        }
+    }
 }
 
 /// Joins lines, each with a line end.
@@ -450,13 +613,38 @@ mod tests {
 
     #[test]
     fn names_keep_to_their_cells() {
-        let rows = [Row { cells: vec!["a\u{1b}[2J".into(), "b\nc".into()], object: () }];
-        assert_eq!(table(&["A", "B"], &rows), "A            B\na\\u{1b}[2J   b\\nc\n");
+        let rows = [Row {
+            cells: vec!["a\u{1b}[2J".into(), "b\nc".into()],
+            object: (),
+            docker: Vec::new(),
+        }];
+        assert_eq!(table(&["A", "B"], &[], &rows, None), "A            B\na\\u{1b}[2J   b\\nc\n");
+    }
+
+    #[test]
+    fn a_table_fits_its_terminal() {
+        let cells = ["web", "10.7.0.2/24, fd00::2/64", "02:42:0a:07:00:02", "up"];
+        let cells = cells.map(str::to_owned).to_vec();
+        let rows = [Row { cells, object: (), docker: Vec::new() }];
+        let header = ["TARGET", "ADDRESS", "MAC", "STATE"];
+        let shown = |columns| table(&header, &["MAC"], &rows, columns);
+        let wide =
+            "TARGET   ADDRESS                   STATE\nweb      10.7.0.2/24, fd00::2/64   up\n";
+        assert_eq!(shown(None), wide);
+        assert_eq!(shown(Some(40)), wide);
+        let narrow =
+            "TARGET   ADDRESS        STATE\nweb      10.7.0.2/24,   up\n         fd00::2/64\n";
+        assert_eq!(shown(Some(39)), narrow);
+        assert_eq!(shown(Some(5)), narrow, "a word stays whole");
     }
 
     #[test]
     fn tables_are_dockers() {
-        let rows = [Row { cells: vec!["lab0".into(), "bridge".into()], object: () }];
-        assert_eq!(table(&["NETWORK", "MODE"], &rows), "NETWORK   MODE\nlab0      bridge\n");
+        let rows =
+            [Row { cells: vec!["lab0".into(), "bridge".into()], object: (), docker: Vec::new() }];
+        assert_eq!(
+            table(&["NETWORK", "MODE"], &[], &rows, None),
+            "NETWORK   MODE\nlab0      bridge\n"
+        );
     }
 }

@@ -5,18 +5,22 @@
 //! - `dot`, `mermaid`: input for other renderers, made from the nodes and edges of `diagram`
 //! - `svg`: a finished picture, with the positions of `layout`
 //! - `trace_path`: the path of a packet, as lines
+//! - `paragraph`: text that fits a terminal's width
 //! - `words`: the descriptions that all formats use
 
 mod diagram;
 pub mod dot;
 mod layout;
 pub mod mermaid;
+mod paragraph;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod svg;
 pub mod text;
 pub mod trace_path;
 mod words;
+
+pub use self::paragraph::Paragraph;
 
 /// A line of text, in pieces with one meaning each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

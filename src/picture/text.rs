@@ -1,12 +1,10 @@
-//! A graph as a tree, for a terminal of 80 columns.
+//! A graph as a tree, for a terminal.
 
 use unicode_width::UnicodeWidthStr;
 
 use super::{Ink, Line, words};
 use crate::model::graph::{Graph, HostLink, Inside, OtherHost, Port, Segment};
 
-/// The width of a terminal; long names may exceed it.
-const WIDTH: usize = 80;
 const GAP: &str = "  ";
 
 /// A branch of the tree: its pieces, and the branches below it.
@@ -18,15 +16,15 @@ struct Branch {
     below: Vec<Self>,
 }
 
-/// Returns the lines of the tree.
-pub fn draw(graph: &Graph) -> Vec<Line> {
+/// Returns the lines of the tree, for a terminal with this many columns; long names may exceed them.
+pub fn draw(graph: &Graph, columns: usize) -> Vec<Line> {
     let mut branches: Vec<_> = graph.links.iter().map(host_link).collect();
     branches.extend(graph.segments.iter().map(segment));
     let mut lines = vec![Line(vec![
         (Ink::Name, "host".into()),
         (Ink::Plain, format!("{GAP}{}", words::forwarding(graph.forwarding))),
     ])];
-    grow(&mut lines, "", &branches);
+    grow(&mut lines, "", &branches, columns);
     lines
 }
 
@@ -134,20 +132,20 @@ fn padded(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
 
-fn grow(lines: &mut Vec<Line>, trunk: &str, branches: &[Branch]) {
+fn grow(lines: &mut Vec<Line>, trunk: &str, branches: &[Branch], columns: usize) {
     for (i, branch) in branches.iter().enumerate() {
         let is_last = i + 1 == branches.len();
         let (fork, beside) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         let beside = format!("{trunk}{beside}");
         // A second line leaves room for the vertical line to the items below.
         let inner = if branch.below.is_empty() { "   " } else { "│  " };
-        write(lines, &format!("{trunk}{fork}"), &format!("{beside}{inner}"), branch);
-        grow(lines, &beside, &branch.below);
+        write(lines, &format!("{trunk}{fork}"), &format!("{beside}{inner}"), branch, columns);
+        grow(lines, &beside, &branch.below, columns);
     }
 }
 
 /// Writes a branch's pieces on one line, and those that do not fit below the columns.
-fn write(lines: &mut Vec<Line>, first: &str, further: &str, branch: &Branch) {
+fn write(lines: &mut Vec<Line>, first: &str, further: &str, branch: &Branch, room: usize) {
     let columns: usize =
         branch.pieces[..branch.columns].iter().map(|(_, t)| t.width() + GAP.len()).sum();
     let mut line = Line(vec![(Ink::Faint, first.to_owned())]);
@@ -155,9 +153,9 @@ fn write(lines: &mut Vec<Line>, first: &str, further: &str, branch: &Branch) {
     let mut is_first = true;
     for (ink, text) in &branch.pieces {
         let text_width = text.trim_end().width();
-        if !is_first && width + GAP.len() + text_width > WIDTH {
+        if !is_first && width + GAP.len() + text_width > room {
             finish(lines, &mut line);
-            let indent = (first.width() + columns).min(WIDTH / 2).max(further.width());
+            let indent = (first.width() + columns).min(room / 2).max(further.width());
             line.0.push((Ink::Faint, padded(further, indent)));
             width = indent;
             is_first = true;

@@ -5,7 +5,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use super::{Chain, LinkId, Moved, Nft, Record, Resource, Rule, SysctlKey, Tunnel};
+use super::{Chain, Entry, LinkId, Moved, Nft, Record, Resource, Rule, SysctlKey, Tunnel};
 use crate::model::{Family, Firewall, LinkName, NetnsName};
 
 /// The properties of a resource by which changes are ordered, grouped, reversed and undone.
@@ -41,6 +41,8 @@ pub enum Class<'a> {
     Firewall(Element),
     /// A setting of the host that moves between links. Adjacent ones are one message.
     Moved(&'a Moved),
+    /// A route, a neighbour or an FDB entry. Adjacent ones of one namespace are sent together.
+    Entry(Entry<'a>),
     /// Tracked connections. Adjacent ones are deleted in one pass.
     Flows,
     /// Another object of the kernel. Each change is one message.
@@ -137,14 +139,19 @@ impl Resource {
             Self::Alias { netns, link, .. } => {
                 Facts { reversal: Reversal::None, ..part(netns.as_ref(), link) }
             }
-            Self::Port { link, .. }
-            | Self::Clsact { link }
-            | Self::TcFilter { link, .. }
-            | Self::FdbEntry { link, .. } => part(None, link),
-            Self::Address { netns, link, .. }
-            | Self::Up { netns, link }
-            | Self::Neighbour { netns, link, .. } => part(netns.as_ref(), link),
-            Self::Route { netns, route } => part(netns.as_ref(), &route.link),
+            Self::Port { link, .. } | Self::Clsact { link } | Self::TcFilter { link, .. } => {
+                part(None, link)
+            }
+            Self::Address { netns, link, .. } | Self::Up { netns, link } => {
+                part(netns.as_ref(), link)
+            }
+            Self::Route { netns, route } => entry(netns.as_ref(), Entry::Route(route)),
+            Self::Neighbour { netns, link, address, mac } => {
+                entry(netns.as_ref(), Entry::Neighbour { link, address: *address, mac: *mac })
+            }
+            Self::FdbEntry { link, mac, host } => {
+                entry(None, Entry::Fdb { link, mac: *mac, host: *host })
+            }
             Self::Sysctl { netns, key, reset, .. } => {
                 let reversal = if reset.is_some() { Reversal::Opposite } else { Reversal::None };
                 Facts { reversal, ..sysctl(netns.as_ref(), key) }
@@ -163,6 +170,7 @@ impl Resource {
             | Class::Name
             | Class::Firewall(_)
             | Class::Moved(_)
+            | Class::Entry(_)
             | Class::Flows
             | Class::Other => None,
         }
@@ -193,6 +201,7 @@ impl<'a> Facts<'a> {
             | Class::Name
             | Class::Link { .. }
             | Class::Moved(_)
+            | Class::Entry(_)
             | Class::Flows
             | Class::Other => None,
         }
@@ -206,6 +215,7 @@ impl<'a> Facts<'a> {
             | Class::Name
             | Class::Firewall(_)
             | Class::Moved(_)
+            | Class::Entry(_)
             | Class::Flows
             | Class::Other => [None; 2],
         }
@@ -219,6 +229,7 @@ impl<'a> Facts<'a> {
             | Class::Name
             | Class::Link { .. }
             | Class::Firewall(_)
+            | Class::Entry(_)
             | Class::Flows
             | Class::Other => self.part_of.into_iter().collect(),
         }
@@ -229,7 +240,9 @@ impl<'a> Facts<'a> {
         match self.class {
             Class::Record(_) | Class::Flows => true,
             Class::Firewall(element) => element.is_port,
-            Class::Name | Class::Link { .. } | Class::Moved(_) | Class::Other => false,
+            Class::Name | Class::Link { .. } | Class::Moved(_) | Class::Entry(_) | Class::Other => {
+                false
+            }
         }
     }
 }
@@ -245,6 +258,10 @@ fn link(id: LinkId, ends: [Option<LinkAt<'_>>; 2]) -> Facts<'_> {
 
 fn part<'a>(netns: Option<&'a NetnsName>, name: &'a LinkName) -> Facts<'a> {
     Facts { place: netns, part_of: Some(LinkAt { netns, name }), ..OTHER }
+}
+
+fn entry<'a>(netns: Option<&'a NetnsName>, entry: Entry<'a>) -> Facts<'a> {
+    Facts { class: Class::Entry(entry), ..part(netns, entry.link()) }
 }
 
 fn sysctl<'a>(netns: Option<&'a NetnsName>, key: &'a SysctlKey) -> Facts<'a> {

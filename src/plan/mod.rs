@@ -10,6 +10,7 @@ mod alias;
 mod cable;
 mod driver;
 mod endpoint;
+mod entry;
 mod explain;
 mod facts;
 mod firewall;
@@ -27,10 +28,11 @@ mod sysctl;
 
 pub use alias::Mark;
 pub use driver::{
-    ACCEPT_DAD, CarrierVeth, Switch, Takeover, Uplinks, create, macvlan_of, own_part, stale,
-    takeover, tunnels_of, way, without_carrier,
+    ACCEPT_DAD, CarrierVeth, Switch, Takeover, Uplinks, changed, create, lacking, macvlan_of,
+    own_part, stale, takeover, tunnels_of, way, without_carrier,
 };
 pub use endpoint::attach;
+pub use entry::Entry;
 pub use explain::{command, quote};
 pub use facts::{Class, Element, Facts, LinkAt, Reversal};
 pub use firewall::{

@@ -1,6 +1,6 @@
 //! Turns a plan into the plan that removes its effect.
 
-use super::{Change, Class, LinkAt, Plan, Resource, Scope, Step};
+use super::{Change, Class, LinkAt, LinkId, Plan, Resource, Scope, Step};
 
 /// Returns the plan that removes a plan's effect: its changes reversed, last first, so that
 /// published ports close first and protections go last.
@@ -21,7 +21,8 @@ pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
             continue;
         }
         let Some(change) = step.change.clone().reversed() else { continue };
-        let step = Step { change, ..step.clone() };
+        let why = why(&change).unwrap_or(step.why);
+        let step = Step { why, change, scope: step.scope };
         // Tracked connections go last, when no rule creates them anew.
         if matches!(facts.class, Class::Flows) { flows.push(step) } else { reversed.push(step) }
     }
@@ -32,6 +33,38 @@ pub fn reverse(plan: &[Step], keep: impl Fn(&Step) -> bool) -> Plan {
     let after_rules = reversed.iter().rposition(is_rule).map_or(0, |i| i + 1);
     reversed.splice(after_rules..after_rules, flows);
     reversed
+}
+
+/// Returns the reason of a removal: that of the creation, which the step had, would not fit.
+fn why(change: &Change) -> Option<&'static str> {
+    Some(match change {
+        Change::DeleteLink(LinkId::Veth(_)) => {
+            "delete one end of a veth pair: the other goes with it, and the addresses and routes of both"
+        }
+        Change::DeleteLink(LinkId::Bridge(_)) => "delete the bridge, with its addresses and routes",
+        Change::DeleteLink(_) => "delete the link, with its addresses and routes",
+        Change::Create(Resource::Route { .. }) => "bring back the route that was displaced",
+        Change::Delete(resource) => match resource {
+            Resource::Name(_) => {
+                "remove the name in /run/netns: a namespace without a name and a process ends"
+            }
+            Resource::Port { .. } => "turn the bridge port's flag off again",
+            Resource::Up { .. } => "take the link down again",
+            Resource::Address { .. } => "remove the address",
+            Resource::Route { .. } => "remove the route",
+            Resource::Neighbour { .. } | Resource::FdbEntry { .. } => {
+                "forget where the other host is reached"
+            }
+            Resource::Sysctl { .. } => "set the kernel's default again",
+            Resource::Clsact { .. } | Resource::TcFilter { .. } => "remove the port's filter",
+            Resource::Moved(_) => "give the parent back what was moved from it",
+            Resource::Chain(_) | Resource::Rule(_) | Resource::Nft(_) | Resource::Zone { .. } => {
+                "remove the firewall rules that nothing needs any more"
+            }
+            _ => return None,
+        },
+        Change::Create(_) => return None,
+    })
 }
 
 /// Returns the same plan without duplicates of what several of its parts share.

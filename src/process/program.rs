@@ -20,6 +20,10 @@ pub fn become_program(netns: Option<&Netns>, command: &[OsString]) -> anyhow::Er
     let Some((program, arguments)) = command.split_first() else {
         return Error::usage("no command to run").into();
     };
+    let home = match netns.map(|_| Netns::own()).transpose() {
+        Ok(home) => home,
+        Err(error) => return error,
+    };
     if let Some(netns) = netns
         && let Err(e) = netns.join()
     {
@@ -28,6 +32,11 @@ pub fn become_program(netns: Option<&Netns>, command: &[OsString]) -> anyhow::Er
     }
     #[expect(clippy::disallowed_types, reason = "process runs programs")]
     let error = Command::new(program).args(arguments).exec();
+    // The caller goes on, with what it began on the host.
+    if let Some(Err(e)) = home.map(|home| home.join()) {
+        let message = format!("cannot return to the host's namespace: {e}");
+        return Error::new(Kind::CommandSetup, message).into();
+    }
     cannot_run(program, &error).into()
 }
 

@@ -127,6 +127,13 @@ impl State {
         Ok(Some(state))
     }
 
+    /// Returns whether nobody holds the lock at this moment. Makes the directory of the records.
+    pub fn is_free(cookie: u64) -> Result<bool> {
+        let state = Self::at(cookie)?;
+        lock::make_dir(&state.base, &state.dir)?;
+        Ok(Lock::try_now(&state.lock_path())?.is_some())
+    }
+
     /// Returns the process that holds the lock of the host with this cookie, if `/proc` shows it.
     pub fn holder(cookie: u64) -> Option<u32> {
         lock::holder(&Self::at(cookie).ok()?.lock_path())

@@ -1,15 +1,17 @@
 #!/bin/sh
 set -eu
 
-# DNAT: packets to the host's port go to the endpoint's address and port
+# remove the firewall rules that nothing needs any more
 nft delete element inet netcord ports4 '{ tcp . 8080 }'
 
-# route_localnet: packets from the host's 127.0.0.1 can be routed to the bridge
+# set the kernel's default again
 sysctl -qw net/ipv4/conf/lab0/route_localnet=0
 
-# programs expect lo to be up and to have 127.0.0.1
+# take the link down again
 ip -n web link set dev lo down
+
+# remove the address
 ip -n web addr del 127.0.0.1/8 dev lo
 
-# a veth pair is a virtual cable: one end in the bridge, the other inside the target
+# delete one end of a veth pair: the other goes with it, and the addresses and routes of both
 ip link del HOSTLINK

@@ -1,9 +1,11 @@
 #!/bin/sh
 set -eu
 
-# programs expect lo to be up and to have 127.0.0.1
+# take the link down again
 ip -n web link set dev lo down
+
+# remove the address
 ip -n web addr del 127.0.0.1/8 dev lo
 
-# a veth pair is a virtual cable: one end in the bridge, the other inside the target
+# delete one end of a veth pair: the other goes with it, and the addresses and routes of both
 ip link del HOSTLINK

@@ -1,7 +1,7 @@
 #!/bin/sh
 set -eu
 
-# the network's filter rules, and its source NAT (masquerade)
+# remove the firewall rules that nothing needs any more
 nft -f - <<'EOF'
 delete element inet netcord nat { "lab0" }
 delete element inet netcord filter { "lab0" }
@@ -11,9 +11,7 @@ delete chain inet netcord filter-lab0
 flush chain inet netcord nat-lab0
 delete chain inet netcord nat-lab0
 EOF
-
-# netcord's own nftables table: the rules of others stay as they are
 nft delete table inet netcord
 
-# the bridge: the Ethernet switch that all endpoints plug into
+# delete the bridge, with its addresses and routes
 ip link del lab0

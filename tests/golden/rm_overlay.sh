@@ -1,10 +1,10 @@
 #!/bin/sh
 set -eu
 
-# the route to the other host's endpoints: that host is the next hop
+# remove the route
 ip route del 10.5.2.0/24 via 192.0.2.2 dev eth0 src 10.5.1.1 proto 110
 
-# the network's filter rules, and its source NAT (masquerade)
+# remove the firewall rules that nothing needs any more
 nft -f - <<'EOF'
 delete element inet netcord nat { "pods" }
 delete element inet netcord filter { "pods" }
@@ -14,9 +14,7 @@ delete chain inet netcord filter-pods
 flush chain inet netcord nat-pods
 delete chain inet netcord nat-pods
 EOF
-
-# netcord's own nftables table: the rules of others stay as they are
 nft delete table inet netcord
 
-# the bridge: the Ethernet switch that all endpoints plug into
+# delete the bridge, with its addresses and routes
 ip link del pods

@@ -1,11 +1,11 @@
 #!/bin/sh
 set -eu
 
-# DNAT: packets to the host's port go to the endpoint's address and port
+# remove the firewall rules that nothing needs any more
 nft delete element inet netcord ports4 '{ tcp . 8080 }'
 
-# hairpin mode: with br_netfilter, an endpoint can reach its own published port
+# turn the bridge port's flag off again
 ip link set dev HOSTLINK type bridge_slave hairpin off
 
-# route_localnet: packets from the host's 127.0.0.1 can be routed to the bridge
+# set the kernel's default again
 sysctl -qw net/ipv4/conf/lab0/route_localnet=0

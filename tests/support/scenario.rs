@@ -60,7 +60,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "rm lab0",
     },
     Scenario {
-        name: "bridge_gates",
+        name: "bridge_forward_accept",
         setup: "iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN
                 iptables -A FORWARD -j DOCKER-USER
                 for t in iptables ip6tables; do $t -A FORWARD -j REJECT; done",
@@ -68,7 +68,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "rm lab0",
     },
     Scenario {
-        name: "rm_gates",
+        name: "rm_forward_accept",
         setup: "iptables -A FORWARD -j REJECT; netcord bridge lab0",
         command: "rm lab0",
         inverse: "bridge lab0",
@@ -140,7 +140,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "rm pods",
     },
     Scenario {
-        name: "overlay_gates",
+        name: "overlay_forward_accept",
         setup: concat!(
             include_str!("sh/wired.sh"),
             "iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN

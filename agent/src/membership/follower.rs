@@ -1,6 +1,7 @@
 //! Follows one network: compares the store, the record and the kernel, and makes them agree. It does so
-//! at the beginning, after each change in the store, when the kernel may have lost something, and at
-//! intervals; each time completely.
+//! at the beginning, when the kernel may have lost something, and at intervals, each time completely.
+//! After a change in the store it compares with the record only, so that the change of one host costs
+//! the same however many there are.
 
 use std::{cell::RefCell, future::pending, net::IpAddr, rc::Rc, time::Duration};
 
@@ -11,6 +12,7 @@ use netcord::{
     error::Error,
     kernel::HostWatch,
     model::{Cidr, LinkName, Network, Overlay, Store},
+    ops::driver::overlay::Against,
 };
 use netcord_agent::{
     flannel::{Backend, Config},
@@ -264,15 +266,11 @@ impl Follower {
         is_ready: &watch::Sender<bool>,
     ) -> Option<oneshot::Sender<Result<()>>> {
         let mut kernel = HostWatch::new().ok();
-        let mut due = Instant::now();
+        let (mut due, mut is_news) = (Instant::now(), false);
         loop {
             let membership = &mut self.membership;
             tokio::select! {
-                event = membership.follow.next() => {
-                    if membership.picture.take(event, &membership.config) {
-                        due = Instant::now();
-                    }
-                }
+                event = membership.follow.next() => is_news |= membership.note(event),
                 notice = membership.held.next() => match notice {
                     Notice::Retaken => self.lost = None,
                     Notice::Lost { to } => {
@@ -287,14 +285,18 @@ impl Follower {
                     Command::Describe(answer) => drop(answer.send(self.describe())),
                     Command::Offer(answer) => drop(answer.send(Ok(self.membership.offer()))),
                 },
-                () = sleep_until(due) => {
-                    if !self.apply(service).await {
+                against = comparison(due, is_news) => {
+                    is_news = false;
+                    if !self.apply(service, against).await {
                         // Somebody has removed the network, and could not reach this agent.
                         return None;
                     }
                     is_ready.send_replace(true);
-                    let pause = if self.failure.is_some() { AGAIN } else { INTERVAL };
-                    due = Instant::now() + pause;
+                    if self.failure.is_some() {
+                        due = Instant::now() + AGAIN;
+                    } else if against == Against::Kernel {
+                        due = Instant::now() + INTERVAL;
+                    }
                 }
             }
         }
@@ -302,28 +304,26 @@ impl Follower {
 
     /// Makes the kernel and the record agree with the store; returns whether this host still has the
     /// network.
-    async fn apply(&mut self, service: &Service) -> bool {
+    async fn apply(&mut self, service: &Service, against: Against) -> bool {
         let Membership { network, store, .. } = &self.membership;
         let others = self.membership.others();
-        match service.apply(network, store, &others.specs).await {
+        match service.apply(network, &others.specs, against).await {
             Ok(None) => return false,
-            Ok(Some(warnings)) => {
+            Ok(Some((now, warnings))) => {
                 self.failure = None;
                 self.warnings = [others.left_out, warnings].concat();
+                self.links = now.tunnels().cloned().chain([now.name.clone()]).collect();
+                self.links.extend(now.driver.overlay().map(|overlay| overlay.parent.clone()));
+                if let Some(file) = &store.subnet_file
+                    && let Err(error) = subnet_file::write(file, &now)
+                {
+                    self.failure = Some(format!("{}: {error}", file.display()));
+                }
             }
             Err(error) => {
                 let what = format!("{error:#}");
                 service.log(network, &what);
                 self.failure = Some(what);
-            }
-        }
-        if let Ok(Some(record)) = service.network(network).await {
-            self.links = record.tunnels().cloned().chain([record.name.clone()]).collect();
-            self.links.extend(record.driver.overlay().map(|overlay| overlay.parent.clone()));
-            if let Some(file) = &store.subnet_file
-                && let Err(error) = subnet_file::write(file, &record)
-            {
-                self.failure = Some(format!("{}: {error}", file.display()));
             }
         }
         true
@@ -347,6 +347,16 @@ impl Follower {
         }
         self.membership.leave().await
     }
+}
+
+/// Waits until something is to be compared: with the record after news of the store, and with the
+/// kernel at a time.
+async fn comparison(due: Instant, is_news: bool) -> Against {
+    if is_news && due > Instant::now() {
+        return Against::Record;
+    }
+    sleep_until(due).await;
+    Against::Kernel
 }
 
 /// Waits until the kernel may have lost something of a network.

@@ -100,6 +100,16 @@ impl Membership {
         offer(&self.config, &self.held.subnets(), self.others(), self.picture.skipped())
     }
 
+    /// Takes an event of the store, and those that came with it; returns whether the other hosts may
+    /// have changed.
+    fn note(&mut self, event: Event) -> bool {
+        let mut is_news = self.picture.take(event, &self.config);
+        while let Some(event) = self.follow.next().now_or_never() {
+            is_news |= self.picture.take(event, &self.config);
+        }
+        is_news
+    }
+
     fn others(&self) -> Others {
         Others::of(&self.config, &self.held.subnets(), &self.hosts, self.picture.peers())
     }

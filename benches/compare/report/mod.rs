@@ -1,23 +1,22 @@
 //! The results for people: on a terminal, or as `bench/RESULTS.md` with its pictures.
 //!
 //! * [`aims`]: what is aimed at, met or not
-//! * [`machine`]: what it ran on
 //! * [`readme`]: the few figures that the README shows
 //! * [`tables`]: the tables
 
 mod aims;
-mod machine;
 mod readme;
 mod tables;
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::fmt::Write as _;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comfy_table::{TableStyle, presets};
 
 use crate::{
     chart::{self, Axis, Curve, Panel},
     growth::{Line, endpoints::Endpoints, ports::Ports},
+    machine, results,
     turns::Turns,
 };
 use tables::{microseconds, milliseconds};
@@ -35,6 +34,10 @@ pub(crate) struct Results {
     /// Who did not take part, and why.
     pub(crate) missing: Vec<String>,
 }
+
+/// The packages of the others, as Debian names them.
+const PACKAGES: [&str; 5] =
+    ["containernetworking-plugins", "netavark", "docker.io", "iproute2", "iptables"];
 
 /// A heading, a sentence and a table.
 type Section = (&'static str, String, String);
@@ -55,22 +58,16 @@ pub(crate) fn text(results: &Results) -> String {
 }
 
 /// Writes `bench/RESULTS.md`, the pictures, and the figures of the README.
-pub(crate) fn write(results: &Results) -> Result<()> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench");
-    fs::create_dir_all(&directory)?;
-    let put = |name: &str, text: String| {
-        let file = directory.join(name);
-        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
-    };
-    put("RESULTS.md", markdown(results)?)?;
-    if let Some(turns) = &results.turns {
+pub(crate) fn write(measured: &Results) -> Result<()> {
+    results::put_part(&markdown(measured)?)?;
+    if let Some(turns) = &measured.turns {
         readme::write(turns)?;
     }
-    if let Some(endpoints) = &results.endpoints {
-        put("endpoints.svg", chart::svg(&[of_endpoints(endpoints)]))?;
+    if let Some(endpoints) = &measured.endpoints {
+        results::put("endpoints.svg", &chart::svg(&[of_endpoints(endpoints)]))?;
     }
-    if let Some(ports) = &results.ports {
-        put("ports.svg", chart::svg(&of_ports(ports)))?;
+    if let Some(ports) = &measured.ports {
+        results::put("ports.svg", &chart::svg(&of_ports(ports)))?;
     }
     Ok(())
 }
@@ -83,7 +80,7 @@ fn markdown(results: &Results) -> Result<String> {
          whole processes that are started, waited for and checked, taking turns in one run. Trust \
          the ratios more than the digits. netcord is the static binary that `./x dist` builds.\n\n\
          ## Aims\n\n",
-        machine::sentences()?
+        machine::sentences(&PACKAGES)?
     );
     for line in aims::lines(results) {
         _ = writeln!(text, "* {line}");

@@ -11,7 +11,7 @@ use crate::{
         Session,
         background::{
             lease_renewer::{self, LeaseOf},
-            run_supervisor::{self, Attended},
+            run_supervisor::{self, Supervised},
             watchdog,
         },
     },
@@ -23,7 +23,7 @@ use crate::{
 pub(crate) enum Args {
     /// Renew an endpoint's DHCP lease (internal)
     #[command(hide = true)]
-    KeepLease {
+    LeaseRenewer {
         /// The network
         network: LinkName,
         /// What identifies the endpoint
@@ -40,7 +40,7 @@ pub(crate) enum Args {
     },
     /// Clean up after a run that was killed (internal)
     #[command(hide = true)]
-    Attendant {
+    RunSupervisor {
         /// The command's process
         pid: u32,
         /// When it was started
@@ -53,12 +53,12 @@ pub(crate) enum Args {
 impl Args {
     pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {
         match self {
-            Self::KeepLease { network, endpoint } => {
+            Self::LeaseRenewer { network, endpoint } => {
                 lease_renewer::keep(session, LeaseOf { network, endpoint }).await
             }
             Self::Watchdog { name, terminal } => watch(session, output, &name, terminal).await,
-            Self::Attendant { pid, started, cookie } => {
-                run_supervisor::attend(session, Attended { pid, started, cookie }).await
+            Self::RunSupervisor { pid, started, cookie } => {
+                run_supervisor::supervise(session, Supervised { pid, started, cookie }).await
             }
         }
     }

@@ -34,7 +34,7 @@ pub(crate) struct Args {
 #[derive(clap::Args, Debug)]
 pub(crate) struct Wiring {
     /// An address; at most one per IP family [default: the lowest free one]
-    #[arg(long, value_name = "IP[/LEN]")]
+    #[arg(long, alias = "ip6", value_name = "IP[/LEN]")]
     ip: Vec<Address>,
     /// Lease the IPv4 address from the network's DHCP server, and keep renewing it
     #[arg(long)]
@@ -43,7 +43,7 @@ pub(crate) struct Wiring {
     #[arg(long, value_name = "IP|none")]
     gateway: Vec<Gateway>,
     /// The inner link's MAC address [default: 02:42 followed by the IPv4 address]
-    #[arg(long)]
+    #[arg(long, alias = "mac-address")]
     mac: Option<Mac>,
     /// The inner link's name [default: the next free ethN]
     #[arg(long, value_name = "NAME")]

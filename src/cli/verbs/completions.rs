@@ -43,6 +43,19 @@ impl Args {
         let mut script = Vec::new();
         // The script asks the program itself, so that names of networks and targets are completed too.
         shell.write_registration("COMPLETE", NAME, NAME, NAME, &mut script)?;
-        output.data(&String::from_utf8(script)?)
+        output.data(&(String::from_utf8(script)? + addition(self.shell)))
+    }
+}
+
+/// Returns what the generated scripts lack.
+fn addition(shell: Shell) -> &'static str {
+    match shell {
+        // The first Tab in a shell loads the script as a function, and expects candidates from it.
+        Shell::Zsh => {
+            "\nif [ \"$funcstack[1]\" = \"_netcord\" ]; then\n    _clap_dynamic_completer_netcord \"$@\"\nfi\n"
+        }
+        // bash would split `netns:web` and `8080:80`, and complete only the part behind the colon.
+        Shell::Bash => "\nCOMP_WORDBREAKS=${COMP_WORDBREAKS//:/}\n",
+        _ => "",
     }
 }

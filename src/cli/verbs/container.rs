@@ -17,10 +17,10 @@ use crate::{
 pub(crate) struct Args {
     /// The target that has the namespace
     #[arg(add = ArgValueCompleter::new(complete::targets))]
-    target: Target,
+    pub(super) target: Target,
     /// A command
     #[command(flatten)]
-    command: CommandLine,
+    pub(super) command: CommandLine,
 }
 
 impl Args {

@@ -4,12 +4,13 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::{
-    bridge, macvlan, overlay,
+    bridge, docker, macvlan, overlay,
     overlay::{Hosts, InStore},
     underlay,
     underlay::MoveFlags,
 };
 use crate::{
+    cli::values::key_value,
     error::Error,
     model::{Cidr, Flag, Flags, LinkName, MacvlanMode},
     ops::{
@@ -29,12 +30,18 @@ pub(crate) struct Args {
     /// The driver of the network
     #[arg(short, long, value_name = "DRIVER", default_value = "bridge")]
     driver: Driver,
+    /// An option of docker's drivers that is equal to a flag: com.docker.network.driver.mtu=1400
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(super) opt: Vec<(String, String)>,
     /// As of `bridge`
     #[command(flatten)]
-    bridge: bridge::Args,
+    pub(super) bridge: bridge::Args,
+    /// As docker's
+    #[command(flatten)]
+    _local: docker::Local,
     /// As of the verbs of other drivers
     #[command(flatten)]
-    physical: Physical,
+    pub(super) physical: Physical,
     /// As of `overlay`
     #[command(flatten)]
     across: Across,
@@ -45,10 +52,10 @@ pub(crate) struct Args {
 pub(crate) struct Physical {
     /// underlay, macvlan, overlay: the host's link that leads to the physical network
     #[arg(long, value_name = "LINK")]
-    parent: Option<LinkName>,
+    pub(super) parent: Option<LinkName>,
     /// macvlan: which endpoints reach each other [default: bridge]
     #[arg(long, value_name = "MODE")]
-    mode: Option<MacvlanMode>,
+    pub(super) mode: Option<MacvlanMode>,
     /// macvlan: let the host and the endpoints reach each other
     #[arg(long)]
     host_access: bool,
@@ -85,7 +92,8 @@ pub(crate) enum Driver {
 }
 
 impl Args {
-    pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {
+    pub(super) async fn run(mut self, session: &mut Session<'_>, output: &Output) -> Result<()> {
+        self.take_options()?;
         match self.driver {
             Driver::Bridge => {
                 self.across.refuse("bridge")?;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
 
+use super::docker;
 use crate::{
     cli::complete,
     model::{LinkName, Target},
@@ -22,11 +23,14 @@ pub(crate) struct Args {
     /// Only the endpoint with this inner link
     #[arg(long, value_name = "NAME")]
     ifname: Option<LinkName>,
+    /// As docker's
+    #[command(flatten)]
+    _force: docker::Force,
 }
 
 impl Args {
     pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {
-        let Self { network, targets, ifname } = self;
+        let Self { network, targets, ifname, .. } = self;
         let request = detach::Detach { network, targets, ifname };
         let Some(done) = detach::detach(session, &request).await? else { return Ok(()) };
         output.result(done, &[])

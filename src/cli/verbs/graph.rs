@@ -6,7 +6,7 @@ use clap_complete::ArgValueCompleter;
 use crate::{
     cli::{complete, values::among},
     ops::{Session, diagnose::graph},
-    output::{Format, Output},
+    output::{COLUMNS, Format, Output},
     picture,
 };
 
@@ -27,19 +27,20 @@ pub(crate) struct Args {
         default_value = "text",
         value_parser = among(&[Format::Text, Format::Dot, Format::Mermaid, Format::Svg, Format::Json])
     )]
-    format: Format,
+    pub(in crate::cli) format: Format,
 }
 
 impl Args {
     pub(super) async fn run(self, session: &Session<'_>, output: &Output) -> Result<()> {
         let graph = graph::graph(session, &graph::GraphOf { names: self.names }).await?;
-        match self.format {
+        let columns = output.columns().unwrap_or(COLUMNS);
+        match output.format {
             Format::Json => output.object(graph),
             Format::Jsonl => output.result(graph, &[]),
             Format::Dot => output.data(&picture::dot::draw(&graph)),
             Format::Mermaid => output.data(&picture::mermaid::draw(&graph)),
             Format::Svg => output.data(&picture::svg::draw(&graph)),
-            Format::Text | Format::Table => output.styled(&picture::text::draw(&graph)),
+            _ => output.styled(&picture::text::draw(&graph, columns)),
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use anyhow::Result;
 
+use super::docker;
 use crate::{
     cli::values::key_value,
+    model::Flag,
     ops::{
         Session,
         ls::{self, Listed},
@@ -14,16 +16,19 @@ use crate::{
 /// List networks
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Only networks that match: name=NAME, mode=MODE, label=KEY[=VALUE]
+    /// Only networks that match: name=NAME, mode=MODE (or driver=), label=KEY[=VALUE]
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = key_value)]
     filter: Vec<(String, String)>,
+    /// As docker's
+    #[command(flatten)]
+    _whole: docker::Whole,
 }
 
 impl Args {
     pub(super) async fn run(self, session: &Session<'_>, output: &Output) -> Result<()> {
         let networks = ls::ls(session, &ls::Ls { filter: self.filter }).await?;
         let rows: Vec<_> = networks.into_iter().map(row).collect();
-        output.list(&["NETWORK", "MODE", "SUBNET", "GATEWAY", "ENDPOINTS"], &rows)
+        output.list(&["NETWORK", "MODE", "SUBNET", "GATEWAY", "ENDPOINTS"], &[], &rows)
     }
 }
 
@@ -39,5 +44,17 @@ fn row(listed: Listed) -> Row<Listed> {
         joined(gateways.map(|g| g.to_string()).collect()),
         listed.endpoints.to_string(),
     ];
-    Row { cells, object: listed }
+    let yes_no = |is_so: bool| is_so.to_string();
+    let labels = network.labels.iter().map(|(key, value)| format!("{key}={value}"));
+    let docker = vec![
+        ("ID", network.name.to_string()),
+        ("Name", network.name.to_string()),
+        ("Driver", network.driver.word().to_owned()),
+        ("Scope", "local".to_owned()),
+        ("IPv4", yes_no(network.subnets.iter().any(|s| s.cidr.is_ipv4()))),
+        ("IPv6", yes_no(network.has_ipv6())),
+        ("Internal", yes_no(network.has(Flag::Internal))),
+        ("Labels", labels.collect::<Vec<_>>().join(",")),
+    ];
+    Row { cells, object: listed, docker }
 }

@@ -7,16 +7,22 @@ pub(super) mod completions;
 pub(super) mod confirm;
 pub(super) mod container;
 pub(super) mod create;
+mod create_options;
 pub(super) mod detach;
+mod docker;
+mod docker_keys;
 pub(super) mod doctor;
+pub(super) mod exec;
 pub(super) mod export;
 pub(super) mod graph;
+pub(super) mod help;
 pub(super) mod host;
 pub(super) mod inspect;
 pub(super) mod lab;
 pub(super) mod ls;
 pub(super) mod macvlan;
 pub(super) mod man;
+pub(super) mod network;
 pub(super) mod none;
 pub(super) mod overlay;
 pub(super) mod peers;
@@ -31,6 +37,7 @@ pub(super) mod run;
 pub(super) mod trace;
 pub(super) mod underlay;
 pub(super) mod unpublish;
+pub(super) mod version;
 pub(super) mod wait;
 
 use std::ffi::OsString;
@@ -79,7 +86,11 @@ pub(super) enum Verb {
     Rm(rm::Args),
     Prune(prune::Args),
     Reset(reset::Args),
+    Network(network::Args),
+    Exec(exec::Args),
     Lab(lab::Args),
+    Help(help::Args),
+    Version(version::Args),
     Completions(completions::Args),
     Man(man::Args),
     #[command(flatten)]
@@ -111,7 +122,9 @@ impl Verb {
     /// Describes what the verb does, for a user who waits for it.
     pub(super) fn doing(&self) -> &'static str {
         match self {
-            Self::None(_) | Self::Host(_) | Self::Container(_) => "finding the namespace",
+            Self::None(_) | Self::Host(_) | Self::Container(_) | Self::Exec(_) => {
+                "finding the namespace"
+            }
             Self::Run(_) => "preparing the command's namespace",
             Self::Bridge(_) | Self::Macvlan(_) | Self::Overlay(_) | Self::Create(_) => {
                 "making the network"
@@ -134,7 +147,13 @@ impl Verb {
             Self::Prune(_) => "removing what is dead",
             Self::Reset(_) => "removing all that is ours",
             Self::Repair(_) => "looking for what is not as it was asked for",
-            Self::Lab(_) | Self::Completions(_) | Self::Man(_) | Self::Agent(_) => "working",
+            Self::Network(_)
+            | Self::Lab(_)
+            | Self::Help(_)
+            | Self::Version(_)
+            | Self::Completions(_)
+            | Self::Man(_)
+            | Self::Agent(_) => "working",
         }
     }
 
@@ -176,7 +195,13 @@ impl Verb {
             Self::Export(args) => args.run(session, output).await,
             Self::Reset(args) => args.run(session, output).await,
             Self::Agent(args) => args.run(session, output).await,
-            Self::Lab(_) | Self::Completions(_) | Self::Man(_) => Ok(()),
+            Self::Network(args) => args.run(session, output).await,
+            Self::Exec(args) => args.run(session, output).await,
+            Self::Lab(_)
+            | Self::Help(_)
+            | Self::Version(_)
+            | Self::Completions(_)
+            | Self::Man(_) => Ok(()),
         };
         done.map(|()| 0)
     }

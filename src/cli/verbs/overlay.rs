@@ -191,21 +191,23 @@ impl Args {
 
     fn joining(self, store: Store) -> Result<overlay::Joining> {
         let shape = self.shape()?;
-        let flags = self.flags();
-        Ok(overlay::Joining {
+        let wait = self.store.wait.unwrap_or(WAIT);
+        Ok(overlay::Joining { on_host: self.on_host(), store, shape, wait })
+    }
+
+    /// The part that concerns this host only.
+    fn on_host(self) -> overlay::OnHost {
+        overlay::OnHost {
+            flags: self.flags(),
             name: self.name,
-            store,
-            shape,
             parent: self.parent,
             public_ip: self.hosts.public_ip,
             reach: self.hosts.reach,
             gateway: self.gateway,
             ip_range: self.ip_range,
             mtu: self.mtu,
-            flags,
             label: self.label,
-            wait: self.store.wait.unwrap_or(WAIT),
-        })
+        }
     }
 
     fn shape(&self) -> Result<Shape> {
@@ -232,25 +234,17 @@ impl Args {
 }
 
 impl From<Args> for overlay::Overlay {
-    fn from(args: Args) -> Self {
+    fn from(mut args: Args) -> Self {
         Self {
-            flags: args.flags(),
-            name: args.name,
-            subnet: args.subnet,
-            host_subnet: args.host_subnet,
-            peer: args.hosts.peer,
+            subnet: std::mem::take(&mut args.subnet),
+            host_subnet: std::mem::take(&mut args.host_subnet),
+            peer: std::mem::take(&mut args.hosts.peer),
             backend: args.hosts.backend.unwrap_or(BackendKind::Vxlan),
             vni: args.hosts.vni,
             port: args.hosts.port,
             direct_routing: args.hosts.direct_routing,
-            parent: args.parent,
-            public_ip: args.hosts.public_ip,
-            reach: args.hosts.reach,
-            gateway: args.gateway,
-            ip_range: args.ip_range,
-            mtu: args.mtu,
-            label: args.label,
             store: None,
+            on_host: args.on_host(),
         }
     }
 }

@@ -37,7 +37,7 @@ impl Args {
         };
         let code = u8::from(self.check && peers.iter().any(lacks));
         let rows: Vec<_> = peers.into_iter().map(row).collect();
-        output.list(&["HOST", "SUBNET", "BACKEND", "VIA", "STATE"], &rows).map(|()| code)
+        output.list(&["HOST", "SUBNET", "BACKEND", "VIA", "STATE"], &[], &rows).map(|()| code)
     }
 }
 
@@ -55,7 +55,7 @@ fn row(listed: Listed) -> Row<Listed> {
         via,
         state(&listed),
     ];
-    Row { cells, object: listed }
+    Row { cells, object: listed, docker: Vec::new() }
 }
 
 /// Describes the state of a host; of this one in a network with a store, also its lease.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::print_with_failure;
+use super::{docker, print_with_failure};
 use crate::{
     ops::{Session, prune},
     output::Output,
@@ -10,7 +10,11 @@ use crate::{
 
 /// Remove leftovers: stale names, leases, rules, half-made links
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// As docker's
+    #[command(flatten)]
+    _force: docker::Force,
+}
 
 impl Args {
     pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {

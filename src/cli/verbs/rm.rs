@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
 
-use super::print_with_failure;
+use super::{docker, print_with_failure};
 use crate::{
     cli::complete,
     model::Removable,
@@ -17,6 +17,9 @@ pub(crate) struct Args {
     /// Networks, or namespaces made by `none`; network:NAME or netns:NAME if both have the name
     #[arg(value_name = "NETWORK", required = true, add = ArgValueCompleter::new(complete::networks))]
     names: Vec<Removable>,
+    /// As docker's
+    #[command(flatten)]
+    _force: docker::Force,
 }
 
 impl Args {

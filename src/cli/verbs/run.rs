@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::ValueHint;
 use clap_complete::ArgValueCompleter;
 
-use super::attach::Wiring;
+use super::{attach::Wiring, exec};
 use crate::{
     cli::complete,
     model::RunNetwork,
@@ -25,6 +25,12 @@ pub(crate) struct Args {
     /// How it is attached
     #[command(flatten)]
     pub(in crate::cli) wiring: Wiring,
+    /// Remove everything when the command ends (always)
+    #[arg(long = "rm", hide = true)]
+    _rm: bool,
+    /// As docker's
+    #[command(flatten)]
+    _terminal: exec::Terminal,
     /// Wait on this file descriptor, then become the command (internal)
     #[arg(long, hide = true)]
     pub(in crate::cli) start_barrier: Option<i32>,

@@ -10,7 +10,7 @@ use crate::{
         Session,
         diagnose::trace::{self, Live},
     },
-    output::{Format, Output},
+    output::{COLUMNS, Format, Output},
     picture,
 };
 
@@ -43,10 +43,11 @@ impl Args {
         let live = live.then_some(Live { wait, timeout });
         let traced = trace::trace(session, &trace::Trace { from, to, live }).await?;
         let code = traced.way.verdict.outcome.exit_code();
+        let columns = output.columns().unwrap_or(COLUMNS);
         match output.format {
             _ if output.quiet => {}
-            Format::Json | Format::Jsonl => output.result(traced, &[])?,
-            _ => output.styled(&picture::trace_path::draw(&traced.way))?,
+            Format::Json | Format::Jsonl | Format::Template(_) => output.result(traced, &[])?,
+            _ => output.styled(&picture::trace_path::draw(&traced.way, columns))?,
         }
         Ok(code)
     }

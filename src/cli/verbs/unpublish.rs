@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[arg(add = ArgValueCompleter::new(complete::targets))]
     target: Target,
     /// The ports, written as they were published
-    #[arg(value_name = "PORT", required_unless_present = "all")]
+    #[arg(value_name = "PORT", required_unless_present = "all", add = ArgValueCompleter::new(complete::published))]
     ports: Vec<PortSpec>,
     /// All ports of the target
     #[arg(long, conflicts_with = "ports")]

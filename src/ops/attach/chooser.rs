@@ -22,6 +22,7 @@ use crate::{
         Session,
         lookup::resolve::{Found, naming},
         publish,
+        request::subnets::check_mtu,
         upkeep::{default_routes, leases, link_attrs, wiring},
     },
     plan::{self, Change, Plan},
@@ -165,11 +166,7 @@ impl<'a> Chooser<'a> {
             (None, wanted) => mac(self.record, self.bridge.mac, wanted, &addresses)?,
         };
         let mtu = self.mtu()?;
-        if mtu < 1280 && addresses.iter().any(IpNetwork::is_ipv6) {
-            return Err(
-                Error::usage(format!("MTU {mtu} is too small for IPv6, which needs 1280")).into()
-            );
-        }
+        check_mtu(mtu, addresses.iter().any(IpNetwork::is_ipv6))?;
         let attachment = match self.record.network.lower_link() {
             LowerLink::Bridge(_) => {
                 Attachment::Veth { host_ifname: self.host_ifname(kernel, cookie, &ifname).await? }

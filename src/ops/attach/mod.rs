@@ -108,7 +108,7 @@ type Wired = (Network, Vec<Endpoint>, bool);
 /// Attaches targets; returns `None` for a dry run.
 pub(super) async fn wire(host: &mut Session<'_>, args: &Attach) -> Result<Option<Wired>> {
     check_flags(args)?;
-    find::check_name(host, &args.network).await?;
+    find::check_name(host, &args.network, &args.targets).await?;
     let mut found = Vec::new();
     let doing = host.events.doing("looking for the targets");
     for target in &args.targets {

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A command that `run` started.
 #[derive(Clone, Copy, Debug)]
-pub struct Attended {
+pub struct Supervised {
     /// The PID.
     pub pid: u32,
     /// The start time, in clock ticks since boot.
@@ -28,7 +28,7 @@ pub struct Attended {
 ///
 /// # Errors
 /// If they cannot be removed.
-pub async fn attend(host: &mut Session<'_>, args: Attended) -> Result<()> {
+pub async fn supervise(host: &mut Session<'_>, args: Supervised) -> Result<()> {
     agents::ready_until_let_go()?;
     process::kill(args.pid, args.started, PATIENCE)?;
     // After a run that ended normally, there is nothing to remove.

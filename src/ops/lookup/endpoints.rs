@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    error::Kind,
+    error::{Error, Kind, mistyped},
     model::{Endpoint, Network, Target},
     ops::{Session, lookup::resolve::resolve},
     state::State,
@@ -52,11 +52,26 @@ impl Who {
             Self::Alive(cookie) => e.cookie == *cookie,
             Self::Dead(label, _) => e.target == *label,
         };
+        let labels: Vec<_> = all.iter().map(|one| endpoint(one).target.clone()).collect();
         let meant: Vec<_> = all.into_iter().filter(|one| meant(endpoint(one))).collect();
         match self {
-            Self::Dead(_, error) if meant.is_empty() => Err(error),
+            Self::Dead(label, error) if meant.is_empty() => {
+                Err(unless_mistyped(error, &label, &labels))
+            }
             _ => Ok(meant),
         }
+    }
+}
+
+/// A target that has ended may be the one that is meant, which only records know.
+fn unless_mistyped(error: anyhow::Error, label: &str, labels: &[String]) -> anyhow::Error {
+    let meant = mistyped(label, labels.iter().map(String::as_str));
+    match (error.downcast::<Error>(), meant) {
+        (Ok(own), Some(name)) if own.is_absent => {
+            Error { is_absent: false, ..own }.hint(format!("did you mean `{name}`?")).into()
+        }
+        (Ok(own), _) => own.into(),
+        (Err(error), _) => error,
     }
 }
 

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use anyhow::Result;
 
 use crate::{
-    error::{Error, did_you_mean},
-    kernel::{Kernel, LinkKind},
-    model::{LinkName, NetworkRecord},
+    error::{Error, Kind, did_you_mean},
+    kernel::{Kernel, LinkKind, Netns},
+    model::{LinkName, NetworkRecord, Target},
     ops::{
         Session,
         driver::foreign,
@@ -49,11 +49,46 @@ pub(in crate::ops) async fn network<'s>(
 }
 
 /// Fails if there is no such network, before targets are looked up.
-pub(in crate::ops) async fn check_name(host: &Session<'_>, name: &LinkName) -> Result<()> {
+pub(in crate::ops) async fn check_name(
+    host: &Session<'_>,
+    name: &LinkName,
+    targets: &[Target],
+) -> Result<()> {
     if host.kernel.link(name.as_str()).await?.is_some() {
         return Ok(());
     }
-    network(&host.kernel, &host.look(Extent::to(Depth::Names)).await?, name).await.map(drop)
+    let state = host.look(Extent::to(Depth::Names)).await?;
+    network_before(host, &state, name, targets, "attach").await.map(drop)
+}
+
+/// Finds the network that a verb names before its targets.
+///
+/// # Errors
+/// Also if the network was written after the target.
+pub(in crate::ops) async fn network_before<'s>(
+    host: &Session<'_>,
+    state: &'s State,
+    name: &LinkName,
+    targets: &[Target],
+    verb: &str,
+) -> Result<Cow<'s, NetworkRecord>> {
+    let error = match network(&host.kernel, state, name).await {
+        Err(error) if Kind::of(&error) == Kind::NotFound => error,
+        found => return found,
+    };
+    for target in targets {
+        // What is a target too may be meant as one.
+        let Target::Name(word) = target else { continue };
+        let is_netns =
+            word.parse().is_ok_and(|word| Netns::of_name(&word).is_ok_and(|n| n.is_some()));
+        let Ok(other) = word.parse::<LinkName>() else { continue };
+        if !is_netns && network(&host.kernel, state, &other).await.is_ok() {
+            return Err(Error::not_found(format!("no network `{name}`, but `{other}` is one"))
+                .hint(format!("the network comes first: `netcord {verb} {other} {name}`"))
+                .into());
+        }
+    }
+    Err(error)
 }
 
 /// Returns the error for a network that does not exist.
@@ -68,5 +103,8 @@ pub(in crate::ops) async fn no_network(
     }
     let hint = did_you_mean(name, names.iter().map(String::as_str))
         .unwrap_or_else(|| format!("make it with `netcord bridge {name}`, or see `netcord ls`"));
-    Error::not_found(format!("no network `{name}`")).hint(hint).into()
+    Error::not_found(format!("no network `{name}`"))
+        .hint(hint)
+        .absent(name, names.iter().map(String::as_str))
+        .into()
 }

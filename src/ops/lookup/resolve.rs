@@ -1,6 +1,7 @@
 //! Finds and opens a target as typed.
 
 use std::{
+    iter,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -76,13 +77,21 @@ async fn find(kernel: &Kernel, events: &dyn Events, target: &Target) -> Result<F
             .into()),
         Target::Pid(pid) => of_process(*pid, &pid.to_string()),
         Target::Path(path) => of_path(path),
-        Target::Netns(name) => of_name(name)?.ok_or_else(|| no_such(kernel, name.as_str())),
+        Target::Netns(name) => match of_name(name)? {
+            Some(found) => Ok(found),
+            None => Err(no_such(kernel, name.as_str()).await),
+        },
         Target::Container(engine, reference) => {
             let _doing = events.doing_for(NAMED, format!("asking {engine} for `{reference}`"));
             match engine::find(*engine, reference, NAMED).await {
                 Answer::Found(container) => of_container(events, &container),
                 Answer::NotFound => {
-                    Err(Error::not_found(format!("{engine} has no container `{reference}`")).into())
+                    let names = engine::names(SEARCH).await;
+                    let names = || names.iter().map(String::as_str);
+                    let mut error =
+                        Error::not_found(format!("{engine} has no container `{reference}`"));
+                    error.hint = did_you_mean(reference, names());
+                    Err(error.absent(reference, names()).into())
                 }
                 Answer::Silent(error) => Err(error),
             }
@@ -131,17 +140,18 @@ async fn anywhere(kernel: &Kernel, events: &dyn Events, name: &str) -> Result<Fo
             "no name `{name}` in {NETNS_DIR}, and {engine} could not be asked: {error:#}"
         ))
         .into()),
-        (None, None) => Err(no_such(kernel, name)),
+        (None, None) => Err(no_such(kernel, name).await),
     }
 }
 
-fn no_such(kernel: &Kernel, name: &str) -> anyhow::Error {
-    let names: Vec<_> = kernel.netns_names().iter().map(ToString::to_string).collect();
+async fn no_such(kernel: &Kernel, name: &str) -> anyhow::Error {
+    let mut names: Vec<_> = kernel.netns_names().iter().map(ToString::to_string).collect();
     if names.iter().any(|there| there == name) {
         let message = format!("no target `{name}`: {NETNS_DIR}/{name} leads to no namespace");
         let hint = format!("remove it: `netcord prune`, or `rm {NETNS_DIR}/{name}`");
         return Error::not_found(message).hint(hint).into();
     }
+    names.extend(engine::names(SEARCH).await);
     let hint = did_you_mean(name, names.iter().map(String::as_str)).unwrap_or_else(|| {
         "a target is a PID, a name in /run/netns, a container, or a namespace file".into()
     });
@@ -149,6 +159,7 @@ fn no_such(kernel: &Kernel, name: &str) -> anyhow::Error {
         "no target `{name}`: neither a name in {NETNS_DIR} nor a running container"
     ))
     .hint(hint)
+    .absent(name, names.iter().map(String::as_str))
     .into()
 }
 
@@ -183,6 +194,7 @@ fn of_container(events: &dyn Events, container: &Container) -> Result<Found> {
     let Some(pid) = container.pid else {
         return Err(Error::conflict(format!("{shown} is not running, so it has no namespace"))
             .hint(format!("start it: `{engine} start {name}`"))
+            .absent(name, iter::empty())
             .into());
     };
     match &container.network {

@@ -2,7 +2,7 @@
 
 mod reach;
 
-use std::{net::IpAddr, path::Path};
+use std::{collections::HashSet, net::IpAddr, path::Path};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
@@ -17,7 +17,7 @@ use crate::{
         route::{Query, Way},
     },
     model::{BackendKind, LinkName, Mac, Network, Overlay, Peer},
-    plan::{self, Plan, Resource},
+    plan::{self, Entry, Plan, Resource},
 };
 
 pub use self::reach::{Reach, Reached};
@@ -127,6 +127,7 @@ pub(in crate::ops) async fn of(
     dir: &Path,
 ) -> Result<Vec<Listed>> {
     let found = kernel.ways(network).await?;
+    let found: HashSet<_> = found.iter().filter_map(Entry::of).collect();
     let own = overlay.own_vteps().next();
     let own_link = own.map_or(&overlay.parent, |end| end.link);
     let mut listed = vec![Listed {
@@ -171,7 +172,7 @@ async fn listed(
     host: IpAddr,
     peer: &Peer,
     mut missing: Plan,
-    found: &[Resource],
+    found: &HashSet<Entry<'_>>,
 ) -> Result<Listed> {
     let mut via: Vec<LinkName> = Vec::new();
     for step in &missing {
@@ -181,7 +182,7 @@ async fn listed(
             via.push(route.link.clone());
         }
     }
-    missing.retain(|step| step.change.resource().is_some_and(|wanted| !found.contains(wanted)));
+    plan::lacking(&mut missing, |entry| found.contains(entry));
     let is_reached = matches!(kernel.way(Query::to(host)).await?, Way::By { .. });
     let state = match missing.is_empty() {
         _ if !is_reached => State::Unreachable,

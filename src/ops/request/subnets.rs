@@ -125,3 +125,15 @@ impl<'a> Asked<'a> {
         }
     }
 }
+
+/// Checks that IPv6 packets fit into an MTU (RFC 8200, section 5).
+///
+/// # Errors
+/// If the MTU is smaller than 1,280 bytes and there is an IPv6 subnet or address.
+pub(in crate::ops) fn check_mtu(mtu: u32, has_ipv6: bool) -> Result<()> {
+    if mtu < 1280 && has_ipv6 {
+        let why = format!("MTU {mtu} is too small for IPv6, which needs 1280");
+        return Err(Error::usage(why).into());
+    }
+    Ok(())
+}

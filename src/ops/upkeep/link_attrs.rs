@@ -16,7 +16,11 @@ pub(in crate::ops) async fn restore(kernel: &Kernel, plan: &mut Plan) -> Result<
     let cut = |made: &Resource| {
         !deletions.is_empty() && deletions.contains(&&Change::delete(made.clone()))
     };
-    for step in plan.iter().filter(|step| matches!(step.change, Change::Create(_))) {
+    let makes_link = |step: &&Step| {
+        let is_link = matches!(step.change.facts().class, Class::Link { .. });
+        is_link && matches!(step.change, Change::Create(_))
+    };
+    for step in plan.iter().filter(makes_link) {
         let Some(made) = step.change.resource().filter(|made| !cut(made)) else { continue };
         for shape in kernel.drifted_attrs(made).await? {
             lost.push(restored(shape));

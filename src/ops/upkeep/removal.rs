@@ -58,7 +58,7 @@ fn turn(change: &Change) -> u8 {
     match change.facts().class {
         Class::Firewall(_) => 0,
         Class::Flows => 1,
-        Class::Other | Class::Moved(_) => 2,
+        Class::Other | Class::Entry(_) | Class::Moved(_) => 2,
         Class::Link { id, .. } if id.as_ref().is_none_or(|id| !id.is_batched()) => 2,
         Class::Link { .. } => 3,
         Class::Name => 4,

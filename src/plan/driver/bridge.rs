@@ -32,10 +32,7 @@ pub(super) fn network(network: &Network, uplinks: &Uplinks) -> Plan {
 /// and before forwarding is turned on.
 pub(super) fn segment(network: &Network, uplinks: &Uplinks) -> Plan {
     let name = &network.name;
-    let mut plan = vec![Step::create(
-        "record the request first, so that a later run can finish or undo it",
-        Resource::Record(Record::Network(network.clone())),
-    )];
+    let mut plan = vec![record(network)];
     plan.extend(link("the bridge: the Ethernet switch that all endpoints plug into", network));
     plan.extend(no_router(network, name));
     plan.extend(firewall::network(network));
@@ -69,6 +66,14 @@ pub(super) fn segment(network: &Network, uplinks: &Uplinks) -> Plan {
         Resource::Up { netns: None, link: name.clone() },
     ));
     plan
+}
+
+/// Writes a network to the record.
+pub(super) fn record(network: &Network) -> Step {
+    Step::create(
+        "record the request first, so that a later run can finish or undo it",
+        Resource::Record(Record::Network(network.clone())),
+    )
 }
 
 /// Makes an endpoint a port of the bridge.

@@ -10,7 +10,7 @@ mod underlay;
 
 pub use bridge::Uplinks;
 pub use macvlan::macvlan_of;
-pub use overlay::{own_part, stale, tunnels_of, way};
+pub use overlay::{changed, lacking, own_part, stale, tunnels_of, way};
 pub use underlay::{ACCEPT_DAD, CarrierVeth, Switch, Takeover, takeover, without_carrier};
 
 use super::{Plan, Resource, Step};

@@ -12,7 +12,7 @@ use ipnetwork::IpNetwork;
 use super::bridge::{self, Uplinks};
 use crate::{
     model::{Family, LinkName, Mac, Network, Overlay, Peer, Route, Vtep, Vxlan},
-    plan::{Plan, Resource, Step, SysctlKey, Tunnel, alias, forward_accept},
+    plan::{Change, Entry, Plan, Resource, Step, SysctlKey, Tunnel, alias, forward_accept},
 };
 
 /// Makes the bridge, the tunnel if there is one, and the entries for other hosts.
@@ -32,11 +32,46 @@ pub fn own_part(network: &Network, uplinks: &Uplinks) -> Plan {
 }
 
 /// Deletes entries that do not belong to the network any more; `found` are the kernel's entries
-/// with our mark. Routes are deleted first, in the reverse order of creation.
+/// with our mark.
 pub fn stale(network: &Network, driver: &Overlay, found: &[Resource]) -> Plan {
-    let steps = ways(network, driver);
-    let wanted: HashSet<_> = steps.iter().filter_map(|s| Key::of(s.change.resource()?)).collect();
-    let keyed = found.iter().filter_map(|found| Some((Key::of(found)?, found)));
+    without(&ways(network, driver), found)
+}
+
+/// Leaves out of a plan the entries that are there already.
+pub fn lacking(plan: &mut Plan, found: impl Fn(&Entry<'_>) -> bool) {
+    let is_there = |step: &Step| match &step.change {
+        Change::Create(resource) => Entry::of(resource).is_some_and(|e| found(&e)),
+        Change::Delete(_) | Change::DeleteLink(_) => false,
+    };
+    plan.retain(|step| !is_there(step));
+}
+
+/// The plan of a network less the plan of the same network with other hosts: it has the entries of
+/// those hosts only that differ.
+pub fn changed(former: &Network, network: &Network) -> Plan {
+    let of = |own: &Network, other: &Network| {
+        let Some(driver) = own.driver.overlay() else { return Plan::new() };
+        let known = other.driver.overlay().map(|other| &other.peers);
+        let differs = |host, peer| known.is_none_or(|known| known.get(host) != Some(peer));
+        let peers = driver.peers.iter().filter(|(host, peer)| differs(*host, *peer));
+        peers.flat_map(|(host, peer)| way(own, driver, *host, peer)).collect()
+    };
+    let (had, mut wanted): (Plan, Plan) = (of(former, network), of(network, former));
+    let had: Vec<_> = had.iter().filter_map(|step| step.change.resource().cloned()).collect();
+    let mut plan = vec![bridge::record(network)];
+    plan.extend(without(&wanted, &had));
+    let known: HashSet<_> = had.iter().filter_map(Entry::of).collect();
+    lacking(&mut wanted, |entry| known.contains(entry));
+    plan.extend(wanted);
+    plan
+}
+
+/// Deletes what was found and no step creates. Routes are deleted first, in the reverse order of
+/// creation.
+fn without(wanted: &[Step], found: &[Resource]) -> Plan {
+    let wanted = wanted.iter().filter_map(|step| Entry::of(step.change.resource()?));
+    let wanted: HashSet<_> = wanted.map(Key::of).collect();
+    let keyed = found.iter().filter_map(|found| Some((Key::of(Entry::of(found)?), found)));
     let mut gone: Vec<_> = keyed.filter(|(key, _)| !wanted.contains(key)).collect();
     gone.sort_by_key(|(key, _)| key.turn());
     let why = "the network no longer has a host that this leads to";
@@ -52,15 +87,11 @@ enum Key<'r> {
 }
 
 impl<'r> Key<'r> {
-    fn of(resource: &'r Resource) -> Option<Self> {
-        if let Resource::Route { route, .. } = resource {
-            Some(Self::Route(route))
-        } else if let Resource::FdbEntry { link, mac, .. } = resource {
-            Some(Self::FdbEntry(link, *mac))
-        } else if let Resource::Neighbour { link, address, .. } = resource {
-            Some(Self::Neighbour(link, *address))
-        } else {
-            None
+    fn of(entry: Entry<'r>) -> Self {
+        match entry {
+            Entry::Route(route) => Self::Route(route),
+            Entry::Fdb { link, mac, .. } => Self::FdbEntry(link, mac),
+            Entry::Neighbour { link, address, .. } => Self::Neighbour(link, address),
         }
     }
 
@@ -211,7 +242,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{Backend, Driver, Firewall, Flags, Subnet},
-        plan::{Change, command},
+        plan::command,
     };
 
     fn overlay(backend: Backend, peers: &[(&str, &[&str], &[&str])]) -> Overlay {
@@ -346,6 +377,37 @@ mod tests {
             commands(&gone(&before, &resources(all(&direct)))),
             ["ip route del 10.5.2.0/24 via 192.0.2.2 dev eth0 src 10.5.1.1 proto 110"]
         );
+    }
+
+    #[test]
+    fn the_change_of_one_host_is_the_plan_of_that_host() {
+        let others =
+            |second: &[(&'static str, &'static [&'static str], &'static [&'static str])]| {
+                let first: (_, &[&str], &[&str]) = ("192.0.2.9", &["10.5.9.0/24"], &[]);
+                network(&overlay(vxlan(), &[&[first], second].concat()))
+            };
+        let (none, there) = (others(&[]), others(&[("192.0.2.2", &["10.5.2.0/24"], &[])]));
+        let moved = others(&[("192.0.2.3", &["10.5.2.0/24"], &[])]);
+        let commands = |from: &Network, to: &Network| commands(&changed(from, to));
+        let new = [
+            "ip neigh replace 10.5.2.0 lladdr 02:76:c0:00:02:02 dev vx-pods nud permanent protocol 110",
+            "bridge fdb replace 02:76:c0:00:02:02 dev vx-pods dst 192.0.2.2 self permanent",
+            "ip route add 10.5.2.0/24 via 10.5.2.0 dev vx-pods onlink proto 110",
+        ];
+        assert_eq!(commands(&none, &there), new);
+        assert_eq!(
+            commands(&there, &moved),
+            [
+                "bridge fdb del 02:76:c0:00:02:02 dev vx-pods dst 192.0.2.2 self",
+                "ip neigh replace 10.5.2.0 lladdr 02:76:c0:00:02:03 dev vx-pods nud permanent protocol 110",
+                "bridge fdb replace 02:76:c0:00:02:03 dev vx-pods dst 192.0.2.3 self permanent",
+            ],
+            "the route stays"
+        );
+        assert_eq!(commands(&there, &none).len(), 3);
+        assert_eq!(commands(&there, &there), [""; 0]);
+        let record = &changed(&there, &none)[0].change;
+        assert!(matches!(record.facts().class, crate::plan::Class::Record(_)), "it comes first");
     }
 
     #[test]

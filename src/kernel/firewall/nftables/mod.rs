@@ -358,7 +358,10 @@ fn failed(error: io::Error) -> anyhow::Error {
                 .hint("publish a long range in parts, or from the port of the same number")
                 .into()
         }
-        Some(Errno::EPERM) => super::not_permitted("the firewall cannot be changed").into(),
+        Some(Errno::EPERM) => {
+            super::not_permitted("the firewall can be read and changed only with CAP_NET_ADMIN")
+                .into()
+        }
         _ if is_absent(&error) => absent(),
         _ => anyhow::Error::from(error).context("nftables does not answer"),
     }

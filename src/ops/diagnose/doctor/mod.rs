@@ -122,6 +122,9 @@ pub struct Report {
     pub checked: Vec<&'static str>,
     /// What could not be checked, with the reason.
     pub unchecked: Vec<String>,
+    /// Whether a privilege was missing for one of these.
+    #[serde(skip)]
+    pub is_refused: bool,
 }
 
 /// Finds out why packets do not flow.
@@ -147,13 +150,15 @@ pub async fn doctor(host: &Session<'_>, args: &Doctor) -> Result<Report> {
                 }
             }
             Err(error) if Kind::of(&error) == Kind::Permission => {
+                snapshot.is_refused = true;
                 snapshot.unchecked.push(format!("{}: {error:#}", check.id));
             }
             Err(error) => return Err(error),
         }
     }
     found.sort_by_key(|found| found.finding.severity);
-    Ok(Report { findings: found, checked, unchecked: snapshot.unchecked })
+    let Snapshot { unchecked, is_refused, .. } = snapshot;
+    Ok(Report { findings: found, checked, unchecked, is_refused })
 }
 
 /// Adds a finding. The same fault is reported once, with the evidence of both.

@@ -61,6 +61,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) hosts: Vec<(LinkName, Vec<peers::Listed>)>,
     /// What could not be checked, with the reason.
     pub(super) unchecked: Vec<String>,
+    /// Whether a privilege was missing for one of these.
+    pub(super) is_refused: bool,
 }
 
 /// A network.
@@ -166,6 +168,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
         state.endpoints().map(|(record, endpoint)| (&record.network, endpoint)).collect();
     let reading = namespace_view::Reading { host: &view, on_record: &on_record };
     let (insides, refused) = reading.all(host, asked).await;
+    let mut is_refused = refused > 0;
     if refused > 0 {
         let names = if refused == 1 { "namespace" } else { "namespaces" };
         unchecked.push(format!("{refused} {names} that may not be entered"));
@@ -188,6 +191,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
     let rules = match kernel.check_rules_readable() {
         Ok(()) => rules(kernel, &records)?,
         Err(error) => {
+            is_refused |= Kind::of(&error) == Kind::Permission;
             unchecked.push(format!("the rules of the firewall: {error:#}"));
             Rules::default()
         }
@@ -215,6 +219,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
             unknown_ports = isolation::unknown(&own, &segments, examined).await?;
         }
         Err(error) if Kind::of(&error) == Kind::Permission => {
+            is_refused = true;
             unchecked.push(format!("routing decisions: {error:#}"));
         }
         Err(error) => return Err(error),
@@ -233,6 +238,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
         rules,
         sockets,
         unchecked,
+        is_refused,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::{
     ops::{
         Session,
         driver::{foreign, marks, used::Used},
-        request::words::Words,
+        request::{subnets::check_mtu, words::Words},
         upkeep::firewall,
     },
     plan::{Mark, Uplinks},
@@ -65,11 +65,7 @@ pub(super) async fn new_network(
         Some(mtu) => mtu,
         None => default_mtu(kernel).await?,
     };
-    if mtu < 1280 && wants_ipv6 {
-        return Err(
-            Error::usage(format!("MTU {mtu} is too small for IPv6, which needs 1280")).into()
-        );
-    }
+    check_mtu(mtu, wants_ipv6)?;
     Ok(Network {
         name: args.name.clone(),
         driver: Driver::Bridge,

@@ -18,7 +18,10 @@ use crate::{
             underlay,
         },
         lookup::inside::Inside,
-        request::{subnets::Asked, words::Words},
+        request::{
+            subnets::{Asked, check_mtu},
+            words::Words,
+        },
     },
     plan::{self, Mark, Plan},
     state::State,
@@ -50,11 +53,7 @@ pub(super) async fn new_network(
         ))
         .into());
     }
-    if mtu < 1280 && subnets.iter().any(|s| s.cidr.is_ipv6()) {
-        return Err(
-            Error::usage(format!("MTU {mtu} is too small for IPv6, which needs 1280")).into()
-        );
-    }
+    check_mtu(mtu, subnets.iter().any(|s| s.cidr.is_ipv6()))?;
     let host_access = match &link {
         Some(link) if args.host_access => parent::own_addresses(kernel, link, &subnets).await?,
         _ => Vec::new(),

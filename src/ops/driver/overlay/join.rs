@@ -10,19 +10,22 @@ use std::{
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Made, Outside, Overlay, Wanted, check_free, ensure, overlay, with_peers};
+use super::{
+    Made, OnHost, Outside, Overlay, Wanted, check_free, ensure, is_direct, overlay, with_peers,
+};
 use crate::{
     agents::netcord_agent::{
         Connection,
         protocol::{Answer, Join, Leave, Offer, Request, Shape},
     },
     error::Error,
-    model::{self, Cidr, Flags, LinkName, Network, NetworkRecord, PeerSpec, Store},
+    model::{self, Cidr, Driver, LinkName, Network, NetworkRecord, PeerSpec, Store},
     ops::{
         Changed, Session,
         request::words::Words,
         upkeep::need::{Extent, Need},
     },
+    plan,
     state::State,
 };
 
@@ -32,29 +35,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The request to join a network that is in a store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Joining {
-    /// The network's name, and that of this host's bridge.
-    pub name: LinkName,
+    /// The network on this host.
+    #[serde(flatten)]
+    pub on_host: OnHost,
     /// The store.
     pub store: Store,
     /// The network's settings. The first host of the network decides them; what another one says
     /// must agree.
     pub shape: Shape,
-    /// The link that leads to the other hosts; by default that of the route to the store.
-    pub parent: Option<LinkName>,
-    /// This host's address; by default the first of the link.
-    pub public_ip: Option<IpAddr>,
-    /// An address that the link must lead to.
-    pub reach: Option<IpAddr>,
-    /// The bridge's addresses; by default the first of each of this host's subnets.
-    pub gateway: Vec<IpAddr>,
-    /// The ranges from which addresses are assigned; by default this host's whole subnets.
-    pub ip_range: Vec<Cidr>,
-    /// The MTU in bytes; by default that of the parent without the tunnel's overhead.
-    pub mtu: Option<u32>,
-    /// The flags; all are off by default.
-    pub flags: Flags,
-    /// Metadata to store with the network: keys and values.
-    pub label: Vec<(String, String)>,
     /// The time to wait for the store, in seconds.
     pub wait: u32,
 }
@@ -67,12 +55,12 @@ pub struct Joining {
 /// [`overlay`].
 pub async fn join(host: &mut Session<'_>, args: &Joining) -> Result<Option<Changed<Made>>> {
     let (dir, hosts) = {
-        let state = host.look(Extent::of(&args.name)).await?;
+        let state = host.look(Extent::of(&args.on_host.name)).await?;
         (state.dir().to_owned(), hosts(host, &state, args).await?)
     };
     let mut agent = Connection::open_or_start(&dir).await?;
     let request = Join {
-        network: args.name.clone(),
+        network: args.on_host.name.clone(),
         store: args.store.clone(),
         hosts: hosts.clone(),
         shape: args.shape.clone(),
@@ -93,7 +81,7 @@ pub async fn join(host: &mut Session<'_>, args: &Joining) -> Result<Option<Chang
     let Some(done) = overlay(host, &as_offered(args, &hosts, offer)).await? else {
         return Ok(None);
     };
-    agent.ask(Request::Follow { network: args.name.clone() }, limit).await?;
+    agent.ask(Request::Follow { network: args.on_host.name.clone() }, limit).await?;
     Ok(Some(done))
 }
 
@@ -103,7 +91,7 @@ pub async fn join(host: &mut Session<'_>, args: &Joining) -> Result<Option<Chang
 /// # Errors
 /// If the network cannot be made on this host, as far as that is known before the store is asked.
 async fn hosts(host: &Session<'_>, state: &State, args: &Joining) -> Result<Vec<IpAddr>> {
-    if let Some(NetworkRecord { network, .. }) = state.networks().get(&args.name) {
+    if let Some(NetworkRecord { network, .. }) = state.networks().get(&args.on_host.name) {
         let Some(driver) = network.driver.overlay() else {
             let (name, word) = (&network.name, network.driver.word());
             return Err(Error::conflict(format!(
@@ -115,17 +103,19 @@ async fn hosts(host: &Session<'_>, state: &State, args: &Joining) -> Result<Vec<
         return Ok([Some(driver.host), driver.second].into_iter().flatten().collect());
     }
     let cluster: Vec<_> = args.shape.subnets.iter().map(|Cidr(cidr)| *cidr).collect();
-    check_free(host, state, std::iter::once(&args.name), &cluster).await?;
+    check_free(host, state, std::iter::once(&args.on_host.name), &cluster).await?;
     let stores = args.store.endpoints.iter().filter_map(|url| address_of(url));
     let store = stores.into_iter().find(|address| !address.is_loopback());
     let own = host.kernel.addresses().await?;
     let is_here = |ip: &IpAddr| own.iter().any(|address| address.address.ip() == *ip);
-    let chooses = args.parent.is_some() || args.public_ip.is_some() || args.reach.is_some();
+    let chooses = args.on_host.parent.is_some()
+        || args.on_host.public_ip.is_some()
+        || args.on_host.reach.is_some();
     let wanted = Wanted {
-        parent: args.parent.as_ref(),
+        parent: args.on_host.parent.as_ref(),
         // The other hosts reach a store on this host by an address that is good for the rest, too.
-        public_ip: args.public_ip.or(store.filter(|ip| !chooses && is_here(ip))),
-        reach: args.reach,
+        public_ip: args.on_host.public_ip.or(store.filter(|ip| !chooses && is_here(ip))),
+        reach: args.on_host.reach,
     };
     let found = Outside::find(&host.kernel, &wanted, store.filter(|ip| !is_here(ip))).await?;
     let second = found.second(&host.kernel).await?;
@@ -145,9 +135,15 @@ fn as_offered(args: &Joining, hosts: &[IpAddr], offer: Offer) -> Overlay {
     // A network of both families has a tunnel for each; that of IPv6 takes more.
     let end = if offer.cluster.len() > 1 { hosts.last() } else { hosts.first() };
     let overhead = end.map_or(0, |end| offer.backend.overhead(*end));
-    let mtu = args.mtu.or(offer.parent_mtu.map(|mtu| mtu.saturating_sub(overhead)));
+    let mtu = offer.parent_mtu.map(|mtu| mtu.saturating_sub(overhead));
     Overlay {
-        name: args.name.clone(),
+        on_host: OnHost {
+            parent: None,
+            public_ip: hosts.first().copied(),
+            reach: None,
+            mtu: args.on_host.mtu.or(mtu),
+            ..args.on_host.clone()
+        },
         subnet: offer.cluster.into_iter().map(Cidr).collect(),
         host_subnet: offer.subnets.into_iter().map(Cidr).collect(),
         peer: offer.peers,
@@ -155,39 +151,51 @@ fn as_offered(args: &Joining, hosts: &[IpAddr], offer: Offer) -> Overlay {
         vni: has_tunnel.then_some(offer.vni),
         port: has_tunnel.then_some(offer.port),
         direct_routing: has_tunnel && offer.direct_routing,
-        parent: None,
-        public_ip: hosts.first().copied(),
-        reach: None,
-        gateway: args.gateway.clone(),
-        ip_range: args.ip_range.clone(),
-        mtu,
-        flags: args.flags,
-        label: args.label.clone(),
         store: Some(args.store.clone()),
     }
 }
 
+/// What the hosts that a store names are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// The record: only what concerns a host that has changed is read and written.
+    Record,
+    /// The kernel: everything is read, and what it lacks is made.
+    Kernel,
+}
+
 /// Makes the kernel and the record agree with the hosts that a store names; for netcord-agent.
-/// Returns whether anything changed, or `None` if this host no longer has such a network.
+/// Returns the network, or `None` if this host no longer has it.
 ///
 /// # Errors
 /// If the kernel refuses a change.
 pub async fn follow(
     host: &mut Session<'_>,
     name: &LinkName,
-    store: &Store,
     peers: &[PeerSpec],
-) -> Result<Option<bool>> {
-    let mut state = host.enter(Need::Changes, Extent::of(name)).await?;
-    let Some(NetworkRecord { network, endpoints }) = state.networks().get(name).cloned() else {
+    against: Against,
+) -> Result<Option<Network>> {
+    let need = match against {
+        // Housekeeping looks at everything.
+        Against::Record => Need::Removes,
+        Against::Kernel => Need::Changes,
+    };
+    let mut state = host.enter(need, Extent::of(name)).await?;
+    let Some(NetworkRecord { network: had, endpoints }) = state.networks().get(name).cloned()
+    else {
         return Ok(None);
     };
-    if network.driver.overlay().is_none() {
-        return Ok(None);
+    let Driver::Overlay(driver) = &had.driver else { return Ok(None) };
+    let store = driver.store.clone();
+    let network = with_peers(host, had.clone(), peers, store, against).await?;
+    let now = network.driver.overlay();
+    // The first host that is a next hop needs more than its entries.
+    if against == Against::Kernel || now.is_some_and(|now| is_direct(now) != is_direct(driver)) {
+        let done = ensure(host, &mut state, &network, &endpoints).await?;
+        return Ok(done.map(|done| done.now.network));
     }
-    let network = with_peers(host, &network, peers, Some(store)).await?;
-    let done = ensure(host, &mut state, &network, &endpoints).await?;
-    Ok(done.map(|done| done.changed))
+    host.carry_out(&plan::changed(&had, &network), &mut state).await?;
+    Ok(Some(network))
 }
 
 /// Returns the networks on record whose hosts are in a store; for netcord-agent.

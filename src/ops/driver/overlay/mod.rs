@@ -11,7 +11,11 @@ mod outside;
 mod rebuilt;
 mod shape;
 
-use std::{collections::BTreeMap, fmt::Display, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::Display,
+    net::IpAddr,
+};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
@@ -35,7 +39,11 @@ use crate::{
     },
     ops::{
         Changed, Session,
-        request::{differences::Differences, subnets::Asked, words::Words},
+        request::{
+            differences::Differences,
+            subnets::{Asked, check_mtu},
+            words::Words,
+        },
         upkeep::{
             firewall, forward_accepts, link_attrs,
             need::{Extent, Need},
@@ -46,14 +54,39 @@ use crate::{
 };
 
 pub(super) use join::left;
-pub use join::{Joining, follow, join, stores};
+pub use join::{Against, Joining, follow, join, stores};
 pub(super) use rebuilt::{Marks, rebuilt};
+
+/// The part of a request that concerns this host only.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OnHost {
+    /// The network's name, and that of this host's bridge.
+    pub name: LinkName,
+    /// The link that leads to the other hosts; by default that of the route to the first of them, or
+    /// to the store.
+    pub parent: Option<LinkName>,
+    /// This host's address; by default the first of the link.
+    pub public_ip: Option<IpAddr>,
+    /// An address that the link must lead to.
+    pub reach: Option<IpAddr>,
+    /// The bridge's addresses; by default the first of each of this host's subnets.
+    pub gateway: Vec<IpAddr>,
+    /// The ranges from which addresses are assigned; by default this host's whole subnets.
+    pub ip_range: Vec<Cidr>,
+    /// The MTU in bytes; by default that of the parent without the tunnel's overhead.
+    pub mtu: Option<u32>,
+    /// The flags; all are off by default.
+    pub flags: Flags,
+    /// Metadata to store with the network: keys and values.
+    pub label: Vec<(String, String)>,
+}
 
 /// An overlay network with a fixed set of hosts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Overlay {
-    /// The network's name, and that of this host's bridge.
-    pub name: LinkName,
+    /// The network on this host.
+    #[serde(flatten)]
+    pub on_host: OnHost,
     /// The subnets of the whole network, at most one of each family.
     pub subnet: Vec<Cidr>,
     /// This host's subnets, one of each family that the network has.
@@ -68,22 +101,6 @@ pub struct Overlay {
     pub port: Option<u16>,
     /// Use no tunnel to hosts that can be the next hop themselves.
     pub direct_routing: bool,
-    /// The link that leads to the other hosts; by default that of the route to the first of them.
-    pub parent: Option<LinkName>,
-    /// This host's address; by default the first of the link.
-    pub public_ip: Option<IpAddr>,
-    /// An address that the link must lead to.
-    pub reach: Option<IpAddr>,
-    /// The bridge's addresses; by default the first of each host subnet.
-    pub gateway: Vec<IpAddr>,
-    /// The ranges from which addresses are assigned; by default the whole host subnets.
-    pub ip_range: Vec<Cidr>,
-    /// The MTU in bytes; by default that of the parent without the tunnel's overhead.
-    pub mtu: Option<u32>,
-    /// The flags; all are off by default.
-    pub flags: Flags,
-    /// Metadata to store with the network: keys and values.
-    pub label: Vec<(String, String)>,
     /// The store that the hosts come from, if there is one.
     pub store: Option<Store>,
 }
@@ -99,7 +116,7 @@ impl Overlay {
 /// If a network or link of this name exists and differs in more than its hosts, a subnet
 /// is in use, or another host cannot be reached.
 pub async fn overlay(host: &mut Session<'_>, args: &Overlay) -> Result<Option<Changed<Made>>> {
-    let asked = Asked::new(&args.host_subnet, &args.gateway, &args.ip_range)?;
+    let asked = Asked::new(&args.host_subnet, &args.on_host.gateway, &args.on_host.ip_range)?;
     shape::check_backend(
         args.backend,
         &[
@@ -109,12 +126,14 @@ pub async fn overlay(host: &mut Session<'_>, args: &Overlay) -> Result<Option<Ch
         ],
     )?;
     let shape = Shape::new(&args.subnet, &asked, &args.peer)?;
-    let mut state = host.enter(Need::Changes, Extent::of(&args.name)).await?;
-    let (network, endpoints) = match state.networks().get(&args.name) {
+    let mut state = host.enter(Need::Changes, Extent::of(&args.on_host.name)).await?;
+    let (network, endpoints) = match state.networks().get(&args.on_host.name) {
         Some(NetworkRecord { network, endpoints }) => {
             check_same(args, &asked, &shape, network)?;
-            let now = with_peers(host, network, &args.peer, args.store.as_ref()).await?;
-            (now, endpoints.clone())
+            let (there, endpoints) = (network.clone(), endpoints.clone());
+            let store = args.store.clone();
+            let now = with_peers(host, there, &args.peer, store, Against::Kernel).await?;
+            (now, endpoints)
         }
         None => (new_network(host, &state, args, shape).await?, Vec::new()),
     };
@@ -136,22 +155,36 @@ async fn ensure(
     Ok(Some(Changed::new(changed, Made { network })))
 }
 
-/// Returns an existing network with these hosts.
+/// Returns an existing network with these hosts, and this store. `against` is what knows how the hosts
+/// are reached that it has already.
 async fn with_peers(
     host: &Session<'_>,
-    there: &Network,
+    mut network: Network,
     named: &[PeerSpec],
-    store: Option<&Store>,
+    store: Option<Store>,
+    against: Against,
 ) -> Result<Network> {
-    let Some(driver) = there.driver.overlay() else { return Ok(there.clone()) };
-    let outside = outside::of_record(&host.kernel, driver).await?;
-    let direct_routing = driver.backend.vxlan().is_some_and(|v| v.direct_routing);
-    let kind = driver.backend.kind();
-    let peers = peers(host, &outside, kind, direct_routing, named, store).await?;
-    let store = store.cloned();
-    let driver = model::Overlay { peers, store, ..driver.clone() };
-    check_macs(&driver)?;
-    Ok(Network { driver: Driver::Overlay(Box::new(driver)), ..there.clone() })
+    if let Driver::Overlay(driver) = &mut network.driver {
+        driver.store = store;
+        let outside = outside::of_record(&host.kernel, driver).await?;
+        let direct_routing = driver.backend.vxlan().is_some_and(|v| v.direct_routing);
+        let (kind, store) = (driver.backend.kind(), driver.store.as_ref());
+        let is_known = |spec: &&PeerSpec| against == Against::Record && has_peer(driver, spec);
+        let (known, news): (Vec<_>, Vec<_>) = named.iter().partition(is_known);
+        let news = peers(host, &outside, kind, direct_routing, &news, store).await?;
+        let known: HashSet<_> = known.iter().filter_map(|spec| spec.hosts.first()).collect();
+        driver.peers.retain(|host, _| known.contains(host));
+        driver.peers.extend(news);
+        check_macs(driver)?;
+    }
+    Ok(network)
+}
+
+fn has_peer(driver: &model::Overlay, spec: &PeerSpec) -> bool {
+    let peer = spec.hosts.first().and_then(|host| driver.peers.get(host));
+    peer.is_some_and(|Peer { subnets, second, macs, .. }| {
+        (subnets, second.as_ref(), macs) == (&spec.subnets, spec.hosts.get(1), &spec.macs)
+    })
 }
 
 async fn peers(
@@ -159,7 +192,7 @@ async fn peers(
     outside: &Outside,
     kind: BackendKind,
     direct_routing: bool,
-    named: &[PeerSpec],
+    named: &[&PeerSpec],
     store: Option<&Store>,
 ) -> Result<BTreeMap<IpAddr, Peer>> {
     if store.is_none() {
@@ -182,12 +215,15 @@ async fn new_network(
     let (device, second_device) = devices(args)?;
     let tunnels = [Some(&device), second_device.as_ref()].into_iter().flatten();
     let tunnels = tunnels.filter(|_| args.backend == BackendKind::Vxlan);
-    check_free(host, state, std::iter::once(&args.name).chain(tunnels), &cluster).await?;
+    check_free(host, state, std::iter::once(&args.on_host.name).chain(tunnels), &cluster).await?;
 
     let has_ipv6 = cluster.iter().any(IpNetwork::is_ipv6);
     let first = args.peer.iter().find_map(|peer| peer.hosts.first()).copied();
-    let wanted =
-        Wanted { parent: args.parent.as_ref(), public_ip: args.public_ip, reach: args.reach };
+    let wanted = Wanted {
+        parent: args.on_host.parent.as_ref(),
+        public_ip: args.on_host.public_ip,
+        reach: args.on_host.reach,
+    };
     let outside = Outside::find(kernel, &wanted, first).await?;
     let second = match args.store {
         Some(_) => outside.second(kernel).await?,
@@ -204,7 +240,8 @@ async fn new_network(
         .into());
     }
     let (kind, store) = (args.backend, args.store.as_ref());
-    let peers = peers(host, &outside, kind, args.direct_routing, &args.peer, store).await?;
+    let named: Vec<_> = args.peer.iter().collect();
+    let peers = peers(host, &outside, kind, args.direct_routing, &named, store).await?;
     let ends = [Some(outside.host), second.filter(|_| second_device.is_some())];
     let mtu = mtu(args, &outside, ends.into_iter().flatten(), has_ipv6)?;
     let backend = match args.backend {
@@ -228,15 +265,15 @@ async fn new_network(
     };
     check_macs(&driver)?;
     let network = Network {
-        name: args.name.clone(),
+        name: args.on_host.name.clone(),
         driver: Driver::Overlay(Box::new(driver)),
         mac: Mac::of_bridge(&subnets),
         mtu,
         subnets,
-        flags: args.flags,
+        flags: args.on_host.flags,
         firewall: firewall::of_host(host, state),
         forward_accepts: Vec::new(),
-        labels: args.label.iter().cloned().collect(),
+        labels: args.on_host.label.iter().cloned().collect(),
     };
     for tunnel in plan::tunnels_of(&network) {
         kernel.check_vni(&tunnel).await?;
@@ -275,11 +312,11 @@ async fn check_free<'n>(
 /// Returns the names of the VXLAN links. With a store, a network of both families has two, as
 /// flannel's.
 fn devices(args: &Overlay) -> Result<(LinkName, Option<LinkName>)> {
-    let Some(store) = &args.store else { return Ok((args.name.tunnel_name(), None)) };
+    let Some(store) = &args.store else { return Ok((args.on_host.name.tunnel_name(), None)) };
     let is_dual = args.subnet.len() > 1;
     if !store.is_flannel() {
-        let second = is_dual.then(|| args.name.second_tunnel_name());
-        return Ok((args.name.tunnel_name(), second));
+        let second = is_dual.then(|| args.on_host.name.second_tunnel_name());
+        return Ok((args.on_host.name.tunnel_name(), second));
     }
     let vni = args.vni.unwrap_or(Vxlan::VNI);
     let second = LinkName::second_of_flannel(vni);
@@ -310,7 +347,7 @@ fn mtu(
 ) -> Result<u32> {
     let overhead = ends.map(|end| args.backend.overhead(end)).max().unwrap_or_default();
     let greatest = outside.link.mtu.saturating_sub(overhead);
-    let mtu = args.mtu.unwrap_or(greatest);
+    let mtu = args.on_host.mtu.unwrap_or(greatest);
     if mtu > greatest {
         return Err(Error::usage(format!(
             "MTU {mtu} is more than {greatest}, that of `{}` less {overhead} bytes for the tunnel",
@@ -318,11 +355,7 @@ fn mtu(
         ))
         .into());
     }
-    if mtu < 1280 && has_ipv6 {
-        return Err(
-            Error::usage(format!("MTU {mtu} is too small for IPv6, which needs 1280")).into()
-        );
-    }
+    check_mtu(mtu, has_ipv6)?;
     Ok(mtu)
 }
 
@@ -366,8 +399,7 @@ pub(super) async fn repair(
 async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplinks> {
     let mut uplinks = bridge::uplinks(kernel, network).await?;
     let Some(driver) = network.driver.overlay() else { return Ok(uplinks) };
-    let is_direct = driver.peers.values().any(|peer| !peer.next_hops.is_empty());
-    if is_direct
+    if is_direct(driver)
         && !uplinks.closed.contains(&driver.parent)
         && kernel.sysctl("net/ipv4/ip_forward")?.as_deref() == Some("1")
     {
@@ -377,6 +409,11 @@ async fn uplinks(kernel: &Kernel, network: &Network) -> Result<Uplinks> {
         }
     }
     Ok(uplinks)
+}
+
+/// Returns whether packets to any other host leave by the parent without a tunnel.
+fn is_direct(driver: &model::Overlay) -> bool {
+    driver.peers.values().any(|peer| !peer.next_hops.is_empty())
 }
 
 /// Checks that an existing network is as requested, except for the other hosts.
@@ -399,22 +436,22 @@ fn check_same(args: &Overlay, asked: &Asked<'_>, shape: &Shape, there: &Network)
             differences.compare("port", args.port.unwrap_or(Vxlan::PORT), vxlan.port);
             differences.compare("direct-routing", args.direct_routing, vxlan.direct_routing);
         }
-        if let Some(parent) = &args.parent {
+        if let Some(parent) = &args.on_host.parent {
             differences.compare("parent", parent, &driver.parent);
         }
-        if let Some(host) = args.public_ip {
+        if let Some(host) = args.on_host.public_ip {
             differences.compare("public-ip", host, driver.host);
         }
     }
-    if let Some(mtu) = args.mtu {
+    if let Some(mtu) = args.on_host.mtu {
         differences.compare("MTU", mtu, there.mtu);
     }
     if let Some(driver) = there.driver.overlay() {
         let store = |store: Option<&Store>| store.map_or("none".to_owned(), store_word);
         differences.compare("store", store(args.store.as_ref()), store(driver.store.as_ref()));
     }
-    differences.flags(args.flags, there);
-    differences.labels(&args.label, there);
+    differences.flags(args.on_host.flags, there);
+    differences.labels(&args.on_host.label, there);
     differences.refuse(
         &format!("network `{name}` exists"),
         &format!("only its peers can change; to change more, remove it first: `netcord rm {name}`"),

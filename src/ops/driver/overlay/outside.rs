@@ -134,7 +134,7 @@ impl Outside {
         kernel: &Kernel,
         kind: BackendKind,
         direct_routing: bool,
-        asked: &[PeerSpec],
+        asked: &[&PeerSpec],
     ) -> Result<BTreeMap<IpAddr, Peer>> {
         let mut peers = BTreeMap::new();
         for spec in asked {
@@ -150,7 +150,7 @@ impl Outside {
         kernel: &Kernel,
         kind: BackendKind,
         direct_routing: bool,
-        named: &[PeerSpec],
+        named: &[&PeerSpec],
     ) -> (BTreeMap<IpAddr, Peer>, Vec<String>) {
         let (mut peers, mut left_out) = (BTreeMap::new(), Vec::new());
         for spec in named {
