@@ -88,9 +88,13 @@ impl Hosts {
     #[track_caller]
     fn are_whole(&self, after: &str) {
         self.store(PUT);
-        ["h1", "h2"].into_iter().for_each(|host| self.until_third(host, true));
+        for host in ["h1", "h2"] {
+            self.until_third(host, true);
+        }
         self.store(DELETE);
-        ["h1", "h2"].into_iter().for_each(|host| self.until_third(host, false));
+        for host in ["h1", "h2"] {
+            self.until_third(host, false);
+        }
         for (before, now) in self.whole.iter().zip(self.snapshots()) {
             before.assert_same(&now, after);
         }
@@ -187,7 +191,7 @@ fn no_packet_is_lost_and_no_trace_is_left_of_what_fails() {
              ip addr add fe80::1/64 nodad dev eth0; ip addr add 2001:db8::1/64 nodad dev eth0
              ip route add default via 192.0.2.254; ip -6 route add default via 2001:db8::fe'",
     );
-    let routed = format!("{}.0/24", hosts.addresses[1].rsplit_once('.').unwrap().0);
-    until_routed(lab, "h1", &routed, "eth0");
+    let flat = format!("{}.0/24", hosts.addresses[1].rsplit_once('.').unwrap().0);
+    until_routed(lab, "h1", &flat, "eth0");
     hosts.are_whole("the link flapped");
 }

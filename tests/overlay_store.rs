@@ -407,6 +407,60 @@ fn the_configuration_of_a_joined_network_is_not_exchanged_under_it() {
     assert_eq!(leases(&lab, "/netcord/pods"), before);
 }
 
+/// Doctor finds one thing on a host, and that is this.
+#[track_caller]
+fn finds(lab: &Lab, host: &str, what: &str) {
+    let doctor = format!("nsenter --net=/run/netns/{host} {NETCORD} doctor");
+    lab.until(&format!("{doctor} | grep -q '{what}'"));
+    let found = lab.on(host, "doctor").exits(1).stdout;
+    let is_finding = |line: &&str| line.starts_with("error: ") || line.starts_with("warning: ");
+    assert_eq!(found.lines().filter(is_finding).count(), 1, "{what}: {found}");
+}
+
+#[test]
+fn doctor_names_what_is_wrong_with_the_store() {
+    let lab = Lab::new();
+    lab.hosts(2);
+    lab.etcd();
+    let (own, _) = joined(&lab, "h1", CLUSTER);
+    let (two, _) = joined(&lab, "h2", "");
+    until_routed(&lab, "h1", &two, "vx-pods");
+    until_routed(&lab, "h2", &own, "vx-pods");
+    let is_silent = || {
+        lab.until(&format!("nsenter --net=/run/netns/h1 {NETCORD} doctor"));
+    };
+    is_silent();
+    let lease = |host: &str, backend: &str| {
+        format!(
+            r#"'{{"PublicIP":"{host}","PublicIPv6":null,"BackendType":"{backend}","BackendData":{{"VNI":1,"VtepMAC":"02:76:c0:00:02:09"}}}}'"#
+        )
+    };
+    let key = "/netcord/pods/subnets/10.5.0.0-24";
+    for (value, what) in [
+        (lease("192.0.2.1", "vxlan"), "it has an address of this host"),
+        (lease("192.0.2.9", "host-gw"), "its backend is host-gw, and the network.s vxlan"),
+        ("nonsense".to_owned(), "skipped in the store: key .*10.5.0.0-24"),
+    ] {
+        lab.etcdctl(&format!("put {key} {value}")).ok();
+        finds(&lab, "h1", what);
+        lab.etcdctl(&format!("del {key}")).ok();
+        is_silent();
+    }
+    for (breaks, mends, what) in [
+        ("iptables -P FORWARD DROP", "iptables -P FORWARD ACCEPT", "forward-drop"),
+        ("ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500", "mtu-mismatch"),
+    ] {
+        of(&lab, "h1", breaks);
+        finds(&lab, "h1", what);
+        of(&lab, "h1", mends);
+        is_silent();
+    }
+    let value = lease("192.0.2.9", "vxlan");
+    let own = own.replace('/', "-");
+    lab.etcdctl(&format!("put /netcord/pods/subnets/{own} {value}")).ok();
+    finds(&lab, "h1", "this host.s subnet is used by 192.0.2.9 now");
+}
+
 #[test]
 fn systemd_can_start_the_agent() {
     let agent = Path::new(NETCORD).with_file_name("netcord-agent");

@@ -989,6 +989,13 @@ const BREAKAGES: &[Breakage] = &[
         ..NONE
     },
     Breakage {
+        what: "the MTU of an overlay's parent is smaller",
+        breaks: "ip link set eth2 mtu 1400",
+        doctor: "mtu-mismatch",
+        shows: "eth2 mtu 1400",
+        ..NONE
+    },
+    Breakage {
         what: "an overlay's parent is down",
         breaks: "ip link set eth2 down",
         doctor: "link-down",

@@ -89,7 +89,12 @@ impl Watched {
     /// # Errors
     /// If the agent has not reached the store yet.
     pub(crate) async fn offer(&self) -> Result<Option<Offer>> {
-        self.ask(Command::Offer).await.transpose()
+        let offer = self.ask(Command::Offer).await.transpose()?;
+        if offer.is_some() {
+            // What the caller finds then is what was offered.
+            self.ready().await;
+        }
+        Ok(offer)
     }
 
     /// Returns whether it is leaving, or has left.

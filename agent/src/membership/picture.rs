@@ -36,6 +36,10 @@ impl Picture {
                 self.skipped.insert(key, why);
                 false
             }
+            Event::Mended { key } => {
+                self.skipped.remove(&key);
+                false
+            }
             Event::Config(config) => {
                 self.changed = match config {
                     Some(Ok(config)) if config == *joined_with => None,

@@ -1,6 +1,6 @@
 //! The other hosts, as the store has them: a picture, and what changes in it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use netcord::model::{Invalid, visible};
 use tokio::sync::mpsc;
@@ -41,6 +41,11 @@ pub enum Event {
         key: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// A key that was skipped is gone, or can be read now.
+    Mended {
+        /// The key's name.
+        key: String,
     },
     /// The configuration: at first, and when it is changed. `None`: there is no such key.
     Config(Option<Result<Config, Invalid>>),
@@ -90,18 +95,26 @@ struct Picture {
     /// The value of the configuration's key.
     config: Option<Vec<u8>>,
     peers: BTreeMap<Subnets, Peer>,
+    /// The names of the keys that were skipped.
+    skipped: BTreeSet<String>,
 }
 
 impl Picture {
     fn new(keys: Keys) -> Self {
-        Self { keys, is_listed: false, config: None, peers: BTreeMap::new() }
+        Self {
+            keys,
+            is_listed: false,
+            config: None,
+            peers: BTreeMap::new(),
+            skipped: BTreeSet::new(),
+        }
     }
 
     fn take(&mut self, seen: Seen) -> Vec<Event> {
         match seen {
             Seen::All(keys) => self.list(keys),
             Seen::Changes(changes) => {
-                changes.into_iter().filter_map(|change| self.change(change)).collect()
+                changes.into_iter().flat_map(|change| self.change(change)).collect()
             }
             Seen::Away(reason) => vec![Event::Away(reason)],
             Seen::Back => vec![Event::Back],
@@ -117,25 +130,29 @@ impl Picture {
                 Place::Lease(subnets) => match peer(subnets, &key) {
                     Ok(peer) => drop(self.peers.insert(subnets, peer)),
                     Err(e) => {
-                        skips.push(skipped(&key.name, &e.message));
+                        skips.push((key.name.clone(), skipped(&key.name, &e.message)));
                         let before = known.get(&subnets).cloned();
                         self.peers.extend(before.map(|peer| (subnets, peer)));
                     }
                 },
-                Place::Malformed(why) => skips.push(skipped(&key.name, &why)),
+                Place::Malformed(why) => {
+                    skips.push((key.name.clone(), skipped(&key.name, &why)));
+                }
                 Place::Other => {}
             }
         }
         let all = Event::All(self.peers.values().cloned().collect());
+        let (names, skips): (_, Vec<_>) = skips.into_iter().unzip();
+        self.skipped = names;
         self.configure(config).into_iter().chain([all]).chain(skips).collect()
     }
 
-    fn change(&mut self, change: Change) -> Option<Event> {
+    fn change(&mut self, change: Change) -> impl Iterator<Item = Event> + use<> {
         let (name, put) = match change {
             Change::Put(key) => (key.name.clone(), Some(key)),
             Change::Deleted(name) => (name, None),
         };
-        match (self.keys.place(&name), put) {
+        let event = match (self.keys.place(&name), put) {
             (Place::Config, put) => self.configure(put.map(|key| key.value)),
             (Place::Lease(subnets), Some(key)) => match peer(subnets, &key) {
                 Ok(peer) => {
@@ -147,7 +164,14 @@ impl Picture {
             (Place::Lease(subnets), None) => self.peers.remove(&subnets).map(Event::Gone),
             (Place::Malformed(why), Some(_)) => Some(skipped(&name, &why)),
             (Place::Malformed(_), None) | (Place::Other, _) => None,
+        };
+        let mut mended = None;
+        if let Some(Event::Skipped { .. }) = event {
+            self.skipped.insert(name);
+        } else if self.skipped.remove(&name) {
+            mended = Some(Event::Mended { key: visible(&name).into_owned() });
         }
+        mended.into_iter().chain(event)
     }
 
     fn configure(&mut self, value: Option<Vec<u8>>) -> Option<Event> {
@@ -211,6 +235,7 @@ mod tests {
             Event::Peer(peer) => format!("peer {}={}", peer.subnets, peer.lease.host()),
             Event::Gone(peer) => format!("gone {}={}", peer.subnets, peer.lease.host()),
             Event::Skipped { key, .. } => format!("skipped {key}"),
+            Event::Mended { key } => format!("mended {key}"),
             Event::Config(None) => "no config".into(),
             Event::Config(Some(Ok(config))) => format!("config {}", config.ipv4.network()),
             Event::Config(Some(Err(e))) => format!("bad config: {e}"),
@@ -248,6 +273,14 @@ mod tests {
         assert_eq!(put(&mut picture, torn.clone()), ["skipped /n/subnets/10.5.1.0-24"]);
         let listed = show(&picture.take(Seen::All(vec![torn])));
         assert_eq!(listed, ["all 10.5.1.0-24=10.0.0.1", "skipped /n/subnets/10.5.1.0-24"]);
+        let (mended, good) = ("mended /n/subnets/10.5.1.0-24", lease("10.5.1.0-24", "10.0.0.1"));
+        assert_eq!(put(&mut picture, good.clone()), [mended], "it is the same as before");
+        assert_eq!(put(&mut picture, good), [""; 0]);
+        let torn = key("subnets/10.5.1.0-24", "{");
+        put(&mut picture, torn);
+        let gone = Change::Deleted("/n/subnets/10.5.1.0-24".into());
+        let events = show(&picture.take(Seen::Changes(vec![gone])));
+        assert_eq!(events, [mended, "gone 10.5.1.0-24=10.0.0.1"]);
     }
 
     #[test]

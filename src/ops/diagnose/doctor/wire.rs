@@ -135,7 +135,7 @@ pub(super) fn mtus(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         }
     }
     for segment in snapshot.segments.iter().filter(|s| s.is_routed() && s.is_gateway()) {
-        found.extend(way_out(snapshot, segment));
+        found.extend(to_hosts(snapshot, segment).or_else(|| way_out(snapshot, segment)));
     }
     for segment in &snapshot.segments {
         let tunnels = segment.network().tunnels();
@@ -156,6 +156,24 @@ fn of_tunnel(snapshot: &Snapshot<'_>, segment: &Segment, tunnel: &LinkName) -> O
             .shown_by(format!("{} mtu {}", bridge.name, bridge.mtu))
             .mended_by(format!("ip link set {} mtu {}", tunnel.name, segment.network().mtu)),
     )
+}
+
+/// The link to the other hosts takes less than the packets of an overlay network, with what the tunnel
+/// adds.
+fn to_hosts(snapshot: &Snapshot<'_>, segment: &Segment) -> Option<Finding> {
+    let overlay = segment.network().driver.overlay()?;
+    let parent = snapshot.host.link(overlay.parent.as_str())?;
+    let bridge = segment.bridge.as_ref()?;
+    let ends = overlay.own_vteps().map(|end| overlay.backend.kind().overhead(end.host));
+    let needed = bridge.mtu + ends.max().unwrap_or_default();
+    (parent.mtu < needed).then(|| {
+        let what = "packets to other hosts are larger than the MTU of the link that leads there: they are \
+                    dropped or fragmented";
+        Finding::error(segment.name(), what)
+            .shown_by(format!("{} mtu {}", parent.name, parent.mtu))
+            .shown_by(format!("{} mtu {}, {needed} with the tunnel", bridge.name, bridge.mtu))
+            .mended_by(format!("ip link set {} mtu {needed}", parent.name))
+    })
 }
 
 fn of_pair(
@@ -207,9 +225,13 @@ fn way_out(snapshot: &Snapshot<'_>, segment: &Segment) -> Option<Finding> {
     let what = "endpoints send and announce (MSS) larger packets than the uplink's MTU: if no router \
                 reports that by ICMP, connections begin and then hang";
     (largest > out.mtu).then(|| {
-        Finding::warning(segment.name(), what)
+        let finding = Finding::warning(segment.name(), what)
             .shown_by(format!("{} mtu {}, endpoints up to {largest}", bridge.name, bridge.mtu))
-            .shown_by(format!("{} mtu {}", out.name, out.mtu))
-            .mended_by(remedy::with_mtu(&segment.record, out.mtu))
+            .shown_by(format!("{} mtu {}", out.name, out.mtu));
+        match segment.network().driver.overlay() {
+            // To make it again with another MTU takes all of its hosts.
+            Some(_) => finding,
+            None => finding.mended_by(remedy::with_mtu(&segment.record, out.mtu)),
+        }
     })
 }
