@@ -39,7 +39,12 @@ pub(crate) fn add(numbers: &[u8]) -> Result<()> {
 
 /// Takes hosts away.
 pub(crate) fn remove(numbers: &[u8]) -> Result<()> {
-    numbers.iter().try_for_each(|number| words(&format!("ip netns del h{number}")).map(drop))
+    for number in numbers {
+        // The kernel takes a namespace's links away later, and the names have to be free now.
+        words(&format!("ip link del p{number}"))?;
+        words(&format!("ip netns del h{number}"))?;
+    }
+    Ok(())
 }
 
 /// Runs netcord on a host; returns what it printed.
