@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::{
     error::{Error, Kind},
     kernel::{Kernel, Outcome},
-    model::{Firewall, NetnsName},
+    model::Firewall,
     plan::{Change, Class, Plan, Scope, Step, command},
     process::signal::Held,
     state::State,
@@ -132,8 +132,9 @@ enum Group<'a> {
     Firewall(Firewall),
     /// One netlink message that moves settings.
     Moved,
-    /// Routes, neighbours and FDB entries of one namespace, sent together.
-    Entries(Option<&'a NetnsName>),
+    /// Routes, neighbours and FDB entries of the host, sent together. In another namespace each is a
+    /// change of its own, so that the rollback knows which were made when the connection breaks.
+    Entries,
     /// One netlink message that deletes links.
     Cut,
     /// One pass over connection tracking.
@@ -146,7 +147,7 @@ fn group(change: &Change) -> Option<Group<'_>> {
         Class::Record(record) => Some(Group::Record(record.file())),
         Class::Firewall(element) => Some(Group::Firewall(element.firewall)),
         Class::Moved(_) => Some(Group::Moved),
-        Class::Entry(_) => Some(Group::Entries(facts.place)),
+        Class::Entry(_) => facts.place.is_none().then_some(Group::Entries),
         Class::Flows => Some(Group::Flows),
         Class::Link { .. } => match change {
             Change::DeleteLink(link) => link.is_batched().then_some(Group::Cut),
@@ -202,7 +203,7 @@ impl Run<'_> {
         match changes.first().and_then(|c| group(c)) {
             Some(Group::Firewall(_)) => return self.apply_firewall(changes),
             Some(Group::Moved) => return self.kernel.apply_moved(changes).await,
-            Some(Group::Entries(_)) => return self.kernel.apply_entries(changes).await,
+            Some(Group::Entries) => return self.kernel.apply_entries(changes).await,
             Some(Group::Cut) => return self.kernel.delete_veths(changes).await,
             Some(Group::Flows) => return self.kernel.forget_flows(changes),
             Some(Group::Record(_)) => {

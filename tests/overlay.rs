@@ -279,7 +279,7 @@ fn bad_input_changes_nothing() {
         (
             "PODS --peer 10.5.2.0/24=192.0.2.2 --parent eth0 --reach 192.0.2.2",
             2,
-            "cannot be used with",
+            "exclude each other",
         ),
         ("PODS --peer 10.5.2.0/24=198.51.100.2 --backend host-gw", 4, "not on the link `eth0`"),
         (

@@ -136,7 +136,7 @@ fn nothing_is_left_when_netcord_is_killed() {
         );
         sh(&lab, &script).ok();
         lab.until("! ls /run/netns/* && ! grep -q 8080 /run/netcord/*/network-lab0.json");
-        lab.until("! ip -br link | grep -q ^nc && ! ps ax | grep -q '[n]etcord run-supervisor'");
+        lab.until("! ip -br link | grep -q ^nc && ! ps ax | grep -q '[n]etcord attendant'");
         assert_eq!(lab.rules_of_ports(), [""; 0]);
         lab.sh("! ps ax | grep -q '[s]leep 60'").ok();
         before.assert_same(&lab.snapshot(), network);

@@ -62,9 +62,9 @@ impl Kind {
     /// Returns the hidden verb that it runs.
     const fn verb(self) -> &'static str {
         match self {
-            Self::LeaseRenewer => "lease-renewer",
+            Self::LeaseRenewer => "keep-lease",
             Self::Watchdog => "watchdog",
-            Self::RunSupervisor => "run-supervisor",
+            Self::RunSupervisor => "attendant",
         }
     }
 }

@@ -21,7 +21,8 @@ use crate::{
 };
 
 impl Kernel {
-    /// Carries out adjacent changes of the entries of one namespace: all of them, or none.
+    /// Carries out adjacent changes of the host's entries, or one change in another namespace: all of
+    /// them, or none.
     pub async fn apply_entries(&self, changes: &[&Change]) -> Result<Vec<Outcome>> {
         let place = changes.first().and_then(|change| change.facts().place);
         let rtnl = self.in_namespace(place)?;
@@ -79,8 +80,8 @@ fn is_deletion(change: &Change) -> bool {
 /// The tables of one namespace.
 struct Tables<'k> {
     rtnl: &'k Rtnl,
-    /// Send one message after another: to do it in one system call, the thread would have to move to the
-    /// namespace.
+    /// Send one message at a time: to send several in one system call, the thread would have to move
+    /// to the namespace.
     in_turn: bool,
     indexes: Indexes<'k>,
     /// What the tables have, if it was read.
@@ -178,7 +179,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Sends messages, in one system call if possible; returns the errno of each that failed.
+    /// Sends messages; returns the errno of each that failed.
     async fn send(&self, messages: Vec<Message>) -> Result<Vec<Option<i32>>> {
         if !self.in_turn {
             return datagram::send_all(&messages)?.context("the kernel's answers were lost");

@@ -163,7 +163,7 @@ mod tests {
         };
         let watchdog = arguments(b"netcord\0watchdog\0lan0\0").unwrap();
         assert_eq!(watchdog, ["watchdog", "lan0"]);
-        assert_eq!(arguments(b"netcord\0lease-renewer\0\0").unwrap(), ["lease-renewer", ""]);
+        assert_eq!(arguments(b"netcord\0keep-lease\0\0").unwrap(), ["keep-lease", ""]);
         // One that was typed, another program, a zombie, a thread of the kernel.
         for line in
             [&b"/usr/bin/netcord\0watchdog\0"[..], b"netcordd\0watchdog\0", b"", b"netcord\0"]

@@ -23,7 +23,7 @@ use crate::{
 pub(crate) enum Args {
     /// Renew an endpoint's DHCP lease (internal)
     #[command(hide = true)]
-    LeaseRenewer {
+    KeepLease {
         /// The network
         network: LinkName,
         /// What identifies the endpoint
@@ -40,7 +40,7 @@ pub(crate) enum Args {
     },
     /// Clean up after a run that was killed (internal)
     #[command(hide = true)]
-    RunSupervisor {
+    Attendant {
         /// The command's process
         pid: u32,
         /// When it was started
@@ -53,11 +53,11 @@ pub(crate) enum Args {
 impl Args {
     pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {
         match self {
-            Self::LeaseRenewer { network, endpoint } => {
+            Self::KeepLease { network, endpoint } => {
                 lease_renewer::keep(session, LeaseOf { network, endpoint }).await
             }
             Self::Watchdog { name, terminal } => watch(session, output, &name, terminal).await,
-            Self::RunSupervisor { pid, started, cookie } => {
+            Self::Attendant { pid, started, cookie } => {
                 run_supervisor::supervise(session, Supervised { pid, started, cookie }).await
             }
         }
