@@ -37,7 +37,7 @@ impl Kernel {
         tables.known = None;
         let back: Vec<_> = done.iter().rev().filter_map(Outcome::inverse).collect();
         let undone = tables.write(&back, &mut Vec::new()).await;
-        undone.with_context(|| format!("{failure:#}; and it could not be taken back"))?;
+        undone.with_context(|| format!("{failure:#}; and the rollback failed"))?;
         Err(failure)
     }
 
@@ -305,10 +305,10 @@ fn not_made(entry: Entry<'_>, error: io::Error) -> anyhow::Error {
             format!("cannot add the route to {to} by `{link}`")
         }
         Entry::Neighbour { link, address, .. } => {
-            format!("cannot tell `{link}` where {address} is")
+            format!("cannot add the neighbour entry for {address} to `{link}`")
         }
         Entry::Fdb { link, mac, host } => {
-            format!("cannot tell `{link}` that {mac} is at host {host}")
+            format!("cannot add the FDB entry for {mac} at host {host} to `{link}`")
         }
     };
     anyhow::Error::from(error).context(what)
@@ -318,10 +318,10 @@ fn not_deleted(entry: Entry<'_>, error: io::Error) -> anyhow::Error {
     anyhow::Error::from(error).context(match entry {
         Entry::Route(route) => format!("cannot delete the route to {}", route.destination),
         Entry::Neighbour { link, address, .. } => {
-            format!("cannot make `{link}` forget where {address} is")
+            format!("cannot delete the neighbour entry for {address} from `{link}`")
         }
         Entry::Fdb { link, mac, host } => {
-            format!("cannot make `{link}` forget that {mac} is at {host}")
+            format!("cannot delete the FDB entry for {mac} at host {host} from `{link}`")
         }
     })
 }

@@ -44,7 +44,7 @@ fn row(listed: Listed) -> Row<Listed> {
         joined(gateways.map(|g| g.to_string()).collect()),
         listed.endpoints.to_string(),
     ];
-    let yes_no = |is_so: bool| is_so.to_string();
+    let yes_no = |is_on: bool| is_on.to_string();
     let labels = network.labels.iter().map(|(key, value)| format!("{key}={value}"));
     let docker = vec![
         ("ID", network.name.to_string()),

@@ -60,7 +60,7 @@ pub(in crate::kernel) async fn write(rtnl: &Rtnl, changes: &[&Change]) -> Result
         .filter_map(|(change, _)| (*change).clone().reversed())
         .collect();
     for answer in send_all(rtnl, &indexes, &back.iter().collect::<Vec<_>>(), None).await? {
-        answer.with_context(|| format!("{failure:#}; and it could not be taken back"))?;
+        answer.with_context(|| format!("{failure:#}; and the rollback failed"))?;
     }
     Err(failure)
 }
