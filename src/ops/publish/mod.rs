@@ -25,7 +25,8 @@ use crate::{
         sockets::owner,
     },
     model::{
-        Endpoint, EndpointSummary, Family, Flag, Network, PortSpec, Protocol, PublishedPort, Target,
+        Endpoint, EndpointId, EndpointSummary, Family, Flag, HostPorts, Network, PortSpec,
+        Protocol, PublishedPort, Target,
     },
     plan::{Change, Resource, once},
     state::State,
@@ -65,7 +66,7 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
     let (network, mut plan) = firewall::again(host, &network)?;
     let mut shown = Vec::new();
     for spec in &args.ports {
-        let (there, fresh) = split(&host.kernel, &state, &network, &endpoint, spec)?;
+        let (there, fresh) = split(&host.kernel, &state, &network, &endpoint, spec, None)?;
         shown.extend(there);
         shown.extend(fresh.iter().cloned());
         endpoint.ports.extend(fresh);
@@ -107,7 +108,8 @@ fn published_endpoint(state: &State, cookie: u64, args: &Publish) -> Result<(Net
     let has_it = |e: &Endpoint| {
         args.ports.iter().any(|spec| e.ports.iter().any(|published| published.is_of(spec)))
     };
-    let mut own: Vec<_> = state.endpoints().filter(|(_, e)| e.cookie == cookie).collect();
+    let mut own: Vec<_> =
+        state.endpoints().filter(|(_, e)| e.cookie == cookie && !e.is_stopped()).collect();
     own.sort_by_key(|(record, e)| {
         (!has_it(e), record.network.has(Flag::Internal), e.gateways.is_empty())
     });
@@ -119,6 +121,24 @@ fn published_endpoint(state: &State, cookie: u64, args: &Publish) -> Result<(Net
     }
 }
 
+/// Returns a port of a stopped container's endpoint as the endpoint in its place has it, if it is
+/// still free.
+pub(super) fn again(
+    kernel: &Kernel,
+    state: &State,
+    network: &Network,
+    endpoint: &Endpoint,
+    port: &PublishedPort,
+    former: &Endpoint,
+) -> Result<Vec<PublishedPort>> {
+    let PublishedPort { host_ip, host, container, protocol, chosen, .. } = *port;
+    let host = HostPorts::Range(host);
+    let spec = PortSpec { host_ip: Some(host_ip), host, container, protocol };
+    let former = Some(former.id());
+    let (_, fresh) = split(kernel, state, network, endpoint, &spec, former.as_ref())?;
+    Ok(fresh.into_iter().map(|port| PublishedPort { chosen, ..port }).collect())
+}
+
 /// Returns the ports that an endpoint still needs for these specifications.
 pub(super) fn choose(
     kernel: &Kernel,
@@ -127,16 +147,17 @@ pub(super) fn choose(
     endpoint: &Endpoint,
     spec: &PortSpec,
 ) -> Result<Vec<PublishedPort>> {
-    split(kernel, state, network, endpoint, spec).map(|(_, fresh)| fresh)
+    split(kernel, state, network, endpoint, spec, None).map(|(_, fresh)| fresh)
 }
 
-/// Splits the ports of a specification into published ones and new ones.
+/// Splits the ports of a specification into published ones and new ones. Those of `former` are free.
 fn split(
     kernel: &Kernel,
     state: &State,
     network: &Network,
     endpoint: &Endpoint,
     spec: &PortSpec,
+    former: Option<&EndpointId>,
 ) -> Result<(Vec<PublishedPort>, Vec<PublishedPort>)> {
     if network.has(Flag::Internal) {
         return Err(Error::conflict(format!(
@@ -155,7 +176,8 @@ fn split(
         .into());
     }
     let addresses = host_addresses(kernel, network, endpoint, spec)?;
-    let others: Vec<_> = state.endpoints().collect();
+    let is_other = |e: &Endpoint| former.is_none_or(|former| !e.is(former));
+    let others: Vec<_> = state.endpoints().filter(|(_, e)| is_other(e)).collect();
     let host = Host { others: &others, ephemeral: &ephemeral, check_socket: &check_socket };
     Search { host, endpoint, spec }.split(addresses)
 }
