@@ -102,6 +102,8 @@ mod unplugged;
 mod veth;
 /// Until it can be used.
 mod wait;
+/// Containers that are started again, and who sees it.
+mod watch;
 /// Who else is on the wire.
 mod wire;
 /// Words of docker, and wrong ones.

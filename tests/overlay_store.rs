@@ -2,11 +2,11 @@
 
 #![expect(clippy::disallowed_types, reason = "tests run programs")]
 
-use std::{collections::BTreeMap, fs, os::unix::net::UnixDatagram, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use serde_json::Value;
 
-use crate::support::{Lab, NETCORD, STORE, etcdctl};
+use crate::support::{Lab, NETCORD, STORE, etcdctl, units};
 
 const CLUSTER: &str = "--subnet 10.5.0.0/16";
 
@@ -464,25 +464,11 @@ fn doctor_names_what_is_wrong_with_the_store() {
 #[test]
 fn systemd_can_start_the_agent() {
     let agent = Path::new(NETCORD).with_file_name("netcord-agent");
-    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/netcord-agent.service");
-    let unit = fs::read_to_string(unit).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("netcord-agent.service");
-    let here = unit.replace("/usr/bin/netcord-agent", agent.to_str().unwrap());
-    assert_ne!(unit, here);
-    fs::write(&file, here).unwrap();
-    let verified = Command::new("systemd-analyze").arg("verify").arg(&file).output().unwrap();
-    let said = String::from_utf8_lossy(&verified.stderr);
-    assert!(verified.status.success() && said.is_empty(), "{said}");
+    units::verify("netcord-agent.service", &agent);
     // It reports that it is ready, and there is one for each host.
     let lab = Lab::new();
-    let ready = UnixDatagram::bind(lab.path("/run/notify")).unwrap();
-    ready.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
     let start = format!("exec {} --foreground", agent.display());
-    drop(lab.start(&format!("NOTIFY_SOCKET=/run/notify {start}")));
-    let mut message = [0; 64];
-    let length = ready.recv(&mut message).unwrap();
-    assert_eq!(String::from_utf8_lossy(&message[..length]).trim_end(), "READY=1");
+    drop(units::start(&lab, &start));
     lab.sh(&start).fails(4, &["this host has a netcord-agent already"]);
 }
 

@@ -16,7 +16,10 @@ const GROUPS: [(&str, &[&str]); 9] = [
     ("Run a command", &["run", "exec", "lab"]),
     ("Look", &["ls", "ps", "peers", "inspect", "graph", "trace", "wait"]),
     ("Find out why packets do not flow", &["doctor"]),
-    ("Confirm, remove and repair", &["confirm", "rm", "prune", "repair", "reset", "export"]),
+    (
+        "Confirm, remove and repair",
+        &["confirm", "rm", "prune", "repair", "watch", "reset", "export"],
+    ),
     ("More", &["network", "help", "version", "completions", "man"]),
 ];
 

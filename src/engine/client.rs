@@ -10,9 +10,14 @@ use std::{
 use anyhow::Context;
 use futures::future::{Either, select};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
+use hyper::{
+    Request, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header::HOST,
+};
 use hyper_util::rt::TokioIo;
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{net::UnixStream, task::JoinHandle, time::timeout};
 
 use crate::{
     error::{Error, Kind},
@@ -50,6 +55,35 @@ pub(super) async fn get(
         Err(Error::new(Kind::Timeout, message)
             .hint(format!("see whether `{engine} ps` answers"))
             .into())
+    })
+}
+
+/// Requests `path`, whose answer has no end; returns its body, and the task that receives it.
+///
+/// # Errors
+/// As [`get`], and if the engine refuses.
+pub(super) async fn follow(
+    engine: Engine,
+    sockets: &[PathBuf],
+    path: &str,
+    patience: Duration,
+) -> anyhow::Result<(Incoming, JoinHandle<()>)> {
+    let exchange = async {
+        let (_, stream) = connect(engine, sockets).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let receiving = tokio::spawn(async move { drop(connection.await) });
+        let request = Request::get(path).header(HOST, "localhost").body(Empty::<Bytes>::new())?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        if !status.is_success() {
+            receiving.abort();
+            anyhow::bail!("{engine} refuses (HTTP status {})", status.as_u16());
+        }
+        Ok((response.into_body(), receiving))
+    };
+    timeout(patience, exchange).await.unwrap_or_else(|_| {
+        let message = format!("{engine} did not answer within {patience:?}");
+        Err(Error::new(Kind::Timeout, message).into())
     })
 }
 

@@ -6,9 +6,11 @@
 //! * `socket`: finds an engine's socket.
 //! * `client`: makes one HTTP request over a unix socket.
 //! * `answer`: parses the JSON.
+//! * `events`: follows what happens to containers.
 
 mod answer;
 mod client;
+mod events;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use std::{
 
 use futures::future::join;
 
+pub use self::events::{ContainerEvent, ContainerEvents, Happened};
 use crate::model::Engine;
 
 /// A container, as its engine describes it.

@@ -40,18 +40,23 @@ impl LinkWatch {
             if !kernel.has(link).await? {
                 return Ok(());
             }
-            self.removal(link.index).await?;
+            self.removal(Some(link.index)).await?;
         }
+    }
+
+    /// Waits until a link is removed, or notifications were lost.
+    pub async fn any_removal(&mut self) -> Result<()> {
+        self.removal(None).await
     }
 
     /// Waits until the kernel reports a removal, or notifications were lost. It also reports a
     /// removal when a link leaves a bridge.
-    async fn removal(&mut self, index: u32) -> Result<()> {
+    async fn removal(&mut self, of: Option<u32>) -> Result<()> {
         loop {
             let (message, _) = self.messages.next().await.context("the netlink socket closed")?;
             match message.payload {
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(gone))
-                    if gone.header.index == index =>
+                    if of.is_none_or(|index| gone.header.index == index) =>
                 {
                     return Ok(());
                 }

@@ -37,6 +37,7 @@ mod session;
 pub mod unpublish;
 mod upkeep;
 pub mod wait;
+pub mod watch;
 
 use self::outcome::before_command;
 pub use self::{

@@ -6,6 +6,7 @@ pub mod child;
 pub mod clock;
 mod identity;
 mod program;
+pub mod service;
 pub mod signal;
 pub mod terminal;
 pub mod throwaway;

@@ -1,8 +1,10 @@
 //! A container that stops keeps what it had, and gets it back.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
-use crate::support::EngineHost;
+use crate::support::{EngineHost, NETCORD};
 
 /// Waits until netcord has no link on this host any more.
 #[track_caller]
@@ -165,4 +167,107 @@ fn what_a_container_had_is_kept_and_given_back() {
     host.netcord("reset --yes").ok();
     let left = host.sh("ls /run/netns; ip -br link | grep -E '^(nc|lab)' || true").ok();
     assert_eq!(left, "outside");
+}
+
+/// `netcord watch`, which runs on a host.
+struct Watch<'h>(&'h EngineHost);
+
+impl<'h> Watch<'h> {
+    #[track_caller]
+    fn start(host: &'h EngineHost) -> Self {
+        drop(host.start(&format!(
+            "{NETCORD} watch --format json >/run/watch.log 2>/run/watch.err & \
+             echo $! >/run/watch.pid; wait $!; echo $? >/run/watch.code"
+        )));
+        Self(host)
+    }
+
+    /// Waits until it has reported an event this many times, and shows all that it said if it does not.
+    #[track_caller]
+    fn until(&self, event: &str, parts: &[&str], times: usize) {
+        let is_it = |line: &str| {
+            line.contains(&format!("\"event\":\"{event}\""))
+                && parts.iter().all(|part| line.contains(&format!("\"{part}\"")))
+        };
+        let said = || self.0.sh("cat /run/watch.log 2>/dev/null || true").ok();
+        let end = Instant::now() + Duration::from_secs(60);
+        while said().lines().filter(|line| is_it(line)).count() < times {
+            let errors = || self.0.sh("cat /run/watch.err").ok();
+            assert!(Instant::now() < end, "{event} {parts:?}:\n{}\n{}", said(), errors());
+        }
+    }
+
+    /// Ends it with SIGTERM.
+    #[track_caller]
+    fn end(self) {
+        self.0.sh("kill $(cat /run/watch.pid)").ok();
+        self.0.until("[ -e /run/watch.code ]");
+        assert_eq!(self.0.sh("cat /run/watch.code").ok(), "0");
+    }
+}
+
+#[test]
+fn watch_attaches_by_itself_what_is_started_again() {
+    let host = EngineHost::new();
+    host.start_podman();
+    host.neighbour("outside");
+    host.sh("ip link add up0 type veth peer name up1 netns outside; ip -n outside link set up1 up
+         ip addr add 198.51.100.1/24 dev up0; ip link set up0 up")
+        .ok();
+    host.netcord("bridge lab0 --subnet 10.7.0.0/24").ok();
+    host.netcord("macvlan lan0 --parent eth0 --ip-range 192.0.2.64/28").ok();
+    host.netcord("underlay und0 --parent up0 --ip-range 198.51.100.64/28 --takeover").ok();
+    host.run_docker("web", "--network=none --stop-signal KILL");
+    host.run_podman("pod", "--network=none --stop-signal KILL");
+    let networks = ["lab0", "docker0", "lan0", "und0"];
+    host.netcord("attach lab0 web -p 8080:80").ok();
+    for network in &networks[1..] {
+        host.netcord(&format!("attach {network} web")).ok();
+    }
+    host.netcord("attach lab0 podman:pod -p 8090:80").ok();
+    let all = || networks.map(|network| kept(&endpoint(&host, network, "web")));
+    let (before, pod) = (all(), kept(&endpoint(&host, "lab0", "pod")));
+    let rules = host.rules_of_ports();
+
+    let watch = Watch::start(&host);
+    watch.until("follows", &["docker"], 1);
+    watch.until("follows", &["podman"], 1);
+    host.docker("restart web").ok();
+    for network in networks {
+        watch.until("attached", &[network, "web"], 1);
+    }
+    host.podman("restart pod").ok();
+    watch.until("attached", &["lab0", "pod"], 1);
+    assert_eq!((all(), kept(&endpoint(&host, "lab0", "pod"))), (before.clone(), pod));
+    assert_eq!(host.rules_of_ports(), rules);
+    host.podman("exec pod sh -c 'echo pod >/www/index.html && httpd -p 80 -h /www'").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:8090").ok(), "pod");
+
+    // The rules of what stops go at once.
+    host.docker("stop web").ok();
+    host.podman("stop pod").ok();
+    for network in networks {
+        watch.until("stopped", &[network, "web"], 1);
+    }
+    watch.until("stopped", &["lab0", "pod"], 1);
+    assert_eq!(host.rules_of_ports(), Vec::<String>::new());
+
+    // An engine that comes back is followed again.
+    host.crash_docker();
+    watch.until("lost", &["docker"], 1);
+    host.start_docker();
+    host.docker("start web").ok();
+    watch.until("attached", &["lab0", "web"], 2);
+    assert_eq!(all(), before);
+
+    // A container that is started again and again has to wait; a command does not.
+    for times in 3..=5 {
+        host.docker("restart web").ok();
+        watch.until("attached", &["lab0", "web"], times);
+    }
+    host.docker("restart web").ok();
+    watch.until("waits", &["lab0", "web"], 1);
+    host.netcord("repair").ok();
+    assert_eq!(all(), before);
+    watch.end();
 }

@@ -16,6 +16,7 @@ mod scenario;
 mod snapshot;
 mod stream;
 mod talk;
+pub(crate) mod units;
 
 pub(crate) use beats::Beats;
 pub(crate) use engines::EngineHost;

@@ -39,6 +39,7 @@ pub(super) mod underlay;
 pub(super) mod unpublish;
 pub(super) mod version;
 pub(super) mod wait;
+pub(super) mod watch;
 
 use std::ffi::OsString;
 
@@ -80,6 +81,7 @@ pub(super) enum Verb {
     Graph(graph::Args),
     Doctor(doctor::Args),
     Repair(repair::Args),
+    Watch(watch::Args),
     Export(export::Args),
     Trace(trace::Args),
     #[command(visible_alias = "remove")]
@@ -147,6 +149,7 @@ impl Verb {
             Self::Prune(_) => "removing what is dead",
             Self::Reset(_) => "removing all that is ours",
             Self::Repair(_) => "looking for what is not as it was asked for",
+            Self::Watch(_) => "following the engines",
             Self::Network(_)
             | Self::Lab(_)
             | Self::Help(_)
@@ -193,6 +196,7 @@ impl Verb {
             Self::Rm(args) => args.run(session, output).await,
             Self::Prune(args) => args.run(session, output).await,
             Self::Export(args) => args.run(session, output).await,
+            Self::Watch(args) => args.run(session, output).await,
             Self::Reset(args) => args.run(session, output).await,
             Self::Agent(args) => args.run(session, output).await,
             Self::Network(args) => args.run(session, output).await,

@@ -54,16 +54,35 @@ impl Stopped {
 /// Returns the endpoints of stopped containers, in the order in which they can be attached again, with
 /// what their engines say.
 pub(in crate::ops) async fn stopped(host: &Session<'_>, state: &State) -> Result<Vec<Stopped>> {
-    let mut endpoints = without_namespace(host, state).await?;
+    let endpoints = without_namespace(host, state).await?;
+    Ok(asked(host, endpoints).await)
+}
+
+/// Returns the endpoints whose containers are not in the namespace on record, with what their engines
+/// say. Their links may still be about to go.
+pub(in crate::ops) async fn waiting(
+    host: &Session<'_>,
+    state: &State,
+    is_meant: impl Fn(&EngineContainer) -> bool,
+) -> Vec<Stopped> {
+    let is_meant = |e: &Endpoint| e.container.as_deref().is_some_and(&is_meant);
+    let waits = |e: &Endpoint| is_meant(e) && (e.is_stopped() || !lives(e));
+    let all = state.endpoints().filter(|(_, e)| waits(e));
+    asked(host, all.map(|(record, e)| (record.network.clone(), e.clone())).collect()).await
+}
+
+/// Asks the engines about the containers of endpoints, and sorts them so that they can be attached again
+/// in this order.
+async fn asked(host: &Session<'_>, mut endpoints: Vec<(Network, Endpoint)>) -> Vec<Stopped> {
     if endpoints.is_empty() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
     default_routes::in_turn(&mut endpoints, |(_, endpoint)| endpoint);
     let _doing = host.events.doing_for(PATIENCE, "asking the engines for stopped containers");
     let asked = endpoints.iter().filter_map(|(_, e)| e.container.as_deref()).map(now);
     let answers = join_all(asked).await;
     let with = |((network, endpoint), now)| Stopped { network, endpoint, now };
-    Ok(endpoints.into_iter().zip(answers).map(with).collect())
+    endpoints.into_iter().zip(answers).map(with).collect()
 }
 
 /// Returns the endpoints of stopped containers.
