@@ -12,7 +12,9 @@ use crate::{
         Kernel, Link,
         dhcp::{self, Leased},
     },
-    model::{Endpoint, EndpointSummary, Mac, NetworkRecord, Target, client_mac, next_ifname},
+    model::{
+        Endpoint, EndpointSummary, LinkName, Mac, NetworkRecord, Target, client_mac, next_ifname,
+    },
     ops::{
         Session,
         lookup::{find, plug, resolve::Found},
@@ -38,6 +40,7 @@ impl Leases {
     pub(super) async fn acquire(
         host: &mut Session<'_>,
         args: &Attach,
+        network: &LinkName,
         targets: &[(&Target, Found)],
     ) -> Result<Self> {
         let mut leases = Self::default();
@@ -50,7 +53,7 @@ impl Leases {
                 .hint("replace `--dhcp` by an address: `--ip ADDRESS`")
                 .into());
         }
-        let record = Self::prepare(host, args, targets).await?;
+        let record = Self::prepare(host, args, network, targets).await?;
         let link = plug::required(&host.kernel, &record.network).await?;
         let asked = leases::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
         for (_, found) in targets {
@@ -73,6 +76,7 @@ impl Leases {
     async fn prepare(
         host: &mut Session<'_>,
         args: &Attach,
+        network: &LinkName,
         targets: &[(&Target, Found)],
     ) -> Result<NetworkRecord> {
         let in_the_way = |e: &EndpointSummary<'_>| {
@@ -81,7 +85,7 @@ impl Leases {
         };
         let extent = Extent { in_the_way: Some(&in_the_way), ..Extent::of(None) };
         let state = host.enter(Need::Changes, extent).await?;
-        Ok(find::network(&host.kernel, &state, &args.network).await?.into_owned())
+        Ok(find::network(&host.kernel, &state, network).await?.into_owned())
     }
 
     /// Returns the lease for a namespace, with its MAC.
@@ -140,7 +144,7 @@ async fn mac(
     }
     let taken = found.netns.links().await?.into_values().map(|l| l.name).collect();
     let ifname = args.wiring.ifname.clone().unwrap_or_else(|| next_ifname(&taken));
-    Ok(Some(client_mac(&args.network, cookie, &ifname)))
+    Ok(Some(client_mac(&record.network.name, cookie, &ifname)))
 }
 
 async fn ask(host: &Session<'_>, link: &Link, mac: Mac) -> Result<Leased> {

@@ -28,7 +28,7 @@ use crate::{
     error::Error,
     model::{
         Address, Endpoint, EndpointSummary, Filter, Gateway, LinkName, Mac, NetnsName, Network,
-        PortSpec, RouteSpec, Target,
+        NetworkRef, PortSpec, RouteSpec, Target,
     },
     ops::upkeep::leases,
     plan::{Change, Plan, Record, Resource, Step},
@@ -38,8 +38,8 @@ use crate::{
 /// The request to attach targets to a network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Attach {
-    /// The network: one of netcord's, or any bridge of this host.
-    pub network: LinkName,
+    /// The network: one of netcord's, any bridge of this host, or a bridge network of an engine.
+    pub network: NetworkRef,
     /// The targets.
     pub targets: Vec<Target>,
     /// How to connect them.
@@ -50,7 +50,7 @@ pub struct Attach {
 
 impl Attach {
     /// Attaches targets with netcord's choice of addresses and names, and without waiting.
-    pub fn new(network: LinkName, targets: Vec<Target>) -> Self {
+    pub fn new(network: NetworkRef, targets: Vec<Target>) -> Self {
         Self { network, targets, wiring: Wiring::default(), wait: None }
     }
 }
@@ -97,8 +97,8 @@ pub struct Attached {
 /// If a target or the network does not exist, an address or a name is taken, or a step
 /// failed, in which case all steps before it were undone.
 pub async fn attach(host: &mut Session<'_>, request: &Attach) -> Result<Option<Changed<Attached>>> {
-    let Some((_, endpoints, changed)) = wire(host, request).await? else { return Ok(None) };
-    let now = Attached { network: request.network.clone(), endpoints };
+    let Some((network, endpoints, changed)) = wire(host, request).await? else { return Ok(None) };
+    let now = Attached { network: network.name, endpoints };
     Ok(Some(Changed::new(changed, now)))
 }
 
@@ -108,15 +108,15 @@ type Wired = (Network, Vec<Endpoint>, bool);
 /// Attaches targets; returns `None` for a dry run.
 pub(super) async fn wire(host: &mut Session<'_>, args: &Attach) -> Result<Option<Wired>> {
     check_flags(args)?;
-    find::check_name(host, &args.network, &args.targets).await?;
+    let network = &find::named(host, &args.network, &args.targets).await?;
     let mut found = Vec::new();
     let doing = host.events.doing("looking for the targets");
     for target in &args.targets {
         found.push((target, resolve(&host.kernel, host.events, target, args.wait).await?));
     }
     drop(doing);
-    let mut leases = Leases::acquire(host, args, &found).await?;
-    let result = attach_found(host, args, found, &leases).await;
+    let mut leases = Leases::acquire(host, args, network, &found).await?;
+    let result = attach_found(host, args, network, found, &leases).await;
     leases.release_unused(host).await?;
     result
 }
@@ -124,6 +124,7 @@ pub(super) async fn wire(host: &mut Session<'_>, args: &Attach) -> Result<Option
 async fn attach_found(
     host: &mut Session<'_>,
     args: &Attach,
+    name: &LinkName,
     found: Vec<(&Target, Found)>,
     leases: &Leases,
 ) -> Result<Option<Wired>> {
@@ -137,14 +138,14 @@ async fn attach_found(
         load: wanted(args, &cookies),
         depth: if args.wiring.publish.is_empty() { Depth::Links } else { Depth::Ports },
         in_the_way: Some(&in_the_way),
-        ..Extent::of(&args.network).inside()
+        ..Extent::of(name).inside()
     };
     let mut state = host.enter(Need::Changes, extent).await?;
-    if state.networks().get(&args.network).is_none_or(|r| r.network.is_shared()) {
+    if state.networks().get(name).is_none_or(|r| r.network.is_shared()) {
         host.complete(&mut state).await?;
     }
-    let mut record = find::network(&host.kernel, &state, &args.network).await?.into_owned();
-    if record.network.driver.is_foreign() && !state.networks().contains_key(&args.network) {
+    let mut record = find::network(&host.kernel, &state, name).await?.into_owned();
+    if record.network.driver.is_foreign() && !state.networks().contains_key(name) {
         record.network.firewall = firewall::of_host(host, &state);
     }
     macvlan::check_flags(args, &record.network)?;
@@ -155,7 +156,7 @@ async fn attach_found(
     if publishes {
         (record.network, plan) = forward_accepts::renewed(host, &record.network)?;
     }
-    if publishes || !state.networks().contains_key(&args.network) {
+    if publishes || !state.networks().contains_key(name) {
         plan.push(remember(&record.network));
     }
     let network = record.network.clone();
