@@ -130,6 +130,41 @@ fn ports_on_docker0_pass_dockers_drop() {
 }
 
 #[test]
+fn ports_of_an_ordinary_container_are_published_while_it_runs() {
+    let host = EngineHost::new();
+    host.start_podman();
+    host.neighbour("outside");
+    host.run_docker("norm", "");
+    host.serve_docker("norm");
+    host.run_podman("pod", "--network=podman");
+    let pod = host.podman("inspect -f '{{.State.Pid}}' pod").ok();
+    host.sh(&format!(
+        "mkdir /run/page && echo pod >/run/page/index.html && nsenter -n -t {pod} busybox httpd -p 80 -h /run/page"
+    ))
+    .ok();
+    let before = settled(&host);
+    host.netcord("publish norm 7777:80").ok();
+    host.netcord("publish podman:pod 7778:80").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7778").ok(), "pod");
+    let doctor = host.netcord("doctor docker0");
+    assert_eq!(doctor.code, 0, "{}", doctor.stdout);
+    let export = host.netcord("export").ok();
+    for line in
+        ["publish docker:norm 0.0.0.0:7777:80/tcp", "publish podman:pod 0.0.0.0:7778:80/tcp"]
+    {
+        assert!(export.contains(line), "{export}");
+    }
+    host.sh("iptables -F DOCKER-USER && iptables -A DOCKER-USER -j RETURN").ok();
+    assert_ne!(host.fetch("outside", "http://192.0.2.1:7777").code, 0, "docker's FORWARD drops");
+    host.netcord("repair").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    host.netcord("unpublish norm --all").ok();
+    host.netcord("unpublish podman:pod --all").ok();
+    before.assert_same(&settled(&host), "after unpublish");
+}
+
+#[test]
 fn a_container_is_found_by_every_reference_its_engine_knows() {
     let host = EngineHost::new();
     host.start_podman();

@@ -46,6 +46,9 @@ pub struct Endpoint {
     /// The DHCP lease, if the IPv4 address is leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Box<Lease>>,
+    /// Whether another program made it: netcord only publishes its ports.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub foreign: bool,
     /// The endpoint's published ports.
     #[serde(default)]
     pub ports: Vec<PublishedPort>,

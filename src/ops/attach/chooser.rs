@@ -89,7 +89,9 @@ impl<'a> Chooser<'a> {
     ) -> Result<(Endpoint, Plan)> {
         let cookie = found.netns.cookie();
         let is_it = |e: &&Endpoint| {
-            e.cookie == cookie && self.args.wiring.ifname.as_ref().is_none_or(|i| *i == e.ifname)
+            e.cookie == cookie
+                && !e.foreign
+                && self.args.wiring.ifname.as_ref().is_none_or(|i| *i == e.ifname)
         };
         let existing = self.endpoints().find(is_it).cloned();
         // An existing endpoint keeps its name.
@@ -190,6 +192,7 @@ impl<'a> Chooser<'a> {
             lease: leased.map(|l| Box::new(leases::lease(l, &gateways, None))),
             gateways,
             raises_lo: !lo_is_up || raised,
+            foreign: false,
             ports: Vec::new(),
         })
     }

@@ -222,6 +222,7 @@ fn bare(
         replaced: Vec::new(),
         raises_lo: false,
         lease: None,
+        foreign: false,
         ports: Vec::new(),
     }
 }
