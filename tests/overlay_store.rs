@@ -1,8 +1,6 @@
 //! Overlay networks whose hosts find each other in a real etcd, with a real netcord-agent on each.
 
-#![expect(clippy::disallowed_types, reason = "tests run programs")]
-
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::Value;
 

@@ -12,7 +12,7 @@ fn systemd_can_start_and_end_it() {
     let command = format!("{NETCORD} watch & echo $! >/run/pid; wait $!; echo $? >/run/code");
     drop(units::start(&lab, &format!("sh -c '{command}'")));
     // A container's end is a link's end, too: it looks, and there is nothing to do.
-    lab.sh("ip link add a type veth peer name b; ip link del a").ok();
+    lab.sh("ip link add name va type veth peer name vb; ip link del va").ok();
     lab.sh("kill $(cat /run/pid)").ok();
     lab.until("[ -e /run/code ]");
     assert_eq!(lab.sh("cat /run/code").ok(), "0");

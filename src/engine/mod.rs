@@ -1,4 +1,4 @@
-//! Asks container engines for a target, through the API sockets that `docker` and `podman` use.
+//! Asks container engines for a target or a network, through the API sockets that `docker` and `podman` use.
 //!
 //! An engine may be absent, slow, broken or hostile. In each case the result is an [`Answer`]
 //! within a bounded time, and no text of an engine is used without validation.
@@ -7,10 +7,12 @@
 //! * `client`: makes one HTTP request over a unix socket.
 //! * `answer`: parses the JSON.
 //! * `events`: follows what happens to containers.
+//! * `network`: the engines' networks.
 
 mod answer;
 mod client;
 mod events;
+mod network;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ use std::{
 use futures::future::join;
 
 pub use self::events::{ContainerEvent, ContainerEvents, Happened};
+pub use self::network::{EngineNetwork, networks, networks_of};
 use crate::model::Engine;
 
 /// A container, as its engine describes it.

@@ -48,7 +48,8 @@ pub use network::{
 pub use order::natural_order;
 pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
 pub use request::{
-    Address, Cidr, Condition, Gateway, InnerPort, PeerSpec, Removable, RouteSpec, RunNetwork,
+    Address, Cidr, Condition, Gateway, InnerPort, NetworkRef, PeerSpec, Removable, RouteSpec,
+    RunNetwork,
 };
 pub use subnet::{Subnet, overlap, pools, unique_local_prefix};
 pub(crate) use subnet::{is_link_local, network_of};

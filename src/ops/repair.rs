@@ -106,8 +106,8 @@ async fn attach_again(
     let (mut attached, mut failure) = (false, None);
     for stopped in again {
         let Now::Runs(target) = stopped.now else { continue };
-        match attach::again(host, &stopped.network.name, target, &stopped.endpoint.ifname).await {
-            Ok(_) => attached = true,
+        match attach::again(host, &stopped.network.name, target, &stopped.endpoint).await {
+            Ok(addresses) => attached |= addresses.is_some(),
             Err(error) => failure = failure.or(Some(error)),
         }
     }

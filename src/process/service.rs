@@ -1,4 +1,4 @@
-//! What a service manager hears of this process.
+//! Reports to a service manager, such as systemd.
 
 use std::io;
 

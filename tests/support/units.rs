@@ -1,5 +1,7 @@
 //! Units for systemd.
 
+#![expect(clippy::disallowed_types, reason = "tests run programs")]
+
 use std::{
     fs,
     os::unix::net::UnixDatagram,

@@ -34,7 +34,7 @@ fn line(action: &Action) -> String {
         Action::Lost { engine, why } => format!("{engine}: away: {why}"),
         Action::Stopped(whose) => format!("{}: stopped", place(whose)),
         Action::Attached { whose, addresses } => {
-            let addresses: Vec<_> = addresses.iter().map(|a| a.ip().to_string()).collect();
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
             format!("{}: attached: {}", place(whose), addresses.join(", "))
         }
         Action::Failed { whose, why } => format!("{}: failed: {why}", place(whose)),

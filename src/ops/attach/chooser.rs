@@ -16,7 +16,7 @@ use crate::{
     kernel::{Kernel, Link, Netns},
     model::{
         Attachment, Endpoint, EndpointSummary, Gateway, LinkName, LowerLink, Mac, NetnsName,
-        Network, NetworkRecord, Route, Target, host_name, next_ifname,
+        NetworkRecord, Route, Target, host_name, next_ifname,
     },
     ops::{
         Session,
@@ -25,7 +25,7 @@ use crate::{
         request::subnets::check_mtu,
         upkeep::{default_routes, leases, link_attrs, wiring},
     },
-    plan::{self, Change, Plan, Record, Resource, Step},
+    plan::{self, Change, Plan},
     state::State,
 };
 
@@ -94,6 +94,7 @@ impl<'a> Chooser<'a> {
         let is_it = |e: &&Endpoint| {
             former.is_none()
                 && e.cookie == cookie
+                && !e.foreign
                 && wiring.ifname.as_ref().is_none_or(|i| *i == e.ifname)
         };
         let existing = self.endpoints().find(is_it).cloned();
@@ -101,7 +102,8 @@ impl<'a> Chooser<'a> {
         let name = existing.as_ref().map(|e| &e.netns).or(wiring.name.as_ref());
         let (name, named) = naming(state, &found, name, false)?;
         let is_new = existing.is_none();
-        let forgotten = former.iter().map(|former| forgotten(&self.record.network, former));
+        let forgotten =
+            former.iter().map(|former| publish::forgotten(&self.record.network, former));
         let mut plan: Plan = forgotten.collect();
         let mut endpoint = match existing {
             Some(existing) => {
@@ -236,6 +238,7 @@ impl<'a> Chooser<'a> {
             container: None,
             gateways,
             raises_lo: !lo_is_up || raised,
+            foreign: false,
             ports: Vec::new(),
         })
     }
@@ -265,15 +268,6 @@ impl<'a> Chooser<'a> {
             .hint("name it with `--host-ifname`")
             .into())
     }
-}
-
-/// The step that removes the record of a stopped container's endpoint.
-fn forgotten(network: &Network, former: &Endpoint) -> Step {
-    let (network, endpoint) = (network.name.clone(), former.clone());
-    Step::delete(
-        "the container was started again: the record of its former endpoint goes",
-        Resource::Record(Record::Endpoint { network, endpoint }),
-    )
 }
 
 /// The name of an endpoint's link: the one that was asked for, or the next free `ethN`.

@@ -22,7 +22,9 @@ pub(super) fn wanted(args: &Attach, record: &NetworkRecord, found: &Found) -> Ve
     let is_asked =
         |e: &&Endpoint| args.wiring.ifname.as_ref().is_none_or(|ifname| *ifname == e.ifname);
     let is_former = |e: &&Endpoint| {
-        e.is_stopped() && found.container.as_ref().is_some_and(|now| is_former(e, now))
+        e.is_stopped()
+            && !e.foreign
+            && found.container.as_ref().is_some_and(|now| is_former(e, now))
     };
     let mut wanted: Vec<_> = record
         .endpoints

@@ -12,7 +12,9 @@ use crate::{
         Kernel, Link,
         dhcp::{self, Leased},
     },
-    model::{Endpoint, EndpointSummary, Mac, NetworkRecord, Target, client_mac, next_ifname},
+    model::{
+        Endpoint, EndpointSummary, LinkName, Mac, NetworkRecord, Target, client_mac, next_ifname,
+    },
     ops::{
         Session,
         lookup::{endpoints::is_former, find, plug, resolve::Found},
@@ -38,10 +40,11 @@ impl Leases {
     pub(super) async fn acquire(
         host: &mut Session<'_>,
         args: &Attach,
+        network: &LinkName,
         targets: &[(&Target, Found)],
     ) -> Result<Self> {
         let mut leases = Self::default();
-        if !args.wiring.dhcp && !continues_a_lease(host, args, targets).await? {
+        if !args.wiring.dhcp && !continues_a_lease(host, network, targets).await? {
             return Ok(leases);
         }
         if host.dry_run {
@@ -50,7 +53,7 @@ impl Leases {
                 .hint("replace `--dhcp` by an address: `--ip ADDRESS`")
                 .into());
         }
-        let record = Self::prepare(host, args, targets).await?;
+        let record = Self::prepare(host, args, network, targets).await?;
         let link = plug::required(&host.kernel, &record.network).await?;
         let asked = leases::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
         for (_, found) in targets {
@@ -75,6 +78,7 @@ impl Leases {
     async fn prepare(
         host: &mut Session<'_>,
         args: &Attach,
+        network: &LinkName,
         targets: &[(&Target, Found)],
     ) -> Result<NetworkRecord> {
         let in_the_way = |e: &EndpointSummary<'_>| {
@@ -83,7 +87,7 @@ impl Leases {
         };
         let extent = Extent { in_the_way: Some(&in_the_way), ..Extent::of(None) };
         let state = host.enter(Need::Changes, extent).await?;
-        Ok(find::network(&host.kernel, &state, &args.network).await?.into_owned())
+        Ok(find::network(&host.kernel, &state, network).await?.into_owned())
     }
 
     /// Returns the lease for a namespace, with its MAC.
@@ -125,15 +129,15 @@ impl Leases {
 /// Returns whether a target is a container that had a leased address before it was started again.
 async fn continues_a_lease(
     host: &Session<'_>,
-    args: &Attach,
+    network: &LinkName,
     targets: &[(&Target, Found)],
 ) -> Result<bool> {
     let containers: Vec<_> = targets.iter().filter_map(|(_, f)| f.container.as_ref()).collect();
     if containers.is_empty() {
         return Ok(false);
     }
-    let state = host.look(Extent::of(&args.network)).await?;
-    let record = state.networks().get(&args.network);
+    let state = host.look(Extent::of(network)).await?;
+    let record = state.networks().get(network);
     let mut leased = record.into_iter().flat_map(|r| &r.endpoints).filter(|e| e.lease.is_some());
     Ok(leased.any(|e| containers.iter().any(|now| is_former(e, now))))
 }

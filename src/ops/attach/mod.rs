@@ -9,6 +9,8 @@ mod pool;
 mod routes;
 mod same;
 
+use std::{collections::BTreeSet, net::IpAddr};
+
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,7 @@ use super::{
         find, plug,
         resolve::{Found, resolve},
     },
+    publish::{self, Publish},
     upkeep::{
         firewall, forward_accepts,
         need::{Depth, Extent, Need},
@@ -29,7 +32,7 @@ use crate::{
     error::Error,
     model::{
         Address, Endpoint, EndpointSummary, Filter, Gateway, LinkName, Mac, NetnsName, Network,
-        PortSpec, RouteSpec, Target,
+        NetworkRef, PortSpec, PublishedPort, RouteSpec, Target,
     },
     ops::upkeep::leases,
     plan::{Change, Plan, Record, Resource, Step},
@@ -39,8 +42,8 @@ use crate::{
 /// The request to attach targets to a network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Attach {
-    /// The network: one of netcord's, or any bridge of this host.
-    pub network: LinkName,
+    /// The network: one of netcord's, any bridge of this host, or a bridge network of an engine.
+    pub network: NetworkRef,
     /// The targets.
     pub targets: Vec<Target>,
     /// How to connect them.
@@ -51,7 +54,7 @@ pub struct Attach {
 
 impl Attach {
     /// Attaches targets with netcord's choice of addresses and names, and without waiting.
-    pub fn new(network: LinkName, targets: Vec<Target>) -> Self {
+    pub fn new(network: NetworkRef, targets: Vec<Target>) -> Self {
         Self { network, targets, wiring: Wiring::default(), wait: None }
     }
 }
@@ -98,12 +101,13 @@ pub struct Attached {
 /// If a target or the network does not exist, an address or a name is taken, or a step
 /// failed, in which case all steps before it were undone.
 pub async fn attach(host: &mut Session<'_>, request: &Attach) -> Result<Option<Changed<Attached>>> {
-    let Some((_, endpoints, changed)) = wire(host, request).await? else { return Ok(None) };
-    let now = Attached { network: request.network.clone(), endpoints };
+    let Some((network, endpoints, changed)) = wire(host, request).await? else { return Ok(None) };
+    let now = Attached { network: network.name, endpoints };
     Ok(Some(Changed::new(changed, now)))
 }
 
-/// Attaches a container that was started again, as it was; returns `None` for a dry run.
+/// Attaches a container that was started again, as its endpoint on record was; where its engine does
+/// that, publishes its ports again. Returns its addresses; `None` if nothing had to be done.
 ///
 /// # Errors
 /// As [`attach`].
@@ -111,11 +115,20 @@ pub(super) async fn again(
     host: &mut Session<'_>,
     network: &LinkName,
     target: Target,
-    ifname: &LinkName,
-) -> Result<Option<Changed<Attached>>> {
-    let mut request = Attach::new(network.clone(), vec![target]);
-    request.wiring.ifname = Some(ifname.clone());
-    attach(host, &request).await
+    former: &Endpoint,
+) -> Result<Option<Vec<IpAddr>>> {
+    if former.foreign {
+        let request = Publish { target, ports: Vec::new() };
+        let done = publish::publish(host, &request).await?.filter(|done| done.changed);
+        let addresses = |ports: Vec<PublishedPort>| ports.into_iter().map(|p| p.address);
+        let addresses = done.map(|done| addresses(done.now.ports).collect::<BTreeSet<_>>());
+        return Ok(addresses.map(|all| all.into_iter().collect()));
+    }
+    let mut request = Attach::new(network.clone().into(), vec![target]);
+    request.wiring.ifname = Some(former.ifname.clone());
+    let done = attach(host, &request).await?.filter(|done| done.changed);
+    let addresses = |e: Endpoint| e.addresses.into_iter().map(|a| a.ip());
+    Ok(done.map(|done| done.now.endpoints.into_iter().flat_map(addresses).collect()))
 }
 
 /// The endpoints that exist now, and whether anything changed.
@@ -124,15 +137,15 @@ type Wired = (Network, Vec<Endpoint>, bool);
 /// Attaches targets; returns `None` for a dry run.
 pub(super) async fn wire(host: &mut Session<'_>, args: &Attach) -> Result<Option<Wired>> {
     check_flags(args)?;
-    find::check_name(host, &args.network, &args.targets).await?;
+    let network = &find::named(host, &args.network, &args.targets).await?;
     let mut found = Vec::new();
     let doing = host.events.doing("looking for the targets");
     for target in &args.targets {
         found.push((target, resolve(&host.kernel, host.events, target, args.wait).await?));
     }
     drop(doing);
-    let mut leases = Leases::acquire(host, args, &found).await?;
-    let result = attach_found(host, args, found, &leases).await;
+    let mut leases = Leases::acquire(host, args, network, &found).await?;
+    let result = attach_found(host, args, network, found, &leases).await;
     leases.release_unused(host).await?;
     result
 }
@@ -140,6 +153,7 @@ pub(super) async fn wire(host: &mut Session<'_>, args: &Attach) -> Result<Option
 async fn attach_found(
     host: &mut Session<'_>,
     args: &Attach,
+    name: &LinkName,
     found: Vec<(&Target, Found)>,
     leases: &Leases,
 ) -> Result<Option<Wired>> {
@@ -158,14 +172,14 @@ async fn attach_found(
         load: if has_container { Load::All } else { load(args, &cookies) },
         depth: if publishes_perhaps { Depth::Ports } else { Depth::Links },
         in_the_way: Some(&in_the_way),
-        ..Extent::of(&args.network).inside()
+        ..Extent::of(name).inside()
     };
     let mut state = host.enter(Need::Changes, extent).await?;
-    if state.networks().get(&args.network).is_none_or(|r| r.network.is_shared()) {
+    if state.networks().get(name).is_none_or(|r| r.network.is_shared()) {
         host.complete(&mut state).await?;
     }
-    let mut record = find::network(&host.kernel, &state, &args.network).await?.into_owned();
-    if record.network.driver.is_foreign() && !state.networks().contains_key(&args.network) {
+    let mut record = find::network(&host.kernel, &state, name).await?.into_owned();
+    if record.network.driver.is_foreign() && !state.networks().contains_key(name) {
         record.network.firewall = firewall::of_host(host, &state);
     }
     macvlan::check_flags(args, &record.network)?;
@@ -182,7 +196,7 @@ async fn attach_found(
     if publishes {
         (record.network, plan) = forward_accepts::renewed(host, &record.network)?;
     }
-    if publishes || !state.networks().contains_key(&args.network) {
+    if publishes || !state.networks().contains_key(name) {
         plan.push(remember(&record.network));
     }
     let network = record.network.clone();

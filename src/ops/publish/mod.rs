@@ -10,7 +10,11 @@ use serde::{Deserialize, Serialize};
 use self::choice::{Host, Search};
 use super::{
     Changed, Session,
-    lookup::{plug, resolve::resolve},
+    lookup::{
+        endpoints::is_former,
+        foreign, plug,
+        resolve::{Found, naming, resolve},
+    },
     upkeep::{
         firewall,
         need::{Depth, Extent, Need},
@@ -25,10 +29,10 @@ use crate::{
         sockets::owner,
     },
     model::{
-        Endpoint, EndpointId, EndpointSummary, Family, Flag, HostPorts, Network, PortSpec,
-        Protocol, PublishedPort, Target,
+        Endpoint, EndpointId, EndpointSummary, EngineContainer, Family, Flag, HostPorts, Network,
+        PortSpec, Protocol, PublishedPort, Target,
     },
-    plan::{Change, Resource, once},
+    plan::{self, Change, Plan, Record, Resource, Step, once},
     state::State,
 };
 
@@ -56,15 +60,35 @@ pub struct Ports {
 /// If no network of the target can publish, or a port is taken.
 pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Changed<Ports>>> {
     let found = resolve(&host.kernel, host.events, &args.target, None).await?;
-    let cookie = found.netns.cookie();
     let in_the_way = |e: &EndpointSummary<'_>| e.target == found.name.as_str();
     let extent = Extent { in_the_way: Some(&in_the_way), ..Extent::to(Depth::Ports) };
     let mut state = host.enter(Need::Changes, extent).await?;
-    let (network, mut endpoint) = published_endpoint(&state, cookie, args)?;
+    let Published { network, mut endpoint, naming } = published(host, &state, args, &found).await?;
     host.check_aside(&network.name)?;
     plug::required(&host.kernel, &network).await?;
-    let (network, mut plan) = firewall::again(host, &network)?;
+    let (network, rules) = firewall::again(host, &network)?;
+    let mut plan = naming;
+    plan.extend(rules);
     let mut shown = Vec::new();
+    if endpoint.foreign {
+        let container = found.container;
+        if let Some(former) = former(&state, &network, container.as_ref()) {
+            plan.push(forgotten(&network, former));
+            for port in &former.ports {
+                endpoint.ports.extend(again(
+                    &host.kernel,
+                    &state,
+                    &network,
+                    &endpoint,
+                    port,
+                    former,
+                )?);
+            }
+            shown.extend(endpoint.ports.iter().cloned());
+        }
+        endpoint.container = container.map(Box::new).or(endpoint.container);
+        plan.extend(wiring::attach(&host.kernel, &network, &endpoint)?);
+    }
     for spec in &args.ports {
         let (there, fresh) = split(&host.kernel, &state, &network, &endpoint, spec, None)?;
         shown.extend(there);
@@ -78,7 +102,7 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
     plan.sort_by_key(|step| match &step.change {
         // Remove accept rules that are no longer needed while they are still on record.
         Change::Delete(Resource::Rule(_)) => 0,
-        Change::Create(Resource::Record(_)) => 1,
+        Change::Create(Resource::Record(_)) | Change::Delete(Resource::Record(_)) => 1,
         Change::Delete(Resource::Flows(_)) => 3,
         _ => 2,
     });
@@ -101,10 +125,72 @@ fn warn_of_no_forwarding(
     Ok(())
 }
 
-/// Returns the endpoint of a target that published ports lead to: the one that has them already,
-/// else the one with the default route, else the first.
-fn published_endpoint(state: &State, cookie: u64, args: &Publish) -> Result<(Network, Endpoint)> {
+/// Returns the endpoint that another program had made for a container before it was started again.
+fn former<'s>(
+    state: &'s State,
+    network: &Network,
+    now: Option<&EngineContainer>,
+) -> Option<&'s Endpoint> {
+    let of_network = state.networks().get(&network.name)?;
+    let now = now?;
+    let is_its = |e: &&Endpoint| e.foreign && e.is_stopped() && is_former(e, now);
+    of_network.endpoints.iter().find(is_its)
+}
+
+/// The step that removes the record of a stopped container's endpoint.
+pub(super) fn forgotten(network: &Network, former: &Endpoint) -> Step {
+    let (network, endpoint) = (network.name.clone(), former.clone());
+    Step::delete(
+        "the container was started again: the record of its former endpoint goes",
+        Resource::Record(Record::Endpoint { network, endpoint }),
+    )
+}
+
+/// The endpoint that published ports lead to.
+struct Published {
+    network: Network,
+    endpoint: Endpoint,
+    /// The steps that name its namespace.
+    naming: Plan,
+}
+
+/// Returns the endpoint of a target that published ports lead to: one on record, else one that
+/// another program made.
+async fn published(
+    host: &Session<'_>,
+    state: &State,
+    args: &Publish,
+    found: &Found,
+) -> Result<Published> {
     let target = &args.target;
+    let on_record = on_record(state, found.netns.cookie(), args);
+    let waits = state
+        .networks()
+        .values()
+        .any(|r| former(state, &r.network, found.container.as_ref()).is_some());
+    let publishes = |network: &Network| network.driver.forwards() && !network.has(Flag::Internal);
+    if waits || on_record.as_ref().is_none_or(|(network, _)| !publishes(network)) {
+        let (name, named) = naming(state, found, None, false)?;
+        let there = foreign::endpoint(&host.kernel, state, &name, &found.netns).await?;
+        if let Some((mut network, endpoint)) = there {
+            if !state.networks().contains_key(&network.name) {
+                network.firewall = firewall::of_host(host, state);
+            }
+            let naming = named.map(|named| plan::name(&named)).unwrap_or_default();
+            return Ok(Published { network, endpoint, naming });
+        }
+    }
+    let Some((network, endpoint)) = on_record else {
+        return Err(Error::not_found(format!("target `{target}` is attached to no network"))
+            .hint(format!("attach it first: `netcord attach NETWORK {target}`"))
+            .into());
+    };
+    Ok(Published { network, endpoint, naming: Plan::new() })
+}
+
+/// Returns the endpoint on record that published ports lead to: the one that has them already, else
+/// the one with the default route, else the first.
+fn on_record(state: &State, cookie: u64, args: &Publish) -> Option<(Network, Endpoint)> {
     let has_it = |e: &Endpoint| {
         args.ports.iter().any(|spec| e.ports.iter().any(|published| published.is_of(spec)))
     };
@@ -113,12 +199,7 @@ fn published_endpoint(state: &State, cookie: u64, args: &Publish) -> Result<(Net
     own.sort_by_key(|(record, e)| {
         (!has_it(e), record.network.has(Flag::Internal), e.gateways.is_empty())
     });
-    match own.first() {
-        Some((record, endpoint)) => Ok((record.network.clone(), (*endpoint).clone())),
-        None => Err(Error::not_found(format!("target `{target}` is attached to no network"))
-            .hint(format!("attach it first: `netcord attach NETWORK {target}`"))
-            .into()),
-    }
+    own.first().map(|(record, endpoint)| (record.network.clone(), (*endpoint).clone()))
 }
 
 /// Returns a port of a stopped container's endpoint as the endpoint in its place has it, if it is

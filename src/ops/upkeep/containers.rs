@@ -44,9 +44,13 @@ impl Stopped {
         format!("{}/{}", self.network.name, self.endpoint.target)
     }
 
-    /// Returns the command that attaches the container again, if it runs.
+    /// Returns the command that attaches the container again, if it runs; where its engine does that,
+    /// the one that publishes its ports again.
     pub(in crate::ops) fn command(&self) -> Option<String> {
         let Now::Runs(target) = &self.now else { return None };
+        if self.endpoint.foreign {
+            return Some("netcord repair".to_owned());
+        }
         Some(format!("netcord attach {} {target}", self.network.name))
     }
 }

@@ -223,6 +223,7 @@ fn bare(
         raises_lo: false,
         lease: None,
         container: None,
+        foreign: false,
         ports: Vec::new(),
     }
 }

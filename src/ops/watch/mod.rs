@@ -9,14 +9,13 @@
 mod engines;
 mod pace;
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::Result;
 use futures::{
     StreamExt,
     channel::mpsc::{self, UnboundedReceiver},
 };
-use ipnetwork::IpNetwork;
 use serde::Serialize;
 use tokio::{
     select,
@@ -72,7 +71,7 @@ pub enum Action {
         #[serde(flatten)]
         whose: Whose,
         /// Its addresses.
-        addresses: Vec<IpNetwork>,
+        addresses: Vec<IpAddr>,
     },
     /// A container could not be attached again.
     Failed {
@@ -255,13 +254,9 @@ impl Watcher {
                 }
                 continue;
             }
-            match attach::again(host, &network.name, target, &endpoint.ifname).await {
-                Ok(Some(done)) if done.changed => {
-                    let all = done.now.endpoints;
-                    let addresses = all.into_iter().flat_map(|e| e.addresses).collect();
-                    report(&Action::Attached { whose, addresses })?;
-                }
-                Ok(_) => {}
+            match attach::again(host, &network.name, target, &endpoint).await {
+                Ok(Some(addresses)) => report(&Action::Attached { whose, addresses })?,
+                Ok(None) => {}
                 Err(error) if error::is_interruption(&error) => return Err(error),
                 Err(error) => {
                     self.wake(Instant::now() + RETRY);
