@@ -94,6 +94,9 @@ pub(in crate::ops) async fn without_namespace(
     host: &Session<'_>,
     state: &State,
 ) -> Result<Vec<(Network, Endpoint)>> {
+    if state.endpoints().all(|(_, endpoint)| endpoint.container.is_none()) {
+        return Ok(Vec::new());
+    }
     let all = clean::dead_endpoints(host, state).await?.into_iter();
     let all = all.flat_map(|(network, of_network)| {
         of_network.into_iter().map(move |endpoint| (network.clone(), endpoint))
