@@ -9,7 +9,7 @@ use super::{
     Session, driver,
     request::words::Words,
     upkeep::{
-        default_routes,
+        containers, default_routes,
         need::{Depth, Extent},
     },
 };
@@ -58,7 +58,11 @@ pub async fn export(host: &Session<'_>) -> Result<String> {
     default_routes::in_turn(&mut endpoints, |(_, endpoint)| endpoint);
     for (record, endpoint) in endpoints {
         let (network, name) = (&record.network, &endpoint.netns);
-        match Who::is(&state, name, endpoint.cookie).await {
+        let who = match &endpoint.container {
+            Some(container) => Who::Named(containers::name(container).await),
+            None => Who::is(&state, name, endpoint.cookie).await,
+        };
+        match who {
             Who::Named(target) => say(&Words::of(network, endpoint, &target).line()),
             Who::Process(pid) => {
                 say(&unknown(name, &pid));

@@ -40,6 +40,7 @@ pub(super) fn endpoint(target: &str, cookie: u64, ifname: &str, gateways: &[&str
         raises_lo: false,
         lease: None,
         foreign: false,
+        container: None,
         ports: Vec::new(),
     }
 }

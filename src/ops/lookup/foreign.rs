@@ -56,6 +56,7 @@ pub(in crate::ops) async fn endpoint(
             replaced: Vec::new(),
             raises_lo: false,
             lease: None,
+            container: None,
             foreign: true,
             ports: Vec::new(),
         };

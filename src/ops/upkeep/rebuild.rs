@@ -223,6 +223,7 @@ fn bare(
         raises_lo: false,
         lease: None,
         foreign: false,
+        container: None,
         ports: Vec::new(),
     }
 }

@@ -177,7 +177,7 @@ impl Seen {
                 ends.filter(|(_, host_ifname)| self.host.link(host_ifname.as_str()).is_none());
             segment.ports.extend(gone.map(|(endpoint, host_ifname)| Port {
                 link: Some(host_ifname.to_string()),
-                state: EndpointState::Dead,
+                state: endpoint.state_without_link(),
                 end: End::Inside(on_record(endpoint)),
             }));
         }
@@ -202,7 +202,7 @@ impl Seen {
                 None => Port {
                     link: None,
                     state: match insides.refused {
-                        0 => EndpointState::Dead,
+                        0 => endpoint.state_without_link(),
                         _ => EndpointState::Unknown,
                     },
                     end: End::Inside(on_record(endpoint)),

@@ -1,6 +1,8 @@
 //! With real engines: containers of docker's and podman's, and netcord beside what the engines do
 //! themselves. These are the only tests that need root.
 
+mod restart;
+
 use std::{os::unix::net::UnixListener, path::Path};
 
 use crate::{
@@ -162,6 +164,41 @@ fn ports_of_an_ordinary_container_are_published_while_it_runs() {
     host.netcord("unpublish norm --all").ok();
     host.netcord("unpublish podman:pod --all").ok();
     before.assert_same(&settled(&host), "after unpublish");
+}
+
+#[test]
+fn ports_of_an_ordinary_container_are_kept_while_it_is_stopped() {
+    let host = EngineHost::new();
+    host.neighbour("outside");
+    host.run_docker("norm", "");
+    host.netcord("publish norm 7777:80").ok();
+    // Started again, the container may have another address.
+    host.docker("kill norm").ok();
+    host.run_docker("other", "");
+    assert!(host.netcord("ps").ok().lines().any(|l| l.contains("norm") && l.contains("stopped")));
+    host.netcord("attach docker0 other -p 7777:80").fails(4, &["7777/tcp", "`norm`", "stopped"]);
+    host.docker("start norm").ok();
+    host.serve_docker("norm");
+    let doctor = host.netcord("doctor").exits(1);
+    assert!(doctor.stdout.contains("netcord publish docker:norm 7777:80"), "{}", doctor.stdout);
+    host.netcord("repair").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    host.docker("restart -t 0 norm").ok();
+    host.serve_docker("norm");
+    host.netcord("publish norm 7779:80").ok();
+    for port in [7777, 7779] {
+        assert_eq!(host.fetch("outside", &format!("http://192.0.2.1:{port}")).ok(), "norm");
+    }
+    // docker detaches it while it runs, and attaches it again.
+    host.docker("network disconnect bridge norm").ok();
+    host.netcord("prune").ok();
+    assert_eq!(host.rules_of_ports(), Vec::<String>::new());
+    host.docker("network connect bridge norm").ok();
+    host.netcord("publish norm 7777:80").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    host.netcord("unpublish norm --all").ok();
+    assert_eq!(host.rules_of_ports(), Vec::<String>::new());
+    assert_eq!(host.netcord("ps --format {{.Target}}").ok(), "");
 }
 
 #[test]
