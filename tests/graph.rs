@@ -235,7 +235,7 @@ fn an_index_of_another_namespace_is_no_link_of_the_host() {
             for link in one two into-web; do ip link set $link up; done")
         .ok();
     let picture = lab.netcord("graph").ok();
-    assert!(line(&picture, " two ").contains("veth to one"), "{picture}");
+    assert!(line(&picture, "─ two ").contains("veth to one"), "{picture}");
     assert!(!line(&picture, " into-web ").contains("veth to"), "{picture}");
 }
 
