@@ -350,7 +350,7 @@ fn a_bridge_of_podmans_is_a_network_too() {
 #[test]
 fn the_example_with_docker_holds() {
     let host = EngineHost::new();
-    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/docker-none.sh");
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/13-docker-none.sh");
     let bin = Path::new(env!("CARGO_BIN_EXE_netcord")).parent().unwrap();
     host.sh(&format!("PATH={}:$PATH sh {examples}", bin.display())).ok();
     assert_eq!(host.sh("ip netns list").ok(), "");
