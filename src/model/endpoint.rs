@@ -48,12 +48,12 @@ pub struct Endpoint {
     /// The DHCP lease, if the IPv4 address is leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Box<Lease>>,
-    /// The container of the target, if an engine named it: then the endpoint outlives its namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container: Option<Box<EngineContainer>>,
     /// Whether another program made it: netcord only publishes its ports.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub foreign: bool,
+    /// The container of the target, if an engine named it: then the endpoint outlives its namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Box<EngineContainer>>,
     /// The endpoint's published ports.
     #[serde(default)]
     pub ports: Vec<PublishedPort>,

@@ -39,8 +39,8 @@ pub(super) fn endpoint(target: &str, cookie: u64, ifname: &str, gateways: &[&str
         replaced: Vec::new(),
         raises_lo: false,
         lease: None,
-        container: None,
         foreign: false,
+        container: None,
         ports: Vec::new(),
     }
 }

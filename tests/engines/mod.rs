@@ -167,6 +167,41 @@ fn ports_of_an_ordinary_container_are_published_while_it_runs() {
 }
 
 #[test]
+fn ports_of_an_ordinary_container_are_kept_while_it_is_stopped() {
+    let host = EngineHost::new();
+    host.neighbour("outside");
+    host.run_docker("norm", "");
+    host.netcord("publish norm 7777:80").ok();
+    // Started again, the container may have another address.
+    host.docker("kill norm").ok();
+    host.run_docker("other", "");
+    assert!(host.netcord("ps").ok().lines().any(|l| l.contains("norm") && l.contains("stopped")));
+    host.netcord("attach docker0 other -p 7777:80").fails(4, &["7777/tcp", "`norm`", "stopped"]);
+    host.docker("start norm").ok();
+    host.serve_docker("norm");
+    let doctor = host.netcord("doctor").exits(1);
+    assert!(doctor.stdout.contains("netcord publish docker:norm 7777:80"), "{}", doctor.stdout);
+    host.netcord("repair").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    host.docker("restart -t 0 norm").ok();
+    host.serve_docker("norm");
+    host.netcord("publish norm 7779:80").ok();
+    for port in [7777, 7779] {
+        assert_eq!(host.fetch("outside", &format!("http://192.0.2.1:{port}")).ok(), "norm");
+    }
+    // docker detaches it while it runs, and attaches it again.
+    host.docker("network disconnect bridge norm").ok();
+    host.netcord("prune").ok();
+    assert_eq!(host.rules_of_ports(), Vec::<String>::new());
+    host.docker("network connect bridge norm").ok();
+    host.netcord("publish norm 7777:80").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    host.netcord("unpublish norm --all").ok();
+    assert_eq!(host.rules_of_ports(), Vec::<String>::new());
+    assert_eq!(host.netcord("ps --format {{.Target}}").ok(), "");
+}
+
+#[test]
 fn a_container_is_found_by_every_reference_its_engine_knows() {
     let host = EngineHost::new();
     host.start_podman();
@@ -438,7 +473,7 @@ fn a_network_is_found_by_the_name_that_its_engine_has_for_it() {
 #[test]
 fn the_example_with_docker_holds() {
     let host = EngineHost::new();
-    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/docker-none.sh");
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/13-docker-none.sh");
     let bin = Path::new(env!("CARGO_BIN_EXE_netcord")).parent().unwrap();
     host.sh(&format!("PATH={}:$PATH sh {examples}", bin.display())).ok();
     assert_eq!(host.sh("ip netns list").ok(), "");

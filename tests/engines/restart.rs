@@ -185,7 +185,9 @@ fn a_port_of_a_container_that_docker_attached_is_given_back() {
     assert_eq!(endpoint(&host, "docker0", "norm")["state"], "stopped");
     host.netcord("publish other 7777:80").fails(4, &["`norm`", "netcord unpublish norm 7777:80"]);
     host.docker("start norm").ok();
-    assert!(host.netcord("doctor").exits(1).stdout.contains("$ netcord repair"));
+    assert!(
+        host.netcord("doctor").exits(1).stdout.contains("$ netcord publish docker:norm 7777:80")
+    );
     host.netcord("repair").ok();
     assert_ne!(host.rules_of_ports(), rules, "norm has another address");
     host.serve_docker("norm");

@@ -23,7 +23,7 @@ use crate::{
         lookup::resolve::{Found, naming},
         publish,
         request::subnets::check_mtu,
-        upkeep::{default_routes, leases, link_attrs, wiring},
+        upkeep::{containers, default_routes, leases, link_attrs, wiring},
     },
     plan::{self, Change, Plan},
     state::State,
@@ -102,8 +102,7 @@ impl<'a> Chooser<'a> {
         let name = existing.as_ref().map(|e| &e.netns).or(wiring.name.as_ref());
         let (name, named) = naming(state, &found, name, false)?;
         let is_new = existing.is_none();
-        let forgotten =
-            former.iter().map(|former| publish::forgotten(&self.record.network, former));
+        let forgotten = former.iter().map(|f| containers::forgotten(&self.record.network, f));
         let mut plan: Plan = forgotten.collect();
         let mut endpoint = match existing {
             Some(existing) => {

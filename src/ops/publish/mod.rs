@@ -16,7 +16,7 @@ use super::{
         resolve::{Found, naming, resolve},
     },
     upkeep::{
-        firewall,
+        containers, firewall,
         need::{Depth, Extent, Need},
         wiring,
     },
@@ -29,10 +29,10 @@ use crate::{
         sockets::owner,
     },
     model::{
-        Endpoint, EndpointId, EndpointSummary, EngineContainer, Family, Flag, HostPorts, Network,
-        PortSpec, Protocol, PublishedPort, Target,
+        Endpoint, EndpointId, EndpointSummary, Family, Flag, HostPorts, Network, PortSpec,
+        Protocol, PublishedPort, Target,
     },
-    plan::{self, Change, Plan, Record, Resource, Step, once},
+    plan::{self, Change, Plan, Resource, once},
     state::State,
 };
 
@@ -63,32 +63,16 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
     let in_the_way = |e: &EndpointSummary<'_>| e.target == found.name.as_str();
     let extent = Extent { in_the_way: Some(&in_the_way), ..Extent::to(Depth::Ports) };
     let mut state = host.enter(Need::Changes, extent).await?;
-    let Published { network, mut endpoint, naming } = published(host, &state, args, &found).await?;
+    let Published { network, mut endpoint, before } = published(host, &state, args, &found).await?;
     host.check_aside(&network.name)?;
     plug::required(&host.kernel, &network).await?;
-    let (network, rules) = firewall::again(host, &network)?;
-    let mut plan = naming;
-    plan.extend(rules);
-    let mut shown = Vec::new();
+    let (network, again) = firewall::again(host, &network)?;
+    let mut plan = before;
+    plan.extend(again);
     if endpoint.foreign {
-        let container = found.container;
-        if let Some(former) = former(&state, &network, container.as_ref()) {
-            plan.push(forgotten(&network, former));
-            for port in &former.ports {
-                endpoint.ports.extend(again(
-                    &host.kernel,
-                    &state,
-                    &network,
-                    &endpoint,
-                    port,
-                    former,
-                )?);
-            }
-            shown.extend(endpoint.ports.iter().cloned());
-        }
-        endpoint.container = container.map(Box::new).or(endpoint.container);
         plan.extend(wiring::attach(&host.kernel, &network, &endpoint)?);
     }
+    let mut shown = Vec::new();
     for spec in &args.ports {
         let (there, fresh) = split(&host.kernel, &state, &network, &endpoint, spec, None)?;
         shown.extend(there);
@@ -125,33 +109,12 @@ fn warn_of_no_forwarding(
     Ok(())
 }
 
-/// Returns the endpoint that another program had made for a container before it was started again.
-fn former<'s>(
-    state: &'s State,
-    network: &Network,
-    now: Option<&EngineContainer>,
-) -> Option<&'s Endpoint> {
-    let of_network = state.networks().get(&network.name)?;
-    let now = now?;
-    let is_its = |e: &&Endpoint| e.foreign && e.is_stopped() && is_former(e, now);
-    of_network.endpoints.iter().find(is_its)
-}
-
-/// The step that removes the record of a stopped container's endpoint.
-pub(super) fn forgotten(network: &Network, former: &Endpoint) -> Step {
-    let (network, endpoint) = (network.name.clone(), former.clone());
-    Step::delete(
-        "the container was started again: the record of its former endpoint goes",
-        Resource::Record(Record::Endpoint { network, endpoint }),
-    )
-}
-
 /// The endpoint that published ports lead to.
 struct Published {
     network: Network,
     endpoint: Endpoint,
-    /// The steps that name its namespace.
-    naming: Plan,
+    /// The steps that name its namespace, and forget its former endpoint.
+    before: Plan,
 }
 
 /// Returns the endpoint of a target that published ports lead to: one on record, else one that
@@ -164,20 +127,17 @@ async fn published(
 ) -> Result<Published> {
     let target = &args.target;
     let on_record = on_record(state, found.netns.cookie(), args);
-    let waits = state
-        .networks()
-        .values()
-        .any(|r| former(state, &r.network, found.container.as_ref()).is_some());
     let publishes = |network: &Network| network.driver.forwards() && !network.has(Flag::Internal);
-    if waits || on_record.as_ref().is_none_or(|(network, _)| !publishes(network)) {
+    if on_record.as_ref().is_none_or(|(network, _)| !publishes(network)) {
         let (name, named) = naming(state, found, None, false)?;
         let there = foreign::endpoint(&host.kernel, state, &name, &found.netns).await?;
         if let Some((mut network, endpoint)) = there {
             if !state.networks().contains_key(&network.name) {
                 network.firewall = firewall::of_host(host, state);
             }
-            let naming = named.map(|named| plan::name(&named)).unwrap_or_default();
-            return Ok(Published { network, endpoint, naming });
+            let mut before = named.map(|named| plan::name(&named)).unwrap_or_default();
+            let endpoint = take_over(host, state, &network, endpoint, found, &mut before)?;
+            return Ok(Published { network, endpoint, before });
         }
     }
     let Some((network, endpoint)) = on_record else {
@@ -185,7 +145,29 @@ async fn published(
             .hint(format!("attach it first: `netcord attach NETWORK {target}`"))
             .into());
     };
-    Ok(Published { network, endpoint, naming: Plan::new() })
+    Ok(Published { network, endpoint, before: Plan::new() })
+}
+
+/// Gives the endpoint of a container that was started again the ports that its former one had.
+fn take_over(
+    host: &Session<'_>,
+    state: &State,
+    network: &Network,
+    mut endpoint: Endpoint,
+    found: &Found,
+    plan: &mut Plan,
+) -> Result<Endpoint> {
+    let Some(container) = &found.container else { return Ok(endpoint) };
+    endpoint.container = Some(Box::new(container.clone()));
+    let is_former = |e: &Endpoint| e.foreign && is_former(e, container);
+    for (record, former) in state.endpoints().filter(|(_, e)| is_former(e)) {
+        for port in &former.ports {
+            let ports = again(&host.kernel, state, network, &endpoint, port, former)?;
+            endpoint.ports.extend(ports);
+        }
+        plan.push(containers::forgotten(&record.network, former));
+    }
+    Ok(endpoint)
 }
 
 /// Returns the endpoint on record that published ports lead to: the one that has them already, else

@@ -46,7 +46,7 @@ pub(super) async fn dead(host: &mut Session<'_>, state: &mut State) -> Result<Ve
             continue;
         }
         let (mut stopped, endpoints): (Vec<_>, Vec<_>) =
-            endpoints.into_iter().partition(|e| e.container.is_some());
+            endpoints.into_iter().partition(|e| e.container.is_some() && !is_unplugged(e));
         stopped.retain(|endpoint| !endpoint.is_stopped());
         if let Err(error) = rest(host, state, &network, &stopped).await {
             host.set_aside(
@@ -130,6 +130,11 @@ async fn bury_endpoints(
         leases::end(host, network, endpoint, &kept).await?;
     }
     Ok(())
+}
+
+/// Returns whether the program that attached a running container has detached it.
+fn is_unplugged(endpoint: &Endpoint) -> bool {
+    endpoint.foreign && liveness::lives(endpoint)
 }
 
 /// Removes what is left on the host of endpoints whose containers have stopped, but their records.

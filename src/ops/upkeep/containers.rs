@@ -7,12 +7,13 @@ use futures::future::join_all;
 
 use crate::{
     engine::{self, Answer, Container, NetworkMode},
-    model::{Endpoint, EngineContainer, LinkName, Network, Target},
+    model::{Endpoint, EngineContainer, LinkName, Network, PublishedPort, Target},
     ops::{
         Session,
         lookup::liveness::lives,
         upkeep::{clean, default_routes},
     },
+    plan::{Record, Resource, Step},
     state::State,
 };
 
@@ -48,10 +49,12 @@ impl Stopped {
     /// the one that publishes its ports again.
     pub(in crate::ops) fn command(&self) -> Option<String> {
         let Now::Runs(target) = &self.now else { return None };
-        if self.endpoint.foreign {
-            return Some("netcord repair".to_owned());
+        let Self { network, endpoint, .. } = self;
+        if !endpoint.foreign {
+            return Some(format!("netcord attach {} {target}", network.name));
         }
-        Some(format!("netcord attach {} {target}", self.network.name))
+        let ports: Vec<_> = endpoint.ports.iter().map(PublishedPort::spec).collect();
+        Some(format!("netcord publish {target} {}", ports.join(" ")))
     }
 }
 
@@ -94,7 +97,7 @@ pub(in crate::ops) async fn without_namespace(
     host: &Session<'_>,
     state: &State,
 ) -> Result<Vec<(Network, Endpoint)>> {
-    if state.endpoints().all(|(_, endpoint)| endpoint.container.is_none()) {
+    if !state.endpoints().any(|(_, e)| e.container.is_some()) {
         return Ok(Vec::new());
     }
     let all = clean::dead_endpoints(host, state).await?.into_iter();
@@ -143,4 +146,13 @@ pub(in crate::ops) async fn split(
     let has_stopped =
         |e: &Endpoint| stopped.iter().any(|(of, other)| of.name == *network && other.is(&e.id()));
     Ok(endpoints.iter().cloned().partition(|e| !has_stopped(e)))
+}
+
+/// The step that removes the record of a stopped container's endpoint.
+pub(in crate::ops) fn forgotten(network: &Network, former: &Endpoint) -> Step {
+    let (network, endpoint) = (network.name.clone(), former.clone());
+    Step::delete(
+        "the container was started again: the record of its former endpoint goes",
+        Resource::Record(Record::Endpoint { network, endpoint }),
+    )
 }

@@ -222,8 +222,8 @@ fn bare(
         replaced: Vec::new(),
         raises_lo: false,
         lease: None,
-        container: None,
         foreign: false,
+        container: None,
         ports: Vec::new(),
     }
 }
