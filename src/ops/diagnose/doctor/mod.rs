@@ -62,7 +62,7 @@ const fn otherwise(id: &'static str, look: fn(&Snapshot<'_>, &[Found]) -> Vec<Fi
 }
 
 /// All checks, from layer 1 upwards.
-const CHECKS: [Check; 41] = [
+const CHECKS: [Check; 42] = [
     at("bridge-missing", links::missing),
     at("parent-missing", links::parents),
     at("link-down", links::down),
@@ -72,6 +72,7 @@ const CHECKS: [Check; 41] = [
     at("port-isolated", isolation::isolated),
     at("port-blocked", isolation::blocked),
     at("not-attached", links::attached),
+    at("container-restarted", names::restarted),
     at("loopback-down", links::loopback),
     at("managed-elsewhere", links::managed),
     at("mac-duplicate", wire::duplicate_macs),
