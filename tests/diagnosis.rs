@@ -57,6 +57,10 @@ fn host(firewall: &'static str) -> Lab {
             rm -f /run/etc/resolv.conf && echo nameserver 192.0.2.2 >/run/etc/resolv.conf
             mount --bind /run/etc /etc")
         .ok();
+    // The world, as doctor takes examples of it.
+    lab.sh("ip -n outside addr add 198.51.100.1/32 dev lo
+            ip -n outside addr add 2001:db8:ffff::1/128 nodad dev lo")
+        .ok();
     lab.netcord("bridge lab0 --subnet 10.1.0.0/24 --subnet fd00:1::/64").ok();
     lab.netcord("bridge lab1 --subnet 10.2.0.0/24 --isolate").ok();
     lab.netcord("macvlan lan0 --parent eth0 --ip-range 192.0.2.64/27").ok();
@@ -108,6 +112,41 @@ fn traced(lab: &Lab, words: &str) -> String {
     format!("{} {}", word("outcome"), word("stage"))
 }
 
+/// The packets that doctor follows on this host: to what is published, to gateways, to the world.
+const FOLLOWED: [&str; 9] = [
+    "outside 192.0.2.1:8080",
+    "outside [2001:db8::1]:8080",
+    "host 192.0.2.1:8080",
+    "db 192.0.2.1:8080",
+    "db 10.1.0.2:80",
+    "web 10.1.0.1",
+    "web 198.51.100.1",
+    "web 2001:db8:ffff::1",
+    "pod 10.5.1.1",
+];
+
+/// Where doctor finds nothing, `trace` finds that packets arrive.
+fn all_arrive(lab: &Lab) -> Result<(), String> {
+    let ends = FOLLOWED.map(|words| (words, traced(lab, words)));
+    let lost = ends.iter().filter(|(_, end)| !end.starts_with("arrives"));
+    let lost: Vec<_> =
+        lost.map(|(words, end)| format!("doctor is silent, trace {words}: {end}")).collect();
+    if lost.is_empty() { Ok(()) } else { Err(lost.join("\n")) }
+}
+
+/// A path that doctor shows: the command that it names ends with the same line.
+fn is_traced(lab: &Lab, finding: &serde_json::Value) -> Result<(), String> {
+    let what = finding["what"].as_str().unwrap();
+    let (_, command) = what.split_once("`netcord trace ").ok_or(what)?;
+    let run = lab.netcord(&format!("--format json trace {}", command.trim_end_matches('`')));
+    let way: serde_json::Value = serde_json::from_str(&run.stdout).map_err(|_| run.stderr)?;
+    let text = way["verdict"]["text"].as_str().unwrap_or_default();
+    let shown = finding["evidence"][0].as_str().unwrap();
+    // To doctor, what is on the wire is outside: there, packets leave.
+    let is_same = text == shown || text.replacen("arrives", "leaves", 1) == shown;
+    if is_same { Ok(()) } else { Err(format!("doctor: {shown}; trace: {text}")) }
+}
+
 /// What neighbours remember hangs on the clock: whatever is sent begins without.
 const FORGET: &str = "ip neigh flush all; ip -all netns exec ip neigh flush all";
 
@@ -138,6 +177,11 @@ fn judge(lab: &Lab, b: &Breakage) -> Result<(), String> {
     let ids = ids.join(" ");
     if ids != b.doctor || !run.stdout.contains(b.shows) {
         wrong.push(format!("doctor: {ids}\n{findings:#?}"));
+    }
+    let of_paths = findings.iter().filter(|finding| finding["id"] == "path-broken");
+    wrong.extend(of_paths.filter_map(|finding| is_traced(lab, finding).err()));
+    if findings.is_empty() {
+        wrong.extend(all_arrive(lab).err());
     }
     let check = lab.netcord("repair --check");
     if (check.code == 1) != b.repair {
@@ -197,6 +241,7 @@ fn every_breakage_is_named_by_who_judges_it() {
     let judge_some = |firewall, list: &Mutex<Vec<&Breakage>>| {
         let lab = host(firewall);
         healthy(&lab).unwrap();
+        all_arrive(&lab).unwrap();
         let take = || list.lock().unwrap().pop();
         std::iter::from_fn(take).filter_map(|b| judge(&lab, b).err()).collect::<Vec<_>>()
     };
@@ -210,6 +255,15 @@ fn every_breakage_is_named_by_who_judges_it() {
         judges.into_iter().flat_map(|judge| judge.join().unwrap()).collect::<Vec<_>>()
     });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_trace_finds_lost_doctor_finds_too() {
+    for b in BREAKAGES {
+        let (packet, end) = b.trace;
+        let is_lost = end.starts_with("dies") || end.starts_with("refused");
+        assert!(!is_lost || !b.doctor.is_empty(), "{}: trace {packet}: {end}", b.what);
+    }
 }
 
 fn table() -> String {

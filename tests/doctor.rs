@@ -316,6 +316,9 @@ fn a_chain_of_nftables_that_drops() {
     lab.sh("nft flush chain inet corp pass
             nft 'add rule inet corp pass iifname { lab0, eth7 } accept'")
         .ok();
+    // It names the link, and forgets the answers.
+    finds(&lab, "", "path-broken", &["but the answer dies at FORWARD of host: inet corp pass"]);
+    lab.sh("nft 'add rule inet corp pass oifname { lab0, eth7 } accept'").ok();
     is_silent(&lab, "");
     let bridge = "nft add table bridge corp
         nft 'add chain bridge corp cross { type filter hook forward priority 0; policy drop; }'";
@@ -444,7 +447,7 @@ fn published_ports_that_another_rule_takes() {
     let chain = "nft add table ip corp
         nft 'add chain ip corp in { type nat hook prerouting priority dstnat; }'
         nft 'add chain ip corp out { type nat hook output priority -100; }'
-        nft 'add rule ip corp out tcp dport 8080 dnat to 10.1.0.3:80'
+        nft 'add rule ip corp out tcp dport 8081 dnat to 10.1.0.3:80'
         nft 'add rule ip corp in udp dport 8080 dnat to 10.1.0.3:80'
         nft 'add rule ip corp in tcp dport 8081 dnat to 10.1.0.3:80'";
     lab.sh(chain).ok();
@@ -453,6 +456,9 @@ fn published_ports_that_another_rule_takes() {
         names(&lab, "port-shadowed", &shadow, &["rule ip corp in handle "]);
         assert_eq!(lab.fetch("outside", "http://192.0.2.1:8080").ok(), "web");
     }
+    // What the host itself sends is shown as a path.
+    lab.sh("nft 'add rule ip corp out tcp dport 8080 dnat to 10.1.0.3:80'").ok();
+    finds(&lab, "", "path-broken", &["refused by db: nobody listens on 80/tcp"]);
 }
 
 #[test]

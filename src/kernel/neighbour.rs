@@ -229,7 +229,11 @@ impl Kernel {
 
 impl Netns {
     /// Returns the MAC that it has for an address on a link, and the entry's state.
-    pub async fn mac_of(&self, link: &Link, address: IpAddr) -> Result<Option<(Mac, &str)>> {
+    pub async fn mac_of(
+        &self,
+        link: &Link,
+        address: IpAddr,
+    ) -> Result<Option<(Mac, &'static str)>> {
         mac_of(self.rtnl(), link.index, address).await
     }
 

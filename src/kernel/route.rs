@@ -58,7 +58,7 @@ pub enum Refusal {
 }
 
 /// The properties of a packet that decide its route.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Query {
     /// The destination.
     pub to: IpAddr,

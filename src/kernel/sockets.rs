@@ -122,6 +122,18 @@ impl Sockets {
     ) -> impl Iterator<Item = &Socket> {
         self.at(ip, ports, protocol).filter(|socket| socket.listens || socket.peer.is_some())
     }
+
+    /// Returns the receiver of packets that come in by a link to a port of an address.
+    pub fn listener(&self, ip: IpAddr, port: u16, protocol: Protocol, link: u32) -> Listener<'_> {
+        let serving = self.serving(ip, PortRange::single(port), protocol);
+        let (listening, connected): (Vec<_>, Vec<_>) =
+            serving.filter(|socket| socket.hears(link)).partition(|socket| socket.listens);
+        match connected.iter().find_map(|socket| socket.peer) {
+            _ if !listening.is_empty() => Listener::Sockets(listening),
+            Some(peer) => Listener::Connected(peer),
+            None => Listener::Nobody,
+        }
+    }
 }
 
 impl Socket {
@@ -241,27 +253,13 @@ pub(super) fn answers_on_loopback(port: u16) -> Result<bool> {
 
 /// The receiver of the packets to a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listener {
-    /// A process: its name; empty if unknown.
-    Process(String),
+pub enum Listener<'s> {
+    /// Sockets that listen, any of which may get them.
+    Sockets(Vec<&'s Socket>),
     /// A connected socket, which receives from this peer only.
     Connected(SocketAddr),
     /// No socket.
     Nobody,
-}
-
-/// Returns the receiver of packets that come in by a link to a port of an address. Equivalent to
-/// `ss -anp 'sport = PORT'`.
-pub(super) fn listener(ip: IpAddr, port: u16, protocol: Protocol, link: u32) -> Result<Listener> {
-    let sockets = Sockets::here(&[protocol], Scope::Listening)?;
-    let serving = sockets.serving(ip, PortRange::single(port), protocol);
-    let (listening, connected): (Vec<_>, Vec<_>) =
-        serving.filter(|socket| socket.hears(link)).partition(|socket| socket.listens);
-    Ok(match connected.iter().find_map(|socket| socket.peer) {
-        _ if !listening.is_empty() => Listener::Process(process_of(&listening).unwrap_or_default()),
-        Some(peer) => Listener::Connected(peer),
-        None => Listener::Nobody,
-    })
 }
 
 /// Returns the owner of a port, such as `nginx (pid 1310)`, if known: an unprivileged user sees
@@ -278,7 +276,7 @@ pub fn owner(ip: IpAddr, port: u16, protocol: Protocol) -> Option<String> {
 
 /// Returns the oldest process that has one of these sockets open: a server's parent rather than its
 /// workers.
-fn process_of(sockets: &[&Socket]) -> Option<String> {
+pub fn process_of(sockets: &[&Socket]) -> Option<String> {
     let found = holders(sockets);
     found.values().min().map(|pid| named(*pid))
 }
@@ -325,17 +323,6 @@ impl Netns {
     /// Returns whether a port of its own loopback is listened on.
     pub fn answers_on_loopback(&self, port: u16) -> Result<bool> {
         self.within(|| answers_on_loopback(port))?
-    }
-
-    /// Returns the receiver of packets that come in by a link to a port of an address.
-    pub fn listener(
-        &self,
-        at: IpAddr,
-        port: u16,
-        protocol: Protocol,
-        link: u32,
-    ) -> Result<Listener> {
-        self.within(|| listener(at, port, protocol, link))?
     }
 
     /// Returns its sockets that listen, or are connected UDP sockets.

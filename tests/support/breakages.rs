@@ -724,6 +724,8 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "connections to a published port are not tracked",
         breaks: "nft add table ip corp; nft 'add chain ip corp c { type filter hook prerouting priority -300; }'; nft add rule ip corp c tcp dport 8080 notrack",
+        doctor: "path-broken",
+        shows: "refused by host",
         trace: ("outside 192.0.2.1:8080", "refused socket"),
         mends: "nft delete table ip corp",
         ..NONE
@@ -731,6 +733,8 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "connection tracking has another zone for a published port",
         breaks: "nft add table ip corp; nft 'add chain ip corp c { type filter hook prerouting priority -300; }'; nft add rule ip corp c tcp dport 8080 ct zone set 7",
+        doctor: "path-broken",
+        shows: "dies at",
         trace: ("outside 192.0.2.1:8080", "dies socket"),
         mends: "nft delete table ip corp",
         ..NONE
@@ -738,6 +742,8 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "an arp rule inside drops",
         breaks: "ip netns exec web nft add table arp corp; ip netns exec web nft 'add chain arp corp c { type filter hook input priority 0; }'; ip netns exec web nft add rule arp corp c drop",
+        doctor: "path-broken",
+        shows: "arp corp c: drop",
         trace: ("db 10.1.0.2:80", "dies neighbour"),
         mends: "ip netns exec web nft delete table arp corp",
         ..NONE
@@ -745,6 +751,8 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "a bridge rule drops",
         breaks: "nft add table bridge corp; nft 'add chain bridge corp c { type filter hook forward priority 0; }'; nft add rule bridge corp c ip daddr 10.1.0.2 drop",
+        doctor: "path-broken",
+        shows: "dies at",
         trace: ("db 10.1.0.2:80", "dies bridge"),
         mends: "nft delete table bridge corp",
         ..NONE
@@ -752,6 +760,8 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "a netdev rule drops at a port",
         breaks: "nft add table netdev corp; nft 'add chain netdev corp c { type filter hook ingress device dbport priority 0; }'; nft add rule netdev corp c ip daddr 10.1.0.2 drop",
+        doctor: "path-broken",
+        shows: "dies at",
         trace: ("db 10.1.0.2:80", "dies ingress"),
         mends: "nft delete table netdev corp",
         ..NONE
@@ -829,6 +839,8 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "a tc filter drops at a port",
         breaks: "tc qdisc add dev dbport clsact; tc filter add dev dbport ingress pref 1 protocol all bpf da bytecode '1,6 0 0 2'",
+        doctor: "path-broken",
+        shows: "dies at",
         trace: ("db 10.1.0.2:80", "dies ingress"),
         mends: "tc qdisc del dev dbport clsact",
         ..NONE
@@ -836,6 +848,8 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "ARP is not answered inside",
         breaks: "ip netns exec web sysctl -qw net.ipv4.conf.all.arp_ignore=8",
+        doctor: "path-broken",
+        shows: "dies at",
         trace: ("db 10.1.0.2:80", "dies neighbour"),
         mends: "ip netns exec web sysctl -qw net.ipv4.conf.all.arp_ignore=0",
         ..NONE
@@ -843,6 +857,8 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "ARP is answered by the link of the way back only",
         breaks: "ip netns exec web sysctl -qw net.ipv4.conf.all.arp_filter=1; ip -n web route add 10.1.0.3/32 dev lo",
+        doctor: "path-broken",
+        shows: "dies at",
         trace: ("db 10.1.0.2:80", "dies neighbour"),
         mends: "ip netns exec web sysctl -qw net.ipv4.conf.all.arp_filter=0; ip -n web route del 10.1.0.3/32 dev lo",
         ..NONE
@@ -850,6 +866,8 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "a route inside is a blackhole",
         breaks: "ip -n web route add blackhole 10.1.0.3/32",
+        doctor: "path-broken",
+        shows: "dies at",
         trace: ("db 10.1.0.2:80", "dies route"),
         mends: "ip -n web route del blackhole 10.1.0.3/32",
         ..NONE
@@ -857,6 +875,8 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "a route inside is an unreachable",
         breaks: "ip -n web route add unreachable 10.1.0.3/32",
+        doctor: "path-broken",
+        shows: "dies at",
         trace: ("db 10.1.0.2:80", "dies route"),
         mends: "ip -n web route del unreachable 10.1.0.3/32",
         ..NONE
@@ -864,6 +884,8 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "a route inside is a prohibit",
         breaks: "ip -n web route add prohibit 10.1.0.3/32",
+        doctor: "path-broken",
+        shows: "dies at",
         trace: ("db 10.1.0.2:80", "dies route"),
         mends: "ip -n web route del prohibit 10.1.0.3/32",
         ..NONE
@@ -871,6 +893,8 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "a policy rule inside refuses answers",
         breaks: "ip -n web rule add pref 100 from 10.1.0.2 to 10.1.0.3 unreachable",
+        doctor: "path-broken",
+        shows: "dies at",
         trace: ("db 10.1.0.2:80", "dies route"),
         mends: "ip -n web rule del pref 100",
         ..NONE
@@ -878,8 +902,92 @@ const BREAKAGES: &[Breakage] = &[
     Breakage {
         what: "a permanent neighbour has a wrong MAC",
         breaks: "ip -n db neigh replace 10.1.0.2 lladdr 02:00:00:00:00:99 nud permanent dev eth0",
+        doctor: "path-broken",
+        shows: "dies at",
         trace: ("db 10.1.0.2:80", "dies neighbour"),
         mends: "ip -n db neigh del 10.1.0.2 dev eth0",
+        ..NONE
+    },
+    Breakage {
+        what: "a rule of iptables drops what is for a published port",
+        breaks: "iptables -I FORWARD -p tcp --dport 80 -j DROP",
+        doctor: "path-broken",
+        shows: "dies at FORWARD of host",
+        trace: ("outside 192.0.2.1:8080", "dies forward"),
+        mends: "iptables -D FORWARD -p tcp --dport 80 -j DROP",
+        ..NONE
+    },
+    Breakage {
+        what: "a rule of ip6tables drops what is for a published port",
+        breaks: "ip6tables -I FORWARD -p tcp --dport 80 -j DROP",
+        doctor: "path-broken",
+        shows: "dies at FORWARD of host",
+        trace: ("outside [2001:db8::1]:8080", "dies forward"),
+        mends: "ip6tables -D FORWARD -p tcp --dport 80 -j DROP",
+        ..NONE
+    },
+    Breakage {
+        what: "another table of nftables drops what is for a published port",
+        breaks: "nft add table inet corp; nft 'add chain inet corp c { type filter hook forward priority 10; }'; nft add rule inet corp c tcp dport 80 drop",
+        doctor: "path-broken",
+        shows: "dies at FORWARD of host: inet corp c",
+        trace: ("outside 192.0.2.1:8080", "dies forward"),
+        mends: "nft delete table inet corp",
+        ..NONE
+    },
+    Breakage {
+        what: "another table of nftables drops a published port before it is translated",
+        breaks: "nft add table inet corp; nft 'add chain inet corp c { type filter hook prerouting priority -300; }'; nft add rule inet corp c tcp dport 8080 drop",
+        doctor: "path-broken",
+        shows: "dies at PREROUTING of host: inet corp c",
+        trace: ("outside 192.0.2.1:8080", "dies prerouting"),
+        mends: "nft delete table inet corp",
+        ..NONE
+    },
+    Breakage {
+        what: "a rule drops the answers of a published port",
+        breaks: "iptables -I FORWARD -s 10.1.0.2 -p tcp --sport 80 -j DROP",
+        doctor: "path-broken",
+        shows: "but the answer dies at FORWARD of host",
+        trace: ("outside 192.0.2.1:8080", "dies forward"),
+        mends: "iptables -D FORWARD -s 10.1.0.2 -p tcp --sport 80 -j DROP",
+        ..NONE
+    },
+    Breakage {
+        what: "a rule drops what endpoints send to the world",
+        breaks: "iptables -I FORWARD -i lab0 -o eth0 -j DROP",
+        doctor: "path-broken",
+        shows: "dies at FORWARD of host",
+        trace: ("web 192.0.2.2", "dies forward"),
+        mends: "iptables -D FORWARD -i lab0 -o eth0 -j DROP",
+        ..NONE
+    },
+    Breakage {
+        what: "a rule of ip6tables drops what endpoints send to the world",
+        breaks: "ip6tables -I FORWARD -i lab0 -o eth0 -j DROP",
+        doctor: "path-broken",
+        shows: "dies at FORWARD of host",
+        trace: ("web 2001:db8::2", "dies forward"),
+        mends: "ip6tables -D FORWARD -i lab0 -o eth0 -j DROP",
+        ..NONE
+    },
+    Breakage {
+        what: "a rule drops what one endpoint sends to its gateway",
+        breaks: "nft add table bridge corp; nft 'add chain bridge corp c { type filter hook input priority 0; }'; nft add rule bridge corp c ip saddr 10.2.0.3 drop",
+        doctor: "path-broken",
+        shows: "lab1/iso2",
+        trace: ("iso2 10.2.0.1", "dies bridge"),
+        mends: "nft delete table bridge corp",
+        ..NONE
+    },
+    Breakage {
+        what: "docker's chain is flushed on a host that forwards nothing else",
+        breaks: "iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER; iptables -P FORWARD DROP; netcord repair; iptables -F DOCKER-USER",
+        doctor: "forward-drop",
+        shows: "-P FORWARD DROP",
+        repair: true,
+        trace: ("outside 192.0.2.1:8080", "dies forward"),
+        tidies: "iptables -P FORWARD ACCEPT; iptables -D FORWARD -j DOCKER-USER; iptables -F DOCKER-USER; iptables -X DOCKER-USER; netcord repair",
         ..NONE
     },
     Breakage {
@@ -1072,6 +1180,46 @@ const BREAKAGES: &[Breakage] = &[
         shows: "not in ",
         repair: true,
         trace: ("outside 192.0.2.1:8080", "refused socket"),
+        ..NONE
+    },
+    Breakage {
+        what: "a rule drops what is for a published port",
+        firewall: "iptables",
+        breaks: "iptables -I FORWARD -p tcp --dport 80 -j DROP",
+        doctor: "path-broken",
+        shows: "dies at FORWARD of host",
+        trace: ("outside 192.0.2.1:8080", "dies forward"),
+        mends: "iptables -D FORWARD -p tcp --dport 80 -j DROP",
+        ..NONE
+    },
+    Breakage {
+        what: "a table of nftables drops what is for a published port",
+        firewall: "iptables",
+        breaks: "nft add table inet corp; nft 'add chain inet corp c { type filter hook forward priority 10; }'; nft add rule inet corp c tcp dport 80 drop",
+        doctor: "path-broken",
+        shows: "dies at FORWARD of host: inet corp c",
+        trace: ("outside 192.0.2.1:8080", "dies forward"),
+        mends: "nft delete table inet corp",
+        ..NONE
+    },
+    Breakage {
+        what: "nobody listens to a published port",
+        firewall: "iptables",
+        breaks: "netcord publish web 8181:81",
+        doctor: "port-unserved",
+        shows: "no socket has",
+        trace: ("outside 192.0.2.1:8181", "refused socket"),
+        mends: "netcord unpublish web 8181:81",
+        ..NONE
+    },
+    Breakage {
+        what: "an input policy inside drops",
+        firewall: "iptables",
+        breaks: "ip netns exec web iptables -P INPUT DROP",
+        doctor: "target-drop",
+        shows: "policy drop",
+        trace: ("outside 192.0.2.1:8080", "dies input"),
+        tidies: "ip netns exec web iptables -P INPUT ACCEPT; ip netns exec web iptables -F INPUT",
         ..NONE
     },
 ];

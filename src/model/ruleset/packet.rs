@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 
 use super::{Header, Tracking, Zones, machine::Is};
-use crate::model::{Mac, overlap};
+use crate::model::{Mac, Protocol, overlap};
 
 /// A byte, if known.
 pub type Byte = Option<u8>;
@@ -120,6 +120,18 @@ impl Packet {
             zones: Zones::default(),
             connection_mark: 0,
         }
+    }
+
+    /// Returns the first packet to a port; without one, an ICMP echo request.
+    pub fn to(source: IpAddr, destination: IpAddr, port: Option<(u16, Protocol)>) -> Self {
+        let protocol = match (port, destination) {
+            (Some((_, Protocol::Tcp)), _) => 6,
+            (Some((_, Protocol::Udp)), _) => 17,
+            (Some((_, Protocol::Sctp)), _) => 132,
+            (None, IpAddr::V4(_)) => 1,
+            (None, IpAddr::V6(_)) => 58,
+        };
+        Self::first(source, destination, protocol, port.map(|(number, _)| number))
     }
 
     /// Returns the reply, as its receiver sends it.

@@ -34,7 +34,7 @@ impl Flow<'_> {
             (Some(_), Some(_)) => [Hook::Prerouting, Hook::Forward],
             (None, _) => [Hook::Output, Hook::Postrouting],
         };
-        let mut packet = self.packet();
+        let mut packet = Packet::to(self.from, self.to, self.port);
         let side = |link: &Link| Side { name: link.name.clone(), index: link.index() };
         let local = [if self.outgoing.is_some() { self.from } else { self.to }];
         let to = packet.destination;
@@ -63,17 +63,6 @@ impl Flow<'_> {
             }
         }
         None
-    }
-
-    fn packet(&self) -> Packet {
-        let protocol = match self.port {
-            Some((_, Protocol::Tcp)) => 6,
-            Some((_, Protocol::Udp)) => 17,
-            Some((_, Protocol::Sctp)) => 132,
-            None if self.to.is_ipv4() => 1,
-            None => 58,
-        };
-        Packet::first(self.from, self.to, protocol, self.port.map(|(port, _)| port))
     }
 
     /// Describes the connection.

@@ -4,6 +4,7 @@
 //! - `snapshot`, `namespace_view`: the state of the host, and of namespaces
 //! - `links`, `isolation`, `addresses`, `routing`, `peers`, `wire`, `forward`, `firewalls`, `rules`,
 //!   `ports`, `served`, `names`, `host`: the checks
+//! - `paths`: follows packets as `trace` does; `outside`: between which addresses
 //! - `judged`: evaluates nftables rules for a new connection
 //! - `remedy`: the commands that make a network again
 
@@ -16,6 +17,8 @@ mod judged;
 mod links;
 mod names;
 mod namespace_view;
+mod outside;
+mod paths;
 mod peers;
 mod ports;
 mod remedy;
@@ -42,6 +45,8 @@ enum Look {
     At(fn(&Snapshot<'_>) -> Vec<Finding>),
     /// A check that reads more from the kernel.
     Into(fn(&Snapshot<'_>) -> Result<Vec<Finding>>),
+    /// A check for what the checks before it did not find.
+    Else(fn(&Snapshot<'_>, &[Found]) -> Vec<Finding>),
 }
 
 const fn at(id: &'static str, look: fn(&Snapshot<'_>) -> Vec<Finding>) -> Check {
@@ -52,8 +57,12 @@ const fn into(id: &'static str, look: fn(&Snapshot<'_>) -> Result<Vec<Finding>>)
     Check { id, look: Look::Into(look) }
 }
 
+const fn otherwise(id: &'static str, look: fn(&Snapshot<'_>, &[Found]) -> Vec<Finding>) -> Check {
+    Check { id, look: Look::Else(look) }
+}
+
 /// All checks, from layer 1 upwards.
-const CHECKS: [Check; 41] = [
+const CHECKS: [Check; 42] = [
     at("bridge-missing", links::missing),
     at("parent-missing", links::parents),
     at("link-down", links::down),
@@ -95,6 +104,7 @@ const CHECKS: [Check; 41] = [
     at("endpoint-dead", names::dead),
     at("lease-not-renewed", names::leases),
     at("resolver-loopback", names::resolvers),
+    otherwise("path-broken", paths::broken),
 ];
 
 /// The request to check a host.
@@ -136,12 +146,14 @@ pub async fn doctor(host: &Session<'_>, args: &Doctor) -> Result<Report> {
     // Faults of the host concern everything on it.
     let about = args.name.as_deref().filter(|name| *name != "host");
     let mut snapshot = snapshot::read(host, about).await?;
+    paths::follow(&mut snapshot).await;
     let mut found: Vec<Found> = Vec::new();
     let mut checked = Vec::new();
     for check in &CHECKS {
         let findings = match check.look {
             Look::At(look) => Ok(look(&snapshot)),
             Look::Into(look) => look(&snapshot),
+            Look::Else(look) => Ok(look(&snapshot, &found)),
         };
         match findings {
             Ok(findings) => {

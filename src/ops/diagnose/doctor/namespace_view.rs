@@ -1,6 +1,6 @@
 //! Enters and reads the namespaces that the host's links lead to.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, rc::Rc};
 
 use super::{
     forward::all_links,
@@ -12,7 +12,10 @@ use crate::{
     model::{Endpoint, Family, Network, Protocol, ruleset::Ruleset},
     ops::{
         Session,
-        diagnose::view::{Entered, View, enter_each},
+        diagnose::{
+            trace,
+            view::{Entered, View, enter_each},
+        },
         lookup::{namespaces::Handle, resolve::Found, resolver},
     },
     plan::quote,
@@ -27,15 +30,15 @@ pub(super) struct Inside {
     pub(super) ip: String,
     /// The command with which other programs enter it.
     pub(super) enter: String,
-    pub(super) view: View,
+    pub(super) view: Rc<View>,
     /// Links with published ports and a strict reverse path filter, with the sysctl that makes it
     /// strict.
     pub(super) strict: Vec<(String, String)>,
     pub(super) resolver: Option<Resolver>,
     /// The sockets of its programs, if it has published ports and they can be read.
-    pub(super) sockets: Option<Sockets>,
+    pub(super) sockets: Option<Rc<Sockets>>,
     /// All its nftables rules, if they can be read.
-    pub(super) ruleset: Option<Ruleset>,
+    pub(super) ruleset: Option<Rc<Ruleset>>,
     /// Addresses whose routes are missing.
     pub(super) unrouted: Vec<Unrouted>,
     /// The IP versions that it forwards between its links.
@@ -66,6 +69,17 @@ pub(super) struct Asked {
 pub(super) struct Reading<'a> {
     pub(super) host: &'a View,
     pub(super) on_record: &'a [(&'a Network, &'a Endpoint)],
+}
+
+impl Inside {
+    /// Returns what was read of it, for who follows packets.
+    pub(super) fn reading(&self) -> trace::Reading {
+        trace::Reading {
+            view: Rc::clone(&self.view),
+            ruleset: self.ruleset.clone(),
+            sockets: self.sockets.clone(),
+        }
+    }
 }
 
 impl Reading<'_> {
@@ -138,11 +152,14 @@ impl Reading<'_> {
             enter: how.enter(),
             strict,
             resolver: how.resolver(netns),
-            sockets: has_any_port.then(|| netns.sockets(&Protocol::ALL).ok()).flatten(),
-            ruleset: is_known.then(|| netns.ruleset().ok()).flatten(),
+            sockets: has_any_port
+                .then(|| netns.sockets(&Protocol::ALL).ok())
+                .flatten()
+                .map(Rc::new),
+            ruleset: is_known.then(|| netns.ruleset().ok()).flatten().map(Rc::new),
             unrouted,
             forwards: Family::BOTH.into_iter().filter(|family| forwards(netns, *family)).collect(),
-            view,
+            view: Rc::new(view),
             between,
             asked,
         })

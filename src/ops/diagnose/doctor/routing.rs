@@ -60,7 +60,7 @@ fn is_direct(route: &TableRoute, link: &Link, address: IpNetwork) -> bool {
 }
 
 /// Returns another address of the subnet, if it has one.
-fn neighbour(address: IpNetwork) -> Option<std::net::IpAddr> {
+pub(super) fn neighbour(address: IpNetwork) -> Option<std::net::IpAddr> {
     let hosts = if address.is_ipv4() { 32 } else { 128 } - address.prefix();
     let mut others = address.iter().skip(1).take(2).filter(|ip| *ip != address.ip());
     others.next().filter(|_| hosts > 1)

@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::{
     isolation,
     namespace_view::{self, Inside},
+    paths::LostPacket,
     routing::{self, Unrouted},
     served,
 };
@@ -41,7 +42,7 @@ pub(super) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 pub(super) struct Snapshot<'a> {
     pub(super) kernel: &'a Kernel,
     /// The host's own links, addresses and routes.
-    pub(super) host: View,
+    pub(super) host: Rc<View>,
     /// The networks to check.
     pub(super) segments: Vec<Segment>,
     pub(super) insides: Vec<Inside>,
@@ -53,13 +54,15 @@ pub(super) struct Snapshot<'a> {
     pub(super) names: Option<Vec<NamedNetns>>,
     pub(super) rules: Rules,
     /// The host's listening sockets.
-    pub(super) sockets: Sockets,
+    pub(super) sockets: Rc<Sockets>,
     /// Addresses of the host's bridges whose routes are missing.
     pub(super) unrouted: Vec<Unrouted>,
     /// Addresses of published ports that the host no longer has.
     pub(super) lost_addresses: Vec<IpAddr>,
     /// Host ends whose endpoint the bridge cannot find.
     pub(super) unknown_ports: Vec<LinkName>,
+    /// Packets that do not arrive, once they were followed.
+    pub(super) lost: Vec<LostPacket>,
     /// The hosts of each overlay network, as far as the kernel reaches them.
     pub(super) hosts: Vec<(LinkName, Vec<peers::Listed>)>,
     /// What could not be checked, with the reason.
@@ -180,7 +183,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
             None => Scope::Target(target(host, &state, name, &mut asked).await?),
         },
     };
-    let view = View::of_host(kernel).await?;
+    let view = Rc::new(View::of_host(kernel).await?);
     let mut unchecked = Vec::new();
     let mut stopped = containers::stopped(host, &state).await?;
     let has_stopped = |e: &Endpoint| stopped.iter().any(|s| s.endpoint.is(&e.id()));
@@ -254,6 +257,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
         unrouted,
         lost_addresses,
         unknown_ports,
+        lost: Vec::new(),
         hosts,
         segments,
         insides,
@@ -261,7 +265,7 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
         stopped,
         names: matches!(scope, Scope::Host).then(|| state.names().to_vec()),
         rules,
-        sockets,
+        sockets: Rc::new(sockets),
         unchecked,
         is_refused,
     })
@@ -454,6 +458,14 @@ impl Segment {
         let driver = &self.network().driver;
         let of_overlay = || driver.overlay().map(|overlay| &overlay.parent);
         driver.parent().map(|parent| &parent.link).or_else(of_overlay)
+    }
+}
+
+impl End {
+    /// Returns it with its endpoint, if that has its link.
+    pub(super) fn living(&self) -> Option<(&Self, &Endpoint)> {
+        self.inner.as_ref()?;
+        Some((self, self.endpoint.as_ref()?))
     }
 }
 

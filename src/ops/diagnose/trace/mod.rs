@@ -1,10 +1,12 @@
 //! `trace`: follows a packet through namespaces, bridges and firewalls.
 //!
 //! - `world`: the namespaces that it can reach
+//! - `place`: one of them, and what its kernel answers
 //! - `walk`: computes its path
 //! - `live`: follows a real packet
 
 mod live;
+mod place;
 mod walk;
 mod world;
 
@@ -14,7 +16,8 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use self::{
+pub(super) use self::{
+    place::Reading,
     walk::{Start, walk},
     world::{HOST, World},
 };
@@ -22,7 +25,7 @@ use crate::{
     error::Error,
     kernel::route::{Query, Way as Route},
     model::{
-        Protocol, Target, is_link_local,
+        Target, is_link_local,
         ruleset::{Met, Packet},
         trace_path::{Outcome, Stage, TraceEnd, TraceTarget, Verdict, Way},
     },
@@ -33,9 +36,6 @@ use crate::{
     },
     picture,
 };
-
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
 
 /// The packet to trace.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -122,7 +122,7 @@ async fn beginning(
         Who::Address(address) if world.places[HOST].local.contains(&address) => {
             (address, Start::Socket(HOST))
         }
-        Who::Address(address) => match world.places[HOST].netns.way(Query::to(address)).await? {
+        Who::Address(address) => match world.places[HOST].way(Query::to(address)).await? {
             Route::By { index, .. } => (address, Start::Link(index)),
             Route::Here { .. } => (address, Start::Socket(HOST)),
             Route::None(_) => {
@@ -131,16 +131,7 @@ async fn beginning(
             }
         },
     };
-    let protocol = match to.port {
-        Some((_, Protocol::Tcp)) => 6,
-        Some((_, Protocol::Udp)) => 17,
-        Some((_, Protocol::Sctp)) => 132,
-        None if destination.is_ipv4() => ICMP,
-        None => ICMPV6,
-    };
-    let port = to.port.map(|(port, _)| port);
-    let packet = Packet::first(source, destination, protocol, port);
-    Ok((packet, start))
+    Ok((Packet::to(source, destination, to.port), start))
 }
 
 /// An end of the path.

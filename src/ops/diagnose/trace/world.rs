@@ -5,42 +5,25 @@
 //! does not depend on their number.
 
 use std::{
-    cell::OnceCell,
     collections::{HashMap, HashSet},
     net::IpAddr,
+    rc::Rc,
 };
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
+use super::{
+    place::{Place, Reading},
+    walk::{Neighbour, Question},
+};
 use crate::{
-    kernel::{Kernel, Link, LinkKind, Netns, NetnsFile},
-    model::{
-        Mac, NetnsName,
-        ruleset::{Connection, Layer, Packet, Ruleset},
-    },
-    ops::{
-        diagnose::view::{Names, View},
-        lookup::namespaces::Handle,
-    },
+    kernel::{Kernel, Link, LinkKind, Netns, NetnsFile, Socket, sockets},
+    model::{Endpoint, Mac, NetnsName},
+    ops::{diagnose::view::Names, lookup::namespaces::Handle},
     process,
     state::State,
 };
-
-/// A namespace, as it was when it was opened.
-pub(super) struct Place {
-    /// Its name in the output.
-    pub(super) name: String,
-    pub(super) netns: Netns,
-    /// Its links and addresses.
-    pub(super) view: View,
-    /// The addresses without links and prefix lengths.
-    pub(super) local: Vec<IpAddr>,
-    /// The tracked connections that match this one.
-    pub(super) connections: Vec<Connection>,
-    ruleset: OnceCell<Ruleset>,
-    legacy: OnceCell<Vec<(&'static str, String)>>,
-}
 
 /// The receiver that is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +36,11 @@ pub(super) enum Wanted {
 pub(super) type LinkAt = (usize, u32);
 
 /// All namespaces, by index.
-pub(super) struct World {
+pub(in crate::ops::diagnose) struct World {
     pub(super) places: Vec<Place>,
+    /// What was read before, by the namespace's cookie. Without it, each namespace is read when a
+    /// packet enters it.
+    readings: Option<HashMap<u64, Reading>>,
     /// Namespaces that may exist, open or not.
     candidates: Vec<Handle>,
     has_processes: bool,
@@ -67,6 +53,8 @@ pub(super) struct World {
     has_macvlans: bool,
     endpoints: Vec<Known>,
     names: Names,
+    /// Neighbours that answered an earlier packet.
+    pub(super) neighbours: HashMap<Question, Neighbour>,
 }
 
 /// An endpoint on record.
@@ -80,63 +68,20 @@ struct Known {
 }
 
 /// The index of the host's own namespace.
-pub(super) const HOST: usize = 0;
-
-impl Place {
-    async fn read(name: String, netns: Netns) -> Result<Self> {
-        let view = View::links_of(&netns).await?.with_addresses(&netns).await?;
-        let local = view.addresses.iter().map(|address| address.address.ip()).collect();
-        let (ruleset, legacy) = (OnceCell::new(), OnceCell::new());
-        let connections = Vec::new();
-        Ok(Self { name, netns, view, local, connections, ruleset, legacy })
-    }
-
-    /// Returns its rules, which are read when a packet meets them.
-    pub(super) fn ruleset(&self) -> Result<&Ruleset> {
-        if let Some(ruleset) = self.ruleset.get() {
-            return Ok(ruleset);
-        }
-        let read = self.netns.ruleset()?;
-        Ok(self.ruleset.get_or_init(|| read))
-    }
-
-    /// Returns the tables of `iptables-legacy` that a packet meets. Their rules cannot be read.
-    pub(super) fn legacy(&self, layer: Layer, packet: &Packet) -> Result<Vec<String>> {
-        if self.legacy.get().is_none() {
-            let read = self.netns.legacy_tables()?;
-            self.legacy.get_or_init(|| read);
-        }
-        let program = match (layer, packet.source) {
-            (Layer::Arp, _) => "arptables",
-            (Layer::Ip, IpAddr::V4(_)) => "iptables",
-            (Layer::Ip, IpAddr::V6(_)) => "ip6tables",
-            (Layer::Link | Layer::Bridge, _) => return Ok(Vec::new()),
-        };
-        let all = self.legacy.get().into_iter().flatten();
-        let of_program = all.filter(|(of, _)| *of == program);
-        Ok(of_program.map(|(of, table)| format!("{of} {table}")).collect())
-    }
-
-    pub(super) fn link_name(&self, index: u32) -> &str {
-        self.view.at(index).map_or("?", |link| link.name.as_str())
-    }
-
-    /// Returns the addresses of a link, with prefix lengths.
-    pub(super) fn addresses_of(&self, index: u32) -> impl Iterator<Item = IpNetwork> + '_ {
-        let link = self.view.at(index);
-        let addresses = self.view.addresses.iter();
-        addresses.filter(move |a| link.is_some_and(|link| link.has(a))).map(|a| a.address)
-    }
-
-    /// Returns the ports of a bridge, sorted.
-    pub(super) fn ports(&self, bridge: &Link) -> Vec<Link> {
-        let mut ports: Vec<_> = self.view.ports_of(bridge).cloned().collect();
-        ports.sort_by_key(Link::index);
-        ports
-    }
-}
+pub(in crate::ops::diagnose) const HOST: usize = 0;
 
 impl Known {
+    fn of(endpoint: &Endpoint) -> Self {
+        Self {
+            target: endpoint.target.clone(),
+            cookie: endpoint.cookie,
+            netns: endpoint.netns.clone(),
+            host_link: endpoint.host_ifname().map(ToString::to_string),
+            mac: endpoint.mac,
+            addresses: endpoint.addresses.clone(),
+        }
+    }
+
     fn is(&self, wanted: Wanted) -> bool {
         match wanted {
             Wanted::Mac(mac) => self.mac == mac,
@@ -149,26 +94,67 @@ impl World {
     /// Opens the host, and lists the candidates.
     pub(super) async fn open(kernel: &Kernel, state: &State) -> Result<Self> {
         let host = Place::read("host".to_owned(), Netns::own()?).await?;
-        let endpoints = state.endpoints().map(|(_, e)| Known {
-            target: e.target.clone(),
-            cookie: e.cookie,
-            netns: e.netns.clone(),
-            host_link: e.host_ifname().map(ToString::to_string),
-            mac: e.mac,
-            addresses: e.addresses.clone(),
-        });
-        Ok(Self {
+        let endpoints = state.endpoints().map(|(_, endpoint)| Known::of(endpoint));
+        let candidates = kernel.netns_names().into_iter().map(Handle::Name);
+        Ok(Self { candidates: candidates.collect(), ..Self::new(host, endpoints.collect()) })
+    }
+
+    /// The host and the namespaces of endpoints, as they were read before. All others are outside:
+    /// a packet to one leaves.
+    pub(in crate::ops::diagnose) fn of_endpoints<'e>(
+        host: Netns,
+        endpoints: impl Iterator<Item = &'e Endpoint>,
+        mut readings: HashMap<u64, Reading>,
+    ) -> Option<Self> {
+        let reading = readings.remove(&host.cookie())?;
+        let host = Place::of("host".to_owned(), host, reading);
+        let world = Self::new(host, endpoints.map(Known::of).collect());
+        // There are no others to look for.
+        Some(Self { readings: Some(readings), has_processes: true, has_macvlans: true, ..world })
+    }
+
+    fn new(host: Place, endpoints: Vec<Known>) -> Self {
+        Self {
             places: vec![host],
-            candidates: kernel.netns_names().into_iter().map(Handle::Name).collect(),
+            readings: None,
+            candidates: Vec::new(),
             has_processes: false,
             numbers: HashMap::new(),
             asked: HashSet::new(),
             numbered: HashMap::new(),
             tried: HashMap::new(),
             has_macvlans: false,
-            endpoints: endpoints.collect(),
+            endpoints,
             names: Names::new(),
-        })
+            neighbours: HashMap::new(),
+        }
+    }
+
+    /// Opens the namespace of an endpoint; returns `None` if it cannot be entered by its name.
+    pub(in crate::ops::diagnose) async fn endpoint(
+        &mut self,
+        endpoint: &Endpoint,
+    ) -> Result<Option<usize>> {
+        let file = NetnsFile::of_name(&endpoint.netns);
+        let Some(Ok(netns)) = file.map(NetnsFile::enter) else { return Ok(None) };
+        if netns.cookie() != endpoint.cookie {
+            return Ok(None);
+        }
+        self.add(&endpoint.target, netns).await.map(Some)
+    }
+
+    /// Closes all namespaces but the host's: a process may have only so many files open.
+    pub(in crate::ops::diagnose) fn close(&mut self) {
+        self.places.truncate(1);
+        self.neighbours.clear();
+        self.numbers.retain(|(from, _), at| (*from, *at) == (HOST, HOST));
+        self.asked.retain(|asked| *asked == (HOST, HOST));
+    }
+
+    /// Returns the process that has one of these sockets, if that is of interest and known.
+    pub(super) fn process_of(&self, sockets: &[&Socket]) -> Option<String> {
+        // To find it, all processes are read.
+        if self.readings.is_some() { None } else { sockets::process_of(sockets) }
     }
 
     /// Adds an open namespace, under the user's name for it.
@@ -179,7 +165,11 @@ impl World {
         }
         let on_record = self.endpoints.iter().find(|endpoint| endpoint.cookie == cookie);
         let name = on_record.map_or(name, |endpoint| &endpoint.target).to_owned();
-        self.places.push(Place::read(name, netns).await?);
+        let reading = self.readings.as_ref().and_then(|readings| readings.get(&cookie)).cloned();
+        self.places.push(match reading {
+            Some(reading) => Place::of(name, netns, reading),
+            None => Place::read(name, netns).await?,
+        });
         Ok(self.places.len() - 1)
     }
 
@@ -331,13 +321,15 @@ impl World {
         wanted: Wanted,
     ) -> Result<Option<u32>> {
         let Some(bridge) = self.places[place].view.at(bridge).cloned() else { return Ok(None) };
-        let ports = self.places[place].ports(&bridge);
+        let view = Rc::clone(&self.places[place].view);
+        let ports = view.sorted_ports_of(&bridge);
         let hint = self.endpoints.iter().find(|e| place == HOST && e.is(wanted));
         let hint = hint
             .and_then(|e| ports.iter().find(|port| e.host_link.as_ref() == Some(&port.name)))
-            .cloned();
+            .copied();
         let mut beyond = Vec::new();
-        for port in hint.iter().chain(&ports).filter(|port| Some(port.index()) != came) {
+        let all = hint.into_iter().chain(ports.iter().copied());
+        for port in all.filter(|port| Some(port.index()) != came) {
             match self.is_behind(place, port, wanted).await? {
                 Behind::Wanted => return Ok(Some(port.index())),
                 Behind::Bridge(at, bridge) => beyond.push((port.index(), at, bridge)),
@@ -368,7 +360,7 @@ impl World {
         if port.kind != LinkKind::Veth {
             return Ok(Behind::Another);
         }
-        let Some(peer) = self.places[from].netns.peer_of(port).await? else {
+        let Some(peer) = self.places[from].peer_of(port).await? else {
             return Ok(Behind::Another);
         };
         if let Some(master) = peer.master {
@@ -386,7 +378,7 @@ impl World {
         let is_wanted = match wanted {
             Wanted::Mac(mac) => peer.mac == Some(mac),
             Wanted::Address(address) => {
-                let all = self.places[from].netns.peer_addresses(port).await?;
+                let all = self.places[from].peer_addresses(port).await?;
                 all.iter().any(|a| a.address.ip() == address)
             }
         };

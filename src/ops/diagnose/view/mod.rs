@@ -82,6 +82,13 @@ impl View {
         self.links.iter().filter(|link| link.is_port_of(bridge))
     }
 
+    /// Returns them in the order of their indexes.
+    pub(super) fn sorted_ports_of(&self, bridge: &Link) -> Vec<&Link> {
+        let mut ports: Vec<_> = self.ports_of(bridge).collect();
+        ports.sort_by_key(|port| port.index());
+        ports
+    }
+
     /// Returns the addresses of a link that are not link-local.
     pub(super) fn addresses_of(&self, link: &Link) -> Vec<IpNetwork> {
         global_addresses(&self.addresses, link)

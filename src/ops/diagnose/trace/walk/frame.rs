@@ -1,6 +1,6 @@
 //! Follows frames from link to link: veths, macvlans, and bridge ports.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, rc::Rc};
 
 use anyhow::Result;
 
@@ -299,7 +299,7 @@ impl Walk<'_> {
         let wanted = self.wanted();
         let mut known = None;
         if let Wanted::Mac(mac) = wanted {
-            known = here.netns.port_of(bridge, mac).await?;
+            known = here.port_of(bridge, mac).await?;
             if bridge.mac == Some(mac) {
                 known = Some(bridge.index());
             }
@@ -311,20 +311,22 @@ impl Walk<'_> {
         if came.is_some() && is_own {
             return Ok(To::Host);
         }
-        let ports = here.ports(bridge);
-        let port = |index: u32| ports.iter().find(|port| port.index() == index).cloned();
+        let view = Rc::clone(&here.view);
+        let port = |index| view.at(index).filter(|port| port.is_port_of(bridge)).cloned();
         let learned = match wanted {
             Wanted::Mac(mac) => self.learned.get(&((place, bridge.index()), mac)).copied(),
             Wanted::Address(_) => None,
         };
-        let in_table = known.is_some();
-        if let Some(found) = known.or(learned).and_then(port) {
+        // A frame moves the entry of its sender to the port that it came by (`br_fdb_update`).
+        let known = learned.or(known);
+        let is_known = known.is_some();
+        if let Some(found) = known.and_then(port) {
             // A frame leaves by the port that it came in by only in hairpin mode.
             let returns = came.is_some_and(|came| came.index() == found.index());
             return Ok(if returns && !found.hairpin {
                 To::Nowhere
             } else {
-                To::Port(Box::new(found), in_table || learned.is_some())
+                To::Port(Box::new(found), is_known)
             });
         }
         let by = came.filter(|came| !came.hairpin).map(Link::index);
@@ -334,7 +336,8 @@ impl Walk<'_> {
         }
         // What is behind a physical port is unknown.
         let is_wire = |port: &&Link| port.kind != LinkKind::Veth && Some(port.index()) != by;
-        if let Some(wire) = ports.iter().find(|port| is_wire(port) && port.is_running()) {
+        let ports = view.sorted_ports_of(bridge);
+        if let Some(wire) = ports.into_iter().find(|port| is_wire(port) && port.is_running()) {
             return Ok(To::Port(Box::new(wire.clone()), false));
         }
         // The bridge itself receives broadcasts, and may answer for others.
@@ -346,6 +349,6 @@ impl Walk<'_> {
     pub(super) fn meets_iptables(&self, place: usize) -> Result<bool> {
         let family = if self.packet.source.is_ipv4() { "iptables" } else { "ip6tables" };
         let key = format!("net/bridge/bridge-nf-call-{family}");
-        Ok(self.world.places[place].netns.sysctl(&key)?.is_some_and(|value| value != "0"))
+        Ok(self.world.places[place].sysctl(&key)?.is_some_and(|value| value != "0"))
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 
-use super::{super::world::Place, At, Walk};
+use super::{super::place::Place, At, Walk};
 use crate::{
     kernel::{
         Link,
@@ -42,6 +42,10 @@ impl Walk<'_> {
             let what = format!("rules of legacy {}", tables.join(", "));
             self.not_judged(place, stage(point), what);
         }
+        if !is_new && point.layer != Layer::Ip {
+            self.ends_in_doubt = false;
+            return Ok(None);
+        }
         let reverse = if is_new { self.reverse(place, came).await? } else { None };
         let here = &self.world.places[place];
         let side = |index: u32| Side { name: here.link_name(index).to_owned(), index };
@@ -56,7 +60,7 @@ impl Walk<'_> {
             own,
             settled: self.settled,
             bridge: bridge.map(|bridge| bridge.name.as_str()),
-            connections: &here.connections,
+            connections: self.connections.get(&place).map_or(&[], Vec::as_slice),
             reverse,
         };
         let before = self.packet.clone();
@@ -84,7 +88,7 @@ impl Walk<'_> {
             self.passed.push((place, point.hook));
             if matches!(point.hook, Hook::Input | Hook::Postrouting) {
                 let known = Connection::confirmed(&self.packet);
-                self.world.places[place].connections.extend(known);
+                self.connections.entry(place).or_default().extend(known);
             }
         }
         Ok(None)
@@ -98,7 +102,7 @@ impl Walk<'_> {
         {
             return Ok(None);
         }
-        Ok(match here.netns.way(Query::to(self.packet.source)).await? {
+        Ok(match here.way(Query::to(self.packet.source)).await? {
             Route::By { index, .. } => Some(index),
             Route::Here { .. } | Route::None(_) => None,
         })
@@ -132,7 +136,7 @@ impl Walk<'_> {
     /// Runs programs of classic BPF, such as those of `--no-spoof`.
     async fn filters(&mut self, place: usize, link: &Link, receives: bool) -> Result<Option<At>> {
         let stage = if receives { Stage::Ingress } else { Stage::Egress };
-        for filter in self.world.places[place].netns.filters(link, receives).await? {
+        for filter in self.world.places[place].filters(link, receives).await?.iter() {
             if filter.protocol != ALL && filter.protocol != self.packet.ether_type() {
                 continue;
             }

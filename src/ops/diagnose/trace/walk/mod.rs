@@ -16,14 +16,17 @@ use std::{collections::HashMap, net::IpAddr};
 
 use anyhow::Result;
 
-pub(super) use self::hooks::stage;
 use self::tunnel::Inner;
+pub(super) use self::{
+    hooks::stage,
+    neighbour::{Neighbour, Question},
+};
 use super::world::{HOST, LinkAt, World};
 use crate::{
     kernel::Link,
     model::{
         Mac,
-        ruleset::{Hook, Packet},
+        ruleset::{Connection, Hook, Packet},
         trace_path::{Hop, Outcome, Stage, Unjudged, Verdict, Way},
     },
 };
@@ -50,8 +53,8 @@ enum At {
 }
 
 /// The result of a walk, besides the path.
-pub(super) struct Walked {
-    pub(super) way: Way,
+pub(in crate::ops::diagnose) struct Walked {
+    pub(in crate::ops::diagnose) way: Way,
     /// The verdict if everything that was not judged lets it pass.
     pub(super) reached: Verdict,
     /// The packet as it entered each namespace, in order.
@@ -65,8 +68,8 @@ pub(super) struct Walked {
 }
 
 /// The beginning of a path.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Start {
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::ops::diagnose) enum Start {
     /// A socket in this namespace sends it.
     Socket(usize),
     /// A link of the host receives it.
@@ -83,7 +86,11 @@ enum End {
 }
 
 /// Follows a packet to its end, and its reply back.
-pub(super) async fn walk(world: &mut World, packet: Packet, start: Start) -> Result<Walked> {
+pub(in crate::ops::diagnose) async fn walk(
+    world: &mut World,
+    packet: Packet,
+    start: Start,
+) -> Result<Walked> {
     let mut walk = Walk::new(world, packet, start);
     let at = match start {
         Start::Socket(place) => At::Sent { place },
@@ -98,6 +105,8 @@ pub(super) async fn walk(world: &mut World, packet: Packet, start: Start) -> Res
     {
         reached = walk.answered(reached, end, sent).await?;
     }
+    let neighbours = std::mem::take(&mut walk.neighbours);
+    walk.world.neighbours.extend(neighbours);
     Ok(walk.ended(reached, packet, hops))
 }
 
@@ -120,6 +129,10 @@ struct Walk<'w> {
     sender: (usize, String),
     /// The ports by which bridges learned MACs on the path.
     learned: HashMap<(LinkAt, Mac), u32>,
+    /// The neighbours that answered.
+    neighbours: Vec<(Question, Neighbour)>,
+    /// The connections that each namespace tracks because of it.
+    connections: HashMap<usize, Vec<Connection>>,
     /// Whether it returned to its sender.
     settled: bool,
     /// Whether it passed prerouting as a bridged frame.
@@ -148,6 +161,8 @@ impl<'w> Walk<'w> {
             ends_in_doubt: false,
             sender: (HOST, String::new()),
             learned: HashMap::new(),
+            neighbours: Vec::new(),
+            connections: HashMap::new(),
             settled: false,
             is_prerouted: false,
             answers: None,

@@ -1,11 +1,14 @@
 //! Finds the destination MAC of a packet: from the neighbour table, or by following a request and
 //! its reply (ARP, RFC 826; neighbour discovery, RFC 4861).
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use anyhow::Result;
 
-use super::{super::world::HOST, At, Start, Walk};
+use super::{
+    super::world::{HOST, LinkAt},
+    At, Start, Walk,
+};
 use crate::{
     kernel::{
         Link,
@@ -17,6 +20,18 @@ use crate::{
         trace_path::{Outcome, Stage},
     },
 };
+
+/// A question for a neighbour's MAC: who started the path, who asks by which link and address, and
+/// whom.
+pub(in crate::ops::diagnose::trace) type Question = (Start, usize, u32, IpAddr, IpAddr);
+
+/// A neighbour that answered, for later packets of the same sender.
+pub(in crate::ops::diagnose::trace) struct Neighbour {
+    /// `None`: it is outside of this machine.
+    mac: Option<Mac>,
+    /// The ports by which bridges have learned MACs then.
+    learned: HashMap<(LinkAt, Mac), u32>,
+}
 
 /// What a sender learns about a neighbour.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
@@ -52,9 +67,9 @@ impl Walk<'_> {
             return Ok(end.unwrap_or_else(|| self.leaves(place, index, why)));
         }
         if link.mac.is_some() {
-            let known = self.world.places[place].netns.mac_of(&link, next).await?;
-            let known = known.map(|(mac, how)| (mac, how.to_owned()));
-            self.sender = (place, known.as_ref().map(|(_, how)| how.clone()).unwrap_or_default());
+            let known = self.world.places[place].mac_of(&link, next).await?;
+            let how = known.map_or("", |(_, how)| how);
+            self.sender = (place, how.to_owned());
             let mac = match known {
                 Some((mac, _)) => {
                     self.hop(place, Stage::Neighbour, format!("{next} is {mac} on {name}"));
@@ -80,9 +95,14 @@ impl Walk<'_> {
                 format!("{} asks for no neighbour (NOARP), and knows none for {next}", link.name);
             return Ok(Known::Nobody(self.dies(place, Stage::Neighbour, why)));
         }
+        let from = self.asker(place, link, next);
+        let question = (self.start, place, link.index(), from, next);
+        if let Some(known) = self.world.neighbours.get(&question) {
+            self.learned.extend(known.learned.iter().map(|(at, port)| (*at, *port)));
+            return Ok(known.mac.map_or(Known::Outside, Known::Mac));
+        }
         let hops = self.hops.len();
         let (packet, end) = (self.packet.clone(), self.end);
-        let from = self.asker(place, link, next);
         self.asks = true;
         self.packet = Packet::question(from, next);
         self.packet.frame.source = link.mac;
@@ -97,6 +117,12 @@ impl Walk<'_> {
             }
             self.hops.extend(asked.into_iter().filter(|hop| hop.rules.is_empty()));
         }
+        let mac = match known {
+            Known::Mac(mac) => Some(mac),
+            Known::Outside => None,
+            Known::Nobody(_) => return Ok(known),
+        };
+        self.neighbours.push((question, Neighbour { mac, learned: self.learned.clone() }));
         Ok(known)
     }
 
@@ -139,7 +165,7 @@ impl Walk<'_> {
         self.packet = self.packet.advertisement(next, Some(mac));
         let asker = self.packet.destination;
         // The receiver learns from a solicitation, unless it has a permanent entry.
-        let written = self.world.places[there].netns.mac_of(&answering, asker).await?;
+        let written = self.world.places[there].mac_of(&answering, asker).await?;
         let written = written.filter(|(_, how)| asker.is_ipv6() && *how == "permanent");
         let to = written.map(|(mac, _)| mac).or(link.mac);
         (self.packet.frame.source, self.packet.frame.destination) = (Some(mac), to);
@@ -219,7 +245,7 @@ impl Walk<'_> {
         }
         let from = self.packet.source;
         let query = Query { to: next, from: Some(from), incoming: Some(link), mark: 0 };
-        Ok(match here.netns.way(query).await? {
+        Ok(match here.way(query).await? {
             Route::Here { .. } => self.ignored(place, link, next).await?,
             Route::By { index, .. } => {
                 let answers = index != link && self.proxies(place, link, next).await?;
@@ -236,7 +262,7 @@ impl Walk<'_> {
         let name = here.link_name(link);
         let (family, key) =
             if next.is_ipv4() { ("ipv4", "proxy_arp") } else { ("ipv6", "proxy_ndp") };
-        let forwards = here.netns.sysctl(&format!("net/{family}/conf/{name}/forwarding"))?;
+        let forwards = here.sysctl(&format!("net/{family}/conf/{name}/forwarding"))?;
         if forwards.is_none_or(|value| value == "0") {
             return Ok(false);
         }
@@ -246,7 +272,7 @@ impl Walk<'_> {
         match (next, is_on) {
             (IpAddr::V4(_), true) => Ok(true),
             (IpAddr::V6(_), false) => Ok(false),
-            _ => here.netns.answers_for(link, next).await,
+            _ => here.answers_for(link, next).await,
         }
     }
 
@@ -261,7 +287,7 @@ impl Walk<'_> {
         let mut found = None;
         for conf in ["all", link] {
             let key = format!("net/{family}/conf/{conf}/{name}");
-            let value = self.world.places[place].netns.sysctl(&key)?;
+            let value = self.world.places[place].sysctl(&key)?;
             let value: u8 = value.and_then(|value| value.parse().ok()).unwrap_or(0);
             if value > found.as_ref().map_or(0, |(_, most)| *most) {
                 found = Some((key.replace('/', "."), value));
@@ -289,7 +315,7 @@ impl Walk<'_> {
             }
         }
         if let Some((key, _)) = self.switch(place, "ipv4", name, "arp_filter")? {
-            let way = here.netns.way(Query { from: Some(next), ..Query::to(from) }).await?;
+            let way = here.way(Query { from: Some(next), ..Query::to(from) }).await?;
             if !matches!(way, Route::By { index, .. } if index == link) {
                 return Ok(Some(format!("{key} is 1 in {}", here.name)));
             }

@@ -23,7 +23,7 @@ impl Walk<'_> {
         let from = self.sender_is_set.then_some(self.packet.source);
         let to = self.packet.destination;
         let query = Query { from, ..Query::to(to) };
-        let way = self.world.places[place].netns.way(query).await?;
+        let way = self.world.places[place].way(query).await?;
         let (link, source) = match &way {
             Route::None(why) => return self.refused(place, query, *why).await,
             Route::Here { source } => (self.loopback(place), *source),
@@ -31,7 +31,7 @@ impl Walk<'_> {
         };
         self.packet.source = from.or(source).unwrap_or(to);
         if self.is_the_first() {
-            let range = self.world.places[place].netns.sysctl("net/ipv4/ip_local_port_range")?;
+            let range = self.world.places[place].sysctl("net/ipv4/ip_local_port_range")?;
             let bounds = range.as_deref().and_then(|range| range.split_once(char::is_whitespace));
             if let Some((Ok(low), Ok(high))) = bounds.map(|(l, h)| (l.parse(), h.trim().parse())) {
                 self.packet.ephemeral = (low, high);
@@ -48,7 +48,7 @@ impl Walk<'_> {
         }
         let (to, from) = (self.packet.destination, Some(self.packet.source));
         let query = Query { to, from, incoming: None, mark: self.packet.mark };
-        let way = self.world.places[place].netns.way(query).await?;
+        let way = self.world.places[place].way(query).await?;
         if let Route::None(why) = way {
             return self.refused(place, query, why).await;
         }
@@ -58,7 +58,7 @@ impl Walk<'_> {
 
     /// No route leads there, or one refuses the packet.
     async fn refused(&mut self, place: usize, query: Query, why: Refusal) -> Result<At> {
-        let denial = self.world.places[place].netns.denial(query).await?;
+        let denial = self.world.places[place].denial(query).await?;
         let to = query.to;
         let text = match denial {
             Some(denial) => format!("{to}: {denial}"),
@@ -129,7 +129,7 @@ impl Walk<'_> {
         }
         let (to, from) = (self.packet.destination, self.packet.source);
         let query = Query { to, from: Some(from), incoming: Some(link), mark: self.packet.mark };
-        let way = self.world.places[place].netns.way(query).await?;
+        let way = self.world.places[place].way(query).await?;
         match &way {
             Route::Here { .. } => {
                 self.routed(place, &way);
@@ -181,7 +181,7 @@ impl Walk<'_> {
         let (to, from) = (self.packet.destination, self.packet.source);
         let name = self.link_name(place, link);
         let here = &self.world.places[place];
-        let denial = here.netns.denial(query).await?;
+        let denial = here.denial(query).await?;
         let is_of_source = matches!(why, Refusal::Invalid | Refusal::OtherLink);
         if is_of_source && let Some(switch) = self.failed_reverse_path(place, link).await? {
             return Ok(format!(
@@ -208,17 +208,17 @@ impl Walk<'_> {
         if self.packet.source.is_ipv6() {
             return Ok(None);
         }
-        let netns = &self.world.places[place].netns;
+        let here = &self.world.places[place];
         let name = self.link_name(place, link);
         let mut strictest = (0, String::new());
         for conf in ["all", &name] {
-            let value = netns.sysctl(&format!("net/ipv4/conf/{conf}/rp_filter"))?;
+            let value = here.sysctl(&format!("net/ipv4/conf/{conf}/rp_filter"))?;
             let value: u8 = value.and_then(|v| v.parse().ok()).unwrap_or(0);
             if value > strictest.0 {
                 strictest = (value, format!("net.ipv4.conf.{conf}.rp_filter is {value}"));
             }
         }
-        let way = netns.way(Query::to(self.packet.source)).await?;
+        let way = here.way(Query::to(self.packet.source)).await?;
         let fails = match (strictest.0, way) {
             (0, _) | (_, Route::Here { .. }) => false,
             (_, Route::None(_)) => true,
@@ -230,9 +230,9 @@ impl Walk<'_> {
 
     /// Returns the sysctl because of which packets from a link are not forwarded, if they are not.
     fn forwarding_off(&self, place: usize, link: &str) -> Result<Option<String>> {
-        let netns = &self.world.places[place].netns;
+        let here = &self.world.places[place];
         let is_on =
-            |key: &str| netns.sysctl(key).map(|value| value.is_some_and(|value| value != "0"));
+            |key: &str| here.sysctl(key).map(|value| value.is_some_and(|value| value != "0"));
         if self.packet.source.is_ipv6() {
             // A link's own sysctl concerns router advertisements (`ip6_forward`).
             let is_forced = is_on(&format!("net/ipv6/conf/{link}/force_forwarding"))?;
@@ -283,13 +283,14 @@ impl Walk<'_> {
             _ => return self.echo(place, address),
         };
         let port = self.packet.port.unwrap_or_default();
-        let netns = &self.world.places[place].netns;
+        let sockets = self.world.places[place].sockets(protocol)?;
         let at = format!("{port}/{protocol}");
-        let (outcome, why) = match netns.listener(address, port, protocol, link)? {
-            Listener::Process(who) if who.is_empty() => {
-                (Outcome::Arrives, format!("{name} listens on {at}"))
+        let (outcome, why) = match sockets.listener(address, port, protocol, link) {
+            Listener::Sockets(found) => {
+                let who = self.world.process_of(&found).map(|who| format!(": {who}"));
+                let why = format!("{name} listens on {at}{}", who.unwrap_or_default());
+                (Outcome::Arrives, why)
             }
-            Listener::Process(who) => (Outcome::Arrives, format!("{name} listens on {at}: {who}")),
             Listener::Connected(peer) => {
                 (Outcome::Refused, format!("the socket of {at} is connected to {peer} only"))
             }
@@ -304,7 +305,7 @@ impl Walk<'_> {
             IpAddr::V4(_) => "net/ipv4/icmp_echo_ignore_all",
             IpAddr::V6(_) => "net/ipv6/icmp/echo_ignore_all",
         };
-        let ignores = self.world.places[place].netns.sysctl(key)?.is_some_and(|v| v != "0");
+        let ignores = self.world.places[place].sysctl(key)?.is_some_and(|v| v != "0");
         if ignores {
             let why = format!("{} is 1", key.replace('/', "."));
             return Ok(self.dies(place, Stage::Socket, why));

@@ -43,7 +43,7 @@ impl Walk<'_> {
             let why = format!("by {name} for {}", self.next);
             return Ok(self.leaves(place, link.index(), why));
         };
-        let host = self.world.places[place].netns.host_of(link, mac).await?;
+        let host = self.world.places[place].host_of(link, mac).await?;
         let Some(host) = host else {
             let why = format!("the forwarding table (FDB) of {name} has no host for {mac}");
             return Ok(self.dies(place, Stage::Link, why));
