@@ -284,7 +284,7 @@ fn a_refused_lab_names_the_switch() {
 }
 
 /// What bash runs after Tab, at this word of a command line.
-fn completion(index: usize, words: &str) -> String {
+pub(crate) fn completion(index: usize, words: &str) -> String {
     format!(
         "_CLAP_IFS=' ' _CLAP_COMPLETE_INDEX={index} _CLAP_COMPLETE_COMP_TYPE=9 \
          _CLAP_COMPLETE_SPACE=true COMPLETE=bash {NETCORD} -- netcord {words}"

@@ -22,6 +22,20 @@ pub(super) fn networks(typed: &OsStr) -> Vec<CompletionCandidate> {
     candidates(typed, run(network_names))
 }
 
+/// Returns networks as [`networks`], and bridge networks of engines.
+pub(super) fn attachable_networks(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let names = async || {
+        let mut names = network_names().await;
+        let of_engines = engine::networks(PATIENCE).await.into_iter();
+        for network in of_engines.filter(|network| network.bridge.is_some()) {
+            names.insert(network.to_string());
+            names.insert(network.name);
+        }
+        names
+    };
+    candidates(typed, run(names))
+}
+
 /// Returns names in `/run/netns`, and running containers.
 pub(super) fn targets(typed: &OsStr) -> Vec<CompletionCandidate> {
     candidates(typed, run(target_names))

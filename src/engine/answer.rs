@@ -9,7 +9,7 @@ use anyhow::{anyhow, bail};
 use hyper::StatusCode;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Answer, Container, NetworkMode, client::Reply, is_reference};
+use super::{Answer, Container, EngineNetwork, NetworkMode, client::Reply, is_reference};
 use crate::{
     error::{Error, Kind},
     model::Engine,
@@ -48,6 +48,8 @@ struct State {
 #[serde(rename_all = "PascalCase")]
 struct HostConfig {
     network_mode: String,
+    #[serde(default)]
+    auto_remove: bool,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +71,21 @@ struct Endpoint {
     ipv4: Option<String>,
     #[serde(rename = "GlobalIPv6Address")]
     ipv6: Option<String>,
+}
+
+/// docker's `NetworkResource`, and podman's `Network` with its own names for the fields.
+#[derive(Deserialize)]
+struct ListedNetwork {
+    #[serde(alias = "Name")]
+    name: String,
+    #[serde(alias = "Id")]
+    id: String,
+    #[serde(alias = "Driver")]
+    driver: String,
+    /// The bridge, in podman's.
+    network_interface: Option<String>,
+    #[serde(alias = "Options", default)]
+    options: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +120,31 @@ pub(super) fn listed(engine: Engine, reply: &Reply) -> anyhow::Result<Vec<Runnin
     Ok(listed.into_iter().filter_map(running).collect())
 }
 
+/// Parses the list of networks. Those without a usable name are left out.
+pub(super) fn networks(engine: Engine, reply: &Reply) -> anyhow::Result<Vec<EngineNetwork>> {
+    if !reply.status.is_success() {
+        return Err(refusal(engine, reply.status, &complaint(engine, reply)?));
+    }
+    let listed: Vec<ListedNetwork> = parse(engine, reply)?;
+    Ok(listed.into_iter().filter_map(|listed| network(engine, listed)).collect())
+}
+
+fn network(engine: Engine, listed: ListedNetwork) -> Option<EngineNetwork> {
+    let ListedNetwork { name, id, driver, network_interface, options } = listed;
+    if ![&name, &id, &driver].into_iter().all(|text| is_reference(text)) {
+        return None;
+    }
+    let bridge = (driver == "bridge").then(|| match engine {
+        Engine::Podman => network_interface,
+        Engine::Docker => {
+            let named = options.unwrap_or_default().remove("com.docker.network.bridge.name");
+            named.or_else(|| Some(format!("br-{}", id.get(..12)?)))
+        }
+    });
+    let bridge = bridge.flatten().and_then(|bridge| bridge.parse().ok());
+    Some(EngineNetwork { engine, id, name, driver, bridge })
+}
+
 fn container(engine: Engine, reply: &Reply) -> anyhow::Result<Container> {
     let Inspected { id, name, state, host_config } = parse(engine, reply)?;
     let name = bare(&name);
@@ -122,7 +164,8 @@ fn container(engine: Engine, reply: &Reply) -> anyhow::Result<Container> {
         bail!("{engine} makes no sense: {} is not a process id", state.pid);
     }
     let pid = (state.running && state.pid != 0).then_some(state.pid);
-    Ok(Container { engine, name: name.to_owned(), id, pid, network })
+    let auto_remove = host_config.auto_remove;
+    Ok(Container { engine, name: name.to_owned(), id, pid, network, auto_remove })
 }
 
 fn running(listed: Listed) -> Option<Running> {

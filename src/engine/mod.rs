@@ -1,4 +1,4 @@
-//! Asks container engines for a target, through the API sockets that `docker` and `podman` use.
+//! Asks container engines for a target or a network, through the API sockets that `docker` and `podman` use.
 //!
 //! An engine may be absent, slow, broken or hostile. In each case the result is an [`Answer`]
 //! within a bounded time, and no text of an engine is used without validation.
@@ -6,9 +6,11 @@
 //! * `socket`: finds an engine's socket.
 //! * `client`: makes one HTTP request over a unix socket.
 //! * `answer`: parses the JSON.
+//! * `network`: the engines' networks.
 
 mod answer;
 mod client;
+mod network;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use std::{
 
 use futures::future::join;
 
+pub use self::network::{EngineNetwork, networks, networks_of};
 use crate::model::Engine;
 
 /// A container, as its engine describes it.
@@ -38,6 +41,8 @@ pub struct Container {
     pub pid: Option<u32>,
     /// Its network mode.
     pub network: NetworkMode,
+    /// Whether the engine removes it when it stops (`--rm`).
+    pub auto_remove: bool,
 }
 
 /// The network mode of a container.

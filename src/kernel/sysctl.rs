@@ -75,6 +75,11 @@ pub(super) fn link_names() -> Result<HashSet<String>> {
     Ok(names)
 }
 
+/// Returns whether a link exists, without a message to the kernel.
+pub(super) fn has_link(name: &LinkName) -> bool {
+    path("net/ipv4/conf").join(name.as_str()).exists()
+}
+
 /// Returns the sysctls of a link that differ from those of a new link, and [`ACCEPT_DAD`].
 pub(super) fn switches(link: &str) -> Result<Vec<Switch>> {
     let mut found = Vec::new();

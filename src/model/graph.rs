@@ -62,6 +62,9 @@ pub struct Segment {
     pub mode: &'static str,
     /// Whether another program made it.
     pub foreign: bool,
+    /// What docker or podman calls a bridge of theirs (`docker:shop_default`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_network: Option<String>,
     /// Whether the bridge or the parent is up. A bridge without ports is up without carrier.
     pub up: bool,
     /// The MAC of the host's link in it, if there is one.

@@ -3,6 +3,7 @@
 
 mod activity;
 pub mod bpf;
+mod container;
 mod endpoint;
 mod family;
 mod finding;
@@ -27,6 +28,7 @@ mod visible;
 use std::fmt;
 
 pub use activity::Activity;
+pub use container::EngineContainer;
 pub use endpoint::{
     Attachment, Endpoint, EndpointId, EndpointState, EndpointSummary, Route, client_mac, host_name,
     next_ifname,
@@ -47,7 +49,8 @@ pub use network::{
 pub use order::natural_order;
 pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
 pub use request::{
-    Address, Cidr, Condition, Gateway, InnerPort, PeerSpec, Removable, RouteSpec, RunNetwork,
+    Address, Cidr, Condition, Gateway, InnerPort, NetworkRef, PeerSpec, Removable, RouteSpec,
+    RunNetwork,
 };
 pub use subnet::{Subnet, overlap, pools, unique_local_prefix};
 pub(crate) use subnet::{is_link_local, network_of};

@@ -1,11 +1,14 @@
 //! The values of requests, and their parsers.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, LinkName, Mac, NetnsName, PortRange, PortSpec, Protocol, Target};
+use super::{
+    Engine, Invalid, LinkName, Mac, NetnsName, PortRange, PortSpec, Protocol, Target,
+    name::LINK_NAME_MAX,
+};
 
 /// A subnet with its prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +61,15 @@ pub struct PeerSpec {
     pub macs: Vec<Mac>,
 }
 
+/// An existing network as typed. A verb finds it when it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkRef {
+    /// `lab0`: a network or a bridge of this host, else a network of a running engine.
+    Name(String),
+    /// `docker:shop_default`, `podman:shop`
+    Engine(Engine, String),
+}
+
 /// The network of a command that `run` starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunNetwork {
@@ -68,7 +80,7 @@ pub enum RunNetwork {
     /// The namespace of a target.
     Container(Target),
     /// A network, through an endpoint of its own.
-    Network(LinkName),
+    Network(NetworkRef),
 }
 
 /// The name of something to remove.
@@ -160,8 +172,8 @@ fn has_two_of_a_family(mut are_ipv4: impl Iterator<Item = bool>) -> bool {
     are_ipv4.any(|is_ipv4| std::mem::replace(&mut found[usize::from(is_ipv4)], true))
 }
 
-impl std::fmt::Display for PeerSpec {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for PeerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let joined = |parts: Vec<String>| parts.join(",");
         let subnets = joined(self.subnets.iter().map(ToString::to_string).collect());
         let hosts = joined(self.hosts.iter().map(ToString::to_string).collect());
@@ -200,6 +212,48 @@ impl FromStr for Gateway {
         match text {
             "none" => Ok(Self::None),
             ip => ip.parse().map(Self::Ip).map_err(|_| "neither an IP address nor `none`".into()),
+        }
+    }
+}
+
+impl FromStr for NetworkRef {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text.split_once(':') {
+            Some(("docker", name)) => return Ok(Self::Engine(Engine::Docker, of_engine(name)?)),
+            Some(("podman", name)) => return Ok(Self::Engine(Engine::Podman, of_engine(name)?)),
+            _ => {}
+        }
+        match text.parse::<LinkName>() {
+            // Names of engines may be longer than those of links.
+            Err(invalid) if text.len() > LINK_NAME_MAX => {
+                of_engine(text).map(Self::Name).map_err(|_| invalid)
+            }
+            checked => checked.map(Self::from),
+        }
+    }
+}
+
+/// Checks the name of an engine's network: the rule is that of containers.
+fn of_engine(name: &str) -> Result<String, Invalid> {
+    name.parse::<NetnsName>().map(String::from).map_err(|invalid| Invalid {
+        message: invalid.message.replace("a namespace name", "a network"),
+        ..invalid
+    })
+}
+
+impl From<LinkName> for NetworkRef {
+    fn from(name: LinkName) -> Self {
+        Self::Name(name.to_string())
+    }
+}
+
+impl fmt::Display for NetworkRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Engine(engine, name) => write!(f, "{engine}:{name}"),
         }
     }
 }

@@ -12,7 +12,8 @@ use super::{
     },
 };
 use crate::{
-    model::{Endpoint, LinkName, Target},
+    error::Error,
+    model::{Endpoint, LinkName, NetworkRef, PublishedPort, Target},
     plan::Plan,
 };
 
@@ -20,7 +21,7 @@ use crate::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Detach {
     /// The network.
-    pub network: LinkName,
+    pub network: NetworkRef,
     /// The targets.
     pub targets: Vec<Target>,
     /// Only the endpoint with this inner link.
@@ -31,7 +32,7 @@ pub struct Detach {
 #[derive(Debug, Serialize)]
 pub struct Detached {
     /// The network's name.
-    pub network: LinkName,
+    pub network: String,
     /// The targets, as on record.
     pub detached: Vec<String>,
 }
@@ -41,8 +42,15 @@ pub struct Detached {
 /// # Errors
 /// If a target or the network does not exist, or a step failed.
 pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Changed<Detached>>> {
-    let mut state = host.enter(Need::Removes, Extent::of(&args.network).inside()).await?;
-    let found = find::network_before(host, &state, &args.network, &args.targets, "detach").await;
+    let network = match find::link(host, &args.network).await {
+        Ok(network) => network,
+        Err(error) => {
+            host.nothing_to_do(error)?;
+            return nothing(host, args).await;
+        }
+    };
+    let mut state = host.enter(Need::Removes, Extent::of(&network).inside()).await?;
+    let found = find::network_before(host, &state, &network, &args.targets, "detach").await;
     let record = match found {
         Ok(record) => record,
         Err(error) => {
@@ -61,21 +69,37 @@ pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Chan
             }
         };
         meant.retain(|e| args.ifname.as_ref().is_none_or(|name| *name == e.ifname));
+        check_own(&network, target, &meant)?;
+        meant.retain(|e| !e.foreign);
         meant.retain(|e| !gone.contains(e));
         if meant.is_empty() {
-            let network = &args.network;
             host.events.note(&format!("nothing to do: `{target}` is not attached to `{network}`"));
         }
         gone.extend(meant.into_iter().cloned());
     }
-    let network = record.network.clone();
-    let Some(changed) = endpoints::away(host, &mut state, &network, &gone).await? else {
+    let on_record = record.network.clone();
+    let Some(changed) = endpoints::away(host, &mut state, &on_record, &gone).await? else {
         return Ok(None);
     };
     host.tidy(&mut state).await?;
     let detached = gone.into_iter().map(|e| e.target).collect();
-    let now = Detached { network: args.network.clone(), detached };
+    let now = Detached { network: network.to_string(), detached };
     Ok(Some(Changed::new(changed, now)))
+}
+
+/// What another program attached, that program detaches.
+fn check_own(network: &LinkName, target: &Target, meant: &[&Endpoint]) -> Result<()> {
+    let [first, ..] = meant else { return Ok(()) };
+    if meant.iter().any(|e| !e.foreign) {
+        return Ok(());
+    }
+    let ports: Vec<_> = first.ports.iter().map(PublishedPort::spec).collect();
+    Err(Error::conflict(format!(
+        "another program attached `{target}` to `{network}`, and netcord only publishes {}",
+        ports.join(", ")
+    ))
+    .hint(format!("close its ports: `netcord unpublish {target} --all`"))
+    .into())
 }
 
 /// The outcome if the network does not exist.
@@ -84,6 +108,6 @@ async fn nothing(host: &Session<'_>, args: &Detach) -> Result<Option<Changed<Det
         host.print(&Plan::new()).await?;
         return Ok(None);
     }
-    let now = Detached { network: args.network.clone(), detached: Vec::new() };
+    let now = Detached { network: args.network.to_string(), detached: Vec::new() };
     Ok(Some(Changed::new(false, now)))
 }

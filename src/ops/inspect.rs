@@ -10,7 +10,7 @@ use super::{
     Session, WithFailure, driver,
     lookup::{
         endpoints::everywhere,
-        find,
+        engine_network, find,
         resolve::{Found, resolve},
     },
     ps::{Listed, ShownLease, States},
@@ -23,7 +23,10 @@ use super::{
 use crate::{
     error::Kind,
     kernel::{Link, Netns, global_addresses},
-    model::{Endpoint, LinkName, Mac, NamedNetns, Network, NetworkRecord, Target, natural_order},
+    model::{
+        Endpoint, LinkName, Mac, NamedNetns, Network, NetworkRecord, NetworkRef, Target,
+        natural_order,
+    },
     plan::{self, Plan},
     state::State,
 };
@@ -44,6 +47,9 @@ pub enum Object {
         /// The network.
         #[serde(flatten)]
         network: Network,
+        /// What docker or podman calls it, if the bridge is theirs (`docker:shop_default`).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        engine_network: Option<String>,
         /// Its endpoints.
         endpoints: Vec<Listed>,
     },
@@ -129,6 +135,17 @@ async fn subject(host: &Session<'_>, state: &State, name: &str) -> Result<Subjec
             found => return found.map(Cow::into_owned).map(Subject::Network),
         }
     }
+    let error = match target(host, state, name).await {
+        Err(error) if Kind::of(&error) == Kind::NotFound => error,
+        found => return found,
+    };
+    // A container is meant before a network of the same name.
+    let Some(bridge) = engine_bridge(host, name).await? else { return Err(error) };
+    let record = find::network(&host.kernel, state, &bridge).await?;
+    Ok(Subject::Network(record.into_owned()))
+}
+
+async fn target(host: &Session<'_>, state: &State, name: &str) -> Result<Subject> {
     let target: Target = name.parse()?;
     let endpoints = everywhere(host, state, &target).await?;
     let found = match resolve(&host.kernel, host.events, &target, None).await {
@@ -138,6 +155,17 @@ async fn subject(host: &Session<'_>, state: &State, name: &str) -> Result<Subjec
     Ok(Subject::Target(name.to_owned(), endpoints, found))
 }
 
+/// Returns the bridge of an engine's network.
+async fn engine_bridge(host: &Session<'_>, name: &str) -> Result<Option<LinkName>> {
+    match name.parse() {
+        Ok(NetworkRef::Engine(engine, name)) => {
+            Ok(engine_network::bridge_of(host, engine, &name).await.ok())
+        }
+        Ok(NetworkRef::Name(name)) => engine_network::bridge_anywhere(host, &name).await,
+        Err(_) => Ok(None),
+    }
+}
+
 async fn object(states: &States<'_>, subject: Subject) -> Result<Object> {
     Ok(match subject {
         Subject::Network(NetworkRecord { network, endpoints }) => {
@@ -145,7 +173,12 @@ async fn object(states: &States<'_>, subject: Subject) -> Result<Object> {
             for endpoint in endpoints {
                 listed.push(self::listed(states, &network, endpoint).await);
             }
-            Object::Network { endpoints: listed, network }
+            let engine_network = if network.driver.is_foreign() {
+                engine_network::names().await.remove(network.name.as_str())
+            } else {
+                None
+            };
+            Object::Network { endpoints: listed, engine_network, network }
         }
         Subject::Target(target, endpoints, found) => {
             let first = endpoints.first().map(|(_, e)| (e.netns.to_string(), e.cookie));

@@ -1,13 +1,13 @@
 //! `ls`: lists networks, ours and foreign bridges.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Session,
-    lookup::find,
+    lookup::{engine_network, find},
     upkeep::need::{Depth, Extent},
 };
 use crate::{
@@ -28,6 +28,9 @@ pub struct Listed {
     /// The network.
     #[serde(flatten)]
     pub network: Network,
+    /// What docker or podman calls a bridge of theirs (`docker:shop_default`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_network: Option<String>,
     /// The number of its endpoints.
     pub endpoints: usize,
 }
@@ -58,9 +61,12 @@ pub async fn ls(host: &Session<'_>, args: &Ls) -> Result<Vec<Listed>> {
     }
     let mut records: Vec<_> = records.into_values().filter(|r| matches(r, &args.filter)).collect();
     records.sort_by(|a, b| natural_order(a.network.name.as_str(), b.network.name.as_str()));
-    let listed = records
-        .into_iter()
-        .map(|NetworkRecord { network, endpoints }| Listed { network, endpoints: endpoints.len() });
+    let has_foreign = records.iter().any(|record| record.network.driver.is_foreign());
+    let mut names = if has_foreign { engine_network::names().await } else { HashMap::new() };
+    let listed = records.into_iter().map(|NetworkRecord { network, endpoints }| {
+        let engine_network = names.remove(network.name.as_str());
+        Listed { engine_network, endpoints: endpoints.len(), network }
+    });
     Ok(listed.collect())
 }
 

@@ -84,8 +84,8 @@ async fn place(host: &Session<'_>, network: RunNetwork, wiring: &Wiring) -> Resu
     let is_named = wiring.name.is_some();
     Ok(match network {
         RunNetwork::Network(network) => {
-            find::check_name(host, &network, &[]).await?;
-            Place::Own(Some(network))
+            let name = find::named(host, &network, &[]).await?;
+            Place::Own(Some(name))
         }
         RunNetwork::None => {
             check_unwired(wiring, "none")?;
@@ -155,7 +155,7 @@ async fn start(
     let wired = match network {
         Some(network) => {
             let (targets, wait) = (vec![Target::Pid(pid)], None);
-            let args = Attach { network, targets, wiring, wait };
+            let args = Attach { network: network.into(), targets, wiring, wait };
             attach::wire(host, &args).await.map(drop)
         }
         None => name(host, pid, &wiring).await,

@@ -23,6 +23,7 @@ pub(crate) fn segment(name: &str, endpoints: u8) -> Segment {
         name: name.into(),
         mode: "bridge",
         foreign: false,
+        engine_network: None,
         up: true,
         mac: Some(Mac::of([10, 7, 0, 1].into())),
         addresses: vec!["10.7.0.1/24".parse().unwrap(), "fd00:7::1/64".parse().unwrap()],

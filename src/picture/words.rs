@@ -22,11 +22,13 @@ pub(super) fn forwarding(forwarding: Forwarding) -> &'static str {
     }
 }
 
-/// `bridge`, `bridge (foreign)`, `macvlan (private) on eth0`
+/// `bridge`, `bridge (foreign)`, `bridge (docker:shop_default)`, `macvlan (private) on eth0`
 pub(super) fn mode(segment: &Segment) -> String {
     let mut words = segment.mode.to_owned();
-    if segment.foreign {
-        words.push_str(" (foreign)");
+    match &segment.engine_network {
+        Some(name) => words = format!("{words} ({})", plain(name)),
+        None if segment.foreign => words.push_str(" (foreign)"),
+        None => {}
     }
     if let Some(mode) = segment.macvlan {
         words = format!("{words} ({})", mode.as_str());
@@ -129,6 +131,7 @@ pub(super) fn trouble(state: EndpointState) -> Option<&'static str> {
         EndpointState::Up => None,
         EndpointState::Down => Some("down"),
         EndpointState::Dead => Some("gone"),
+        EndpointState::Stopped => Some("stopped"),
         EndpointState::Unknown => Some("unknown"),
     }
 }

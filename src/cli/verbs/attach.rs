@@ -5,7 +5,7 @@ use clap_complete::ArgValueCompleter;
 
 use crate::{
     cli::{complete, values::new_netns},
-    model::{Address, Gateway, LinkName, Mac, NetnsName, PortSpec, RouteSpec, Target},
+    model::{Address, Gateway, LinkName, Mac, NetnsName, NetworkRef, PortSpec, RouteSpec, Target},
     ops::{Session, attach},
     output::Output,
 };
@@ -16,9 +16,9 @@ use crate::{
     after_help = "Examples:\n  netcord attach lab0 1310\n  netcord attach docker0 1310 --ip 172.17.0.10/16 --gateway 172.17.0.1\n  netcord attach lab0 web -p 8080:80\n  netcord attach br0 web --dhcp"
 )]
 pub(crate) struct Args {
-    /// The network: one of netcord's, or any bridge of this host
-    #[arg(add = ArgValueCompleter::new(complete::networks))]
-    network: LinkName,
+    /// The network: one of netcord's, any bridge of this host, or docker's or podman's name of one
+    #[arg(add = ArgValueCompleter::new(complete::attachable_networks))]
+    network: NetworkRef,
     /// The targets to attach
     #[arg(value_name = "TARGET", required = true, add = ArgValueCompleter::new(complete::targets))]
     targets: Vec<Target>,

@@ -6,7 +6,7 @@ use clap_complete::ArgValueCompleter;
 use super::docker;
 use crate::{
     cli::complete,
-    model::{LinkName, Target},
+    model::{LinkName, NetworkRef, Target},
     ops::{Session, detach},
     output::Output,
 };
@@ -14,9 +14,9 @@ use crate::{
 /// Detach targets from a network
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The network
-    #[arg(add = ArgValueCompleter::new(complete::networks))]
-    network: LinkName,
+    /// The network, also by docker's or podman's name for it
+    #[arg(add = ArgValueCompleter::new(complete::attachable_networks))]
+    network: NetworkRef,
     /// The targets to detach
     #[arg(value_name = "TARGET", required = true, add = ArgValueCompleter::new(complete::targets))]
     targets: Vec<Target>,

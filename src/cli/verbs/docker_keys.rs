@@ -14,7 +14,7 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 /// Returns an object as docker's.
 pub(super) fn of(object: &Object) -> Value {
     match object {
-        Object::Network { network, endpoints } => self::network(network, endpoints),
+        Object::Network { network, endpoints, .. } => self::network(network, endpoints),
         Object::Target { target, netns, endpoints, .. } => json!({
             "Id": target,
             "Name": format!("/{target}"),

@@ -127,5 +127,5 @@ async fn wire(hosts: u8) -> Result<()> {
         let namespace = Namespace { name, of: None, command: Vec::new() };
         none::none(&mut session, &namespace).await?;
     }
-    attach::attach(&mut session, &Attach::new(wire, targets)).await.map(drop)
+    attach::attach(&mut session, &Attach::new(wire.into(), targets)).await.map(drop)
 }

@@ -35,7 +35,11 @@ impl Args {
 fn row(listed: Listed) -> Row<Listed> {
     let network = &listed.network;
     let joined = |parts: Vec<String>| if parts.is_empty() { "-".into() } else { parts.join(",") };
-    let foreign = if network.driver.is_foreign() { " (foreign)" } else { "" };
+    let foreign = match &listed.engine_network {
+        Some(name) => format!(" ({name})"),
+        None if network.driver.is_foreign() => " (foreign)".to_owned(),
+        None => String::new(),
+    };
     let gateways = network.subnets.iter().filter_map(|s| s.gateway);
     let cells = vec![
         network.name.to_string(),

@@ -422,6 +422,11 @@ impl Kernel {
         sysctl::link_names()
     }
 
+    /// Returns whether the host has a link of this name, at a fraction of the cost of reading it.
+    pub fn has_link(&self, name: &LinkName) -> bool {
+        sysctl::has_link(name)
+    }
+
     /// Returns which of these links of the host are gone.
     pub async fn gone<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<HashSet<&'n str>> {
         let there = self.link_names()?;

@@ -60,6 +60,7 @@ fn moving(state: &State, name: &LinkName) -> Option<Moving> {
 }
 
 async fn undo(host: &mut Session<'_>, name: &LinkName) -> Result<()> {
+    host.kernel.reconnect()?;
     let mut state = host.enter(Need::Removes, Extent::of(name)).await?;
     // By now it may be another network of the same name, which has its own watchdog.
     match underlay::overdue(&state).into_iter().find(|network| network.name == *name) {

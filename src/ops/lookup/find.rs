@@ -7,10 +7,11 @@ use anyhow::Result;
 use crate::{
     error::{Error, Kind, did_you_mean},
     kernel::{Kernel, LinkKind, Netns},
-    model::{LinkName, NetworkRecord, Target},
+    model::{LinkName, NetworkRecord, NetworkRef, Target},
     ops::{
         Session,
         driver::foreign,
+        lookup::engine_network,
         upkeep::{
             firewall,
             need::{Depth, Extent},
@@ -48,17 +49,47 @@ pub(in crate::ops) async fn network<'s>(
     }
 }
 
-/// Fails if there is no such network, before targets are looked up.
-pub(in crate::ops) async fn check_name(
+/// Returns the name under which this host has a network, before targets are looked up.
+///
+/// # Errors
+/// If there is no such network.
+pub(in crate::ops) async fn named(
     host: &Session<'_>,
-    name: &LinkName,
+    typed: &NetworkRef,
     targets: &[Target],
-) -> Result<()> {
-    if host.kernel.link(name.as_str()).await?.is_some() {
-        return Ok(());
+) -> Result<LinkName> {
+    let name = link(host, typed).await?;
+    if !host.kernel.has_link(&name) {
+        let state = host.look(Extent::to(Depth::Names)).await?;
+        network_before(host, &state, &name, targets, "attach").await?;
     }
-    let state = host.look(Extent::to(Depth::Names)).await?;
-    network_before(host, &state, name, targets, "attach").await.map(drop)
+    Ok(name)
+}
+
+/// Returns the name under which this host has a network: as typed, or the bridge of an engine's
+/// network. A name that nobody has is returned as typed.
+///
+/// # Errors
+/// If the engine that was named has no such bridge network.
+pub(in crate::ops) async fn link(host: &Session<'_>, typed: &NetworkRef) -> Result<LinkName> {
+    match typed {
+        NetworkRef::Engine(engine, name) => engine_network::bridge_of(host, *engine, name).await,
+        NetworkRef::Name(name) => {
+            let link = name.parse::<LinkName>();
+            if let Ok(link) = &link {
+                let is_there = host.kernel.has_link(link);
+                if is_there
+                    || host.look(Extent::to(Depth::Names)).await?.networks().contains_key(link)
+                {
+                    return Ok(link.clone());
+                }
+            }
+            match engine_network::bridge_anywhere(host, name).await? {
+                Some(bridge) => Ok(bridge),
+                None => Ok(link?),
+            }
+        }
+    }
 }
 
 /// Finds the network that a verb names before its targets.

@@ -25,6 +25,7 @@ use crate::{
     ops::{
         Session,
         diagnose::view::View,
+        lookup::engine_network,
         upkeep::need::{Depth, Extent},
     },
     state::{Load, State},
@@ -81,6 +82,12 @@ async fn read(host: &Session<'_>) -> Result<Graph> {
         .collect();
     let macvlans = seen.records.values().filter(|record| record.network.bridge().is_none());
     segments.extend(macvlans.map(|record| seen.macvlan(record, &mut insides)));
+    if segments.iter().any(|segment| segment.foreign) {
+        let mut names = engine_network::names().await;
+        for segment in &mut segments {
+            segment.engine_network = names.remove(&segment.name);
+        }
+    }
     segments.sort_by(|a, b| natural_order(&a.name, &b.name));
     forget_detached(kernel, &mut segments)?;
     let links =
@@ -132,6 +139,7 @@ impl Seen {
             name: name.to_owned(),
             mode: driver.map_or("bridge", Driver::word),
             foreign: driver.is_none_or(Driver::is_foreign),
+            engine_network: None,
             up: link.is_some_and(|l| l.up),
             mac: link.and_then(|l| l.mac),
             addresses: link.map(|l| self.host.addresses_of(l)).unwrap_or_default(),
@@ -169,7 +177,7 @@ impl Seen {
                 ends.filter(|(_, host_ifname)| self.host.link(host_ifname.as_str()).is_none());
             segment.ports.extend(gone.map(|(endpoint, host_ifname)| Port {
                 link: Some(host_ifname.to_string()),
-                state: EndpointState::Dead,
+                state: endpoint.state_without_link(),
                 end: End::Inside(on_record(endpoint)),
             }));
         }
@@ -194,7 +202,7 @@ impl Seen {
                 None => Port {
                     link: None,
                     state: match insides.refused {
-                        0 => EndpointState::Dead,
+                        0 => endpoint.state_without_link(),
                         _ => EndpointState::Unknown,
                     },
                     end: End::Inside(on_record(endpoint)),

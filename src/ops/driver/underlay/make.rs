@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     agents::Agent,
+    error::{Error, Kind},
     model::{self, Driver, LinkConfig, Moving, Network},
     ops::{
         Changed, Session,
@@ -108,11 +109,27 @@ async fn guarded(
     // The pipe closes when this process ends, for whatever reason.
     let _liveness_pipe = agent.start_with_liveness_pipe()?;
     let changed = host.carry_out(plan, state).await?.unwrap_or_default();
-    if let Err(error) = settle(host, state, check, patience).await {
-        undo(host, state, network).await?;
-        return Err(error);
+    match settle(host, state, check, patience).await {
+        Ok(()) => Ok(changed),
+        Err(error) => Err(taken_back(host, state, network, error).await),
     }
-    Ok(changed)
+}
+
+/// Undoes a move that did not settle; returns the error to report.
+async fn taken_back(
+    host: &mut Session<'_>,
+    state: &mut State,
+    network: &Network,
+    error: anyhow::Error,
+) -> anyhow::Error {
+    let undone = match host.kernel.reconnect() {
+        Ok(()) => undo(host, state, network).await,
+        Err(error) => Err(error),
+    };
+    let Err(left) = undone else { return error };
+    let message = format!("{error:#}; and the move could not be undone: {left:#}");
+    let again = format!("the watchdog tries it again: see `netcord doctor {}`", network.name);
+    Error::new(Kind::NotRolledBack, message).hint(again).into()
 }
 
 /// Keeps the move if everything has arrived: for good, or if it is confirmed in time.

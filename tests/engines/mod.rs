@@ -1,9 +1,14 @@
 //! With real engines: containers of docker's and podman's, and netcord beside what the engines do
 //! themselves. These are the only tests that need root.
 
+mod restart;
+
 use std::{os::unix::net::UnixListener, path::Path};
 
-use crate::support::{EngineHost, Snapshot};
+use crate::{
+    cli::completion,
+    support::{EngineHost, Snapshot},
+};
 
 #[test]
 fn the_walk_of_the_notes_by_pid_and_by_name() {
@@ -67,7 +72,7 @@ fn pictures_show_containers_by_their_names() {
     host.netcord("attach docker0 web --ip 172.17.0.99").ok();
     let picture = host.netcord("graph").ok();
     let has = |words: &[&str]| picture.lines().any(|l| words.iter().all(|w| l.contains(w)));
-    assert!(has(&["docker0", "bridge (foreign)", "172.17.0.1/16"]), "{picture}");
+    assert!(has(&["docker0", "bridge (docker:bridge)", "172.17.0.1/16"]), "{picture}");
     assert!(has(&[" own ", "eth0", &own]), "{picture}");
     assert!(has(&[" web ", "eth0", "172.17.0.99/16"]), "{picture}");
     assert!(has(&["hand ", " pod ", "eth7"]), "{picture}");
@@ -124,6 +129,76 @@ fn ports_on_docker0_pass_dockers_drop() {
     assert_ne!(host.fetch("outside", "http://192.0.2.1:8080").code, 0);
     host.netcord("detach docker0 web").ok();
     before.assert_same(&host.snapshot(), "after detach");
+}
+
+#[test]
+fn ports_of_an_ordinary_container_are_published_while_it_runs() {
+    let host = EngineHost::new();
+    host.start_podman();
+    host.neighbour("outside");
+    host.run_docker("norm", "");
+    host.serve_docker("norm");
+    host.run_podman("pod", "--network=podman");
+    let pod = host.podman("inspect -f '{{.State.Pid}}' pod").ok();
+    host.sh(&format!(
+        "mkdir /run/page && echo pod >/run/page/index.html && nsenter -n -t {pod} busybox httpd -p 80 -h /run/page"
+    ))
+    .ok();
+    let before = settled(&host);
+    host.netcord("publish norm 7777:80").ok();
+    host.netcord("publish podman:pod 7778:80").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7778").ok(), "pod");
+    let doctor = host.netcord("doctor docker0");
+    assert_eq!(doctor.code, 0, "{}", doctor.stdout);
+    let export = host.netcord("export").ok();
+    for line in
+        ["publish docker:norm 0.0.0.0:7777:80/tcp", "publish podman:pod 0.0.0.0:7778:80/tcp"]
+    {
+        assert!(export.contains(line), "{export}");
+    }
+    host.sh("iptables -F DOCKER-USER && iptables -A DOCKER-USER -j RETURN").ok();
+    assert_ne!(host.fetch("outside", "http://192.0.2.1:7777").code, 0, "docker's FORWARD drops");
+    host.netcord("repair").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    host.netcord("unpublish norm --all").ok();
+    host.netcord("unpublish podman:pod --all").ok();
+    before.assert_same(&settled(&host), "after unpublish");
+}
+
+#[test]
+fn ports_of_an_ordinary_container_are_kept_while_it_is_stopped() {
+    let host = EngineHost::new();
+    host.neighbour("outside");
+    host.run_docker("norm", "");
+    host.netcord("publish norm 7777:80").ok();
+    // Started again, the container may have another address.
+    host.docker("kill norm").ok();
+    host.run_docker("other", "");
+    assert!(host.netcord("ps").ok().lines().any(|l| l.contains("norm") && l.contains("stopped")));
+    host.netcord("attach docker0 other -p 7777:80").fails(4, &["7777/tcp", "`norm`", "stopped"]);
+    host.docker("start norm").ok();
+    host.serve_docker("norm");
+    let doctor = host.netcord("doctor").exits(1);
+    assert!(doctor.stdout.contains("netcord publish docker:norm 7777:80"), "{}", doctor.stdout);
+    host.netcord("repair").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    host.docker("restart -t 0 norm").ok();
+    host.serve_docker("norm");
+    host.netcord("publish norm 7779:80").ok();
+    for port in [7777, 7779] {
+        assert_eq!(host.fetch("outside", &format!("http://192.0.2.1:{port}")).ok(), "norm");
+    }
+    // docker detaches it while it runs, and attaches it again.
+    host.docker("network disconnect bridge norm").ok();
+    host.netcord("prune").ok();
+    assert_eq!(host.rules_of_ports(), Vec::<String>::new());
+    host.docker("network connect bridge norm").ok();
+    host.netcord("publish norm 7777:80").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    host.netcord("unpublish norm --all").ok();
+    assert_eq!(host.rules_of_ports(), Vec::<String>::new());
+    assert_eq!(host.netcord("ps --format {{.Target}}").ok(), "");
 }
 
 #[test]
@@ -345,6 +420,54 @@ fn a_bridge_of_podmans_is_a_network_too() {
     assert_eq!(host.fetch_as(pid, &format!("http://{web}")).ok(), "web");
     host.netcord(&format!("detach {bridge} podman:web")).ok();
     before.assert_same(&host.snapshot(), "after detach");
+}
+
+#[test]
+fn a_network_is_found_by_the_name_that_its_engine_has_for_it() {
+    let host = EngineHost::new();
+    host.start_podman();
+    // Longer than the name of a link may be, as compose's names are.
+    host.docker("network create --subnet 172.30.0.0/24 webshop_production_default").ok();
+    host.run_docker("own", "--network=webshop_production_default");
+    host.run_docker("web", "--network=none");
+    host.run_podman("pod", "--network=none");
+    let own = "http://172.30.0.2";
+    host.docker("exec own sh -c 'echo own >/www/index.html && httpd -p 80 -h /www'").ok();
+    let before = settled(&host);
+
+    // `podman network ls` has its default network before its bridge exists.
+    let missing = host.netcord("attach podman web");
+    missing.fails(3, &["network `podman` of podman has no bridge", "first container"]);
+    for name in ["webshop_production_default", "docker:webshop_production_default"] {
+        let address = host.netcord(&format!("attach {name} web")).ok();
+        assert!(address.starts_with("172.30.0."), "{address}");
+        assert_eq!(host.fetch_docker("web", own).ok(), "own");
+        host.netcord(&format!("detach {name} web")).ok();
+        before.assert_same(&host.snapshot(), "after detach");
+    }
+    let address = host.netcord("attach bridge podman:pod").ok();
+    assert!(address.starts_with("172.17.0."), "{address}");
+    assert!(host.netcord("ps").ok().contains("docker0"), "the record has the bridge's name");
+    host.netcord("detach docker0 podman:pod").ok();
+    let run = format!("run --network webshop_production_default -- curl -s {own}");
+    assert_eq!(host.netcord(&run).ok(), "own");
+
+    for verb in ["ls", "graph"] {
+        let shown = host.netcord(verb).ok();
+        for name in ["(docker:bridge)", "(docker:webshop_production_default)"] {
+            assert!(shown.contains(name), "{verb}: {shown}");
+        }
+    }
+    let inspect = "inspect webshop_production_default --format {{.engine_network}}";
+    assert_eq!(host.netcord(inspect).ok(), "docker:webshop_production_default");
+
+    let completed = host.sh(&completion(2, "attach webs")).ok();
+    assert_eq!(completed, "webshop_production_default");
+    host.netcord("attach docker:host web").fails(3, &["its driver is host"]);
+    host.netcord("attach docker:webshop web").fails(3, &["docker has no network `webshop`"]);
+    host.netcord("attach webshop_production web").fails(2, &["at most 15"]);
+    host.netcord("detach docker:gone web").ok();
+    before.assert_same(&host.snapshot(), "after all");
 }
 
 #[test]
