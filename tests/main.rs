@@ -54,6 +54,8 @@ mod input;
 mod lab;
 /// Who may import whom.
 mod layers;
+/// What a host has of a lesson.
+mod lessons;
 /// Limits of the kernel.
 mod limits;
 /// Endpoints on the wire of the host's own link.

@@ -7,7 +7,7 @@ use clap_complete::CompletionCandidate;
 use crate::{
     engine,
     kernel::Kernel,
-    model::{Endpoint, LinkName, PublishedPort, steers},
+    model::{Endpoint, LinkName, PublishedPort, lesson::LESSONS, steers},
     state::{Load, State},
 };
 
@@ -53,6 +53,11 @@ pub(super) fn networks_and_targets(typed: &OsStr) -> Vec<CompletionCandidate> {
     let mut names = run(network_names);
     names.extend(run(target_names));
     candidates(typed, names)
+}
+
+/// Returns the lessons that can be checked.
+pub(super) fn lessons(typed: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(typed, LESSONS.iter().map(|lesson| lesson.name.to_owned()).collect())
 }
 
 fn candidates(typed: &OsStr, names: BTreeSet<String>) -> Vec<CompletionCandidate> {

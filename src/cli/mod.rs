@@ -198,7 +198,7 @@ pub fn run(cli: Cli, watch: &mut Watch<'_>) -> Result<u8> {
             runtime()?.block_on(verbs::lab::first_process(&args, &output))
         }
         // Only a process with one thread may enter a new user namespace.
-        Verb::Lab(args) => verbs::lab::start(&args, &cli.global),
+        Verb::Lab(args) if args.check.is_none() => verbs::lab::start(&args, &cli.global),
         Verb::Completions(args) => args.run(&output).map(|()| 0),
         Verb::Man(args) => args.run(&output).map(|()| 0),
         Verb::Version(_) => verbs::version::Args::run(&output).map(|()| 0),

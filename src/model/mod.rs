@@ -11,6 +11,7 @@ mod firewall;
 mod forward_accept;
 pub mod graph;
 mod lease;
+pub mod lesson;
 mod link_config;
 mod mac;
 mod name;

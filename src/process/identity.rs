@@ -40,18 +40,28 @@ pub fn started(pid: u32) -> Option<u64> {
 
 /// Returns the oldest process of each network namespace other than our own.
 pub fn one_of_each_netns() -> Vec<u32> {
+    processes_by_netns().into_values().filter_map(|pids| pids.into_iter().min()).collect()
+}
+
+/// Returns whether several processes share a network namespace other than our own.
+pub fn is_netns_shared() -> bool {
+    processes_by_netns().values().any(|pids| pids.len() > 1)
+}
+
+/// The processes of each network namespace other than our own.
+fn processes_by_netns() -> BTreeMap<PathBuf, Vec<u32>> {
     let netns = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
     let own = netns("self");
-    let mut found: BTreeMap<PathBuf, u32> = BTreeMap::new();
+    let mut found: BTreeMap<PathBuf, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(pid) = name.to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
         let Some(inside) = netns(&format!("{pid}")).filter(|n| Some(n) != own.as_ref()) else {
             continue;
         };
-        found.entry(inside).and_modify(|least| *least = pid.min(*least)).or_insert(pid);
+        found.entry(inside).or_default().push(pid);
     }
-    found.into_values().collect()
+    found
 }
 
 /// A copy of this program that runs in the background.

@@ -12,7 +12,7 @@ pub mod terminal;
 pub mod throwaway;
 
 pub use identity::{
-    BackgroundCopy, Ending, container_id, copies, end, kill, name, one_of_each_netns, own, parent,
-    shares_files, started, with_arguments,
+    BackgroundCopy, Ending, container_id, copies, end, is_netns_shared, kill, name,
+    one_of_each_netns, own, parent, shares_files, started, with_arguments,
 };
 pub use program::become_program;

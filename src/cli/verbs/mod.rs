@@ -143,7 +143,7 @@ impl Verb {
             | Self::Peers(_)
             | Self::Inspect(_)
             | Self::Export(_) => "reading records and kernel",
-            Self::Graph(_) | Self::Doctor(_) => "looking at the host",
+            Self::Graph(_) | Self::Doctor(_) | Self::Lab(_) => "looking at the host",
             Self::Trace(_) => "working out the way",
             Self::Rm(_) => "removing networks",
             Self::Prune(_) => "removing what is dead",
@@ -151,7 +151,6 @@ impl Verb {
             Self::Repair(_) => "looking for what is not as it was asked for",
             Self::Watch(_) => "following the engines",
             Self::Network(_)
-            | Self::Lab(_)
             | Self::Help(_)
             | Self::Version(_)
             | Self::Completions(_)
@@ -174,6 +173,7 @@ impl Verb {
             Self::Repair(args) => return args.run(session, output).await,
             Self::Peers(args) => return args.run(session, output).await,
             Self::Run(args) => return args.run(session).await,
+            Self::Lab(args) => return args.run(session, output).await,
             Self::None(args) => args.run(session, output).await,
             Self::Host(args) => args.run(session, output),
             Self::Container(args) => args.run(session, output).await,
@@ -201,11 +201,7 @@ impl Verb {
             Self::Agent(args) => args.run(session, output).await,
             Self::Network(args) => args.run(session, output).await,
             Self::Exec(args) => args.run(session, output).await,
-            Self::Lab(_)
-            | Self::Help(_)
-            | Self::Version(_)
-            | Self::Completions(_)
-            | Self::Man(_) => Ok(()),
+            Self::Help(_) | Self::Version(_) | Self::Completions(_) | Self::Man(_) => Ok(()),
         };
         done.map(|()| 0)
     }

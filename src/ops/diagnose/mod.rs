@@ -7,5 +7,6 @@
 
 pub mod doctor;
 pub mod graph;
+pub mod lesson;
 pub mod trace;
 mod view;
