@@ -131,8 +131,22 @@ check_reproducible() {
     cat "$dist/SHA256SUMS"
 }
 
+# A fresh Debian, fetched once, from where this machine has its own packages if that has it.
+need_debian() {
+    debian=$target_dir/debian-bookworm
+    [ ! -d "$debian" ] || return 0
+    # shellcheck disable=SC2016 # apt replaces it
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 'Component: main' |
+        head -n 1)
+    as_root rm -rf "$debian.part"
+    as_root debootstrap --variant=minbase --include=man-db bookworm "$debian.part" \
+        ${mirror:+"$mirror"} >"$target_dir/debootstrap" 2>&1 ||
+        die "no Debian was fetched: see $target_dir/debootstrap"
+    as_root mv "$debian.part" "$debian"
+}
+
 # Installs, runs and removes the packages in a fresh Debian. The programs are those of the debug build:
-# what is tested is the packages. Debian is fetched once, and stays in the directory of the build.
+# what is tested is the packages.
 test_packages() {
     need_rust
     need "$agent_needs $package_test_needs"
@@ -143,13 +157,7 @@ test_packages() {
         strip -o "$made/bin/$program" "$target_dir/debug/$program"
     done
     packages "$made/bin" "$made"
-    debian=$target_dir/debian-bookworm
-    if [ ! -d "$debian" ]; then
-        as_root rm -rf "$debian.part"
-        as_root debootstrap --variant=minbase --include=man-db bookworm "$debian.part" >"$made/debootstrap" 2>&1 ||
-            die "no Debian: see $made/debootstrap"
-        as_root mv "$debian.part" "$debian"
-    fi
+    need_debian
     # Networks of its own, and nothing of it stays: what it mounts and what it starts.
     as_root unshare --mount --net --pid --fork --kill-child \
         sh packaging/test.sh "$debian" "$made"/*.deb "$made"/*.rpm
