@@ -1,6 +1,6 @@
 #!/bin/sh
 # A namespace without a network gets one, and its page is read through a published port.
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"
 
 # The lab's /run is its own, and goes with it.

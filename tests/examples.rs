@@ -8,19 +8,66 @@ use crate::support::{Lab, NETCORD};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-#[test]
-fn the_examples_do_what_they_say() {
-    let lab = Lab::new();
-    let bin = NETCORD.rsplit_once('/').unwrap().0;
+/// All lessons but those that need docker, in the order of teaching.
+fn lessons() -> Vec<String> {
     let scripts = ["examples", "examples/break-it"]
         .map(|directory| std::fs::read_dir(format!("{ROOT}/{directory}")).unwrap());
-    for entry in scripts.into_iter().flatten() {
-        let script = entry.unwrap().path();
-        // The one with docker is for a host that has it.
-        if script.extension().is_some_and(|e| e == "sh") && !script.ends_with("docker-none.sh") {
-            lab.sh(&format!("PATH={bin}:$PATH sh {}", script.display())).ok();
-        }
-    }
+    let scripts = scripts.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let scripts = scripts.filter(|path| path.extension().is_some_and(|e| e == "sh"));
+    let names = scripts.map(|path| path.display().to_string());
+    let mut names: Vec<_> = names.filter(|name| !name.ends_with("docker-none.sh")).collect();
+    names.sort();
+    assert!(names.len() > 20, "{names:?}");
+    names
+}
+
+/// Runs lessons one after the other in one lab, in which a student has begun something.
+#[track_caller]
+fn run_in_one_lab(lessons: &[String]) {
+    let bin = NETCORD.rsplit_once('/').unwrap().0;
+    let script = format!(
+        "netcord bridge lab0 --subnet 10.7.0.0/24 >/run/made; netcord none red >>/run/made
+         netcord attach lab0 red >>/run/made; mkdir /run/site
+         state() {{ ip address; ip route; ip netns list; netcord ps; find /run; iptables-save -t nat | grep -v '^#'; }}
+         touch /run/before /run/after; state >/run/before
+         for lesson in {}; do
+             sh $lesson >/run/said 2>&1 || {{ cat /run/said; echo failed: $lesson; exit 1; }}
+         done; rm /run/said
+         state >/run/after; diff /run/before /run/after",
+        lessons.join(" ")
+    );
+    let lab = Lab::new();
+    std::fs::write(lab.path("/run/all"), script).unwrap();
+    lab.sh(&format!("PATH={bin}:$PATH netcord lab -- sh -euc \"$(cat /run/all)\"")).ok();
+}
+
+#[test]
+fn the_lessons_follow_each_other_in_one_lab() {
+    run_in_one_lab(&lessons());
+}
+
+#[test]
+fn the_lessons_follow_each_other_in_the_other_order_too() {
+    run_in_one_lab(&lessons().into_iter().rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_paused_lesson_waits_until_somebody_has_guessed() {
+    let lab = Lab::new();
+    let bin = NETCORD.rsplit_once('/').unwrap().0;
+    let tmux = "tmux -L pause -f /dev/null";
+    let shown = |text: &str| lab.until(&format!("{tmux} capture-pane -p -S - | grep -q '{text}'"));
+    let start = format!(
+        "PATH={bin}:$PATH sh {ROOT}/examples/break-it/link-down.sh --pause; echo done; exec sleep infinity"
+    );
+    lab.sh(&format!("SHELL=/bin/sh {tmux} new-session -d -x 80 -y 24 '{start}'")).ok();
+    shown("Guess, then press Enter");
+    let screen = lab.sh(&format!("{tmux} capture-pane -p -S -")).ok();
+    assert!(!screen.contains("link-down]"), "doctor has answered already:\n{screen}");
+    lab.sh(&format!("{tmux} send-keys Enter")).ok();
+    shown("link-down]");
+    shown("^done");
+    lab.sh(&format!("{tmux} kill-server")).ok();
 }
 
 #[test]

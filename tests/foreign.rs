@@ -91,3 +91,68 @@ fn a_second_network_gives_no_default_route_unless_told_to_and_puts_the_first_bac
     lab.netcord("detach br0 web").ok();
     assert_eq!(lab.within("web", "ip route").ok(), first);
 }
+
+#[test]
+fn ports_of_what_others_attached_are_published() {
+    for firewall in ["nftables", "iptables"] {
+        let lab = host_with_a_bridge();
+        lab.serve("hand", 80);
+        lab.sh("iptables -P FORWARD DROP; ip addr add fd00:7::1/64 dev br0 nodad
+             sysctl -qw net.ipv6.conf.all.forwarding=1
+             ip -n hand addr add fd00:7::2/64 dev eth0 nodad; ip -n hand route add default via fd00:7::1")
+            .ok();
+        let before = lab.snapshot();
+        let publish = format!("--firewall {firewall} publish hand 8080:80 8443:443");
+        lab.netcord(&publish).ok();
+        assert!(
+            lab.netcord(&format!("{publish} --format json")).ok().contains(r#""changed":false"#)
+        );
+        assert_eq!(lab.fetch("outside", "http://192.0.2.1:8080").ok(), "hand");
+        let ports = lab.netcord("port hand").ok();
+        assert!(ports.contains("80/tcp -> 0.0.0.0:8080") && ports.contains("[::]:8080"), "{ports}");
+        assert!(lab.netcord("ps").ok().lines().any(|l| l.contains("br0") && l.contains("8080")));
+        assert!(lab.netcord("inspect hand").ok().contains(r#""foreign": true"#));
+        let export = lab.netcord("export").ok();
+        let line = format!("netcord --firewall {firewall} publish hand 0.0.0.0:8080:80/tcp");
+        assert!(export.contains(&line), "{export}");
+        lab.netcord("repair --check").ok();
+        lab.netcord("detach br0 hand").fails(4, &["another program", "unpublish hand --all"]);
+
+        // The record is lost, and the rules show what was on it.
+        lab.sh("rm -r /run/netcord/*").ok();
+        let repair = lab.netcord("repair");
+        assert!(repair.stderr.contains("network `br0`"), "{}", repair.stderr);
+        assert_eq!(lab.netcord("port hand").ok(), ports);
+        assert_eq!(lab.rules_of_ports().len(), 4, "{firewall}");
+
+        lab.netcord("unpublish hand 8443:443").ok();
+        assert_eq!(lab.fetch("outside", "http://192.0.2.1:8080").ok(), "hand");
+        lab.netcord("unpublish hand --all").ok();
+        before.assert_same(&lab.snapshot(), firewall);
+    }
+}
+
+#[test]
+fn ports_of_what_others_attached_end_with_it() {
+    let lab = host_with_a_bridge();
+    let before = lab.snapshot();
+    lab.netcord("publish hand 8080:80").ok();
+    lab.netcord("reset --yes").ok();
+    before.assert_same(&lab.snapshot(), "after reset");
+    lab.sh("ip -n hand route del default").ok();
+    lab.netcord("publish hand 8080:80").fails(4, &["no default route", "attach"]);
+    lab.sh("ip -n hand route add default via 10.7.0.1").ok();
+    lab.netcord("publish hand 8080:80").ok();
+    lab.netcord("publish web 8080:80").fails(3, &["attached to no network"]);
+    // It is attached to a network of netcord's besides; its default route still leads by `br0`.
+    lab.netcord("bridge lab0").ok();
+    lab.netcord("attach lab0 hand").ok();
+    lab.netcord("publish hand 8081:80").ok();
+    lab.netcord("detach lab0 hand").ok();
+    assert_eq!(lab.netcord("port hand").ok().lines().count(), 2, "both by br0");
+    lab.netcord("rm lab0").ok();
+    lab.sh("ip link del cable").ok();
+    lab.netcord("prune").ok();
+    assert_eq!(lab.netcord("ps --format '{{.Target}}'").ok(), "");
+    assert_eq!(lab.rules_of_ports(), Vec::<String>::new());
+}

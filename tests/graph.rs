@@ -109,7 +109,7 @@ fn pictures_are_as_committed() {
 #[test]
 fn every_format_tells_the_same() {
     let lab = host();
-    for format in ["text", "dot", "mermaid", "svg", "json"] {
+    for format in ["text", "dot", "mermaid", "svg", "html", "json"] {
         let picture = lab.netcord(&format!("graph --format {format}")).ok();
         for word in [
             "lab0",
@@ -181,7 +181,7 @@ fn it_can_be_restricted() {
     assert!(!picture.contains(" db ") && !picture.contains("docker0"), "{picture}");
     lab.netcord("graph nosuch").fails(3, &["`nosuch` is neither a network nor attached to one"]);
     lab.netcord("ps --format svg").fails(2, &["invalid value 'svg'"]);
-    lab.netcord("graph --format table").fails(2, &["text, dot, mermaid, svg, json"]);
+    lab.netcord("graph --format table").fails(2, &["text, dot, mermaid, svg, html, json"]);
 }
 
 /// The line of a picture that has this word.
@@ -227,6 +227,19 @@ fn an_underlay_has_its_parent_as_a_port() {
 }
 
 #[test]
+fn an_index_of_another_namespace_is_no_link_of_the_host() {
+    let lab = Lab::new();
+    lab.netns(&["web"]);
+    lab.sh("ip link add one index 50 type veth peer name two index 51
+            ip link add into-web index 40 type veth peer name eth0 index 51 netns web
+            for link in one two into-web; do ip link set $link up; done")
+        .ok();
+    let picture = lab.netcord("graph").ok();
+    assert!(line(&picture, "─ two ").contains("veth to one"), "{picture}");
+    assert!(!line(&picture, " into-web ").contains("veth to"), "{picture}");
+}
+
+#[test]
 fn names_are_not_taken_for_more() {
     let lab = Lab::new();
     lab.sh(r#"for name in 'a"b' 'c\d' '<i>&' "$(printf 'x\033[31m')" '-->' '日本語'; do
@@ -234,13 +247,36 @@ fn names_are_not_taken_for_more() {
               done"#)
         .ok();
     let shown = |format: &str| lab.netcord(&format!("graph --format {format}")).ok();
-    for format in ["text", "dot", "mermaid", "svg"] {
+    for format in ["text", "dot", "mermaid", "svg", "html"] {
         assert!(!shown(format).contains('\u{1b}'), "{format}");
     }
     assert!(shown("text").contains("日本語") && shown("text").contains("a\"b"));
     assert!(shown("dot").contains(r#"="a\"b\nbridge"#) && shown("dot").contains(r#"="c\\d\n"#));
     assert!(shown("mermaid").contains("a#34;b<br/>") && shown("mermaid").contains("--#62;<br/>"));
-    assert!(shown("svg").contains(">&lt;i&gt;&amp;</text>"));
+    for format in ["svg", "html"] {
+        assert!(shown(format).contains(">&lt;i&gt;&amp;</text>"), "{format}");
+    }
+}
+
+#[test]
+fn a_target_of_several_networks_is_one_box() {
+    let lab = host();
+    for format in ["svg", "html"] {
+        let picture = lab.netcord(&format!("graph --format {format}")).ok();
+        // `db` and `cache` are in two networks each.
+        for name in ["web", "db", "cache", "internet", "published ports"] {
+            assert_eq!(picture.matches(&format!(">{name}</text>")).count(), 1, "{name}: {picture}");
+        }
+        assert!(picture.contains(">lab0:</text>") && picture.contains(">back:</text>"));
+    }
+    let many: Vec<_> = (1..=9).map(|i| format!("n{i}")).collect();
+    lab.netns(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    lab.netcord(&format!("attach back {}", many.join(" "))).ok();
+    for format in ["svg", "html"] {
+        let folded = lab.netcord(&format!("graph --format {format} --compact")).ok();
+        assert!(folded.contains(">+6 more</text>") && !folded.contains(">n4</text>"), "{folded}");
+    }
+    lab.netcord("graph --compact").fails(2, &["this format does not support --compact"]);
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn host(name: &str) -> Lab {
 }
 
 /// Verbs that look, in all forms; and those that change or refuse something, with their talk.
-const LOOKS: [&str; 24] = [
+const LOOKS: [&str; 26] = [
     "ls",
     "ls -q",
     "ls --format json",
@@ -73,6 +73,8 @@ const LOOKS: [&str; 24] = [
     "graph --format dot",
     "graph --format mermaid",
     "graph --format svg",
+    "graph --format svg --compact",
+    "graph --format html",
     "graph --format json",
     "doctor",
     "doctor --format json",

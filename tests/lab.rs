@@ -53,11 +53,19 @@ fn hosts_of_a_lab_are_on_one_wire_and_gone_at_exit() {
 
 #[test]
 fn the_prompt_of_a_lab_says_where_one_is_and_files_of_the_user_stay_outside() {
-    for (shell, enter) in [("/bin/bash", "bash"), ("/bin/sh", "sh"), ("/usr/bin/zsh", "zsh")] {
+    for (shell, enter) in [
+        ("/bin/bash", "bash"),
+        ("/bin/sh", "sh"),
+        ("/usr/bin/zsh", "zsh"),
+        ("/usr/bin/fish", "fish"),
+    ] {
         let lab = Lab::new();
-        lab.sh("mkdir /run/user; echo 'PS1=outside' | tee /run/user/.bashrc > /run/user/.zshrc")
+        lab.sh("mkdir -p /run/user/.config/fish
+            echo 'PS1=outside' | tee /run/user/.bashrc > /run/user/.zshrc
+            echo 'function fish_prompt; echo outside; end' > /run/user/.config/fish/config.fish")
             .ok();
-        let before = lab.sh("ls -lA --time-style=full-iso /run/user").ok();
+        let files = "ls -lAR --time-style=full-iso /run/user";
+        let before = lab.sh(files).ok();
         let tmux = "tmux -L lab -f /dev/null";
         let start = format!("env HOME=/run/user SHELL={shell} {NETCORD} lab --hosts 2");
         lab.sh(&format!("SHELL=/bin/sh {tmux} new-session -d -x 80 -y 24 '{start}'")).ok();
@@ -66,14 +74,14 @@ fn the_prompt_of_a_lab_says_where_one_is_and_files_of_the_user_stay_outside() {
         shown("^lab .*#");
         type_in(&format!("{NETCORD} container host2 -- {enter}"));
         shown("^host2 .*#");
-        type_in("echo $((6 * 7))$HOME");
+        type_in("echo 4\"\"2$HOME");
         shown("^42/run/home");
         type_in("exit");
         type_in("clear");
         shown("^lab .*#");
         type_in("exit");
         lab.until(&format!("! {tmux} has-session 2>/dev/null"));
-        assert_eq!(lab.sh("ls -lA --time-style=full-iso /run/user").ok(), before, "{shell}");
+        assert_eq!(lab.sh(files).ok(), before, "{shell}");
     }
 }
 

@@ -57,7 +57,7 @@ fn the_documents_show_what_the_program_prints() {
 }
 
 /// What a reader takes for a session was one. The first block needs docker; the example of the same
-/// name as its job, `docker-none.sh`, is played with a real one.
+/// name as its job, `13-docker-none.sh`, is played with a real one.
 #[test]
 fn every_session_of_the_readme_is_played() {
     let readme = include_str!("../README.md");
@@ -220,24 +220,40 @@ fn picture(text: &str) -> String {
     svg.replacen("<svg ", &view, 1)
 }
 
-/// Breaks lines where a terminal does.
+/// Breaks lines that are wider than the picture between words, and indents what follows as the line.
 fn wrap(text: &str) -> String {
-    let mut made = String::new();
-    let (mut column, mut in_escape) = (0, false);
-    for char in text.chars() {
-        match char {
-            '\u{1b}' => in_escape = true,
-            '\n' => column = 0,
-            _ if in_escape => in_escape = !char.is_ascii_alphabetic(),
-            _ if column == COLUMNS => {
-                made.push('\n');
-                column = 1;
-            }
-            _ => column += 1,
+    text.split('\n').map(wrap_line).collect::<Vec<_>>().join("\n")
+}
+
+fn wrap_line(line: &str) -> String {
+    let plain = anstream::adapter::strip_str(line).to_string();
+    let indent = plain.len() - plain.trim_start().len();
+    let (mut made, mut column) = (String::new(), 0);
+    for word in line.split_inclusive(' ') {
+        let width = anstream::adapter::strip_str(word).to_string().chars().count();
+        if column + word_width(word) > COLUMNS && column > indent {
+            made += "\n";
+            made += &" ".repeat(indent);
+            column = indent;
         }
-        made.push(char);
+        made += word;
+        column += width;
     }
+    assert!(column <= COLUMNS + 1, "a word is wider than the picture: {plain}");
     made
+}
+
+/// Without colours, and without the space behind it.
+fn word_width(word: &str) -> usize {
+    anstream::adapter::strip_str(word).to_string().trim_end().chars().count()
+}
+
+#[test]
+fn pictures_of_sessions_do_not_break_words() {
+    let word = "x".repeat(COLUMNS / 2);
+    let line = format!("  \u{1b}[1m{word} {word}\u{1b}[0m tail");
+    assert_eq!(wrap(&line), format!("  \u{1b}[1m{word} \n  {word}\u{1b}[0m tail"));
+    assert_eq!(wrap("a b\n\nc"), "a b\n\nc");
 }
 
 /// What is another than it should be, if it is.

@@ -55,6 +55,7 @@ use report::Results;
 
 /// Measure netcord, and others at the same work
 #[derive(Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Args {
     /// How often each operation is measured; the growths take a third of it at each size
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..1000))]
@@ -67,6 +68,10 @@ struct Args {
     /// Write the results to bench/ and their sum to README.md
     #[arg(long, conflicts_with = "only")]
     write: bool,
+
+    /// Measure nothing, and draw the curves of bench/RESULTS.md anew
+    #[arg(long, conflicts_with_all = ["write", "quick", "only", "repeats"])]
+    redraw: bool,
 
     /// One part of it
     #[arg(long)]
@@ -113,6 +118,9 @@ fn serve() -> Result<()> {
 }
 
 fn bench(args: &Args) -> Result<()> {
+    if args.redraw {
+        return report::pictures::write();
+    }
     let Some(outside) = &args.outside else {
         // What is started there ends with it.
         let processes = ["--pid", "--fork", "--kill-child", "--mount-proc"];

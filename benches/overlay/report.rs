@@ -175,10 +175,18 @@ fn seconds(series: &Series) -> f64 {
 
 fn panel(points: &[Point]) -> Panel {
     let curve = |name, series: fn(&Point) -> &Series| {
-        (name, points.iter().map(|point| (point.hosts, seconds(series(point)) * 1e3)).collect())
+        (
+            String::from(name),
+            points.iter().map(|point| (point.hosts, seconds(series(point)) * 1e3)).collect(),
+        )
     };
+    let claim = points.last().map(|point| {
+        let (hosts, join) = (f64::from(point.hosts), seconds(&point.join));
+        format!("A host joins {} others in {join:.1} s", chart::grouped(hosts))
+    });
     Panel {
-        title: "An overlay network of N other hosts",
+        claim: claim.unwrap_or_default(),
+        measured: "An overlay network of N other hosts, whose keys are in etcd",
         x: Axis {
             label: "other hosts",
             logarithmic: true,

@@ -1,11 +1,13 @@
-//! Curves as SVG: a white card, so that it reads on any page.
+//! Curves as SVG: a card of its own, which is dark if the reader prefers dark colours.
 
 use std::fmt::Write as _;
 
 /// One coordinate system.
 pub(crate) struct Panel {
-    /// Above it.
-    pub(crate) title: &'static str,
+    /// Above it: what the curves show.
+    pub(crate) claim: String,
+    /// Below the claim: what was measured.
+    pub(crate) measured: &'static str,
     /// What goes to the right.
     pub(crate) x: Axis,
     /// What goes up: always by powers of ten.
@@ -25,39 +27,53 @@ pub(crate) struct Axis {
 }
 
 /// A name, and where its line goes.
-pub(crate) type Curve = (&'static str, Vec<(u16, f64)>);
+pub(crate) type Curve = (String, Vec<(u16, f64)>);
 
 const WIDTH: f64 = 480.0;
-const HEIGHT: f64 = 340.0;
+const HEIGHT: f64 = 356.0;
 const LEFT: f64 = 62.0;
 /// What a letter of a name takes, at the right.
 const LETTER: f64 = 6.6;
-const TOP: f64 = 44.0;
+const TOP: f64 = 60.0;
 const BOTTOM: f64 = 52.0;
 /// Names at the ends of lines keep so far apart.
 const LINE_HEIGHT: f64 = 15.0;
 
-/// Colours that differ for the colour-blind too (Okabe and Ito); netcord has the strongest.
-const COLOURS: [(&str, &str); 10] = [
-    ("netcord", "#d55e00"),
-    ("netcord --firewall iptables", "#cc79a7"),
-    ("floor", "#555555"),
-    ("no published port", "#555555"),
-    ("script", "#0072b2"),
-    ("CNI", "#009e73"),
-    ("netavark", "#9c7a00"),
-    ("docker", "#56b4e9"),
-    ("reading the keys", "#555555"),
-    ("peers", "#0072b2"),
+/// Colours on light and on dark paper, which differ for the colour-blind too (Okabe and Ito); netcord
+/// has the strongest.
+const COLOURS: [(&str, &str, &str); 10] = [
+    ("netcord", "#d55e00", "#ff9447"),
+    ("netcord --firewall iptables", "#b85c8f", "#e3a5c8"),
+    ("floor", "#555555", "#a8b0b8"),
+    ("no published port", "#555555", "#a8b0b8"),
+    ("script", "#0072b2", "#5db2ea"),
+    ("CNI", "#00805e", "#3fcfa2"),
+    ("netavark", "#8a6a00", "#d9bd4a"),
+    ("docker", "#2b88bd", "#8fd0f5"),
+    ("reading the keys", "#555555", "#a8b0b8"),
+    ("peers", "#0072b2", "#5db2ea"),
 ];
+
+const STYLE: &str = "\
+.paper { fill: #ffffff } text { fill: #1f2328 } .faint { fill: #59636e } .grid { stroke: #d1d9e0 } \
+.axis { stroke: #59636e }
+polyline { fill: none; stroke-width: 2 }
+";
+const DARK: &str = "\
+.paper { fill: #151b23 } text { fill: #e6edf3 } .faint { fill: #9198a1 } .grid { stroke: #3d444d } \
+.axis { stroke: #9198a1 }
+";
 
 /// Panels side by side.
 pub(crate) fn svg(panels: &[Panel]) -> String {
     let width = WIDTH * f64::from(u8::try_from(panels.len()).unwrap_or(u8::MAX));
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {HEIGHT}\" \
-         width=\"{width}\" height=\"{HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\" \
-         fill=\"#1f2328\">\n<rect width=\"100%\" height=\"100%\" rx=\"6\" fill=\"#ffffff\"/>\n"
+         width=\"{width}\" height=\"{HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <style>\n{STYLE}{}@media (prefers-color-scheme: dark) {{\n{DARK}{}}}\n</style>\n\
+         <rect class=\"paper\" width=\"100%\" height=\"100%\" rx=\"6\"/>\n",
+        colours(|(_, light, _)| light),
+        colours(|(_, _, dark)| dark)
     );
     let mut left = 0.0;
     for panel in panels {
@@ -72,12 +88,17 @@ pub(crate) fn svg(panels: &[Panel]) -> String {
 fn draw(panel: &Panel, svg: &mut String) {
     let scale = Scale::of(panel);
     let (right, bottom) = (scale.right, HEIGHT - BOTTOM);
-    _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"24\" font-weight=\"bold\">{}</text>", panel.title);
+    _ = writeln!(
+        svg,
+        "<text x=\"16\" y=\"24\" font-weight=\"bold\">{}</text>\n\
+         <text class=\"faint\" x=\"16\" y=\"42\">{}</text>",
+        panel.claim, panel.measured
+    );
     for power in scale.bottom..=scale.top {
         let y = scale.y(10_f64.powi(power));
         _ = writeln!(
             svg,
-            "<path d=\"M{LEFT} {y:.1}H{right}\" stroke=\"#d1d9e0\"/>\
+            "<path d=\"M{LEFT} {y:.1}H{right}\" class=\"grid\"/>\
              <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             LEFT - 8.0,
             y + 4.0,
@@ -88,7 +109,7 @@ fn draw(panel: &Panel, svg: &mut String) {
         let x = scale.x(tick);
         _ = writeln!(
             svg,
-            "<path d=\"M{x:.1} {bottom}v5\" stroke=\"#59636e\"/>\
+            "<path d=\"M{x:.1} {bottom}v5\" class=\"axis\"/>\
              <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             bottom + 18.0,
             grouped(f64::from(tick))
@@ -96,7 +117,7 @@ fn draw(panel: &Panel, svg: &mut String) {
     }
     _ = writeln!(
         svg,
-        "<path d=\"M{LEFT} {bottom}H{right}\" stroke=\"#59636e\"/>\
+        "<path d=\"M{LEFT} {bottom}H{right}\" class=\"axis\"/>\
          <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
          <text transform=\"translate(16 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
         f64::midpoint(LEFT, right),
@@ -108,27 +129,23 @@ fn draw(panel: &Panel, svg: &mut String) {
     let mut names = Vec::new();
     for (name, points) in &panel.curves {
         let Some(last) = points.last() else { continue };
-        let colour = colour(name);
+        let class = class(name);
         let places: Vec<_> =
             points.iter().map(|&(x, y)| format!("{:.1},{:.1}", scale.x(x), scale.y(y))).collect();
-        _ = writeln!(
-            svg,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
-            places.join(" ")
-        );
+        _ = writeln!(svg, "<polyline class=\"{class}\" points=\"{}\"/>", places.join(" "));
         for (x, y) in points {
             let (x, y) = (scale.x(*x), scale.y(*y));
-            _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>");
+            _ = writeln!(svg, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>");
         }
-        names.push((scale.y(last.1), *name));
+        names.push((scale.y(last.1), name.as_str()));
     }
     for (y, name) in apart(names, bottom) {
         _ = writeln!(
             svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{}\">{name}</text>",
+            "<text class=\"{}\" x=\"{:.1}\" y=\"{:.1}\">{name}</text>",
+            class(name),
             right + 10.0,
-            y + 4.0,
-            colour(name)
+            y + 4.0
         );
     }
 }
@@ -183,7 +200,7 @@ impl<'a> Scale<'a> {
 }
 
 /// Moves names that would lie on each other apart, and none below the axis.
-fn apart(mut names: Vec<(f64, &'static str)>, bottom: f64) -> Vec<(f64, &'static str)> {
+fn apart(mut names: Vec<(f64, &str)>, bottom: f64) -> Vec<(f64, &str)> {
     names.sort_by(|one, other| one.0.total_cmp(&other.0));
     for place in 1..names.len() {
         names[place].0 = names[place].0.max(names[place - 1].0 + LINE_HEIGHT);
@@ -196,14 +213,28 @@ fn apart(mut names: Vec<(f64, &'static str)>, bottom: f64) -> Vec<(f64, &'static
     names
 }
 
-/// By the longest name that it begins with.
-fn colour(name: &str) -> &'static str {
-    let known = COLOURS.iter().filter(|(known, _)| name.starts_with(known));
-    known.max_by_key(|(known, _)| known.len()).map_or("#1f2328", |(_, colour)| colour)
+/// The rules for the colours of curves.
+fn colours(pick: fn((&'static str, &'static str, &'static str)) -> &'static str) -> String {
+    let mut rules = String::new();
+    for (i, colour) in COLOURS.into_iter().enumerate() {
+        let colour = pick(colour);
+        _ = writeln!(
+            rules,
+            "polyline.c{i} {{ stroke: {colour} }} circle.c{i}, text.c{i} {{ fill: {colour} }}"
+        );
+    }
+    rules
+}
+
+/// The class of a curve: that of the longest name that it begins with.
+fn class(name: &str) -> String {
+    let known = COLOURS.iter().enumerate().filter(|(_, (known, ..))| name.starts_with(known));
+    let longest = known.max_by_key(|(_, (known, ..))| known.len());
+    longest.map(|(i, _)| format!("c{i}")).unwrap_or_default()
 }
 
 /// A number with a comma at the thousands.
-fn grouped(value: f64) -> String {
+pub(crate) fn grouped(value: f64) -> String {
     let text = value.to_string();
     match text.len() {
         4.. if !text.contains('.') => {

@@ -13,12 +13,17 @@ pub(crate) fn put(name: &str, text: &str) -> Result<()> {
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
+/// Returns `bench/RESULTS.md`; empty if there is none.
+pub(crate) fn read() -> Result<String> {
+    match fs::read_to_string(path(FILE)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => Ok(read?),
+    }
+}
+
 /// Writes the part that begins with the heading of this text.
 pub(crate) fn put_part(text: &str) -> Result<()> {
-    let before = match fs::read_to_string(path(FILE)) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-        read => read?,
-    };
+    let before = read()?;
     let heading = text.lines().next().unwrap_or_default();
     let mut parts: Vec<&str> = Vec::new();
     let mut rest = before.as_str();

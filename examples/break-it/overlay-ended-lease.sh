@@ -1,6 +1,6 @@
 #!/bin/sh
 # A lease that ended: the host's key is gone from the store, and other hosts have forgotten it.
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/../lesson"
 . "$(dirname "$0")/../show"
 . "$(dirname "$0")/../two-hosts"
 
@@ -37,6 +37,7 @@ is_forgotten() { ! is_known; }
 await is_forgotten
 nothing at one ip route show proto 110
 
+ask 'What does the second host do when it goes on?'
 say 'It goes on, notices that, and takes the same subnet again if nobody else has it.'
 run kill -CONT "$agent"
 await is_known

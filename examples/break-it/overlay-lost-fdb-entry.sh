@@ -4,7 +4,7 @@
 
 at one bridge fdb del 02:76:c0:00:02:02 dev vx-pods dst 192.0.2.2 self
 misses 56
-say 'Guess first: the route, the neighbour entry or the FDB entry? The host itself answers.'
+say 'The route, the neighbour entry or the FDB entry? The host itself answers.'
 checks 'incomplete, filtered on the way'
 refuse on one doctor
 run on one repair

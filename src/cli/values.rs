@@ -44,6 +44,7 @@ impl ValueEnum for Format {
             Self::Dot,
             Self::Mermaid,
             Self::Svg,
+            Self::Html,
             Self::Docker,
         ]
     }
@@ -57,6 +58,7 @@ impl ValueEnum for Format {
             Self::Dot => value("dot", "For Graphviz"),
             Self::Mermaid => value("mermaid", "For Markdown viewers"),
             Self::Svg => value("svg", "A drawing, for browsers and documents"),
+            Self::Html => value("html", "The drawing in a page, with a filter"),
             Self::Docker => value("docker", "JSON with the keys of `docker network inspect`"),
             Self::Template(_) => return None,
         })

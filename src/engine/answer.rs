@@ -48,6 +48,8 @@ struct State {
 #[serde(rename_all = "PascalCase")]
 struct HostConfig {
     network_mode: String,
+    #[serde(default)]
+    auto_remove: bool,
 }
 
 #[derive(Deserialize)]
@@ -162,7 +164,8 @@ fn container(engine: Engine, reply: &Reply) -> anyhow::Result<Container> {
         bail!("{engine} makes no sense: {} is not a process id", state.pid);
     }
     let pid = (state.running && state.pid != 0).then_some(state.pid);
-    Ok(Container { engine, name: name.to_owned(), id, pid, network })
+    let auto_remove = host_config.auto_remove;
+    Ok(Container { engine, name: name.to_owned(), id, pid, network, auto_remove })
 }
 
 fn running(listed: Listed) -> Option<Running> {

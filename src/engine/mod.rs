@@ -41,6 +41,8 @@ pub struct Container {
     pub pid: Option<u32>,
     /// Its network mode.
     pub network: NetworkMode,
+    /// Whether the engine removes it when it stops (`--rm`).
+    pub auto_remove: bool,
 }
 
 /// The network mode of a container.

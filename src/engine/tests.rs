@@ -124,6 +124,7 @@ fn a_running_container_is_found_by_one_plain_request() {
         name: "web".into(),
         pid: Some(8065),
         network: NetworkMode::Own,
+        auto_remove: false,
     };
     assert_eq!((container, request.as_str()), (expected, "GET /containers/web/json HTTP/1.1"));
 }
@@ -338,6 +339,7 @@ fn one_container_that_both_engines_claim_is_podmans() {
             name: "web".into(),
             pid: None,
             network: NetworkMode::Own,
+            auto_remove: false,
         })
     };
     let engines = |answers: Vec<(Engine, Answer)>| -> Vec<Engine> {

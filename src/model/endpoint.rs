@@ -10,7 +10,9 @@ use std::{
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Invalid, Lease, LinkName, Mac, NetnsName, PublishedPort, stable_hash};
+use super::{
+    EngineContainer, Family, Invalid, Lease, LinkName, Mac, NetnsName, PublishedPort, stable_hash,
+};
 
 /// One target's attachment to one network.
 ///
@@ -46,6 +48,12 @@ pub struct Endpoint {
     /// The DHCP lease, if the IPv4 address is leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Box<Lease>>,
+    /// Whether another program made it: netcord only publishes its ports.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub foreign: bool,
+    /// The container of the target, if an engine named it: then the endpoint outlives its namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Box<EngineContainer>>,
     /// The endpoint's published ports.
     #[serde(default)]
     pub ports: Vec<PublishedPort>,
@@ -137,6 +145,8 @@ pub enum EndpointState {
     Down,
     /// The link is gone, and its namespace with it.
     Dead,
+    /// The same, and an engine can start its container again.
+    Stopped,
     /// Unknown: its only link is in a namespace that we may not enter.
     Unknown,
 }
@@ -148,6 +158,7 @@ impl EndpointState {
             Self::Up => "up",
             Self::Down => "down",
             Self::Dead => "dead",
+            Self::Stopped => "stopped",
             Self::Unknown => "unknown",
         }
     }
@@ -276,6 +287,25 @@ impl Endpoint {
     /// Returns whether it is the endpoint with this identity.
     pub fn is(&self, id: &EndpointId) -> bool {
         EndpointSummary::of(self).is(id)
+    }
+
+    /// Returns whether its container has stopped, and nothing of it is left but its record.
+    pub fn is_stopped(&self) -> bool {
+        self.container.as_ref().is_some_and(|container| container.stopped)
+    }
+
+    /// Returns its record once its container has stopped, without its ports, which are records of
+    /// their own; `None` if it is of no container.
+    pub fn stopped(&self) -> Option<Self> {
+        let container =
+            Box::new(EngineContainer { stopped: true, ..self.container.as_deref()?.clone() });
+        let lease = self.lease.clone().map(|lease| Box::new(Lease { renewer: None, ..*lease }));
+        Some(Self { container: Some(container), lease, ports: Vec::new(), ..self.clone() })
+    }
+
+    /// Returns the state of an endpoint whose link is gone.
+    pub fn state_without_link(&self) -> EndpointState {
+        if self.container.is_some() { EndpointState::Stopped } else { EndpointState::Dead }
     }
 
     /// Returns whether it has an IPv6 address.

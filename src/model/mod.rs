@@ -3,6 +3,7 @@
 
 mod activity;
 pub mod bpf;
+mod container;
 mod endpoint;
 mod family;
 mod finding;
@@ -26,6 +27,7 @@ mod visible;
 use std::fmt;
 
 pub use activity::Activity;
+pub use container::EngineContainer;
 pub use endpoint::{
     Attachment, Endpoint, EndpointId, EndpointState, EndpointSummary, Route, client_mac, host_name,
     next_ifname,

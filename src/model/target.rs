@@ -8,6 +8,7 @@ use super::{Invalid, NetnsName, visible};
 
 /// A container engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Engine {
     /// dockerd, or another program with its API at its socket.
     Docker,

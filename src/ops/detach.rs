@@ -12,7 +12,8 @@ use super::{
     },
 };
 use crate::{
-    model::{Endpoint, LinkName, NetworkRef, Target},
+    error::Error,
+    model::{Endpoint, LinkName, NetworkRef, PublishedPort, Target},
     plan::Plan,
 };
 
@@ -68,6 +69,8 @@ pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Chan
             }
         };
         meant.retain(|e| args.ifname.as_ref().is_none_or(|name| *name == e.ifname));
+        check_own(&network, target, &meant)?;
+        meant.retain(|e| !e.foreign);
         meant.retain(|e| !gone.contains(e));
         if meant.is_empty() {
             host.events.note(&format!("nothing to do: `{target}` is not attached to `{network}`"));
@@ -82,6 +85,21 @@ pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Chan
     let detached = gone.into_iter().map(|e| e.target).collect();
     let now = Detached { network: network.to_string(), detached };
     Ok(Some(Changed::new(changed, now)))
+}
+
+/// What another program attached, that program detaches.
+fn check_own(network: &LinkName, target: &Target, meant: &[&Endpoint]) -> Result<()> {
+    let [first, ..] = meant else { return Ok(()) };
+    if meant.iter().any(|e| !e.foreign) {
+        return Ok(());
+    }
+    let ports: Vec<_> = first.ports.iter().map(PublishedPort::spec).collect();
+    Err(Error::conflict(format!(
+        "another program attached `{target}` to `{network}`, and netcord only publishes {}",
+        ports.join(", ")
+    ))
+    .hint(format!("close its ports: `netcord unpublish {target} --all`"))
+    .into())
 }
 
 /// The outcome if the network does not exist.

@@ -9,7 +9,7 @@ use super::{
     Session, driver,
     request::words::Words,
     upkeep::{
-        default_routes,
+        containers, default_routes,
         need::{Depth, Extent},
     },
 };
@@ -58,11 +58,15 @@ pub async fn export(host: &Session<'_>) -> Result<String> {
     default_routes::in_turn(&mut endpoints, |(_, endpoint)| endpoint);
     for (record, endpoint) in endpoints {
         let (network, name) = (&record.network, &endpoint.netns);
-        match Who::is(&state, name, endpoint.cookie).await {
-            Who::Named(target) => say(&Words::of_endpoint(network, endpoint, &target).line()),
+        let who = match &endpoint.container {
+            Some(container) => Who::Named(containers::name(container).await),
+            None => Who::is(&state, name, endpoint.cookie).await,
+        };
+        match who {
+            Who::Named(target) => say(&Words::of(network, endpoint, &target).line()),
             Who::Process(pid) => {
                 say(&unknown(name, &pid));
-                say(&format!("# {}", Words::of_endpoint(network, endpoint, PID).line()));
+                say(&format!("# {}", Words::of(network, endpoint, PID).line()));
             }
         }
     }
@@ -112,6 +116,24 @@ async fn container(pid: &str) -> Option<Container> {
 }
 
 impl Words {
+    fn of(network: &Network, endpoint: &Endpoint, target: &str) -> Self {
+        if endpoint.foreign {
+            Self::of_ports(network, endpoint, target)
+        } else {
+            Self::of_endpoint(network, endpoint, target)
+        }
+    }
+
+    fn of_ports(network: &Network, endpoint: &Endpoint, target: &str) -> Self {
+        let firewall = network.firewall.to_string();
+        let words = if network.driver.is_foreign() {
+            Self::new(["--firewall", &firewall, "publish", target])
+        } else {
+            Self::new(["publish", target])
+        };
+        endpoint.ports.iter().map(port).fold(words, |words, port| words.switch(&port, true))
+    }
+
     fn of_endpoint(network: &Network, endpoint: &Endpoint, target: &str) -> Self {
         let firewall = network.firewall.to_string();
         let words = if network.driver.is_foreign() {

@@ -39,6 +39,8 @@ pub(super) fn endpoint(target: &str, cookie: u64, ifname: &str, gateways: &[&str
         replaced: Vec::new(),
         raises_lo: false,
         lease: None,
+        foreign: false,
+        container: None,
         ports: Vec::new(),
     }
 }

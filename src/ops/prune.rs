@@ -1,5 +1,5 @@
 //! `prune`: removes dead objects and leftovers, and lists them. Dead endpoints would also be
-//! removed by the next changing command.
+//! removed by the next changing command; those of containers that are gone only by this one.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -8,6 +8,8 @@ use super::{
     Changed, Session, WithFailure,
     driver::underlay,
     upkeep::{
+        containers::{self, Now},
+        endpoints,
         need::{Depth, Extent, Need},
         removal,
     },
@@ -34,6 +36,7 @@ pub struct Pruned {
 pub async fn prune(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Pruned>>>> {
     let mut state = host.enter(Need::Removes, Extent::to(Depth::Names)).await?;
     let mut pruned = host.tidy(&mut state).await?;
+    pruned.extend(forgotten(host, &mut state).await?);
     let mut plan = Plan::new();
     for (name, steps) in strangers(&state) {
         pruned.push(format!("name {name}"));
@@ -59,6 +62,26 @@ pub async fn prune(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<
     let mut dead = state.networks().keys().filter(|name| overdue.iter().all(|n| n.name != **name));
     let failure = dead.try_for_each(|name| host.check_aside(name)).err();
     Ok((Some(Changed::new(!pruned.is_empty(), Pruned { pruned })), failure))
+}
+
+/// Removes the endpoints of containers that their engine no longer has; returns descriptions. One that
+/// has merely stopped is kept, as its engine keeps it.
+async fn forgotten(host: &mut Session<'_>, state: &mut State) -> Result<Vec<String>> {
+    let mut pruned = Vec::new();
+    for stopped in containers::stopped(host, state).await? {
+        let place = stopped.place();
+        match stopped.now {
+            Now::Gone => {}
+            Now::Runs(_) | Now::Stopped => continue,
+            Now::Unknown(error) => {
+                host.events.note(&format!("endpoint `{place}` is kept: {error:#}"));
+                continue;
+            }
+        }
+        endpoints::away(host, state, &stopped.network, &[stopped.endpoint]).await?;
+        pruned.push(format!("endpoint {place}"));
+    }
+    Ok(pruned)
 }
 
 /// Rules that nothing on record needs: in the firewall that is not in use, of ports that are not

@@ -110,7 +110,7 @@ impl<'a> States<'a> {
         };
         match link {
             Err(_) => State::Unknown,
-            Ok(None) => State::Dead,
+            Ok(None) => endpoint.state_without_link(),
             Ok(Some(link)) if !link.is_running() || !self.is_plugged(network, &link) => State::Down,
             Ok(Some(_)) => match network.driver.uplink() {
                 Some(parent) => self.by_uplink(network, parent).await,

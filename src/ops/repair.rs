@@ -6,13 +6,14 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    Changed, Session, WithFailure,
+    Changed, Session, WithFailure, attach,
     driver::{
         self,
         underlay::{self, Lost},
     },
     lookup::plug,
     upkeep::{
+        containers::{self, Now, Stopped},
         default_routes, endpoints, entry, leases, link_attrs,
         need::{Depth, Extent, Need},
         wiring,
@@ -76,19 +77,41 @@ pub async fn check(host: &mut Session<'_>) -> Result<Drifted> {
 /// If the records or the kernel cannot be read, or a step failed.
 pub async fn repair(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<Repaired>>>> {
     let mut state = host.enter(Need::Removes, Extent::to(Depth::Names)).await?;
-    let Found { drift, parts, lost } = find(host, &state).await?;
+    let Found { drift, parts, lost, again } = find(host, &state).await?;
     let mut plan = once(parts.into_iter().flat_map(|(_, plan)| plan).collect());
     if drift.is_empty() {
         // Do not delete tracked connections if nothing else changes.
         plan.retain(|step| !matches!(step.change.facts().class, Class::Flows));
     }
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok((None, None)) };
+    let Some(changed) = host.carry_out(&plan, &mut state).await? else {
+        drop(state);
+        return Ok((None, attach_again(host, again).await.1));
+    };
     let kept = keep(host, &mut state).await? | host.start_agent(&state);
     host.tidy(&mut state).await?;
     let tidied = !state.remove_leftovers()?.is_empty();
-    let done = Changed::new(changed || kept || tidied, Repaired { repaired: drift });
+    drop(state);
+    let (attached, failed) = attach_again(host, again).await;
+    let done = Changed::new(changed || kept || tidied || attached, Repaired { repaired: drift });
     let failure = host.check_none_aside().err().or_else(|| lost.first().map(not_put_back));
-    Ok((Some(done), failure))
+    Ok((Some(done), failure.or(failed)))
+}
+
+/// Attaches containers that were started again; returns whether there were any that could be, with the
+/// first failure.
+async fn attach_again(
+    host: &mut Session<'_>,
+    again: Vec<Stopped>,
+) -> (bool, Option<anyhow::Error>) {
+    let (mut attached, mut failure) = (false, None);
+    for stopped in again {
+        let Now::Runs(target) = stopped.now else { continue };
+        match attach::again(host, &stopped.network.name, target, &stopped.endpoint).await {
+            Ok(()) => attached = true,
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    (attached, failure)
 }
 
 fn not_put_back((network, lost): &(LinkName, Lost)) -> anyhow::Error {
@@ -103,6 +126,8 @@ struct Found {
     parts: Vec<Part>,
     /// Networks whose parent cannot simply be put back.
     lost: Vec<(LinkName, Lost)>,
+    /// Endpoints whose containers were started again.
+    again: Vec<Stopped>,
 }
 
 async fn find(host: &mut Session<'_>, state: &State) -> Result<Found> {
@@ -121,7 +146,17 @@ async fn find(host: &mut Session<'_>, state: &State) -> Result<Found> {
         command: lost.command.clone(),
         evidence: Vec::new(),
     }));
-    Ok(Found { drift, parts, lost })
+    let mut again = containers::stopped(host, state).await?;
+    again.retain(|stopped| matches!(stopped.now, Now::Runs(_)));
+    drift.extend(again.iter().filter_map(|stopped| {
+        Some(Drift {
+            of: format!("endpoint {}", stopped.place()),
+            why: "its container was started again, in a new namespace",
+            command: stopped.command()?,
+            evidence: Vec::new(),
+        })
+    }));
+    Ok(Found { drift, parts, lost, again })
 }
 
 /// Returns the plans of everything on record that lives, and the networks whose parent cannot
@@ -280,8 +315,9 @@ fn unplugged(host: &Session<'_>, state: &State) -> Vec<Drift> {
 fn unkept(state: &State) -> Vec<Drift> {
     let agents = agents::status();
     let runs = |renewer| agents.has(renewer);
-    let is_unkept =
-        |e: &Endpoint| e.lease.as_ref().is_some_and(|lease| !lease.renewer.is_some_and(runs));
+    let is_unkept = |e: &Endpoint| {
+        !e.is_stopped() && e.lease.as_ref().is_some_and(|lease| !lease.renewer.is_some_and(runs))
+    };
     let all = state.endpoints().filter(|(_, e)| is_unkept(e));
     all.map(|(record, e)| Drift {
         of: format!("endpoint {}/{}", record.network.name, e.target),

@@ -9,6 +9,7 @@ use super::{
     Changed, Session, WithFailure, driver,
     lookup::find,
     upkeep::{
+        containers,
         need::{Extent, Need},
         removal,
     },
@@ -17,7 +18,7 @@ use crate::{
     error::{Error, did_you_mean},
     kernel::{Kernel, Netns},
     model::{Endpoint, LinkName, NamedNetns, NetnsName, Network, NetworkRecord, Removable},
-    plan::{self, Plan, reverse},
+    plan::{self, Plan, once, reverse},
     state::State,
 };
 
@@ -193,14 +194,21 @@ async fn removal_plan(
         .hint(format!("remove it with the program that made it, or with `ip link del {name}`"))
         .into());
     }
-    if !record.endpoints.is_empty() {
-        let names: Vec<_> = record.endpoints.iter().map(|e| e.target.as_str()).collect();
+    let (living, stopped) = containers::split(host, state, name, &record.endpoints).await?;
+    if !living.is_empty() {
+        let names: Vec<_> = living.iter().map(|e| e.target.as_str()).collect();
         let message = format!("network `{name}` has endpoints: {}", names.join(", "));
         let hint = format!("detach them first: `netcord detach {name} {}`", names.join(" "));
         return Err(Error::conflict(message).hint(hint).into());
     }
-    let plan = driver::removal(host, state.networks(), &record.network).await?;
-    Ok((plan, Some(record.network)))
+    // As with docker, stopped containers do not keep a network.
+    let mut plan = removal::endpoints(&host.kernel, state, &record.network, &stopped).await?;
+    let mut after = state.networks().clone();
+    if let Some(record) = after.get_mut(name) {
+        record.endpoints.clear();
+    }
+    plan.extend(driver::removal(host, &after, &record.network).await?);
+    Ok((once(plan), Some(record.network)))
 }
 
 fn removal_of_name(state: &State, named: &NamedNetns) -> Result<Plan> {

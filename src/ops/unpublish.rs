@@ -66,7 +66,13 @@ pub async fn unpublish(host: &mut Session<'_>, args: &Unpublish) -> Result<Optio
     for (network, endpoint) in &endpoints {
         let is_meant = |p: &&PublishedPort| args.all || meant.contains(p);
         let ports: Vec<_> = endpoint.ports.iter().filter(is_meant).cloned().collect();
-        let plan = removal::ports(&state, network, endpoint, &ports);
+        // The endpoint of another program is on record for its ports only.
+        let plan = if endpoint.foreign && ports.len() == endpoint.ports.len() {
+            removal::endpoints(&host.kernel, &state, network, std::slice::from_ref(endpoint))
+                .await?
+        } else {
+            removal::ports(&state, network, endpoint, &ports)
+        };
         gone.extend(ports);
         if host.dry_run {
             printed.extend(plan);

@@ -55,6 +55,8 @@ pub enum Format {
     Mermaid,
     /// A picture for browsers and documents.
     Svg,
+    /// A picture in a page that shows what is connected with what.
+    Html,
     /// The JSON of `docker network inspect`.
     Docker,
     /// A Go template, as typed.

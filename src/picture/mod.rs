@@ -3,13 +3,15 @@
 //!
 //! - `text`: a tree for a terminal
 //! - `dot`, `mermaid`: input for other renderers, made from the nodes and edges of `diagram`
-//! - `svg`: a finished picture, with the positions of `layout`
+//! - `svg`: a finished picture: the boxes and lines of `topology` at the positions of `layout`
+//! - `html`: the same in a page, which shows what is connected with what
 //! - `trace_path`: the path of a packet, as lines
 //! - `paragraph`: text that fits a terminal's width
 //! - `words`: the descriptions that all formats use
 
 mod diagram;
 pub mod dot;
+pub mod html;
 mod layout;
 pub mod mermaid;
 mod paragraph;
@@ -17,6 +19,7 @@ mod paragraph;
 pub(crate) mod sample;
 pub mod svg;
 pub mod text;
+mod topology;
 pub mod trace_path;
 mod words;
 

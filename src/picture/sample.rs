@@ -1,5 +1,7 @@
 //! Graphs for tests.
 
+use proptest::prelude::*;
+
 use crate::model::{
     EndpointState, Mac, MacvlanMode, PublishedPort,
     graph::{End, Forwarding, Graph, HostLink, Inside, OtherHost, Port, Segment},
@@ -129,4 +131,63 @@ pub(crate) fn odd() -> Graph {
         graph.links.push(link(name));
     }
     graph
+}
+
+/// Any host: links that are connected in all ways, networks on them, targets in several of them.
+pub(crate) fn any_host() -> impl Strategy<Value = Graph> {
+    let name = prop_oneof![
+        "[a-z]{1,4}[0-9]",
+        "[a-z0-9@.-]{15}",
+        "[a-z]{20}[_-][a-z]{20}[.-][a-z0-9]{22}",
+        Just("日本語".to_owned()),
+    ];
+    let names = proptest::collection::vec(name, 12);
+    let links = proptest::collection::vec((0..12_usize, any::<[bool; 4]>(), 0..4_u8), 0..5);
+    let ports = proptest::collection::vec((0..12_usize, 0..8_u8, any::<bool>()), 0..30);
+    let segments = proptest::collection::vec((0..12_usize, any::<[bool; 4]>(), ports), 0..6);
+    (names, links, segments).prop_map(|(names, links, segments)| {
+        let links = links.into_iter().map(|(i, [up, has_gateway, leads, has_many], last)| {
+            let mut link = link(&names[i]);
+            link.up = up;
+            link.inside.extend(leads.then(|| inside(&names[usize::from(last)], last + 2)));
+            if !has_gateway {
+                link.gateways.clear();
+            }
+            if has_many {
+                link.addresses =
+                    vec!["2001:db8:1234:5678:9abc:def0:1234:5678/128".parse().unwrap(); 3];
+            }
+            link
+        });
+        let segments =
+            segments.into_iter().map(|(i, [foreign, is_macvlan, masquerade, others], ports)| {
+                let mut segment = segment(&names[i], 0);
+                segment.foreign = foreign;
+                segment.parent = Some(names[(i + 1) % 12].clone());
+                segment.macvlan = is_macvlan.then_some(MacvlanMode::Bridge);
+                segment.masquerade_by = names[..usize::from(masquerade) * 2].to_vec();
+                if others {
+                    segment.peers = mixed().segments[4].peers.clone();
+                }
+                segment.ports = ports
+                    .into_iter()
+                    .map(|(name, kind, is_up)| any_port(&names, name, kind, is_up))
+                    .collect();
+                segment
+            });
+        host(links.collect(), segments.collect())
+    })
+}
+
+fn any_port(names: &[String], name: usize, kind: u8, is_up: bool) -> Port {
+    let mut port = port(&names[name], u8::try_from(name).unwrap() + 2);
+    port.state = if is_up { EndpointState::Up } else { EndpointState::Down };
+    port.end = match kind {
+        0 => End::Wire { link_kind: String::new() },
+        1 => End::Wire { link_kind: "tun".into() },
+        2 => End::Host { link: names[(name + 1) % names.len()].clone() },
+        3 => End::Inside(Inside::default()),
+        _ => return port,
+    };
+    port
 }

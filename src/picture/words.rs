@@ -131,6 +131,7 @@ pub(super) fn trouble(state: EndpointState) -> Option<&'static str> {
         EndpointState::Up => None,
         EndpointState::Down => Some("down"),
         EndpointState::Dead => Some("gone"),
+        EndpointState::Stopped => Some("stopped"),
         EndpointState::Unknown => Some("unknown"),
     }
 }

@@ -7,15 +7,25 @@ use super::{
 };
 use crate::model::{Attachment, Endpoint, Family, LinkName, Network, Route};
 
-/// Attaches a target, whose name in `/run/netns` exists, to a network, with its published ports.
+/// Attaches a target, whose name in `/run/netns` exists, to a network, with its published ports. Of an
+/// endpoint that another program made, there are only the ports.
 pub fn attach(network: &Network, endpoint: &Endpoint, frames: BridgedFrames) -> Plan {
-    let inside = Some(endpoint.netns.clone());
     let recorded = Endpoint { ports: Vec::new(), ..endpoint.clone() };
     let mut plan = vec![Step::create(
         "record the endpoint: this reserves its address",
         Resource::Record(Record::Endpoint { network: network.name.clone(), endpoint: recorded }),
     )];
-    plan.extend(driver::link(network, endpoint));
+    if !endpoint.foreign {
+        plan.extend(wiring(network, endpoint));
+    }
+    plan.extend(publish(network, endpoint, &endpoint.ports, frames));
+    plan
+}
+
+/// Makes the link of an endpoint, and configures it.
+fn wiring(network: &Network, endpoint: &Endpoint) -> Plan {
+    let inside = Some(endpoint.netns.clone());
+    let mut plan = driver::link(network, endpoint);
     plan.extend(ipv6_inside(endpoint, &inside));
     if network.is_shared() {
         plan.extend(speaking(endpoint, &inside));
@@ -46,7 +56,6 @@ pub fn attach(network: &Network, endpoint: &Endpoint, frames: BridgedFrames) -> 
     ));
     plan.extend(routes(network, endpoint, &inside));
     plan.extend(driver::introduction(network, endpoint));
-    plan.extend(publish(network, endpoint, &endpoint.ports, frames));
     plan
 }
 

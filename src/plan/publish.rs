@@ -71,7 +71,9 @@ fn one(
             .until(Scope::LoopbackPorts),
         );
     }
+    // A port of another program stays as that program made it.
     if frames == BridgedFrames::MeetIptables
+        && !endpoint.foreign
         && let Some(link) = endpoint.host_ifname()
     {
         plan.push(

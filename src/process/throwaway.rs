@@ -38,11 +38,21 @@ const MARK: &str = "NETCORD_LAB";
 const HOME: &str = "/run/home";
 
 /// Files that shells read at start. The prompt is the name of the current host.
-const START_FILES: [(&str, &str); 3] = [
+const START_FILES: [(&str, &str); 4] = [
     (".bashrc", concat!("PS1='", where_one_is!(), r" \w # '", "\n")),
     (".zshrc", concat!("setopt PROMPT_SUBST\nPS1='", where_one_is!(), " %~ # '\n")),
     (".shrc", concat!("PS1='", where_one_is!(), " # '\n")),
+    (".config/fish/config.fish", FISH),
 ];
+
+const FISH: &str = "\
+set -g fish_greeting
+function fish_prompt
+    set -l host (ip netns identify $fish_pid 2>/dev/null)
+    test -n \"$host\"; or set host lab
+    echo -n \"$host \"(prompt_pwd)' # '
+end
+";
 
 /// Environment variables that would point a shell to the user's own files.
 const POINTERS_HOME: [&str; 7] = [
@@ -120,7 +130,7 @@ pub fn first_process(command: &[OsString]) -> Result<u8> {
 /// is gone at exit.
 #[expect(clippy::disallowed_types, reason = "process runs programs")]
 fn at_home(shell: &mut Command) -> io::Result<()> {
-    fs::create_dir_all(HOME)?;
+    fs::create_dir_all(format!("{HOME}/.config/fish"))?;
     for (file, text) in START_FILES {
         fs::write(format!("{HOME}/{file}"), text)?;
     }

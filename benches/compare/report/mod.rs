@@ -1,10 +1,12 @@
 //! The results for people: on a terminal, or as `bench/RESULTS.md` with its pictures.
 //!
 //! * [`aims`]: what is aimed at, met or not
+//! * [`pictures`]: the curves
 //! * [`readme`]: the few figures that the README shows
 //! * [`tables`]: the tables
 
 mod aims;
+pub(crate) mod pictures;
 mod readme;
 mod tables;
 
@@ -14,7 +16,6 @@ use anyhow::Result;
 use comfy_table::{TableStyle, presets};
 
 use crate::{
-    chart::{self, Axis, Curve, Panel},
     growth::{Line, endpoints::Endpoints, ports::Ports},
     machine, results,
     turns::Turns,
@@ -63,13 +64,7 @@ pub(crate) fn write(measured: &Results) -> Result<()> {
     if let Some(turns) = &measured.turns {
         readme::write(turns)?;
     }
-    if let Some(endpoints) = &measured.endpoints {
-        results::put("endpoints.svg", &chart::svg(&[of_endpoints(endpoints)]))?;
-    }
-    if let Some(ports) = &measured.ports {
-        results::put("ports.svg", &chart::svg(&of_ports(ports)))?;
-    }
-    Ok(())
+    pictures::write()
 }
 
 fn markdown(results: &Results) -> Result<String> {
@@ -121,11 +116,7 @@ fn sections(results: &Results, style: TableStyle) -> Vec<Section> {
             "A network that has N-1 endpoints (the first has a neighbour too) gets another; \
              milliseconds, median (p10-p90) of {growth_repeats}."
         );
-        sections.push((
-            "Attach of the N-th endpoint",
-            sentence,
-            table(attach, sizes, milliseconds),
-        ));
+        sections.push((pictures::ATTACH, sentence, table(attach, sizes, milliseconds)));
         let sentence = "And loses it again.".to_owned();
         sections.push((
             "Detach of the N-th endpoint",
@@ -138,19 +129,11 @@ fn sections(results: &Results, style: TableStyle) -> Vec<Section> {
             "A host that has N-1 published ports gets another; milliseconds, median (p10-p90) of \
              {growth_repeats}."
         );
-        sections.push((
-            "Set-up of the N-th published port",
-            sentence,
-            table(publish, sizes, milliseconds),
-        ));
+        sections.push((pictures::PUBLISH, sentence, table(publish, sizes, milliseconds)));
         let sentence = "TCP `connect` from outside to that port, until it returns; microseconds, \
                         median (p10-p90) of 200 for each time it was set up."
             .to_owned();
-        sections.push((
-            "Connect through the N-th published port",
-            sentence,
-            table(connect, sizes, microseconds),
-        ));
+        sections.push((pictures::CONNECT, sentence, table(connect, sizes, microseconds)));
     }
     sections
 }
@@ -167,38 +150,4 @@ fn notes(results: &Results) -> Vec<String> {
         }
     }
     notes
-}
-
-fn of_endpoints(Endpoints { sizes, attach, .. }: &Endpoints) -> Panel {
-    Panel {
-        title: "Attach of the N-th endpoint",
-        x: Axis { label: "endpoints of the network", logarithmic: false, ticks: sizes.clone() },
-        y_label: "milliseconds",
-        curves: curves(attach, 1e3),
-    }
-}
-
-fn of_ports(Ports { sizes, publish, connect, .. }: &Ports) -> [Panel; 2] {
-    let x = || Axis { label: "published ports", logarithmic: true, ticks: sizes.clone() };
-    [
-        Panel {
-            title: "Set-up of the N-th published port",
-            x: x(),
-            y_label: "milliseconds",
-            curves: curves(publish, 1e3),
-        },
-        Panel {
-            title: "TCP connect through the N-th published port",
-            x: x(),
-            y_label: "microseconds",
-            curves: curves(connect, 1e6),
-        },
-    ]
-}
-
-fn curves(lines: &[Line], unit: f64) -> Vec<Curve> {
-    let medians = |line: &Line| {
-        line.points.iter().map(|(n, series)| (*n, series.median().as_secs_f64() * unit)).collect()
-    };
-    lines.iter().map(|line| (line.name, medians(line))).collect()
 }

@@ -21,7 +21,7 @@ use crate::{
 /// Open a throwaway host: a shell or a command where every verb works without root
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "The lab has new user, mount, PID and network namespaces and a private /run. All of it is gone at exit. The shell has its own home directory, so it neither reads nor writes files in yours, and its prompt shows the host.\n\nWith --hosts, the network `wire` (10.0.0.0/24) connects the lab, which has 10.0.0.1, with host1, host2 and so on, which have the next addresses. Each host has its own links, addresses, routes, firewall and netcord networks; all share the names in /run/netns.\n\nExamples:\n  netcord lab\n  netcord lab --hosts 3\n  netcord container host2 -- bash\n  netcord lab -- sh examples/null-mode.sh"
+    after_help = "The lab has new user, mount, PID and network namespaces and a private /run. All of it is gone at exit. The shell has its own home directory, so it neither reads nor writes files in yours, and its prompt shows the host.\n\nWith --hosts, the network `wire` (10.0.0.0/24) connects the lab, which has 10.0.0.1, with host1, host2 and so on, which have the next addresses. Each host has its own links, addresses, routes, firewall and netcord networks; all share the names in /run/netns.\n\nExamples:\n  netcord lab\n  netcord lab --hosts 3\n  netcord container host2 -- bash\n  netcord lab -- sh examples/01-null-mode.sh"
 )]
 pub(crate) struct Args {
     /// Add this many hosts, host1 and so on, on one network

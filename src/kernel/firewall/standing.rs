@@ -82,6 +82,7 @@ impl Standing {
             (Firewall::Nftables, None) => nftables::published().unwrap_or_default(),
             (Firewall::Iptables, _) => Family::BOTH
                 .into_iter()
+                .filter(|family| has_iptables(*family, Table::Nat).unwrap_or(true))
                 .filter_map(|family| {
                     Some(iptables::published(&self.listed(family, Table::Nat).ok()?.ours))
                 })

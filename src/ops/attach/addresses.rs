@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::{Chooser, pool::CANDIDATES};
+use super::{Chooser, Wiring, pool::CANDIDATES};
 use crate::{
     error::Error,
     kernel::{Kernel, dhcp::Leased},
@@ -22,14 +22,14 @@ impl Chooser<'_> {
     pub(super) fn addresses(
         &mut self,
         kernel: &Kernel,
+        wiring: &Wiring,
         leased: Option<&Leased>,
     ) -> Result<Vec<IpNetwork>> {
         let mut addresses = Vec::new();
         if let Some(leased) = leased {
             addresses.push(self.leased(leased)?);
         }
-        let wanted = &self.args.wiring.ip;
-        let asked = wanted.iter().map(|a| self.pool.asked_for(a)).collect::<Result<Vec<_>>>()?;
+        let asked = wiring.ip.iter().map(|a| self.pool.asked_for(a)).collect::<Result<Vec<_>>>()?;
         addresses.extend(&asked);
         let mut open = self.pool.open(&addresses);
         if addresses.is_empty() && open.is_empty() {
@@ -83,7 +83,8 @@ impl Chooser<'_> {
     /// assigned.
     fn leased(&self, leased: &Leased) -> Result<IpNetwork> {
         let ip = leased.ip();
-        let of_ours = |e: &&Endpoint| e.addresses.iter().any(|a| a.ip() == ip);
+        // A stopped container gave its lease back.
+        let of_ours = |e: &&Endpoint| !e.is_stopped() && e.addresses.iter().any(|a| a.ip() == ip);
         if let Some(owner) = self.endpoints().find(of_ours) {
             let message =
                 format!("server {} gave {ip}, which `{}` has", leased.server, owner.target);

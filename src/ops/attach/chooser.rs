@@ -9,21 +9,21 @@ use std::{
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::{Attach, lease::Leases, pool::Pool};
+use super::{Attach, Wiring, former::Wanted, lease::Leases, pool::Pool};
 use crate::{
     engine,
-    error::Error,
+    error::{Error, Kind},
     kernel::{Kernel, Link, Netns},
     model::{
         Attachment, Endpoint, EndpointSummary, Gateway, LinkName, LowerLink, Mac, NetnsName,
-        NetworkRecord, Target, host_name, next_ifname,
+        NetworkRecord, Route, Target, host_name, next_ifname,
     },
     ops::{
         Session,
         lookup::resolve::{Found, naming},
         publish,
         request::subnets::check_mtu,
-        upkeep::{default_routes, leases, link_attrs, wiring},
+        upkeep::{containers, default_routes, leases, link_attrs, wiring},
     },
     plan::{self, Change, Plan},
     state::State,
@@ -68,6 +68,7 @@ impl<'a> Chooser<'a> {
         for summary in record.endpoints.iter().map(EndpointSummary::of).chain(others) {
             taken.extend(addresses_of(summary));
         }
+        taken.extend(reserved(record));
         // On a network of this host's own nobody else assigns addresses, and without carrier there is
         // nobody to ask.
         let asks = record.network.is_shared() && bridge.carrier;
@@ -86,33 +87,52 @@ impl<'a> Chooser<'a> {
         state: &State,
         target: &Target,
         found: Found,
+        wanted: &Wanted,
     ) -> Result<(Endpoint, Plan)> {
+        let Wanted { wiring, former } = wanted;
         let cookie = found.netns.cookie();
         let is_it = |e: &&Endpoint| {
-            e.cookie == cookie && self.args.wiring.ifname.as_ref().is_none_or(|i| *i == e.ifname)
+            former.is_none()
+                && e.cookie == cookie
+                && !e.foreign
+                && wiring.ifname.as_ref().is_none_or(|i| *i == e.ifname)
         };
         let existing = self.endpoints().find(is_it).cloned();
         // An existing endpoint keeps its name.
-        let wanted = existing.as_ref().map(|e| &e.netns).or(self.args.wiring.name.as_ref());
-        let (name, named) = naming(state, &found, wanted, false)?;
+        let name = existing.as_ref().map(|e| &e.netns).or(wiring.name.as_ref());
+        let (name, named) = naming(state, &found, name, false)?;
         let is_new = existing.is_none();
+        let forgotten = former.iter().map(|f| containers::forgotten(&self.record.network, f));
+        let mut plan: Plan = forgotten.collect();
         let mut endpoint = match existing {
             Some(existing) => {
                 self.check_same(target, &existing)?;
                 existing
             }
-            None => self.new_endpoint(&host.kernel, state, &name, &found.netns).await?,
+            None => self
+                .new_endpoint(&host.kernel, state, &name, &found.netns, wanted)
+                .await
+                .map_err(|error| self.of_former(error, former.as_ref()))?,
         };
+        let container = found.container.map(Box::new);
+        endpoint.container = container.or(endpoint.container);
         host.kernel.know(name, found.netns);
         let network = self.record.network.clone();
-        for spec in &self.args.wiring.publish {
+        if let Some(former) = former {
+            for known in &former.ports {
+                let ports =
+                    publish::again(&host.kernel, state, &network, &endpoint, known, former)?;
+                endpoint.ports.extend(ports);
+            }
+        }
+        for spec in &wiring.publish {
             let ports = publish::choose(&host.kernel, state, &network, &endpoint, spec)?;
             endpoint.ports.extend(ports);
         }
         self.pool.take(addresses_of(EndpointSummary::of(&endpoint)));
         self.made.push(endpoint.clone());
 
-        let mut plan = named.map(|n| plan::name(&n)).unwrap_or_default();
+        plan.extend(named.map(|n| plan::name(&n)).unwrap_or_default());
         let mut wiring = wiring::attach(&host.kernel, &network, &endpoint)?;
         wiring.retain(|step| !self.gave_way(host, state, &endpoint, &step.change));
         if !is_new {
@@ -120,6 +140,23 @@ impl<'a> Chooser<'a> {
         }
         plan.extend(wiring);
         Ok((endpoint, plan))
+    }
+
+    /// Says how a container that was started again can be attached, if what it had is taken.
+    fn of_former(&self, error: anyhow::Error, former: Option<&Endpoint>) -> anyhow::Error {
+        let Some(former) = former.filter(|_| self.args.wiring.ip.is_empty()) else { return error };
+        match error.downcast::<Error>() {
+            Ok(own) if own.kind == Kind::Conflict => {
+                let (network, target) = (&self.record.network.name, &former.target);
+                let hint = format!(
+                    "`{target}` had that before it was started again: give another with `--ip`, or \
+                     forget it with `netcord detach {network} {target}`"
+                );
+                own.hint(hint).into()
+            }
+            Ok(own) => own.into(),
+            Err(error) => error,
+        }
     }
 
     /// Returns whether a change is a default route that another network's default route displaced.
@@ -151,36 +188,45 @@ impl<'a> Chooser<'a> {
         state: &State,
         name: &NetnsName,
         netns: &Netns,
+        Wanted { wiring, former }: &Wanted,
     ) -> Result<Endpoint> {
-        let (args, cookie) = (self.args, netns.cookie());
+        let cookie = netns.cookie();
         self.check_room()?;
         let links = netns.links().await?;
         let names: BTreeSet<_> = links.values().map(|l| l.name.clone()).collect();
-        let ifname = ifname(args.wiring.ifname.as_ref(), &names, name)?;
-        let asked = self.leases.of(args, cookie)?;
+        let former_name =
+            former.as_ref().map(|e| &e.ifname).filter(|n| !names.contains(n.as_str()));
+        let ifname = ifname(wiring.ifname.as_ref().or(former_name), &names, name)?;
+        let asked = self.leases.of(wiring, cookie)?;
         let leased = asked.map(|(_, leased)| leased);
-        let addresses = self.addresses(kernel, leased)?;
-        let wanted = args.wiring.mac.or(asked.map(|(mac, _)| mac));
+        let addresses = self.addresses(kernel, wiring, leased)?;
+        let wanted = wiring.mac.or(asked.map(|(mac, _)| mac));
         let mac = match (self.mac_of_parent(), wanted) {
             (Some(only), _) => only,
             (None, wanted) => mac(self.record, self.bridge.mac, wanted, &addresses)?,
         };
-        let mtu = self.mtu()?;
+        let mtu = self.mtu(wiring.mtu)?;
         check_mtu(mtu, addresses.iter().any(IpNetwork::is_ipv6))?;
         let attachment = match self.record.network.lower_link() {
-            LowerLink::Bridge(_) => {
-                Attachment::Veth { host_ifname: self.host_ifname(kernel, cookie, &ifname).await? }
-            }
+            LowerLink::Bridge(_) => Attachment::Veth {
+                host_ifname: self.host_ifname(kernel, wiring, cookie, &ifname).await?,
+            },
             LowerLink::Parent(_) => Attachment::Macvlan,
         };
         let lo_is_up = links.values().any(|l| l.name == "lo" && l.up);
         let raised = state.endpoints().any(|(_, e)| e.cookie == cookie && e.raises_lo);
-        let (gateways, replaced) = self.default_routes(netns, &addresses, leased).await?;
+        let (gateways, mut replaced) =
+            self.default_routes(netns, wiring, &addresses, leased).await?;
+        if let Some(former) = former {
+            // Which of netcord's default routes displaced which stays as it was.
+            replaced.retain(|r| r.protocol != Route::PROTOCOL && !former.replaced.contains(r));
+            replaced.extend(former.replaced.iter().cloned());
+        }
         Ok(Endpoint {
             target: name.to_string(),
             netns: name.clone(),
             cookie,
-            routes: self.routes(&ifname, &addresses)?,
+            routes: self.routes(wiring, &ifname, &addresses)?,
             ifname,
             attachment,
             mac,
@@ -188,8 +234,10 @@ impl<'a> Chooser<'a> {
             addresses,
             replaced,
             lease: leased.map(|l| Box::new(leases::lease(l, &gateways, None))),
+            container: None,
             gateways,
             raises_lo: !lo_is_up || raised,
+            foreign: false,
             ports: Vec::new(),
         })
     }
@@ -197,10 +245,11 @@ impl<'a> Chooser<'a> {
     async fn host_ifname(
         &self,
         kernel: &Kernel,
+        wiring: &Wiring,
         cookie: u64,
         ifname: &LinkName,
     ) -> Result<LinkName> {
-        if let Some(wanted) = &self.args.wiring.host_ifname {
+        if let Some(wanted) = &wiring.host_ifname {
             if kernel.link(wanted.as_str()).await?.is_some() {
                 return Err(
                     Error::conflict(format!("the host already has a link `{wanted}`")).into()
@@ -266,6 +315,19 @@ pub(super) fn check_mac(record: &NetworkRecord, bridge: Option<Mac>, mac: Mac) -
 
 fn addresses_of(summary: EndpointSummary<'_>) -> impl Iterator<Item = (IpAddr, String)> {
     summary.addresses.iter().map(move |a| (a.ip(), format!("`{}`", summary.target)))
+}
+
+/// The addresses that are reserved for stopped containers.
+fn reserved(record: &NetworkRecord) -> impl Iterator<Item = (IpAddr, String)> {
+    let stopped = record.endpoints.iter().filter(|e| e.is_stopped());
+    let network = &record.network.name;
+    stopped.flat_map(move |e| {
+        let owner = format!(
+            "`{target}`, whose container has stopped (`netcord detach {network} {target}` frees it)",
+            target = e.target
+        );
+        e.addresses.iter().map(move |a| (a.ip(), owner.clone()))
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
 
-use super::{Attach, chooser::check_mac};
+use super::{Attach, Wiring, chooser::check_mac, former};
 use crate::{
     error::{Error, Kind},
     kernel::{
@@ -17,7 +17,7 @@ use crate::{
     },
     ops::{
         Session,
-        lookup::{find, plug, resolve::Found},
+        lookup::{endpoints::is_former, find, plug, resolve::Found},
         upkeep::{
             leases,
             need::{Depth, Extent, Need},
@@ -44,7 +44,7 @@ impl Leases {
         targets: &[(&Target, Found)],
     ) -> Result<Self> {
         let mut leases = Self::default();
-        if !args.wiring.dhcp {
+        if !args.wiring.dhcp && !continues_a_lease(host, network, targets).await? {
             return Ok(leases);
         }
         if host.dry_run {
@@ -57,7 +57,9 @@ impl Leases {
         let link = plug::required(&host.kernel, &record.network).await?;
         let asked = leases::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
         for (_, found) in targets {
-            if let Some(mac) = mac(args, &record, &link, found).await? {
+            let mut wirings = former::wanted(args, &record, found).into_iter().map(|w| w.wiring);
+            let Some(wiring) = wirings.find(|wiring| wiring.dhcp) else { continue };
+            if let Some(mac) = mac(&wiring, &record, &link, found).await? {
                 match ask(host, &asked, mac).await {
                     Ok(got) => leases.got.push((found.netns.cookie(), mac, got)),
                     Err(error) => {
@@ -89,10 +91,13 @@ impl Leases {
     }
 
     /// Returns the lease for a namespace, with its MAC.
-    pub(super) fn of(&self, args: &Attach, cookie: u64) -> Result<Option<(Mac, &Leased)>> {
+    pub(super) fn of(&self, wiring: &Wiring, cookie: u64) -> Result<Option<(Mac, &Leased)>> {
         let found = self.got.iter().find(|(of, ..)| *of == cookie);
         let found = found.map(|(_, mac, leased)| (*mac, leased));
-        if args.wiring.dhcp && found.is_none() {
+        if !wiring.dhcp {
+            return Ok(None);
+        }
+        if found.is_none() {
             let message = "the target was detached while it was being attached";
             return Err(Error::conflict(message).hint("try again").into());
         }
@@ -121,21 +126,43 @@ impl Leases {
     }
 }
 
+/// Returns whether a target is a container that had a leased address before it was started again.
+async fn continues_a_lease(
+    host: &Session<'_>,
+    network: &LinkName,
+    targets: &[(&Target, Found)],
+) -> Result<bool> {
+    let containers: Vec<_> = targets.iter().filter_map(|(_, f)| f.container.as_ref()).collect();
+    if containers.is_empty() {
+        return Ok(false);
+    }
+    let state = host.look(Extent::of(network)).await?;
+    let record = state.networks().get(network);
+    let mut leased = record.into_iter().flat_map(|r| &r.endpoints).filter(|e| e.lease.is_some());
+    Ok(leased.any(|e| containers.iter().any(|now| is_former(e, now))))
+}
+
 /// Returns the MAC of a new endpoint; `None` if the target is attached already.
 async fn mac(
-    args: &Attach,
+    wiring: &Wiring,
     record: &NetworkRecord,
     bridge: &Link,
     found: &Found,
 ) -> Result<Option<Mac>> {
     let cookie = found.netns.cookie();
     let is_it = |e: &Endpoint| {
-        e.cookie == cookie && args.wiring.ifname.as_ref().is_none_or(|i| *i == e.ifname)
+        e.cookie == cookie
+            && !e.is_stopped()
+            && wiring.ifname.as_ref().is_none_or(|i| *i == e.ifname)
     };
     if record.endpoints.iter().any(is_it) {
         return Ok(None);
     }
-    if let Some(mac) = args.wiring.mac {
+    if let Some(mac) = wiring.mac {
+        let stopped = |e: &Endpoint| e.is_stopped() && e.mac == mac;
+        if record.endpoints.iter().any(stopped) {
+            return Ok(Some(mac));
+        }
         return check_mac(record, bridge.mac, mac).map(Some);
     }
     if record.network.driver.is_passthru() {
@@ -143,7 +170,7 @@ async fn mac(
         return Ok(bridge.mac);
     }
     let taken = found.netns.links().await?.into_values().map(|l| l.name).collect();
-    let ifname = args.wiring.ifname.clone().unwrap_or_else(|| next_ifname(&taken));
+    let ifname = wiring.ifname.clone().unwrap_or_else(|| next_ifname(&taken));
     Ok(Some(client_mac(&record.network.name, cookie, &ifname)))
 }
 

@@ -47,12 +47,12 @@ impl Chooser<'_> {
     }
 
     /// Returns the requested MTU, or the network's. A macvlan's MTU is at most its parent's.
-    pub(super) fn mtu(&self) -> Result<u32> {
+    pub(super) fn mtu(&self, wanted: Option<u32>) -> Result<u32> {
         let network = &self.record.network;
         let LowerLink::Parent(parent) = network.lower_link() else {
-            return Ok(self.args.wiring.mtu.unwrap_or(self.bridge.mtu));
+            return Ok(wanted.unwrap_or(self.bridge.mtu));
         };
-        match self.args.wiring.mtu {
+        match wanted {
             Some(mtu) if mtu > self.bridge.mtu => Err(Error::usage(format!(
                 "MTU {mtu} is more than that of `{}`, {}",
                 parent.link, self.bridge.mtu

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod chooser;
+mod former;
 mod lease;
 mod macvlan;
 mod pool;
@@ -18,6 +19,7 @@ use super::{
         find, plug,
         resolve::{Found, resolve},
     },
+    publish::{self, Publish},
     upkeep::{
         firewall, forward_accepts,
         need::{Depth, Extent, Need},
@@ -102,6 +104,23 @@ pub async fn attach(host: &mut Session<'_>, request: &Attach) -> Result<Option<C
     Ok(Some(Changed::new(changed, now)))
 }
 
+/// Attaches a container that was started again as it was, or publishes its ports again if another
+/// program attached it.
+pub(super) async fn again(
+    host: &mut Session<'_>,
+    network: &LinkName,
+    target: Target,
+    former: &Endpoint,
+) -> Result<()> {
+    if former.foreign {
+        let request = Publish { target, ports: Vec::new() };
+        return publish::publish(host, &request).await.map(drop);
+    }
+    let mut request = Attach::new(network.clone().into(), vec![target]);
+    request.wiring.ifname = Some(former.ifname.clone());
+    attach(host, &request).await.map(drop)
+}
+
 /// The endpoints that exist now, and whether anything changed.
 type Wired = (Network, Vec<Endpoint>, bool);
 
@@ -131,12 +150,17 @@ async fn attach_found(
     let cookies: Vec<_> = found.iter().map(|(_, f)| f.netns.cookie()).collect();
     let in_the_way = |e: &EndpointSummary<'_>| {
         let wants = |ip| args.wiring.ip.iter().any(|a| a.ip == ip);
-        found.iter().any(|(_, found)| found.name.as_str() == e.target)
-            || e.addresses.iter().any(|a| wants(a.ip()))
+        let is_called = |found: &Found| {
+            found.name.as_str() == e.target
+                || args.wiring.name.as_ref().is_some_and(|name| name.as_str() == e.netns)
+        };
+        found.iter().any(|(_, found)| is_called(found)) || e.addresses.iter().any(|a| wants(a.ip()))
     };
+    let has_container = found.iter().any(|(_, found)| found.container.is_some());
+    let publishes_perhaps = has_container || !args.wiring.publish.is_empty();
     let extent = Extent {
-        load: wanted(args, &cookies),
-        depth: if args.wiring.publish.is_empty() { Depth::Links } else { Depth::Ports },
+        load: if has_container { Load::All } else { load(args, &cookies) },
+        depth: if publishes_perhaps { Depth::Ports } else { Depth::Links },
         in_the_way: Some(&in_the_way),
         ..Extent::of(name).inside()
     };
@@ -152,7 +176,13 @@ async fn attach_found(
     let bridge = plug::required(&host.kernel, &record.network).await?;
 
     let mut plan = Plan::new();
-    let publishes = record.network.driver.is_foreign() && !args.wiring.publish.is_empty();
+    let parts: Vec<_> =
+        found.iter().map(|(_, found)| former::wanted(args, &record, found)).collect();
+    let formers: Vec<_> = parts.iter().flatten().filter_map(|part| part.former.clone()).collect();
+    // What they have is free for those that come in their place.
+    record.endpoints.retain(|e| formers.iter().all(|former| !former.is(&e.id())));
+    let publishes = record.network.driver.is_foreign()
+        && (!args.wiring.publish.is_empty() || formers.iter().any(|e| !e.ports.is_empty()));
     if publishes {
         (record.network, plan) = forward_accepts::renewed(host, &record.network)?;
     }
@@ -167,8 +197,15 @@ async fn attach_found(
     });
     let mut chooser = Chooser::new(host, args, &state, &record, bridge, leases).await?;
     let mut endpoints = Vec::new();
-    for (target, found) in found {
-        let (endpoint, steps) = chooser.endpoint(host, &state, target, found).await?;
+    for ((target, found), parts) in found.into_iter().zip(&parts) {
+        let Some((last, others)) = parts.split_last() else { continue };
+        for part in others {
+            let (endpoint, steps) =
+                chooser.endpoint(host, &state, target, found.reopened()?, part).await?;
+            plan.extend(steps);
+            endpoints.push(endpoint);
+        }
+        let (endpoint, steps) = chooser.endpoint(host, &state, target, found, last).await?;
         plan.extend(steps);
         endpoints.push(endpoint);
     }
@@ -178,21 +215,14 @@ async fn attach_found(
         // A user may attach again because the network's rules were deleted.
         plan.extend(firewall::again(host, &network)?.1);
     }
-    // Records come first, so that the record of a killed run lists everything that it may have
-    // made.
-    plan.sort_by_key(|step| match &step.change {
-        // Remove accept rules that are no longer needed while they are still on record.
-        Change::Delete(Resource::Rule(_)) => 0,
-        Change::Create(Resource::Record(Record::Name(_))) => 1,
-        Change::Create(Resource::Record(Record::Network(_) | Record::Endpoint { .. })) => 2,
-        _ => 3,
-    });
-    let there: Vec<_> = if args.wiring.dhcp || !network.has_range() {
+    plan.sort_by_key(turn);
+    let is_leased = endpoints.iter().any(|e| e.lease.is_some());
+    let there: Vec<_> = if is_leased || !network.has_range() {
         state.endpoints().map(|(_, e)| e.id()).collect()
     } else {
         Vec::new()
     };
-    let is_new = endpoints.iter().any(|e| !there.contains(&e.id()));
+    let is_new = endpoints.iter().any(|e| !there.contains(&e.id())) && formers.is_empty();
     if is_new && !network.has_range() && args.wiring.ip.is_empty() && !args.wiring.dhcp {
         host.events.warn(&format!(
             "nobody answers for the address, but who runs the network of `{}` may give it to \
@@ -201,7 +231,7 @@ async fn attach_found(
         ));
     }
     let Some(mut changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
-    if args.wiring.dhcp {
+    if is_leased {
         let kept = keep(host, &mut state, &network, &mut endpoints).await;
         if kept.is_err() {
             endpoints.retain(|e| !there.contains(&e.id()));
@@ -217,9 +247,22 @@ async fn attach_found(
     Ok(Some((network, endpoints, changed)))
 }
 
+/// Returns the position of a step in the plan. Records come first, so that the record of a killed run
+/// lists everything that it may have made.
+fn turn(step: &Step) -> u8 {
+    match &step.change {
+        // Remove accept rules that are no longer needed while they are still on record.
+        Change::Delete(Resource::Rule(_)) => 0,
+        Change::Create(Resource::Record(Record::Name(_))) => 1,
+        // The ports, too: in one write, they go from a stopped container's endpoint to the next.
+        Change::Create(Resource::Record(_)) | Change::Delete(Resource::Record(_)) => 2,
+        _ => 3,
+    }
+}
+
 /// Returns which endpoints to read in full: those of the targets, or all if more than the addresses
 /// of the others matters.
-fn wanted<'c>(args: &Attach, cookies: &'c [u64]) -> Load<'c> {
+fn load<'c>(args: &Attach, cookies: &'c [u64]) -> Load<'c> {
     let Wiring { dhcp, mac, publish, .. } = &args.wiring;
     if *dhcp || mac.is_some() || !publish.is_empty() { Load::All } else { Load::Of(cookies) }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::Chooser;
+use super::{Chooser, Wiring};
 use crate::{
     error::Error,
     kernel::{Netns, dhcp::Leased},
@@ -17,10 +17,11 @@ impl Chooser<'_> {
     pub(super) async fn default_routes(
         &self,
         netns: &Netns,
+        wiring: &Wiring,
         addresses: &[IpNetwork],
         leased: Option<&Leased>,
     ) -> Result<(Vec<IpAddr>, Vec<Route>)> {
-        let asked = &self.args.wiring.gateway;
+        let asked = &wiring.gateway;
         if asked.contains(&Gateway::None) {
             return Ok((Vec::new(), Vec::new()));
         }
@@ -40,9 +41,14 @@ impl Chooser<'_> {
         default_routes(&self.record.network, asked, addresses, leased, &there)
     }
 
-    pub(super) fn routes(&self, ifname: &LinkName, addresses: &[IpNetwork]) -> Result<Vec<Route>> {
+    pub(super) fn routes(
+        &self,
+        wiring: &Wiring,
+        ifname: &LinkName,
+        addresses: &[IpNetwork],
+    ) -> Result<Vec<Route>> {
         let mut routes = Vec::new();
-        for RouteSpec { destination, gateway } in &self.args.wiring.route {
+        for RouteSpec { destination, gateway } in &wiring.route {
             if let Some(gateway) = gateway {
                 check_gateway(*gateway, addresses)?;
             }

@@ -4,8 +4,11 @@ use anyhow::Result;
 
 use crate::{
     error::{Error, Kind, mistyped},
-    model::{Endpoint, Network, Target},
-    ops::{Session, lookup::resolve::resolve},
+    model::{Endpoint, EngineContainer, Network, Target},
+    ops::{
+        Session,
+        lookup::{liveness::lives, resolve::resolve},
+    },
     state::State,
 };
 
@@ -22,18 +25,18 @@ pub(in crate::ops) async fn everywhere(
 
 /// Identifies endpoints: by the namespace, or by the name of a dead target.
 pub(in crate::ops) enum Who {
-    /// The namespace with this cookie.
-    Alive(u64),
-    /// The name of a dead target, and the error of looking it up.
-    Dead(String, anyhow::Error),
+    /// The namespace with this cookie, and the container in it.
+    Alive(u64, Option<EngineContainer>),
+    /// A dead target, and the error of looking it up.
+    Dead(Target, anyhow::Error),
 }
 
 impl Who {
     pub(in crate::ops) async fn is(host: &Session<'_>, target: &Target) -> Result<Self> {
         match resolve(&host.kernel, host.events, target, None).await {
-            Ok(found) => Ok(Self::Alive(found.netns.cookie())),
+            Ok(found) => Ok(Self::Alive(found.netns.cookie(), found.container)),
             Err(error) if matches!(Kind::of(&error), Kind::NotFound | Kind::Conflict) => {
-                Ok(Self::Dead(target_label(target), error))
+                Ok(Self::Dead(target.clone(), error))
             }
             Err(error) => Err(error),
         }
@@ -48,18 +51,40 @@ impl Who {
         all: Vec<T>,
         endpoint: impl Fn(&T) -> &Endpoint,
     ) -> Result<Vec<T>> {
-        let meant = |e: &Endpoint| match &self {
-            Self::Alive(cookie) => e.cookie == *cookie,
-            Self::Dead(label, _) => e.target == *label,
-        };
         let labels: Vec<_> = all.iter().map(|one| endpoint(one).target.clone()).collect();
-        let meant: Vec<_> = all.into_iter().filter(|one| meant(endpoint(one))).collect();
+        let has_label = |target: &Target| labels.contains(&target_label(target));
+        let is_meant = |e: &Endpoint| match &self {
+            Self::Alive(cookie, container) => {
+                e.cookie == *cookie || container.as_ref().is_some_and(|c| is_former(e, c))
+            }
+            Self::Dead(target, _) => is_called(e, target, has_label(target)),
+        };
+        let meant: Vec<_> = all.into_iter().filter(|one| is_meant(endpoint(one))).collect();
         match self {
-            Self::Dead(label, error) if meant.is_empty() => {
-                Err(unless_mistyped(error, &label, &labels))
+            Self::Dead(target, error) if meant.is_empty() => {
+                Err(unless_mistyped(error, &target_label(&target), &labels))
             }
             _ => Ok(meant),
         }
+    }
+}
+
+/// Returns whether an endpoint waits for this container: that was started again, or made anew with
+/// its name.
+pub(in crate::ops) fn is_former(endpoint: &Endpoint, container: &EngineContainer) -> bool {
+    let is_its = |former: &EngineContainer| container.is_or_follows(former);
+    endpoint.container.as_deref().is_some_and(is_its) && !lives(endpoint)
+}
+
+/// Returns whether a dead target is an endpoint's: by its name on record, which comes first, or as
+/// its engine calls it.
+fn is_called(endpoint: &Endpoint, target: &Target, is_label: bool) -> bool {
+    match (target, endpoint.container.as_deref()) {
+        (Target::Container(engine, name), Some(container)) => {
+            container.engine == *engine && container.is_called(name)
+        }
+        (Target::Name(name), Some(container)) if !is_label => container.is_called(name),
+        _ => endpoint.target == target_label(target),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Finds out whether a macvlan endpoint lives, whose only link is inside its target.
+//! Finds out whether endpoints live: a macvlan has its only link inside its target.
 
 use anyhow::Result;
 
@@ -22,4 +22,10 @@ pub(in crate::ops) async fn inner(
         return Ok(None);
     }
     netns.macvlan(&parent, &made.id()).await
+}
+
+/// Returns whether an endpoint's name leads to its namespace.
+pub(in crate::ops) fn lives(endpoint: &Endpoint) -> bool {
+    let there = Netns::of_name(&endpoint.netns);
+    there.is_ok_and(|there| there.is_some_and(|netns| netns.cookie() == endpoint.cookie))
 }

@@ -2,6 +2,7 @@
 //!
 //! - `find`: a network by name, ours or a foreign bridge
 //! - `engine_network`: the bridge of a container engine's network
+//! - `foreign`: the endpoint that another program made for a target
 //! - `resolve`: a target as typed, found and opened
 //! - `plug`: the bridge or the parent that a network's endpoints need
 //! - `endpoints`: the endpoints of a target
@@ -15,6 +16,7 @@
 pub(super) mod endpoints;
 pub(super) mod engine_network;
 pub(super) mod find;
+pub(super) mod foreign;
 pub(super) mod inside;
 pub(super) mod liveness;
 pub(super) mod managers;

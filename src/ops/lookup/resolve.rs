@@ -13,7 +13,7 @@ use crate::{
     engine::{self, Answer, Container, NetworkMode},
     error::{Error, Kind, did_you_mean},
     kernel::{Kernel, NETNS_DIR, Netns, named},
-    model::{Engine, NamedNetns, NetnsName, Source, Target},
+    model::{Engine, EngineContainer, NamedNetns, NetnsName, Source, Target},
     ops::Events,
     state::State,
 };
@@ -27,6 +27,24 @@ pub(in crate::ops) struct Found {
     pub name: NetnsName,
     /// A path to its namespace that is valid as long as the target lives.
     pub file: PathBuf,
+    /// The container that an engine named, if the engine can start it again.
+    pub container: Option<EngineContainer>,
+}
+
+impl Found {
+    /// Opens it again.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub(in crate::ops) fn reopened(&self) -> Result<Self> {
+        let netns = Netns::of_path(&self.file)?;
+        if netns.cookie() != self.netns.cookie() {
+            let message = format!("target `{}` ended meanwhile", self.name);
+            return Err(Error::not_found(message).hint("try again").into());
+        }
+        let Self { name, file, container, .. } = self;
+        Ok(Self { netns, name: name.clone(), file: file.clone(), container: container.clone() })
+    }
 }
 
 /// The time to wait for an engine that the user named.
@@ -115,8 +133,12 @@ async fn anywhere(kernel: &Kernel, events: &dyn Events, name: &str) -> Result<Fo
         match answer {
             Answer::Found(container) => match of_container(events, &container) {
                 // The same target under two names, as when netcord named the container's namespace.
-                Ok(same) if found.iter().any(|(_, f)| f.netns.cookie() == same.netns.cookie()) => {}
-                Ok(other) => found.push((format!("{engine}:{name}"), other)),
+                Ok(one) => {
+                    match found.iter_mut().find(|(_, f)| f.netns.cookie() == one.netns.cookie()) {
+                        Some((_, same)) => same.container = one.container,
+                        None => found.push((format!("{engine}:{name}"), one)),
+                    }
+                }
                 Err(error) => refused = Some(error),
             },
             Answer::NotFound => {}
@@ -165,12 +187,13 @@ async fn no_such(kernel: &Kernel, name: &str) -> anyhow::Error {
 
 fn of_process(pid: u32, name: &str) -> Result<Found> {
     let netns = Netns::of_process(pid)?;
-    Ok(Found { netns, name: name.parse()?, file: PathBuf::from(format!("/proc/{pid}/ns/net")) })
+    let file = PathBuf::from(format!("/proc/{pid}/ns/net"));
+    Ok(Found { netns, name: name.parse()?, file, container: None })
 }
 
 fn of_name(name: &NetnsName) -> Result<Option<Found>> {
     let Some(netns) = Netns::of_name(name)? else { return Ok(None) };
-    Ok(Some(Found { netns, name: name.clone(), file: named(name) }))
+    Ok(Some(Found { netns, name: name.clone(), file: named(name), container: None }))
 }
 
 fn of_path(path: &Path) -> Result<Found> {
@@ -185,7 +208,7 @@ fn of_path(path: &Path) -> Result<Found> {
         Error::usage(format!("{} gives its namespace no name: {e}", path.display()))
             .hint("name it with `netcord none NAME --of FILE`, or `--name`")
     })?;
-    Ok(Found { netns, name, file: std::path::absolute(path)? })
+    Ok(Found { netns, name, file: std::path::absolute(path)?, container: None })
 }
 
 fn of_container(events: &dyn Events, container: &Container) -> Result<Found> {
@@ -210,7 +233,14 @@ fn of_container(events: &dyn Events, container: &Container) -> Result<Found> {
         }
         NetworkMode::Own => {}
     }
-    of_process(pid, name)
+    let kept = EngineContainer {
+        engine: *engine,
+        id: container.id.clone(),
+        name: name.clone(),
+        stopped: false,
+    };
+    let container = (!container.auto_remove).then_some(kept);
+    Ok(Found { container, ..of_process(pid, name)? })
 }
 
 /// Returns the name in `/run/netns` that a target has or will have, with the record for making it:

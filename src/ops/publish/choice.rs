@@ -127,12 +127,17 @@ impl Search<'_> {
         for wanted in self.ports(addresses, host, self.spec.container, false) {
             for (record, other) in self.host.others {
                 if let Some(clash) = other.ports.iter().find(|p| p.clashes(&wanted)) {
+                    let state =
+                        if other.is_stopped() { ", whose container has stopped" } else { "" };
                     let message = format!(
-                        "port {}/{protocol} of the host is taken by `{}` on network `{}`: {clash}",
+                        "port {}/{protocol} of the host is taken by `{}` on network `{}`{state}: {clash}",
                         clash.host, other.target, record.network.name
                     );
+                    let (target, spec) = (&other.target, clash.spec());
                     return Err(Error::conflict(message)
-                        .hint("choose another, or take it back with `netcord unpublish`")
+                        .hint(format!(
+                            "choose another, or take it back: `netcord unpublish {target} {spec}`"
+                        ))
                         .into());
                 }
             }

@@ -10,9 +10,13 @@ use serde::{Deserialize, Serialize};
 use self::choice::{Host, Search};
 use super::{
     Changed, Session,
-    lookup::{plug, resolve::resolve},
+    lookup::{
+        endpoints::is_former,
+        foreign, plug,
+        resolve::{Found, naming, resolve},
+    },
     upkeep::{
-        firewall,
+        containers, firewall,
         need::{Depth, Extent, Need},
         wiring,
     },
@@ -25,9 +29,10 @@ use crate::{
         sockets::owner,
     },
     model::{
-        Endpoint, EndpointSummary, Family, Flag, Network, PortSpec, Protocol, PublishedPort, Target,
+        Endpoint, EndpointId, EndpointSummary, Family, Flag, HostPorts, Network, PortSpec,
+        Protocol, PublishedPort, Target,
     },
-    plan::{Change, Resource, once},
+    plan::{self, Change, Plan, Resource, once},
     state::State,
 };
 
@@ -55,17 +60,21 @@ pub struct Ports {
 /// If no network of the target can publish, or a port is taken.
 pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Changed<Ports>>> {
     let found = resolve(&host.kernel, host.events, &args.target, None).await?;
-    let cookie = found.netns.cookie();
     let in_the_way = |e: &EndpointSummary<'_>| e.target == found.name.as_str();
     let extent = Extent { in_the_way: Some(&in_the_way), ..Extent::to(Depth::Ports) };
     let mut state = host.enter(Need::Changes, extent).await?;
-    let (network, mut endpoint) = published_endpoint(&state, cookie, args)?;
+    let Published { network, mut endpoint, before } = published(host, &state, args, &found).await?;
     host.check_aside(&network.name)?;
     plug::required(&host.kernel, &network).await?;
-    let (network, mut plan) = firewall::again(host, &network)?;
+    let (network, again) = firewall::again(host, &network)?;
+    let mut plan = before;
+    plan.extend(again);
+    if endpoint.foreign {
+        plan.extend(wiring::attach(&host.kernel, &network, &endpoint)?);
+    }
     let mut shown = Vec::new();
     for spec in &args.ports {
-        let (there, fresh) = split(&host.kernel, &state, &network, &endpoint, spec)?;
+        let (there, fresh) = split(&host.kernel, &state, &network, &endpoint, spec, None)?;
         shown.extend(there);
         shown.extend(fresh.iter().cloned());
         endpoint.ports.extend(fresh);
@@ -77,7 +86,7 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
     plan.sort_by_key(|step| match &step.change {
         // Remove accept rules that are no longer needed while they are still on record.
         Change::Delete(Resource::Rule(_)) => 0,
-        Change::Create(Resource::Record(_)) => 1,
+        Change::Create(Resource::Record(_)) | Change::Delete(Resource::Record(_)) => 1,
         Change::Delete(Resource::Flows(_)) => 3,
         _ => 2,
     });
@@ -100,23 +109,97 @@ fn warn_of_no_forwarding(
     Ok(())
 }
 
-/// Returns the endpoint of a target that published ports lead to: the one that has them already,
-/// else the one with the default route, else the first.
-fn published_endpoint(state: &State, cookie: u64, args: &Publish) -> Result<(Network, Endpoint)> {
+/// The endpoint that published ports lead to.
+struct Published {
+    network: Network,
+    endpoint: Endpoint,
+    /// The steps that name its namespace, and forget its former endpoint.
+    before: Plan,
+}
+
+/// Returns the endpoint of a target that published ports lead to: one on record, else one that
+/// another program made.
+async fn published(
+    host: &Session<'_>,
+    state: &State,
+    args: &Publish,
+    found: &Found,
+) -> Result<Published> {
     let target = &args.target;
+    let on_record = on_record(state, found.netns.cookie(), args);
+    let publishes = |network: &Network| network.driver.forwards() && !network.has(Flag::Internal);
+    if on_record.as_ref().is_none_or(|(network, _)| !publishes(network)) {
+        let (name, named) = naming(state, found, None, false)?;
+        let there = foreign::endpoint(&host.kernel, state, &name, &found.netns).await?;
+        if let Some((mut network, endpoint)) = there {
+            if !state.networks().contains_key(&network.name) {
+                network.firewall = firewall::of_host(host, state);
+            }
+            let mut before = named.map(|named| plan::name(&named)).unwrap_or_default();
+            let endpoint = take_over(host, state, &network, endpoint, found, &mut before)?;
+            return Ok(Published { network, endpoint, before });
+        }
+    }
+    let Some((network, endpoint)) = on_record else {
+        return Err(Error::not_found(format!("target `{target}` is attached to no network"))
+            .hint(format!("attach it first: `netcord attach NETWORK {target}`"))
+            .into());
+    };
+    Ok(Published { network, endpoint, before: Plan::new() })
+}
+
+/// Gives the endpoint of a container that was started again the ports that its former one had.
+fn take_over(
+    host: &Session<'_>,
+    state: &State,
+    network: &Network,
+    mut endpoint: Endpoint,
+    found: &Found,
+    plan: &mut Plan,
+) -> Result<Endpoint> {
+    let Some(container) = &found.container else { return Ok(endpoint) };
+    endpoint.container = Some(Box::new(container.clone()));
+    let is_former = |e: &Endpoint| e.foreign && is_former(e, container);
+    for (record, former) in state.endpoints().filter(|(_, e)| is_former(e)) {
+        for port in &former.ports {
+            let ports = again(&host.kernel, state, network, &endpoint, port, former)?;
+            endpoint.ports.extend(ports);
+        }
+        plan.push(containers::forgotten(&record.network, former));
+    }
+    Ok(endpoint)
+}
+
+/// Returns the endpoint on record that published ports lead to: the one that has them already, else
+/// the one with the default route, else the first.
+fn on_record(state: &State, cookie: u64, args: &Publish) -> Option<(Network, Endpoint)> {
     let has_it = |e: &Endpoint| {
         args.ports.iter().any(|spec| e.ports.iter().any(|published| published.is_of(spec)))
     };
-    let mut own: Vec<_> = state.endpoints().filter(|(_, e)| e.cookie == cookie).collect();
+    let mut own: Vec<_> =
+        state.endpoints().filter(|(_, e)| e.cookie == cookie && !e.is_stopped()).collect();
     own.sort_by_key(|(record, e)| {
         (!has_it(e), record.network.has(Flag::Internal), e.gateways.is_empty())
     });
-    match own.first() {
-        Some((record, endpoint)) => Ok((record.network.clone(), (*endpoint).clone())),
-        None => Err(Error::not_found(format!("target `{target}` is attached to no network"))
-            .hint(format!("attach it first: `netcord attach NETWORK {target}`"))
-            .into()),
-    }
+    own.first().map(|(record, endpoint)| (record.network.clone(), (*endpoint).clone()))
+}
+
+/// Returns a port of a stopped container's endpoint as the endpoint in its place has it, if it is
+/// still free.
+pub(super) fn again(
+    kernel: &Kernel,
+    state: &State,
+    network: &Network,
+    endpoint: &Endpoint,
+    port: &PublishedPort,
+    former: &Endpoint,
+) -> Result<Vec<PublishedPort>> {
+    let PublishedPort { host_ip, host, container, protocol, chosen, .. } = *port;
+    let host = HostPorts::Range(host);
+    let spec = PortSpec { host_ip: Some(host_ip), host, container, protocol };
+    let former = Some(former.id());
+    let (_, fresh) = split(kernel, state, network, endpoint, &spec, former.as_ref())?;
+    Ok(fresh.into_iter().map(|port| PublishedPort { chosen, ..port }).collect())
 }
 
 /// Returns the ports that an endpoint still needs for these specifications.
@@ -127,16 +210,17 @@ pub(super) fn choose(
     endpoint: &Endpoint,
     spec: &PortSpec,
 ) -> Result<Vec<PublishedPort>> {
-    split(kernel, state, network, endpoint, spec).map(|(_, fresh)| fresh)
+    split(kernel, state, network, endpoint, spec, None).map(|(_, fresh)| fresh)
 }
 
-/// Splits the ports of a specification into published ones and new ones.
+/// Splits the ports of a specification into published ones and new ones. Those of `former` are free.
 fn split(
     kernel: &Kernel,
     state: &State,
     network: &Network,
     endpoint: &Endpoint,
     spec: &PortSpec,
+    former: Option<&EndpointId>,
 ) -> Result<(Vec<PublishedPort>, Vec<PublishedPort>)> {
     if network.has(Flag::Internal) {
         return Err(Error::conflict(format!(
@@ -155,7 +239,8 @@ fn split(
         .into());
     }
     let addresses = host_addresses(kernel, network, endpoint, spec)?;
-    let others: Vec<_> = state.endpoints().collect();
+    let is_other = |e: &Endpoint| former.is_none_or(|former| !e.is(former));
+    let others: Vec<_> = state.endpoints().filter(|(_, e)| is_other(e)).collect();
     let host = Host { others: &others, ephemeral: &ephemeral, check_socket: &check_socket };
     Search { host, endpoint, spec }.split(addresses)
 }

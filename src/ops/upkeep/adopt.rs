@@ -10,11 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use crate::{
-    kernel::{Kernel, Link, LinkKind},
+    kernel::{Kernel, Link, LinkKind, Netns},
     model::{Endpoint, Firewall, LinkName, Network, PublishedPort},
     ops::{
         Session,
-        lookup::inside::{Inside, inside},
+        lookup::{
+            foreign,
+            inside::{Inside, inside},
+        },
         upkeep::{
             forward_accepts,
             need::Depth,
@@ -104,6 +107,8 @@ struct Missing {
     inside: Vec<Inside>,
     /// Endpoints on record with published ports that are not.
     ports: Vec<(LinkName, Endpoint)>,
+    /// Endpoints of other programs that have published ports.
+    foreign: Vec<(Network, Endpoint)>,
 }
 
 impl Missing {
@@ -143,11 +148,18 @@ impl Missing {
             Depth::Names => &Firewall::ALL,
         };
         let ports = unrecorded_ports(kernel, state, firewalls);
-        Ok(Self { links, inside, ports })
+        let foreign = match depth {
+            Depth::Names => foreign_endpoints(kernel, state).await,
+            Depth::Links | Depth::Ports | Depth::Unattached => Vec::new(),
+        };
+        Ok(Self { links, inside, ports, foreign })
     }
 
     fn is_empty(&self) -> bool {
-        self.links.is_empty() && self.inside.is_empty() && self.ports.is_empty()
+        self.links.is_empty()
+            && self.inside.is_empty()
+            && self.ports.is_empty()
+            && self.foreign.is_empty()
     }
 
     /// Returns what is still missing in records that were read later.
@@ -161,6 +173,7 @@ impl Missing {
         let former = std::mem::take(&mut self.ports);
         self.ports = now.ports;
         self.ports.retain(|(_, endpoint)| former.iter().any(|other| is_of(endpoint, other)));
+        self.foreign.retain(|(_, one)| now.foreign.iter().any(|(_, other)| one.is(&other.id())));
         Ok(self)
     }
 }
@@ -188,6 +201,38 @@ fn unrecorded_ports(
                 let mut endpoint = endpoint.clone();
                 endpoint.ports.extend(new);
                 found.push((record.network.name.clone(), endpoint));
+            }
+        }
+    }
+    found
+}
+
+/// Returns endpoints of other programs to which published ports lead that are on no record.
+async fn foreign_endpoints(kernel: &Kernel, state: &State) -> Vec<(Network, Endpoint)> {
+    let mut found = Vec::new();
+    let is_used = |firewall| {
+        let mut networks =
+            state.networks().values().map(|record| record.network.firewall).peekable();
+        networks.peek().is_none() || networks.any(|used| used == firewall)
+    };
+    for firewall in Firewall::ALL.into_iter().filter(|firewall| is_used(*firewall)) {
+        let owners: BTreeSet<_> =
+            kernel.published(firewall).iter().map(|p| p.owner.clone()).collect();
+        for owner in owners {
+            let is_on_record = state.endpoints().any(|(record, endpoint)| {
+                plan::owner(&record.network.name, &endpoint.netns) == owner
+            });
+            let Some((bridge, name)) = owner.split_once('/') else { continue };
+            let Ok(name) = name.parse() else { continue };
+            let Ok(Some(netns)) = Netns::of_name(&name) else { continue };
+            if is_on_record {
+                continue;
+            }
+            let there = foreign::endpoint(kernel, state, &name, &netns).await;
+            if let Ok(Some((network, endpoint))) = there
+                && network.name.as_str() == bridge
+            {
+                found.push((Network { firewall, ..network }, endpoint));
             }
         }
     }
@@ -260,6 +305,11 @@ impl<'a> Adoption<'a> {
         }
         for (network, endpoint) in missing.ports {
             self.endpoint(&network, endpoint);
+        }
+        for (network, mut endpoint) in missing.foreign {
+            self.ports.give(self.kernel, &network, &mut endpoint);
+            self.network(&network);
+            self.endpoint(&network.name, endpoint);
         }
         self.open_foreign();
         Ok(())

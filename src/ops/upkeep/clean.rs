@@ -1,5 +1,6 @@
-//! Removes what died since the last command: endpoints whose namespace is gone, dangling names.
-//! Every changing verb does this first.
+//! Removes what died since the last command: endpoints whose namespace is gone, dangling names. An
+//! endpoint of a container stays on record, since its engine can start it again. Every changing verb
+//! does this first.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -16,7 +17,7 @@ use crate::{
         lookup::liveness,
         upkeep::{firewall, leases, removal},
     },
-    plan::{Plan, Record, Resource, Step, name, reverse},
+    plan::{Plan, Record, Resource, Step, name, once, reverse},
     state::State,
 };
 
@@ -42,6 +43,18 @@ pub(super) async fn dead(host: &mut Session<'_>, state: &mut State) -> Result<Ve
     }
     for (network, endpoints) in dead_endpoints(host, state).await? {
         if host.is_aside(&network.name) {
+            continue;
+        }
+        let (mut stopped, endpoints): (Vec<_>, Vec<_>) =
+            endpoints.into_iter().partition(|e| e.container.is_some() && !is_unplugged(e));
+        stopped.retain(|endpoint| !endpoint.is_stopped());
+        if let Err(error) = rest(host, state, &network, &stopped).await {
+            host.set_aside(
+                &network.name,
+                "has endpoints of stopped containers, whose rules could not be taken away",
+                &error,
+                "netcord prune",
+            )?;
             continue;
         }
         match bury_endpoints(host, state, &network, &endpoints).await {
@@ -119,6 +132,41 @@ async fn bury_endpoints(
     Ok(())
 }
 
+/// Returns whether the program that attached a running container has detached it.
+fn is_unplugged(endpoint: &Endpoint) -> bool {
+    endpoint.foreign && liveness::lives(endpoint)
+}
+
+/// Removes what is left on the host of endpoints whose containers have stopped, but their records.
+async fn rest(
+    host: &mut Session<'_>,
+    state: &mut State,
+    network: &Network,
+    endpoints: &[Endpoint],
+) -> Result<()> {
+    if endpoints.is_empty() {
+        return Ok(());
+    }
+    if host.dry_run {
+        for stopped in endpoints
+            .iter()
+            .filter_map(|e| Some(Endpoint { ports: e.ports.clone(), ..e.stopped()? }))
+        {
+            // Without the lock, nothing is written.
+            state.adopt_endpoint(&network.name, stopped);
+        }
+        return Ok(());
+    }
+    let plans = endpoints.iter().map(|e| removal::stopped(state, network, e));
+    let plan = once(plans.flatten().collect());
+    let kept = leases::kept(endpoints);
+    bury(host, state, &plan).await?;
+    for endpoint in endpoints {
+        leases::end(host, network, endpoint, &kept).await?;
+    }
+    Ok(())
+}
+
 /// Returns whether nothing is dead, as far as summaries show.
 async fn is_tidy(host: &Session<'_>, state: &State) -> Result<bool> {
     // These are checked inside.
@@ -183,7 +231,7 @@ async fn gone<'s>(host: &Session<'_>, state: &'s State) -> Result<HashSet<&'s st
 /// Returns endpoints whose host end is gone: it is deleted with the namespace of its peer. A
 /// macvlan has none, so its link inside is checked; if that cannot be read, the endpoint counts as
 /// alive.
-async fn dead_endpoints(
+pub(in crate::ops) async fn dead_endpoints(
     host: &Session<'_>,
     state: &State,
 ) -> Result<Vec<(Network, Vec<Endpoint>)>> {

@@ -192,7 +192,9 @@ pub(in crate::ops) fn rules(record: &NetworkRecord) -> Plan {
 /// Returns the rules of a network's published ports.
 pub(in crate::ops) fn ports(network: &Network, endpoints: &[Endpoint]) -> Plan {
     let of_endpoint = |e: &Endpoint| plan::publish(network, e, &e.ports, BridgedFrames::PassBy);
-    let mut plan: Plan = once(endpoints.iter().flat_map(of_endpoint).collect());
+    // No rule leads to a stopped container.
+    let living = endpoints.iter().filter(|e| !e.is_stopped());
+    let mut plan: Plan = once(living.flat_map(of_endpoint).collect());
     plan.retain(|step| step.change.facts().firewall().is_some());
     plan
 }

@@ -4,6 +4,7 @@
 //! - `adopt`: adopts objects with our mark that are on no record
 //! - `rebuild`: rebuilds parts of records from such marks
 //! - `clean`: removes what died since the last command
+//! - `containers`: endpoints whose containers have stopped
 //! - `aside`: networks for which the housekeeping failed
 //! - `firewall`: chooses the firewall, and restores rules
 //! - `forward_accepts`: accept rules in other firewalls
@@ -17,6 +18,7 @@
 pub(super) mod adopt;
 mod aside;
 pub(super) mod clean;
+pub(super) mod containers;
 pub(super) mod default_routes;
 pub(super) mod endpoints;
 pub(in crate::ops) mod entry;

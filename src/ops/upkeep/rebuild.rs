@@ -222,6 +222,8 @@ fn bare(
         replaced: Vec::new(),
         raises_lo: false,
         lease: None,
+        foreign: false,
+        container: None,
         ports: Vec::new(),
     }
 }

@@ -7,8 +7,8 @@ use anyhow::Result;
 use crate::{
     kernel::Kernel,
     model::{
-        Endpoint, EndpointId, Family, Filter, Firewall, LinkName, Network, NetworkRecord,
-        PublishedPort, Records,
+        Endpoint, EndpointId, Family, Filter, Firewall, LinkName, NamedNetns, Network,
+        NetworkRecord, PublishedPort, Records,
     },
     ops::upkeep::default_routes,
     plan::{
@@ -106,6 +106,29 @@ fn endpoint(
         plan.extend(reverse(&plan::name(name), |_| false));
     }
     plan.retain(|step| step.change.facts().place.is_none_or(|name| kernel.target(name).is_some()));
+    plan
+}
+
+/// Returns the plan that removes what is left on the host of an endpoint whose container has stopped,
+/// and records that: its address and its ports stay reserved, and no rule leads to it. What its
+/// network shares stays, since the record still needs it.
+pub(in crate::ops) fn stopped(state: &State, network: &Network, endpoint: &Endpoint) -> Plan {
+    let Some(stopped) = endpoint.stopped() else { return Plan::new() };
+    let wiring = plan::attach(network, endpoint, BridgedFrames::PassBy);
+    let mut plan = outside(reverse(&wiring, |step| step.scope != Scope::Own));
+    let is_its =
+        |n: &&NamedNetns| n.name == endpoint.netns && n.cookie == endpoint.cookie && !n.kept;
+    if let Some(name) = state.names().iter().find(is_its) {
+        plan.extend(outside(reverse(&plan::name(name), |_| false)));
+    }
+    plan.retain(|step| match &step.change {
+        Change::Delete(Resource::Record(record)) => matches!(record, Record::Name(_)),
+        _ => true,
+    });
+    plan.push(Step::create(
+        "record that the container has stopped: its address and its ports stay reserved",
+        Resource::Record(Record::Endpoint { network: network.name.clone(), endpoint: stopped }),
+    ));
     plan
 }
 

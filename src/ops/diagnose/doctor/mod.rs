@@ -53,7 +53,7 @@ const fn into(id: &'static str, look: fn(&Snapshot<'_>) -> Result<Vec<Finding>>)
 }
 
 /// All checks, from layer 1 upwards.
-const CHECKS: [Check; 40] = [
+const CHECKS: [Check; 41] = [
     at("bridge-missing", links::missing),
     at("parent-missing", links::parents),
     at("link-down", links::down),
@@ -63,6 +63,7 @@ const CHECKS: [Check; 40] = [
     at("port-isolated", isolation::isolated),
     at("port-blocked", isolation::blocked),
     at("not-attached", links::attached),
+    at("container-restarted", names::restarted),
     at("loopback-down", links::loopback),
     at("managed-elsewhere", links::managed),
     at("mac-duplicate", wire::duplicate_macs),

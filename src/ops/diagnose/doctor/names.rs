@@ -10,7 +10,10 @@ use crate::{
     agents,
     kernel::{NETNS_DIR, Netns, named},
     model::{Attachment, Finding, Flag, NamedNetns, NetnsName, Source},
-    ops::lookup::resolver,
+    ops::{
+        lookup::resolver,
+        upkeep::containers::{Now, Stopped},
+    },
     plan::quote,
     process,
 };
@@ -84,7 +87,28 @@ pub(super) fn dead(snapshot: &Snapshot<'_>) -> Vec<Finding> {
             );
         }
     }
+    let is_gone = |stopped: &&Stopped| matches!(stopped.now, Now::Gone);
+    found.extend(snapshot.stopped.iter().filter(is_gone).map(|stopped| {
+        let what =
+            "its engine no longer has the container: its address and its ports stay reserved";
+        Finding::warning(stopped.place(), what).mended_by("netcord prune")
+    }));
     found
+}
+
+/// Finds containers that were started again, and are not attached since.
+pub(super) fn restarted(snapshot: &Snapshot<'_>) -> Vec<Finding> {
+    let finding = |stopped: &Stopped| {
+        let command = stopped.command()?;
+        let what = "its container was started again, in a new namespace, and is not attached";
+        let container = stopped.endpoint.container.as_ref()?;
+        Some(
+            Finding::error(stopped.place(), what)
+                .shown_by(format!("{} runs `{}`", container.engine, container.name))
+                .mended_by(command),
+        )
+    };
+    snapshot.stopped.iter().filter_map(finding).collect()
 }
 
 /// Unknown if the namespace may not be entered.

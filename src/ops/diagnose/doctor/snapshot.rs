@@ -15,16 +15,17 @@ use crate::{
     error::Kind,
     kernel::{Dropping, Kernel, Link, Netns, Published, Sockets, Translation, sockets},
     model::{
-        Endpoint, Family, Filter, Firewall, Flag, LinkName, NamedNetns, Network, NetworkRecord,
-        Protocol, ruleset::Ruleset,
+        Endpoint, EngineContainer, Family, Filter, Firewall, Flag, LinkName, NamedNetns, Network,
+        NetworkRecord, Protocol, ruleset::Ruleset,
     },
     ops::{
         Session,
         diagnose::view::View,
         driver::underlay::Uplink,
-        lookup::{find, resolve::resolve},
+        lookup::{endpoints::is_former, find, resolve::resolve},
         peers,
         upkeep::{
+            containers::{self, Now, Stopped},
             firewall,
             need::{Depth, Extent},
         },
@@ -46,6 +47,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) insides: Vec<Inside>,
     /// All endpoints, and other connections of the host's links.
     pub(super) ends: Vec<End>,
+    /// Endpoints whose containers have stopped, to be checked.
+    pub(super) stopped: Vec<Stopped>,
     /// The names in `/run/netns` that netcord made, if the whole host is checked.
     pub(super) names: Option<Vec<NamedNetns>>,
     pub(super) rules: Rules,
@@ -135,6 +138,21 @@ enum Scope {
     Target(u64),
 }
 
+impl Scope {
+    /// Returns whether the endpoint of a stopped container is to be checked; `asked` is the container of
+    /// the target, if it runs.
+    fn has(&self, stopped: &Stopped, asked: Option<&EngineContainer>) -> bool {
+        let Stopped { network, endpoint, .. } = stopped;
+        match self {
+            Self::Host => true,
+            Self::Network(record) => network.name == record.network.name,
+            Self::Target(cookie) => {
+                endpoint.cookie == *cookie || asked.is_some_and(|now| is_former(endpoint, now))
+            }
+        }
+    }
+}
+
 /// Returns the hosts of the overlay networks.
 async fn hosts(
     kernel: &Kernel,
@@ -164,8 +182,14 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
     };
     let view = View::of_host(kernel).await?;
     let mut unchecked = Vec::new();
+    let mut stopped = containers::stopped(host, &state).await?;
+    let has_stopped = |e: &Endpoint| stopped.iter().any(|s| s.endpoint.is(&e.id()));
+    let on_record = state.endpoints().filter(|(_, endpoint)| !has_stopped(endpoint));
     let on_record: Vec<_> =
-        state.endpoints().map(|(record, endpoint)| (&record.network, endpoint)).collect();
+        on_record.map(|(record, endpoint)| (&record.network, endpoint)).collect();
+    let container = asked.as_ref().and_then(|asked| asked.found.container.clone());
+    stopped.retain(|stopped| scope.has(stopped, container.as_ref()));
+    unchecked.extend(stopped.iter().filter_map(unanswered));
     let reading = namespace_view::Reading { host: &view, on_record: &on_record };
     let (insides, refused) = reading.all(host, asked).await;
     let mut is_refused = refused > 0;
@@ -234,12 +258,19 @@ pub(super) async fn read<'a>(host: &'a Session<'_>, name: Option<&str>) -> Resul
         segments,
         insides,
         ends,
+        stopped,
         names: matches!(scope, Scope::Host).then(|| state.names().to_vec()),
         rules,
         sockets,
         unchecked,
         is_refused,
     })
+}
+
+/// Describes a stopped container of which its engine says nothing.
+fn unanswered(stopped: &Stopped) -> Option<String> {
+    let Now::Unknown(error) = &stopped.now else { return None };
+    Some(format!("whether the container of {} runs again: {error:#}", stopped.place()))
 }
 
 /// Returns the links with an XDP program, whose effect is unknown.

@@ -177,7 +177,7 @@ impl Seen {
                 ends.filter(|(_, host_ifname)| self.host.link(host_ifname.as_str()).is_none());
             segment.ports.extend(gone.map(|(endpoint, host_ifname)| Port {
                 link: Some(host_ifname.to_string()),
-                state: EndpointState::Dead,
+                state: endpoint.state_without_link(),
                 end: End::Inside(on_record(endpoint)),
             }));
         }
@@ -202,7 +202,7 @@ impl Seen {
                 None => Port {
                     link: None,
                     state: match insides.refused {
-                        0 => EndpointState::Dead,
+                        0 => endpoint.state_without_link(),
                         _ => EndpointState::Unknown,
                     },
                     end: End::Inside(on_record(endpoint)),
@@ -259,7 +259,9 @@ impl Seen {
         {
             inside.push(Inside { nsid: Some(nsid), ..Inside::default() });
         }
-        let is_below = |l: &Link| link.is_upper_of(l) || l.is_peer_of(link);
+        // The index of a peer in another namespace may be that of a link here.
+        let is_peer = |l: &Link| l.leads_into().is_none() && l.is_peer_of(link);
+        let is_below = |l: &Link| link.is_upper_of(l) || is_peer(l);
         let lower = match link.leads_into() {
             None => self.host.links.iter().find(|l| is_below(l)).map(|l| l.name.clone()),
             Some(_) => None,

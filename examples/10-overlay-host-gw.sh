@@ -1,7 +1,7 @@
 #!/bin/sh
 # Host-gw: endpoints on two hosts reach each other by their own addresses; the next hop is the other
 # host. There is no tunnel, so all hosts are on one wire.
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"
 . "$(dirname "$0")/two-hosts"
 
@@ -43,3 +43,6 @@ nothing at one ip route show proto 110
 run on two detach pods db
 run on two rm pods
 run netcord rm netns:web netns:db
+
+answer 'Why must all hosts be on one wire?' \
+    'A gateway must be a neighbour: the packet keeps its addresses, and only the frame is addressed to the next host. A router in between knows no route to the subnets of endpoints.'

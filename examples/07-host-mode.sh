@@ -1,7 +1,7 @@
 #!/bin/sh
 # Host mode: a process with no stack of its own. It uses the host's links, addresses and ports, which
 # is how a container is made that sets up the host's network.
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"
 
 mkdir /run/site
@@ -25,3 +25,6 @@ expect uplink ip -brief link show uplink
 
 say 'The namespace is the same one.'
 run netcord host
+
+answer 'What follows from it that two programs cannot listen on one port?' \
+    'Two containers in host mode with the same server get in each other'\''s way, which namespaces of their own avoid: each has all 65535 ports, and publishing gives them different ones of the host.'

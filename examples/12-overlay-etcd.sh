@@ -1,6 +1,6 @@
 #!/bin/sh
 # Two hosts find each other in etcd: each gets a subnet of its own, and follows who comes and goes.
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"
 . "$(dirname "$0")/two-hosts"
 
@@ -60,3 +60,6 @@ run on one rm pods
 nothing keys get --keys-only --prefix /netcord/pods/subnets/
 run netcord rm netns:web netns:db
 kill "$etcd"
+
+answer 'What happens to connections while etcd does not answer?' \
+    'Nothing: routes, neighbours and FDB entries are in the kernel. Only changes are not seen, and a host that stays away until its lease ends loses its subnet.'

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Two endpoints on a bridge reach each other, the host, and a machine outside that knows no
 # route back to them: it sees the host's address (masquerade).
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"
 
 mkdir -p /run/outside/cgi-bin
@@ -42,3 +42,6 @@ say 'Remove everything.'
 run netcord detach lab0 red blue
 run netcord rm lab0
 refuse netcord container red -- ping -c 1 -W 1 192.0.2.2
+
+answer 'Which source address does the world see, and who changed it?' \
+    '192.0.2.1, the host'\''s. The host rewrote the source in POSTROUTING (masquerade), and rewrites the reply'\''s destination back, as connection tracking remembers both addresses.'

@@ -1,7 +1,7 @@
 #!/bin/sh
 # From one container to its neighbour: a direct route, a question to everybody (ARP), an answer, and
 # from then on frames to one MAC.
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"
 
 run netcord none nginx-1
@@ -32,3 +32,6 @@ expect '02:42:ac:11:00:03' netcord container nginx-2 -- ip -brief link show eth0
 say 'Remove everything.'
 run netcord detach lab0 nginx-1 nginx-2
 run netcord rm lab0
+
+answer 'Why does the gateway take no part?' \
+    'The neighbour is in the subnet of eth0: the route has no gateway, so the frame is addressed to the neighbour'\''s own MAC. A bridge forwards frames; it does not route.'

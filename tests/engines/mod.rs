@@ -1,6 +1,8 @@
 //! With real engines: containers of docker's and podman's, and netcord beside what the engines do
 //! themselves. These are the only tests that need root.
 
+mod restart;
+
 use std::{os::unix::net::UnixListener, path::Path};
 
 use crate::{
@@ -127,6 +129,76 @@ fn ports_on_docker0_pass_dockers_drop() {
     assert_ne!(host.fetch("outside", "http://192.0.2.1:8080").code, 0);
     host.netcord("detach docker0 web").ok();
     before.assert_same(&host.snapshot(), "after detach");
+}
+
+#[test]
+fn ports_of_an_ordinary_container_are_published_while_it_runs() {
+    let host = EngineHost::new();
+    host.start_podman();
+    host.neighbour("outside");
+    host.run_docker("norm", "");
+    host.serve_docker("norm");
+    host.run_podman("pod", "--network=podman");
+    let pod = host.podman("inspect -f '{{.State.Pid}}' pod").ok();
+    host.sh(&format!(
+        "mkdir /run/page && echo pod >/run/page/index.html && nsenter -n -t {pod} busybox httpd -p 80 -h /run/page"
+    ))
+    .ok();
+    let before = settled(&host);
+    host.netcord("publish norm 7777:80").ok();
+    host.netcord("publish podman:pod 7778:80").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7778").ok(), "pod");
+    let doctor = host.netcord("doctor docker0");
+    assert_eq!(doctor.code, 0, "{}", doctor.stdout);
+    let export = host.netcord("export").ok();
+    for line in
+        ["publish docker:norm 0.0.0.0:7777:80/tcp", "publish podman:pod 0.0.0.0:7778:80/tcp"]
+    {
+        assert!(export.contains(line), "{export}");
+    }
+    host.sh("iptables -F DOCKER-USER && iptables -A DOCKER-USER -j RETURN").ok();
+    assert_ne!(host.fetch("outside", "http://192.0.2.1:7777").code, 0, "docker's FORWARD drops");
+    host.netcord("repair").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    host.netcord("unpublish norm --all").ok();
+    host.netcord("unpublish podman:pod --all").ok();
+    before.assert_same(&settled(&host), "after unpublish");
+}
+
+#[test]
+fn ports_of_an_ordinary_container_are_kept_while_it_is_stopped() {
+    let host = EngineHost::new();
+    host.neighbour("outside");
+    host.run_docker("norm", "");
+    host.netcord("publish norm 7777:80").ok();
+    // Started again, the container may have another address.
+    host.docker("kill norm").ok();
+    host.run_docker("other", "");
+    assert!(host.netcord("ps").ok().lines().any(|l| l.contains("norm") && l.contains("stopped")));
+    host.netcord("attach docker0 other -p 7777:80").fails(4, &["7777/tcp", "`norm`", "stopped"]);
+    host.docker("start norm").ok();
+    host.serve_docker("norm");
+    let doctor = host.netcord("doctor").exits(1);
+    assert!(doctor.stdout.contains("netcord publish docker:norm 7777:80"), "{}", doctor.stdout);
+    host.netcord("repair").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    host.docker("restart -t 0 norm").ok();
+    host.serve_docker("norm");
+    host.netcord("publish norm 7779:80").ok();
+    for port in [7777, 7779] {
+        assert_eq!(host.fetch("outside", &format!("http://192.0.2.1:{port}")).ok(), "norm");
+    }
+    // docker detaches it while it runs, and attaches it again.
+    host.docker("network disconnect bridge norm").ok();
+    host.netcord("prune").ok();
+    assert_eq!(host.rules_of_ports(), Vec::<String>::new());
+    host.docker("network connect bridge norm").ok();
+    host.netcord("publish norm 7777:80").ok();
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    host.netcord("unpublish norm --all").ok();
+    assert_eq!(host.rules_of_ports(), Vec::<String>::new());
+    assert_eq!(host.netcord("ps --format {{.Target}}").ok(), "");
 }
 
 #[test]
@@ -401,7 +473,7 @@ fn a_network_is_found_by_the_name_that_its_engine_has_for_it() {
 #[test]
 fn the_example_with_docker_holds() {
     let host = EngineHost::new();
-    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/docker-none.sh");
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/13-docker-none.sh");
     let bin = Path::new(env!("CARGO_BIN_EXE_netcord")).parent().unwrap();
     host.sh(&format!("PATH={}:$PATH sh {examples}", bin.display())).ok();
     assert_eq!(host.sh("ip netns list").ok(), "");

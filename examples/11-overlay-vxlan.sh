@@ -1,7 +1,7 @@
 #!/bin/sh
 # VXLAN: endpoints on two hosts reach each other by their own addresses, in UDP packets between the
 # hosts. A capture shows the outer and the inner packet.
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"
 . "$(dirname "$0")/two-hosts"
 
@@ -68,3 +68,6 @@ nothing at one ip route show proto 110
 run on two detach pods db
 run on two rm pods
 run netcord rm netns:web netns:db
+
+answer 'Why is the MTU of the overlay 50 bytes smaller than that of eth0?' \
+    'Each frame travels in a packet of the hosts: 20 bytes of IPv4, 8 of UDP, 8 of VXLAN and 14 of the inner Ethernet header.'

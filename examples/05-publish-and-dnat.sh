@@ -1,7 +1,7 @@
 #!/bin/sh
 # A port of the host that leads into a container: the destination of what comes for the host is
 # rewritten (DNAT), and the answer is rewritten back.
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"
 
 mkdir /run/site
@@ -47,3 +47,6 @@ refuse netcord container netns:outside -- timeout 2 busybox wget -qO- http://192
 say 'Remove everything.'
 run netcord detach lab0 web
 run netcord rm lab0
+
+answer 'Why does the answer come from the host'\''s address?' \
+    'Connection tracking has an entry for the connection with both its ends. It rewrites the source of each reply back to 192.0.2.1:2333, the address that the client called.'

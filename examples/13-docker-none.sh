@@ -45,3 +45,6 @@ expect Hello busybox wget -qO- "http://$address/"
 
 say 'And back.'
 run netcord detach docker0 "docker:$name"
+
+answer 'Why does docker refuse what netcord does?' \
+    'docker keeps who is in which network in its own records, and none excludes all others there. The kernel has no such rule: a namespace takes any link.'

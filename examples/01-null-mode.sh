@@ -1,7 +1,7 @@
 #!/bin/sh
 # A process with an empty network namespace, known by its PID only, is wired to a bridge: what
 # takes ten commands by hand is one, and --explain shows what it does.
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"
 
 mkdir /run/site
@@ -52,3 +52,6 @@ case $found in
 esac
 
 kill "$pid"
+
+answer 'Why has /run/netns a name for the namespace only since the attach?' \
+    'A namespace lives as long as a process, a mount or an open file holds it. docker'\''s have no name; ip netns finds those that are mounted (or linked) in /run/netns, so netcord made a name to work with, and removed it at detach.'

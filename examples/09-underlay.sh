@@ -1,7 +1,7 @@
 #!/bin/sh
 # Underlay: the host's own link moves into a bridge, and an endpoint sits beside the host in the
 # physical network, with an address of it. A connection lives through the move and back.
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"
 
 say 'The physical network: a machine on the other end of our eth0, which is our router too.'
@@ -51,3 +51,6 @@ wait "$watcher" || :
 expect 'packets transmitted' tail -n 3 /run/watched
 lost=$(sed -n 's/.* \([0-9.]*\)% packet loss.*/\1/p' /run/watched)
 [ "${lost%.*}" -le 1 ] || fail "$lost % of the pings were lost"
+
+answer 'What must move with the link, and in which order?' \
+    'Its addresses, routes and neighbour entries go to the bridge: first the addresses, since a route needs its source address; then routes without a gateway, as a gateway must be reachable; then the others.'

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Trace a packet: first computed from the kernel's state, then followed for real. This shows what
 # `iptables -j TRACE` shows on a host, and does not show in a namespace.
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"
 
 mkdir /run/site
@@ -28,3 +28,6 @@ refuse netcord trace client web:81
 say 'Remove everything.'
 run netcord detach lab0 web client
 run netcord rm lab0
+
+answer 'At which hook is the packet dropped if FORWARD drops?' \
+    'At forward, after prerouting (where DNAT is) and the choice of the route, and before postrouting. From neighbour to neighbour nothing is routed: a bridged packet passes FORWARD only with br_netfilter.'

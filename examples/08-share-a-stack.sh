@@ -1,7 +1,7 @@
 #!/bin/sh
 # Two processes, one network stack: a server and its helper meet on localhost, as in a pod or
 # with `docker run --network container:web`.
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"
 
 mkdir /run/site
@@ -24,3 +24,6 @@ expect 10.7.0.2/24 netcord container web -- ip -brief address show eth0
 say 'Remove everything.'
 run netcord detach lab0 web
 run netcord rm lab0
+
+answer 'What happens to the second process when the first one ends?' \
+    'Nothing: the namespace lives as long as one process is in it, or its name. That is why a pod has a process that only sleeps and holds the stack.'

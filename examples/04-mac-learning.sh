@@ -1,7 +1,7 @@
 #!/bin/sh
 # A bridge is a switch: it learns behind which port a MAC is from the frames that come in there, and
 # floods what it has not learned.
-[ -n "${NETCORD_LAB:-}" ] || exec netcord lab -- sh "$0" "$@"
+. "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"
 
 # shellcheck disable=SC2016 # the dollar is awk's
@@ -37,3 +37,6 @@ say "Frames that carol got: $before before, $after after."
 say 'Remove everything.'
 run netcord detach lab0 alice bob carol
 run netcord rm lab0
+
+answer 'What does the bridge do with a frame for an unknown MAC?' \
+    'It floods it: the frame leaves by every port but the one that it came from. The answer teaches the bridge the port, and later frames leave by that port alone.'
