@@ -106,6 +106,24 @@ fn every_command_of_the_documents_is_one() {
     assert!(count > 40, "the documents show {count} commands");
 }
 
+#[test]
+fn documents_name_the_packages_of_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    for document in ["README.md", "docs/administrators.md"] {
+        let text = std::fs::read_to_string(format!("{ROOT}/{document}")).unwrap();
+        let packages: Vec<_> = text
+            .split(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)))
+            .filter(|word| [".deb", ".rpm", ".tar.gz"].iter().any(|end| word.ends_with(end)))
+            .filter(|word| word.starts_with("netcord"))
+            .collect();
+        assert!(packages.len() >= 3, "{document}: {packages:?}");
+        for package in packages {
+            let (_, rest) = package.split_once(['_', '-']).unwrap();
+            assert!(rest.starts_with(&format!("{version}-")), "{document}: {package}");
+        }
+    }
+}
+
 /// What stands in for docker in a host that has none.
 const DOCKER: &str = r"#!/bin/sh
 case $1 in

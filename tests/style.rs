@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Files and folders that are checked.
-const CHECKED: [&str; 10] = [
+const CHECKED: [&str; 11] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -17,6 +17,7 @@ const CHECKED: [&str; 10] = [
     "tests",
     "man",
     "completions",
+    "packaging",
 ];
 
 #[test]
