@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the packages in a root file system, looks at what is there, and removes them again. In a
+# Installs the packages in a root file system, checks their files, and removes them again. In a
 # mount, a network and a process namespace of its own: ./x test --packages starts it so.
 #
 # usage: test.sh DEBIAN DEB RPM

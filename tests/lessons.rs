@@ -45,7 +45,7 @@ fn the_commands_for_what_is_missing_make_it() {
     };
     assert_eq!(missing(&lab, "null-mode").len(), 6);
     typed("1", "red");
-    assert_eq!(missing(&lab, "01-null-mode.sh"), [""; 0]);
+    assert_eq!(missing(&lab, "null-mode.sh"), [""; 0]);
     // What there is already is not asked for again, and the addresses are others.
     lab.sh("ip netns add blue; ip link add B type veth peer name eth0 netns blue
         ip link set B master lab0 up")
@@ -136,11 +136,12 @@ fn lessons_are_listed_and_checking_changes_nothing() {
     before.assert_same(&lab.snapshot(), "after the checks");
     lab.netcord("lab --check brige-and-nat").fails(3, &["did you mean `bridge-and-nat`?"]);
     lab.netcord("lab --check nosuch").fails(3, &["`netcord lab --check` lists those that can"]);
-    // Each that can be checked is a script.
+    // Each that can be checked is a script, with its number.
     for line in listed.lines() {
         let mut words = line.split_whitespace();
         let (number, name) = (words.next().unwrap(), words.next().unwrap());
-        let script = format!("{}/examples/{number:0>2}-{name}.sh", env!("CARGO_MANIFEST_DIR"));
-        assert!(std::path::Path::new(&script).exists(), "{script}");
+        let script = format!("{}/examples/{name}.sh", env!("CARGO_MANIFEST_DIR"));
+        let script = std::fs::read_to_string(script).unwrap();
+        assert!(script.contains(&format!("\n# Lesson {number}.\n")), "{name}");
     }
 }

@@ -57,7 +57,7 @@ fn the_documents_show_what_the_program_prints() {
 }
 
 /// What a reader takes for a session was one. The first block needs docker; the example of the same
-/// name as its job, `13-docker-none.sh`, is played with a real one.
+/// name as its job, `docker-none.sh`, is played with a real one.
 #[test]
 fn every_session_of_the_readme_is_played() {
     let readme = include_str!("../README.md");

@@ -336,11 +336,7 @@ impl Lesson {
     pub fn of(word: &str) -> Option<&'static Self> {
         let word = word.rsplit('/').next().unwrap_or(word);
         let word = word.strip_suffix(".sh").unwrap_or(word);
-        LESSONS.iter().find(|lesson| {
-            word == lesson.name
-                || word == format!("{:02}-{}", lesson.number, lesson.name)
-                || word.parse() == Ok(lesson.number)
-        })
+        LESSONS.iter().find(|lesson| word == lesson.name || word.parse() == Ok(lesson.number))
     }
 }
 
@@ -368,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_lesson_is_found_by_its_number_name_or_script() {
-        for word in ["2", "02", "bridge-and-nat", "examples/02-bridge-and-nat.sh"] {
+        for word in ["2", "02", "bridge-and-nat", "examples/bridge-and-nat.sh"] {
             assert_eq!(Lesson::of(word).map(|lesson| lesson.number), Some(2), "{word}");
         }
         assert!(Lesson::of("99").is_none() && Lesson::of("").is_none());

@@ -473,7 +473,7 @@ fn a_network_is_found_by_the_name_that_its_engine_has_for_it() {
 #[test]
 fn the_example_with_docker_holds() {
     let host = EngineHost::new();
-    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/13-docker-none.sh");
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/docker-none.sh");
     let bin = Path::new(env!("CARGO_BIN_EXE_netcord")).parent().unwrap();
     host.sh(&format!("PATH={}:$PATH sh {examples}", bin.display())).ok();
     assert_eq!(host.sh("ip netns list").ok(), "");

@@ -1,4 +1,5 @@
 #!/bin/sh
+# Lesson 10.
 # Host-gw: endpoints on two hosts reach each other by their own addresses; the next hop is the other
 # host. There is no tunnel, so all hosts are on one wire.
 . "$(dirname "$0")/lesson"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# Lesson 2.
 # Two endpoints on a bridge reach each other, the host, and a machine outside that knows no
 # route back to them: it sees the host's address (masquerade).
 . "$(dirname "$0")/lesson"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# Lesson 8.
 # Two processes, one network stack: a server and its helper meet on localhost, as in a pod or
 # with `docker run --network container:web`.
 . "$(dirname "$0")/lesson"

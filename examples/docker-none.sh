@@ -1,4 +1,5 @@
 #!/bin/sh
+# Lesson 13.
 # A docker container started with --network=none is attached to docker0, which docker itself
 # refuses. Runs on the real host, and needs a running docker, root, and busybox-static.
 . "$(dirname "$0")/show"

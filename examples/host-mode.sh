@@ -1,4 +1,5 @@
 #!/bin/sh
+# Lesson 7.
 # Host mode: a process with no stack of its own. It uses the host's links, addresses and ports, which
 # is how a container is made that sets up the host's network.
 . "$(dirname "$0")/lesson"

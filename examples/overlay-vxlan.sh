@@ -1,4 +1,5 @@
 #!/bin/sh
+# Lesson 11.
 # VXLAN: endpoints on two hosts reach each other by their own addresses, in UDP packets between the
 # hosts. A capture shows the outer and the inner packet.
 . "$(dirname "$0")/lesson"

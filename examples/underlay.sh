@@ -1,4 +1,5 @@
 #!/bin/sh
+# Lesson 9.
 # Underlay: the host's own link moves into a bridge, and an endpoint sits beside the host in the
 # physical network, with an address of it. A connection lives through the move and back.
 . "$(dirname "$0")/lesson"

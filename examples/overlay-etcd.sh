@@ -1,4 +1,5 @@
 #!/bin/sh
+# Lesson 12.
 # Two hosts find each other in etcd: each gets a subnet of its own, and follows who comes and goes.
 . "$(dirname "$0")/lesson"
 . "$(dirname "$0")/show"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# Lesson 1.
 # A process with an empty network namespace, known by its PID only, is wired to a bridge: what
 # takes ten commands by hand is one, and --explain shows what it does.
 . "$(dirname "$0")/lesson"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# Lesson 3.
 # From one container to its neighbour: a direct route, a question to everybody (ARP), an answer, and
 # from then on frames to one MAC.
 . "$(dirname "$0")/lesson"

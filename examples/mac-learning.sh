@@ -1,4 +1,5 @@
 #!/bin/sh
+# Lesson 4.
 # A bridge is a switch: it learns behind which port a MAC is from the frames that come in there, and
 # floods what it has not learned.
 . "$(dirname "$0")/lesson"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# Lesson 5.
 # A port of the host that leads into a container: the destination of what comes for the host is
 # rewritten (DNAT), and the answer is rewritten back.
 . "$(dirname "$0")/lesson"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# Lesson 6.
 # Trace a packet: first computed from the kernel's state, then followed for real. This shows what
 # `iptables -j TRACE` shows on a host, and does not show in a namespace.
 . "$(dirname "$0")/lesson"
