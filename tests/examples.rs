@@ -124,12 +124,19 @@ fn documents_name_the_packages_of_this_version() {
 }
 
 /// What stands in for docker in a host that has none.
-const DOCKER: &str = r"#!/bin/sh
+const DOCKER: &str = r#"#!/bin/sh
 case $1 in
-run) ip netns add web; ip -n web link set lo up; ip netns exec web busybox httpd -p 80 -h /run ;;
+run)
+    option= name=
+    for word; do [ "$option" != --name ] || name=$word; option=$word; done
+    ip netns add $name; ip -n $name link set lo up; ip netns exec $name busybox httpd -p 80 -h /run
+    case " $* " in *' --network=none '*) exit ;; esac
+    ip link add v$name type veth peer name eth0 netns $name; ip link set v$name master docker0 up
+    ip -n $name addr add 172.17.0.2/16 dev eth0; ip -n $name link set eth0 up
+    ip -n $name route add default via 172.17.0.1 ;;
 *) echo 'container cannot be connected to multiple networks with one of them in private mode' >&2; exit 1 ;;
 esac
-";
+"#;
 
 /// A host for the blocks of the README: that of the tour, docker's bridge, a DHCP server outside,
 /// and what a block finds there that does not make it itself.
@@ -180,11 +187,11 @@ fn pasted(block: &str) -> String {
 }
 
 #[test]
-fn every_block_of_the_readme_can_be_pasted() {
-    let readme = include_str!("../README.md");
+fn every_block_of_the_readme_and_of_the_verbs_can_be_pasted() {
+    let documents = [include_str!("../README.md"), include_str!("../docs/verbs.md")].concat();
     let bin = NETCORD.rsplit_once('/').unwrap().0;
     let mut played = 0;
-    for block in readme.split("```").skip(1).step_by(2) {
+    for block in documents.split("```").skip(1).step_by(2) {
         let (language, block) = block.split_once('\n').unwrap();
         // Sessions with their output are played by the tour.
         assert!(["sh", "console"].contains(&language), "no language: {block}");

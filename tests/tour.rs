@@ -56,8 +56,8 @@ fn the_documents_show_what_the_program_prints() {
     assert_eq!(shown, scenes, "each scene is shown in a document");
 }
 
-/// What a reader takes for a session was one. The first block needs docker; the example of the same
-/// name as its job, `docker-none.sh`, is played with a real one.
+/// What a reader takes for a session was one. The blocks with docker are played with a real one by
+/// `docs/recording.sh` and the example `docker-none.sh`.
 #[test]
 fn every_session_of_the_readme_is_played() {
     let readme = include_str!("../README.md");
@@ -86,7 +86,6 @@ impl Tour {
     fn play() -> Self {
         let lab = Lab::new();
         lab.sh(&format!("cd /run; . {}", tour_dir().join("host.sh").display())).ok();
-        fs::write(lab.path("/run/type"), TYPE).unwrap();
         let mut names = LinkNames::default();
         let scenes = files(&tour_dir(), "sh")
             .into_iter()
@@ -130,7 +129,8 @@ impl Tour {
 }
 
 /// What is on the terminal after a scene.
-fn play(lab: &Lab, scene: &Path) -> String {
+pub(crate) fn play(lab: &Lab, scene: &Path) -> String {
+    fs::write(lab.path("/run/type"), TYPE).unwrap();
     let bin = Path::new(NETCORD).parent().unwrap();
     let output = lab
         .command("script")
@@ -183,7 +183,7 @@ fn block(text: &str) -> String {
 }
 
 /// What a terminal shows, as a picture; dark, because on white the colours are hard to read.
-fn picture(text: &str) -> String {
+pub(crate) fn picture(text: &str) -> String {
     let palette: [(u8, u8, u8); 16] = [
         (0x48, 0x4f, 0x58),
         (0xff, 0x7b, 0x72),
@@ -257,7 +257,7 @@ fn pictures_of_sessions_do_not_break_words() {
 }
 
 /// What is another than it should be, if it is.
-fn compare(path: &Path, text: &str) -> Option<String> {
+pub(crate) fn compare(path: &Path, text: &str) -> Option<String> {
     if env::var_os("UPDATE").is_some() {
         fs::write(path, text).unwrap();
     }

@@ -65,7 +65,7 @@ struct Args {
     #[arg(long, conflicts_with_all = ["write", "repeats"])]
     quick: bool,
 
-    /// Write the results to bench/ and their sum to README.md
+    /// Write the results to bench/ and their sum to docs/performance.md
     #[arg(long, conflicts_with = "only")]
     write: bool,
 

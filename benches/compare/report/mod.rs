@@ -2,12 +2,12 @@
 //!
 //! * [`aims`]: what is aimed at, met or not
 //! * [`pictures`]: the curves
-//! * [`readme`]: the few figures that the README shows
+//! * [`figures`]: the few figures that `docs/performance.md` shows
 //! * [`tables`]: the tables
 
 mod aims;
+mod figures;
 pub(crate) mod pictures;
-mod readme;
 mod tables;
 
 use std::fmt::Write as _;
@@ -58,11 +58,11 @@ pub(crate) fn text(results: &Results) -> String {
     text
 }
 
-/// Writes `bench/RESULTS.md`, the pictures, and the figures of the README.
+/// Writes `bench/RESULTS.md`, the pictures, and the figures of `docs/performance.md`.
 pub(crate) fn write(measured: &Results) -> Result<()> {
     results::put_part(&markdown(measured)?)?;
     if let Some(turns) = &measured.turns {
-        readme::write(turns)?;
+        figures::write(turns)?;
     }
     pictures::write()
 }

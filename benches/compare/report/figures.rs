@@ -1,4 +1,4 @@
-//! The few figures that the README shows, so that they are those of the last run.
+//! The few figures that `docs/performance.md` shows, so that they are those of the last run.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -12,7 +12,7 @@ const END: &str = "<!-- end -->\n";
 
 const OPERATIONS: [Operation; 3] = [Operation::Attach, Operation::AttachPublish, Operation::Detach];
 
-/// The contenders that the README names, with what they are to a reader who knows none.
+/// The contenders that the page names, with what they are to a reader who knows none.
 const WHO: [(&str, &str); 6] = [
     ("netcord", "netcord"),
     ("floor", "the kernel's floor (raw netlink)"),
@@ -22,12 +22,13 @@ const WHO: [(&str, &str); 6] = [
     ("docker", "`docker network connect`"),
 ];
 
-/// Writes them into the README.
+/// Writes them into the page.
 pub(super) fn write(turns: &Turns) -> Result<()> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
     let text = fs::read_to_string(&file)?;
-    let (before, rest) = text.split_once(BEGIN).context("the README has no place for figures")?;
-    let (_, after) = rest.split_once(END).context("the README's place for figures has no end")?;
+    let (before, rest) =
+        text.split_once(BEGIN).context("docs/performance.md has no place for figures")?;
+    let (_, after) = rest.split_once(END).context("the place for figures has no end")?;
     fs::write(&file, format!("{before}{BEGIN}{}{END}{after}", table(turns)))?;
     Ok(())
 }
