@@ -130,6 +130,11 @@ impl World {
         }
     }
 
+    /// Returns whether it has the host and the namespaces of endpoints only.
+    pub(super) fn is_of_endpoints(&self) -> bool {
+        self.readings.is_some()
+    }
+
     /// Opens the namespace of an endpoint; returns `None` if it cannot be entered by its name.
     pub(in crate::ops::diagnose) async fn endpoint(
         &mut self,
@@ -154,7 +159,7 @@ impl World {
     /// Returns the process that has one of these sockets, if that is of interest and known.
     pub(super) fn process_of(&self, sockets: &[&Socket]) -> Option<String> {
         // To find it, all processes are read.
-        if self.readings.is_some() { None } else { sockets::process_of(sockets) }
+        if self.is_of_endpoints() { None } else { sockets::process_of(sockets) }
     }
 
     /// Adds an open namespace, under the user's name for it.

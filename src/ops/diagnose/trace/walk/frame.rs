@@ -334,15 +334,22 @@ impl Walk<'_> {
         if let Some(found) = found.and_then(port) {
             return Ok(To::Port(Box::new(found), false));
         }
-        // What is behind a physical port is unknown.
-        let is_wire = |port: &&Link| port.kind != LinkKind::Veth && Some(port.index()) != by;
-        let ports = view.sorted_ports_of(bridge);
-        if let Some(wire) = ports.into_iter().find(|port| is_wire(port) && port.is_running()) {
-            return Ok(To::Port(Box::new(wire.clone()), false));
+        let ports = view.sorted_ports_of(bridge).into_iter();
+        for port in ports.filter(|port| port.is_running() && Some(port.index()) != by) {
+            if self.is_wire(place, port).await? {
+                return Ok(To::Port(Box::new(port.clone()), false));
+            }
         }
         // The bridge itself receives broadcasts, and may answer for others.
         let is_question = matches!(self.packet.kind, Kind::Question { .. });
         Ok(if came.is_some() && is_question { To::Host } else { To::Nowhere })
+    }
+
+    /// Returns whether what is behind a port is unknown: it is physical, or leads into a namespace that
+    /// is none of an endpoint's, where only those are looked at.
+    async fn is_wire(&mut self, place: usize, port: &Link) -> Result<bool> {
+        Ok(port.kind != LinkKind::Veth
+            || self.world.is_of_endpoints() && self.world.peer(place, port).await?.is_none())
     }
 
     /// Returns whether bridged frames pass the rules of IP (`br_netfilter`).
