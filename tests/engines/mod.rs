@@ -197,7 +197,10 @@ fn ports_of_an_ordinary_container_are_kept_while_it_is_stopped() {
     host.docker("network connect bridge norm").ok();
     host.netcord("publish norm 7777:80").ok();
     assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
+    host.docker("kill norm").ok();
     host.netcord("unpublish norm --all").ok();
+    host.docker("start norm").ok();
+    host.netcord("repair --check").ok();
     assert_eq!(host.rules_of_ports(), Vec::<String>::new());
     assert_eq!(host.netcord("ps --format {{.Target}}").ok(), "");
 }

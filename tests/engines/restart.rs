@@ -169,38 +169,6 @@ fn what_a_container_had_is_kept_and_given_back() {
     assert_eq!(left, "outside");
 }
 
-#[test]
-fn a_port_of_a_container_that_docker_attached_is_given_back() {
-    let host = EngineHost::new();
-    host.neighbour("outside");
-    host.run_docker("norm", "--stop-signal KILL");
-    host.netcord("publish norm 7777:80").ok();
-    let rules = host.rules_of_ports();
-    host.docker("stop norm").ok();
-    host.until("! ip -br link | grep -q ^veth");
-    // Docker gives the address to another.
-    host.run_docker("other", "");
-    host.netcord("bridge lab0").ok();
-    assert_eq!(host.rules_of_ports(), Vec::<String>::new());
-    assert_eq!(endpoint(&host, "docker0", "norm")["state"], "stopped");
-    host.netcord("publish other 7777:80").fails(4, &["`norm`", "netcord unpublish norm 7777:80"]);
-    host.docker("start norm").ok();
-    assert!(
-        host.netcord("doctor").exits(1).stdout.contains("$ netcord publish docker:norm 7777:80")
-    );
-    host.netcord("repair").ok();
-    assert_ne!(host.rules_of_ports(), rules, "norm has another address");
-    host.serve_docker("norm");
-    host.serve_docker("other");
-    assert_eq!(host.fetch("outside", "http://192.0.2.1:7777").ok(), "norm");
-    host.netcord("repair --check").ok();
-    host.docker("stop norm").ok();
-    host.netcord("unpublish norm --all").ok();
-    host.docker("start norm").ok();
-    host.netcord("repair --check").ok();
-    assert_eq!(host.rules_of_ports(), Vec::<String>::new());
-}
-
 /// `netcord watch`, which runs on a host.
 struct Watch<'h>(&'h EngineHost);
 
