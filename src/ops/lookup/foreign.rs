@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use anyhow::Result;
 
 use crate::{
-    error::Error,
+    error::{Error, Kind},
     kernel::{Kernel, Link, Netns, TableRoute},
     model::{Attachment, Endpoint, Family, Flag, NetnsName, Network, natural_order},
     ops::lookup::find,
@@ -29,7 +29,11 @@ pub(in crate::ops) async fn endpoint(
     let (routes, mut stuck) = (netns.routes().await?, None);
     for Wire { host, bridge, inner } in wires {
         let Ok(bridge) = bridge.parse() else { continue };
-        let network = find::network(kernel, state, &bridge).await?.network.clone();
+        let network = match find::network(kernel, state, &bridge).await {
+            // The port of something else, such as a bond.
+            Err(error) if Kind::of(&error) == Kind::NotFound => continue,
+            found => found?.network.clone(),
+        };
         if !network.driver.forwards() || network.has(Flag::Internal) {
             continue;
         }
