@@ -210,6 +210,9 @@ fn unrecorded_ports(
 /// Returns endpoints of other programs to which published ports lead that are on no record.
 async fn foreign_endpoints(kernel: &Kernel, state: &State) -> Vec<(Network, Endpoint)> {
     let mut found = Vec::new();
+    let endpoints = state.endpoints();
+    let on_record: BTreeSet<_> =
+        endpoints.map(|(record, e)| plan::owner(&record.network.name, &e.netns)).collect();
     let is_used = |firewall| {
         let mut networks =
             state.networks().values().map(|record| record.network.firewall).peekable();
@@ -218,16 +221,10 @@ async fn foreign_endpoints(kernel: &Kernel, state: &State) -> Vec<(Network, Endp
     for firewall in Firewall::ALL.into_iter().filter(|firewall| is_used(*firewall)) {
         let owners: BTreeSet<_> =
             kernel.published(firewall).iter().map(|p| p.owner.clone()).collect();
-        for owner in owners {
-            let is_on_record = state.endpoints().any(|(record, endpoint)| {
-                plan::owner(&record.network.name, &endpoint.netns) == owner
-            });
+        for owner in owners.difference(&on_record) {
             let Some((bridge, name)) = owner.split_once('/') else { continue };
             let Ok(name) = name.parse() else { continue };
             let Ok(Some(netns)) = Netns::of_name(&name) else { continue };
-            if is_on_record {
-                continue;
-            }
             let there = foreign::endpoint(kernel, state, &name, &netns).await;
             if let Ok(Some((network, endpoint))) = there
                 && network.name.as_str() == bridge

@@ -124,8 +124,19 @@ async fn bury_endpoints(
     endpoints: &[Endpoint],
 ) -> Result<()> {
     let plan = removal::endpoints(&host.kernel, state, network, endpoints).await?;
+    bury_with_leases(host, state, network, endpoints, &plan).await
+}
+
+/// Carries out the plan that removes endpoints, and ends their leases.
+async fn bury_with_leases(
+    host: &mut Session<'_>,
+    state: &mut State,
+    network: &Network,
+    endpoints: &[Endpoint],
+    plan: &Plan,
+) -> Result<()> {
     let kept = leases::kept(endpoints);
-    bury(host, state, &plan).await?;
+    bury(host, state, plan).await?;
     for endpoint in endpoints.iter().filter(|_| !host.dry_run) {
         leases::end(host, network, endpoint, &kept).await?;
     }
@@ -159,12 +170,7 @@ async fn rest(
     }
     let plans = endpoints.iter().map(|e| removal::stopped(state, network, e));
     let plan = once(plans.flatten().collect());
-    let kept = leases::kept(endpoints);
-    bury(host, state, &plan).await?;
-    for endpoint in endpoints {
-        leases::end(host, network, endpoint, &kept).await?;
-    }
-    Ok(())
+    bury_with_leases(host, state, network, endpoints, &plan).await
 }
 
 /// Returns whether nothing is dead, as far as summaries show.
