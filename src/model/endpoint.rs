@@ -11,7 +11,8 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EngineContainer, Family, Invalid, Lease, LinkName, Mac, NetnsName, PublishedPort, stable_hash,
+    EngineContainer, Family, Invalid, Lease, LinkName, Mac, NetnsName, Owner, PublishedPort,
+    stable_hash,
 };
 
 /// One target's attachment to one network.
@@ -19,7 +20,8 @@ use super::{
 /// Records have the fields in this order: those of [`EndpointSummary`] come first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// The target as the user named it: a PID, a container's name, a namespace's name.
+    /// The target as the user named it (a PID, a container's name, a namespace's name), or as its
+    /// owner calls it.
     pub target: String,
     /// The target's name in `/run/netns`.
     pub netns: NetnsName,
@@ -54,6 +56,9 @@ pub struct Endpoint {
     /// The container of the target, if an engine named it: then the endpoint outlives its namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Box<EngineContainer>>,
+    /// The engine that asked for it through a plugin interface, and takes it away again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Box<Owner>>,
     /// The endpoint's published ports.
     #[serde(default)]
     pub ports: Vec<PublishedPort>,

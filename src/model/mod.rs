@@ -17,6 +17,7 @@ mod mac;
 mod name;
 mod network;
 mod order;
+mod owner;
 mod port;
 mod request;
 pub mod ruleset;
@@ -47,12 +48,13 @@ pub use network::{
     Sharing, Source, Store, Underlay, User, Vlan, Vtep, Vxlan,
 };
 pub use order::natural_order;
+pub use owner::{Interface, Owner};
 pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
 pub use request::{
     Address, Cidr, Condition, Gateway, InnerPort, NetworkRef, PeerSpec, Removable, RouteSpec,
     RunNetwork,
 };
-pub use subnet::{Subnet, overlap, pools, unique_local_prefix};
+pub use subnet::{AddressRange, Subnet, overlap, pools, unique_local_prefix};
 pub(crate) use subnet::{is_link_local, network_of};
 pub use target::{Engine, Target};
 pub use visible::{steers, visible, visible_lines};

@@ -56,7 +56,8 @@ pub async fn export(host: &Session<'_>) -> Result<String> {
     }
     let mut endpoints: Vec<_> = state.endpoints().collect();
     default_routes::in_turn(&mut endpoints, |(_, endpoint)| endpoint);
-    for (record, endpoint) in endpoints {
+    // Engines attach theirs anew.
+    for (record, endpoint) in endpoints.into_iter().filter(|(_, e)| e.owner.is_none()) {
         let (network, name) = (&record.network, &endpoint.netns);
         let who = match &endpoint.container {
             Some(container) => Who::Named(containers::name(container).await),

@@ -41,6 +41,7 @@ pub(super) fn endpoint(target: &str, cookie: u64, ifname: &str, gateways: &[&str
         lease: None,
         foreign: false,
         container: None,
+        owner: None,
         ports: Vec::new(),
     }
 }

@@ -69,6 +69,7 @@ impl From<Wiring> for attach::Wiring {
     fn from(wiring: Wiring) -> Self {
         Self {
             ip: wiring.ip,
+            ranges: Vec::new(),
             dhcp: wiring.dhcp,
             gateway: wiring.gateway,
             mac: wiring.mac,
@@ -78,6 +79,7 @@ impl From<Wiring> for attach::Wiring {
             route: wiring.route,
             publish: wiring.publish,
             name: wiring.name,
+            owner: None,
         }
     }
 }

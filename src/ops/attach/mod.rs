@@ -31,8 +31,8 @@ use super::{
 use crate::{
     error::Error,
     model::{
-        Address, Endpoint, EndpointSummary, Filter, Gateway, LinkName, Mac, NetnsName, Network,
-        NetworkRef, PortSpec, PublishedPort, RouteSpec, Target,
+        Address, AddressRange, Endpoint, EndpointSummary, Filter, Gateway, LinkName, Mac,
+        NetnsName, Network, NetworkRef, Owner, PortSpec, PublishedPort, RouteSpec, Target,
     },
     ops::upkeep::leases,
     plan::{Change, Plan, Record, Resource, Step},
@@ -65,6 +65,8 @@ impl Attach {
 pub struct Wiring {
     /// Addresses, at most one of each family; by default the lowest free ones.
     pub ip: Vec<Address>,
+    /// The ranges of the network's subnets from which to choose the others; by default its own.
+    pub ranges: Vec<AddressRange>,
     /// Lease the IPv4 address from the network's DHCP server, and keep renewing it.
     pub dhcp: bool,
     /// The gateways of the default routes; by default the network's, if the target has no default
@@ -84,6 +86,8 @@ pub struct Wiring {
     pub publish: Vec<PortSpec>,
     /// The target's name in `/run/netns`; by default the PID, or the container's name.
     pub name: Option<NetnsName>,
+    /// The engine for which the endpoint is made.
+    pub owner: Option<Owner>,
 }
 
 /// The attached targets.

@@ -67,6 +67,11 @@ impl Chooser<'_> {
             let found = found.map_or("missing".into(), |r| shown(r.gateway));
             compare(&format!("route to {}", route.destination), shown(route.gateway), found);
         }
+        if let Some(owner) = &args.wiring.owner {
+            let found = there.owner.as_ref().filter(|there| there.is(owner));
+            let shown = there.owner.as_ref().map_or("none".into(), ToString::to_string);
+            compare("owner", owner.to_string(), found.map_or(shown, |_| owner.to_string()));
+        }
         if args.wiring.dhcp {
             let found = if there.lease.is_some() { "leased" } else { "given by hand" };
             compare("address", "leased".into(), found.into());

@@ -61,6 +61,7 @@ pub(in crate::ops) async fn endpoint(
             raises_lo: false,
             lease: None,
             container: None,
+            owner: None,
             foreign: true,
             ports: Vec::new(),
         };

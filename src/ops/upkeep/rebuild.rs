@@ -10,7 +10,9 @@ use ipnetwork::IpNetwork;
 use crate::{
     agents::Agent,
     kernel::{Kernel, Link, Netns, Published},
-    model::{Attachment, Endpoint, Filter, Firewall, Lease, LinkName, Mac, NetnsName, Network},
+    model::{
+        Attachment, Endpoint, Filter, Firewall, Lease, LinkName, Mac, NetnsName, Network, Owner,
+    },
     ops::{
         driver,
         lookup::{
@@ -82,6 +84,7 @@ pub(in crate::ops) async fn endpoint(
     let attachment = Attachment::Veth { host_ifname };
     let mut endpoint = bare(&netns, "eth0".parse()?, attachment, mac, port.mtu);
     endpoint.addresses.extend(lease);
+    endpoint.owner = mark.and_then(owner);
     if let Some((_, open, inner)) = inside {
         look_inside(&mut endpoint, &open, &inner).await?;
         if port.mac != Some(endpoint.host_mac()) {
@@ -95,6 +98,11 @@ pub(in crate::ops) async fn endpoint(
             && (endpoint.cookie == 0 || is_same(left, &endpoint))
     };
     Ok(Some(left.filter(says_so).cloned().unwrap_or(endpoint)))
+}
+
+/// The engine that asked for an endpoint: all but its name for the container.
+fn owner(mark: Mark<'_>) -> Option<Box<Owner>> {
+    mark.values("owner").next()?.parse().ok().map(Box::new)
 }
 
 fn is_same(left: &Endpoint, rebuilt: &Endpoint) -> bool {
@@ -169,6 +177,7 @@ pub(in crate::ops) async fn endpoint_inside(
     let mut endpoint = bare(&found.name, ifname.clone(), Attachment::Macvlan, mac, inner.mtu);
     look_inside(&mut endpoint, open, inner).await?;
     endpoint.ifname = ifname;
+    endpoint.owner = inner.alias.as_deref().and_then(Mark::read).and_then(owner);
     let left = spare.endpoint(&endpoint.id()).filter(|left| is_same(left, &endpoint));
     Ok(left.cloned().unwrap_or(endpoint))
 }
@@ -224,6 +233,7 @@ fn bare(
         lease: None,
         foreign: false,
         container: None,
+        owner: None,
         ports: Vec::new(),
     }
 }
