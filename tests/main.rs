@@ -81,6 +81,7 @@ mod repair;
 /// Nothing of ours is left.
 mod reset;
 /// A command that is attached, and nothing left of it.
+mod routes;
 mod run;
 /// What is printed does the same as what is done.
 mod same_as_shell;

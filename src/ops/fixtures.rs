@@ -35,6 +35,7 @@ pub(crate) fn endpoint(target: &str, cookie: u64, ifname: &str, gateways: &[&str
         mtu: 1500,
         addresses: Vec::new(),
         gateways: gateways.iter().map(|gateway| ip(gateway)).collect(),
+        metric: 0,
         routes: Vec::new(),
         replaced: Vec::new(),
         raises_lo: false,

@@ -86,6 +86,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "rm lan0",
     },
     Scenario {
+        name: "attach_routes",
+        setup: "ip netns add web; netcord bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64",
+        command: "attach lab0 web --metric 50 --route blackhole:10.9.0.0/16 \
+                  --route unreachable:fd00:9::/48 --route prohibit:10.8.0.0/16,metric=7 \
+                  --route 10.7.0.0/16,172.20.0.1,metric=5 --route fd00:7::/48,fd00:1::1,metric=9",
+        inverse: "detach lab0 web",
+    },
+    Scenario {
         name: "attach_macvlan",
         setup: concat!(include_str!("sh/wired.sh"), "netcord macvlan lan0 --parent eth0"),
         command: "attach lan0 web --ip 192.0.2.9",

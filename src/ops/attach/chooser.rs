@@ -242,6 +242,7 @@ impl<'a> Chooser<'a> {
             container: None,
             owner: wiring.owner.clone().map(Box::new),
             gateways,
+            metric: wiring.metric.unwrap_or_default(),
             raises_lo: !lo_is_up || raised,
             foreign: false,
             ports: Vec::new(),

@@ -80,6 +80,8 @@ pub struct Wiring {
     pub host_ifname: Option<LinkName>,
     /// The MTU of both links in bytes; by default the bridge's.
     pub mtu: Option<u32>,
+    /// The metric of the default routes; by default the kernel's.
+    pub metric: Option<u32>,
     /// Additional routes inside the target.
     pub route: Vec<RouteSpec>,
     /// Ports to publish.

@@ -56,6 +56,7 @@ pub(in crate::ops) async fn endpoint(
             mtu: inner.mtu,
             addresses,
             gateways: Vec::new(),
+            metric: 0,
             routes: Vec::new(),
             replaced: Vec::new(),
             raises_lo: false,
