@@ -1,6 +1,6 @@
 //! Subnets: validation, the gateway's address, and the next free address.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,21 @@ pub struct Subnet {
     pub gateway: Option<IpAddr>,
     /// The range from which addresses are assigned, if not the whole subnet.
     pub ip_range: Option<IpNetwork>,
+}
+
+/// A range of addresses of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressRange {
+    /// The first address.
+    pub first: IpAddr,
+    /// The last one.
+    pub last: IpAddr,
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
 }
 
 /// Prefixes that no network of containers may use, with the reason.
@@ -128,7 +143,13 @@ impl Subnet {
     /// Returns the lowest address that may be assigned and is not taken.
     pub fn lowest_free(&self, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
         let range = self.ip_range.unwrap_or(self.cidr);
-        let (mut candidate, last) = (to_bits(range.network()), to_bits(range.broadcast()));
+        self.lowest_free_in(AddressRange { first: range.network(), last: range.broadcast() }, taken)
+    }
+
+    /// Returns the lowest address of a range that an endpoint can have, and that is not taken.
+    pub fn lowest_free_in(&self, range: AddressRange, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+        let mut candidate = to_bits(range.first.max(self.cidr.network()));
+        let last = to_bits(range.last.min(self.cidr.broadcast()));
         while candidate <= last {
             let address = from_bits(candidate, Family::of(self.cidr.ip()));
             let free = Some(address) != self.gateway && !taken.contains(&address);

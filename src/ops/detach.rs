@@ -26,6 +26,8 @@ pub struct Detach {
     pub targets: Vec<Target>,
     /// Only the endpoint with this inner link.
     pub ifname: Option<LinkName>,
+    /// Also what an engine attached, which is not told.
+    pub force: bool,
 }
 
 /// The detached targets.
@@ -70,6 +72,9 @@ pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Chan
         };
         meant.retain(|e| args.ifname.as_ref().is_none_or(|name| *name == e.ifname));
         check_own(&network, target, &meant)?;
+        if !args.force {
+            check_engine(&network, target, &meant)?;
+        }
         meant.retain(|e| !e.foreign);
         meant.retain(|e| !gone.contains(e));
         if meant.is_empty() {
@@ -99,6 +104,19 @@ fn check_own(network: &LinkName, target: &Target, meant: &[&Endpoint]) -> Result
         ports.join(", ")
     ))
     .hint(format!("close its ports: `netcord unpublish {target} --all`"))
+    .into())
+}
+
+/// What an engine attached through a plugin interface, it detaches itself.
+fn check_engine(network: &LinkName, target: &Target, meant: &[&Endpoint]) -> Result<()> {
+    let Some(owner) = meant.iter().find_map(|e| e.owner.as_ref()) else { return Ok(()) };
+    let (interface, engines) = (owner.interface, &owner.network);
+    Err(Error::conflict(format!(
+        "{interface} attached `{target}` to `{network}`, for its network `{engines}`, and detaches it"
+    ))
+    .hint(format!(
+        "end the container; if {interface} has forgotten it: `netcord detach --force {network} {target}`"
+    ))
     .into())
 }
 

@@ -70,11 +70,14 @@ fn subnets(network: &Network) -> String {
 /// its network has.
 pub(super) fn of_endpoint(network: &Network, endpoint: &Endpoint) -> String {
     let owner = format!("{ALIAS_PREFIX}{}/{}", network.name, endpoint.netns);
-    match endpoint.attachment {
+    let engine = endpoint.owner.as_ref().map_or_else(String::new, |o| format!(" owner={o}"));
+    fitting(match endpoint.attachment {
         // Processes inside the target may rename the link.
-        Attachment::Macvlan => format!("{owner} link={}{}", endpoint.ifname, ranges(network)),
-        Attachment::Veth { .. } => owner,
-    }
+        Attachment::Macvlan => {
+            format!("{owner} link={}{}{engine}", endpoint.ifname, ranges(network))
+        }
+        Attachment::Veth { .. } => owner + &engine,
+    })
 }
 
 /// The alias of any other link of ours.

@@ -3,7 +3,6 @@
 use anyhow::Result;
 use clap_complete::ArgValueCompleter;
 
-use super::docker;
 use crate::{
     cli::complete,
     model::{LinkName, NetworkRef, Target},
@@ -23,15 +22,15 @@ pub(crate) struct Args {
     /// Only the endpoint with this inner link
     #[arg(long, value_name = "NAME")]
     ifname: Option<LinkName>,
-    /// As docker's
-    #[command(flatten)]
-    _force: docker::Force,
+    /// Also detach what an engine attached through its plugin interface; the engine is not told
+    #[arg(short, long)]
+    force: bool,
 }
 
 impl Args {
     pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {
-        let Self { network, targets, ifname, .. } = self;
-        let request = detach::Detach { network, targets, ifname };
+        let Self { network, targets, ifname, force } = self;
+        let request = detach::Detach { network, targets, ifname, force };
         let Some(done) = detach::detach(session, &request).await? else { return Ok(()) };
         output.result(done, &[])
     }

@@ -72,7 +72,7 @@ impl<'a> Chooser<'a> {
         // On a network of this host's own nobody else assigns addresses, and without carrier there is
         // nobody to ask.
         let asks = record.network.is_shared() && bridge.carrier;
-        let pool = Pool::new(&record.network, asks, taken);
+        let pool = Pool::new(&record.network, asks, taken).within(&args.wiring.ranges);
         Ok(Self { args, record, made: Vec::new(), bridge, leases, pool })
     }
 
@@ -223,7 +223,11 @@ impl<'a> Chooser<'a> {
             replaced.extend(former.replaced.iter().cloned());
         }
         Ok(Endpoint {
-            target: name.to_string(),
+            target: wiring
+                .owner
+                .as_ref()
+                .and_then(|o| o.name.clone())
+                .unwrap_or_else(|| name.to_string()),
             netns: name.clone(),
             cookie,
             routes: self.routes(wiring, &ifname, &addresses)?,
@@ -234,8 +238,11 @@ impl<'a> Chooser<'a> {
             addresses,
             replaced,
             lease: leased.map(|l| Box::new(leases::lease(l, &gateways, None))),
+            hairpin: wiring.hairpin,
             container: None,
+            owner: wiring.owner.clone().map(Box::new),
             gateways,
+            metric: wiring.metric.unwrap_or_default(),
             raises_lo: !lo_is_up || raised,
             foreign: false,
             ports: Vec::new(),

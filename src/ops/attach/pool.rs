@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     error::Error,
-    model::{Address, Network, Subnet},
+    model::{Address, AddressRange, Network, Subnet},
 };
 
 /// The number of free addresses to probe at once: more than one, so that in a range that other
@@ -20,6 +20,8 @@ pub(super) const CANDIDATES: usize = 8;
 /// The addresses of a network, with their owners.
 pub(super) struct Pool<'a> {
     network: &'a Network,
+    /// The ranges that the request allows; none of a family: what the network assigns.
+    ranges: &'a [AddressRange],
     /// Whether other hosts may have an address, and can be probed (ARP, neighbour discovery).
     asks: bool,
     /// Addresses that are taken, each with its owner.
@@ -30,7 +32,12 @@ pub(super) struct Pool<'a> {
 
 impl<'a> Pool<'a> {
     pub(super) fn new(network: &'a Network, asks: bool, taken: BTreeMap<IpAddr, String>) -> Self {
-        Self { network, asks, taken, silent: BTreeSet::new() }
+        Self { network, ranges: &[], asks, taken, silent: BTreeSet::new() }
+    }
+
+    /// Chooses addresses of these ranges only.
+    pub(super) fn within(self, ranges: &'a [AddressRange]) -> Self {
+        Self { ranges, ..self }
     }
 
     /// Adds addresses that are assigned now, with their owners.
@@ -143,7 +150,7 @@ impl<'a> Pool<'a> {
         let mut candidates = vec![lowest];
         taken.insert(lowest);
         while candidates.len() < CANDIDATES
-            && let Some(next) = subnet.lowest_free(&taken)
+            && let Some(next) = self.lowest_of(subnet, &taken)
         {
             candidates.push(next);
             taken.insert(next);
@@ -152,13 +159,29 @@ impl<'a> Pool<'a> {
     }
 
     fn lowest_free(&self, subnet: &Subnet, taken: &BTreeSet<IpAddr>) -> Result<IpAddr> {
-        let range = subnet.ip_range.unwrap_or(subnet.cidr);
         let network = &self.network.name;
-        subnet.lowest_free(taken).ok_or_else(|| {
+        self.lowest_of(subnet, taken).ok_or_else(|| {
+            let ranges = self.ranges_of(subnet).map(ToString::to_string).collect::<Vec<_>>();
+            let range = match ranges.join(", ") {
+                none if none.is_empty() => subnet.ip_range.unwrap_or(subnet.cidr).to_string(),
+                ranges => ranges,
+            };
             Error::conflict(format!("network `{network}` has no free address left in {range}"))
                 .hint("detach something, or make another network")
                 .into()
         })
+    }
+
+    fn lowest_of(&self, subnet: &Subnet, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+        if self.ranges_of(subnet).next().is_none() {
+            return subnet.lowest_free(taken);
+        }
+        self.ranges_of(subnet).find_map(|range| subnet.lowest_free_in(*range, taken))
+    }
+
+    fn ranges_of(&self, subnet: &Subnet) -> impl Iterator<Item = &AddressRange> {
+        let is_ipv4 = subnet.cidr.is_ipv4();
+        self.ranges.iter().filter(move |range| range.first.is_ipv4() == is_ipv4)
     }
 }
 
@@ -205,6 +228,32 @@ mod tests {
             assert!(chosen.ends_with(expected), "{subnet} {range:?} {taken:?}: {chosen}");
             let question = pool.question(&[], &network.subnets);
             assert!(question.is_err() || question.unwrap().is_empty(), "nobody is asked");
+        }
+    }
+
+    #[test]
+    fn a_request_may_narrow_the_choice() {
+        let network = network("lab0", "bridge", &["10.0.0.0/24", "fd00::/64"]);
+        for (ranges, taken, expected) in [
+            (&[("10.0.0.10", "10.0.0.11")][..], &[][..], "10.0.0.10/24"),
+            (&[("10.0.0.10", "10.0.0.11")], &["10.0.0.10"], "10.0.0.11/24"),
+            (
+                &[("10.0.0.10", "10.0.0.10"), ("10.0.0.20", "10.0.0.30")],
+                &["10.0.0.10"],
+                "10.0.0.20/24",
+            ),
+            (&[("10.0.0.10", "10.0.0.10")], &["10.0.0.10"], "left in 10.0.0.10-10.0.0.10"),
+            (&[("10.0.0.0", "10.0.1.255")], &[], "10.0.0.2/24"),
+            (&[("10.1.0.0", "10.1.0.255")], &[], "left in 10.1.0.0-10.1.0.255"),
+            (&[("fd00::10", "fd00::20")], &[], "10.0.0.2/24"),
+        ] {
+            let ranges: Vec<_> = ranges
+                .iter()
+                .map(|(first, last)| AddressRange { first: ip(first), last: ip(last) })
+                .collect();
+            let pool = Pool::new(&network, false, taken_by_web(taken)).within(&ranges);
+            let chosen = chosen(&pool, &network.subnets[0]);
+            assert!(chosen.ends_with(expected), "{ranges:?} {taken:?}: {chosen}");
         }
     }
 

@@ -9,8 +9,10 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     agents::Agent,
-    kernel::{Kernel, Link, Netns, Published},
-    model::{Attachment, Endpoint, Filter, Firewall, Lease, LinkName, Mac, NetnsName, Network},
+    kernel::{Kernel, Link, Netns, Published, TableRoute},
+    model::{
+        Attachment, Endpoint, Filter, Firewall, Lease, LinkName, Mac, NetnsName, Network, Owner,
+    },
     ops::{
         driver,
         lookup::{
@@ -82,6 +84,7 @@ pub(in crate::ops) async fn endpoint(
     let attachment = Attachment::Veth { host_ifname };
     let mut endpoint = bare(&netns, "eth0".parse()?, attachment, mac, port.mtu);
     endpoint.addresses.extend(lease);
+    endpoint.owner = mark.and_then(owner);
     if let Some((_, open, inner)) = inside {
         look_inside(&mut endpoint, &open, &inner).await?;
         if port.mac != Some(endpoint.host_mac()) {
@@ -95,6 +98,11 @@ pub(in crate::ops) async fn endpoint(
             && (endpoint.cookie == 0 || is_same(left, &endpoint))
     };
     Ok(Some(left.filter(says_so).cloned().unwrap_or(endpoint)))
+}
+
+/// The engine that asked for an endpoint: all but its name for the container.
+fn owner(mark: Mark<'_>) -> Option<Box<Owner>> {
+    mark.values("owner").next()?.parse().ok().map(Box::new)
 }
 
 fn is_same(left: &Endpoint, rebuilt: &Endpoint) -> bool {
@@ -169,6 +177,7 @@ pub(in crate::ops) async fn endpoint_inside(
     let mut endpoint = bare(&found.name, ifname.clone(), Attachment::Macvlan, mac, inner.mtu);
     look_inside(&mut endpoint, open, inner).await?;
     endpoint.ifname = ifname;
+    endpoint.owner = inner.alias.as_deref().and_then(Mark::read).and_then(owner);
     let left = spare.endpoint(&endpoint.id()).filter(|left| is_same(left, &endpoint));
     Ok(left.cloned().unwrap_or(endpoint))
 }
@@ -218,12 +227,15 @@ fn bare(
         mtu,
         addresses: Vec::new(),
         gateways: Vec::new(),
+        metric: 0,
         routes: Vec::new(),
         replaced: Vec::new(),
         raises_lo: false,
         lease: None,
+        hairpin: false,
         foreign: false,
         container: None,
+        owner: None,
         ports: Vec::new(),
     }
 }
@@ -236,13 +248,20 @@ async fn look_inside(endpoint: &mut Endpoint, open: &Netns, inner: &Link) -> Res
     if let Ok(name) = inner.name.parse() {
         endpoint.ifname = name;
     }
-    let ours = open.routes().await?.into_iter().filter(|r| inner.carries(r) && r.is_ours());
-    for route in ours {
-        if route.destination.prefix() == 0 {
-            endpoint.gateways.extend(route.gateway);
-        } else {
-            endpoint.routes.push(route.by(&endpoint.ifname));
+    // A route that leads nowhere is of no link: it is an endpoint's if no other one has it on record.
+    let is_its = |r: &TableRoute| r.is_ours() && (inner.carries(r) || r.kind.refuses());
+    let ours = open.all_routes().await?.into_iter().filter(is_its);
+    let (defaults, others): (Vec<_>, Vec<_>) = ours
+        .map(|route| route.by(&endpoint.ifname))
+        .partition(|route| route.destination.prefix() == 0 && route.gateway.is_some());
+    // Further ones were given with --route.
+    endpoint.metric = defaults.iter().map(|route| route.metric).min().unwrap_or_default();
+    for route in defaults {
+        match route.gateway.filter(|_| route.metric == endpoint.metric) {
+            Some(gateway) => endpoint.gateways.push(gateway),
+            None => endpoint.routes.push(route),
         }
     }
+    endpoint.routes.extend(others);
     Ok(())
 }
