@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{EngineHost, Run, cni::plugins};
+use crate::support::{
+    EngineHost, Run,
+    cni::plugins,
+    cri::{self, Message},
+};
 
 /// A host with a list of plugins in `/run/cni`, which no other program reads.
 fn node(name: &str, plugin: &Value) -> EngineHost {
@@ -98,23 +102,101 @@ fn podman_attaches_its_containers_by_the_plugin() {
     host.netcord("rm cni0 cni1").ok();
 }
 
-#[test]
-fn containerd_attaches_what_ctr_runs_by_the_plugin() {
-    let host = node("pods", &plugin("cni0", "10.22.0.0/16"));
-    let dir = host.dir().to_string();
-    // `ctr` has both folders in its program.
+/// Starts containerd with the plugins of this host, and waits until it answers.
+fn start_containerd(host: &EngineHost) {
+    let dir = host.dir();
+    let config = format!(
+        "version = 2
+         root = \"{dir}/ctd\"
+         state = \"/run/ctd\"
+         [grpc]
+         address = \"/run/ctd.sock\"
+         [plugins.\"io.containerd.grpc.v1.cri\"]
+         sandbox_image = \"docker.io/library/pause:1\"
+         disable_apparmor = true
+         restrict_oom_score_adj = true
+         [plugins.\"io.containerd.grpc.v1.cri\".containerd]
+         snapshotter = \"native\"
+         [plugins.\"io.containerd.grpc.v1.cri\".cni]
+         bin_dir = \"/run/cni-bin\"
+         conf_dir = \"/run/cni\"
+         max_conf_num = 1"
+    );
     host.sh(&format!(
-        "mount -t tmpfs tmpfs /opt && mkdir -p /opt/cni && ln -s /run/cni-bin /opt/cni/bin
-         rm -f /etc/cni/net.d/* && cp /run/cni/*.conflist /etc/cni/net.d/
-         printf 'version = 2\\nroot = \"{dir}/ctd\"\\nstate = \"/run/ctd\"\\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\\n[grpc]\\naddress = \"/run/ctd.sock\"\\n' >/run/ctd.toml
+        "echo '{config}' >/run/ctd.toml
          setsid containerd -c /run/ctd.toml >{dir}/ctd.log 2>&1 &"
     ))
     .ok();
-    let ctr = |words: &str| host.sh(&format!("ctr -a /run/ctd.sock {words}"));
     host.until("ctr -a /run/ctd.sock version >/dev/null 2>&1");
-    podman(&host, &format!("import -q {dir}/busybox.tar docker.io/library/busybox:1")).ok();
-    podman(&host, &format!("save -q -o {dir}/image.tar docker.io/library/busybox:1")).ok();
-    ctr(&format!("images import {dir}/image.tar")).ok();
+}
+
+/// Imports the image of busybox for a namespace of containerd's, with changes such as a command.
+fn import(host: &EngineHost, namespace: &str, name: &str, changes: &str) {
+    let (dir, image) = (host.dir(), format!("docker.io/library/{name}"));
+    podman(host, &format!("import -q {changes} {dir}/busybox.tar {image}")).ok();
+    podman(host, &format!("save -q -o {dir}/image.tar {image}")).ok();
+    host.sh(&format!(
+        "ctr -a /run/ctd.sock -n {namespace} images import {dir}/image.tar; rm {dir}/image.tar"
+    ))
+    .ok();
+}
+
+/// What the kubelet asks of a runtime for each pod: a sandbox, with its ports and its names.
+#[test]
+fn containerd_attaches_the_pods_of_a_kubelet_by_the_plugin() {
+    let host = node("pods", &plugin("cni0", "10.22.0.0/16"));
+    host.neighbour("outside");
+    start_containerd(&host);
+    import(
+        &host,
+        "k8s.io",
+        "pause:1",
+        "-c 'ENTRYPOINT [\"/bin/httpd\",\"-f\",\"-p\",\"80\",\"-h\",\"/bin\"]'",
+    );
+    let sandbox = |name: &str, port: Option<usize>| {
+        let metadata = Message::default().with(1, name).with(2, "uid-1").with(3, "default");
+        let dns = Message::default().with(1, "192.0.2.53").with(2, "lab");
+        let linux = Message::default().with(1, format!("/{}", host.cgroup()));
+        let config = Message::default().with(1, metadata).with(2, name).with(4, dns);
+        let mapping = port.map(|port| Message::default().number(2, 80).number(3, port));
+        let config = mapping.into_iter().fold(config, |config, mapping| config.with(5, mapping));
+        let request = Message::default().with(1, config.with(8, linux));
+        cri::call(&host, "RunPodSandbox", &request).map(|answer| cri::first_text(&answer))
+    };
+    let ask = |method: &str, id: &str| cri::call(&host, method, &Message::default().with(1, id));
+    let web = sandbox("web", Some(8080)).unwrap();
+    let status = String::from_utf8_lossy(&ask("PodSandboxStatus", &web).unwrap()).into_owned();
+    assert!(status.contains("10.22.0.2"), "{status}");
+    assert_eq!(host.fetch("outside", "-o /dev/null http://192.0.2.1:8080/sleep").code, 0);
+    let shown = host.netcord("ps").ok();
+    assert!(shown.contains("default.web") && shown.contains("8080->80/tcp"), "{shown}");
+    assert!(host.netcord("trace default.web 192.0.2.2").ok().contains("arrives"));
+    // The second one asks for the same port: nothing of it stays.
+    let failed = sandbox("twin", Some(8080)).unwrap_err();
+    assert!(failed.contains("8080"), "{failed}");
+    let db = sandbox("db", None).unwrap();
+    assert_eq!(host.netcord("ps --json").ok().matches("\"interface\":\"cni\"").count(), 2);
+    // Stop deletes, once more, and so does removal.
+    for id in [&web, &db] {
+        for method in ["StopPodSandbox", "StopPodSandbox", "RemovePodSandbox"] {
+            ask(method, id).unwrap();
+        }
+    }
+    assert_eq!(host.netcord("ps --json").ok(), "[]");
+    assert!(host.rules_of_ports().is_empty());
+    host.netcord("rm cni0").ok();
+}
+
+#[test]
+fn containerd_attaches_what_ctr_runs_by_the_plugin() {
+    let host = node("pods", &plugin("cni0", "10.22.0.0/16"));
+    // `ctr` has both folders in its program.
+    host.sh("mount -t tmpfs tmpfs /opt && mkdir -p /opt/cni && ln -s /run/cni-bin /opt/cni/bin
+         rm -f /etc/cni/net.d/* && cp /run/cni/*.conflist /etc/cni/net.d/")
+        .ok();
+    start_containerd(&host);
+    let ctr = |words: &str| host.sh(&format!("ctr -a /run/ctd.sock {words}"));
+    import(&host, "default", "busybox:1", "");
     let inside = ctr("run --rm --cni --snapshotter native docker.io/library/busybox:1 t1 busybox ip -4 addr show eth0").ok();
     assert!(inside.contains("10.22.0.2/16"), "{inside}");
     assert_eq!(host.netcord("ps --json").ok(), "[]", "DEL came without the namespace");

@@ -175,6 +175,11 @@ impl EngineHost {
         }
     }
 
+    /// The control group that ends with the host.
+    pub(crate) fn cgroup(&self) -> &str {
+        &self.left.cgroup
+    }
+
     /// podman with its state in this host's directory, as words of shell.
     pub(crate) fn podman_command(&self) -> String {
         let dir = self.dir();

@@ -4,6 +4,7 @@
 
 mod beats;
 pub(crate) mod cni;
+pub(crate) mod cri;
 mod engines;
 mod etcd;
 mod firewalls;
