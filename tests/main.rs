@@ -15,6 +15,8 @@ mod aside;
 mod attacks;
 /// The contract with users and scripts.
 mod cli;
+/// Called by container runtimes.
+mod cni;
 /// Firewalls of others.
 mod coexist;
 /// Many at once.

@@ -48,6 +48,10 @@ pub struct Endpoint {
     /// The DHCP lease, if the IPv4 address is leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Box<Lease>>,
+    /// Whether its bridge port sends frames back where they came from (hairpin mode), also without
+    /// published ports.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hairpin: bool,
     /// Whether another program made it: netcord only publishes its ports.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub foreign: bool,

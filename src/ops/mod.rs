@@ -23,6 +23,7 @@ mod lookup;
 pub mod ls;
 pub mod none;
 mod outcome;
+pub mod owned;
 pub mod peers;
 pub mod port;
 pub mod prune;
@@ -47,4 +48,4 @@ pub use self::{
 };
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;

@@ -398,17 +398,40 @@ impl Scenario {
     }
 }
 
+/// What begins the words of a call by a CNI runtime: the operation and the namespace follow, and
+/// `/run/conf` has the configuration.
+pub(crate) const CNI: &str = "cni ";
+
+/// The program that words mean, and its arguments.
+pub(crate) fn program(words: &str) -> Vec<String> {
+    let Some(call) = words.strip_prefix(CNI) else {
+        return [NETCORD].into_iter().chain(words.split(' ')).map(str::to_owned).collect();
+    };
+    let (operation, netns) = call.split_once(' ').unwrap();
+    let script = format!(
+        "CNI_COMMAND={operation} CNI_CONTAINERID=c1 CNI_IFNAME=eth0 CNI_NETNS=/run/netns/{netns} \
+         exec {NETCORD} </run/conf"
+    );
+    ["sh", "-c", &script].map(str::to_owned).into()
+}
+
 impl Stage {
     /// Runs the command.
     #[track_caller]
     pub(crate) fn run(&self) -> Run {
-        self.lab.netcord(&self.command)
+        self.run_words(&self.command)
     }
 
     /// Runs what takes it back.
     #[track_caller]
     pub(crate) fn run_inverse(&self) -> Run {
-        self.lab.netcord(&self.inverse)
+        self.run_words(&self.inverse)
+    }
+
+    fn run_words(&self, words: &str) -> Run {
+        let program = program(words);
+        let output = self.lab.command(&program[0]).args(&program[1..]).output();
+        Run::new(words.to_owned(), &output.unwrap())
     }
 
     /// The command as a script.

@@ -83,6 +83,7 @@ impl From<Wiring> for attach::Wiring {
             route: wiring.route,
             publish: wiring.publish,
             name: wiring.name,
+            hairpin: false,
             owner: None,
         }
     }

@@ -238,6 +238,7 @@ impl<'a> Chooser<'a> {
             addresses,
             replaced,
             lease: leased.map(|l| Box::new(leases::lease(l, &gateways, None))),
+            hairpin: wiring.hairpin,
             container: None,
             owner: wiring.owner.clone().map(Box::new),
             gateways,

@@ -61,6 +61,7 @@ pub(in crate::ops) async fn endpoint(
             replaced: Vec::new(),
             raises_lo: false,
             lease: None,
+            hairpin: false,
             container: None,
             owner: None,
             foreign: true,

@@ -29,7 +29,7 @@ use crate::{
         sockets::owner,
     },
     model::{
-        Endpoint, EndpointId, EndpointSummary, Family, Flag, HostPorts, Network, PortSpec,
+        Endpoint, EndpointId, EndpointSummary, Family, Flag, HostPorts, Network, Owner, PortSpec,
         Protocol, PublishedPort, Target,
     },
     plan::{self, Change, Plan, Resource, once},
@@ -43,6 +43,8 @@ pub struct Publish {
     pub target: Target,
     /// The ports.
     pub ports: Vec<PortSpec>,
+    /// The engine for which they are published, of an endpoint that another program made.
+    pub owner: Option<Owner>,
 }
 
 /// The ports of a target.
@@ -70,6 +72,7 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
     let mut plan = before;
     plan.extend(again);
     if endpoint.foreign {
+        endpoint.owner = args.owner.clone().map(Box::new).or(endpoint.owner);
         plan.extend(wiring::attach(&host.kernel, &network, &endpoint)?);
     }
     let mut shown = Vec::new();

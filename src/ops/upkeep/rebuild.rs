@@ -236,6 +236,7 @@ fn bare(
         replaced: Vec::new(),
         raises_lo: false,
         lease: None,
+        hairpin: false,
         foreign: false,
         container: None,
         owner: None,
