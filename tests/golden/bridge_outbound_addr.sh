@@ -30,12 +30,12 @@ add chain inet netcord nat-lab0
 flush chain inet netcord nat-lab0
 add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname != "lab0" meta l4proto tcp snat ip to 192.0.2.5:1024-65535 comment "SNAT: packets to other links get the address of --outbound-addr"
 add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname != "lab0" meta l4proto udp snat ip to 192.0.2.5:1024-65535 comment "SNAT: packets to other links get the address of --outbound-addr"
-add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname != "lab0" snat ip to 192.0.2.5 comment "masquerade for protocols without ports, such as ICMP"
+add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname != "lab0" snat ip to 192.0.2.5 comment "SNAT: packets to other links get the address of --outbound-addr"
 add rule inet netcord nat-lab0 ip saddr 172.20.0.0/16 oifname "lab0" ct status dnat masquerade comment "hairpin: replies to an endpoint that uses a published port must return through the host"
 add rule inet netcord nat-lab0 ip saddr 127.0.0.0/8 oifname "lab0" masquerade comment "an endpoint cannot reply to 127.0.0.1: masquerade as the host's address on the bridge"
 add rule inet netcord nat-lab0 ip6 saddr fd00:1::/64 oifname != "lab0" meta l4proto tcp snat ip6 to [2001:db8::5]:1024-65535 comment "SNAT: packets to other links get the address of --outbound-addr"
 add rule inet netcord nat-lab0 ip6 saddr fd00:1::/64 oifname != "lab0" meta l4proto udp snat ip6 to [2001:db8::5]:1024-65535 comment "SNAT: packets to other links get the address of --outbound-addr"
-add rule inet netcord nat-lab0 ip6 saddr fd00:1::/64 oifname != "lab0" snat ip6 to 2001:db8::5 comment "masquerade for protocols without ports, such as ICMP"
+add rule inet netcord nat-lab0 ip6 saddr fd00:1::/64 oifname != "lab0" snat ip6 to 2001:db8::5 comment "SNAT: packets to other links get the address of --outbound-addr"
 add rule inet netcord nat-lab0 ip6 saddr fd00:1::/64 oifname "lab0" ct status dnat masquerade comment "hairpin: replies to an endpoint that uses a published port must return through the host"
 add element inet netcord bridges { "lab0" }
 add element inet netcord filter { "lab0" : jump filter-lab0 }

@@ -50,8 +50,6 @@ iptables -w -t filter -A NETCORD-FORWARD -o lab0 -m conntrack --ctstate RELATED,
 # SNAT: packets to other links get the address of --outbound-addr
 iptables -w -t nat -I NETCORD-POSTROUTING 1 -s 172.20.0.0/16 ! -o lab0 -p tcp -m comment --comment 'netcord:lab0 masquerade tcp 172.20.0.0/16' -j SNAT --to-source 192.0.2.5:1024-65535
 iptables -w -t nat -I NETCORD-POSTROUTING 1 -s 172.20.0.0/16 ! -o lab0 -p udp -m comment --comment 'netcord:lab0 masquerade udp 172.20.0.0/16' -j SNAT --to-source 192.0.2.5:1024-65535
-
-# masquerade for protocols without ports, such as ICMP
 iptables -w -t nat -A NETCORD-POSTROUTING -s 172.20.0.0/16 ! -o lab0 -m comment --comment 'netcord:lab0 masquerade 172.20.0.0/16' -j SNAT --to-source 192.0.2.5
 
 # hairpin: replies to an endpoint that uses a published port must return through the host
@@ -88,8 +86,6 @@ ip6tables -w -t filter -A NETCORD-FORWARD -o lab0 -m conntrack --ctstate RELATED
 # SNAT: packets to other links get the address of --outbound-addr
 ip6tables -w -t nat -I NETCORD-POSTROUTING 1 -s fd00:1::/64 ! -o lab0 -p tcp -m comment --comment 'netcord:lab0 masquerade tcp fd00:1::/64' -j SNAT --to-source '[2001:db8::5]:1024-65535'
 ip6tables -w -t nat -I NETCORD-POSTROUTING 1 -s fd00:1::/64 ! -o lab0 -p udp -m comment --comment 'netcord:lab0 masquerade udp fd00:1::/64' -j SNAT --to-source '[2001:db8::5]:1024-65535'
-
-# masquerade for protocols without ports, such as ICMP
 ip6tables -w -t nat -A NETCORD-POSTROUTING -s fd00:1::/64 ! -o lab0 -m comment --comment 'netcord:lab0 masquerade fd00:1::/64' -j SNAT --to-source 2001:db8::5
 
 # hairpin: replies to an endpoint that uses a published port must return through the host

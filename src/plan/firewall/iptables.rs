@@ -234,14 +234,14 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
         // Never from a privileged port: services trust those (CVE-2010-2242).
         for protocol in ["tcp", "udp"] {
             plan.push(rules.step(
-                source_nat(subnet),
+                source_nat(subnet, true),
                 (Table::Nat, POSTROUTING, &format!("masquerade {protocol}")),
                 &format!("-s {cidr}{to_outside} ! -o {name} -p {protocol}"),
                 &with_ports,
             ));
         }
         plan.push(rules.step(
-            "masquerade for protocols without ports, such as ICMP",
+            source_nat(subnet, false),
             (Table::Nat, POSTROUTING, "masquerade"),
             &format!("-s {cidr}{to_outside} ! -o {name}"),
             &without,

@@ -43,13 +43,14 @@ pub fn port(firewall: Firewall, owner: &str, port: &PublishedPort) -> Resource {
     }
 }
 
-/// Returns the reason of source NAT.
-fn source_nat(subnet: &Subnet) -> &'static str {
-    match subnet.outbound {
-        Some(_) => "SNAT: packets to other links get the address of --outbound-addr",
-        None => {
+/// Returns the reason of source NAT: of protocols with ports, or of the others.
+fn source_nat(subnet: &Subnet, has_ports: bool) -> &'static str {
+    match (subnet.outbound, has_ports) {
+        (Some(_), _) => "SNAT: packets to other links get the address of --outbound-addr",
+        (None, true) => {
             "masquerade (SNAT): packets to other links get that link's address, so replies return"
         }
+        (None, false) => "masquerade for protocols without ports, such as ICMP",
     }
 }
 

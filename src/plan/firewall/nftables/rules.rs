@@ -104,12 +104,12 @@ fn translation(network: &Network, subnet: &Subnet) -> Vec<Rule> {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let mut matches = leaving();
             matches.push(Match::Protocol(protocol));
-            rules.push(Rule { matches, verdict: translate(true), why: source_nat(subnet) });
+            rules.push(Rule { matches, verdict: translate(true), why: source_nat(subnet, true) });
         }
         rules.push(Rule {
             matches: leaving(),
             verdict: translate(false),
-            why: "masquerade for protocols without ports, such as ICMP",
+            why: source_nat(subnet, false),
         });
     }
     rules.extend(answer_by_the_host(&network.name, subnet));
