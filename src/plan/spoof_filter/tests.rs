@@ -88,7 +88,7 @@ fn both() -> SpoofFilter {
     spoofing(&["10.1.0.2", "fd00:1::2"])
 }
 
-/// A filter for this number of addresses of each family, beginning with 10.1.0.10 and fd00:1::a.
+/// A filter for this number of addresses of each family, beginning with 10.1.0.10 and `fd00:1::a`.
 fn many(count: u16) -> SpoofFilter {
     let v4 = (10..10 + count).map(|n| format!("10.1.0.{n}"));
     let v6 = (10..10 + count).map(|n| format!("fd00:1::{n:x}"));
@@ -338,9 +338,9 @@ fn of_many_addresses_each_is_its_own_and_no_other() {
             ];
             for frame in frames {
                 if (10..10 + count).contains(&n) {
-                    passes(&guard, &frame)
+                    passes(&guard, &frame);
                 } else {
-                    drops(&guard, &frame)
+                    drops(&guard, &frame);
                 }
             }
         }
