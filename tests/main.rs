@@ -68,6 +68,7 @@ mod malice;
 /// Random sequences of verbs against a model.
 mod model;
 /// Networks of several hosts.
+mod outbound;
 mod overlay;
 mod overlay_faults;
 mod overlay_store;

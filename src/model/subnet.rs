@@ -16,6 +16,9 @@ pub struct Subnet {
     pub gateway: Option<IpAddr>,
     /// The range from which addresses are assigned, if not the whole subnet.
     pub ip_range: Option<IpNetwork>,
+    /// The source address of packets that leave the network, if not that of the outgoing link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbound: Option<IpAddr>,
 }
 
 /// A range of addresses of one family.
@@ -70,7 +73,7 @@ impl Subnet {
                 return Err(Invalid::new(format!("subnet {cidr} cannot be used: {range} {why}")));
             }
         }
-        let mut subnet = Self { cidr, gateway: None, ip_range: None };
+        let mut subnet = Self { cidr, gateway: None, ip_range: None, outbound: None };
         if let Some(range) = ip_range {
             if range.ip() != range.network() {
                 let right = format!("{}/{}", range.network(), range.prefix());
@@ -105,7 +108,12 @@ impl Subnet {
 
     /// Returns the subnet of an address of a foreign bridge.
     pub fn of_bridge_address(address: IpNetwork) -> Self {
-        Self { cidr: network_of(address), gateway: Some(address.ip()), ip_range: None }
+        Self {
+            cidr: network_of(address),
+            gateway: Some(address.ip()),
+            ip_range: None,
+            outbound: None,
+        }
     }
 
     /// Returns whether an address is in the subnet.
@@ -167,7 +175,7 @@ impl Subnet {
     }
 
     fn first_host(&self) -> Option<IpAddr> {
-        let free = Self { gateway: None, ip_range: None, cidr: self.cidr };
+        let free = Self { gateway: None, ip_range: None, outbound: None, cidr: self.cidr };
         free.lowest_free(&BTreeSet::new())
     }
 }

@@ -23,7 +23,11 @@ pub(super) fn of_network(network: &Network) -> String {
     }
     let store = network.driver.overlay().and_then(|overlay| overlay.store.as_ref());
     fitting(
-        alias + &subnets(network) + &ranges(network) + &store.map_or_else(String::new, of_store),
+        alias
+            + &subnets(network)
+            + &ranges(network)
+            + &outbound(network)
+            + &store.map_or_else(String::new, of_store),
     )
 }
 
@@ -88,6 +92,11 @@ pub(super) fn of_link(name: &LinkName) -> String {
 fn ranges(network: &Network) -> String {
     let ranges = network.subnets.iter().filter_map(|subnet| subnet.ip_range);
     ranges.fold(String::new(), |words, range| words + &format!(" range={range}"))
+}
+
+fn outbound(network: &Network) -> String {
+    let addresses = network.subnets.iter().filter_map(|subnet| subnet.outbound);
+    addresses.fold(String::new(), |words, address| words + &format!(" outbound={address}"))
 }
 
 /// The parsed alias of a link of ours.

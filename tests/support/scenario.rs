@@ -48,6 +48,20 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "rm lab0",
     },
     Scenario {
+        name: "bridge_outbound_addr",
+        setup: "",
+        command: "bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 \
+                  --outbound-addr 192.0.2.5 --outbound-addr 2001:db8::5",
+        inverse: "rm lab0",
+    },
+    Scenario {
+        name: "bridge_outbound_addr_iptables",
+        setup: "",
+        command: "--firewall iptables bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 \
+                  --outbound-addr 192.0.2.5 --outbound-addr 2001:db8::5",
+        inverse: "rm lab0",
+    },
+    Scenario {
         name: "bridge_internal",
         setup: "",
         command: "bridge lab0 --subnet 172.20.0.0/16 --internal",

@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Assign addresses only from this part of the subnet
     #[arg(long, value_name = "CIDR")]
     pub(super) ip_range: Vec<Cidr>,
+    /// The source address of packets that leave the network; one per IP family [default: that of the outgoing link]
+    #[arg(long, value_name = "IP")]
+    pub(super) outbound_addr: Vec<IpAddr>,
     /// The MTU in bytes [default: that of the link with the host's default route]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(68..=65535))]
     pub(super) mtu: Option<u32>,
@@ -80,6 +83,7 @@ impl From<Args> for bridge::Bridge {
             subnet: args.subnet,
             gateway: args.gateway,
             ip_range: args.ip_range,
+            outbound_addr: args.outbound_addr,
             mtu: args.mtu,
             ipv6: args.ipv6,
             label: args.label,

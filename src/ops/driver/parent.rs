@@ -193,7 +193,8 @@ pub(super) async fn known_subnets(
     link: &Link,
     cidrs: &[IpNetwork],
 ) -> Result<Vec<Subnet>> {
-    let subnet = |cidr: &IpNetwork| Subnet { cidr: *cidr, gateway: None, ip_range: None };
+    let subnet =
+        |cidr: &IpNetwork| Subnet { cidr: *cidr, gateway: None, ip_range: None, outbound: None };
     let mut subnets: Vec<_> = cidrs.iter().map(subnet).collect();
     add_routers(kernel, link, &mut subnets).await?;
     Ok(subnets)

@@ -52,6 +52,7 @@ impl Words {
         let labels = network.labels.iter().map(|(key, value)| format!("{key}={value}"));
         self.flags("--gateway", of(|s| s.gateway.map(|g| g.to_string())))
             .flags("--ip-range", of(|s| s.ip_range.map(|r| r.to_string())))
+            .flags("--outbound-addr", of(|s| s.outbound.map(|ip| ip.to_string())))
             .flags_of(network)
             .flags("--label", labels)
     }

@@ -14,6 +14,7 @@
 
 use std::net::IpAddr;
 
+use super::source_nat;
 use crate::{
     model::{Family, Flag, Network, PublishedPort, Subnet},
     plan::{Plan, Resource, Scope, Step},
@@ -221,20 +222,29 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
         ));
     }
     if network.masquerades() && !network.has(Flag::Internal) {
+        let (with_ports, without) = match subnet.outbound {
+            Some(IpAddr::V6(to)) => {
+                (format!("SNAT --to-source [{to}]:1024-65535"), format!("SNAT --to-source {to}"))
+            }
+            Some(to) => {
+                (format!("SNAT --to-source {to}:1024-65535"), format!("SNAT --to-source {to}"))
+            }
+            None => ("MASQUERADE --to-ports 1024-65535".to_owned(), "MASQUERADE".to_owned()),
+        };
         // Never from a privileged port: services trust those (CVE-2010-2242).
         for protocol in ["tcp", "udp"] {
             plan.push(rules.step(
-                "masquerade (SNAT): packets to other links get that link's address, so replies return",
+                source_nat(subnet, true),
                 (Table::Nat, POSTROUTING, &format!("masquerade {protocol}")),
                 &format!("-s {cidr}{to_outside} ! -o {name} -p {protocol}"),
-                "MASQUERADE --to-ports 1024-65535",
+                &with_ports,
             ));
         }
         plan.push(rules.step(
-            "masquerade for protocols without ports, such as ICMP",
+            source_nat(subnet, false),
             (Table::Nat, POSTROUTING, "masquerade"),
             &format!("-s {cidr}{to_outside} ! -o {name}"),
-            "MASQUERADE",
+            &without,
         ));
     }
     plan.extend(answer_by_the_host(&rules));

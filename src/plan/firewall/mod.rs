@@ -7,7 +7,7 @@ mod iptables;
 pub mod nftables;
 
 use super::{Plan, Resource, Step};
-use crate::model::{Family, Firewall, LinkName, NetnsName, Network, PublishedPort};
+use crate::model::{Family, Firewall, LinkName, NetnsName, Network, PublishedPort, Subnet};
 
 pub use iptables::{Chain, Rule, Table, comes_first};
 pub use nftables::Nft;
@@ -40,6 +40,17 @@ pub fn port(firewall: Firewall, owner: &str, port: &PublishedPort) -> Resource {
     match firewall {
         Firewall::Nftables => Resource::Nft(Nft::Ports(nftables::port(owner, port))),
         Firewall::Iptables => Resource::Rule(iptables::dnat(owner, port)),
+    }
+}
+
+/// Returns the reason of source NAT: of protocols with ports, or of the others.
+fn source_nat(subnet: &Subnet, has_ports: bool) -> &'static str {
+    match (subnet.outbound, has_ports) {
+        (Some(_), _) => "SNAT: packets to other links get the address of --outbound-addr",
+        (None, true) => {
+            "masquerade (SNAT): packets to other links get that link's address, so replies return"
+        }
+        (None, false) => "masquerade for protocols without ports, such as ICMP",
     }
 }
 

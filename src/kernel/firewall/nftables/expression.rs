@@ -2,6 +2,8 @@
 //! into a register, compare, decide. Expressions that the crate does not know are written by
 //! number.
 
+use std::net::IpAddr;
+
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{
     Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute,
@@ -29,6 +31,7 @@ const FIB_ADDRESS_TYPE: u32 = 3;
 const FIB_DESTINATION: u32 = 2;
 const LOCAL: u32 = 2;
 // NFT_NAT_DNAT; NF_NAT_RANGE_PROTO_SPECIFIED
+const NAT_SOURCE: u32 = 0;
 const NAT_DESTINATION: u32 = 1;
 const PORTS_ARE_SAID: u32 = 2;
 const DROP: u32 = 0;
@@ -92,7 +95,26 @@ fn verdict(verdict: &Verdict) -> Vec<Expressions> {
             immediate(FIRST + 1, vec![DataAttribute::Value(u16::MAX.to_be_bytes().to_vec())]),
             other("masq", [(1, PORTS_ARE_SAID), (2, FIRST), (3, FIRST + 1)]),
         ],
+        Verdict::Snat { to, high_ports } => snat(*to, *high_ports),
     }
+}
+
+/// Translates the source to an address, and its port to an unprivileged one.
+fn snat(to: IpAddr, high_ports: bool) -> Vec<Expressions> {
+    let (bytes, ports) = match to {
+        IpAddr::V4(v4) => (v4.octets().to_vec(), FIRST + 1),
+        IpAddr::V6(v6) => (v6.octets().to_vec(), FIRST + 4),
+    };
+    let mut all = vec![immediate_value(FIRST, bytes)];
+    let family = u32::from(protocol_family(Family::of(to)));
+    let mut attributes = vec![(1, NAT_SOURCE), (2, family), (3, FIRST)];
+    if high_ports {
+        all.push(immediate_value(ports, 1024_u16.to_be_bytes().to_vec()));
+        all.push(immediate_value(ports + 1, u16::MAX.to_be_bytes().to_vec()));
+        attributes.extend([(5, ports), (6, ports + 1)]);
+    }
+    all.push(other("nat", attributes));
+    all
 }
 
 /// The attributes of a jump.

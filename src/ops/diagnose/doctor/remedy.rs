@@ -20,6 +20,7 @@ pub(super) fn with_mtu(record: &NetworkRecord, mtu: u32) -> String {
         words.push(format!("--subnet {}", subnet.cidr));
         words.extend(subnet.gateway.map(|gateway| format!("--gateway {gateway}")));
         words.extend(subnet.ip_range.map(|range| format!("--ip-range {range}")));
+        words.extend(subnet.outbound.map(|ip| format!("--outbound-addr {ip}")));
     }
     let labels = network.labels.iter();
     words.extend(labels.map(|(k, v)| format!("--label {}", quote(&format!("{k}={v}")))));

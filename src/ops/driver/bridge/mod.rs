@@ -3,6 +3,7 @@
 //! - `network`: the network, made from a request or rebuilt, and the command that makes it
 
 mod network;
+mod outbound;
 
 use std::net::IpAddr;
 
@@ -38,6 +39,9 @@ pub struct Bridge {
     pub gateway: Vec<IpAddr>,
     /// The ranges from which addresses are assigned; by default the whole subnets.
     pub ip_range: Vec<Cidr>,
+    /// The source addresses of packets that leave the network, at most one of each family; by default
+    /// those of the outgoing link.
+    pub outbound_addr: Vec<IpAddr>,
     /// The MTU in bytes; by default that of the link with the host's default route.
     pub mtu: Option<u32>,
     /// Add an IPv6 subnet, if none is given: a /64 of this host's unique local prefix.
@@ -56,6 +60,7 @@ impl Bridge {
             subnet: Vec::new(),
             gateway: Vec::new(),
             ip_range: Vec::new(),
+            outbound_addr: Vec::new(),
             mtu: None,
             ipv6: false,
             flags: Flags::default(),
@@ -78,6 +83,7 @@ pub struct Made {
 pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
     let wanted = asked.subnets(Subnet::new)?;
+    outbound::check(args)?;
     let mut state = host.enter(Need::Changes, Extent::of(&args.name)).await?;
     let (network, endpoints) = match state.networks().get(&args.name) {
         Some(NetworkRecord { network, endpoints }) => {
@@ -144,6 +150,7 @@ fn check_same(args: &Bridge, asked: &Asked<'_>, wanted: &[Subnet], there: &Netwo
     if let Some(mtu) = args.mtu {
         compare("MTU", mtu.to_string(), there.mtu.to_string());
     }
+    outbound::compare(&args.outbound_addr, there, &mut differences);
     differences.flags(args.flags, there);
     differences.labels(&args.label, there);
     differences.refuse_network(there)

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::Result;
 
-use super::Bridge;
+use super::{Bridge, outbound};
 use crate::{
     error::{Error, Kind},
     kernel::{Kernel, Link, TableRoute},
@@ -61,6 +61,7 @@ pub(super) async fn new_network(
         let free = free.ok_or_else(|| Error::conflict("no unique local prefix is free"))?;
         subnets.push(Subnet::new(free, None, None)?);
     }
+    outbound::set(&mut subnets, &args.outbound_addr)?;
     let mtu = match args.mtu {
         Some(mtu) => mtu,
         None => default_mtu(kernel).await?,
@@ -143,6 +144,7 @@ pub(in crate::ops::driver) async fn rebuilt(
     if let Some(mark) = mark {
         add_subnets(&mut network, mark);
         marks::add_ranges(&mut network, mark);
+        marks::add_outbound(&mut network, mark);
     }
     Ok(network)
 }

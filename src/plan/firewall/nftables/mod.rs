@@ -201,6 +201,13 @@ pub enum Verdict {
         /// Use unprivileged source ports only.
         high_ports: bool,
     },
+    /// Translate the source to this address.
+    Snat {
+        /// The address.
+        to: IpAddr,
+        /// Use unprivileged source ports only.
+        high_ports: bool,
+    },
 }
 
 impl NetworkRules {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::{Family, Flag, LinkName, Network, PortRange, Protocol, PublishedPort, Subnet},
-    plan::{ALIAS_PREFIX, Plan, Resource, Scope, Step},
+    plan::{ALIAS_PREFIX, Plan, Resource, Scope, Step, firewall::source_nat},
 };
 
 /// Makes what all networks share.
@@ -96,20 +96,20 @@ fn translation(network: &Network, subnet: &Subnet) -> Vec<Rule> {
             let to_others = to_others.map(|cluster| Match::Destination(cluster, false));
             [from, out].into_iter().chain(to_others).collect::<Vec<_>>()
         };
+        let translate = |high_ports| match subnet.outbound {
+            Some(to) => Verdict::Snat { to, high_ports },
+            None => Verdict::Masquerade { high_ports },
+        };
         // Never from a privileged port: services trust those (CVE-2010-2242).
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let mut matches = leaving();
             matches.push(Match::Protocol(protocol));
-            rules.push(Rule {
-                matches,
-                verdict: Verdict::Masquerade { high_ports: true },
-                why: "masquerade (SNAT): packets to other links get that link's address, so replies return",
-            });
+            rules.push(Rule { matches, verdict: translate(true), why: source_nat(subnet, true) });
         }
         rules.push(Rule {
             matches: leaving(),
-            verdict: Verdict::Masquerade { high_ports: false },
-            why: "masquerade for protocols without ports, such as ICMP",
+            verdict: translate(false),
+            why: source_nat(subnet, false),
         });
     }
     rules.extend(answer_by_the_host(&network.name, subnet));

@@ -1,6 +1,9 @@
 //! The content of the table as commands of nft(8).
 
-use std::fmt::{self, Display, Formatter, Write};
+use std::{
+    fmt::{self, Display, Formatter, Write},
+    net::IpAddr,
+};
 
 use super::{
     Chain, Element, ElementData, Field, Hook, Match, NetworkRules, Nft, Point, PortElements, Rule,
@@ -248,6 +251,14 @@ impl Display for Verdict {
             }
             Self::Masquerade { high_ports: true } => write!(f, "masquerade to :1024-65535"),
             Self::Masquerade { high_ports: false } => write!(f, "masquerade"),
+            Self::Snat { to, high_ports } => {
+                let family = ip(Family::of(*to));
+                match (to, high_ports) {
+                    (_, false) => write!(f, "snat {family} to {to}"),
+                    (IpAddr::V4(_), true) => write!(f, "snat {family} to {to}:1024-65535"),
+                    (IpAddr::V6(_), true) => write!(f, "snat {family} to [{to}]:1024-65535"),
+                }
+            }
         }
     }
 }
