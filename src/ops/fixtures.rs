@@ -42,6 +42,7 @@ pub(super) fn endpoint(target: &str, cookie: u64, ifname: &str, gateways: &[&str
         foreign: false,
         container: None,
         owner: None,
+        handed_over: None,
         ports: Vec::new(),
     }
 }

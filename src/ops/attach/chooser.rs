@@ -240,6 +240,7 @@ impl<'a> Chooser<'a> {
             lease: leased.map(|l| Box::new(leases::lease(l, &gateways, None))),
             container: None,
             owner: wiring.owner.clone().map(Box::new),
+            handed_over: None,
             gateways,
             raises_lo: !lo_is_up || raised,
             foreign: false,
@@ -247,7 +248,7 @@ impl<'a> Chooser<'a> {
         })
     }
 
-    async fn host_ifname(
+    pub(super) async fn host_ifname(
         &self,
         kernel: &Kernel,
         wiring: &Wiring,
@@ -293,7 +294,7 @@ fn ifname(
 }
 
 /// The MAC of an endpoint: the one that was asked for, or one that is made of its address.
-fn mac(
+pub(super) fn mac(
     record: &NetworkRecord,
     bridge: Option<Mac>,
     wanted: Option<Mac>,

@@ -62,6 +62,7 @@ pub(in crate::ops) async fn endpoint(
             lease: None,
             container: None,
             owner: None,
+            handed_over: None,
             foreign: true,
             ports: Vec::new(),
         };
