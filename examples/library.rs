@@ -12,7 +12,7 @@ async fn main() -> anyhow::Result<()> {
     netcord::bridge(&mut session, &Bridge::new("lab0".parse()?)).await?;
     let request = Attach::new("lab0".parse()?, vec!["web".parse()?]);
     let attached = netcord::attach(&mut session, &request).await?;
-    let request = Publish { target: "web".parse()?, ports: vec!["8080:80".parse()?] };
+    let request = Publish { target: "web".parse()?, ports: vec!["8080:80".parse()?], owner: None };
     netcord::publish(&mut session, &request).await?;
     for endpoint in attached.iter().flat_map(|done| &done.now.endpoints) {
         println!("{}", endpoint.addresses[0]);

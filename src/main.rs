@@ -4,11 +4,14 @@ use std::process::ExitCode;
 
 use clap_complete::CompleteEnv;
 use netcord::{
-    cli,
+    cli, cni,
     output::{self, Color},
 };
 
 fn main() -> ExitCode {
+    if cni::is_called() {
+        return ExitCode::from(cni::run());
+    }
     // A shell that completes a command line sets an environment variable.
     CompleteEnv::with_factory(cli::completed_command).complete();
     let cli = match cli::parse() {

@@ -14,6 +14,8 @@ mod aside;
 mod attacks;
 /// The contract with users and scripts.
 mod cli;
+/// Called by container runtimes.
+mod cni;
 /// Firewalls of others.
 mod coexist;
 /// Many at once.
@@ -79,6 +81,7 @@ mod repair;
 /// Nothing of ours is left.
 mod reset;
 /// A command that is attached, and nothing left of it.
+mod routes;
 mod run;
 /// What is printed does the same as what is done.
 mod same_as_shell;

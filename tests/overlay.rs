@@ -705,6 +705,10 @@ fn a_path_goes_through_the_tunnel() {
         }
         lab.reaches("web", "tcp 10.5.2.2:80", "db:80 from 10.5.1.2");
     }
+    // The subnet of no host: the packet does not leave by another route.
+    lab.within("one", "ip route add default via 192.0.2.99").ok();
+    let way = path(&lab.on("one", "--format json trace web 10.5.77.1").exits(1).stdout);
+    assert!(way.contains("ip route unreachable 10.5.0.0/16"), "{way}");
     // Nor does a host that is gone take what is sent to it.
     lab.on("one", &format!("{ONE} --peer 10.5.2.0/24=192.0.2.99")).ok();
     let way = path(&lab.on("one", "--format json trace web 10.5.2.2:80").exits(1).stdout);

@@ -22,6 +22,7 @@ use crate::{
         Session,
         driver::bridge::bridge,
         hand_over::{self, HandOver},
+        owned,
         rm::{Rm, rm},
     },
 };
@@ -40,7 +41,7 @@ pub(super) async fn call(host: &mut Session<'_>, name: &str, body: &[u8]) -> Res
             nothing()
         }
         "Leave" | "DeleteEndpoint" => {
-            hand_over::remove(host, &owner(&read(body)?)).await?;
+            owned::release_of(host, &owner(&read(body)?)).await?;
             nothing()
         }
         "EndpointOperInfo" => {
@@ -102,7 +103,7 @@ async fn delete_network(host: &mut Session<'_>, request: &OfNetwork) -> Result<V
     let known = store::read(id);
     // Whatever fails from here on: docker does not ask again.
     store::remove(id)?;
-    hand_over::remove_all(host, Engine::Docker, id.as_str()).await?;
+    owned::release_others(host, Engine::Docker, id.as_str(), &[]).await?;
     if let Ok(known) = known {
         remove_network(host, &Settings::read(&known)?).await?;
     }

@@ -19,7 +19,7 @@ use rtnetlink::packet_route::{
 };
 
 use super::{Kernel, Link, Netns, link, rtnl::Rtnl};
-use crate::model::{LinkName, Route, is_link_local};
+use crate::model::{LinkName, Route, RouteKind, is_link_local};
 
 /// An address of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct LinkAddress {
 pub struct TableRoute {
     /// The destination.
     pub destination: IpNetwork,
+    /// What becomes of packets that take it.
+    pub kind: RouteKind,
     /// The gateway; `None`: on-link.
     pub gateway: Option<IpAddr>,
     /// The preferred source address, if set.
@@ -55,20 +57,45 @@ impl TableRoute {
 
     /// Returns it as a plan's route, by this link.
     pub fn by(self, link: &LinkName) -> Route {
-        let Self { destination, gateway, source, metric, protocol, .. } = self;
-        Route { gateway, source, metric, protocol, ..Route::on(link.clone(), destination) }
+        let Self { destination, kind, gateway, source, metric, protocol, .. } = self;
+        let to = Route { kind, gateway, source, protocol, ..Route::on(link.clone(), destination) };
+        to.with_metric(metric)
     }
 
     /// Returns whether it leads the same way as a plan's route by the link with this index.
     pub(super) fn is_like(&self, route: &Route, index: u32) -> bool {
-        self.destination == route.destination
-            && self.gateway == route.gateway
-            && self.index == Some(index)
+        self.key() == RouteKey::of(route, index)
+    }
+
+    pub(super) fn key(&self) -> RouteKey {
+        let Self { destination, kind, gateway, metric, index, .. } = *self;
+        let index = index.filter(|_| kind == RouteKind::Unicast);
+        RouteKey { destination, kind, gateway, metric, index }
     }
 
     /// Returns whether it comes from a router advertisement.
     pub fn is_by_router_advertisement(&self) -> bool {
         self.protocol == u8::from(RouteProtocol::Ra)
+    }
+}
+
+/// What distinguishes one route from others: netcord's routes and those of others that lead the same
+/// way have the same.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct RouteKey {
+    destination: IpNetwork,
+    kind: RouteKind,
+    gateway: Option<IpAddr>,
+    metric: u32,
+    index: Option<u32>,
+}
+
+impl RouteKey {
+    /// Returns that of a plan's route by the link with this index.
+    pub(super) fn of(route: &Route, index: u32) -> Self {
+        let Route { destination, kind, gateway, .. } = *route;
+        let index = route.out_link().map(|_| index);
+        Self { destination, kind, gateway, metric: route.kernel_metric(), index }
     }
 }
 
@@ -153,14 +180,20 @@ async fn message(rtnl: &Rtnl, name: &LinkName, address: IpNetwork) -> Result<Add
     Ok(message)
 }
 
-/// Returns the unicast routes of the main table. Equivalent to `ip route show; ip -6 route show`.
+/// Returns the unicast routes of the main table.
 pub(super) async fn routes(rtnl: &Rtnl) -> Result<Vec<TableRoute>> {
+    let mut routes = all_routes(rtnl).await?;
+    routes.retain(|route| route.kind == RouteKind::Unicast);
+    Ok(routes)
+}
+
+/// Returns the routes of the main table. Equivalent to `ip route show; ip -6 route show`.
+pub(super) async fn all_routes(rtnl: &Rtnl) -> Result<Vec<TableRoute>> {
     let mut found = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
         message.header.table = RouteHeader::RT_TABLE_MAIN;
-        message.header.kind = RouteType::Unicast;
         let replies = match rtnl.dump(RouteNetlinkMessage::GetRoute(message)).await {
             // The IPv6 table is still empty, or there is no IPv6.
             Err(e) if is_errno(&e, &[libc::ENOENT, libc::EAFNOSUPPORT, libc::EOPNOTSUPP]) => {
@@ -173,17 +206,17 @@ pub(super) async fn routes(rtnl: &Rtnl) -> Result<Vec<TableRoute>> {
     Ok(found)
 }
 
-/// Returns the message of a route by the link with this index. Equivalent to `ip route add DESTINATION
-/// [via GATEWAY] dev LINK [onlink] [src SOURCE] [metric METRIC] proto PROTOCOL`.
+/// Returns the message of a route by the link with this index. Equivalent to `ip route add [TYPE]
+/// DESTINATION [via GATEWAY] dev LINK [onlink] [src SOURCE] [metric METRIC] proto PROTOCOL`.
 pub(super) fn route(index: u32, route: &Route) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(route.destination.ip());
     message.header.destination_prefix_length = route.destination.prefix();
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RouteProtocol::from(route.protocol);
-    message.header.kind = RouteType::Unicast;
-    message.header.scope = match route.gateway {
-        None if route.destination.is_ipv4() => RouteScope::Link,
+    message.header.kind = route_type(route.kind);
+    message.header.scope = match (route.out_link(), route.gateway) {
+        (Some(_), None) if route.destination.is_ipv4() => RouteScope::Link,
         _ => RouteScope::Universe,
     };
     if route.onlink {
@@ -194,7 +227,7 @@ pub(super) fn route(index: u32, route: &Route) -> RouteMessage {
         attributes.push(RouteAttribute::Destination(route.destination.ip().into()));
     }
     attributes.extend(route.gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
-    attributes.push(RouteAttribute::Oif(index));
+    attributes.extend(route.out_link().map(|_| RouteAttribute::Oif(index)));
     attributes.extend(route.source.map(|source| RouteAttribute::PrefSource(source.into())));
     if route.metric > 0 {
         attributes.push(RouteAttribute::Priority(route.metric));
@@ -202,12 +235,22 @@ pub(super) fn route(index: u32, route: &Route) -> RouteMessage {
     message
 }
 
+fn route_type(kind: RouteKind) -> RouteType {
+    match kind {
+        RouteKind::Unicast => RouteType::Unicast,
+        RouteKind::Blackhole => RouteType::BlackHole,
+        RouteKind::Unreachable => RouteType::Unreachable,
+        RouteKind::Prohibit => RouteType::Prohibit,
+    }
+}
+
 fn parse_route(reply: RouteNetlinkMessage) -> Option<TableRoute> {
     let RouteNetlinkMessage::NewRoute(message) = reply else { return None };
     let header = &message.header;
-    if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
+    if header.table != RouteHeader::RT_TABLE_MAIN {
         return None;
     }
+    let kind = RouteKind::ALL.into_iter().find(|kind| route_type(*kind) == header.kind)?;
     let any = match header.address_family {
         AddressFamily::Inet => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         _ => IpAddr::from([0_u16; 8]),
@@ -225,7 +268,7 @@ fn parse_route(reply: RouteNetlinkMessage) -> Option<TableRoute> {
     }
     let destination = IpNetwork::new(to, header.destination_prefix_length).ok()?;
     let protocol = header.protocol.into();
-    Some(TableRoute { destination, gateway, source, metric, protocol, index })
+    Some(TableRoute { destination, kind, gateway, source, metric, protocol, index })
 }
 
 pub(super) fn ip(address: &RouteAddress) -> Option<IpAddr> {
@@ -270,7 +313,7 @@ impl Kernel {
         Ok(global_addresses(&self.addresses().await?, link))
     }
 
-    /// Returns the routes of the host's main table.
+    /// Returns the unicast routes of the host's main table.
     pub async fn routes(&self) -> Result<Vec<TableRoute>> {
         routes(&self.rtnl).await
     }
@@ -293,9 +336,14 @@ impl Netns {
         all(self.rtnl()).await
     }
 
-    /// Returns the routes of its main table.
+    /// Returns the unicast routes of its main table.
     pub async fn routes(&self) -> Result<Vec<TableRoute>> {
         routes(self.rtnl()).await
+    }
+
+    /// Returns the routes of its main table, also those that lead nowhere.
+    pub async fn all_routes(&self) -> Result<Vec<TableRoute>> {
+        all_routes(self.rtnl()).await
     }
 
     /// Returns all addresses in the namespace of a veth's peer, read from this namespace.

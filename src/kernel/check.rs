@@ -195,11 +195,10 @@ impl Kernel {
 }
 
 async fn has_route(rtnl: &Rtnl, route: &Route) -> Result<bool> {
-    let link = link::get(rtnl, route.link.as_str()).await?;
-    let all = address::routes(rtnl).await?;
-    Ok(link.is_some_and(|l| {
-        all.iter().any(|r| {
-            l.carries(r) && r.destination == route.destination && r.gateway == route.gateway
-        })
-    }))
+    let index = match route.out_link() {
+        Some(link) => link::get(rtnl, link.as_str()).await?.map(|link| link.index()),
+        None => Some(0),
+    };
+    let all = address::all_routes(rtnl).await?;
+    Ok(index.is_some_and(|index| all.iter().any(|there| there.is_like(route, index))))
 }

@@ -8,12 +8,16 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use nix::libc;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::{Kernel, Outcome, address, datagram, fdb, link, neighbour, rtnl::Rtnl};
+use super::{
+    Kernel, Outcome,
+    address::{self, RouteKey, TableRoute},
+    datagram, fdb, link, neighbour,
+    rtnl::Rtnl,
+};
 use crate::{
     error::Error,
     model::{LinkName, Mac},
@@ -58,7 +62,7 @@ impl Kernel {
             let by_table =
                 known.as_ref().filter(|_| is_of_host(&change)).and_then(|(all, known)| {
                     let entry = entry(change)?;
-                    let index = all.get(entry.link()).copied().flatten();
+                    let index = index_of(all, entry);
                     Some(
                         index
                             .map_or_else(|| is_deletion(change), |i| known.holds(change, entry, i)),
@@ -91,7 +95,7 @@ struct Tables<'k> {
 /// The entries of a namespace, by link.
 #[derive(Default)]
 struct Known {
-    routes: HashSet<(IpNetwork, Option<IpAddr>, Option<u32>)>,
+    routes: HashSet<RouteKey>,
     neighbours: HashMap<(u32, IpAddr), Mac>,
     hosts: HashMap<(u32, Mac), IpAddr>,
 }
@@ -99,8 +103,8 @@ struct Known {
 impl Known {
     async fn read(rtnl: &Rtnl, indexes: &Indexes<'_>) -> Result<Self> {
         let mut known = Self::default();
-        let routes = address::routes(rtnl).await?.into_iter();
-        known.routes.extend(routes.map(|route| (route.destination, route.gateway, route.index)));
+        let routes = address::all_routes(rtnl).await?;
+        known.routes.extend(routes.iter().map(TableRoute::key));
         for index in indexes.values().flatten().copied() {
             for family in [AddressFamily::Inet, AddressFamily::Inet6, AddressFamily::Bridge] {
                 for found in fdb::permanent_of(rtnl, family, index).await? {
@@ -117,9 +121,7 @@ impl Known {
     /// Returns whether a change of an entry of the link with this index has nothing to do.
     fn holds(&self, change: &Change, entry: Entry<'_>, index: u32) -> bool {
         let is_there = match entry {
-            Entry::Route(route) => {
-                self.routes.contains(&(route.destination, route.gateway, Some(index)))
-            }
+            Entry::Route(route) => self.routes.contains(&RouteKey::of(route, index)),
             Entry::Neighbour { address, mac, .. } => {
                 self.neighbours.get(&(index, address)) == Some(&mac)
             }
@@ -136,13 +138,21 @@ type Message = (RouteNetlinkMessage, u16);
 
 async fn indexes<'k>(rtnl: &Rtnl, changes: &[&'k Change]) -> Result<Indexes<'k>> {
     let mut indexes = Indexes::new();
-    for entry in changes.iter().filter_map(|change| entry(change)) {
-        if let hash_map::Entry::Vacant(vacant) = indexes.entry(entry.link()) {
-            let link = link::get(rtnl, entry.link().as_str()).await?;
+    for name in changes.iter().filter_map(|change| entry(change)?.link()) {
+        if let hash_map::Entry::Vacant(vacant) = indexes.entry(name) {
+            let link = link::get(rtnl, name.as_str()).await?;
             vacant.insert(link.map(|link| link.index()));
         }
     }
     Ok(indexes)
+}
+
+/// Returns the index of an entry's link; 0 if it is of none, and `None` if the link is gone.
+fn index_of(indexes: &Indexes<'_>, entry: Entry<'_>) -> Option<u32> {
+    match entry.link() {
+        Some(link) => indexes.get(link).copied().flatten(),
+        None => Some(0),
+    }
 }
 
 fn entry(change: &Change) -> Option<Entry<'_>> {
@@ -199,8 +209,11 @@ impl Tables<'_> {
         const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
         let Some(entry) = entry(change) else { return Ok(None) };
         let create = matches!(change, Change::Create(_));
-        let Some(index) = self.indexes.get(entry.link()).copied().flatten() else {
-            return if create { Err(link::gone(entry.link().as_str())) } else { Ok(None) };
+        let Some(index) = index_of(&self.indexes, entry) else {
+            return match entry.link() {
+                Some(link) if create => Err(link::gone(link.as_str())),
+                Some(_) | None => Ok(None),
+            };
         };
         if self.known.as_ref().is_some_and(|known| known.holds(change, entry, index)) {
             return Ok(None);
@@ -226,16 +239,22 @@ impl Tables<'_> {
             return Ok(Outcome::done(change));
         };
         let error = io::Error::from_raw_os_error(errno);
-        let is_gone =
-            async || matches!(link::get(self.rtnl, entry.link().as_str()).await, Ok(None));
+        let gone = match entry.link() {
+            Some(link) => {
+                let there = link::get(self.rtnl, link.as_str()).await;
+                Some(link).filter(|_| matches!(there, Ok(None)))
+            }
+            None => None,
+        };
         match change {
             Change::Create(resource) if errno == libc::EEXIST => {
                 self.existing(change, resource, entry).await
             }
-            Change::Create(_) if is_gone().await => Err(link::gone(entry.link().as_str())),
-            Change::Create(_) => Err(not_made(entry, error)),
+            Change::Create(_) => {
+                Err(gone.map_or_else(|| not_made(entry, error), |link| link::gone(link.as_str())))
+            }
             // It went with its link, or before.
-            _ if matches!(errno, libc::ESRCH | libc::ENOENT) || is_gone().await => {
+            _ if matches!(errno, libc::ESRCH | libc::ENOENT) || gone.is_some() => {
                 Ok(Outcome::Unchanged)
             }
             _ => Err(not_deleted(entry, error)),
@@ -250,10 +269,10 @@ impl Tables<'_> {
         resource: &Resource,
         entry: Entry<'_>,
     ) -> Result<Outcome> {
-        let index = self.indexes.get(entry.link()).copied().flatten().unwrap_or_default();
+        let index = index_of(&self.indexes, entry).unwrap_or_default();
         let former = match entry {
             Entry::Route(route) => {
-                let all = address::routes(self.rtnl).await?;
+                let all = address::all_routes(self.rtnl).await?;
                 return if all.iter().any(|there| there.is_like(route, index)) {
                     Ok(Outcome::Unchanged)
                 } else {
@@ -294,6 +313,10 @@ fn not_made(entry: Entry<'_>, error: io::Error) -> anyhow::Error {
     let what = match entry {
         Entry::Route(route) => {
             let (to, link) = (route.destination, &route.link);
+            if route.out_link().is_none() {
+                return anyhow::Error::from(error)
+                    .context(format!("cannot add the route {} {to}", route.kind));
+            }
             if matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) {
                 let gateway = route.gateway.unwrap_or_else(|| to.ip());
                 return Error::usage(format!(

@@ -23,9 +23,6 @@ use crate::{
     plan::Resource,
 };
 
-/// The metric of an IPv6 route that was added without one (`IP6_RT_PRIO_USER`).
-const METRIC_OF_IPV6: u32 = 1024;
-
 /// Returns the message of a permanent entry. Equivalent to `bridge fdb replace MAC dev LINK dst HOST
 /// self permanent`.
 pub(super) fn permanent(index: u32, mac: Mac, host: IpAddr) -> NeighbourMessage {
@@ -124,9 +121,7 @@ impl Kernel {
         for route in routes(&self.rtnl).await?.into_iter().filter(is_of) {
             let Some(link) = route.index.and_then(|index| leading.get(&index)) else { continue };
             let onlink = *link != &overlay.parent;
-            let is_default = route.destination.is_ipv6() && route.metric == METRIC_OF_IPV6;
-            let metric = if is_default { 0 } else { route.metric };
-            let route = Route { onlink, metric, ..route.by(link) };
+            let route = Route { onlink, ..route.by(link) };
             found.push(Resource::Route { netns: None, route });
         }
         Ok(found)

@@ -1,17 +1,12 @@
 //! Endpoints: one target's attachment to one network.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    str::FromStr,
-};
+use std::{collections::BTreeSet, fmt, net::IpAddr, str::FromStr};
 
-use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EngineContainer, Family, Invalid, Lease, LinkName, Mac, NetnsName, Owner, PublishedPort,
+    EngineContainer, Family, Invalid, Lease, LinkName, Mac, NetnsName, Owner, PublishedPort, Route,
     stable_hash,
 };
 
@@ -41,6 +36,9 @@ pub struct Endpoint {
     pub addresses: Vec<IpNetwork>,
     /// The gateways of the default routes that come with this endpoint.
     pub gateways: Vec<IpAddr>,
+    /// The metric of these default routes; 0: the kernel's default.
+    #[serde(default, skip_serializing_if = "super::is_default")]
+    pub metric: u32,
     /// Other routes that come with this endpoint.
     pub routes: Vec<Route>,
     /// Default routes that this endpoint's routes displaced. They return when it is detached.
@@ -50,6 +48,10 @@ pub struct Endpoint {
     /// The DHCP lease, if the IPv4 address is leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Box<Lease>>,
+    /// Whether its bridge port sends frames back where they came from (hairpin mode), also without
+    /// published ports.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hairpin: bool,
     /// Whether another program made it: netcord only publishes its ports.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub foreign: bool,
@@ -219,56 +221,6 @@ impl<'a> EndpointSummary<'a> {
     }
 }
 
-/// A route inside a target.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Route {
-    /// The destination prefix; length 0 for a default route.
-    pub destination: IpNetwork,
-    /// The next hop; `None`: the destination is on the link.
-    pub gateway: Option<IpAddr>,
-    /// Whether the gateway is reached by the link without a look at other routes (`onlink`).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub onlink: bool,
-    /// The outgoing link.
-    pub link: LinkName,
-    /// The source address of packets that take this route (`RTA_PREFSRC`), if it is not the link's
-    /// own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<IpAddr>,
-    /// `RTA_PRIORITY`: the lowest wins.
-    pub metric: u32,
-    /// The origin of the route (rtnetlink's `rtm_protocol`).
-    pub protocol: u8,
-}
-
-const ANY_IPV4: IpNetwork = match Ipv4Network::new_checked(Ipv4Addr::UNSPECIFIED, 0) {
-    Some(any) => IpNetwork::V4(any),
-    None => unreachable!(),
-};
-const ANY_IPV6: IpNetwork = match Ipv6Network::new_checked(Ipv6Addr::UNSPECIFIED, 0) {
-    Some(any) => IpNetwork::V6(any),
-    None => unreachable!(),
-};
-
-impl Route {
-    /// The `rtm_protocol` of netcord's routes. iproute2 has no name for it, and shows the number.
-    pub const PROTOCOL: u8 = 110;
-}
-
-impl Route {
-    /// Returns a default route of netcord's.
-    pub fn default_by(gateway: IpAddr, link: LinkName) -> Self {
-        let any = if gateway.is_ipv4() { ANY_IPV4 } else { ANY_IPV6 };
-        Self { gateway: Some(gateway), ..Self::on(link, any) }
-    }
-
-    /// Returns an on-link route of netcord's.
-    pub fn on(link: LinkName, destination: IpNetwork) -> Self {
-        let (gateway, onlink, source) = (None, false, None);
-        Self { destination, gateway, onlink, link, source, metric: 0, protocol: Self::PROTOCOL }
-    }
-}
-
 impl Endpoint {
     /// Returns its link on the host, if it has one: a port of the network's bridge.
     pub fn host_ifname(&self) -> Option<&LinkName> {
@@ -341,6 +293,12 @@ impl Endpoint {
             Some(address) if self.lease.is_none() => Mac::of_host_end(address.ip()),
             Some(_) | None => self.mac.beside(),
         }
+    }
+
+    /// Returns the default routes that come with it.
+    pub fn default_routes(&self) -> impl Iterator<Item = Route> {
+        let by = |gateway: &IpAddr| Route::default_by(*gateway, self.ifname.clone());
+        self.gateways.iter().map(by).map(|route| route.with_metric(self.metric))
     }
 
     /// Returns its address of a family.

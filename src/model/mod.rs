@@ -20,6 +20,7 @@ mod order;
 mod owner;
 mod port;
 mod request;
+mod route;
 pub mod ruleset;
 mod subnet;
 mod target;
@@ -31,7 +32,7 @@ use std::fmt;
 pub use activity::Activity;
 pub use container::EngineContainer;
 pub use endpoint::{
-    Attachment, Endpoint, EndpointId, EndpointState, EndpointSummary, Route, client_mac, host_name,
+    Attachment, Endpoint, EndpointId, EndpointState, EndpointSummary, client_mac, host_name,
     next_ifname, waiting_name,
 };
 pub use family::Family;
@@ -51,13 +52,18 @@ pub use order::natural_order;
 pub use owner::{Interface, Owner};
 pub use port::{HostPorts, PortRange, PortSpec, Protocol, PublishedPort};
 pub use request::{
-    Address, Cidr, Condition, Gateway, InnerPort, NetworkRef, PeerSpec, Removable, RouteSpec,
-    RunNetwork,
+    Address, Cidr, Condition, Gateway, InnerPort, NetworkRef, PeerSpec, Removable, RunNetwork,
 };
+pub use route::{Route, RouteKind, RouteSpec, kernel_metric};
 pub use subnet::{AddressRange, Subnet, overlap, pools, unique_local_prefix};
 pub(crate) use subnet::{is_link_local, network_of};
 pub use target::{Engine, Target};
 pub use visible::{steers, visible, visible_lines};
+
+/// Returns whether a value is its type's default, which records leave out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 
 /// An invalid value: the reason, and perhaps a valid one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -94,7 +94,7 @@ impl LinkName {
     }
 
     /// Returns a name that netcord derived, and that is valid by construction.
-    pub(super) fn derived(name: String) -> Self {
+    pub(crate) fn derived(name: String) -> Self {
         debug_assert!(name.parse::<Self>().is_ok(), "{name}");
         Self(name)
     }

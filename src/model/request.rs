@@ -32,15 +32,6 @@ pub enum Gateway {
     None,
 }
 
-/// `DST[,GATEWAY]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteSpec {
-    /// The destination.
-    pub destination: IpNetwork,
-    /// The gateway; on-link if none.
-    pub gateway: Option<IpAddr>,
-}
-
 /// `PORT[/PROTO]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InnerPort {
@@ -285,37 +276,6 @@ impl FromStr for Removable {
     }
 }
 
-impl FromStr for RouteSpec {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (destination, gateway) = match text.split_once(',') {
-            Some((destination, gateway)) => (destination, Some(gateway)),
-            None => (text, None),
-        };
-        let Cidr(destination) = match destination {
-            "default" if gateway.is_some_and(|g| g.contains(':')) => "::/0".parse()?,
-            "default" => "0.0.0.0/0".parse()?,
-            destination => destination.parse()?,
-        };
-        if destination.ip() != destination.network() {
-            return Err(format!(
-                "host bits are set: use {}/{}",
-                destination.network(),
-                destination.prefix()
-            ));
-        }
-        let gateway: Option<IpAddr> = gateway
-            .map(str::parse)
-            .transpose()
-            .map_err(|_| "the gateway is not an IP address".to_owned())?;
-        if gateway.is_some_and(|g| g.is_ipv4() != destination.is_ipv4()) {
-            return Err("destination and gateway are of different IP families".into());
-        }
-        Ok(Self { destination, gateway })
-    }
-}
-
 impl FromStr for InnerPort {
     type Err = String;
 
@@ -346,11 +306,6 @@ mod tests {
             "fe80::1%eth0/64",
         ] {
             assert!(bad.parse::<Cidr>().is_err(), "{bad}");
-        }
-        assert!("default,10.0.0.1".parse::<RouteSpec>().is_ok());
-        for bad in ["10.0.0.1/24,10.0.0.1", "10.0.0.0/24,fd00::1", "10.0.0.0/24,", "10.0.0.0/24,x"]
-        {
-            assert!(bad.parse::<RouteSpec>().is_err(), "{bad}");
         }
         assert_eq!("53/udp".parse::<InnerPort>().unwrap().protocol, Protocol::Udp);
         assert!("80-90".parse::<InnerPort>().is_err());

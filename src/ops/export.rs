@@ -16,7 +16,8 @@ use super::{
 use crate::{
     engine::{self, Answer, Container},
     model::{
-        Endpoint, LinkName, Mac, NamedNetns, NetnsName, Network, PublishedPort, Source, host_name,
+        Endpoint, LinkName, Mac, NamedNetns, NetnsName, Network, PublishedPort, RouteSpec, Source,
+        host_name,
     },
     process::container_id,
     state::State,
@@ -155,10 +156,6 @@ impl Words {
         };
         let derived: Vec<_> = network.routes_to_others(&endpoint.ifname).collect();
         let routes = endpoint.routes.iter().filter(|route| !derived.contains(route));
-        let routes = routes.map(|route| match route.gateway {
-            Some(gateway) => format!("{},{gateway}", route.destination),
-            None => route.destination.to_string(),
-        });
         words
             .flags("--ip", given)
             .switch("--dhcp", leased)
@@ -168,7 +165,8 @@ impl Words {
             .flag("--ifname", &endpoint.ifname)
             .flags("--host-ifname", endpoint.host_ifname().filter(|name| !is_derived(name)))
             .flags("--mtu", (endpoint.mtu != network.mtu).then_some(endpoint.mtu))
-            .flags("--route", routes)
+            .flags("--metric", (endpoint.metric != 0).then_some(endpoint.metric))
+            .flags("--route", routes.map(RouteSpec::of))
             .flags("--name", (target != endpoint.netns.as_str()).then_some(&endpoint.netns))
             .flags("--publish", endpoint.ports.iter().map(port))
     }

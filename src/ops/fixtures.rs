@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::model::{Attachment, Endpoint, Mac, Network, NetworkRecord, Subnet};
 
 /// A network of this mode (`foreign`: a foreign bridge), with netcord's choice of gateways.
-pub(super) fn network(name: &str, mode: &str, subnets: &[&str]) -> Network {
+pub(crate) fn network(name: &str, mode: &str, subnets: &[&str]) -> Network {
     let is_foreign = mode == "foreign";
     let mut form = json!({
         "name": name, "mode": if is_foreign { "bridge" } else { mode }, "foreign": is_foreign,
@@ -23,7 +23,7 @@ pub(super) fn network(name: &str, mode: &str, subnets: &[&str]) -> Network {
 }
 
 /// An endpoint that brings these default routes.
-pub(super) fn endpoint(target: &str, cookie: u64, ifname: &str, gateways: &[&str]) -> Endpoint {
+pub(crate) fn endpoint(target: &str, cookie: u64, ifname: &str, gateways: &[&str]) -> Endpoint {
     let host_ifname = format!("nc{cookie}{ifname}").parse().unwrap();
     Endpoint {
         target: target.to_owned(),
@@ -35,10 +35,12 @@ pub(super) fn endpoint(target: &str, cookie: u64, ifname: &str, gateways: &[&str
         mtu: 1500,
         addresses: Vec::new(),
         gateways: gateways.iter().map(|gateway| ip(gateway)).collect(),
+        metric: 0,
         routes: Vec::new(),
         replaced: Vec::new(),
         raises_lo: false,
         lease: None,
+        hairpin: false,
         foreign: false,
         container: None,
         owner: None,
@@ -47,10 +49,10 @@ pub(super) fn endpoint(target: &str, cookie: u64, ifname: &str, gateways: &[&str
     }
 }
 
-pub(super) fn record(network: Network, endpoints: Vec<Endpoint>) -> NetworkRecord {
+pub(crate) fn record(network: Network, endpoints: Vec<Endpoint>) -> NetworkRecord {
     NetworkRecord { network, endpoints }
 }
 
-pub(super) fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }

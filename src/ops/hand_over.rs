@@ -12,7 +12,6 @@ use super::{
     lookup::{endpoints::of_owner, find, plug},
     publish::{self, Ports},
     upkeep::{
-        endpoints::away,
         need::{Depth, Extent, Need},
         removal, wiring,
     },
@@ -21,8 +20,8 @@ use crate::{
     engine,
     error::Error,
     model::{
-        Address, Endpoint, EndpointSummary, Interface, LinkName, LowerLink, NamedNetns, Network,
-        Owner, PortSpec, Source,
+        Address, Endpoint, EndpointSummary, LinkName, LowerLink, NamedNetns, Network, Owner,
+        PortSpec, Source,
     },
     plan::{self, Record, Resource, Step},
 };
@@ -156,47 +155,6 @@ pub async fn unpublish(host: &mut Session<'_>, owner: &Owner) -> Result<bool> {
     let Some((record, endpoint)) = of_owner(&state, owner) else { return Ok(false) };
     let plan = removal::ports(&state, &record.network, endpoint, &endpoint.ports);
     Ok(host.carry_out(&plan, &mut state).await?.unwrap_or_default())
-}
-
-/// Removes an endpoint with everything that was made for it; returns whether there was one.
-///
-/// # Errors
-/// If a step failed.
-pub async fn remove(host: &mut Session<'_>, owner: &Owner) -> Result<bool> {
-    remove_those(host, |there| there.is(owner)).await
-}
-
-/// Removes all endpoints of an engine's network; returns whether there were any.
-///
-/// # Errors
-/// If a step failed.
-pub async fn remove_all(
-    host: &mut Session<'_>,
-    interface: Interface,
-    network: &str,
-) -> Result<bool> {
-    remove_those(host, |there| there.interface == interface && there.network == network).await
-}
-
-async fn remove_those(host: &mut Session<'_>, is_meant: impl Fn(&Owner) -> bool) -> Result<bool> {
-    let mut state = host.enter(Need::Removes, Extent::to(Depth::Ports)).await?;
-    let mut removed = false;
-    let all: Vec<_> = state
-        .networks()
-        .values()
-        .map(|record| {
-            let is_its = |e: &&Endpoint| e.owner.as_deref().is_some_and(&is_meant);
-            (record.network.clone(), record.endpoints.iter().filter(is_its).cloned().collect())
-        })
-        .collect();
-    for (network, endpoints) in all {
-        let endpoints: Vec<Endpoint> = endpoints;
-        if !endpoints.is_empty() {
-            removed |= away(host, &mut state, &network, &endpoints).await?.unwrap_or_default();
-        }
-    }
-    host.tidy(&mut state).await?;
-    Ok(removed)
 }
 
 fn unknown(owner: &Owner) -> Error {

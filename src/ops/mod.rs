@@ -24,6 +24,7 @@ mod lookup;
 pub mod ls;
 pub mod none;
 mod outcome;
+pub mod owned;
 pub mod peers;
 pub mod port;
 pub mod prune;
@@ -48,4 +49,4 @@ pub use self::{
 };
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;

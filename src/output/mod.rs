@@ -397,6 +397,14 @@ impl std::fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
+/// Prints a line for a program that reads it, as it is.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn raw(text: &str) -> Result<()> {
+    print(&format!("{text}\n"))
+}
+
 fn print(text: &str) -> Result<()> {
     let _aside = progress::aside();
     let mut stdout = io::stdout().lock();

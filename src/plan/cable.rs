@@ -48,6 +48,12 @@ pub(super) fn cable(network: &Network, endpoint: &Endpoint, guard: Option<SpoofF
             Resource::Port { link: port.clone(), flag: PortFlag::Isolated },
         ));
     }
+    if endpoint.hairpin {
+        plan.push(Step::create(
+            "hairpin mode: the bridge sends a frame back through the port that it came from",
+            Resource::Port { link: port.clone(), flag: PortFlag::Hairpin },
+        ));
+    }
     if let Some(guard) = guard {
         plan.extend(guarded(port, guard));
     }

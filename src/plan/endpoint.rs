@@ -127,10 +127,10 @@ fn routes(network: &Network, endpoint: &Endpoint, inside: &Place) -> Plan {
         .iter()
         .map(|old| Step::delete("the new default route replaces this one", route(old.clone())))
         .collect();
-    for gateway in &endpoint.gateways {
+    for default in endpoint.default_routes() {
         plan.push(Step::create(
             "the default route: all other destinations are reached through the gateway",
-            route(Route::default_by(*gateway, endpoint.ifname.clone())),
+            route(default),
         ));
     }
     for more in &endpoint.routes {

@@ -44,11 +44,11 @@ impl<'r> Entry<'r> {
         }
     }
 
-    /// Returns the link that it is an entry of.
-    pub fn link(&self) -> &'r LinkName {
+    /// Returns the link that it is an entry of; `None` for a route that leads nowhere.
+    pub fn link(&self) -> Option<&'r LinkName> {
         match self {
-            Self::Route(route) => &route.link,
-            Self::Neighbour { link, .. } | Self::Fdb { link, .. } => link,
+            Self::Route(route) => route.out_link(),
+            Self::Neighbour { link, .. } | Self::Fdb { link, .. } => Some(link),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     CarrierVeth, Change, Flows, LINK_GROUP, LinkId, Macvlan, MacvlanId, Place, PortFlag, Resource,
     Rule, SPOOF_FILTER, Scope, Step, SysctlKey, Tunnel, Veth,
 };
-use crate::model::{LinkName, Mac, NamedNetns, Route, Source, Vlan, steers};
+use crate::model::{LinkName, Mac, NamedNetns, Route, RouteKind, Source, Vlan, steers};
 
 /// Returns the command that does the same as a step, or `None` if the step only changes netcord's
 /// records.
@@ -223,11 +223,17 @@ fn route(netns: &Place, route: &Route, create: bool) -> String {
         _ => route.destination.to_string(),
     };
     // Writing to a String cannot fail.
-    let _ = write!(text, " route {verb} {destination}");
+    let _ = write!(text, " route {verb} ");
+    if route.kind != RouteKind::Unicast {
+        let _ = write!(text, "{} ", route.kind);
+    }
+    let _ = write!(text, "{destination}");
     if let Some(gateway) = route.gateway {
         let _ = write!(text, " via {gateway}");
     }
-    let _ = write!(text, " dev {}", route.link);
+    if let Some(link) = route.out_link() {
+        let _ = write!(text, " dev {link}");
+    }
     if route.onlink {
         text.push_str(" onlink");
     }

@@ -261,7 +261,8 @@ fn part<'a>(netns: Option<&'a NetnsName>, name: &'a LinkName) -> Facts<'a> {
 }
 
 fn entry<'a>(netns: Option<&'a NetnsName>, entry: Entry<'a>) -> Facts<'a> {
-    Facts { class: Class::Entry(entry), ..part(netns, entry.link()) }
+    let part_of = entry.link().map(|name| LinkAt { netns, name });
+    Facts { class: Class::Entry(entry), place: netns, part_of, ..OTHER }
 }
 
 fn sysctl<'a>(netns: Option<&'a NetnsName>, key: &'a SysctlKey) -> Facts<'a> {

@@ -74,6 +74,7 @@ fn one(
     // A port of another program stays as that program made it.
     if frames == BridgedFrames::MeetIptables
         && !endpoint.foreign
+        && !endpoint.hairpin
         && let Some(link) = endpoint.host_ifname()
     {
         plan.push(

@@ -15,4 +15,4 @@ pub use identity::{
     BackgroundCopy, Ending, container_id, copies, end, is_netns_shared, kill, name,
     one_of_each_netns, own, parent, shares_files, started, with_arguments,
 };
-pub use program::become_program;
+pub use program::{become_program, run_with_input};

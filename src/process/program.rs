@@ -2,8 +2,10 @@
 
 use std::{
     ffi::OsString,
-    io,
+    io::{self, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
+    path::Path,
+    process::Stdio,
 };
 
 #[expect(clippy::disallowed_types, reason = "process runs programs")]
@@ -58,4 +60,31 @@ pub(super) fn cannot_run(program: &OsString, error: &io::Error) -> Error {
 pub(super) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
     u8::try_from(code).unwrap_or(u8::MAX)
+}
+
+/// Runs another program with this input, and waits for its end. It has this program's environment with
+/// these changes, and its errors go where this program's go. Returns whether it succeeded, and its
+/// output.
+///
+/// # Errors
+/// If it cannot be run, or its output cannot be read.
+pub fn run_with_input(
+    program: &Path,
+    environment: &[(&str, &str)],
+    input: &[u8],
+) -> io::Result<(bool, Vec<u8>)> {
+    #[expect(clippy::disallowed_types, reason = "process runs programs")]
+    let mut child = Command::new(program)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stdin = child.stdin.take();
+    let written = stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input));
+    let output = child.wait_with_output()?;
+    match written {
+        // It may need no input.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok((output.status.success(), output.stdout)),
+    }
 }

@@ -44,6 +44,12 @@ fn refused(run: &Run, words: &str) {
     assert!(run.code != 0 && run.stderr.contains(words), "{run:?}");
 }
 
+/// Calls the plugin as docker does; returns its answer.
+#[track_caller]
+fn call(host: &EngineHost, method: &str, body: &str) -> String {
+    host.sh(&format!("curl -sS -X POST --unix-socket {SOCKET} -d '{body}' http://d/{method}")).ok()
+}
+
 /// The lines of the plugin's log about a method, less their IDs and times.
 fn logged(host: &EngineHost, method: &str) -> usize {
     let log = host.sh(&format!("cat {}/plugin.log", host.dir())).ok();
@@ -158,4 +164,153 @@ fn containers_live_on_networks_of_netcords() {
     end_plugin(&host, "TERM");
     assert_ne!(host.sh(&format!("test -e {SOCKET}")).code, 0);
     assert!(logged(&host, "NetworkDriver.Leave") >= 8);
+}
+
+/// Starts dockerd again after it has ended.
+#[track_caller]
+fn restart_docker(host: &EngineHost) {
+    host.sh("while kill -0 $(cat /run/docker.pid 2>/dev/null) 2>/dev/null; do :; done; rm -f /run/docker.pid").ok();
+    host.start_docker();
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a dockerd for each sequence would take longer than all")]
+fn networks_outlive_docker_and_the_plugin() {
+    let host = EngineHost::without_engines();
+    host.neighbour("outside");
+    host.sh("mkdir -p /etc/docker && echo '{\"live-restore\": true}' >/etc/docker/daemon.json")
+        .ok();
+    let packaging = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging");
+    let verified = host.sh(&format!(
+        "mkdir /run/units && cd /run/units && cp {packaging}/netcord-docker.socket . && \
+         sed 's|/usr/bin/netcord|{NETCORD}|' {packaging}/netcord-docker@.service >netcord-docker@.service && \
+         systemd-analyze verify ./netcord-docker.socket ./netcord-docker@1.service 2>&1"
+    ));
+    assert_eq!(verified.ok(), "");
+    // A process a call, as systemd starts it.
+    host.sh(&format!(
+        "mkdir -p /run/docker/plugins; setsid systemd-socket-activate --accept --inetd -l {SOCKET} \
+         {NETCORD} docker-plugin >{}/plugin.log 2>&1 &",
+        host.dir()
+    ))
+    .ok();
+    host.start_docker();
+    host.docker(&format!(
+        "import --change 'CMD [\"sleep\", \"3600\"]' {}/busybox.tar busybox",
+        host.dir()
+    ))
+    .ok();
+    let before = host.snapshot();
+    host.netcord("bridge pods --subnet 10.60.0.0/24 --no-spoof").ok();
+    host.docker("network create -d netcord -o network=pods --subnet 10.60.0.0/24 pn").ok();
+    host.docker(
+        "network create -d netcord --internal --ipv6 --subnet 10.61.0.0/24 --subnet fd61::/64 in",
+    )
+    .ok();
+    let empty = host.snapshot();
+
+    // Internal, with IPv6, and on a network of netcord's with another program's target.
+    host.netns(&["ns"]);
+    host.netcord("attach pods ns --ip 10.60.0.200").ok();
+    host.run_docker("web", "--network pn -p 127.0.0.1:8080:80 -p 53:53/udp -p 8090-8099:81");
+    host.serve_docker("web");
+    host.run_docker("shut", "--network in --ip6 fd61::9");
+    host.serve_docker("shut");
+    host.run_docker("also", "--network in");
+    assert_eq!(host.fetch("ns", "http://10.60.0.2").ok(), "web");
+    assert_eq!(host.fetch("host", "http://127.0.0.1:8080").ok(), "web");
+    assert_ne!(host.fetch("outside", PAGE).code, 0);
+    assert_eq!(host.fetch_docker("also", "http://[fd61::9]").ok(), "shut");
+    assert!(!host.docker("exec shut cat /proc/net/route").ok().contains("eth0\t00000000\t"));
+    assert!(inspect(&host, "shut", "json .NetworkSettings.Networks").contains("fd61::9"));
+    let ports = host.netcord("port web").ok();
+    assert!(ports.contains("8090") && ports.contains("53/udp"), "{ports}");
+    assert_eq!(host.netcord("doctor").ok(), "");
+
+    // docker is killed and comes back, while its containers live; then without one of them.
+    for signal in ["KILL", "TERM"] {
+        host.sh(&format!("kill -{signal} $(cat /run/docker.pid)")).ok();
+        assert_eq!(host.fetch("ns", "http://10.60.0.2").ok(), "web", "{signal}");
+        restart_docker(&host);
+        assert_eq!(host.fetch("host", "http://127.0.0.1:8080").ok(), "web", "{signal}");
+        host.docker("restart -t 0 also").ok();
+        assert_eq!(endpoints(&host).len(), 4, "{signal}");
+    }
+    host.docker("rm -f shut also").ok();
+    host.crash_docker();
+    host.sh("for pid in $(pidof sleep); do kill -KILL $pid; done").ok();
+    host.until("! ip -br link | grep -q '^nc.*@' || ! netcord ps 2>/dev/null | grep -q web");
+    host.start_docker();
+    host.docker("rm -f web").ok();
+
+    // The records are lost, as at a reboot: a network is made again from what docker asked for.
+    host.netcord("detach pods ns").ok();
+    host.sh("ip netns del ns").ok();
+    empty.assert_same(&host.snapshot(), "after the crash");
+    let made = host.sh("ip -br link show type bridge | grep -o '^nc-[0-9a-f]*'").ok();
+    host.netcord(&format!("rm {made}")).ok();
+    host.run_docker("again", "--network in");
+    assert!(host.sh(&format!("ip -br link show {made}")).ok().contains(&made));
+    host.docker("rm -f again").ok();
+    host.sh("mv /var/lib/netcord/docker /var/lib/netcord/away").ok();
+    refused(&host.docker("run --rm --network in busybox true"), "docker network rm");
+    host.sh("mv /var/lib/netcord/away /var/lib/netcord/docker").ok();
+    empty.assert_same(&host.snapshot(), "after the records were away");
+
+    // What docker forgot is found against its list.
+    host.run_docker("lost", "--network pn");
+    let lost = endpoints(&host)[0]["owner"].clone();
+    let (network, id) = (lost["network"].as_str().unwrap(), lost["id"].as_str().unwrap());
+    let ids = |id: &str| format!("\"NetworkID\":\"{network}\",\"EndpointID\":\"{id}\"");
+    let other = "0".repeat(64);
+    let body = format!("{{{},\"Interface\":{{\"Address\":\"10.60.0.77/24\"}}}}", ids(&other));
+    let made = call(&host, "NetworkDriver.CreateEndpoint", &body);
+    assert!(made.contains("\"MacAddress\":\"02:42:0a:3c:00:4d\""), "{made}");
+    assert_eq!(call(&host, "NetworkDriver.CreateEndpoint", &body), made, "again");
+    let clash = call(&host, "NetworkDriver.CreateEndpoint", &body.replace(&other, &"1".repeat(64)));
+    assert!(clash.contains("\"Err\"") && clash.contains("10.60.0.77"), "{clash}");
+    let join = format!("{{{},\"SandboxKey\":\"/run/nothing/there\"}}", ids(&other));
+    let joined = call(&host, "NetworkDriver.Join", &join);
+    assert!(joined.contains("\"Gateway\":\"10.60.0.1\""), "{joined}");
+    assert_eq!(call(&host, "NetworkDriver.Join", &join), joined, "again");
+    assert!(call(&host, "NetworkDriver.Join", "").contains("lost its connection"));
+    assert!(
+        call(&host, "NetworkDriver.Join", &join.replace("/run/n", "../n"))
+            .contains("no absolute path")
+    );
+    assert!(call(&host, "NetworkDriver.Nonsense", "{}").contains("does not have this method"));
+    assert_eq!(endpoints(&host).len(), 2);
+    assert_eq!(host.netcord("doctor").code, host.netcord("doctor").code);
+    assert!(host.netcord("prune").ok().contains("endpoint pods/docker-000000000000"));
+    assert_eq!(endpoints(&host).len(), 1);
+    assert_eq!(call(&host, "NetworkDriver.Leave", &format!("{{{}}}", ids(&other))), "{}");
+    assert_eq!(call(&host, "NetworkDriver.DeleteEndpoint", &format!("{{{}}}", ids(id))), "{}");
+    assert_eq!(endpoints(&host).len(), 0, "whatever came before");
+    host.docker("rm -f lost").ok();
+    empty.assert_same(&host.snapshot(), "after prune");
+
+    // What is refused.
+    for (options, why) in [
+        ("-o network=absent", "absent"),
+        ("-o network=pods --subnet 10.99.0.0/24", "10.60.0.0/24"),
+        ("-o colour=red", "option `colour=red`"),
+        ("-o driver=macvlan", "docker network create -d macvlan"),
+    ] {
+        refused(&host.docker(&format!("network create -d netcord {options} no")), why);
+    }
+    empty.assert_same(&host.snapshot(), "after refusals");
+
+    // docker publishes, on its own second link.
+    host.docker("network create -d netcord --subnet 10.62.0.0/24 -o ports=docker dn").ok();
+    host.run_docker("web", "--network dn -p 8080:80");
+    host.serve_docker("web");
+    assert_eq!(host.fetch("outside", PAGE).ok(), "web");
+    assert_eq!(host.docker("port web").ok(), "80/tcp -> 0.0.0.0:8080");
+    assert_eq!(host.netcord("port web").ok(), "");
+    host.docker("rm -f web").ok();
+    for network in ["dn", "in", "pn", "docker_gwbridge"] {
+        host.docker(&format!("network rm {network}")).ok();
+    }
+    host.netcord("rm pods").ok();
+    before.assert_same(&host.snapshot(), "after all");
 }

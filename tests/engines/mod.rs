@@ -1,6 +1,7 @@
 //! With real engines: containers of docker's and podman's, and netcord beside what the engines do
 //! themselves. These are the only tests that need root.
 
+mod cni;
 mod docker_driver;
 mod recording;
 mod restart;

@@ -44,7 +44,7 @@ fn what_a_container_had_is_kept_and_given_back() {
     host.run_docker("db", old);
     host.netcord(
         "attach lab0 web --ip 10.7.0.9 --mac 02:00:00:00:00:77 --mtu 1400 \
-         --route 10.99.0.0/24,10.7.0.1 -p 8080:80 -p 53:53/udp -p 90",
+         --route 10.99.0.0/24,10.7.0.1 --route blackhole:10.98.0.0/16 -p 8080:80 -p 53:53/udp -p 90",
     )
     .ok();
     host.netcord("attach lab1 web --gateway 10.8.0.1 --ifname lan").ok();

@@ -8,6 +8,7 @@
 //! - `vanished`: something that netcord works on is taken away before each step of a plan
 //! - `helper`: iptables-restore dies before, or after, it did its work
 //! - `many`: some of these where there is a lot to do
+//! - `cni`: netcord is killed while a container runtime attaches or detaches a container
 //! - `store`: netcord is killed while it joins or leaves a network that is in etcd
 //!
 //! Calls that change something are found by a run that is only watched; killing before one that
@@ -30,6 +31,7 @@ use libtest_mimic::{Arguments, Trial};
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cni;
 mod helper;
 mod large;
 mod many;
@@ -71,6 +73,9 @@ fn trials() -> Vec<Trial> {
         trial("vanished::attach", vanished::while_attaching),
         trial("vanished::detach", vanished::while_detaching),
     ];
+    for (name, command, inverse) in cni::TRIALS {
+        trials.push(trial(name, move || cni::killed(command, inverse)));
+    }
     for (name, firewall, command, ports) in many::TRIALS {
         trials.push(trial(name, move || many::struck(firewall, command, ports)));
     }

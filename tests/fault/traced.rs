@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    support::{NETCORD, Run, SCENARIOS, Scenario, Stage},
+    support::{Run, SCENARIOS, Scenario, Stage, program},
     watched::States,
 };
 
@@ -41,7 +41,7 @@ fn traced(stage: &Stage, inject: Option<&str>) -> Run {
     if let Some(inject) = inject {
         command.args(["-e", &format!("inject={inject}")]);
     }
-    command.arg(NETCORD).args(stage.command.split(' '));
+    command.args(program(&stage.command));
     let when = format!("{} with {}", stage.command, inject.unwrap_or("nothing"));
     Run::new(when, &command.output().unwrap())
 }

@@ -45,6 +45,9 @@ sysctl -qw net/ipv4/conf/pods/forwarding=1
 # a link carries no frames until it is up
 ip link set dev pods up
 
+# no host has the rest of the network's block: without this route, packets to it would leave by the default route
+ip route add unreachable 10.5.0.0/16 metric 65535 proto 110
+
 # the VXLAN link (VTEP): it sends frames to other hosts in UDP packets
 ip link add vx-pods address 02:76:c0:00:02:01 mtu 1450 group 28259 type vxlan id 1 local 192.0.2.1 dev eth0 dstport 8472 nolearning
 

@@ -62,6 +62,10 @@ sysctl -qw net/ipv6/conf/pods/forwarding=1
 # a link carries no frames until it is up
 ip link set dev pods up
 
+# no host has the rest of the network's block: without this route, packets to it would leave by the default route
+ip route add unreachable 10.5.0.0/16 metric 65535 proto 110
+ip -6 route add unreachable fd00:5::/48 metric 65535 proto 110
+
 # the VXLAN link (VTEP): it sends frames to other hosts in UDP packets
 ip link add vx-pods address 06:0b:3c:0b:23:51 mtu 1430 group 28259 type vxlan id 77 local 2001:db8::1 dev eth0 dstport 4789 nolearning
 

@@ -62,6 +62,10 @@ sysctl -qw net/ipv6/conf/pods/forwarding=1
 # a link carries no frames until it is up
 ip link set dev pods up
 
+# no host has the rest of the network's block: without this route, packets to it would leave by the default route
+ip route add unreachable 10.5.0.0/16 metric 65535 proto 110
+ip -6 route add unreachable fd00:5::/48 metric 65535 proto 110
+
 # the route to the other host's endpoints: that host is the next hop
 ip route add 10.5.2.0/24 via 192.0.2.2 dev eth0 src 10.5.1.1 proto 110
 ip -6 route add fd00:5:0:2::/64 via 2001:db8::2 dev eth0 src fd00:5:0:1::1 proto 110

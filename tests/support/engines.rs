@@ -175,7 +175,8 @@ impl EngineHost {
         }
     }
 
-    fn podman_command(&self) -> String {
+    /// podman with its state in this host's directory, as words of shell.
+    pub(crate) fn podman_command(&self) -> String {
         let dir = self.dir();
         format!(
             "podman --root {dir}/podman --runroot {dir}/podman-run --tmpdir {dir}/podman-tmp \

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 mod beats;
+pub(crate) mod cni;
 mod engines;
 mod etcd;
 mod firewalls;
@@ -24,6 +25,6 @@ pub(crate) use etcd::{STORE, etcdctl};
 pub(crate) use hosts::VxlanPacket;
 pub(crate) use lab::{FIREWALLS, Lab, NETCORD};
 pub(crate) use run::Run;
-pub(crate) use scenario::{SCENARIOS, Scenario, Stage};
+pub(crate) use scenario::{SCENARIOS, Scenario, Stage, program};
 pub(crate) use snapshot::Snapshot;
 pub(crate) use talk::plays_a_role;

@@ -86,6 +86,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "rm lan0",
     },
     Scenario {
+        name: "attach_routes",
+        setup: "ip netns add web; netcord bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64",
+        command: "attach lab0 web --metric 50 --route blackhole:10.9.0.0/16 \
+                  --route unreachable:fd00:9::/48 --route prohibit:10.8.0.0/16,metric=7 \
+                  --route 10.7.0.0/16,172.20.0.1,metric=5 --route fd00:7::/48,fd00:1::1,metric=9",
+        inverse: "detach lab0 web",
+    },
+    Scenario {
         name: "attach_macvlan",
         setup: concat!(include_str!("sh/wired.sh"), "netcord macvlan lan0 --parent eth0"),
         command: "attach lan0 web --ip 192.0.2.9",
@@ -368,17 +376,40 @@ impl Scenario {
     }
 }
 
+/// What begins the words of a call by a CNI runtime: the operation and the namespace follow, and
+/// `/run/conf` has the configuration.
+pub(crate) const CNI: &str = "cni ";
+
+/// The program that words mean, and its arguments.
+pub(crate) fn program(words: &str) -> Vec<String> {
+    let Some(call) = words.strip_prefix(CNI) else {
+        return [NETCORD].into_iter().chain(words.split(' ')).map(str::to_owned).collect();
+    };
+    let (operation, netns) = call.split_once(' ').unwrap();
+    let script = format!(
+        "CNI_COMMAND={operation} CNI_CONTAINERID=c1 CNI_IFNAME=eth0 CNI_NETNS=/run/netns/{netns} \
+         exec {NETCORD} </run/conf"
+    );
+    ["sh", "-c", &script].map(str::to_owned).into()
+}
+
 impl Stage {
     /// Runs the command.
     #[track_caller]
     pub(crate) fn run(&self) -> Run {
-        self.lab.netcord(&self.command)
+        self.run_words(&self.command)
     }
 
     /// Runs what takes it back.
     #[track_caller]
     pub(crate) fn run_inverse(&self) -> Run {
-        self.lab.netcord(&self.inverse)
+        self.run_words(&self.inverse)
+    }
+
+    fn run_words(&self, words: &str) -> Run {
+        let program = program(words);
+        let output = self.lab.command(&program[0]).args(&program[1..]).output();
+        Run::new(words.to_owned(), &output.unwrap())
     }
 
     /// The command as a script.

@@ -54,8 +54,11 @@ pub(crate) struct Wiring {
     /// The MTU of both links in bytes [default: the bridge's]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(68..=65535))]
     mtu: Option<u32>,
-    /// An additional route inside the target
-    #[arg(long, value_name = "DST[,GATEWAY]")]
+    /// The default routes' metric: the lowest of a target's wins [default: the kernel's]
+    #[arg(long, value_name = "NUMBER")]
+    metric: Option<u32>,
+    /// An additional route inside the target; the types blackhole, unreachable and prohibit drop packets
+    #[arg(long, value_name = "[TYPE:]DST[,GATEWAY][,metric=N]")]
     route: Vec<RouteSpec>,
     /// Publish a port, as with `publish`
     #[arg(short, long, value_name = "PORT")]
@@ -76,9 +79,11 @@ impl From<Wiring> for attach::Wiring {
             ifname: wiring.ifname,
             host_ifname: wiring.host_ifname,
             mtu: wiring.mtu,
+            metric: wiring.metric,
             route: wiring.route,
             publish: wiring.publish,
             name: wiring.name,
+            hairpin: false,
             owner: None,
         }
     }

@@ -27,7 +27,7 @@ pub(crate) struct Args {
 impl Args {
     pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {
         let Self { target, ports } = self;
-        let request = publish::Publish { target, ports };
+        let request = publish::Publish { target, ports, owner: None };
         let Some(done) = publish::publish(session, &request).await? else { return Ok(()) };
         let lines: Vec<_> = done.now.ports.iter().map(ToString::to_string).collect();
         output.result(done, &lines)

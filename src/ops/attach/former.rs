@@ -79,8 +79,9 @@ fn again(asked: &Wiring, network: &Network, former: &Endpoint) -> Wiring {
     let derived: Vec<_> = network.routes_to_others(&former.ifname).collect();
     let is_new = |route: &RouteSpec| asked.route.iter().all(|r| r.destination != route.destination);
     let own = former.routes.iter().filter(|route| !derived.contains(route));
-    let own = own.map(|r| RouteSpec { destination: r.destination, gateway: r.gateway });
+    let own = own.map(RouteSpec::of);
     wiring.route.extend(own.filter(is_new));
+    wiring.metric = wiring.metric.or(Some(former.metric).filter(|metric| *metric != 0));
     wiring.name = wiring.name.or_else(|| Some(former.netns.clone()));
     wiring
 }

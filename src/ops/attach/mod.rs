@@ -83,12 +83,17 @@ pub struct Wiring {
     pub host_ifname: Option<LinkName>,
     /// The MTU of both links in bytes; by default the bridge's.
     pub mtu: Option<u32>,
+    /// The metric of the default routes; by default the kernel's.
+    pub metric: Option<u32>,
     /// Additional routes inside the target.
     pub route: Vec<RouteSpec>,
     /// Ports to publish.
     pub publish: Vec<PortSpec>,
     /// The target's name in `/run/netns`; by default the PID, or the container's name.
     pub name: Option<NetnsName>,
+    /// Let its bridge port send frames back where they came from (hairpin mode). Published ports do not
+    /// need it.
+    pub hairpin: bool,
     /// The engine for which the endpoint is made.
     pub owner: Option<Owner>,
 }
@@ -125,7 +130,9 @@ pub(super) async fn again(
     former: &Endpoint,
 ) -> Result<Option<Vec<IpAddr>>> {
     if former.foreign {
-        let request = Publish { target, ports: Vec::new() };
+        // Its ports were published again with it; the answer shows those that are asked for.
+        let ports = former.ports.iter().filter_map(|port| port.spec().parse().ok()).collect();
+        let request = Publish { target, ports, owner: None };
         let done = publish::publish(host, &request).await?.filter(|done| done.changed);
         let addresses = |ports: Vec<PublishedPort>| ports.into_iter().map(|p| p.address);
         let addresses = done.map(|done| addresses(done.now.ports).collect::<BTreeSet<_>>());

@@ -9,7 +9,7 @@ use super::{Chooser, Wiring};
 use crate::{
     error::Error,
     kernel::{Netns, dhcp::Leased},
-    model::{Family, Flag, Gateway, LinkName, Network, Route, RouteSpec},
+    model::{Family, Flag, Gateway, LinkName, Network, Route, RouteSpec, kernel_metric},
 };
 
 impl Chooser<'_> {
@@ -21,8 +21,7 @@ impl Chooser<'_> {
         addresses: &[IpNetwork],
         leased: Option<&Leased>,
     ) -> Result<(Vec<IpAddr>, Vec<Route>)> {
-        let asked = &wiring.gateway;
-        if asked.contains(&Gateway::None) {
+        if wiring.gateway.contains(&Gateway::None) {
             return Ok((Vec::new(), Vec::new()));
         }
         let links = netns.links().await?;
@@ -38,7 +37,7 @@ impl Chooser<'_> {
         });
         let there: Vec<_> = there.collect();
         let leased = leased.map(|leased| Offer { router: leased.router.map(IpAddr::from) });
-        default_routes(&self.record.network, asked, addresses, leased, &there)
+        default_routes(&self.record.network, wiring, addresses, leased, &there)
     }
 
     pub(super) fn routes(
@@ -48,17 +47,25 @@ impl Chooser<'_> {
         addresses: &[IpNetwork],
     ) -> Result<Vec<Route>> {
         let mut routes = Vec::new();
-        for RouteSpec { destination, gateway } in &wiring.route {
-            if let Some(gateway) = gateway {
-                check_gateway(*gateway, addresses)?;
+        for spec in &wiring.route {
+            if let Some(gateway) = spec.gateway {
+                check_gateway(gateway, addresses)?;
             }
-            let on_link = Route::on(ifname.clone(), *destination);
-            routes.push(Route { gateway: *gateway, ..on_link });
+            let route = spec.by(ifname.clone());
+            let is_rival = |r: &&Route| is_rival(r, &route);
+            if let Some(rival) = routes.iter().find(is_rival).filter(|rival| **rival != route) {
+                let (one, other) = (RouteSpec::of(rival).way(), spec.way());
+                let message = format!("two routes to {}: {one} and {other}", spec.destination);
+                return Err(Error::usage(message)
+                    .hint("of several routes to a destination, each needs a metric of its own")
+                    .into());
+            }
+            routes.push(route);
         }
         // On an internal network, or a second one, no default route leads to other hosts.
         for route in self.record.network.routes_to_others(ifname) {
             let has_family = addresses.iter().any(|a| a.is_ipv4() == route.destination.is_ipv4());
-            if has_family && routes.iter().all(|r| r.destination != route.destination) {
+            if has_family && routes.iter().all(|r: &Route| r.destination != route.destination) {
                 routes.push(route);
             }
         }
@@ -80,23 +87,30 @@ struct DefaultRoute {
     route: Option<Route>,
 }
 
+/// Returns whether the kernel cannot have both routes.
+fn is_rival(one: &Route, other: &Route) -> bool {
+    one.destination == other.destination && one.kernel_metric() == other.kernel_metric()
+}
+
 /// Returns the gateways of an endpoint, and the default routes that they displace: those with the
-/// same metric. A gateway that was not requested gives way itself.
+/// same metric. A gateway that was not requested gives way itself: if it has no metric of its own, to
+/// any other default route.
 fn default_routes(
     network: &Network,
-    asked: &[Gateway],
+    wiring: &Wiring,
     addresses: &[IpNetwork],
     leased: Option<Offer>,
     there: &[DefaultRoute],
 ) -> Result<(Vec<IpAddr>, Vec<Route>)> {
     let ip = |gateway: &Gateway| if let Gateway::Ip(ip) = gateway { Some(*ip) } else { None };
+    let asked = &wiring.gateway;
+    let metric = |family| kernel_metric(wiring.metric.unwrap_or_default(), family);
     let mut gateways: Vec<IpAddr> = asked.iter().filter_map(ip).collect();
     let mut replaced = Vec::new();
     for gateway in &gateways {
         check_gateway(*gateway, addresses)?;
-        // 1024 is IPv6's default metric.
-        let is_rival =
-            |r: &&DefaultRoute| r.family == Family::of(*gateway) && matches!(r.metric, 0 | 1024);
+        let family = Family::of(*gateway);
+        let is_rival = |r: &&DefaultRoute| r.family == family && r.metric == metric(family);
         replaced.extend(there.iter().filter(is_rival).filter_map(|r| r.route.clone()));
     }
     if network.has(Flag::Internal) {
@@ -105,7 +119,16 @@ fn default_routes(
     for address in addresses {
         let family = Family::of(address.ip());
         let is_asked = asked.iter().filter_map(ip).any(|gateway| Family::of(gateway) == family);
-        if is_asked || there.iter().any(|r| r.family == family) {
+        let is_in_the_way = |r: &DefaultRoute| {
+            r.family == family && wiring.metric.is_none_or(|_| r.metric == metric(family))
+        };
+        let is_given = wiring.route.iter().any(|route| {
+            let is_default = route.destination.prefix() == 0;
+            is_default
+                && Family::of(route.destination.ip()) == family
+                && kernel_metric(route.metric, family) == metric(family)
+        });
+        if is_asked || is_given || there.iter().any(is_in_the_way) {
             continue;
         }
         gateways.extend(match leased.filter(|_| family == Family::V4) {
@@ -146,6 +169,10 @@ mod tests {
         DefaultRoute { family, metric, route: Some(route) }
     }
 
+    fn asking(gateway: &[Gateway]) -> Wiring {
+        Wiring { gateway: gateway.to_vec(), ..Wiring::default() }
+    }
+
     #[test]
     fn a_default_route_is_the_networks_where_there_is_none_and_else_what_was_asked_for() {
         let dual = &["10.0.0.2/24", "fd00::2/64"][..];
@@ -172,9 +199,32 @@ mod tests {
             let asked: Vec<_> = asked.iter().map(|gateway| Gateway::Ip(ip(gateway))).collect();
             let addresses: Vec<_> = dual.iter().map(|a| a.parse().unwrap()).collect();
             let leased = leased.map(|router: Option<&str>| Offer { router: router.map(ip) });
-            let found = default_routes(&network, &asked, &addresses, leased, &before).unwrap();
+            let found =
+                default_routes(&network, &asking(&asked), &addresses, leased, &before).unwrap();
             let expected: Vec<_> = gateways.iter().map(|gateway| ip(gateway)).collect();
             assert_eq!((found.0, found.1.len()), (expected, replaced), "{what}");
+        }
+    }
+
+    #[test]
+    fn default_routes_of_different_metrics_do_not_rival() {
+        let network = network("lab0", "bridge", &["10.0.0.0/24"]);
+        let addresses = ["10.0.0.2/24".parse().unwrap()];
+        for (metric, asked, routes, before, gateways, replaced) in [
+            (Some(50), None, &[][..], vec![there("192.0.2.1", 0)], 1, 0),
+            (Some(50), None, &[], vec![there("192.0.2.1", 50)], 0, 0),
+            (Some(50), Some("10.0.0.1"), &[], vec![there("192.0.2.1", 50)], 1, 1),
+            (None, Some("10.0.0.1"), &[], vec![there("192.0.2.1", 1024)], 1, 0),
+            (None, None, &["default,10.0.0.9"], vec![], 0, 0),
+            (None, None, &["unreachable:default"], vec![], 0, 0),
+            (None, None, &["default,10.0.0.9,metric=50"], vec![], 1, 0),
+            (Some(50), None, &["default,10.0.0.9,metric=50"], vec![], 0, 0),
+        ] {
+            let gateway = asked.map(|gateway| Gateway::Ip(ip(gateway))).into_iter().collect();
+            let route = routes.iter().map(|route| route.parse().unwrap()).collect();
+            let wiring = Wiring { gateway, metric, route, ..Wiring::default() };
+            let found = default_routes(&network, &wiring, &addresses, None, &before).unwrap();
+            assert_eq!((found.0.len(), found.1.len()), (gateways, replaced), "{wiring:?}");
         }
     }
 
@@ -183,7 +233,8 @@ mod tests {
         let mut network = network("lab0", "bridge", &["10.0.0.0/24"]);
         network.flags = Flags::of(|flag| flag == Flag::Internal);
         let addresses = ["10.0.0.2/24".parse().unwrap()];
-        let found = |asked: &[Gateway]| default_routes(&network, asked, &addresses, None, &[]);
+        let found =
+            |asked: &[Gateway]| default_routes(&network, &asking(asked), &addresses, None, &[]);
         assert_eq!(found(&[]).unwrap(), (Vec::new(), Vec::new()));
         assert_eq!(found(&[Gateway::Ip(ip("10.0.0.9"))]).unwrap().0, [ip("10.0.0.9")]);
     }
@@ -194,7 +245,10 @@ mod tests {
         let addresses = ["10.0.0.2/24".parse().unwrap()];
         for wrong in ["10.0.0.2", "10.0.1.1", "fd00::1"] {
             let asked = [Gateway::Ip(ip(wrong))];
-            assert!(default_routes(&network, &asked, &addresses, None, &[]).is_err(), "{wrong}");
+            assert!(
+                default_routes(&network, &asking(&asked), &addresses, None, &[]).is_err(),
+                "{wrong}"
+            );
         }
     }
 }

@@ -1,12 +1,10 @@
 //! Compares an existing endpoint with the request.
 
-use std::net::IpAddr;
-
 use anyhow::Result;
 
 use super::Chooser;
 use crate::{
-    model::{Endpoint, Gateway, LinkName, Target},
+    model::{Endpoint, Gateway, LinkName, RouteSpec, Target},
     ops::request::differences::Differences,
 };
 
@@ -46,6 +44,9 @@ impl Chooser<'_> {
                 }
             }
         }
+        if let Some(metric) = args.wiring.metric {
+            compare("metric", metric.to_string(), there.metric.to_string());
+        }
         if let Some(mac) = args.wiring.mac {
             compare("MAC", mac.to_string(), there.mac.to_string());
         }
@@ -60,12 +61,11 @@ impl Chooser<'_> {
             compare("name", name.to_string(), there.netns.to_string());
         }
         for route in &args.wiring.route {
-            let found = there.routes.iter().find(|r| r.destination == route.destination);
-            let shown = |gateway: Option<IpAddr>| {
-                gateway.map_or("on the link".into(), |g| format!("by {g}"))
-            };
-            let found = found.map_or("missing".into(), |r| shown(r.gateway));
-            compare(&format!("route to {}", route.destination), shown(route.gateway), found);
+            let like = there.routes.iter().map(RouteSpec::of);
+            let like: Vec<_> = like.filter(|r| r.destination == route.destination).collect();
+            let found = like.iter().find(|r| r.metric == route.metric).or(like.first());
+            let found = found.map_or("missing".into(), RouteSpec::way);
+            compare(&format!("route to {}", route.destination), route.way(), found);
         }
         if let Some(owner) = &args.wiring.owner {
             let found = there.owner.as_ref().filter(|there| there.is(owner));

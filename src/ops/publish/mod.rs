@@ -43,6 +43,8 @@ pub struct Publish {
     pub target: Target,
     /// The ports.
     pub ports: Vec<PortSpec>,
+    /// The engine for which they are published, of an endpoint that another program made.
+    pub owner: Option<Owner>,
 }
 
 /// The ports of a target.
@@ -63,7 +65,10 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
     let in_the_way = |e: &EndpointSummary<'_>| e.target == found.name.as_str();
     let extent = Extent { in_the_way: Some(&in_the_way), ..Extent::to(Depth::Ports) };
     let mut state = host.enter(Need::Changes, extent).await?;
-    let published = published(host, &state, args, &found).await?;
+    let mut published = published(host, &state, args, &found).await?;
+    if published.endpoint.foreign && args.owner.is_some() {
+        published.endpoint.owner = args.owner.clone().map(Box::new);
+    }
     open(host, &mut state, published, &args.ports).await
 }
 

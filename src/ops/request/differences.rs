@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     error::Error,
-    model::{Flag, Flags, Network},
+    model::{Flags, Network},
 };
 
 /// Differences, as text.
@@ -36,7 +36,12 @@ impl Differences {
 
     /// Adds flags that differ.
     pub(in crate::ops) fn flags(&mut self, wanted: Flags, there: &Network) {
-        for flag in Flag::ALL {
+        self.flags_among(Flags::of(|_| true), wanted, there);
+    }
+
+    /// Adds those of some flags that differ.
+    pub(in crate::ops) fn flags_among(&mut self, some: Flags, wanted: Flags, there: &Network) {
+        for flag in some.iter() {
             self.compare(flag.word(), wanted.has(flag), there.has(flag));
         }
     }

@@ -398,7 +398,13 @@ impl<'a> Adoption<'a> {
         Ok(())
     }
 
-    fn endpoint(&mut self, network: &LinkName, endpoint: Endpoint) {
+    fn endpoint(&mut self, network: &LinkName, mut endpoint: Endpoint) {
+        let others = self
+            .state
+            .endpoints()
+            .filter(|(_, other)| other.cookie == endpoint.cookie && !other.is(&endpoint.id()));
+        let taken: Vec<_> = others.flat_map(|(_, other)| other.routes.iter()).collect();
+        endpoint.routes.retain(|route| !taken.iter().any(|other| other.is_same_refusal(route)));
         if !self.told.contains(&format!("network `{network}`")) {
             self.told.insert(format!("endpoint `{network}/{}`", endpoint.target));
         }

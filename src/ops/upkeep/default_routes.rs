@@ -15,10 +15,8 @@ use crate::{
     plan::{Change, Plan, Record, Resource, Step},
 };
 
-/// Returns the default routes of an endpoint.
 fn defaults(endpoint: &Endpoint) -> Vec<Route> {
-    let by = |gateway| Route::default_by(gateway, endpoint.ifname.clone());
-    endpoint.gateways.iter().copied().map(by).collect()
+    endpoint.default_routes().collect()
 }
 
 /// Returns whether routes are the same, whatever their origin and metric.
@@ -158,16 +156,11 @@ fn drop_hopeless(plan: &mut Plan, places: &BTreeMap<NetnsName, Place>) {
         let Some(place) = places.get(name) else { return true };
         let is_rival = |there: &There| {
             there.destination == route.destination
-                && there.metric == metric(route)
+                && there.metric == route.kernel_metric()
                 && !leaving.iter().any(|(at, leaving)| at == name && there.is(leaving))
         };
         place.links.contains(route.link.as_str()) && !place.routes.iter().any(is_rival)
     });
-}
-
-/// Returns a route's metric in the kernel's table: for IPv6, none means 1024 (`IP6_RT_PRIO_USER`).
-fn metric(route: &Route) -> u32 {
-    if route.metric == 0 && route.destination.is_ipv6() { 1024 } else { route.metric }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     agents::Agent,
-    kernel::{Kernel, Link, Netns, Published},
+    kernel::{Kernel, Link, Netns, Published, TableRoute},
     model::{
         Attachment, Endpoint, Filter, Firewall, Interface, Lease, LinkName, Mac, NetnsName,
         Network, Owner, waiting_name,
@@ -232,10 +232,12 @@ fn bare(
         mtu,
         addresses: Vec::new(),
         gateways: Vec::new(),
+        metric: 0,
         routes: Vec::new(),
         replaced: Vec::new(),
         raises_lo: false,
         lease: None,
+        hairpin: false,
         foreign: false,
         container: None,
         owner: None,
@@ -252,13 +254,20 @@ async fn look_inside(endpoint: &mut Endpoint, open: &Netns, inner: &Link) -> Res
     if let Ok(name) = inner.name.parse() {
         endpoint.ifname = name;
     }
-    let ours = open.routes().await?.into_iter().filter(|r| inner.carries(r) && r.is_ours());
-    for route in ours {
-        if route.destination.prefix() == 0 {
-            endpoint.gateways.extend(route.gateway);
-        } else {
-            endpoint.routes.push(route.by(&endpoint.ifname));
+    // A route that leads nowhere is of no link: it is an endpoint's if no other one has it on record.
+    let is_its = |r: &TableRoute| r.is_ours() && (inner.carries(r) || r.kind.refuses());
+    let ours = open.all_routes().await?.into_iter().filter(is_its);
+    let (defaults, others): (Vec<_>, Vec<_>) = ours
+        .map(|route| route.by(&endpoint.ifname))
+        .partition(|route| route.destination.prefix() == 0 && route.gateway.is_some());
+    // Further ones were given with --route.
+    endpoint.metric = defaults.iter().map(|route| route.metric).min().unwrap_or_default();
+    for route in defaults {
+        match route.gateway.filter(|_| route.metric == endpoint.metric) {
+            Some(gateway) => endpoint.gateways.push(gateway),
+            None => endpoint.routes.push(route),
         }
     }
+    endpoint.routes.extend(others);
     Ok(())
 }

@@ -11,13 +11,14 @@ use ipnetwork::IpNetwork;
 
 use super::bridge::{self, Uplinks};
 use crate::{
-    model::{Family, LinkName, Mac, Network, Overlay, Peer, Route, Vtep, Vxlan},
+    model::{Family, LinkName, Mac, Network, Overlay, Peer, Route, RouteKind, Vtep, Vxlan},
     plan::{Change, Entry, Plan, Resource, Step, SysctlKey, Tunnel, alias, forward_accept},
 };
 
 /// Makes the bridge, the tunnel if there is one, and the entries for other hosts.
 pub(super) fn network(network: &Network, driver: &Overlay, uplinks: &Uplinks) -> Plan {
     let mut plan = bridge::segment(network, uplinks);
+    plan.extend(refusals(network, driver));
     plan.extend(driver.own_vteps().flat_map(|end| tunnel(network, driver, end)));
     plan.extend(ways(network, driver));
     plan.extend(forward_accept::install_accepts(network));
@@ -27,8 +28,26 @@ pub(super) fn network(network: &Network, driver: &Overlay, uplinks: &Uplinks) ->
 /// Makes the part that needs no other host: the bridge, and its rules.
 pub fn own_part(network: &Network, uplinks: &Uplinks) -> Plan {
     let mut plan = bridge::segment(network, uplinks);
+    plan.extend(network.driver.overlay().into_iter().flat_map(|d| refusals(network, d)));
     plan.extend(forward_accept::install_accepts(network));
     plan
+}
+
+/// The metric of the routes to a network's blocks: any other route to one of them wins.
+const LAST: u32 = 65_535;
+
+/// Refuses packets to the subnets of no host. By the default route they would leave the host, and come
+/// back where a router sends the block to this host: a loop.
+fn refusals(network: &Network, driver: &Overlay) -> Plan {
+    let refusal = |block: &IpNetwork| Route {
+        kind: RouteKind::Unreachable,
+        metric: LAST,
+        ..Route::on(network.name.clone(), *block)
+    };
+    let route = |block| Resource::Route { netns: None, route: refusal(block) };
+    let why = "no host has the rest of the network's block: without this route, packets to it would \
+               leave by the default route";
+    driver.cluster.iter().map(|block| Step::create(why, route(block))).collect()
 }
 
 /// Deletes entries that do not belong to the network any more; `found` are the kernel's entries

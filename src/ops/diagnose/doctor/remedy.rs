@@ -55,6 +55,9 @@ fn attach(network: &Network, endpoint: &Endpoint, same_addresses: bool) -> Strin
     if endpoint.gateways.is_empty() {
         words.push("--gateway none".to_owned());
     }
+    if endpoint.metric != 0 {
+        words.push(format!("--metric {}", endpoint.metric));
+    }
     let mut ports: Vec<_> = endpoint.ports.iter().map(port).collect();
     ports.dedup();
     words.extend(ports.into_iter().map(|port| format!("-p {port}")));

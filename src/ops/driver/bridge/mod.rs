@@ -16,6 +16,7 @@ use crate::{
     model::{Cidr, Driver, Flags, LinkName, Network, NetworkRecord, Subnet},
     ops::{
         Changed, Session,
+        lookup::find,
         request::{differences::Differences, subnets::Asked},
         upkeep::{
             firewall, forward_accepts, link_attrs,
@@ -23,6 +24,7 @@ use crate::{
         },
     },
     plan,
+    state::Load,
 };
 
 /// A bridge network.
@@ -91,6 +93,37 @@ pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Chan
     link_attrs::restore(&host.kernel, &mut plan).await?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     Ok(Some(Changed::new(changed, Made { network })))
+}
+
+/// Returns the network that a plugin's configuration names. One that exists, of any driver, has to have
+/// the subnets and those of these flags that the configuration speaks of, and is left as it is; one that
+/// does not is made.
+///
+/// # Errors
+/// If the network differs, or could not be made.
+pub(in crate::ops) async fn needed(
+    host: &mut Session<'_>,
+    args: &Bridge,
+    flags: Flags,
+) -> Result<Network> {
+    let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
+    let wanted = asked.subnets(Subnet::new)?;
+    let extent = Extent { load: Load::Of(&[]), ..Extent::of(&args.name) };
+    let state = host.look(extent).await?;
+    let is_there = state.networks().contains_key(&args.name);
+    if is_there || host.kernel.has_link(&args.name) {
+        let there = &find::network(&host.kernel, &state, &args.name).await?.network;
+        let mut differences = Differences::default();
+        asked.compare(&wanted, there, &mut differences);
+        differences.flags_among(flags, args.flags, there);
+        differences.refuse_network(there)?;
+        return Ok(there.clone());
+    }
+    drop(state);
+    match bridge(host, args).await? {
+        Some(made) => Ok(made.now.network),
+        None => Err(Error::usage("a plugin has no dry run").into()),
+    }
 }
 
 /// Checks that an existing network is as requested. It is not changed to fit.

@@ -1,0 +1,161 @@
+//! The endpoints that engines own: attached, found and released as the engine identifies them. These
+//! are the verbs of plugin interfaces.
+
+use anyhow::Result;
+
+use super::{
+    Session,
+    attach::{Attach, attach},
+    driver::bridge::{self, Bridge},
+    lookup::plug,
+    upkeep::{
+        endpoints,
+        need::{Depth, Extent, Need},
+        wiring,
+    },
+};
+use crate::{
+    error::Error,
+    model::{Endpoint, Flags, Interface, LinkName, Network, Owner},
+    plan::{Change, Class, Resource, command},
+    state::{Load, State},
+};
+
+/// An attachment, as an engine identifies it.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    /// The engine, its network and its container.
+    pub owner: &'a Owner,
+    /// The link inside, of those that the container has in that network.
+    pub ifname: &'a LinkName,
+}
+
+impl Held<'_> {
+    fn is(self, endpoint: &Endpoint) -> bool {
+        endpoint.ifname == *self.ifname
+            && endpoint.owner.as_ref().is_some_and(|owner| owner.is(self.owner))
+    }
+}
+
+/// Returns the network that an engine's configuration names: it is made if it is missing. Of the flags
+/// of an existing one, `flags` have to be as requested.
+///
+/// # Errors
+/// If it exists and differs, or could not be made.
+pub async fn network(host: &mut Session<'_>, request: &Bridge, flags: Flags) -> Result<Network> {
+    bridge::needed(host, request, flags).await
+}
+
+/// Attaches a container for an engine.
+///
+/// # Errors
+/// As [`attach`].
+pub async fn hold(host: &mut Session<'_>, request: &Attach) -> Result<Endpoint> {
+    let done = attach(host, request).await?;
+    let endpoint = done.and_then(|done| done.now.endpoints.into_iter().next_back());
+    endpoint.ok_or_else(|| Error::usage("a plugin has no dry run").into())
+}
+
+/// Returns an engine's endpoint, with its network, if it is on record.
+///
+/// # Errors
+/// If the records cannot be read.
+pub async fn find(host: &Session<'_>, held: Held<'_>) -> Result<Option<(Network, Endpoint)>> {
+    let state = host.look(Extent::to(Depth::Links)).await?;
+    Ok(all(&state, |e| held.is(e)).pop())
+}
+
+/// Removes an engine's endpoint; returns whether there was one. Nothing of the container has to be
+/// there any more.
+///
+/// # Errors
+/// If the records cannot be locked, or a step failed.
+pub async fn release(host: &mut Session<'_>, held: Held<'_>) -> Result<bool> {
+    Ok(release_all(host, |e| held.is(e)).await? > 0)
+}
+
+/// Removes the endpoint of an engine that identifies it without the name of a link; returns whether there
+/// was one.
+///
+/// # Errors
+/// As [`release`].
+pub async fn release_of(host: &mut Session<'_>, owner: &Owner) -> Result<bool> {
+    let is_its = |e: &Endpoint| e.owner.as_ref().is_some_and(|there| there.is(owner));
+    Ok(release_all(host, is_its).await? > 0)
+}
+
+/// Removes all endpoints of an engine's network but these; returns how many there were.
+///
+/// # Errors
+/// If the records cannot be locked, or a step failed.
+pub async fn release_others(
+    host: &mut Session<'_>,
+    interface: Interface,
+    network: &str,
+    kept: &[Held<'_>],
+) -> Result<usize> {
+    let is_of = |owner: &Owner| owner.interface == interface && owner.network == network;
+    release_all(host, |e| {
+        e.owner.as_deref().is_some_and(is_of) && !kept.iter().any(|held| held.is(e))
+    })
+    .await
+}
+
+async fn release_all(
+    host: &mut Session<'_>,
+    is_meant: impl Fn(&Endpoint) -> bool,
+) -> Result<usize> {
+    let mut state = host.enter(Need::Removes, Extent::to(Depth::Links)).await?;
+    let meant = all(&state, is_meant);
+    for (network, endpoint) in &meant {
+        endpoints::away(host, &mut state, network, std::slice::from_ref(endpoint)).await?;
+    }
+    host.tidy(&mut state).await?;
+    Ok(meant.len())
+}
+
+fn all(state: &State, is_meant: impl Fn(&Endpoint) -> bool) -> Vec<(Network, Endpoint)> {
+    let all = state.endpoints().filter(|(_, endpoint)| is_meant(endpoint));
+    all.map(|(record, endpoint)| (record.network.clone(), endpoint.clone())).collect()
+}
+
+/// Returns what is missing of an engine's endpoint, as the commands that would restore it. What others
+/// may have changed on purpose, such as the MAC or the MTU, is not looked at.
+///
+/// # Errors
+/// If the namespace or the kernel cannot be read.
+pub async fn missing(
+    host: &mut Session<'_>,
+    network: &Network,
+    endpoint: &Endpoint,
+) -> Result<Vec<String>> {
+    endpoints::open(host, endpoint);
+    let mut plan = wiring::attach(&host.kernel, network, endpoint)?;
+    plan.retain(|step| {
+        let is_firewall = matches!(step.change.facts().class, Class::Firewall(_));
+        is_firewall
+            || matches!(
+                &step.change,
+                Change::Create(
+                    Resource::Address { .. } | Resource::Route { .. } | Resource::Up { .. }
+                )
+            )
+    });
+    let changes: Vec<_> = plan.iter().map(|step| &step.change).collect();
+    let there = host.kernel.hold(&changes).await;
+    let missing = plan.iter().zip(there).filter(|(_, is_there)| !is_there);
+    Ok(missing.filter_map(|(step, _)| command(step)).collect())
+}
+
+/// Checks that endpoints can be attached to a network now, or that it can be made. It takes no lock.
+///
+/// # Errors
+/// The reason.
+pub async fn is_ready(host: &Session<'_>, name: &LinkName) -> Result<()> {
+    let extent = Extent { load: Load::Of(&[]), ..Extent::of(name) };
+    let state = host.look(extent).await?;
+    match state.networks().get(name) {
+        Some(record) => plug::required(&host.kernel, &record.network).await.map(|_| ()),
+        None => Ok(()),
+    }
+}
