@@ -51,7 +51,7 @@ say 'A host that leaves gives its subnet back, and the other forgets it.'
 run on two detach pods db
 run on two rm pods
 tries=0
-while at one ip route | grep -q 'proto 110'; do
+while at one ip route show type unicast | grep -q 'proto 110'; do
     [ "$((tries += 1))" -le 100 ] || fail 'the host that left is still known'
     sleep 0.1
 done

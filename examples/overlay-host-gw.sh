@@ -40,7 +40,7 @@ run on one --dry-run overlay pods --backend host-gw --subnet 10.5.0.0/16 \
 say 'All of it goes with the network.'
 run on one detach pods web
 run on one rm pods
-nothing at one ip route show proto 110
+nothing at one ip route show type unicast proto 110
 run on two detach pods db
 run on two rm pods
 run netcord rm netns:web netns:db

@@ -65,7 +65,7 @@ expect ' 0% packet loss' netcord container web -- ping -c 1 -W 5 10.5.2.2
 say 'All of it goes with the network.'
 run on one detach pods web
 run on one rm pods
-nothing at one ip route show proto 110
+nothing at one ip route show type unicast proto 110
 run on two detach pods db
 run on two rm pods
 run netcord rm netns:web netns:db

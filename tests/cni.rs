@@ -170,6 +170,14 @@ fn the_same_call_again_and_a_del_of_anything_succeed() {
         lab.netcord("detach cni0 pod1").fails(4, &["a CNI runtime", "--force"]);
         lab.netcord("detach cni0 default.web").fails(4, &["a CNI runtime"]);
         assert!(!lab.netcord("export").ok().contains("attach"));
+        for look in ["trace default.web 192.0.2.2", "inspect default.web", "port default.web"] {
+            assert!(!lab.netcord(look).ok().is_empty(), "{look}");
+        }
+        assert!(lab.netcord("graph").ok().contains("default.web"));
+        assert!(
+            lab.netcord("doctor").exits(1).stdout.contains("cni0/default.web"),
+            "nobody serves"
+        );
         lab.netcord("repair --check").ok();
         attached.assert_same(&lab.snapshot(), "after what others did");
 
@@ -398,14 +406,15 @@ fn a_configuration_may_name_an_overlay_network_or_come_from_flannel() {
 
     let delegated = json!({"type": "netcord", "mtu": 1450, "ipMasq": false, "isDefaultGateway": true,
         "hairpinMode": true, "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.244.1.0/24"}]],
-        "routes": [{"dst": "10.244.0.0/16"}]}, "capabilities": {"portMappings": true}});
+        "routes": [{"dst": "10.244.0.0/16", "priority": 7}]}, "capabilities": {"portMappings": true}});
     let list = Conflist { version: "0.3.1", ..Conflist::new("cbr0", vec![delegated]) };
     let result = list.add(&lab, POD2, &json!({})).unwrap();
     assert_eq!(result["ips"][0]["version"], "4");
     assert_eq!(result["ips"][0]["address"], "10.244.1.2/24");
     let inside = lab.within("pod2", "cat /sys/class/net/eth0/mtu; ip route").ok();
     assert!(
-        inside.starts_with("1450") && inside.contains("10.244.0.0/16 via 10.244.1.1"),
+        inside.starts_with("1450")
+            && inside.contains("10.244.0.0/16 via 10.244.1.1 dev eth0 proto 110 metric 7"),
         "{inside}"
     );
     assert!(inside.contains("default via 10.244.1.1"), "{inside}");
@@ -421,7 +430,7 @@ fn five_hundred_pods_at_once_share_nothing() {
     lab.sh(&format!("cat >/run/conf <<'E'\n{config}\nE")).ok();
     // All are started before any has ended, since the lock is held until then.
     lab.netcord("bridge cni0 --subnet 10.22.0.0/16 --subnet fd00:22::/64").ok();
-    // One that a busy machine kept from the lock for half a minute is told to try again (code 11).
+    // One that a busy machine kept from the lock for half a minute fails with "try again" (code 11).
     let results = lab
         .sh("add() {
                  CNI_COMMAND=ADD CNI_CONTAINERID=c$1 CNI_NETNS=/run/netns/p$1 CNI_IFNAME=eth0 \\

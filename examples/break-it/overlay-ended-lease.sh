@@ -35,7 +35,7 @@ lease=$(keys get "$key" -w fields | sed -n 's/^"Lease" : //p')
 run keys lease revoke "$(printf %x "$lease")"
 is_forgotten() { ! is_known; }
 await is_forgotten
-nothing at one ip route show proto 110
+nothing at one ip route show type unicast proto 110
 
 ask 'What does the second host do when it goes on?'
 say 'It goes on, notices that, and takes the same subnet again if nobody else has it.'

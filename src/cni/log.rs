@@ -1,5 +1,5 @@
-//! What a call tells on standard error, which runtimes put into their logs: warnings, and one line at
-//! the end. On a terminal the line is left out: there a user sees podman's output.
+//! Messages on standard error, which runtimes put into their logs: warnings, and a line for the call
+//! when it ends. On a terminal that line is left out: there a user reads podman's output.
 
 use std::{cell::RefCell, time::Instant};
 

@@ -7,7 +7,7 @@
 //! - `operations`: ADD, DEL, CHECK, GC and STATUS
 //! - `delegate`: calls a plugin that assigns addresses
 //! - `result`, `failure`, `version`: the answers
-//! - `log`: what is told on standard error
+//! - `log`: warnings, and a line for each call, on standard error
 
 mod config;
 mod delegate;

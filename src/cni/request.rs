@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use serde_json::Value;
 
 use super::{
     config::{Config, Ipam, PortMapping, Range},
@@ -161,7 +162,9 @@ fn asked(config: &Config, attachment: &Attachment) -> Result<Vec<Address>, Failu
 
 /// Returns a route. Without a gateway it leads to that of the subnet, as with the plugin `bridge`.
 fn spec(route: &CniRoute, subnets: &[Cidr], gateways: &[IpAddr]) -> Result<RouteSpec, Failure> {
-    if let Some((key, _)) = route.others.iter().find(|(_, value)| !value.is_null()) {
+    let is_metric = |key: &str| key == "priority";
+    let is_set = |(key, value): &(&String, &Value)| !is_metric(key) && !value.is_null();
+    if let Some((key, _)) = route.others.iter().find(is_set) {
         return Err(Failure::unsupported(
             &format!("routes: {key}"),
             "leave it out, or set the route with another plugin",
@@ -174,8 +177,11 @@ fn spec(route: &CniRoute, subnets: &[Cidr], gateways: &[IpAddr]) -> Result<Route
         subnet.0.iter().nth(1)
     };
     let gateway = route.gw.or_else(|| gateways.iter().find(is_same_family).copied());
-    let gateway = gateway.or_else(of_subnet);
-    Ok(RouteSpec { kind: RouteKind::Unicast, destination, gateway, metric: 0 })
+    let priority = route.others.get("priority").and_then(Value::as_u64).unwrap_or_default();
+    let metric = u32::try_from(priority)
+        .map_err(|_| config_error(format!("routes: priority {priority} is too large")))?;
+    let kind = RouteKind::Unicast;
+    Ok(RouteSpec { kind, destination, gateway: gateway.or_else(of_subnet), metric })
 }
 
 /// Returns the ports to publish.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::version::Version;
-use crate::model::{Endpoint, Family, Network, Route};
+use crate::model::{Endpoint, Family, Network};
 
 /// A result, or what a plugin before this one made of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,14 +111,11 @@ impl CniResult {
             gateway: network.subnet_of(address.ip()).and_then(|subnet| subnet.gateway),
             interface: Some(own),
         }));
-        let defaults = endpoint
-            .gateways
-            .iter()
-            .map(|gateway| Route::default_by(*gateway, endpoint.ifname.clone()));
-        self.routes.extend(defaults.chain(endpoint.routes.iter().cloned()).map(|route| CniRoute {
+        let routes = endpoint.default_routes().chain(endpoint.routes.iter().cloned());
+        self.routes.extend(routes.map(|route| CniRoute {
             dst: route.destination,
             gw: route.gateway,
-            others: Map::new(),
+            others: priority(route.metric),
         }));
     }
 
@@ -153,9 +150,18 @@ impl CniResult {
             for interface in &mut self.interfaces {
                 interface.mtu = None;
             }
+            for route in &mut self.routes {
+                route.others.clear();
+            }
         }
         serde_json::to_string(&self).unwrap_or_default()
     }
+}
+
+/// The metric of a route, which results have since 1.1.0.
+fn priority(metric: u32) -> Map<String, Value> {
+    let set = (metric != 0).then(|| ("priority".to_owned(), metric.into()));
+    set.into_iter().collect()
 }
 
 impl Interface {

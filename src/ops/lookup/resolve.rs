@@ -13,9 +13,9 @@ use crate::{
     engine::{self, Answer, Container, NetworkMode},
     error::{Error, Kind, did_you_mean},
     kernel::{Kernel, NETNS_DIR, Netns, named},
-    model::{Engine, EngineContainer, NamedNetns, NetnsName, Source, Target},
+    model::{Endpoint, Engine, EngineContainer, NamedNetns, NetnsName, Source, Target},
     ops::Events,
-    state::State,
+    state::{Load, State},
 };
 
 /// A target that was found.
@@ -155,6 +155,9 @@ async fn anywhere(kernel: &Kernel, events: &dyn Events, name: &str) -> Result<Fo
     if let Some((_, only)) = found.pop() {
         return Ok(only);
     }
+    if let Some(owned) = of_owner(kernel, name)? {
+        return Ok(owned);
+    }
     match (refused, silent) {
         (Some(error), _) => Err(error),
         (None, Some((_, error))) if Kind::of(&error) == Kind::Conflict => Err(error),
@@ -194,6 +197,19 @@ fn of_process(pid: u32, name: &str) -> Result<Found> {
 fn of_name(name: &NetnsName) -> Result<Option<Found>> {
     let Some(netns) = Netns::of_name(name)? else { return Ok(None) };
     Ok(Some(Found { netns, name: name.clone(), file: named(name), container: None }))
+}
+
+/// Finds a target by the name that its owner has for it, such as the name of a pod.
+fn of_owner(kernel: &Kernel, name: &str) -> Result<Option<Found>> {
+    let state = State::read(kernel.cookie(), Load::All)?;
+    let is_its = |e: &Endpoint| e.owner.is_some() && e.target == name;
+    for (_, endpoint) in state.endpoints().filter(|(_, endpoint)| is_its(endpoint)) {
+        let found = of_name(&endpoint.netns)?.filter(|f| f.netns.cookie() == endpoint.cookie);
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 fn of_path(path: &Path) -> Result<Found> {
