@@ -57,7 +57,6 @@ fn logged(host: &EngineHost, method: &str) -> usize {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a dockerd for each sequence would take longer than all")]
 fn containers_live_on_networks_of_netcords() {
     let host = EngineHost::new();
     host.neighbour("outside");
