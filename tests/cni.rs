@@ -253,6 +253,11 @@ fn an_error_has_the_code_and_the_words_of_its_reason() {
             7,
             "subnet",
         ),
+        (
+            json!({"ipam": {"type": "host-local", "subnet": "10.1.0.0/24", "ranges": [[{"subnet": "10.2.0.0/24"}]]}}),
+            7,
+            "two sets",
+        ),
         (json!({"ipam": {"type": "nosuch"}}), 7, "nosuch"),
         (json!({"ipam": {"type": "../bridge"}}), 7, "../bridge"),
         (

@@ -9,6 +9,7 @@
 mod support;
 
 /// What cannot be tidied up.
+mod addresses;
 mod aside;
 /// What must not.
 mod attacks;

@@ -50,7 +50,7 @@ use std::{
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
-use contender::{Cni, Contender, Docker, Floor, Netavark, Netcord, Publisher, Script};
+use contender::{Cni, Contender, Docker, Floor, Netavark, Netcord, NetcordCni, Publisher, Script};
 use report::Results;
 
 /// Measure netcord, and others at the same work
@@ -173,8 +173,9 @@ fn measure(args: &Args) -> Result<Results> {
 fn one_endpoint(repeats: u16) -> Result<turns::Turns> {
     let (netcord, floor, script) = (Netcord::new(None)?, Floor::new()?, Script::new()?);
     let (cni, plain, netavark) = (Cni::new(true)?, Cni::new(false)?, Netavark::new()?);
+    let plugin = NetcordCni::new()?;
     let mut contenders: Vec<&dyn Contender> =
-        vec![&netcord, &floor, &script, &cni, &plain, &netavark];
+        vec![&netcord, &plugin, &floor, &script, &cni, &plain, &netavark];
     if !Docker::can_run()? {
         let mut turns = turns::all(&contenders, repeats)?;
         turns.leave_out("docker", "needs root");

@@ -140,7 +140,9 @@ pub fn parse() -> Result<Cli, Invalid> {
 }
 
 fn parsed(words: &[OsString]) -> Result<Cli, Invalid> {
-    let matches = command().try_get_matches_from(words);
+    // The text of help costs as much as the rest of the definition: it is made when it is needed.
+    let matches = whole_command().try_get_matches_from(words);
+    let matches = matches.or_else(|_| command().try_get_matches_from(words));
     matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
         match error.kind() {
             ErrorKind::DisplayHelp
@@ -165,7 +167,7 @@ pub fn is_json_typed() -> bool {
     }) || words.windows(2).any(|pair| pair[0] == "--format" && is_value(&pair[1]))
 }
 
-/// Returns the command, for parsing and help.
+/// Returns the command, for help and errors.
 fn command() -> clap::Command {
     reference::command()
 }
@@ -175,7 +177,7 @@ pub fn completed_command() -> clap::Command {
     reference::completed()
 }
 
-/// Returns the command with the global flags in each verb, for manual pages.
+/// Returns the command with the global flags in each verb, for parsing and manual pages.
 fn whole_command() -> clap::Command {
     Cli::command()
 }

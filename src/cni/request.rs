@@ -47,6 +47,11 @@ impl Wanted {
         }
         for set in sets(config) {
             let (subnet, gateway) = subnet_of(&set)?;
+            if bridge.subnet.iter().any(|other| other.0.is_ipv4() == subnet.is_ipv4()) {
+                let message = "ipam: two sets of ranges of one IP family";
+                return Err(config_error(message)
+                    .details("a pod gets one address of each IP family from a netcord network"));
+            }
             bridge.subnet.push(Cidr(subnet));
             bridge.gateway.extend(gateway);
             ranges.extend(set.iter().filter(|r| r.start.or(r.end).is_some()).map(|range| {

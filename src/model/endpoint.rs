@@ -32,7 +32,7 @@ pub struct Endpoint {
     pub mac: Mac,
     /// The MTU of the link inside and of the host end, in bytes.
     pub mtu: u32,
-    /// Addresses with prefix lengths: at most one of each family, IPv4 first.
+    /// Addresses with prefix lengths, IPv4 first. Ports are published to the first one of a family.
     pub addresses: Vec<IpNetwork>,
     /// The gateways of the default routes that come with this endpoint.
     pub gateways: Vec<IpAddr>,
@@ -222,6 +222,10 @@ impl<'a> EndpointSummary<'a> {
 }
 
 impl Endpoint {
+    /// The most addresses that it can have: the filter against spoofing (`--no-spoof`) checks each, and
+    /// the kernel takes programs of up to 4096 instructions (`BPF_MAXINSNS`).
+    pub const MAX_ADDRESSES: usize = 64;
+
     /// Returns its link on the host, if it has one: a port of the network's bridge.
     pub fn host_ifname(&self) -> Option<&LinkName> {
         match &self.attachment {
@@ -301,9 +305,14 @@ impl Endpoint {
         self.gateways.iter().map(by).map(|route| route.with_metric(self.metric))
     }
 
-    /// Returns its address of a family.
+    /// Returns its first address of a family.
     pub fn address(&self, family: Family) -> Option<IpAddr> {
-        self.addresses.iter().map(IpNetwork::ip).find(|a| Family::of(*a) == family)
+        self.addresses_of(family).next()
+    }
+
+    /// Returns its addresses of a family.
+    pub fn addresses_of(&self, family: Family) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().map(IpNetwork::ip).filter(move |a| Family::of(*a) == family)
     }
 }
 

@@ -196,6 +196,15 @@ impl FromStr for Address {
     }
 }
 
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.length {
+            Some(length) => write!(f, "{}/{length}", self.ip),
+            None => self.ip.fmt(f),
+        }
+    }
+}
+
 impl FromStr for Gateway {
     type Err = String;
 

@@ -1,5 +1,7 @@
 //! The plan of an endpoint: the notes' steps 7 to 9.
 
+use ipnetwork::IpNetwork;
+
 use super::{
     Place, Plan, Record, Resource, Step, SysctlKey, driver,
     netns::lo_up,
@@ -36,14 +38,13 @@ fn wiring(network: &Network, endpoint: &Endpoint) -> Plan {
     if endpoint.raises_lo {
         plan.extend(lo_up(&inside));
     }
-    for address in &endpoint.addresses {
+    // The kernel lists the newest IPv6 address first, and takes it as source.
+    let (v4, v6): (Vec<IpNetwork>, Vec<IpNetwork>) =
+        endpoint.addresses.iter().partition(|a| a.is_ipv4());
+    for address in v4.into_iter().chain(v6.into_iter().rev()) {
         plan.push(Step::create(
             "the endpoint's IP address",
-            Resource::Address {
-                netns: inside.clone(),
-                link: endpoint.ifname.clone(),
-                address: *address,
-            },
+            Resource::Address { netns: inside.clone(), link: endpoint.ifname.clone(), address },
         ));
     }
     plan.push(Step::create(

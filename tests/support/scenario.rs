@@ -86,6 +86,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "rm lan0",
     },
     Scenario {
+        name: "attach_addresses",
+        setup: "ip netns add web
+                netcord bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 --no-spoof",
+        command: "attach lab0 web --ip 172.20.0.9 --ip 172.20.0.5 --ip fd00:1::9 --ip fd00:1::5 \
+                  -p 8080:80",
+        inverse: "detach lab0 web",
+    },
+    Scenario {
         name: "attach_routes",
         setup: "ip netns add web; netcord bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64",
         command: "attach lab0 web --metric 50 --route blackhole:10.9.0.0/16 \

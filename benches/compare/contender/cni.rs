@@ -1,11 +1,13 @@
-//! The plugins of CNI, called as a runtime calls them.
+//! The plugins of CNI, called as a runtime calls them: the stock ones, and netcord.
 
 use std::{cell::RefCell, fmt::Write as _, fs, path::Path, process::Command};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Contender, Operation, PORT, Publisher, TARGET_PORT, Work, crowd_of_links};
+use super::{
+    Contender, Operation, PORT, Publisher, TARGET_PORT, Work, crowd_of_links, netcord::program,
+};
 use crate::{
     host::{GATEWAY, Host, NETWORK, SUBNET, Target},
     process::run_with,
@@ -34,21 +36,8 @@ impl Cni {
     }
 
     fn bridge(&self, command: &str, target: &Target) -> Result<()> {
-        let config = json!({
-            "cniVersion": "1.0.0",
-            "name": NETWORK,
-            "type": "bridge",
-            "bridge": NETWORK,
-            "isDefaultGateway": true,
-            "ipMasq": self.masquerade,
-            "hairpinMode": self.masquerade,
-            "ipam": {
-                "type": "host-local",
-                "dataDir": LEASES,
-                "ranges": [[{ "subnet": SUBNET, "gateway": GATEWAY.to_string() }]],
-            },
-        });
-        let answer = plugin("bridge", command, target, &config)?;
+        let config = bridge("bridge", self.masquerade);
+        let answer = stock("bridge", command, target, &config)?;
         if command == "ADD" {
             self.result.replace(serde_json::from_str(&answer)?);
         }
@@ -56,15 +45,14 @@ impl Cni {
     }
 
     fn portmap(&self, command: &str, target: &Target, port: u16) -> Result<()> {
-        let mapping = json!({ "hostPort": port, "containerPort": TARGET_PORT, "protocol": "tcp" });
         let config = json!({
             "cniVersion": "1.0.0",
             "name": NETWORK,
             "type": "portmap",
-            "runtimeConfig": { "portMappings": [mapping] },
+            "runtimeConfig": mapping(port),
             "prevResult": *self.result.borrow(),
         });
-        plugin("portmap", command, target, &config).map(drop)
+        stock("portmap", command, target, &config).map(drop)
     }
 }
 
@@ -188,13 +176,101 @@ impl Publisher for Cni {
     }
 }
 
+/// netcord in the place of the whole chain.
+pub(crate) struct NetcordCni {
+    host: Host,
+}
+
+impl NetcordCni {
+    /// Prepares its host. As with the other plugins, the first ADD makes the network.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self { host: Host::fresh()? })
+    }
+
+    fn call(command: &str, target: &Target, port: Option<u16>) -> Result<()> {
+        let mut config = bridge("netcord", true);
+        if let Some(port) = port {
+            config["runtimeConfig"] = mapping(port);
+        }
+        plugin(Path::new(&program()), command, target, &config).map(drop)
+    }
+}
+
+impl Contender for NetcordCni {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn host(&self) -> &Host {
+        &self.host
+    }
+
+    fn work(&self, operation: Operation) -> Work {
+        Work::Is(match operation {
+            Operation::Attach => {
+                "netcord as the plugin, ADD with the configuration that `bridge` gets: the same as \
+                 `netcord attach`, with hairpin mode."
+            }
+            Operation::Detach => "netcord as the plugin, DEL.",
+            Operation::AttachPublish => "the same ADD with a port mapping: one call, one process.",
+            Operation::DetachPublished => "the same DEL.",
+        })
+    }
+
+    fn perform(&self, operation: Operation, target: &Target) -> Result<()> {
+        match operation {
+            Operation::Attach => Self::call("ADD", target, None),
+            Operation::AttachPublish => Self::call("ADD", target, Some(PORT)),
+            Operation::Detach => Self::call("DEL", target, None),
+            Operation::DetachPublished => Self::call("DEL", target, Some(PORT)),
+        }
+    }
+
+    fn ends_without_ipv6(&self) -> bool {
+        true
+    }
+}
+
+impl NetcordCni {
+    /// Its word in tables.
+    pub(crate) const NAME: &'static str = "netcord as CNI plugin";
+}
+
+/// The configuration of a plugin that makes links, with addresses of `host-local`.
+fn bridge(plugin: &str, masquerade: bool) -> Value {
+    json!({
+        "cniVersion": "1.0.0",
+        "name": NETWORK,
+        "type": plugin,
+        "bridge": NETWORK,
+        "isDefaultGateway": true,
+        "ipMasq": masquerade,
+        "hairpinMode": masquerade,
+        "ipam": {
+            "type": "host-local",
+            "dataDir": LEASES,
+            "ranges": [[{ "subnet": SUBNET, "gateway": GATEWAY.to_string() }]],
+        },
+    })
+}
+
+fn mapping(port: u16) -> Value {
+    let mapping = json!({ "hostPort": port, "containerPort": TARGET_PORT, "protocol": "tcp" });
+    json!({ "portMappings": [mapping] })
+}
+
+/// Starts a stock plugin; returns what it prints.
+fn stock(name: &str, command: &str, target: &Target, config: &Value) -> Result<String> {
+    plugin(&Path::new(PLUGINS).join(name), command, target, config)
+}
+
 /// Starts a plugin as the specification says; returns what it prints.
-fn plugin(name: &str, command: &str, target: &Target, config: &Value) -> Result<String> {
-    let program = Path::new(PLUGINS).join(name);
+fn plugin(program: &Path, command: &str, target: &Target, config: &Value) -> Result<String> {
     let mut plugin = Command::new(program);
     plugin.env("CNI_COMMAND", command).env("CNI_PATH", PLUGINS).env("CNI_IFNAME", "eth0");
     plugin.env("CNI_CONTAINERID", &target.name).env("CNI_NETNS", target.path());
-    run_with(&mut plugin, &config.to_string()).with_context(|| format!("{name} {command}"))
+    run_with(&mut plugin, &config.to_string())
+        .with_context(|| format!("{} {command}", program.display()))
 }
 
 fn restore(rules: &str) -> Result<()> {

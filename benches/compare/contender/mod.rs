@@ -10,7 +10,12 @@ mod script;
 use anyhow::Result;
 
 pub(crate) use self::{
-    cni::Cni, docker::Docker, floor::Floor, netavark::Netavark, netcord::Netcord, script::Script,
+    cni::{Cni, NetcordCni},
+    docker::Docker,
+    floor::Floor,
+    netavark::Netavark,
+    netcord::Netcord,
+    script::Script,
 };
 use crate::{
     host::{GATEWAY, Host, NETWORK, PREFIX, Target, add_targets},

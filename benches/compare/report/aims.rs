@@ -1,7 +1,10 @@
 //! What netcord is meant to reach, and whether it does.
 
 use crate::{
-    contender::Operation::{Attach, AttachPublish, Detach},
+    contender::{
+        NetcordCni,
+        Operation::{Attach, AttachPublish, Detach},
+    },
     growth::find,
     report::Results,
 };
@@ -11,6 +14,8 @@ const FLOOR: f64 = 2.5;
 /// An attach is at least so many times faster than that of a peer.
 const PEERS: [(&str, f64); 4] =
     [("script", 10.0), ("CNI", 10.0), ("netavark", 10.0), ("docker", 20.0)];
+/// An ADD with a port mapping takes at most so many times an attach with a published port.
+const PLUGIN: f64 = 1.2;
 /// A published port adds to an attach at most so much.
 const PUBLISHED: f64 = 1.3;
 /// A detach takes at most so many times the floor's.
@@ -32,6 +37,11 @@ pub(crate) fn lines(results: &Results) -> Vec<String> {
             lines.push(at_least(&format!("attach, faster than {peer}"), wanted, ratio));
         }
         let published = times(AttachPublish, "netcord");
+        let plugin = times(AttachPublish, NetcordCni::NAME);
+        let ratio = plugin.zip(published).map(|(plugin, own)| plugin.ratio(own));
+        lines.push(at_most("ADD with a port as CNI plugin, of attach + publish", PLUGIN, ratio));
+        let ratio = times(AttachPublish, "CNI").zip(plugin).map(|(peer, own)| peer.ratio(own));
+        lines.push(at_least("ADD with a port, faster than the stock plugins", 10.0, ratio));
         let ratio = published.zip(netcord).map(|(with, without)| with.ratio(without));
         lines.push(at_most("attach + publish, of attach", PUBLISHED, ratio));
         let ratio = times(Detach, "netcord").zip(times(Detach, "floor"));

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 /// How an endpoint is wired.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Wiring {
-    /// An address; at most one per IP family [default: the lowest free one]
+    /// An address; may be repeated [default: the lowest free one of each IP family]
     #[arg(long, alias = "ip6", value_name = "IP[/LEN]")]
     ip: Vec<Address>,
     /// Lease the IPv4 address from the network's DHCP server, and keep renewing it

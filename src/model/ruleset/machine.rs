@@ -169,7 +169,7 @@ impl Machine<'_> {
                 if registers.port == Some(*register) && self.is_outside(set) {
                     return Is::No.turned(*not);
                 }
-                let (is, data) = find(set, |length| get(registers, *register, length));
+                let (is, data) = find(set, &get(registers, *register, set.key_length()));
                 match (data, destination) {
                     (Data::Verdict(verdict), _) if *decides => {
                         to.effect = Effect::Decide(verdict.clone());
@@ -465,8 +465,8 @@ fn compare(bytes: &[Byte], how: Comparison, value: &[u8]) -> Is {
     })
 }
 
-/// Returns whether a register's value is in a set, and the data of its element.
-fn find(set: &Set, register: impl Fn(usize) -> Vec<Byte>) -> (Is, &Data) {
+/// Returns whether a value is in a set, and the data of its element.
+fn find<'s>(set: &'s Set, bytes: &[Byte]) -> (Is, &'s Data) {
     static NOTHING: Data = Data::None;
     let mut maybe = false;
     let is_bounded = set.interval && set.fields.is_empty();
@@ -475,7 +475,7 @@ fn find(set: &Set, register: impl Fn(usize) -> Vec<Byte>) -> (Is, &Data) {
         let mut nearest: Option<&super::Element> = None;
         for element in &set.elements {
             let Some(key) = &element.key else { continue };
-            match compare(&register(key.len()), Comparison::GreaterOrEqual, key) {
+            match compare(&bytes[..key.len()], Comparison::GreaterOrEqual, key) {
                 Is::No => {}
                 Is::Maybe => maybe = true,
                 Is::Yes => {
@@ -496,7 +496,7 @@ fn find(set: &Set, register: impl Fn(usize) -> Vec<Byte>) -> (Is, &Data) {
         for element in &set.elements {
             let Some(key) = &element.key else { continue };
             let end = element.key_end.as_ref().unwrap_or(key);
-            let is = within(&register(key.len()), key, end, &set.fields);
+            let is = within(&bytes[..key.len()], key, end, &set.fields);
             match is {
                 Is::Yes => return (Is::Yes, &element.data),
                 Is::Maybe => maybe = true,

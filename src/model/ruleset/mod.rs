@@ -35,8 +35,8 @@ pub use walk::{Ending, Judged, Met};
 pub struct Ruleset {
     /// The chains, in the kernel's order.
     pub chains: Vec<Chain>,
-    /// The sets, by table and name.
-    pub sets: HashMap<(Table, String), Set>,
+    /// The sets of each table, by name.
+    pub sets: HashMap<Table, HashMap<String, Set>>,
 }
 
 /// A table: its family and its name.
@@ -429,6 +429,14 @@ pub struct Surroundings<'a> {
     pub reverse: Option<u32>,
 }
 
+impl Set {
+    /// Returns the length of its longest key.
+    fn key_length(&self) -> usize {
+        let keys = self.elements.iter().filter_map(|element| element.key.as_ref());
+        keys.map(Vec::len).max().unwrap_or_default()
+    }
+}
+
 impl Hook {
     /// Returns the hook with this number, in tables of a family.
     pub fn of(family: Family, number: u32) -> Option<Self> {
@@ -509,9 +517,15 @@ impl Ruleset {
         };
         let chains = self.chains.iter().filter(|chain| is_table(&chain.table));
         let mut rules = chains.flat_map(|chain| &chain.rules);
-        let sets = self.sets.iter().filter(|((table, _), _)| is_table(table));
-        let mut keys = sets.flat_map(|(_, set)| &set.elements).filter_map(|e| e.key.as_ref());
+        let tables = self.sets.iter().filter(|(table, _)| is_table(table));
+        let sets = tables.flat_map(|(_, sets)| sets.values());
+        let mut keys = sets.flat_map(|set| &set.elements).filter_map(|e| e.key.as_ref());
         rules.any(|rule| rule.expressions.iter().any(names)) || keys.any(|key| has_it(key))
+    }
+
+    /// Returns a set by its name.
+    pub fn set(&self, table: &Table, name: &str) -> Option<&Set> {
+        self.sets.get(table)?.get(name)
     }
 
     /// Returns a chain by its name.
@@ -535,7 +549,7 @@ impl Chain {
 
     /// Returns one of its rules as text.
     pub fn text(&self, rule: &Rule, ruleset: &Ruleset) -> String {
-        text::rule(rule, &|name| ruleset.sets.get(&(self.table.clone(), name.to_owned())))
+        text::rule(rule, &|name| ruleset.set(&self.table, name))
     }
 }
 

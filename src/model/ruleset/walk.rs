@@ -284,7 +284,7 @@ impl<'a> Walk<'a> {
                 continue;
             };
             stack.push((chain, at + 1));
-            let set = |name: &str| self.ruleset.sets.get(&(chain.table.clone(), name.to_owned()));
+            let set = |name: &str| self.ruleset.set(&chain.table, name);
             let family = chain.table.family;
             let answer = Machine { packet, around: self.around, family, set: &set }.run(rule);
             let goes_on = answer.effect == Effect::Decide(Verdict::Continue);

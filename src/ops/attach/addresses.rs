@@ -17,7 +17,7 @@ use crate::{
 const ROUNDS: usize = 8;
 
 impl Chooser<'_> {
-    /// Returns one address of each family that the network has: the requested one, or the lowest
+    /// Returns the addresses of each family that the network has: the requested ones, or the lowest
     /// free one. On a shared network, addresses are probed first.
     pub(super) fn addresses(
         &mut self,

@@ -66,7 +66,7 @@ impl Attach {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Wiring {
-    /// Addresses, at most one of each family; by default the lowest free ones.
+    /// Addresses; by default the lowest free one of each family.
     pub ip: Vec<Address>,
     /// The ranges of the network's subnets from which to choose the others; by default its own.
     pub ranges: Vec<AddressRange>,
@@ -324,10 +324,8 @@ fn check_flags(args: &Attach) -> Result<()> {
             .hint("give an IPv6 address, or leave out one of them")
             .into());
     }
+    check_addresses(&args.wiring.ip)?;
     let twice = |is_ipv4: &dyn Fn(bool) -> usize| is_ipv4(true) > 1 || is_ipv4(false) > 1;
-    if twice(&|v4| args.wiring.ip.iter().filter(|a| a.ip.is_ipv4() == v4).count()) {
-        return Err(Error::usage("--ip: at most one address per IP family").into());
-    }
     let gateways = || {
         args.wiring
             .gateway
@@ -338,6 +336,20 @@ fn check_flags(args: &Attach) -> Result<()> {
         || (args.wiring.gateway.contains(&Gateway::None) && args.wiring.gateway.len() > 1)
     {
         return Err(Error::usage("--gateway: at most one per IP family, or `none`").into());
+    }
+    Ok(())
+}
+
+fn check_addresses(asked: &[Address]) -> Result<()> {
+    for (at, Address { ip, .. }) in asked.iter().enumerate() {
+        if asked[..at].iter().any(|before| before.ip == *ip) {
+            return Err(Error::usage(format!("--ip: {ip} is given twice")).into());
+        }
+    }
+    if asked.len() > Endpoint::MAX_ADDRESSES {
+        let most = Endpoint::MAX_ADDRESSES;
+        let message = format!("--ip: an endpoint has at most {most} addresses");
+        return Err(Error::usage(message).hint("attach the target a second time").into());
     }
     Ok(())
 }

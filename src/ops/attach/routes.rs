@@ -116,8 +116,10 @@ fn default_routes(
     if network.has(Flag::Internal) {
         return Ok((gateways, replaced));
     }
-    for address in addresses {
-        let family = Family::of(address.ip());
+    for family in [Family::V4, Family::V6] {
+        let Some(address) = addresses.iter().find(|a| Family::of(a.ip()) == family) else {
+            continue;
+        };
         let is_asked = asked.iter().filter_map(ip).any(|gateway| Family::of(gateway) == family);
         let is_in_the_way = |r: &DefaultRoute| {
             r.family == family && wiring.metric.is_none_or(|_| r.metric == metric(family))

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::Chooser;
 use crate::{
-    model::{Endpoint, Gateway, LinkName, RouteSpec, Target},
+    model::{Address, Endpoint, Gateway, LinkName, RouteSpec, Target},
     ops::request::differences::Differences,
 };
 
@@ -15,18 +15,20 @@ impl Chooser<'_> {
         let mut differences = Differences::default();
         let mut compare =
             |what: &str, wanted: String, found: String| differences.compare(what, wanted, found);
-        for asked in &args.wiring.ip {
-            let found = there.addresses.iter().find(|a| a.is_ipv4() == asked.ip.is_ipv4());
-            let wanted = match asked.length {
-                Some(length) => format!("{}/{length}", asked.ip),
-                None => asked.ip.to_string(),
-            };
-            let found = match (found, asked.length) {
-                (Some(found), Some(_)) => found.to_string(),
-                (Some(found), None) => found.ip().to_string(),
-                (None, _) => "none".into(),
-            };
-            compare("address", wanted, found);
+        for is_ipv4 in [true, false] {
+            let asked: Vec<_> =
+                args.wiring.ip.iter().filter(|asked| asked.ip.is_ipv4() == is_ipv4).collect();
+            if asked.is_empty() {
+                continue;
+            }
+            // A length is compared where one is given.
+            let found = there.addresses.iter().filter(|a| a.is_ipv4() == is_ipv4);
+            let found = found.map(|found| {
+                let like = asked.iter().find(|a| a.ip == found.ip()).or(asked.first());
+                let length = like.and_then(|a| a.length).map(|_| found.prefix());
+                Address { ip: found.ip(), length }
+            });
+            compare("address", listed(asked.iter().copied().copied()), listed(found));
         }
         for gateway in &args.wiring.gateway {
             match gateway {
@@ -82,4 +84,12 @@ impl Chooser<'_> {
             &format!("detach it first: `netcord detach {network} {target}`"),
         )
     }
+}
+
+/// Returns addresses in a text, in an order of their own.
+fn listed(addresses: impl Iterator<Item = Address>) -> String {
+    let mut all: Vec<_> = addresses.collect();
+    all.sort_by_key(|address| address.ip);
+    let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }

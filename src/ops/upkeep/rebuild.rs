@@ -2,7 +2,7 @@
 //! published ports. The valid parts of a damaged record add the rest, where they agree with the
 //! marks.
 
-use std::{mem::discriminant, net::Ipv4Addr};
+use std::{collections::BTreeSet, mem::discriminant, net::Ipv4Addr};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
@@ -110,8 +110,12 @@ fn owner(mark: Mark<'_>) -> Option<Box<Owner>> {
 }
 
 fn is_same(left: &Endpoint, rebuilt: &Endpoint) -> bool {
+    // The kernel may list addresses in another order.
+    let addresses =
+        |endpoint: &Endpoint| endpoint.addresses.iter().copied().collect::<BTreeSet<_>>();
     left.cookie == rebuilt.cookie
-        && (&left.ifname, &left.addresses) == (&rebuilt.ifname, &rebuilt.addresses)
+        && left.ifname == rebuilt.ifname
+        && addresses(left) == addresses(rebuilt)
 }
 
 /// Returns the name of a host end's namespace, and its peer there. If the alias does not lead to

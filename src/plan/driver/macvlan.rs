@@ -122,7 +122,10 @@ pub(super) fn link(network: &Network, driver: &model::Macvlan, endpoint: &Endpoi
 pub(super) fn host_access(network: &Network, driver: &model::Macvlan, endpoint: &Endpoint) -> Plan {
     let mut plan = Plan::new();
     for host in &driver.host_access {
-        let Some(address) = endpoint.address(Family::of(*host)) else { continue };
+        let mut addresses = endpoint.addresses_of(Family::of(*host)).peekable();
+        if addresses.peek().is_none() {
+            continue;
+        }
         plan.push(Step::create(
             "a permanent neighbour entry: the host's macvlan does not answer ARP or NDP",
             Resource::Neighbour {
@@ -133,20 +136,22 @@ pub(super) fn host_access(network: &Network, driver: &model::Macvlan, endpoint: 
             },
         ));
         let why = "the host reaches the endpoint through its own macvlan, not through the parent";
-        plan.push(Step::create(
-            why,
-            Resource::Neighbour {
-                netns: None,
-                link: network.name.clone(),
-                address,
-                mac: endpoint.mac,
-            },
-        ));
-        let to = Route::on(network.name.clone(), IpNetwork::from(address));
-        plan.push(Step::create(
-            why,
-            Resource::Route { netns: None, route: Route { source: Some(*host), ..to } },
-        ));
+        for address in addresses {
+            plan.push(Step::create(
+                why,
+                Resource::Neighbour {
+                    netns: None,
+                    link: network.name.clone(),
+                    address,
+                    mac: endpoint.mac,
+                },
+            ));
+            let to = Route::on(network.name.clone(), IpNetwork::from(address));
+            plan.push(Step::create(
+                why,
+                Resource::Route { netns: None, route: Route { source: Some(*host), ..to } },
+            ));
+        }
     }
     plan
 }

@@ -166,27 +166,29 @@ impl Assembler {
     }
 
     /// Returns the program, with the instruction at its end that drops a frame.
-    ///
-    /// A conditional jump spans at most 255 instructions; no program here is longer.
     pub(super) fn finish(mut self) -> Vec<Instruction> {
         self.place(DROPPED);
         self.drop();
-        let distance = |from: usize, to: Label| self.labels[to.0].saturating_sub(from + 1);
-        let short = |far: usize| u8::try_from(far).unwrap_or(u8::MAX);
-        let instruction = |(at, line): (usize, &Line)| match *line {
-            Line::Plain(code, k) => Instruction { code, jt: 0, jf: 0, k },
-            Line::Branch { code, k, to, if_true: true } => {
-                Instruction { code, jt: short(distance(at, to)), jf: 0, k }
+        let layout = Layout::of(&self);
+        let mut program = Vec::with_capacity(self.lines.len());
+        for (at, line) in self.lines.iter().enumerate() {
+            match *line {
+                Line::Plain(code, k) => program.push(Instruction { code, jt: 0, jf: 0, k }),
+                Line::Go(to) => program.push(go(layout.distance(at, self.labels[to.0]))),
+                Line::Branch { code, k, to, if_true } => {
+                    let far = layout.distance(at, self.labels[to.0]);
+                    // A branch that cannot reach its label skips a jump, which can, unless it is taken.
+                    let (taken, not_taken) = match u8::try_from(far) {
+                        Ok(near) if !layout.is_long[at] => (near, 0),
+                        Ok(_) | Err(_) => (0, 1),
+                    };
+                    let (jt, jf) = if if_true { (taken, not_taken) } else { (not_taken, taken) };
+                    program.push(Instruction { code, jt, jf, k });
+                    program.extend(layout.is_long[at].then(|| go(far)));
+                }
             }
-            Line::Branch { code, k, to, if_true: false } => {
-                Instruction { code, jt: 0, jf: short(distance(at, to)), k }
-            }
-            Line::Go(to) => {
-                let k = u32::try_from(distance(at, to)).unwrap_or(u32::MAX);
-                Instruction { code: JUMP, jt: 0, jf: 0, k }
-            }
-        };
-        self.lines.iter().enumerate().map(instruction).collect()
+        }
+        program
     }
 
     fn plain(&mut self, code: u16, k: u32) {
@@ -195,5 +197,44 @@ impl Assembler {
 
     fn branch(&mut self, code: u16, k: u32, to: Label, if_true: bool) {
         self.lines.push(Line::Branch { code, k, to, if_true });
+    }
+}
+
+fn go(far: usize) -> Instruction {
+    Instruction { code: JUMP, jt: 0, jf: 0, k: u32::try_from(far).unwrap_or(u32::MAX) }
+}
+
+/// The places of a program's lines: a branch to a label that is too far for it takes two instructions.
+struct Layout {
+    is_long: Vec<bool>,
+    /// The place of each line, and of the program's end.
+    places: Vec<usize>,
+}
+
+impl Layout {
+    fn of(program: &Assembler) -> Self {
+        let count = program.lines.len();
+        let mut layout = Self { is_long: vec![false; count], places: (0..=count).collect() };
+        // A branch that grows may put others out of reach.
+        while let Some(at) = (0..count).find(|at| layout.is_out_of_reach(program, *at)) {
+            layout.is_long[at] = true;
+            layout.places.iter_mut().skip(at + 1).for_each(|place| *place += 1);
+        }
+        layout
+    }
+
+    fn is_out_of_reach(&self, program: &Assembler, at: usize) -> bool {
+        match program.lines[at] {
+            Line::Branch { to, .. } => {
+                let far = self.distance(at, program.labels[to.0]);
+                !self.is_long[at] && far > usize::from(u8::MAX)
+            }
+            Line::Plain(..) | Line::Go(_) => false,
+        }
+    }
+
+    /// Returns the number of instructions between the jump of one line and another line.
+    fn distance(&self, from: usize, to: usize) -> usize {
+        self.places[to].saturating_sub(self.places[from + 1])
     }
 }

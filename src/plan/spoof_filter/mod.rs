@@ -83,9 +83,11 @@ const EXTENSIONS: usize = 4;
 impl SpoofFilter {
     /// Restricts an endpoint to its own MAC and addresses, if its network wants that.
     pub(super) fn against_spoofing(network: &Network, endpoint: &Endpoint) -> Option<Self> {
-        network.has(Flag::NoSpoof).then(|| Self::Spoofing {
-            mac: endpoint.mac,
-            addresses: endpoint.addresses.iter().map(IpNetwork::ip).collect(),
+        network.has(Flag::NoSpoof).then(|| {
+            // The program is the same whatever the order of the addresses is.
+            let mut addresses: Vec<_> = endpoint.addresses.iter().map(IpNetwork::ip).collect();
+            addresses.sort_unstable();
+            Self::Spoofing { mac: endpoint.mac, addresses }
         })
     }
 
@@ -138,10 +140,13 @@ fn routers(program: &mut Assembler) {
 
 /// Drops every frame that does not come from the endpoint's own MAC and addresses.
 fn spoofing(program: &mut Assembler, mac: Mac, addresses: &[IpAddr]) {
-    let ipv4 = addresses.iter().find_map(|ip| match ip {
-        IpAddr::V4(v4) => Some(v4.to_bits()),
-        IpAddr::V6(_) => None,
-    });
+    let ipv4: Vec<u32> = addresses
+        .iter()
+        .filter_map(|ip| match ip {
+            IpAddr::V4(v4) => Some(v4.to_bits()),
+            IpAddr::V6(_) => None,
+        })
+        .collect();
     let mut ipv6: Vec<u128> = addresses
         .iter()
         .filter_map(|ip| match ip {
@@ -160,7 +165,7 @@ fn spoofing(program: &mut Assembler, mac: Mac, addresses: &[IpAddr]) {
     is_mac(program, SOURCE_MAC, mac);
     let (of_arp, of_ipv4, of_ipv6) = (program.label(), program.label(), program.label());
     program.load(Load::Half(ETHERTYPE));
-    if ipv4.is_some() {
+    if !ipv4.is_empty() {
         program.jump_if(TYPE_ARP, of_arp);
         program.jump_if(TYPE_IPV4, of_ipv4);
     }
@@ -171,12 +176,12 @@ fn spoofing(program: &mut Assembler, mac: Mac, addresses: &[IpAddr]) {
     program.drop();
 
     program.place(of_arp);
-    if let Some(own) = ipv4 {
-        arp(program, mac, own);
+    if !ipv4.is_empty() {
+        arp(program, mac, &ipv4);
     }
     program.place(of_ipv4);
-    if let Some(own) = ipv4 {
-        self::ipv4(program, own);
+    if !ipv4.is_empty() {
+        self::ipv4(program, &ipv4);
     }
     program.place(of_ipv6);
     if !ipv6.is_empty() {
@@ -200,7 +205,7 @@ fn at_least(program: &mut Assembler, length: u32) {
     program.place(long_enough);
 }
 
-fn arp(program: &mut Assembler, mac: Mac, own: u32) {
+fn arp(program: &mut Assembler, mac: Mac, own: &[u32]) {
     at_least(program, ARP_END);
     // Ethernet and IPv4, with addresses of 6 and 4 bytes: only then are the offsets right.
     program.load(Load::Word(ARP_FORMAT));
@@ -211,21 +216,23 @@ fn arp(program: &mut Assembler, mac: Mac, own: u32) {
     is_mac(program, ARP_SENDER_MAC, mac);
     let (own_sender, nobody) = (program.label(), program.label());
     program.load(Load::Word(ARP_SENDER));
-    program.jump_if(own, own_sender);
+    for address in own {
+        program.jump_if(*address, own_sender);
+    }
     program.jump_if(0, nobody);
     program.drop();
     // A probe (RFC 5227) for another's address would keep its owner from using it.
     program.place(nobody);
     program.load(Load::Word(ARP_TARGET));
-    program.drop_unless(own);
+    drop_unless_any(program, own);
     program.place(own_sender);
     program.pass();
 }
 
-fn ipv4(program: &mut Assembler, own: u32) {
+fn ipv4(program: &mut Assembler, own: &[u32]) {
     at_least(program, IPV4_END);
     program.load(Load::Word(IPV4_SOURCE));
-    program.drop_unless(own);
+    drop_unless_any(program, own);
 
     // A DHCP server could tell clients its own gateway. A client need not send either: leases are
     // requested from the host's side.
@@ -283,6 +290,17 @@ fn ipv6(program: &mut Assembler, own: &[u128]) {
     program.drop();
     program.place(pass);
     program.pass();
+}
+
+/// Drops the frame if A is none of these values, of which there is one at least.
+fn drop_unless_any(program: &mut Assembler, any: &[u32]) {
+    let Some((last, others)) = any.split_last() else { return };
+    let found = program.label();
+    for value in others {
+        program.jump_if(*value, found);
+    }
+    program.drop_unless(*last);
+    program.place(found);
 }
 
 /// Jumps if the 16 bytes, loaded in words, are one of these addresses.

@@ -88,6 +88,14 @@ fn both() -> SpoofFilter {
     spoofing(&["10.1.0.2", "fd00:1::2"])
 }
 
+/// A filter for this number of addresses of each family, beginning with 10.1.0.10 and `fd00:1::a`.
+fn many(count: u16) -> SpoofFilter {
+    let v4 = (10..10 + count).map(|n| format!("10.1.0.{n}"));
+    let v6 = (10..10 + count).map(|n| format!("fd00:1::{n:x}"));
+    let all: Vec<_> = v4.chain(v6).collect();
+    spoofing(&all.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
 #[track_caller]
 fn passes(guard: &SpoofFilter, frame: &[u8]) {
     assert_eq!(run(&guard.program(), frame, false), PASS, "{frame:02x?}");
@@ -145,12 +153,15 @@ fn no_jump_is_too_far_and_each_leads_to_an_instruction() {
         SpoofFilter::Routers,
         both(),
         spoofing(&["10.1.0.2", "fd00:1::2"]),
+        many(1),
+        many(31),
+        many(32),
         spoofing(&[]),
         spoofing(&["fd00:1::2"]),
         spoofing(&["10.1.0.2"]),
     ] {
         let program = guard.program();
-        assert!(program.len() < 256, "{}", program.len());
+        assert!(program.len() < 4096, "BPF_MAXINSNS: {}", program.len());
         for (at, i) in program.iter().enumerate() {
             let k = if i.code == JUMP { i.k as usize } else { 0 };
             let furthest = at + 1 + usize::from(i.jt.max(i.jf)).max(k);
@@ -306,4 +317,35 @@ fn whose_router_advertisements_are_dropped_may_say_all_else() {
     drops(&guard, &frame(MAC, 60, &[0xaa, 0xaa, 3, 0, 0, 0, 0x86, 0xdd]));
     drops(&guard, &frame(MAC, 0x8100, &[0, 0, 0x86, 0xdd]));
     drops(&guard, &frame(MAC, 0x88a8, &[0, 0, 0x86, 0xdd]));
+}
+
+#[test]
+fn of_many_addresses_each_is_its_own_and_no_other() {
+    let most = u16::try_from(Endpoint::MAX_ADDRESSES / 2).unwrap();
+    for count in [2, 3, 20, most] {
+        let guard = many(count);
+        assert!(guard.program().len() < 4096, "BPF_MAXINSNS");
+        for n in 9..=10 + count {
+            let [_, last] = n.to_be_bytes();
+            let (v4, v6) = ([10, 1, 0, last], ip6(&format!("fd00:1::{n:x}")));
+            let frames = [
+                arp_by(MAC, v4, OTHER),
+                arp_by(MAC, NOBODY, v4),
+                udp4(v4, OTHER, [1000, 53], 0, 0),
+                packet6(v6, 58, &[128, 0, 0, 0]),
+                packet6([0; 16], 58, &nd(135, v6)),
+                packet6(ip6("fd00:1::a"), 58, &nd(136, v6)),
+            ];
+            for frame in frames {
+                if (10..10 + count).contains(&n) {
+                    passes(&guard, &frame);
+                } else {
+                    drops(&guard, &frame);
+                }
+            }
+        }
+        drops(&guard, &udp4([10, 1, 0, 10], OTHER, [67, 68], 0, 0));
+        drops(&guard, &packet6(ip6("fd00:1::a"), 58, &nd(134, own6())));
+        drops(&guard, &arp_by(OTHER_MAC, [10, 1, 0, 10], OTHER));
+    }
 }

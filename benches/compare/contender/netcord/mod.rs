@@ -162,6 +162,6 @@ impl Publisher for Netcord {
     }
 }
 
-fn program() -> OsString {
+pub(super) fn program() -> OsString {
     env::var_os("NETCORD_BENCH_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_netcord").into())
 }

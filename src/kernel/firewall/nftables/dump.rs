@@ -44,8 +44,14 @@ const SMALL: u32 = 8;
 /// Reads all tables. Equivalent to `nft -a list ruleset`.
 pub(super) fn all(socket: &mut Socket) -> io::Result<Ruleset> {
     let mut ruleset = Ruleset::default();
+    let tables = tables(socket)?;
     for family in FAMILIES {
-        match of_family(socket, family, &mut ruleset) {
+        let of_it = tables.iter().filter(|(of, ..)| *of == family);
+        let ages: HashMap<_, _> = of_it.map(|(_, name, handle)| (name.as_str(), *handle)).collect();
+        if ages.is_empty() {
+            continue;
+        }
+        match of_family(socket, family, &ages, &mut ruleset) {
             Err(e) if is_absent(&e) => {}
             read => read?,
         }
@@ -53,7 +59,28 @@ pub(super) fn all(socket: &mut Socket) -> io::Result<Ruleset> {
     Ok(ruleset)
 }
 
-fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Result<()> {
+/// Returns the tables of all families, with their handles: most namespaces have none.
+fn tables(socket: &mut Socket) -> io::Result<Vec<(Family, String, u64)>> {
+    let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0);
+    let get = NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() });
+    socket.dump(&NetfilterMessage::new(header, get), NLM_F_DUMP, |message: NetfilterMessage| {
+        let family = family(message.header.family)?;
+        let NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(table)) = message.inner
+        else {
+            return None;
+        };
+        let (name, handle) = handle_of_table(table)?;
+        Some((family, name, handle))
+    })
+}
+
+/// Reads the tables of a family; `ages` are their handles.
+fn of_family(
+    socket: &mut Socket,
+    family: Family,
+    ages: &HashMap<&str, u64>,
+    into: &mut Ruleset,
+) -> io::Result<()> {
     let get = |message| NetfilterMessage::new(NetfilterHeader::new(number(family), 0, 0), message);
     let chains = get(NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() }));
     let chains =
@@ -64,14 +91,6 @@ fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Res
     if chains.is_empty() {
         return Ok(());
     }
-    let tables = get(NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() }));
-    let tables: HashMap<String, u64> = socket
-        .dump(&tables, NLM_F_DUMP, |message: NetfilterMessage| match message.inner {
-            NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(m)) => handle_of_table(m),
-            _ => None,
-        })?
-        .into_iter()
-        .collect();
     let rules = get(NfTablesMessage::GetRule(RuleMessage { attributes: Vec::new() }));
     let mut rules_of: HashMap<(String, String), Vec<Rule>> = HashMap::new();
     let rules = socket.dump(&rules, NLM_F_DUMP, rule)?;
@@ -82,7 +101,7 @@ fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Res
     into.chains.extend(chains);
     for chain in &mut into.chains[first..] {
         let place = (chain.table.name.clone(), chain.name.clone());
-        chain.age.0 = tables.get(&place.0).copied().unwrap_or_default();
+        chain.age.0 = ages.get(place.0.as_str()).copied().unwrap_or_default();
         chain.rules = rules_of.remove(&place).unwrap_or_default();
     }
     let used: HashSet<_> = into.chains[first..]
@@ -107,7 +126,7 @@ fn of_family(socket: &mut Socket, family: Family, into: &mut Ruleset) -> io::Res
         let elements = get(NfTablesMessage::GetSetElement(SetElementMessage { attributes }));
         let found = socket.dump(&elements, NLM_F_DUMP, |m| Some(read::elements(m)))?;
         set.elements = found.into_iter().flatten().map(element).collect();
-        into.sets.insert((Table { family, name: table }, name), set);
+        into.sets.entry(Table { family, name: table }).or_default().insert(name, set);
     }
     Ok(())
 }

@@ -93,10 +93,10 @@ pub(super) fn published(socket: &mut Socket) -> io::Result<Vec<Published>> {
 
 /// Returns all published ports in our table, of a ruleset that was read.
 pub(super) fn published_in(ruleset: &Ruleset) -> Vec<Published> {
+    let table = Table { family: Family::Inet, name: TABLE.to_owned() };
     let mut all = Vec::new();
     for map in port_maps() {
-        let table = Table { family: Family::Inet, name: TABLE.to_owned() };
-        let set = ruleset.sets.get(&(table, map.name.to_string()));
+        let set = ruleset.set(&table, map.name);
         let elements = set.into_iter().flat_map(|set| &set.elements);
         all.extend(elements.filter_map(|element| port(map, element)));
     }

@@ -112,12 +112,16 @@ impl Survey<'_> {
             return Ok(());
         }
         let all: Vec<_> = self.snapshot.ends_on(segment).filter_map(End::living).collect();
+        let Some((_, first)) = all.first() else { return Ok(()) };
+        // It is the neighbour of all others.
+        let kept = self.world.endpoint(first).await?.unwrap_or(HOST);
         for (end, endpoint) in all.iter().filter(|(end, _)| end.examined) {
             let neighbour = all.iter().find(|(_, other)| other.cookie != endpoint.cookie);
             self.endpoint(segment, end, endpoint, neighbour.copied()).await?;
-            self.world.close();
+            self.world.close_after(kept);
             self.followed.clear();
         }
+        self.world.close_after(HOST);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::{
     },
     model::{
         Mac, Protocol,
-        ruleset::{Layer, Packet, Ruleset},
+        ruleset::{Field, Layer, Packet, Ruleset},
     },
     ops::diagnose::view::View,
 };
@@ -34,6 +34,7 @@ pub(super) struct Place {
     /// The addresses without links and prefix lengths.
     pub(super) local: Vec<IpAddr>,
     ruleset: OnceCell<Rc<Ruleset>>,
+    needs_reverse: OnceCell<bool>,
     legacy: OnceCell<Vec<(&'static str, String)>>,
     sockets: Answers<Protocol, Rc<Sockets>>,
     ways: Answers<Query, Way>,
@@ -109,6 +110,7 @@ impl Place {
             local: view.addresses.iter().map(|address| address.address.ip()).collect(),
             view,
             ruleset: ruleset.map(OnceCell::from).unwrap_or_default(),
+            needs_reverse: OnceCell::new(),
             legacy: OnceCell::new(),
             sockets: Answers(RefCell::new(all.collect())),
             ways: Answers::default(),
@@ -131,6 +133,13 @@ impl Place {
         }
         let read = self.netns.ruleset()?;
         Ok(self.ruleset.get_or_init(|| Rc::new(read)))
+    }
+
+    /// Returns whether a rule asks for the link that leads back to the sender.
+    pub(super) fn needs_reverse(&self) -> Result<bool> {
+        let ruleset = self.ruleset()?;
+        let asks = || [true, false].iter().any(|by| ruleset.looks_at(&Field::Reverse(*by)));
+        Ok(*self.needs_reverse.get_or_init(asks))
     }
 
     /// Returns the tables of `iptables-legacy` that a packet meets. Their rules cannot be read.

@@ -140,6 +140,9 @@ impl World {
         &mut self,
         endpoint: &Endpoint,
     ) -> Result<Option<usize>> {
+        if let Some(at) = self.open_with(endpoint.cookie) {
+            return Ok(Some(at));
+        }
         let file = NetnsFile::of_name(&endpoint.netns);
         let Some(Ok(netns)) = file.map(NetnsFile::enter) else { return Ok(None) };
         if netns.cookie() != endpoint.cookie {
@@ -148,12 +151,17 @@ impl World {
         self.add(&endpoint.target, netns).await.map(Some)
     }
 
-    /// Closes all namespaces but the host's: a process may have only so many files open.
-    pub(in crate::ops::diagnose) fn close(&mut self) {
-        self.places.truncate(1);
+    /// Returns the open namespace with this cookie.
+    fn open_with(&self, cookie: u64) -> Option<usize> {
+        self.places.iter().position(|place| place.netns.cookie() == cookie)
+    }
+
+    /// Closes all namespaces after this one: a process may have only so many files open.
+    pub(in crate::ops::diagnose) fn close_after(&mut self, last: usize) {
+        self.places.truncate(last + 1);
         self.neighbours.clear();
-        self.numbers.retain(|(from, _), at| (*from, *at) == (HOST, HOST));
-        self.asked.retain(|asked| *asked == (HOST, HOST));
+        self.numbers.retain(|(from, _), at| *from <= last && *at <= last);
+        self.asked.retain(|(from, at)| *from <= last && *at <= last);
     }
 
     /// Returns the process that has one of these sockets, if that is of interest and known.
@@ -165,7 +173,7 @@ impl World {
     /// Adds an open namespace, under the user's name for it.
     pub(super) async fn add(&mut self, name: &str, netns: Netns) -> Result<usize> {
         let cookie = netns.cookie();
-        if let Some(at) = self.places.iter().position(|place| place.netns.cookie() == cookie) {
+        if let Some(at) = self.open_with(cookie) {
             return Ok(at);
         }
         let on_record = self.endpoints.iter().find(|endpoint| endpoint.cookie == cookie);

@@ -12,7 +12,7 @@ use crate::{
     },
     model::{
         bpf,
-        ruleset::{Connection, Ending, Field, Hook, Layer, Packet, Point, Side, Surroundings},
+        ruleset::{Connection, Ending, Hook, Layer, Packet, Point, Side, Surroundings},
         trace_path::{Hop, Stage},
     },
 };
@@ -97,9 +97,7 @@ impl Walk<'_> {
     /// Returns the link that leads back to the sender, if a rule needs that.
     async fn reverse(&self, place: usize, came: Option<u32>) -> Result<Option<u32>> {
         let here = &self.world.places[place];
-        let ruleset = here.ruleset()?;
-        if came.is_none() || ![true, false].iter().any(|by| ruleset.looks_at(&Field::Reverse(*by)))
-        {
+        if came.is_none() || !here.needs_reverse()? {
             return Ok(None);
         }
         Ok(match here.way(Query::to(self.packet.source)).await? {
