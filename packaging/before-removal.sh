@@ -8,5 +8,7 @@ remove | 0) ;;
 esac
 [ -d /run/systemd/system ] || exit 0
 for unit in /usr/lib/systemd/system/netcord*; do
+    # An instance of a template ends by itself.
+    [ "${unit%@.service}" = "$unit" ] || continue
     systemctl --quiet disable --now "${unit##*/}" || :
 done

@@ -65,7 +65,7 @@ tree() {
         cp "completions/$program.fish" "$2/share/fish/vendor_completions.d"
         cp "completions/_$program" "$2/share/zsh/site-functions"
     done
-    cp packaging/*.service "$2/lib/systemd/system"
+    cp packaging/*.service packaging/*.socket "$2/lib/systemd/system"
     cp man/*.8 "$2/share/man/man8"
     cp LICENSE-* "$2/share/licenses/netcord"
     cp CHANGELOG.md "$2/share/doc/netcord/changelog"

@@ -99,7 +99,10 @@ comes_and_goes() {
         $remove
     } >&2
     asks_systemd "$(
-        for unit in packaging/*.service; do echo "--quiet disable --now ${unit##*/}"; done
+        for unit in packaging/netcord*.service packaging/netcord*.socket; do
+            # An instance of a template ends by itself.
+            [ "${unit%@.service}" != "$unit" ] || echo "--quiet disable --now ${unit##*/}"
+        done | LC_ALL=C sort
         echo daemon-reload
     )"
     [ -e "$root/sys/class/net/lab0" ] || fail 'the removal of the package removed a network'

@@ -26,6 +26,7 @@ pub mod agents;
 pub mod apply;
 pub mod cli;
 pub mod cni;
+pub mod docker;
 pub mod engine;
 pub mod error;
 pub mod kernel;

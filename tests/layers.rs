@@ -25,7 +25,7 @@ const TRADES: [(&str, &[&str]); 18] = [
     ("comfy_table::", &["output"]),
     ("io::stdout", &["output"]),
     ("io::stderr", &["output"]),
-    ("hyper::", &["engine"]),
+    ("hyper::", &["docker", "engine"]),
     // Every verb gets the records by the same door, with the housekeeping of all verbs.
     ("State::locked", &["ops/upkeep/entry"]),
     // Others ask a driver what it does, not which one it is.

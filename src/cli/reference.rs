@@ -8,7 +8,7 @@ use clap::{Arg, Command, CommandFactory};
 use super::Cli;
 
 /// The verbs in the groups of the README.
-const GROUPS: [(&str, &[&str]); 9] = [
+const GROUPS: [(&str, &[&str]); 10] = [
     ("Make a network", &["bridge", "underlay", "macvlan", "overlay", "create"]),
     ("Use another network mode", &["none", "host", "container"]),
     ("Attach", &["attach", "detach"]),
@@ -20,6 +20,7 @@ const GROUPS: [(&str, &[&str]); 9] = [
         "Confirm, remove and repair",
         &["confirm", "rm", "prune", "repair", "watch", "reset", "export"],
     ),
+    ("Serve engines", &["docker-plugin"]),
     ("More", &["network", "help", "version", "completions", "man"]),
 ];
 

@@ -9,7 +9,9 @@ use anyhow::{anyhow, bail};
 use hyper::StatusCode;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Answer, Container, EngineNetwork, NetworkMode, client::Reply, is_reference};
+use super::{
+    Answer, Connected, Container, EngineNetwork, NetworkMode, client::Reply, is_reference,
+};
 use crate::{
     error::{Error, Kind},
     model::Engine,
@@ -89,6 +91,20 @@ struct ListedNetwork {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InspectedNetwork {
+    containers: Option<BTreeMap<String, InNetwork>>,
+}
+
+#[derive(Deserialize)]
+struct InNetwork {
+    #[serde(rename = "Name")]
+    container: String,
+    #[serde(rename = "EndpointID")]
+    endpoint: String,
+}
+
+#[derive(Deserialize)]
 struct Complaint {
     message: String,
 }
@@ -127,6 +143,25 @@ pub(super) fn networks(engine: Engine, reply: &Reply) -> anyhow::Result<Vec<Engi
     }
     let listed: Vec<ListedNetwork> = parse(engine, reply)?;
     Ok(listed.into_iter().filter_map(|listed| network(engine, listed)).collect())
+}
+
+/// Parses the answer to a request for one network of docker's. Containers without a usable name are
+/// left out.
+pub(super) fn connected(reply: &Reply) -> anyhow::Result<Option<Vec<Connected>>> {
+    let engine = Engine::Docker;
+    if !reply.status.is_success() {
+        let message = complaint(engine, reply)?;
+        return match reply.status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status => Err(refusal(engine, status, &message)),
+        };
+    }
+    let InspectedNetwork { containers } = parse(engine, reply)?;
+    let all = containers.unwrap_or_default().into_values();
+    let named = all.filter(|one| is_reference(&one.container) && is_reference(&one.endpoint));
+    Ok(Some(
+        named.map(|one| Connected { endpoint: one.endpoint, container: one.container }).collect(),
+    ))
 }
 
 fn network(engine: Engine, listed: ListedNetwork) -> Option<EngineNetwork> {

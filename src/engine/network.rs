@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt, time::Duration};
 
 use futures::future::join;
 
-use super::{answer, client, sockets};
+use super::{answer, client, is_reference, sockets};
 use crate::model::{Engine, LinkName};
 
 /// A network, as its engine describes it.
@@ -37,6 +37,28 @@ impl fmt::Display for EngineNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.engine, self.name)
     }
+}
+
+/// A container in a network of docker's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// The full ID of the endpoint.
+    pub endpoint: String,
+    /// The container's name.
+    pub container: String,
+}
+
+/// Returns the containers in a network of docker's, by its full ID; `None` if it has no such network.
+///
+/// # Errors
+/// If docker does not answer in time, or not as an engine does.
+pub async fn connected(id: &str, patience: Duration) -> anyhow::Result<Option<Vec<Connected>>> {
+    // The ID becomes part of a path.
+    if !is_reference(id) {
+        return Ok(None);
+    }
+    let (engine, path) = (Engine::Docker, format!("/networks/{id}"));
+    answer::connected(&client::get(engine, &sockets(engine)?, &path, patience).await?)
 }
 
 /// Returns the networks of an engine.

@@ -61,6 +61,10 @@ pub struct Endpoint {
     /// The engine that asked for it through a plugin interface, and takes it away again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Box<Owner>>,
+    /// The name of the inner end on the host, from where its owner moves it into the namespace. The
+    /// owner configures it there, too. The cookie is 0 until the move is noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_over: Option<LinkName>,
     /// The endpoint's published ports.
     #[serde(default)]
     pub ports: Vec<PublishedPort>,
@@ -235,6 +239,19 @@ impl Endpoint {
         self.host_ifname().is_some_and(|name| name.as_str() == link)
     }
 
+    /// Returns whether its inner end waits on the host for its owner to move it.
+    pub fn is_unmoved(&self) -> bool {
+        self.handed_over.is_some() && self.cookie == 0
+    }
+
+    /// Returns the namespace of the inner end, `None` for the host, and its name there.
+    pub fn inner_end(&self) -> (Option<&NetnsName>, &LinkName) {
+        match &self.handed_over {
+            Some(link) if self.is_unmoved() => (None, link),
+            Some(_) | None => (Some(&self.netns), &self.ifname),
+        }
+    }
+
     /// Returns its identity.
     pub fn id(&self) -> EndpointId {
         match &self.attachment {
@@ -304,6 +321,13 @@ impl Endpoint {
 pub fn host_name(network: &LinkName, cookie: u64, ifname: &LinkName, attempt: u8) -> LinkName {
     let hash = endpoint_hash(network, cookie, ifname, attempt);
     // 2 + 12 bytes, always a valid link name.
+    LinkName::derived(format!("nc{:012x}", hash & 0xffff_ffff_ffff))
+}
+
+/// Returns the name of an inner end on the host, from where its owner moves it. It differs from that
+/// of the host end.
+pub fn waiting_name(host_end: &LinkName) -> LinkName {
+    let hash = stable_hash(&[host_end.as_str().as_bytes()]);
     LinkName::derived(format!("nc{:012x}", hash & 0xffff_ffff_ffff))
 }
 

@@ -33,7 +33,7 @@ pub use activity::Activity;
 pub use container::EngineContainer;
 pub use endpoint::{
     Attachment, Endpoint, EndpointId, EndpointState, EndpointSummary, client_mac, host_name,
-    next_ifname,
+    next_ifname, waiting_name,
 };
 pub use family::Family;
 pub use finding::{Finding, Severity};

@@ -44,6 +44,7 @@ pub(crate) fn endpoint(target: &str, cookie: u64, ifname: &str, gateways: &[&str
         foreign: false,
         container: None,
         owner: None,
+        handed_over: None,
         ports: Vec::new(),
     }
 }

@@ -18,6 +18,7 @@ pub mod diagnose;
 pub mod driver;
 mod events;
 pub mod export;
+pub mod hand_over;
 pub mod inspect;
 mod lookup;
 pub mod ls;

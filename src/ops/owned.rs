@@ -74,6 +74,16 @@ pub async fn release(host: &mut Session<'_>, held: Held<'_>) -> Result<bool> {
     Ok(release_all(host, |e| held.is(e)).await? > 0)
 }
 
+/// Removes the endpoint of an engine that identifies it without the name of a link; returns whether there
+/// was one.
+///
+/// # Errors
+/// As [`release`].
+pub async fn release_of(host: &mut Session<'_>, owner: &Owner) -> Result<bool> {
+    let is_its = |e: &Endpoint| e.owner.as_ref().is_some_and(|there| there.is(owner));
+    Ok(release_all(host, is_its).await? > 0)
+}
+
 /// Removes all endpoints of an engine's network but these; returns how many there were.
 ///
 /// # Errors

@@ -1,6 +1,8 @@
 //! `prune`: removes dead objects and leftovers, and lists them. Dead endpoints would also be
 //! removed by the next changing command; those of containers that are gone only by this one.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -15,11 +17,15 @@ use super::{
     },
 };
 use crate::{
+    engine,
     kernel::{Kernel, Link, LinkKind, Netns, Published},
-    model::{Endpoint, Firewall, NamedNetns, NetworkRecord},
+    model::{Endpoint, Firewall, Interface, NamedNetns, Network, NetworkRecord, Owner},
     plan::{self, LinkId, Plan, Step, reverse},
     state::State,
 };
+
+/// The time to wait for docker.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What was removed.
 #[derive(Debug, Serialize)]
@@ -37,6 +43,7 @@ pub async fn prune(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed<
     let mut state = host.enter(Need::Removes, Extent::to(Depth::Names)).await?;
     let mut pruned = host.tidy(&mut state).await?;
     pruned.extend(forgotten(host, &mut state).await?);
+    pruned.extend(disowned(host, &mut state).await?);
     let mut plan = Plan::new();
     for (name, steps) in strangers(&state) {
         pruned.push(format!("name {name}"));
@@ -82,6 +89,34 @@ async fn forgotten(host: &mut Session<'_>, state: &mut State) -> Result<Vec<Stri
         pruned.push(format!("endpoint {place}"));
     }
     Ok(pruned)
+}
+
+/// Removes the endpoints of docker's that docker has forgotten, for example since it was killed; returns
+/// descriptions.
+async fn disowned(host: &mut Session<'_>, state: &mut State) -> Result<Vec<String>> {
+    let mut pruned = Vec::new();
+    for (network, endpoint) in of_docker(state) {
+        let Some(owner) = &endpoint.owner else { continue };
+        let place = format!("endpoint {}/{}", network.name, endpoint.target);
+        match engine::connected(&owner.network, PATIENCE).await {
+            Ok(all) if all.iter().flatten().any(|one| one.endpoint == owner.id) => continue,
+            Ok(_) => {}
+            Err(error) => {
+                host.events.note(&format!("{place} is kept: {error:#}"));
+                continue;
+            }
+        }
+        endpoints::away(host, state, &network, &[endpoint]).await?;
+        pruned.push(place);
+    }
+    Ok(pruned)
+}
+
+fn of_docker(state: &State) -> Vec<(Network, Endpoint)> {
+    let is_dockers = |owner: &Owner| owner.interface == Interface::Docker;
+    let is_its = |e: &Endpoint| e.owner.as_deref().is_some_and(is_dockers);
+    let all = state.endpoints().filter(|(_, e)| is_its(e));
+    all.map(|(record, e)| (record.network.clone(), e.clone())).collect()
 }
 
 /// Rules that nothing on record needs: in the firewall that is not in use, of ports that are not

@@ -240,6 +240,9 @@ async fn of_endpoint(
     {
         if let Some(drifted) = kernel.drifted_ends(&veth).await? {
             link_attrs::add(&mut plan, drifted);
+        } else if endpoint.handed_over.is_some() {
+            // Its owner may have renamed it, and would have to configure a new one.
+            plan.retain(|step| !matches!(step.change, Change::Create(Resource::Veth(_))));
         } else {
             // Nothing less helps: an end has another name, or is gone.
             plan.insert(0, Step::delete("the veth pair was changed", Resource::Veth(veth)));

@@ -71,6 +71,15 @@ impl<'e> Session<'e> {
         })
     }
 
+    /// Opens the host anew, for a program that serves many requests: a namespace that stays open would
+    /// not end with its container.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn again(&self) -> Result<Self> {
+        Self::open(Options { dry_run: self.dry_run, firewall: self.firewall }, self.events)
+    }
+
     /// Warns of networks that were set aside.
     pub fn close(self) {
         self.warn_of_aside();

@@ -9,6 +9,7 @@ pub(super) fn cable(network: &Network, endpoint: &Endpoint, guard: Option<SpoofF
     let isolate = network.has(Flag::Isolate);
     let is_protected = guard.is_some() || isolate;
     let Some(port) = endpoint.host_ifname() else { return Plan::new() };
+    let (netns, peer) = endpoint.inner_end();
     let mut plan = vec![
         Step::create(
             "a veth pair is a virtual cable: one end in the bridge, the other inside the target",
@@ -16,8 +17,8 @@ pub(super) fn cable(network: &Network, endpoint: &Endpoint, guard: Option<SpoofF
                 host: port.clone(),
                 host_mac: endpoint.host_mac(),
                 bridge: network.name.clone(),
-                netns: Some(endpoint.netns.clone()),
-                peer: endpoint.ifname.clone(),
+                netns: netns.cloned(),
+                peer: peer.clone(),
                 mac: endpoint.mac,
                 mtu: endpoint.mtu,
                 up: !is_protected,

@@ -28,6 +28,9 @@ pub fn attach(network: &Network, endpoint: &Endpoint, frames: BridgedFrames) -> 
 fn wiring(network: &Network, endpoint: &Endpoint) -> Plan {
     let inside = Some(endpoint.netns.clone());
     let mut plan = driver::link(network, endpoint);
+    if endpoint.handed_over.is_some() {
+        return plan;
+    }
     plan.extend(ipv6_inside(endpoint, &inside));
     if network.is_shared() {
         plan.extend(speaking(endpoint, &inside));

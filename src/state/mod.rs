@@ -414,6 +414,13 @@ impl State {
         self.unwritten.insert(Some(network.clone()));
     }
 
+    /// Adopts what is known of a name by now.
+    pub fn adopt_name(&mut self, name: NamedNetns) {
+        self.names.retain(|there| there.name != name.name);
+        self.names.push(name);
+        self.unwritten.insert(None);
+    }
+
     /// Writes adopted parts, and rewrites damaged files. Without the lock, they stay in memory.
     pub fn write_adopted(&mut self) -> Result<()> {
         if self.lock.is_none() {

@@ -2,6 +2,7 @@
 //! themselves. These are the only tests that need root.
 
 mod cni;
+mod docker_driver;
 mod recording;
 mod restart;
 

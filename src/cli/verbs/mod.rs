@@ -11,6 +11,7 @@ mod create_options;
 pub(super) mod detach;
 mod docker;
 mod docker_keys;
+pub(super) mod docker_plugin;
 pub(super) mod doctor;
 pub(super) mod exec;
 pub(super) mod export;
@@ -88,6 +89,7 @@ pub(super) enum Verb {
     Rm(rm::Args),
     Prune(prune::Args),
     Reset(reset::Args),
+    DockerPlugin(docker_plugin::Args),
     Network(network::Args),
     Exec(exec::Args),
     Lab(lab::Args),
@@ -150,7 +152,8 @@ impl Verb {
             Self::Reset(_) => "removing all that is ours",
             Self::Repair(_) => "looking for what is not as it was asked for",
             Self::Watch(_) => "following the engines",
-            Self::Network(_)
+            Self::DockerPlugin(_)
+            | Self::Network(_)
             | Self::Help(_)
             | Self::Version(_)
             | Self::Completions(_)
@@ -199,6 +202,7 @@ impl Verb {
             Self::Watch(args) => args.run(session, output).await,
             Self::Reset(args) => args.run(session, output).await,
             Self::Agent(args) => args.run(session, output).await,
+            Self::DockerPlugin(args) => args.run(session, output).await,
             Self::Network(args) => args.run(session, output).await,
             Self::Exec(args) => args.run(session, output).await,
             Self::Help(_) | Self::Version(_) | Self::Completions(_) | Self::Man(_) => Ok(()),

@@ -241,6 +241,7 @@ impl<'a> Chooser<'a> {
             hairpin: wiring.hairpin,
             container: None,
             owner: wiring.owner.clone().map(Box::new),
+            handed_over: None,
             gateways,
             metric: wiring.metric.unwrap_or_default(),
             raises_lo: !lo_is_up || raised,
@@ -249,7 +250,7 @@ impl<'a> Chooser<'a> {
         })
     }
 
-    async fn host_ifname(
+    pub(super) async fn host_ifname(
         &self,
         kernel: &Kernel,
         wiring: &Wiring,
@@ -295,7 +296,7 @@ fn ifname(
 }
 
 /// The MAC of an endpoint: the one that was asked for, or one that is made of its address.
-fn mac(
+pub(super) fn mac(
     record: &NetworkRecord,
     bridge: Option<Mac>,
     wanted: Option<Mac>,

@@ -3,6 +3,7 @@
 mod addresses;
 mod chooser;
 mod former;
+mod handed_over;
 mod lease;
 mod macvlan;
 mod pool;
@@ -14,6 +15,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+pub use self::handed_over::HandOver;
+pub(super) use self::handed_over::handed_over;
 use self::{chooser::Chooser, lease::Leases};
 use super::{
     Changed, Session,

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{
     error::{Error, Kind, mistyped},
-    model::{Endpoint, EngineContainer, Network, Target},
+    model::{Endpoint, EngineContainer, Network, NetworkRecord, Owner, Target},
     ops::{
         Session,
         lookup::{liveness::lives, resolve::resolve},
@@ -21,6 +21,14 @@ pub(in crate::ops) async fn everywhere(
     let all: Vec<_> = state.endpoints().collect();
     let meant = Who::is(host, target).await?.among(all, |(_, e)| e)?;
     Ok(meant.into_iter().map(|(record, e)| (record.network.clone(), e.clone())).collect())
+}
+
+/// Returns the endpoint that an engine owns, with the record of its network.
+pub(in crate::ops) fn of_owner<'s>(
+    state: &'s State,
+    owner: &Owner,
+) -> Option<(&'s NetworkRecord, &'s Endpoint)> {
+    state.endpoints().find(|(_, e)| e.owner.as_deref().is_some_and(|there| there.is(owner)))
 }
 
 /// Identifies endpoints: by the namespace, or by the name of a dead target.

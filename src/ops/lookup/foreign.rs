@@ -64,6 +64,7 @@ pub(in crate::ops) async fn endpoint(
             hairpin: false,
             container: None,
             owner: None,
+            handed_over: None,
             foreign: true,
             ports: Vec::new(),
         };

@@ -11,7 +11,7 @@ use self::choice::{Host, Search};
 use super::{
     Changed, Session,
     lookup::{
-        endpoints::is_former,
+        endpoints::{self, is_former},
         foreign, plug,
         resolve::{Found, naming, resolve},
     },
@@ -65,19 +65,45 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
     let in_the_way = |e: &EndpointSummary<'_>| e.target == found.name.as_str();
     let extent = Extent { in_the_way: Some(&in_the_way), ..Extent::to(Depth::Ports) };
     let mut state = host.enter(Need::Changes, extent).await?;
-    let Published { network, mut endpoint, before } = published(host, &state, args, &found).await?;
+    let mut published = published(host, &state, args, &found).await?;
+    if published.endpoint.foreign && args.owner.is_some() {
+        published.endpoint.owner = args.owner.clone().map(Box::new);
+    }
+    open(host, &mut state, published, &args.ports).await
+}
+
+/// Publishes ports of an endpoint that an engine owns.
+pub(super) async fn of_owner(
+    host: &mut Session<'_>,
+    owner: &Owner,
+    ports: &[PortSpec],
+) -> Result<Option<Changed<Ports>>> {
+    let mut state = host.enter(Need::Changes, Extent::to(Depth::Ports)).await?;
+    let (record, endpoint) = endpoints::of_owner(&state, owner)
+        .ok_or_else(|| Error::not_found(format!("no endpoint is {owner}")))?;
+    let (network, endpoint) = (record.network.clone(), endpoint.clone());
+    let published = Published { network, endpoint, before: Plan::new() };
+    open(host, &mut state, published, ports).await
+}
+
+/// Opens ports that lead to an endpoint.
+async fn open(
+    host: &mut Session<'_>,
+    state: &mut State,
+    Published { network, mut endpoint, before }: Published,
+    ports: &[PortSpec],
+) -> Result<Option<Changed<Ports>>> {
     host.check_aside(&network.name)?;
     plug::required(&host.kernel, &network).await?;
     let (network, again) = firewall::again(host, &network)?;
     let mut plan = before;
     plan.extend(again);
     if endpoint.foreign {
-        endpoint.owner = args.owner.clone().map(Box::new).or(endpoint.owner);
         plan.extend(wiring::attach(&host.kernel, &network, &endpoint)?);
     }
     let mut shown = Vec::new();
-    for spec in &args.ports {
-        let (there, fresh) = split(&host.kernel, &state, &network, &endpoint, spec, None)?;
+    for spec in ports {
+        let (there, fresh) = split(&host.kernel, state, &network, &endpoint, spec, None)?;
         shown.extend(there);
         shown.extend(fresh.iter().cloned());
         endpoint.ports.extend(fresh);
@@ -93,7 +119,7 @@ pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Ch
         Change::Delete(Resource::Flows(_)) => 3,
         _ => 2,
     });
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
+    let Some(changed) = host.carry_out(&plan, state).await? else { return Ok(None) };
     warn_of_no_forwarding(host, &network, &shown)?;
     Ok(Some(Changed::new(changed, Ports { target: endpoint.target, ports: shown })))
 }

@@ -19,7 +19,7 @@ use crate::{
             inside::{Inside, inside},
         },
         upkeep::{
-            forward_accepts,
+            forward_accepts, handed_over,
             need::Depth,
             rebuild::{self, Ports},
         },
@@ -35,7 +35,8 @@ impl Session<'_> {
     /// Returns the records, with lost ones rebuilt in memory. Nothing is locked or written.
     pub(super) async fn rebuilt_in_memory(&self, wanted: Load<'_>, depth: Depth) -> Result<State> {
         let read = || State::read(self.kernel.cookie(), wanted);
-        let state = read()?;
+        let mut state = read()?;
+        handed_over::find(&self.kernel, &mut state).await?;
         let missing = Missing::read(&self.kernel, &state, depth).await?;
         if missing.is_empty() {
             self.warn_of(&state, 0);
@@ -45,6 +46,7 @@ impl Session<'_> {
         // is gone.
         let mut state = read()?;
         state.complete();
+        handed_over::find(&self.kernel, &mut state).await?;
         self.warn_of(&state, 0);
         let missing = missing.still(&self.kernel, &state, depth).await?;
         self.put_on_record(&mut state, missing).await?;
@@ -53,6 +55,7 @@ impl Session<'_> {
 
     /// Adds objects with our mark to the records. The lock excludes other changes meanwhile.
     pub(in crate::ops) async fn adopt(&self, state: &mut State, depth: Depth) -> Result<()> {
+        handed_over::find(&self.kernel, state).await?;
         let missing = Missing::read(&self.kernel, state, depth).await?;
         if !missing.is_empty() {
             let told = state.warnings().len();

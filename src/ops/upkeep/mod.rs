@@ -9,6 +9,7 @@
 //! - `firewall`: chooses the firewall, and restores rules
 //! - `forward_accepts`: accept rules in other firewalls
 //! - `endpoints`: opens endpoints, and removes them with their leases
+//! - `handed_over`: finds where engines have moved inner ends
 //! - `leases`: DHCP leases, and the processes that renew them
 //! - `link_attrs`: restores attributes of links that were changed
 //! - `removal`: reverse plans, without what others still need
@@ -24,6 +25,7 @@ pub(super) mod endpoints;
 pub(in crate::ops) mod entry;
 pub(super) mod firewall;
 pub(super) mod forward_accepts;
+pub(in crate::ops) mod handed_over;
 pub(super) mod leases;
 pub(super) mod link_attrs;
 pub(super) mod need;

@@ -11,7 +11,8 @@ use crate::{
     agents::Agent,
     kernel::{Kernel, Link, Netns, Published, TableRoute},
     model::{
-        Attachment, Endpoint, Filter, Firewall, Lease, LinkName, Mac, NetnsName, Network, Owner,
+        Attachment, Endpoint, Filter, Firewall, Interface, Lease, LinkName, Mac, NetnsName,
+        Network, Owner, waiting_name,
     },
     ops::{
         driver,
@@ -85,6 +86,9 @@ pub(in crate::ops) async fn endpoint(
     let mut endpoint = bare(&netns, "eth0".parse()?, attachment, mac, port.mtu);
     endpoint.addresses.extend(lease);
     endpoint.owner = mark.and_then(owner);
+    if endpoint.owner.as_ref().is_some_and(|owner| owner.interface == Interface::Docker) {
+        endpoint.handed_over = endpoint.host_ifname().map(waiting_name);
+    }
     if let Some((_, open, inner)) = inside {
         look_inside(&mut endpoint, &open, &inner).await?;
         if port.mac != Some(endpoint.host_mac()) {
@@ -139,7 +143,8 @@ async fn behind(
     None
 }
 
-async fn other_end(kernel: &Kernel, open: &Netns, port: &Link) -> Option<Link> {
+/// Returns the peer of a host end, if it is in this namespace.
+pub(in crate::ops) async fn other_end(kernel: &Kernel, open: &Netns, port: &Link) -> Option<Link> {
     let links = open.links().await.ok()?;
     let between = kernel.between(open).await.ok()?;
     links.into_values().find(|inner| between.is_pair(port, inner))
@@ -240,6 +245,7 @@ fn bare(
         foreign: false,
         container: None,
         owner: None,
+        handed_over: None,
         ports: Vec::new(),
     }
 }

@@ -84,7 +84,8 @@ fn endpoint(
         last_of_network = record.endpoints.is_empty();
     }
     let mut others = after.values().flat_map(|r| &r.endpoints);
-    let alone = !others.any(|e| e.cookie == endpoint.cookie);
+    let alone = !others.clone().any(|e| e.cookie == endpoint.cookie);
+    let is_named_for_others = others.any(|e| e.netns == endpoint.netns);
 
     let (replaced, mut plan) = default_routes::inherited(after, &endpoint);
     endpoint.replaced = replaced;
@@ -102,7 +103,7 @@ fn endpoint(
         ));
     }
     let name = state.names().iter().find(|n| n.name == endpoint.netns && !n.kept);
-    if let (Some(name), true) = (name, alone) {
+    if let (Some(name), false) = (name, is_named_for_others) {
         plan.extend(reverse(&plan::name(name), |_| false));
     }
     plan.retain(|step| step.change.facts().place.is_none_or(|name| kernel.target(name).is_some()));

@@ -1,0 +1,139 @@
+//! netcord as docker calls it: a network driver over docker's plugin protocol.
+//!
+//! docker POSTs JSON to a unix socket, one object a call. A call becomes a request of [`crate::ops`], and
+//! its outcome the answer. Nothing is asked of docker's own API, which does not answer while it waits
+//! for a call.
+//!
+//! - `connection`: HTTP over a stream
+//! - `protocol`: the bodies
+//! - `options`: the options of a network
+//! - `network_driver`: the calls of a network driver
+//! - `store`: what docker does not say again after a restart
+//! - `socket`: where docker finds the plugin
+
+mod connection;
+mod network_driver;
+mod options;
+mod protocol;
+mod socket;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::{path::Path, time::Instant};
+
+use anyhow::Result;
+use futures::{
+    StreamExt,
+    channel::mpsc::{self, UnboundedReceiver},
+    stream::FuturesUnordered,
+};
+use serde_json::{Value, json};
+use tokio::{net::UnixStream, select};
+
+use self::connection::{Call, serve};
+use crate::{
+    error::{self, Error},
+    ops::Session,
+    process::{service, signal::Held},
+};
+
+/// Where docker looks for plugins.
+pub const SOCKET: &str = "/run/docker/plugins/netcord.sock";
+
+/// Receives a line for each call.
+type Log<'l> = dyn Fn(&str) + 'l;
+
+fn check_options(host: &Session<'_>) -> Result<()> {
+    if host.is_dry_run() {
+        return Err(Error::usage("`docker-plugin` does not support --dry-run").into());
+    }
+    Ok(())
+}
+
+/// Serves the connection that is this process's standard input, until docker closes it.
+///
+/// # Errors
+/// If standard input is no socket.
+pub async fn serve_stdin(host: &Session<'_>, log: &Log<'_>) -> Result<()> {
+    check_options(host)?;
+    let (sender, mut calls) = mpsc::unbounded();
+    let mut connection = std::pin::pin!(serve(socket::of_stdin()?, sender));
+    loop {
+        select! {
+            biased;
+            Some(call) = calls.next() => answer(host, call, log).await,
+            () = &mut connection => return Ok(()),
+        }
+    }
+}
+
+/// Listens on a socket, and serves it until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If another program listens there.
+pub async fn listen(host: &Session<'_>, path: &Path, log: &Log<'_>) -> Result<()> {
+    check_options(host)?;
+    let held = Held::new()?;
+    let listener = socket::bind(path).await?;
+    service::ready()?;
+    let (sender, mut calls): (_, UnboundedReceiver<Call>) = mpsc::unbounded();
+    let mut connections = FuturesUnordered::new();
+    loop {
+        select! {
+            biased;
+            // A call is never cut off: what it changes would be left half-made.
+            Some(call) = calls.next() => answer(host, call, log).await,
+            stopped = held.wait() => {
+                stopped?;
+                held.came();
+                break;
+            }
+            Some(()) = connections.next(), if !connections.is_empty() => {}
+            accepted = listener.accept() => {
+                let (stream, _): (UnixStream, _) = accepted?;
+                connections.push(serve(stream, sender.clone()));
+            }
+        }
+    }
+    std::fs::remove_file(path)?;
+    Ok(())
+}
+
+/// Answers a call. The caller may have gone meanwhile, and calls again.
+async fn answer(host: &Session<'_>, call: Call, log: &Log<'_>) {
+    let Call { method, body, reply } = call;
+    let began = Instant::now();
+    let answer = carry_out(host, &method, &body).await;
+    let took = began.elapsed().as_millis();
+    let whose = protocol::whose(&body);
+    log(&match &answer {
+        Ok(Some(_)) => format!("{method}{whose}: done in {took} ms"),
+        Ok(None) => format!("{method}: not a call of a network driver"),
+        Err(error) => format!("{method}{whose}: failed after {took} ms: {error:#}"),
+    });
+    let answer = answer.unwrap_or_else(|error| Some(json!({"Err": said(&error)})));
+    drop(reply.send(answer));
+}
+
+/// An error with its hint, in one line: docker shows no more.
+fn said(error: &anyhow::Error) -> String {
+    match error::hint(error) {
+        Some(hint) => format!("{error:#} ({hint})"),
+        None => format!("{error:#}"),
+    }
+}
+
+/// Carries out a call; returns `None` if there is no such method.
+async fn carry_out(host: &Session<'_>, method: &str, body: &[u8]) -> Result<Option<Value>> {
+    match method.split_once('.') {
+        Some(("Plugin", "Activate")) => Ok(Some(json!({"Implements": ["NetworkDriver"]}))),
+        Some(("NetworkDriver", call)) => {
+            let mut session = host.again()?;
+            let answer = network_driver::call(&mut session, call, body).await;
+            session.close();
+            answer
+        }
+        _ => Ok(None),
+    }
+}

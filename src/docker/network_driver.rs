@@ -1,0 +1,198 @@
+//! The calls of a network driver. Each can come twice, and calls that should have come before may be
+//! missing: docker does not repeat one that failed, and forgets what it called when it is killed.
+
+use std::path::{Component, PathBuf};
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+use serde_json::{Value, json};
+
+use super::{
+    options::{Kind, Publisher, Settings},
+    protocol::{
+        CreateEndpoint, CreateNetwork, Interface, Join, OfEndpoint, OfNetwork, Program, nothing,
+        read,
+    },
+    store,
+};
+use crate::{
+    error::{self, Error},
+    model::{Address, Endpoint, Interface as Engine, Owner, Removable, Route},
+    ops::{
+        Session,
+        driver::bridge::bridge,
+        hand_over::{self, HandOver},
+        owned,
+        rm::{Rm, rm},
+    },
+};
+
+/// Carries out a call; returns `None` if there is no such one.
+pub(super) async fn call(host: &mut Session<'_>, name: &str, body: &[u8]) -> Result<Option<Value>> {
+    let answer = match name {
+        "GetCapabilities" => json!({"Scope": "local", "ConnectivityScope": "local"}),
+        "CreateNetwork" => create_network(host, &read(body)?).await?,
+        "DeleteNetwork" => delete_network(host, &read(body)?).await?,
+        "CreateEndpoint" => create_endpoint(host, &read(body)?).await?,
+        "Join" => join(host, &read(body)?).await?,
+        "ProgramExternalConnectivity" => publish(host, &read(body)?).await?,
+        "RevokeExternalConnectivity" => {
+            hand_over::unpublish(host, &owner(&read(body)?)).await?;
+            nothing()
+        }
+        "Leave" | "DeleteEndpoint" => {
+            owned::release_of(host, &owner(&read(body)?)).await?;
+            nothing()
+        }
+        "EndpointOperInfo" => {
+            hand_over::learn_name(host, &owner(&read(body)?)).await?;
+            json!({"Value": {}})
+        }
+        "DiscoverNew" | "DiscoverDelete" => nothing(),
+        _ => return Ok(None),
+    };
+    Ok(Some(answer))
+}
+
+/// Whose an endpoint is.
+fn owner(of: &OfEndpoint) -> Owner {
+    Owner {
+        interface: Engine::Docker,
+        network: of.network_id.to_string(),
+        id: of.endpoint_id.to_string(),
+        name: None,
+    }
+}
+
+async fn create_network(host: &mut Session<'_>, request: &CreateNetwork) -> Result<Value> {
+    let settings = Settings::read(request)?;
+    ensure(host, &settings).await?;
+    if let Err(error) = store::write(request) {
+        // docker asks for no removal of what it did not get.
+        remove_network(host, &settings).await?;
+        return Err(error);
+    }
+    Ok(nothing())
+}
+
+/// Makes the network that docker asked for, unless it is there.
+async fn ensure(host: &mut Session<'_>, settings: &Settings) -> Result<()> {
+    match &settings.kind {
+        Kind::Existing(name) => {
+            let network = hand_over::network(host, name).await?;
+            let has = |pool: &&IpNetwork| network.subnet_of(pool.ip()).is_some();
+            if let Some(other) = settings.pools.iter().find(|pool| !has(pool)) {
+                let subnets: Vec<_> = network.subnets.iter().map(|s| s.cidr.to_string()).collect();
+                let subnets = subnets.join(", ");
+                return Err(Error::conflict(format!(
+                    "docker assigns addresses of {other}, and network `{name}` has {subnets}"
+                ))
+                .hint(format!("create it with `--subnet {subnets}`"))
+                .into());
+            }
+        }
+        Kind::Made(wanted) => {
+            bridge(host, wanted).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn delete_network(host: &mut Session<'_>, request: &OfNetwork) -> Result<Value> {
+    let id = &request.network_id;
+    let known = store::read(id);
+    // Whatever fails from here on: docker does not ask again.
+    store::remove(id)?;
+    owned::release_others(host, Engine::Docker, id.as_str(), &[]).await?;
+    if let Ok(known) = known {
+        remove_network(host, &Settings::read(&known)?).await?;
+    }
+    Ok(nothing())
+}
+
+async fn remove_network(host: &mut Session<'_>, settings: &Settings) -> Result<()> {
+    let Kind::Made(bridge) = &settings.kind else { return Ok(()) };
+    let names = vec![Removable::Network(bridge.name.clone())];
+    let (_, failure) = rm(host, &Rm { names }).await?;
+    failure.map_or(Ok(()), Err)
+}
+
+async fn create_endpoint(host: &mut Session<'_>, request: &CreateEndpoint) -> Result<Value> {
+    let settings = Settings::read(&store::read(&request.of.network_id)?)?;
+    let Interface { address, ipv6, mac } = &request.interface;
+    let given = [address, ipv6].into_iter().flatten();
+    let wanted = HandOver {
+        network: settings.network().clone(),
+        owner: owner(&request.of),
+        ip: given.map(|a| Address { ip: a.ip(), length: Some(a.prefix()) }).collect(),
+        mac: if mac.is_empty() { None } else { Some(mac.parse()?) },
+        gateway: settings.publisher == Publisher::Netcord,
+    };
+    let done = match hand_over::hand_over(host, &wanted).await {
+        // After a reboot.
+        Err(error) if error::is_absent(&error) => {
+            ensure(host, &settings).await?;
+            hand_over::hand_over(host, &wanted).await?
+        }
+        done => done?,
+    };
+    let Some(endpoint) = done.map(|done| done.now) else { return Ok(nothing()) };
+    // Only what docker has not chosen itself.
+    let mut chosen = serde_json::Map::new();
+    for (key, given, is_ipv4) in [("Address", address, true), ("AddressIPv6", ipv6, false)] {
+        let assigned = endpoint.addresses.iter().find(|a| a.is_ipv4() == is_ipv4);
+        if let (None, Some(assigned)) = (given, assigned) {
+            chosen.insert(key.into(), json!(assigned.to_string()));
+        }
+    }
+    if mac.is_empty() {
+        chosen.insert("MacAddress".into(), json!(endpoint.mac.to_string()));
+    }
+    Ok(json!({"Interface": chosen}))
+}
+
+async fn join(host: &mut Session<'_>, request: &Join) -> Result<Value> {
+    let settings = Settings::read(&store::read(&request.of.network_id)?)?;
+    let sandbox = PathBuf::from(&request.sandbox);
+    if !sandbox.is_absolute() || sandbox.components().any(|c| c == Component::ParentDir) {
+        return Err(Error::usage("the sandbox key is no absolute path").into());
+    }
+    let endpoint = hand_over::name(host, &owner(&request.of), sandbox).await?;
+    Ok(joined(&settings, &endpoint))
+}
+
+/// Without a gateway, docker connects the container to its own `docker_gwbridge` too.
+fn joined(settings: &Settings, endpoint: &Endpoint) -> Value {
+    let gateway = |is_ipv4: bool| {
+        let mut all = endpoint.gateways.iter();
+        all.find(|g| g.is_ipv4() == is_ipv4).map(ToString::to_string).unwrap_or_default()
+    };
+    json!({
+        "InterfaceName": {"SrcName": endpoint.handed_over, "DstPrefix": settings.prefix},
+        "Gateway": gateway(true),
+        "GatewayIPv6": gateway(false),
+        "StaticRoutes": endpoint.routes.iter().map(route).collect::<Vec<_>>(),
+        "DisableGatewayService": settings.internal || settings.publisher == Publisher::Netcord,
+    })
+}
+
+fn route(route: &Route) -> Value {
+    match route.gateway {
+        Some(gateway) => json!({
+            "Destination": route.destination.to_string(),
+            "RouteType": 0,
+            "NextHop": gateway.to_string(),
+        }),
+        None => json!({"Destination": route.destination.to_string(), "RouteType": 1}),
+    }
+}
+
+async fn publish(host: &mut Session<'_>, request: &Program) -> Result<Value> {
+    let settings = Settings::read(&store::read(&request.of.network_id)?)?;
+    if settings.publisher == Publisher::Netcord && !request.options.ports.is_empty() {
+        let ports = request.options.ports.iter().map(|port| port.spec(settings.binding));
+        let ports = ports.collect::<Result<Vec<_>>>()?;
+        hand_over::publish(host, &owner(&request.of), &ports).await?;
+    }
+    Ok(nothing())
+}

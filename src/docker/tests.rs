@@ -1,0 +1,190 @@
+//! Bodies that dockerd 20.10 sent, and bodies that nobody should send.
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::{
+    options::{Kind, Publisher, Settings},
+    protocol::{CreateEndpoint, CreateNetwork, Join, OfEndpoint, OfNetwork, Program, read, whose},
+};
+use crate::model::Flag;
+
+const NETWORK: &str = "17cd53bf6e5900fb12a968c37cd8e4f5ec5dab4b286c83fa2f1316c48a6fa0a8";
+const ENDPOINT: &str = "d3393de0a6ab78e5ac25978229ff1192925054475b37633fb5064ba3e53c4ed7";
+
+fn create_network(generic: &str) -> String {
+    format!(
+        r#"{{"NetworkID":"{NETWORK}","Options":{{"com.docker.network.enable_ipv6":false,"com.docker.network.generic":{generic}}},"IPv4Data":[{{"AddressSpace":"LocalDefault","Gateway":"10.50.0.1/24","Pool":"10.50.0.0/24"}}],"IPv6Data":[]}}"#
+    )
+}
+
+fn create_endpoint() -> String {
+    format!(
+        r#"{{"NetworkID":"{NETWORK}","EndpointID":"{ENDPOINT}","Interface":{{"Address":"10.50.0.50/24","AddressIPv6":"","MacAddress":"02:42:0a:32:00:32"}},"Options":{{"com.docker.network.endpoint.exposedports":[{{"Proto":6,"Port":80}}],"com.docker.network.portmap":[{{"Proto":6,"IP":"","Port":80,"HostIP":"","HostPort":8080,"HostPortEnd":8080}},{{"Proto":17,"IP":"","Port":53,"HostIP":"127.0.0.1","HostPort":0,"HostPortEnd":0}},{{"Proto":6,"IP":"","Port":81,"HostIP":"::","HostPort":9000,"HostPortEnd":9010}}],"com.docker.network.endpoint.macaddress":"AgAAAABQ"}}}}"#
+    )
+}
+
+fn settings(generic: &str) -> Result<Settings, String> {
+    let request: CreateNetwork = read(create_network(generic).as_bytes()).unwrap();
+    Settings::read(&request).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_network_is_read_as_docker_asks_for_it() {
+    let plain = settings("{}").unwrap();
+    assert_eq!(plain.network().as_str(), "nc-17cd53bf6e59");
+    assert_eq!((plain.publisher, plain.prefix.as_str()), (Publisher::Netcord, "eth"));
+    let Kind::Made(bridge) = plain.kind else { panic!("{plain:?}") };
+    assert_eq!(bridge.subnet[0].0.to_string(), "10.50.0.0/24");
+    assert_eq!(bridge.gateway[0].to_string(), "10.50.0.1");
+
+    let prefixed = settings(
+        r#"{"com.docker.network.bridge.name":"br7","com.docker.network.driver.mtu":"1400",
+            "com.docker.network.bridge.enable_icc":"false","no-spoof":"true","ports":"docker",
+            "com.docker.network.bridge.enable_ip_masquerade":"false","host_binding_ipv4":"127.0.0.1",
+            "com.docker.network.container_iface_prefix":"lan"}"#,
+    )
+    .unwrap();
+    assert_eq!((prefixed.publisher, prefixed.prefix.as_str()), (Publisher::Docker, "lan"));
+    assert_eq!(prefixed.binding, Some("127.0.0.1".parse().unwrap()));
+    let Kind::Made(bridge) = prefixed.kind else { panic!("{prefixed:?}") };
+    assert_eq!((bridge.name.as_str(), bridge.mtu), ("br7", Some(1400)));
+    for flag in [Flag::Isolate, Flag::NoMasquerade, Flag::NoSpoof] {
+        assert!(bridge.flags.has(flag), "{flag:?}");
+    }
+    assert!(!bridge.flags.has(Flag::Internal));
+
+    assert_eq!(settings(r#"{"network":"pods"}"#).unwrap().network().as_str(), "pods");
+}
+
+#[test]
+fn options_without_a_meaning_are_refused_by_name() {
+    for (options, why) in [
+        (r#"{"foo":"bar"}"#, "option `foo=bar`: netcord does not know it"),
+        (r#"{"com.docker.network.bridge.x":"1"}"#, "com.docker.network.bridge.x=1"),
+        (r#"{"ports":"both"}"#, "by `netcord` or by `docker`"),
+        (r#"{"driver":"macvlan"}"#, "docker network create -d macvlan"),
+        (r#"{"driver":"overlay"}"#, "netcord overlay NAME"),
+        (r#"{"mtu":"1"}"#, "from 68"),
+        (r#"{"bridge.name":"a/b"}"#, "bridge.name=a/b"),
+        (r#"{"isolate":"perhaps"}"#, "`true` or `false`"),
+        (r#"{"network":"pods","mtu":"1400"}"#, "`pods` exists, and is not changed"),
+        (r#"{"container_iface_prefix":"much-too-long-a-name"}"#, "container_iface_prefix"),
+    ] {
+        let error = settings(options).unwrap_err();
+        assert!(error.contains(why), "{options}: {error}");
+    }
+}
+
+#[test]
+fn an_endpoint_is_read_with_its_ports() {
+    let body = create_endpoint();
+    let request: CreateEndpoint = read(body.as_bytes()).unwrap();
+    assert_eq!(request.interface.address.unwrap().to_string(), "10.50.0.50/24");
+    assert_eq!(
+        (request.interface.ipv6, request.interface.mac.as_str()),
+        (None, "02:42:0a:32:00:32")
+    );
+    let ports = read::<Program>(body.as_bytes()).unwrap().options.ports;
+    let binding = Some("192.0.2.1".parse().unwrap());
+    let specs: Vec<_> = ports.iter().map(|port| port.spec(binding).unwrap().to_string()).collect();
+    assert_eq!(specs, ["192.0.2.1:8080:80/tcp", "127.0.0.1::53/udp", "[::]:9000-9010:81/tcp"]);
+    assert_eq!(whose(body.as_bytes()), " 17cd53bf6e59/d3393de0a6ab");
+    assert_eq!(whose(create_network("{}").as_bytes()), " 17cd53bf6e59");
+}
+
+#[test]
+fn what_go_leaves_out_may_be_null() {
+    let body = format!(
+        r#"{{"NetworkID":"{NETWORK}","EndpointID":"{ENDPOINT}","Interface":null,"Options":null,"SandboxKey":"/x"}}"#
+    );
+    assert_eq!(read::<CreateEndpoint>(body.as_bytes()).unwrap().interface.address, None);
+    assert!(read::<Program>(body.as_bytes()).unwrap().options.ports.is_empty());
+    assert_eq!(read::<Join>(body.as_bytes()).unwrap().sandbox, "/x");
+    let body = format!(r#"{{"NetworkID":"{NETWORK}","Options":null,"IPv4Data":null}}"#);
+    let settings = Settings::read(&read(body.as_bytes()).unwrap()).unwrap();
+    let Kind::Made(bridge) = settings.kind else { panic!("{settings:?}") };
+    assert!(bridge.subnet.is_empty());
+}
+
+#[test]
+fn an_id_names_no_other_file() {
+    for id in ["", "../../etc/passwd", "0123456789aB", "abc", &"0".repeat(65), "0123456789ab/x"] {
+        let body = format!(r#"{{"NetworkID":"{id}"}}"#);
+        assert!(read::<OfNetwork>(body.as_bytes()).is_err(), "{id}");
+    }
+    let empty = read::<OfNetwork>(b"").unwrap_err().to_string();
+    assert!(empty.contains("lost its connection"), "{empty}");
+}
+
+/// Reads a body as each call does: a wrong one is an error, and nothing else.
+fn read_as_any(body: &[u8]) {
+    if let Ok(request) = read::<CreateNetwork>(body) {
+        drop(Settings::read(&request));
+    }
+    drop(read::<CreateEndpoint>(body));
+    drop(read::<Join>(body));
+    drop(read::<OfEndpoint>(body));
+    for port in read::<Program>(body).map(|request| request.options.ports).unwrap_or_default() {
+        drop(port.spec(None));
+    }
+    whose(body);
+}
+
+/// Any JSON.
+fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,20}".prop_map(Value::from),
+        "[0-9a-f:./]{0,20}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map(".{0,12}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+/// The places of a value, as JSON pointers.
+fn places(value: &Value, at: &str, all: &mut Vec<String>) {
+    all.push(at.to_owned());
+    match value {
+        Value::Object(map) => {
+            map.iter().for_each(|(key, inner)| places(inner, &format!("{at}/{key}"), all));
+        }
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(i, inner)| places(inner, &format!("{at}/{i}"), all));
+        }
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn hostile_bytes_are_an_error(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        read_as_any(&body);
+    }
+
+    #[test]
+    fn a_captured_body_with_anything_in_one_place_is_read_or_refused(
+        which in 0..2_usize,
+        place in any::<prop::sample::Index>(),
+        other in json(),
+    ) {
+        let options = r#"{"network":"a","ports":"docker","mtu":"1400","bridge.name":"b"}"#;
+        let body = [create_network(options), create_endpoint()][which].clone();
+        let mut value: Value = serde_json::from_str(&body).unwrap();
+        let mut all = Vec::new();
+        places(&value, "", &mut all);
+        if let Some(there) = value.pointer_mut(&all[place.index(all.len())]) {
+            *there = other;
+        }
+        read_as_any(value.to_string().as_bytes());
+    }
+}

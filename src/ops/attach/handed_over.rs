@@ -1,0 +1,101 @@
+//! Chooses the endpoint of a target that does not exist yet: an engine moves its inner end there.
+
+use anyhow::Result;
+use ipnetwork::IpNetwork;
+
+use super::{
+    Attach,
+    chooser::{Chooser, mac},
+    lease::Leases,
+};
+use crate::{
+    error::Error,
+    kernel::Link,
+    model::{
+        Address, Attachment, Endpoint, Flag, LinkName, LowerLink, Mac, NetworkRecord, Owner,
+        stable_hash, waiting_name,
+    },
+    ops::{Session, request::subnets::check_mtu},
+    state::State,
+};
+
+/// The request for an endpoint.
+#[derive(Clone, Debug)]
+pub struct HandOver {
+    /// The network.
+    pub network: LinkName,
+    /// The engine that moves the inner end.
+    pub owner: Owner,
+    /// Addresses, at most one of each family; by default the lowest free ones.
+    pub ip: Vec<Address>,
+    /// The MAC of the inner end; by default 02:42 followed by the IPv4 address.
+    pub mac: Option<Mac>,
+    /// Whether the network's gateway is that of the default route.
+    pub gateway: bool,
+}
+
+/// Returns the endpoint of a request, on a network with a bridge.
+pub(in crate::ops) async fn handed_over(
+    host: &Session<'_>,
+    request: &HandOver,
+    state: &State,
+    record: &NetworkRecord,
+    bridge: Link,
+) -> Result<Endpoint> {
+    let network = &record.network;
+    if let LowerLink::Parent(parent) = network.lower_link() {
+        return Err(Error::conflict(format!(
+            "network `{}` is a macvlan on `{}`, and an engine can move only one end of a veth",
+            network.name, parent.link
+        ))
+        .into());
+    }
+    let mut args = Attach::new(network.name.clone().into(), Vec::new());
+    args.wiring.ip.clone_from(&request.ip);
+    args.wiring.mac = request.mac;
+    let leases = Leases::default();
+    let mut chooser = Chooser::new(host, &args, state, record, bridge, &leases).await?;
+    let addresses = chooser.addresses(&host.kernel, &args.wiring, None)?;
+    let mac = mac(record, chooser.bridge.mac, request.mac, &addresses)?;
+    let mtu = chooser.mtu(None)?;
+    check_mtu(mtu, addresses.iter().any(IpNetwork::is_ipv6))?;
+    // The host end is named after the owner: there is no namespace yet.
+    let (seed, ifname) = (stable_hash(&[request.owner.to_string().as_bytes()]), "eth0".parse()?);
+    let host_ifname = chooser.host_ifname(&host.kernel, &args.wiring, seed, &ifname).await?;
+    let link: LinkName = waiting_name(&host_ifname);
+    if host.kernel.link(link.as_str()).await?.is_some() {
+        return Err(Error::conflict(format!("the host already has a link `{link}`")).into());
+    }
+    let is_routed = request.gateway && !network.has(Flag::Internal);
+    let subnets = addresses.iter().filter_map(|address| network.subnet_of(address.ip()));
+    let gateways = subnets.filter_map(|subnet| subnet.gateway).filter(|_| is_routed).collect();
+    let name = name_of(&request.owner);
+    Ok(Endpoint {
+        target: request.owner.name.clone().unwrap_or_else(|| name.clone()),
+        netns: name.parse()?,
+        cookie: 0,
+        routes: chooser.routes(&args.wiring, &link, &addresses)?,
+        ifname: link.clone(),
+        attachment: Attachment::Veth { host_ifname },
+        mac,
+        mtu,
+        addresses,
+        gateways,
+        metric: 0,
+        replaced: Vec::new(),
+        raises_lo: false,
+        lease: None,
+        hairpin: false,
+        foreign: false,
+        container: None,
+        owner: Some(Box::new(request.owner.clone())),
+        handed_over: Some(link),
+        ports: Vec::new(),
+    })
+}
+
+/// As docker shortens its IDs.
+fn name_of(owner: &Owner) -> String {
+    let short: String = owner.id.chars().take(12).collect();
+    format!("{}-{short}", owner.interface.as_str())
+}
