@@ -213,12 +213,11 @@ pub(super) struct Read {
 
 /// Returns the version that a configuration asks for.
 pub(super) fn version(text: &[u8]) -> Result<Version, Failure> {
-    #[derive(Deserialize)]
-    struct Only {
-        #[serde(rename = "cniVersion", default)]
-        version: String,
-    }
-    let Only { version } = serde_json::from_slice(text).map_err(|e| undecodable(&e))?;
+    version_of(&object(text)?)
+}
+
+fn version_of(config: &Map<String, Value>) -> Result<Version, Failure> {
+    let version = config.get("cniVersion").and_then(Value::as_str).unwrap_or_default();
     version.parse().map_err(|()| {
         let all = Version::ALL.map(Version::as_str).join(", ");
         Failure::new(Code::Version, format!("incompatible CNI version `{version}`"))
@@ -228,8 +227,8 @@ pub(super) fn version(text: &[u8]) -> Result<Version, Failure> {
 
 /// Reads a configuration.
 pub(super) fn read(text: &[u8]) -> Result<Read, Failure> {
-    let version = version(text)?;
-    let whole: Map<String, Value> = serde_json::from_slice(text).map_err(|e| undecodable(&e))?;
+    let whole = object(text)?;
+    let version = version_of(&whole)?;
     let known = lower(whole);
     let is_own = |key: &&String| !KEYS.contains(&key.as_str()) && !key.contains('/');
     let notes =
@@ -242,6 +241,10 @@ pub(super) fn read(text: &[u8]) -> Result<Read, Failure> {
         return Err(Failure::new(Code::Config, message));
     }
     Ok(Read { version, config, notes })
+}
+
+fn object(text: &[u8]) -> Result<Map<String, Value>, Failure> {
+    serde_json::from_slice(text).map_err(|e| undecodable(&e))
 }
 
 fn undecodable(error: &serde_json::Error) -> Failure {
