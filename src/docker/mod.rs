@@ -62,7 +62,11 @@ pub async fn serve_stdin(host: &Session<'_>, log: &Log<'_>) -> Result<()> {
     loop {
         select! {
             biased;
-            Some(call) = calls.next() => answer(host, call, log).await,
+            Some(call) = calls.next() => {
+                if answer(host, call, log).await == Then::End {
+                    return Ok(());
+                }
+            }
             () = &mut connection => return Ok(()),
         }
     }
@@ -83,7 +87,11 @@ pub async fn listen(host: &Session<'_>, path: &Path, log: &Log<'_>) -> Result<()
         select! {
             biased;
             // A call is never cut off: what it changes would be left half-made.
-            Some(call) = calls.next() => answer(host, call, log).await,
+            Some(call) = calls.next() => {
+                if answer(host, call, log).await == Then::End {
+                    break;
+                }
+            }
             stopped = held.wait() => {
                 stopped?;
                 held.came();
@@ -100,8 +108,17 @@ pub async fn listen(host: &Session<'_>, path: &Path, log: &Log<'_>) -> Result<()
     Ok(())
 }
 
+/// What comes after a call.
+#[derive(PartialEq, Eq)]
+enum Then {
+    /// The next one.
+    GoOn,
+    /// The end: a signal came, and the call was rolled back.
+    End,
+}
+
 /// Answers a call. The caller may have gone meanwhile, and calls again.
-async fn answer(host: &Session<'_>, call: Call, log: &Log<'_>) {
+async fn answer(host: &Session<'_>, call: Call, log: &Log<'_>) -> Then {
     let Call { method, body, reply } = call;
     let began = Instant::now();
     let answer = carry_out(host, &method, &body).await;
@@ -112,8 +129,10 @@ async fn answer(host: &Session<'_>, call: Call, log: &Log<'_>) {
         Ok(None) => format!("{method}: not a call of a network driver"),
         Err(error) => format!("{method}{whose}: failed after {took} ms: {error:#}"),
     });
+    let is_interrupted = answer.as_ref().err().is_some_and(error::is_interruption);
     let answer = answer.unwrap_or_else(|error| Some(json!({"Err": said(&error)})));
     drop(reply.send(answer));
+    if is_interrupted { Then::End } else { Then::GoOn }
 }
 
 /// An error with its hint, in one line: docker shows no more.

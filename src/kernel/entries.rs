@@ -239,22 +239,21 @@ impl Tables<'_> {
             return Ok(Outcome::done(change));
         };
         let error = io::Error::from_raw_os_error(errno);
-        let gone = match entry.link() {
-            Some(link) => {
-                let there = link::get(self.rtnl, link.as_str()).await;
-                Some(link).filter(|_| matches!(there, Ok(None)))
-            }
-            None => None,
+        let gone = async || {
+            let link = entry.link()?;
+            let there = link::get(self.rtnl, link.as_str()).await;
+            matches!(there, Ok(None)).then_some(link)
         };
         match change {
             Change::Create(resource) if errno == libc::EEXIST => {
                 self.existing(change, resource, entry).await
             }
-            Change::Create(_) => {
-                Err(gone.map_or_else(|| not_made(entry, error), |link| link::gone(link.as_str())))
-            }
+            Change::Create(_) => Err(match gone().await {
+                Some(link) => link::gone(link.as_str()),
+                None => not_made(entry, error),
+            }),
             // It went with its link, or before.
-            _ if matches!(errno, libc::ESRCH | libc::ENOENT) || gone.is_some() => {
+            _ if matches!(errno, libc::ESRCH | libc::ENOENT) || gone().await.is_some() => {
                 Ok(Outcome::Unchanged)
             }
             _ => Err(not_deleted(entry, error)),

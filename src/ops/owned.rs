@@ -107,8 +107,11 @@ async fn release_all(
 ) -> Result<usize> {
     let mut state = host.enter(Need::Removes, Extent::to(Depth::Links)).await?;
     let meant = all(&state, is_meant);
-    for (network, endpoint) in &meant {
-        endpoints::away(host, &mut state, network, std::slice::from_ref(endpoint)).await?;
+    // Those of a network are removed together: they are in order of their networks.
+    for of_one in meant.chunk_by(|(one, _), (next, _)| one.name == next.name) {
+        let Some((network, _)) = of_one.first() else { continue };
+        let gone: Vec<_> = of_one.iter().map(|(_, endpoint)| endpoint.clone()).collect();
+        endpoints::away(host, &mut state, network, &gone).await?;
     }
     host.tidy(&mut state).await?;
     Ok(meant.len())

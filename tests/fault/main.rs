@@ -104,9 +104,17 @@ fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial
 
 /// Scenarios whose steps are those of others: `overlay_dual` and `overlay_host_gw` together have the
 /// steps of each backend, and the rules are those of a bridge network, internal or beside another
-/// firewall.
-const COVERED: [&str; 4] =
-    ["overlay", "overlay_direct", "overlay_internal_iptables", "overlay_forward_accept"];
+/// firewall. Another address is another step of the same kind, and the rule for another source address
+/// is in the place of masquerade's.
+const COVERED: [&str; 7] = [
+    "overlay",
+    "overlay_direct",
+    "overlay_internal_iptables",
+    "overlay_forward_accept",
+    "attach_addresses",
+    "bridge_outbound_addr",
+    "bridge_outbound_addr_iptables",
+];
 
 type Test = fn(&Scenario);
 
