@@ -141,7 +141,7 @@ fn inside(line: &str) -> String {
     let is_numbered = line.starts_with(|c: char| c.is_ascii_digit())
         && line.split_once(": ").is_some_and(|(n, _)| n.bytes().all(|b| b.is_ascii_digit()));
     if !is_numbered {
-        return words(line);
+        return words(&line.replace(" linkdown", ""));
     }
     let line = without_index(line).replace("NO-CARRIER,", "").replace(",LOWER_UP", "");
     let line = line.split("valid_lft").next().unwrap_or_default().replace(" tentative", "");
