@@ -1,4 +1,4 @@
-//! What a runtime tells by environment variables (CNI 1.1.0, "Parameters").
+//! The environment variables that a runtime sets (CNI 1.1.0, "Parameters").
 
 use std::{
     env,

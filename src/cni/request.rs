@@ -14,7 +14,7 @@ use super::{
 use crate::{
     model::{
         Address, AddressRange, Cidr, Firewall, Flag, Flags, Gateway, HostPorts, Interface, Owner,
-        PortRange, PortSpec, Protocol, RouteKind, RouteSpec,
+        PortRange, PortSpec, Protocol, RouteKind, RouteSpec, network_of,
     },
     ops::{attach::Wiring, driver::bridge::Bridge},
 };
@@ -42,7 +42,7 @@ impl Wanted {
         let flags = Flags::of(|flag| said(flag).is_some());
         let mut ranges = Vec::new();
         for ip in assigned.iter().flat_map(|result| &result.ips) {
-            bridge.subnet.push(Cidr(block(ip.address)));
+            bridge.subnet.push(Cidr(network_of(ip.address)));
             bridge.gateway.extend(ip.gateway);
         }
         for set in sets(config) {
@@ -135,7 +135,7 @@ fn sets(config: &Config) -> Vec<Vec<Range>> {
 fn subnet_of(set: &[Range]) -> Result<(IpNetwork, Option<IpAddr>), Failure> {
     let mut subnets = set.iter().map(|range| {
         let subnet = range.subnet.ok_or_else(|| config_error("ipam: a range without a subnet"))?;
-        Ok::<_, Failure>(block(subnet))
+        Ok::<_, Failure>(network_of(subnet))
     });
     let first = subnets.next().ok_or_else(|| config_error("ipam: an empty set of ranges"))??;
     for subnet in subnets {
@@ -175,7 +175,7 @@ fn spec(route: &CniRoute, subnets: &[Cidr], gateways: &[IpAddr]) -> Result<Route
             "leave it out, or set the route with another plugin",
         ));
     }
-    let destination = block(route.dst);
+    let destination = network_of(route.dst);
     let is_same_family = |ip: &&IpAddr| ip.is_ipv4() == destination.is_ipv4();
     let of_subnet = || {
         let subnet = subnets.iter().find(|s| s.0.is_ipv4() == destination.is_ipv4())?;
@@ -212,11 +212,6 @@ fn port(mapping: &PortMapping) -> Result<PortSpec, Failure> {
     };
     let host = HostPorts::Range(number(mapping.host)?);
     Ok(PortSpec { host_ip, host, container: number(mapping.container)?, protocol })
-}
-
-/// Returns the block that an address is in.
-fn block(address: IpNetwork) -> IpNetwork {
-    IpNetwork::new(address.network(), address.prefix()).unwrap_or(address)
 }
 
 fn config_error(message: impl Into<String>) -> Failure {

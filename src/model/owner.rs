@@ -57,7 +57,7 @@ pub struct Owner {
     /// The attachment, as the engine identifies it: CNI's container ID, docker's ID of an endpoint,
     /// podman's ID of a container. Without slashes and white space.
     pub id: String,
-    /// The engine's name of the container or pod, if it told one.
+    /// The engine's name of the container or pod, if it gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }

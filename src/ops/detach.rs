@@ -26,7 +26,7 @@ pub struct Detach {
     pub targets: Vec<Target>,
     /// Only the endpoint with this inner link.
     pub ifname: Option<LinkName>,
-    /// Also what an engine attached, which is not told.
+    /// Also endpoints that an engine attached. The engine is not notified.
     pub force: bool,
 }
 

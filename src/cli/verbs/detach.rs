@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Only the endpoint with this inner link
     #[arg(long, value_name = "NAME")]
     ifname: Option<LinkName>,
-    /// Also detach what an engine attached through its plugin interface; the engine is not told
+    /// Also detach what an engine attached through its plugin interface; the engine is not notified
     #[arg(short, long)]
     force: bool,
 }
