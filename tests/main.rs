@@ -68,6 +68,7 @@ mod malice;
 /// Random sequences of verbs against a model.
 mod model;
 /// Networks of several hosts.
+mod no_subnet;
 mod outbound;
 mod overlay;
 mod overlay_faults;

@@ -279,7 +279,7 @@ fn foreign_rules(network: &Network, subnet: &Subnet) -> Plan {
 }
 
 /// Makes the rules of an underlay network: accept frames that only cross its bridge.
-pub(super) fn underlay(network: &Network) -> Plan {
+pub(super) fn bridge(network: &Network) -> Plan {
     let is_of_filter = |step: &Step| match step.change.resource() {
         Some(Resource::Chain(chain)) => chain.table == Table::Filter,
         Some(Resource::Rule(rule)) => rule.table == Table::Filter,
