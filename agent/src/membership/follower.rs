@@ -330,13 +330,14 @@ impl Follower {
     }
 
     fn describe(&self) -> Member {
-        let Membership { network, held, picture, .. } = &self.membership;
+        let Membership { network, config, held, picture, .. } = &self.membership;
         let own = self.lost.clone().into_iter().chain(self.failure.clone());
+        let lack = picture.lack(config);
         Member {
             network: network.clone(),
             lease: self.lost.is_none().then(|| held.remaining().as_secs()),
             reserved: held.is_reserved(),
-            problems: own.chain(picture.problems()).collect(),
+            problems: own.chain(picture.problems()).chain(lack).collect(),
             skipped: [self.warnings.clone(), picture.skipped()].concat(),
         }
     }

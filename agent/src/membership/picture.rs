@@ -1,9 +1,9 @@
 //! The other hosts, as the events of the store describe them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use netcord_agent::{
-    flannel::{Config, Subnets},
+    flannel::{Config, Subnets, Taken, choose},
     store::{Event, Peer},
 };
 
@@ -69,6 +69,24 @@ impl Picture {
 
     pub(super) fn peers(&self) -> impl Iterator<Item = &Peer> {
         self.peers.values()
+    }
+
+    /// The subnets that are used, in the words of [`choose`].
+    pub(super) fn taken(&self) -> Vec<Taken> {
+        self.peers()
+            .map(|peer| Taken {
+                subnets: peer.subnets,
+                host: Some(peer.lease.host()),
+                created: peer.created,
+            })
+            .collect()
+    }
+
+    /// Describes the lack of subnets, if another host could not join.
+    pub(super) fn lack(&self, config: &Config) -> Option<String> {
+        let nobody = Ipv4Addr::UNSPECIFIED.into();
+        let choice = choose(config, &self.taken(), nobody, None, || 0);
+        choice.err().map(|lack| format!("{lack}: no other host can join"))
     }
 
     /// Describes the keys that were skipped.
