@@ -466,8 +466,29 @@ fn doctor_names_what_is_wrong_with_the_store() {
     let own = own.replace('/', "-");
     lab.etcdctl(&format!("put /netcord/pods/subnets/{own} {value}")).ok();
     finds(&lab, "h1", "this host.s subnet is used by 192.0.2.9 now");
+    lab.sh("ip netns add web").ok();
+    let lost = ["has no addresses for this host: this host's subnet is used by 192.0.2.9 now"];
+    lab.on("h1", "attach pods web").fails(4, &lost);
+    lab.on("h2", "attach pods web").ok();
+    assert_eq!((cni_status(&lab, "h1"), cni_status(&lab, "h2")), (50, 0));
     lab.sh("kill -9 $(pidof etcd)").ok();
     finds(&lab, "h2", "the store: etcd does not answer at");
+    assert_eq!(cni_status(&lab, "h2"), 51);
+}
+
+/// The code of the CNI operation STATUS on a host; 0 if it succeeds.
+#[track_caller]
+fn cni_status(lab: &Lab, host: &str) -> u64 {
+    let config = r#"{"cniVersion":"1.1.0","name":"pods","type":"netcord","network":"pods"}"#;
+    let status = lab.sh(&format!(
+        "echo '{config}' | CNI_COMMAND=STATUS nsenter --net=/run/netns/{host} {NETCORD} || true"
+    ));
+    let printed = status.ok();
+    if printed.is_empty() {
+        return 0;
+    }
+    let failure: Value = serde_json::from_str(&printed).unwrap();
+    failure["code"].as_u64().unwrap()
 }
 
 #[test]

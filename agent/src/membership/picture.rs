@@ -94,8 +94,13 @@ impl Picture {
         self.skipped.iter().map(|(key, why)| format!("key `{key}`: {why}")).collect()
     }
 
+    /// Returns why the store does not answer.
+    pub(super) fn away(&self) -> Option<String> {
+        self.away.clone()
+    }
+
     /// Describes what is wrong with the store.
     pub(super) fn problems(&self) -> impl Iterator<Item = String> {
-        self.away.clone().into_iter().chain(self.changed.clone())
+        self.away().into_iter().chain(self.changed.clone())
     }
 }
