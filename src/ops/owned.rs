@@ -181,10 +181,9 @@ pub async fn readiness(host: &Session<'_>, name: &LinkName) -> Result<Readiness>
         return Ok(Readiness::Unavailable(format!("{error:#}")));
     }
     Ok(match peers::follows(network, state.dir()).await.transpose()? {
-        None => Readiness::Ready,
         Some(Following::Follows(Member { lost: Some(why), .. })) => Readiness::Unavailable(why),
         Some(Following::Follows(Member { away: Some(why), .. })) => Readiness::Limited(why),
-        Some(Following::Follows(_)) => Readiness::Ready,
+        None | Some(Following::Follows(_)) => Readiness::Ready,
         Some(Following::DoesNotFollow | Following::DoesNotRun) => {
             host.start_agent(&state);
             Readiness::Limited("netcord-agent did not follow the network's store".to_owned())
