@@ -74,6 +74,7 @@ mod overlay;
 mod overlay_faults;
 mod overlay_store;
 /// Programs of eBPF, as root.
+mod podman;
 mod programs;
 /// What somebody at a terminal sees of a command that takes its time.
 mod progress;

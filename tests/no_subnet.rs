@@ -28,7 +28,7 @@ fn a_bridge_without_a_subnet_only_switches_frames() {
         assert_eq!(lab.netcord("attach l2 db --ip 10.9.0.2/24").ok(), "10.9.0.2");
         let mac = |name| lab.within(name, "cat /sys/class/net/eth0/address").ok();
         assert_ne!(mac("web"), mac("db"));
-        // Who is in it configures it, and both reach each other, whatever the host forwards.
+        // Programs inside configure it, and both reach each other, whatever the host forwards.
         lab.within("web", "ip addr add 10.9.0.1/24 dev eth0").ok();
         lab.within("web", "ping -c1 -W2 10.9.0.2").ok();
         let rules = lab.sh("nft list table inet netcord 2>/dev/null || true").ok();

@@ -4,6 +4,7 @@
 use std::{collections::HashSet, path::Path};
 
 use anyhow::Result;
+use ipnetwork::IpNetwork;
 
 use super::{
     Changed, Session,
@@ -23,7 +24,7 @@ use crate::{
     error::Error,
     model::{
         Endpoint, Flags, Interface, LinkName, NetnsName, Network, NetworkRecord, Owner, Removable,
-        stable_hash,
+        network_of, stable_hash,
     },
     plan::{Change, Class, Resource, command},
     state::{Load, State},
@@ -148,6 +149,18 @@ pub async fn remove_unused(
 /// If they cannot be read.
 pub fn host_links(host: &Session<'_>) -> Result<HashSet<String>> {
     host.kernel.link_names()
+}
+
+/// Returns the subnets that this host and its networks use.
+///
+/// # Errors
+/// If they cannot be read.
+pub async fn used_subnets(host: &Session<'_>) -> Result<Vec<IpNetwork>> {
+    let state = host.look(Extent::to(Depth::Names)).await?;
+    let own = state.networks().values().flat_map(|record| record.network.blocks());
+    let addresses = host.kernel.addresses().await?.into_iter().map(|a| network_of(a.address));
+    let routes = host.kernel.routes().await?.into_iter().map(|route| route.destination);
+    Ok(own.chain(addresses).chain(routes).filter(|subnet| subnet.prefix() > 0).collect())
 }
 
 /// Returns the link of the host's default route.

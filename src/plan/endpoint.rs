@@ -83,7 +83,7 @@ fn speaking(endpoint: &Endpoint, inside: &Place) -> Plan {
 
 fn ipv6_inside(endpoint: &Endpoint, inside: &Place) -> Plan {
     if endpoint.addresses.is_empty() {
-        // Who is in it assigns them, of either family.
+        // Programs inside assign them, of either family.
         return Vec::new();
     }
     if endpoint.has_ipv6() {

@@ -45,6 +45,8 @@ pub(super) struct Call {
     pub(super) aardvark: PathBuf,
     /// The firewall for the rules; `None`: that of the host's networks.
     pub(super) firewall: Option<Firewall>,
+    /// Whether netavark calls, for a network whose driver is netcord.
+    pub(super) is_plugin: bool,
     pub(super) verb: Verb,
 }
 
@@ -61,6 +63,8 @@ pub(super) enum Verb {
     },
     FirewallReload,
     Version,
+    /// Of a plugin: what it is.
+    Info,
     /// `--version`
     Title,
     Help,
@@ -76,8 +80,25 @@ impl Verb {
             Self::Update { .. } => "update",
             Self::FirewallReload => "firewall-reload",
             Self::Version | Self::Title => "version",
+            Self::Info => "info",
             Self::Help => "help",
         }
+    }
+}
+
+/// Parses the words after the name of a plugin.
+///
+/// # Errors
+/// If they are none of a plugin's.
+pub(super) fn parse_plugin(words: impl Iterator<Item = OsString>) -> Result<Call> {
+    let words: Vec<_> = words.collect();
+    if words == ["info"] {
+        return Ok(Call { verb: Verb::Info, is_plugin: true, ..parse(std::iter::empty())? });
+    }
+    let call = parse(words.into_iter())?;
+    match call.verb {
+        Verb::Create | Verb::Setup(_) | Verb::Teardown(_) => Ok(Call { is_plugin: true, ..call }),
+        other => Err(Error::usage(format!("a plugin has no command `{}`", other.as_str())).into()),
     }
 }
 
@@ -92,6 +113,7 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Call> {
         rootless: false,
         aardvark: AARDVARK.into(),
         firewall: None,
+        is_plugin: false,
         verb: Verb::Help,
     };
     let mut firewall = env::var_os("NETAVARK_FW").filter(|name| !name.is_empty());
@@ -126,6 +148,9 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Call> {
     }
     if let Some(only) = only {
         return Ok(Call { verb: only, ..call });
+    }
+    if positional.is_empty() {
+        return Ok(call);
     }
     call.firewall = firewall.map(of_driver).transpose()?;
     call.verb = verb(positional, servers)?;
@@ -176,10 +201,7 @@ fn of_driver(name: OsString) -> Result<Firewall> {
 
 fn verb(positional: Vec<OsString>, servers: Option<Vec<String>>) -> Result<Verb> {
     let mut words = positional.into_iter();
-    let Some(verb) = words.next() else {
-        return Err(Error::usage("no command").hint("see `netavark --help`").into());
-    };
-    let verb = text(verb)?;
+    let verb = text(words.next().unwrap_or_default())?;
     let mut argument = |what: &str| {
         let word = words.next().filter(|word| !word.is_empty());
         word.ok_or_else(|| Error::usage(format!("`{verb}` needs {what}")))

@@ -73,6 +73,9 @@ pub(super) struct Route {
     pub(super) route_type: Option<String>,
 }
 
+/// The driver of networks for which netavark calls netcord: a bridge.
+const PLUGIN: &str = "netcord";
+
 /// The network's driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -106,7 +109,7 @@ impl Definition {
     /// If netcord has no such one.
     pub(super) fn kind(&self) -> Result<Kind> {
         match self.driver.as_str() {
-            "bridge" => Ok(Kind::Bridge),
+            "bridge" | PLUGIN => Ok(Kind::Bridge),
             "macvlan" => Ok(Kind::Macvlan),
             other => Err(Error::usage(format!("driver `{other}`: netcord has none"))
                 .hint("the drivers are `bridge` and `macvlan`; plugins of netavark are not called")

@@ -7,6 +7,7 @@
 //! - `create`: completes and checks the definition of a network
 //! - `request`: what a configuration asks of netcord
 //! - `operations`: the other commands
+//! - `plugin`: what differs where netavark calls netcord as its plugin
 //! - `names`: the files of aardvark-dns, which serves the names of containers
 //! - `log`: warnings, and a line for each call, on standard error
 
@@ -18,6 +19,7 @@ mod log;
 mod names;
 mod operations;
 mod options;
+mod plugin;
 mod request;
 
 use std::{env, path::Path};
@@ -36,16 +38,39 @@ const NAME: &str = "netavark";
 /// The version of netavark whose commands, flags and JSON these are.
 const VERSION: &str = "2.1.0";
 
-/// Returns whether podman called this program: by the name of its own.
+/// Who calls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// podman, by the name of its own program.
+    Podman,
+    /// netavark, whose plugins are in a directory of its name.
+    Netavark,
+}
+
+fn caller() -> Option<Caller> {
+    let program = env::args_os().next()?;
+    let program = Path::new(&program);
+    let is_of_netavark = program.parent().and_then(Path::file_name).is_some_and(|dir| dir == NAME);
+    match program.file_name()? {
+        name if name == NAME => Some(Caller::Podman),
+        _ => is_of_netavark.then_some(Caller::Netavark),
+    }
+}
+
+/// Returns whether podman or netavark called this program.
 pub fn is_called() -> bool {
-    let name = env::args_os().next();
-    name.is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == NAME))
+    caller().is_some()
 }
 
 /// Does what podman asks for, and prints the answer; returns the exit code.
 pub fn run() -> u8 {
     let log = Log::begin();
-    let answer = command_line::parse(env::args_os().skip(1)).and_then(|call| {
+    let words = env::args_os().skip(1);
+    let call = match caller() {
+        Some(Caller::Netavark) => command_line::parse_plugin(words),
+        Some(Caller::Podman) | None => command_line::parse(words),
+    };
+    let answer = call.and_then(|call| {
         log.call(&call);
         carry_out(&call, &log)
     });
@@ -69,6 +94,7 @@ fn carry_out(call: &Call, log: &Log) -> Result<String> {
     match &call.verb {
         Verb::Help => Ok(command_line::HELP.trim_end().to_owned()),
         Verb::Title => Ok(format!("{NAME} {VERSION} (netcord {})", env!("CARGO_PKG_VERSION"))),
+        Verb::Info => Ok(plugin::info()),
         Verb::Version => version(),
         Verb::Update { network, servers } => {
             names::Names::of(call)?.update(network, servers).map(|()| String::new())

@@ -19,6 +19,7 @@ use super::{
     log::Log,
     names::{self, Entry, Names},
     options::Container,
+    plugin,
     request::{self, LABEL, Place, Wanted},
 };
 use crate::{
@@ -42,7 +43,7 @@ pub(super) fn run(call: &Call, log: &Log) -> Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match &call.verb {
-            Verb::Create => create(call, log),
+            Verb::Create => create(call, log).await,
             Verb::Setup(netns) => setup(call, netns, log).await,
             Verb::Teardown(netns) => teardown(call, netns, log).await,
             _ => reload(call, log).await,
@@ -69,10 +70,24 @@ fn input<T: DeserializeOwned>(call: &Call, what: &str) -> Result<T> {
     parsed.with_context(|| format!("failed to load {what}"))
 }
 
-fn create(call: &Call, log: &Log) -> Result<String> {
-    let create: Create = input(call, "network create")?;
-    log.of(&create.network.name);
+/// Reads what is said of a container.
+fn container(call: &Call) -> Result<Container> {
+    const WHAT: &str = "network options";
+    if call.is_plugin {
+        return input::<plugin::Attachment>(call, WHAT).map(plugin::Attachment::container);
+    }
+    input(call, WHAT)
+}
+
+async fn create(call: &Call, log: &Log) -> Result<String> {
     let session = session(call, log)?;
+    let create: Create = if call.is_plugin {
+        let used = owned::used_subnets(&session).await?;
+        plugin::create(input(call, "network")?, &used)?
+    } else {
+        input(call, "network create")?
+    };
+    log.of(&create.network.name);
     let network = create.completed(&owned::host_links(&session)?)?;
     Ok(serde_json::to_string(&network)?)
 }
@@ -85,7 +100,7 @@ async fn reload(call: &Call, log: &Log) -> Result<String> {
     failure.map_or_else(|| Ok(String::new()), Err)
 }
 
-/// What podman is told of a network.
+/// The status of a network, for podman.
 #[derive(Serialize)]
 struct Status {
     dns_search_domains: Vec<String>,
@@ -112,9 +127,10 @@ impl Status {
 /// Attaches a container to its networks. The same again has the same result.
 async fn setup(call: &Call, netns: &Path, log: &Log) -> Result<String> {
     fs::metadata(netns).map_err(|e| anyhow!("invalid namespace path: IO error: {e}"))?;
-    let container: Container = input(call, "network options")?;
+    let container = container(call)?;
     log.of(&container.id);
-    let names = Names::of(call)?;
+    // A plugin has no names to give.
+    let names = if call.is_plugin { None } else { Some(Names::of(call)?) };
     let mut wanted = Vec::new();
     // What is wrong is found before anything is changed.
     for network in container.networks() {
@@ -127,12 +143,15 @@ async fn setup(call: &Call, netns: &Path, log: &Log) -> Result<String> {
     publish_on_one(&mut wanted, container.ports()?, &there, log);
     name_host_ends(&mut wanted, &there, owned::host_links(&session)?)?;
     let mut setup = Setup { session, netns, container: &container, made: Vec::new(), log };
-    let done = setup.all(&wanted, &names).await;
+    let done = setup.all(&wanted, names.as_ref()).await;
     if done.is_err() {
         setup.undo().await;
     }
     setup.session.close();
     let statuses = done?;
+    if call.is_plugin {
+        return Ok(serde_json::to_string(&plugin::status(statuses))?);
+    }
     Ok(serde_json::to_string(&statuses)?)
 }
 
@@ -211,7 +230,7 @@ impl Setup<'_, '_> {
     async fn all(
         &mut self,
         wanted: &[Wanted<'_>],
-        names: &Names<'_>,
+        names: Option<&Names<'_>>,
     ) -> Result<BTreeMap<String, Status>> {
         let (mut statuses, mut entries) = (BTreeMap::new(), Vec::new());
         for one in wanted {
@@ -228,9 +247,7 @@ impl Setup<'_, '_> {
             }
             statuses.insert(one.definition.name.clone(), status);
         }
-        if entries.is_empty() {
-            return Ok(statuses);
-        }
+        let Some(names) = names.filter(|_| !entries.is_empty()) else { return Ok(statuses) };
         if names.can_be_served() {
             names::check_loops(&entries)
                 .and_then(|()| names.add(&entries))
@@ -356,9 +373,9 @@ async fn remove_unused(session: &mut Session<'_>, definition: &Definition) -> Re
 
 /// Detaches a container from networks. Nothing of it has to be there. A failure does not keep the others.
 async fn teardown(call: &Call, netns: &Path, log: &Log) -> Result<String> {
-    let container: Container = input(call, "network options")?;
+    let container = container(call)?;
     log.of(&container.id);
-    let names = Names::of(call)?;
+    let names = if call.is_plugin { None } else { Some(Names::of(call)?) };
     if !netns.exists() {
         log.note(&format!("container netns not found: {}", netns.display()));
     }
@@ -372,7 +389,7 @@ async fn teardown(call: &Call, netns: &Path, log: &Log) -> Result<String> {
                 continue;
             }
         };
-        if definition.dns_enabled {
+        if let Some(names) = names.as_ref().filter(|_| definition.dns_enabled) {
             // Before the address goes at which they are served.
             failures.extend(names.remove(&definition.name, &container.id).err());
         }

@@ -23,11 +23,11 @@ pub(super) struct Container {
     pub(super) name: String,
     /// The networks that it is attached to, in order: a map in older versions, a list in newer ones.
     #[serde(deserialize_with = "map_or_list")]
-    networks: Vec<(String, Endpoint)>,
+    pub(super) networks: Vec<(String, Endpoint)>,
     #[serde(rename = "network_info")]
-    definitions: BTreeMap<String, Definition>,
+    pub(super) definitions: BTreeMap<String, Definition>,
     #[serde(default)]
-    port_mappings: Option<Vec<PortMapping>>,
+    pub(super) port_mappings: Option<Vec<PortMapping>>,
     #[serde(default)]
     pub(super) dns_servers: Option<Vec<IpAddr>>,
 }
@@ -48,7 +48,7 @@ pub(super) struct Endpoint {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct PortMapping {
+pub(super) struct PortMapping {
     container_port: u16,
     #[serde(default)]
     host_ip: String,

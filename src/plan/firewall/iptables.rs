@@ -279,7 +279,7 @@ fn foreign_rules(network: &Network, subnet: &Subnet) -> Plan {
 }
 
 /// Makes the rules of an underlay network: accept frames that only cross its bridge.
-pub(super) fn bridge(network: &Network) -> Plan {
+pub(super) fn underlay(network: &Network) -> Plan {
     let is_of_filter = |step: &Step| match step.change.resource() {
         Some(Resource::Chain(chain)) => chain.table == Table::Filter,
         Some(Resource::Rule(rule)) => rule.table == Table::Filter,
@@ -290,6 +290,13 @@ pub(super) fn bridge(network: &Network) -> Plan {
         plan.push(bridged(network, family));
         plan
     };
+    [Family::V4, Family::V6].into_iter().flat_map(of_family).collect()
+}
+
+/// Makes the rules of a network without a subnet: the same, with the chains of all networks, which show which
+/// firewall has its rules.
+pub(super) fn switch(network: &Network) -> Plan {
+    let of_family = |family| base(family).into_iter().chain([bridged(network, family)]);
     [Family::V4, Family::V6].into_iter().flat_map(of_family).collect()
 }
 

@@ -17,7 +17,7 @@ pub(super) fn network(network: &Network) -> Plan {
     match network.firewall {
         // It only switches frames, which meet iptables' rules (br_netfilter), and none of netcord's table.
         Firewall::Nftables if network.is_without_subnet() => Vec::new(),
-        Firewall::Iptables if network.is_without_subnet() => iptables::bridge(network),
+        Firewall::Iptables if network.is_without_subnet() => iptables::switch(network),
         Firewall::Nftables => nftables::network(network),
         Firewall::Iptables => iptables::network(network),
     }
@@ -34,7 +34,7 @@ pub(super) fn foreign(network: &Network, port: &PublishedPort) -> Plan {
 /// Makes the rules of an underlay network, where bridged frames pass the firewall: this host does
 /// not filter the traffic of the physical network.
 pub(super) fn underlay(network: &Network) -> Plan {
-    iptables::bridge(network)
+    iptables::underlay(network)
 }
 
 /// Makes the translation of a published port to its endpoint. It contains `owner`, as a mark that
