@@ -1,10 +1,10 @@
 //! A container that stops keeps what it had, and gets it back.
 
-use std::time::{Duration, Instant};
+use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{EngineHost, NETCORD};
+use crate::support::{EngineHost, NETCORD, comes_true};
 
 /// Waits until netcord has no link on this host any more.
 #[track_caller]
@@ -189,12 +189,10 @@ impl<'h> Watch<'h> {
             line.contains(&format!("\"event\":\"{event}\""))
                 && parts.iter().all(|part| line.contains(&format!("\"{part}\"")))
         };
-        let said = || self.0.sh("cat /run/watch.log 2>/dev/null || true").ok();
-        let end = Instant::now() + Duration::from_secs(60);
-        while said().lines().filter(|line| is_it(line)).count() < times {
-            let errors = || self.0.sh("cat /run/watch.err").ok();
-            assert!(Instant::now() < end, "{event} {parts:?}:\n{}\n{}", said(), errors());
-        }
+        let said = |file| fs::read_to_string(self.0.path(file)).unwrap_or_default();
+        let log = || said("/run/watch.log");
+        let reported = comes_true(|| log().lines().filter(|line| is_it(line)).count() >= times);
+        assert!(reported, "{event} {parts:?}:\n{}\n{}", log(), said("/run/watch.err"));
     }
 
     /// Ends it with SIGTERM.
