@@ -182,17 +182,25 @@ impl<'h> Watch<'h> {
         Self(host)
     }
 
+    /// All that it has reported (`log`), or its errors (`err`).
+    fn said(&self, what: &str) -> String {
+        fs::read_to_string(self.0.path(&format!("/run/watch.{what}"))).unwrap_or_default()
+    }
+
+    /// How often it has reported an event, or one of several (`A|B`).
+    fn times(&self, event: &str, parts: &[&str]) -> usize {
+        let is_it = |line: &&str| {
+            event.split('|').any(|event| line.contains(&format!("\"event\":\"{event}\"")))
+                && parts.iter().all(|part| line.contains(&format!("\"{part}\"")))
+        };
+        self.said("log").lines().filter(is_it).count()
+    }
+
     /// Waits until it has reported an event this many times, and shows all that it said if it does not.
     #[track_caller]
     fn until(&self, event: &str, parts: &[&str], times: usize) {
-        let is_it = |line: &str| {
-            line.contains(&format!("\"event\":\"{event}\""))
-                && parts.iter().all(|part| line.contains(&format!("\"{part}\"")))
-        };
-        let said = |file| fs::read_to_string(self.0.path(file)).unwrap_or_default();
-        let log = || said("/run/watch.log");
-        let reported = comes_true(|| log().lines().filter(|line| is_it(line)).count() >= times);
-        assert!(reported, "{event} {parts:?}:\n{}\n{}", log(), said("/run/watch.err"));
+        let reported = comes_true(|| self.times(event, parts) >= times);
+        assert!(reported, "{event} {parts:?}:\n{}\n{}", self.said("log"), self.said("err"));
     }
 
     /// Ends it with SIGTERM.
@@ -258,12 +266,15 @@ fn watch_attaches_by_itself_what_is_started_again() {
     watch.until("attached", &["lab0", "web"], 2);
     assert_eq!(all(), before);
 
-    // A container that is started again and again has to wait; a command does not.
-    for times in 3..=5 {
+    // A container that is started again and again has to wait; a command does not. A slow host
+    // restarts it more often until five times are within a minute.
+    for times in 3..20 {
         host.docker("restart web").ok();
-        watch.until("attached", &["lab0", "web"], times);
+        watch.until("attached|waits", &["lab0", "web"], times);
+        if watch.times("waits", &["lab0", "web"]) == 1 {
+            break;
+        }
     }
-    host.docker("restart web").ok();
     watch.until("waits", &["lab0", "web"], 1);
     host.netcord("repair").ok();
     assert_eq!(all(), before);
