@@ -21,7 +21,7 @@ const TRADES: [(&str, &[&str]); 18] = [
     ("netlink_packet_netfilter::", &["kernel"]),
     ("IPTables", &["kernel"]),
     ("std::process::Command", &["kernel", "process"]),
-    ("clap::", &["cli", "main"]),
+    ("clap::", &["cli", "main", "podman"]),
     ("comfy_table::", &["output"]),
     ("io::stdout", &["output"]),
     ("io::stderr", &["output"]),

@@ -1,38 +1,60 @@
-//! The command line of netavark.
+//! The command lines of netavark, and of its plugins.
 
-use std::{env, ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf};
+use std::{env, ffi::OsString, path::PathBuf};
 
 use anyhow::Result;
+use clap::{
+    ArgAction, CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
+use super::{NAME, TITLE};
 use crate::{error::Error, model::Firewall};
-
-pub(super) const HELP: &str = "\
-netcord in the place of netavark: podman calls it, with JSON on standard input.
-
-Usage: netavark [OPTIONS] COMMAND
-
-Commands:
-  create               complete and check the definition of a network
-  setup NETNS          attach a container to its networks
-  update NETWORK --network-dns-servers IP
-                       change the upstream DNS servers of a network
-  teardown NETNS       detach a container from its networks
-  firewall-reload      restore missing firewall rules, as `netcord repair` does
-  version              print the versions
-
-Options:
-  -f, --file FILE              read the JSON from this file
-  -c, --config DIR             the directory of aardvark-dns' files
-  -r, --rootless BOOL          whether podman runs without root
-  -a, --aardvark-binary FILE   the program that serves names
-      --firewall-driver NAME   nftables or iptables [default: as of netcord's networks]
-      --plugin-directory DIR   ignored: netcord calls no plugins of netavark
-
-See docs/podman.md, or `man netcord`.
-";
 
 /// Where podman's packages have the program that serves names.
 const AARDVARK: &str = "/usr/libexec/podman/aardvark-dns";
+
+/// netcord in the place of netavark: podman calls it, with JSON on standard input.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version = TITLE, disable_help_subcommand = true)]
+#[command(after_help = "See docs/podman.md, or `man netcord`.")]
+struct Netavark {
+    /// Read the JSON from this file
+    #[arg(short, long, global = true, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// The directory of aardvark-dns' files
+    #[arg(short, long, global = true, value_name = "DIR")]
+    config: Option<PathBuf>,
+
+    /// Whether podman runs without root
+    #[arg(short, long, global = true, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(default_value_t = false)]
+    rootless: bool,
+
+    /// The program that serves names
+    #[arg(short, long, global = true, value_name = "FILE", default_value = AARDVARK)]
+    aardvark_binary: PathBuf,
+
+    /// The firewall: nftables or iptables; by default that of netcord's networks
+    #[arg(long, global = true, value_name = "NAME", value_parser = firewall)]
+    firewall_driver: Option<Firewall>,
+
+    /// Ignored: netcord calls no plugins of netavark
+    #[arg(long = "plugin-directory", global = true, value_name = "DIR")]
+    _plugins: Option<PathBuf>,
+
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// netcord as a plugin of netavark.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version = TITLE, disable_help_subcommand = true)]
+struct Plugin {
+    #[command(subcommand)]
+    verb: PluginVerb,
+}
 
 /// A call.
 #[derive(Debug)]
@@ -51,23 +73,62 @@ pub(super) struct Call {
 }
 
 /// A command.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(super) enum Verb {
+    /// Complete and check the definition of a network
     Create,
-    /// The file of the container's namespace.
-    Setup(PathBuf),
-    Teardown(PathBuf),
+    /// Attach a container to its networks
+    Setup {
+        /// The file of the container's namespace
+        netns: PathBuf,
+    },
+    /// Change the upstream DNS servers of a network
     Update {
+        /// The network
         network: String,
+        /// The servers, separated by commas
+        #[arg(long = "network-dns-servers", value_name = "IP", required = true)]
+        #[arg(value_delimiter = ',')]
         servers: Vec<String>,
     },
+    /// Detach a container from its networks
+    Teardown {
+        /// The file of the container's namespace
+        netns: PathBuf,
+    },
+    /// Restore missing firewall rules, as `netcord repair` does
     FirewallReload,
+    /// Print the versions
     Version,
-    /// Of a plugin: what it is.
+}
+
+/// A command of a plugin.
+#[derive(Debug, Subcommand)]
+enum PluginVerb {
+    /// Complete and check the definition of a network
+    Create,
+    /// Attach a container to a network
+    Setup {
+        /// The file of the container's namespace
+        netns: PathBuf,
+    },
+    /// Detach a container from a network
+    Teardown {
+        /// The file of the container's namespace
+        netns: PathBuf,
+    },
+    /// Print the versions of the plugin and of its interface
     Info,
-    /// `--version`
-    Title,
-    Help,
+}
+
+/// What the words ask for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Call(Call),
+    /// What a plugin is.
+    Info,
+    /// The help, or the version, which is this text.
+    Text(String),
 }
 
 impl Verb {
@@ -75,168 +136,104 @@ impl Verb {
     pub(super) fn as_str(&self) -> &'static str {
         match self {
             Self::Create => "create",
-            Self::Setup(_) => "setup",
-            Self::Teardown(_) => "teardown",
+            Self::Setup { .. } => "setup",
+            Self::Teardown { .. } => "teardown",
             Self::Update { .. } => "update",
             Self::FirewallReload => "firewall-reload",
-            Self::Version | Self::Title => "version",
-            Self::Info => "info",
-            Self::Help => "help",
+            Self::Version => "version",
         }
     }
 }
 
-/// Parses the words after the name of a plugin.
-///
-/// # Errors
-/// If they are none of a plugin's.
-pub(super) fn parse_plugin(words: impl Iterator<Item = OsString>) -> Result<Call> {
-    let words: Vec<_> = words.collect();
-    if words == ["info"] {
-        return Ok(Call { verb: Verb::Info, is_plugin: true, ..parse(std::iter::empty())? });
-    }
-    let call = parse(words.into_iter())?;
-    match call.verb {
-        Verb::Create | Verb::Setup(_) | Verb::Teardown(_) => Ok(Call { is_plugin: true, ..call }),
-        other => Err(Error::usage(format!("a plugin has no command `{}`", other.as_str())).into()),
-    }
-}
-
-/// Parses the words after the program's name.
+/// Parses the words of a call of podman's.
 ///
 /// # Errors
 /// If netavark does not know them, or netcord does not do it.
-pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Call> {
-    let mut call = Call {
+pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Asked> {
+    let parsed = match Netavark::try_parse_from(with_name(words)) {
+        Ok(parsed) => parsed,
+        Err(error) => return text(&error),
+    };
+    let Some(verb) = parsed.verb else {
+        return Ok(Asked::Text(Netavark::command().render_help().to_string()));
+    };
+    Ok(Asked::Call(Call {
+        file: parsed.file,
+        config: parsed.config,
+        rootless: parsed.rootless,
+        aardvark: parsed.aardvark_binary,
+        firewall: parsed.firewall_driver.map_or_else(firewall_of_environment, |f| Ok(Some(f)))?,
+        is_plugin: false,
+        verb,
+    }))
+}
+
+/// Parses the words of a call of a plugin.
+///
+/// # Errors
+/// If they are none of a plugin's.
+pub(super) fn parse_plugin(words: impl Iterator<Item = OsString>) -> Result<Asked> {
+    let verb = match Plugin::try_parse_from(with_name(words)) {
+        Ok(Plugin { verb: PluginVerb::Create }) => Verb::Create,
+        Ok(Plugin { verb: PluginVerb::Setup { netns } }) => Verb::Setup { netns },
+        Ok(Plugin { verb: PluginVerb::Teardown { netns } }) => Verb::Teardown { netns },
+        Ok(Plugin { verb: PluginVerb::Info }) => return Ok(Asked::Info),
+        Err(error) => return text(&error),
+    };
+    Ok(Asked::Call(Call {
         file: None,
         config: None,
         rootless: false,
         aardvark: AARDVARK.into(),
-        firewall: None,
-        is_plugin: false,
-        verb: Verb::Help,
+        firewall: firewall_of_environment()?,
+        is_plugin: true,
+        verb,
+    }))
+}
+
+fn with_name(words: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    std::iter::once(NAME.into()).chain(words)
+}
+
+/// Returns the help or the version that was asked for; any other error in one line.
+fn text(error: &clap::Error) -> Result<Asked> {
+    let text = error.to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Ok(Asked::Text(text));
+    }
+    let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+    let line = lines.collect::<Vec<_>>().join(" ");
+    let invalid = Error::usage(line.trim_start_matches("error: "));
+    let Some(ContextValue::String(command)) = error.get(ContextKind::InvalidSubcommand) else {
+        return Err(invalid.into());
     };
-    let mut firewall = env::var_os("NETAVARK_FW").filter(|name| !name.is_empty());
-    let (mut positional, mut servers, mut only) = (Vec::new(), None::<Vec<String>>, None);
-    let mut words = words;
-    while let Some(word) = words.next() {
-        let (flag, attached) = split(&word);
-        let Some(flag) = flag else {
-            positional.push(word);
-            continue;
-        };
-        let mut value = || {
-            let value = attached.clone().or_else(|| words.next());
-            value.ok_or_else(|| Error::usage(format!("`{flag}` needs a value")))
-        };
-        match flag.as_str() {
-            "-f" | "--file" => call.file = Some(value()?.into()),
-            "-c" | "--config" => call.config = Some(value()?.into()),
-            "-r" | "--rootless" => call.rootless = switch(&flag, &value()?)?,
-            "-a" | "--aardvark-binary" => call.aardvark = value()?.into(),
-            "--firewall-driver" => firewall = Some(value()?),
-            "--plugin-directory" => drop(value()?),
-            "--network-dns-servers" => {
-                let value = text(value()?)?;
-                let all = value.split(',').filter(|server| !server.is_empty());
-                servers.get_or_insert_default().extend(all.map(str::to_owned));
-            }
-            "-V" | "--version" => only = Some(Verb::Title),
-            "-h" | "--help" => only = Some(Verb::Help),
-            _ => return Err(Error::usage(format!("unknown option `{flag}`")).into()),
-        }
+    Err(match command.as_str() {
+        "firewalld-reload" => invalid.hint(
+            "rules in nftables outlive a reload of firewalld; after one that lost rules, run \
+             `netcord repair`",
+        ),
+        "dhcp-proxy" => invalid
+            .hint("netcord leases and renews addresses itself: stop netavark-dhcp-proxy.socket"),
+        _ => invalid,
     }
-    if let Some(only) = only {
-        return Ok(Call { verb: only, ..call });
-    }
-    if positional.is_empty() {
-        return Ok(call);
-    }
-    call.firewall = firewall.map(of_driver).transpose()?;
-    call.verb = verb(positional, servers)?;
-    Ok(call)
+    .into())
 }
 
-/// Splits `--flag=value`; the flag is `None` for another word.
-fn split(word: &OsString) -> (Option<String>, Option<OsString>) {
-    let bytes = word.as_bytes();
-    if !bytes.starts_with(b"-") || bytes == b"-" {
-        return (None, None);
-    }
-    let (flag, value) = match bytes.iter().position(|b| *b == b'=') {
-        Some(at) => {
-            let value = bytes.get(at + 1..).unwrap_or_default();
-            (bytes.get(..at).unwrap_or_default(), Some(std::ffi::OsStr::from_bytes(value)))
-        }
-        None => (bytes, None),
-    };
-    (Some(String::from_utf8_lossy(flag).into_owned()), value.map(ToOwned::to_owned))
-}
-
-fn switch(flag: &str, value: &OsString) -> Result<bool> {
-    match value.to_str() {
-        Some("true") => Ok(true),
-        Some("false") => Ok(false),
-        _ => Err(Error::usage(format!("{flag} is `true` or `false`")).into()),
+fn firewall(name: &str) -> Result<Firewall, String> {
+    match name {
+        "nftables" => Ok(Firewall::Nftables),
+        "iptables" => Ok(Firewall::Iptables),
+        _ => Err("`nftables` and `iptables` work, both also where firewalld runs".into()),
     }
 }
 
-fn text(word: OsString) -> Result<String> {
-    word.into_string().map_err(|_| Error::usage("an argument is not UTF-8").into())
-}
-
-/// Returns the firewall of a driver of netavark's.
-fn of_driver(name: OsString) -> Result<Firewall> {
-    match name.to_str() {
-        Some("nftables") => Ok(Firewall::Nftables),
-        Some("iptables") => Ok(Firewall::Iptables),
-        _ => {
-            let message = format!("firewall driver `{}`: netcord has none", name.display());
-            Err(Error::usage(message)
-                .hint("`nftables` and `iptables` work, both also where firewalld runs")
-                .into())
-        }
+fn firewall_of_environment() -> Result<Option<Firewall>> {
+    let name = env::var("NETAVARK_FW").unwrap_or_default();
+    if name.is_empty() {
+        return Ok(None);
     }
-}
-
-fn verb(positional: Vec<OsString>, servers: Option<Vec<String>>) -> Result<Verb> {
-    let mut words = positional.into_iter();
-    let verb = text(words.next().unwrap_or_default())?;
-    let mut argument = |what: &str| {
-        let word = words.next().filter(|word| !word.is_empty());
-        word.ok_or_else(|| Error::usage(format!("`{verb}` needs {what}")))
-    };
-    let parsed = match verb.as_str() {
-        "create" => Verb::Create,
-        "setup" => Verb::Setup(argument("the path of a namespace")?.into()),
-        "teardown" => Verb::Teardown(argument("the path of a namespace")?.into()),
-        "update" => Verb::Update {
-            network: text(argument("the name of a network")?)?,
-            servers: servers
-                .ok_or_else(|| Error::usage("`update` needs `--network-dns-servers`"))?,
-        },
-        "firewall-reload" => Verb::FirewallReload,
-        "version" => Verb::Version,
-        "firewalld-reload" => {
-            return Err(Error::usage(
-                "`firewalld-reload`: netcord follows no reloads of firewalld",
-            )
-            .hint(
-                "its nftables rules outlive them; after one that lost rules, run `netcord repair`",
-            )
-            .into());
-        }
-        "dhcp-proxy" => {
-            return Err(Error::usage("`dhcp-proxy`: netcord needs none")
-                .hint("it leases and renews addresses itself: stop netavark-dhcp-proxy.socket")
-                .into());
-        }
-        other => return Err(Error::usage(format!("unknown command `{other}`")).into()),
-    };
-    match words.next() {
-        Some(word) => Err(Error::usage(format!("unexpected `{}`", word.display())).into()),
-        None => Ok(parsed),
-    }
+    let parsed = firewall(&name);
+    Ok(Some(parsed.map_err(|why| Error::usage(format!("NETAVARK_FW={name}: {why}")))?))
 }
 
 #[cfg(test)]
@@ -244,7 +241,10 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Call> {
-        parse(line.split(' ').map(OsString::from))
+        match parse(line.split(' ').map(OsString::from))? {
+            Asked::Call(call) => Ok(call),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(call.config, Some("/run/containers/networks".into()));
         assert_eq!(call.aardvark, PathBuf::from("/usr/lib/podman/aardvark-dns"));
         assert!(!call.rootless && call.file.is_none());
-        assert_eq!(call.verb, Verb::Setup("/run/netns/netns-1".into()));
+        assert_eq!(call.verb, Verb::Setup { netns: "/run/netns/netns-1".into() });
         let update = parsed("update net1 --network-dns-servers 1.1.1.1,8.8.8.8").unwrap().verb;
         let servers = vec!["1.1.1.1".into(), "8.8.8.8".into()];
         assert_eq!(update, Verb::Update { network: "net1".into(), servers });
@@ -267,21 +267,31 @@ mod tests {
     }
 
     #[test]
+    fn help_and_version_are_texts() {
+        for words in [vec![], vec!["--help"], vec!["--version"]] {
+            let asked = parse(words.into_iter().map(OsString::from)).unwrap();
+            assert!(matches!(asked, Asked::Text(text) if text.contains(NAME)));
+        }
+    }
+
+    #[test]
     fn what_netcord_does_not_do_is_refused_by_name() {
         for (line, why) in [
-            ("setup", "needs the path"),
-            ("setup /a /b", "unexpected `/b`"),
-            ("frob", "unknown command `frob`"),
-            ("--frob setup /a", "unknown option `--frob`"),
-            ("--rootless perhaps setup /a", "`true` or `false`"),
-            ("--firewall-driver none setup /a", "firewall driver `none`"),
-            ("firewalld-reload", "follows no reloads"),
-            ("dhcp-proxy", "netcord needs none"),
+            ("setup", "not provided: <NETNS>"),
+            ("setup /a /b", "unexpected argument '/b'"),
+            ("frob", "unrecognized subcommand 'frob'"),
+            ("--frob setup /a", "unexpected argument '--frob'"),
+            ("--rootless perhaps setup /a", "invalid value 'perhaps'"),
+            ("--firewall-driver none setup /a", "`nftables` and `iptables` work"),
+            ("firewalld-reload", "unrecognized subcommand 'firewalld-reload'"),
             ("update net1", "--network-dns-servers"),
-            ("--file", "needs a value"),
+            ("--file", "a value is required"),
         ] {
             let error = parsed(line).unwrap_err().to_string();
             assert!(error.contains(why), "{line}: {error}");
+            assert!(!error.contains('\n'), "{error}");
         }
+        let hint = crate::error::hint(&parsed("dhcp-proxy run").unwrap_err()).unwrap();
+        assert!(hint.starts_with("netcord leases"), "{hint}");
     }
 }

@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::Result;
+use humantime::format_rfc3339_seconds;
 use ipnetwork::{IpNetwork, Ipv4Network};
 use serde::Deserialize;
 
 use super::{
-    date,
     definition::{Definition, Ipam, Kind, Subnet},
     request::{BridgeOptions, MacvlanOptions, Mode},
 };
@@ -101,7 +101,7 @@ impl Create {
         for route in network.routes() {
             route.spec()?;
         }
-        network.created = Some(date::rfc3339(SystemTime::now()));
+        network.created = Some(format_rfc3339_seconds(SystemTime::now()).to_string());
         Ok(network)
     }
 }

@@ -13,7 +13,6 @@
 
 mod command_line;
 mod create;
-mod date;
 mod definition;
 mod log;
 mod names;
@@ -25,10 +24,11 @@ mod request;
 use std::{env, path::Path};
 
 use anyhow::Result;
+use humantime::format_rfc3339_seconds;
 use serde_json::json;
 
 use self::{
-    command_line::{Call, Verb},
+    command_line::{Asked, Call, Verb},
     log::Log,
 };
 use crate::{error, output};
@@ -37,6 +37,8 @@ use crate::{error, output};
 const NAME: &str = "netavark";
 /// The version of netavark whose commands, flags and JSON these are.
 const VERSION: &str = "2.1.0";
+/// Its version, and netcord's, as `--version` prints them.
+const TITLE: &str = concat!("2.1.0 (netcord ", env!("CARGO_PKG_VERSION"), ")");
 
 /// Who calls.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,9 +72,13 @@ pub fn run() -> u8 {
         Some(Caller::Netavark) => command_line::parse_plugin(words),
         Some(Caller::Podman) | None => command_line::parse(words),
     };
-    let answer = call.and_then(|call| {
-        log.call(&call);
-        carry_out(&call, &log)
+    let answer = call.and_then(|asked| match asked {
+        Asked::Text(text) => Ok(text.trim_end().to_owned()),
+        Asked::Info => Ok(plugin::info()),
+        Asked::Call(call) => {
+            log.call(&call);
+            carry_out(&call, &log)
+        }
     });
     log.end(answer.as_ref().err());
     let (text, code) = match answer {
@@ -92,14 +98,11 @@ fn said(error: &anyhow::Error) -> String {
 
 fn carry_out(call: &Call, log: &Log) -> Result<String> {
     match &call.verb {
-        Verb::Help => Ok(command_line::HELP.trim_end().to_owned()),
-        Verb::Title => Ok(format!("{NAME} {VERSION} (netcord {})", env!("CARGO_PKG_VERSION"))),
-        Verb::Info => Ok(plugin::info()),
         Verb::Version => version(),
         Verb::Update { network, servers } => {
             names::Names::of(call)?.update(network, servers).map(|()| String::new())
         }
-        Verb::Create | Verb::Setup(_) | Verb::Teardown(_) | Verb::FirewallReload => {
+        Verb::Create | Verb::Setup { .. } | Verb::Teardown { .. } | Verb::FirewallReload => {
             operations::run(call, log)
         }
     }
@@ -111,7 +114,7 @@ fn version() -> Result<String> {
         "version": VERSION,
         "netcord": env!("CARGO_PKG_VERSION"),
         "commit": "",
-        "build_time": date::rfc3339(built),
+        "build_time": format_rfc3339_seconds(built).to_string(),
         "target": format!("{}-{}", env::consts::ARCH, env::consts::OS),
         "default_fw_driver": "nftables",
     });

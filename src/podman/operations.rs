@@ -44,8 +44,8 @@ pub(super) fn run(call: &Call, log: &Log) -> Result<String> {
     runtime.block_on(async {
         match &call.verb {
             Verb::Create => create(call, log).await,
-            Verb::Setup(netns) => setup(call, netns, log).await,
-            Verb::Teardown(netns) => teardown(call, netns, log).await,
+            Verb::Setup { netns } => setup(call, netns, log).await,
+            Verb::Teardown { netns } => teardown(call, netns, log).await,
             _ => reload(call, log).await,
         }
     })
