@@ -65,7 +65,11 @@ async fn request_pool(
         }
     };
     pools::check_free(id, caller)?;
-    Pool::new(id, request.range, caller.cloned()).write()?;
+    if let Err(error) = Pool::new(id, request.range, caller.cloned()).write() {
+        // docker releases nothing that it did not get.
+        pools::remove(id)?;
+        return Err(error);
+    }
     Ok(json!({"PoolID": id.to_string(), "Pool": id.to_string(), "Data": {}}))
 }
 
@@ -87,7 +91,12 @@ async fn request_address(host: &Session<'_>, request: &RequestAddress) -> Result
     };
     let address = unattached(host, &wanted).await?;
     pool.assigned.insert(address.ip());
-    pool.write()?;
+    if let Err(error) = pool.write() {
+        // docker releases nothing that it did not get.
+        pool.assigned.remove(&address.ip());
+        pool.write()?;
+        return Err(error);
+    }
     Ok(json!({"Address": address.to_string(), "Data": {}}))
 }
 

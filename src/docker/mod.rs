@@ -6,7 +6,7 @@
 //!
 //! - `connection`: HTTP over a stream
 //! - `protocol`: the bodies
-//! - `options`: the options of a network
+//! - `options`, `wanted`: the options of a network, and the network that is made for them
 //! - `network_driver`: the calls of a network driver
 //! - `ipam_driver`, `pools`: the calls of an IPAM driver, and what it has assigned
 //! - `store`: what docker does not say again after a restart
@@ -22,6 +22,7 @@ mod socket;
 mod store;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::{path::Path, time::Instant};
 

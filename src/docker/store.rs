@@ -33,9 +33,10 @@ pub(super) fn all() -> Result<Vec<CreateNetwork>> {
     read_all(Path::new(DIR))
 }
 
-/// Writes it, so that it is there after a power failure.
+/// Writes it, so that it is there after a power failure; if that fails, it is not there.
 pub(super) fn write(request: &CreateNetwork) -> Result<()> {
     write_file(&path(&request.network_id), request)
+        .or_else(|error| remove(&request.network_id).and(Err(error)))
 }
 
 /// Removes it; nothing to do if it is not there.

@@ -16,12 +16,12 @@ use std::{collections::BTreeSet, net::IpAddr};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::handed_over::handed_over;
+use self::{chooser::Chooser, lease::Leases};
 pub use self::{
     handed_over::HandOver,
     unattached::{Unattached, unattached},
 };
-pub(super) use self::handed_over::handed_over;
-use self::{chooser::Chooser, lease::Leases};
 use super::{
     Changed, Session,
     lookup::{

@@ -16,7 +16,7 @@ mod parent;
 pub mod underlay;
 mod used;
 
-pub use self::used::free_subnet;
 pub(super) use self::dispatch::{
     again, command, commands, left, of_bridge, of_inside, removal, repair,
 };
+pub use self::used::free_subnet;
