@@ -311,10 +311,14 @@ fn other_plugins_come_before_and_behind_it() {
     let tuning =
         json!({"type": "tuning", "sysctl": {"net.ipv4.conf.eth0.proxy_arp": "1"}, "mtu": 1400});
     let portmap = json!({"type": "portmap", "capabilities": {"portMappings": true}});
+    let bandwidth =
+        json!({"type": "bandwidth", "ingressRate": 8_000_000, "ingressBurst": 8_000_000});
     // It publishes nothing itself where it does not declare that it can.
     let without_ports = with(bridge("netcord"), &json!({"capabilities": {}}));
-    let list =
-        Conflist::new("pods", vec![without_ports, tuning, portmap, json!({"type": "firewall"})]);
+    let list = Conflist::new(
+        "pods",
+        vec![without_ports, tuning, portmap, json!({"type": "firewall"}), bandwidth],
+    );
     let result = list.add(&lab, POD1, &ports()).unwrap();
     assert_eq!(lab.fetch("outside", "http://192.0.2.1:8080/").ok(), "pod1");
     assert_eq!(
@@ -322,6 +326,7 @@ fn other_plugins_come_before_and_behind_it() {
             .ok(),
         "1400\n1"
     );
+    assert!(lab.sh("tc qdisc").ok().contains("tbf"), "`bandwidth` found the host's end");
     list.check(&lab, POD1, &ports(), &result).unwrap().ok();
     lab.sh("ip -n pod1 addr flush dev eth0 scope global").ok();
     assert_eq!(failure(list.check(&lab, POD1, &ports(), &result).unwrap()).0, 101);
@@ -393,16 +398,19 @@ fn another_plugin_may_assign_the_addresses() {
 #[test]
 fn a_configuration_may_name_an_overlay_network_or_come_from_flannel() {
     let lab = node();
-    lab.netcord(
-        "overlay pods --subnet 10.5.0.0/16 --host-subnet 10.5.1.0/24 --peer 10.5.2.0/24=192.0.2.2 \
-         --parent eth0",
-    )
-    .ok();
     let list = Conflist::new(
         "cluster",
         vec![json!({"type": "netcord", "network": "pods",
         "capabilities": {"portMappings": true, "ips": true}})],
     );
+    // The node has not joined yet: no other network is made in its place.
+    let refused = failure(list.add(&lab, POD1, &ports()).unwrap_err());
+    assert_eq!(refused, (11, "this host has no network `pods` yet".into()));
+    lab.netcord(
+        "overlay pods --subnet 10.5.0.0/16 --host-subnet 10.5.1.0/24 --peer 10.5.2.0/24=192.0.2.2 \
+         --parent eth0",
+    )
+    .ok();
     let result = list.add(&lab, POD1, &ports()).unwrap();
     assert_eq!(result["ips"][0]["address"], "10.5.1.2/24");
     let dst = |at: usize| result["routes"][at]["dst"].as_str().unwrap_or_default().to_owned();

@@ -4,7 +4,12 @@
 
 use std::thread;
 
-use crate::support::{Lab, NETCORD, Snapshot};
+use serde_json::json;
+
+use crate::support::{
+    Lab, NETCORD, Snapshot,
+    cni::{Conflist, Container, plugins},
+};
 
 /// A foreign bridge without an address, and a router on it: `192.0.2.1`, where servers run.
 fn lab() -> Lab {
@@ -119,6 +124,33 @@ fn an_address_is_leased_and_released() {
     lab.sh(&format!("! {}", alive(pid))).ok();
     lab.until("grep -q DHCPRELEASE /run/log && [ ! -s /run/leases ]");
     before.assert_same(&lab.snapshot(), "after detach");
+}
+
+/// The stock plugin `dhcp` wants a link before there is an address, so netcord asks by itself.
+#[test]
+fn a_cni_plugin_leases_for_its_runtime() {
+    let lab = lab();
+    dnsmasq(&lab, NORMAL);
+    plugins(&lab);
+    let list = |bridge: &str| {
+        let plugin = json!({"type": "netcord", "bridge": bridge, "ipam": {"type": "dhcp"}});
+        Conflist::new("lan", vec![plugin])
+    };
+    let web = Container::named("c1", "/run/netns/web");
+    let before = lab.snapshot();
+    // A bridge that netcord made would have no server.
+    let refused = list("br9").add(&lab, web, &json!({})).unwrap_err().exits(1);
+    assert!(refused.stdout.contains("this host has no network `br9` yet"), "{}", refused.stdout);
+    let result = list("br0").add(&lab, web, &json!({})).unwrap();
+    let address = result["ips"][0]["address"].as_str().unwrap();
+    assert!(address.starts_with("192.0.2.") && address.ends_with("/24"), "{result}");
+    assert_eq!(result["ips"][0]["gateway"], "192.0.2.1");
+    assert_eq!(shown(&lab, &["lease", "keeper", "running"]), true);
+    assert_eq!(list("br0").add(&lab, web, &json!({})).unwrap(), result);
+    list("br0").check(&lab, web, &json!({}), &result).unwrap().ok();
+    list("br0").del(&lab, web, &json!({}), Some(&result));
+    lab.until("grep -q DHCPRELEASE /run/log && [ ! -s /run/leases ]");
+    before.assert_same(&lab.snapshot(), "after DEL");
 }
 
 #[test]

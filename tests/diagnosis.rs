@@ -86,7 +86,7 @@ fn host(firewall: &'static str) -> Lab {
     lab.serve("web", 80);
     // Two processes of one namespace: the first one gives it its name.
     lab.sh("unshare --net sh -c 'sleep infinity & echo $! >/run/second; echo $$ >/run/first; exec sleep infinity' >/dev/null 2>&1 &
-            until [ -s /run/first ] && [ -s /run/second ]; do :; done")
+            until [ -s /run/first ] && [ -s /run/second ]; do sleep 0.02; done")
         .ok();
     lab.sh(&format!("{NETCORD} --firewall {firewall} attach lab0 $(cat /run/first) --name twins"))
         .ok();

@@ -692,7 +692,7 @@ fn a_server_is_seen_however_it_listens() {
         let all: Vec<_> = all.collect();
         lab.sh(&format!(
             "ip netns exec web perl /run/servers.pl {protocol} '{}' >/dev/null 2>&1 &
-             until [ -e /run/served-{protocol} ]; do :; done",
+             until [ -e /run/served-{protocol} ]; do sleep 0.02; done",
             all.join("' '")
         ))
         .ok();

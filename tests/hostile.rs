@@ -52,7 +52,7 @@ fn host(name: &str) -> Lab {
         iptables -A FORWARD -d 203.0.113.9 -m comment --comment "$x" -j DROP
         mkdir /run/bin; cp "$(command -v sleep)" "/run/bin/$x"
         unshare --net "/run/bin/$x" infinity >/dev/null 2>&1 &
-        until [ "$(cat /proc/$!/comm)" = "$x" ]; do :; done; echo $! >/run/process
+        until [ "$(cat /proc/$!/comm)" = "$x" ]; do sleep 0.02; done; echo $! >/run/process
         ip link add cable type veth peer name "$x" netns $!; ip link set cable up
         ln -s "/run/netns/web" "/run/$x""#
     ))

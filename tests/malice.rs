@@ -7,7 +7,7 @@ use crate::support::{Lab, NETCORD};
 fn process(lab: &Lab, how: &str, script: &str) -> u32 {
     let script = format!(
         "rm -f /run/started; {how} sh -c '{script}; touch /run/started; exec sleep infinity' >/dev/null 2>&1 &
-         pid=$!; until [ -e /run/started ]; do :; done; echo $pid"
+         pid=$!; until [ -e /run/started ]; do sleep 0.02; done; echo $pid"
     );
     lab.sh(&script).ok().parse().unwrap()
 }
@@ -91,7 +91,7 @@ fn threads_zombies_and_the_dead_are_no_processes() {
     assert!(thread.join().unwrap().contains("is a thread, not a process"));
     // It ends when its parent has become a program that never asks for it.
     lab.sh(
-        "sh -c '(until [ \"$(cat /proc/$$/comm)\" = sleep ]; do :; done) & echo $! > /run/zombie
+        "sh -c '(until [ \"$(cat /proc/$$/comm)\" = sleep ]; do sleep 0.02; done) & echo $! > /run/zombie
                 exec sleep infinity' >/dev/null 2>&1 &",
     )
     .ok();
@@ -117,8 +117,8 @@ fn a_process_that_ends_between_leaves_nothing() {
         );
         lab.sh(&format!(
             "{traced} 2>/run/told & tracer=$!
-             until ! kill -0 $tracer 2>/dev/null || {{ p=$(pgrep -x netcord) && grep -q '^State:.[Tt]' /proc/$p/status; }}; do :; done
-             kill -KILL {pid} 2>/dev/null || true; until ! grep -q '^State:.[^Z]' /proc/{pid}/status 2>/dev/null; do :; done
+             until ! kill -0 $tracer 2>/dev/null || {{ p=$(pgrep -x netcord) && grep -q '^State:.[Tt]' /proc/$p/status; }}; do sleep 0.02; done
+             kill -KILL {pid} 2>/dev/null || true; until ! grep -q '^State:.[^Z]' /proc/{pid}/status 2>/dev/null; do sleep 0.02; done
              while kill -0 $tracer 2>/dev/null; do pkill -CONT -x netcord || true; done
              wait $tracer && code=0 || code=$?
              test $code -le 3 || {{ cat /run/told; exit 9; }}"

@@ -420,10 +420,14 @@ fn doctor_names_what_is_wrong_with_the_store() {
     let lab = Lab::new();
     lab.hosts(2);
     lab.etcd();
-    let (own, _) = joined(&lab, "h1", CLUSTER);
+    // Three subnets for two hosts.
+    let bounds = "--subnet 10.5.0.0/16 --subnet-min 10.5.1.0 --subnet-max 10.5.3.0";
+    let (own, _) = joined(&lab, "h1", bounds);
     let (two, _) = joined(&lab, "h2", "");
     until_routed(&lab, "h1", &two, "vx-pods");
     until_routed(&lab, "h2", &own, "vx-pods");
+    let third = (1..=3).map(|n| format!("10.5.{n}.0/24")).find(|net| *net != own && *net != two);
+    let third = third.unwrap().replace('/', "-");
     let is_silent = || {
         lab.until(&format!("nsenter --net=/run/netns/h1 {NETCORD} doctor"));
     };
@@ -437,6 +441,7 @@ fn doctor_names_what_is_wrong_with_the_store() {
     for (value, what) in [
         (lease("192.0.2.1", "vxlan"), "it has an address of this host"),
         (lease("192.0.2.9", "host-gw"), "its backend is host-gw, and the network.s vxlan"),
+        (lease("192.0.2.9", "vxlan").replace(r#""VNI":1"#, r#""VNI":2"#), "its VNI is 2"),
         ("nonsense".to_owned(), "skipped in the store: key .*10.5.0.0-24"),
     ] {
         lab.etcdctl(&format!("put {key} {value}")).ok();
@@ -454,9 +459,36 @@ fn doctor_names_what_is_wrong_with_the_store() {
         is_silent();
     }
     let value = lease("192.0.2.9", "vxlan");
+    lab.etcdctl(&format!("put /netcord/pods/subnets/{third} {value}")).ok();
+    finds(&lab, "h1", "no free subnet /24: all 3 are used, .*: no other host can join");
+    lab.etcdctl(&format!("del /netcord/pods/subnets/{third}")).ok();
+    is_silent();
     let own = own.replace('/', "-");
     lab.etcdctl(&format!("put /netcord/pods/subnets/{own} {value}")).ok();
     finds(&lab, "h1", "this host.s subnet is used by 192.0.2.9 now");
+    lab.sh("ip netns add web").ok();
+    let lost = ["has no addresses for this host: this host's subnet is used by 192.0.2.9 now"];
+    lab.on("h1", "attach pods web").fails(4, &lost);
+    lab.on("h2", "attach pods web").ok();
+    assert_eq!((cni_status(&lab, "h1"), cni_status(&lab, "h2")), (50, 0));
+    lab.sh("kill -9 $(pidof etcd)").ok();
+    finds(&lab, "h2", "the store: etcd does not answer at");
+    assert_eq!(cni_status(&lab, "h2"), 51);
+}
+
+/// The code of the CNI operation STATUS on a host; 0 if it succeeds.
+#[track_caller]
+fn cni_status(lab: &Lab, host: &str) -> u64 {
+    let config = r#"{"cniVersion":"1.1.0","name":"pods","type":"netcord","network":"pods"}"#;
+    let status = lab.sh(&format!(
+        "echo '{config}' | CNI_COMMAND=STATUS nsenter --net=/run/netns/{host} {NETCORD} || true"
+    ));
+    let printed = status.ok();
+    if printed.is_empty() {
+        return 0;
+    }
+    let failure: Value = serde_json::from_str(&printed).unwrap();
+    failure["code"].as_u64().unwrap()
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn a_published_port_is_open_while_the_command_runs() {
         assert_eq!(lab.netcord("port web").ok(), "80/tcp -> 0.0.0.0:8080");
         assert!(lab.netcord("ps").ok().contains("web"));
         lab.sh("kill $(cat /run/pid); stat=/proc/$(cat /run/pid)/stat
-                until [ ! -e $stat ] || [ $(cut -d' ' -f3 $stat) = Z ]; do :; done")
+                until [ ! -e $stat ] || [ $(cut -d' ' -f3 $stat) = Z ]; do sleep 0.02; done")
             .ok();
         before.assert_same(&lab.snapshot(), "after the end");
     }
@@ -108,7 +108,7 @@ fn signals_are_the_commands() {
             "rm -f /run/up; env --default-signal $netcord run --network lab0 -- \
                  sh -c 'trap \"echo got; exit 3\" {signal}; : > /run/up; while :; do sleep 0.1; done' \
                  > /run/out & run=$!
-             until [ -e /run/up ]; do :; done
+             until [ -e /run/up ]; do sleep 0.02; done
              kill -{signal} $run; code=0; wait $run || code=$?
              cat /run/out; exit $code"
         );
@@ -118,7 +118,7 @@ fn signals_are_the_commands() {
     // A command that does not handle the signal ends by it.
     let script = "rm -f /run/up
         $netcord run --network lab0 -- sh -c ': > /run/up; exec sleep 60' & run=$!
-        until [ -e /run/up ]; do :; done
+        until [ -e /run/up ]; do sleep 0.02; done
         kill -TERM $run; code=0; wait $run || code=$?; exit $code";
     sh(&lab, script).exits(143);
     before.assert_same(&lab.snapshot(), "after TERM");
@@ -131,7 +131,7 @@ fn nothing_is_left_when_netcord_is_killed() {
         let before = lab.snapshot();
         let script = format!(
             "$netcord run --network {network} -- sh -c ': > /run/up; exec sleep 60' & run=$!
-             until [ -e /run/up ]; do :; done
+             until [ -e /run/up ]; do sleep 0.02; done
              kill -KILL $run; wait $run || true"
         );
         sh(&lab, &script).ok();
@@ -150,7 +150,7 @@ fn what_was_attached_meanwhile_goes_too() {
     let before = lab.snapshot();
     let script = "
         $netcord run --network lab0 --name web -- sh -c ': > /run/up; exec sleep 60' & run=$!
-        until [ -e /run/up ]; do :; done
+        until [ -e /run/up ]; do sleep 0.02; done
         $netcord attach lab1 web -p 8080:80; $netcord container web
         kill $run; code=0; wait $run || code=$?; exit $code";
     sh(&lab, script).exits(143);

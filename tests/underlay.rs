@@ -250,7 +250,8 @@ fn on_a_terminal_it_asks_for_a_confirmation() {
     lab.netcord("confirm mydr0").ok();
     lab.netcord("rm mydr0").ok();
     // A user on a terminal learns when it is undone.
-    let told = "until grep -q 'network .mydr0. w[a]s not confirmed' /run/typescript; do :; done";
+    let told =
+        "until grep -q 'network .mydr0. w[a]s not confirmed' /run/typescript; do sleep 0.02; done";
     lab.sh(&format!(
         "script -qefc \"{NETCORD} {UNDERLAY} --confirm 1; {told}\" /run/typescript </dev/null"
     ))

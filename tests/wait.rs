@@ -73,7 +73,7 @@ fn a_target_that_ends_or_never_comes_is_an_error() {
     let pid = lab.null_mode_process();
     let script = format!(
         "{NETCORD} wait {pid} 2> /run/said & waiter=$!
-         until ls -l /proc/$waiter/fd | grep -q pidfd; do :; done
+         until ls -l /proc/$waiter/fd | grep -q pidfd; do sleep 0.02; done
          kill -9 {pid}; code=0; wait $waiter || code=$?; cat /run/said >&2; exit $code"
     );
     lab.sh(&with_netcord(&script)).fails(3, &[&format!("target `{pid}` ended")]);

@@ -59,6 +59,11 @@ fn check(config: &Config, own: &Subnets, hosts: &[IpAddr], peer: &Peer) -> Resul
         let other = lease.tunnel.name().unwrap_or("udp");
         return Err(format!("its backend is {other}, and the network's {backend}"));
     }
+    if let (Backend::Vxlan(own), Tunnel::Vxlan { vni, .. }) = (&config.backend, &lease.tunnel)
+        && own.vni != *vni
+    {
+        return Err(format!("its VNI is {vni}, and the network's {}", own.vni));
+    }
     if hosts.contains(&lease.host()) {
         return Err("it has an address of this host".to_owned());
     }
@@ -160,6 +165,7 @@ mod tests {
             peer("10.5.6.0-24", &vxlan("192.0.2.1", mac), 5),
             peer("10.5.7.0-24", &vxlan("192.0.2.7", mac), 8),
             peer("10.5.8.0-24", &vxlan("192.0.2.7", mac), 7),
+            peer("10.5.9.0-24", &vxlan("192.0.2.9", mac).replace(r#""VNI":1"#, r#""VNI":2"#), 9),
         ]);
         let specs: Vec<_> = found.specs.iter().map(ToString::to_string).collect();
         assert_eq!(specs, [format!("10.5.7.0/24=192.0.2.7@{mac}")]);
@@ -170,6 +176,7 @@ mod tests {
             "host 192.0.2.5 (10.6.5.0/24): 10.6.5.0/24 is outside of the network",
             "host 192.0.2.1 (10.5.6.0/24): it has an address of this host",
             "host 192.0.2.7 (10.5.8.0/24): it also has 10.5.7.0/24, and got that later",
+            "host 192.0.2.9 (10.5.9.0/24): its VNI is 2, and the network's 1",
         ];
         assert_eq!(found.left_out, expected);
     }

@@ -123,6 +123,9 @@ impl Ipam {
     /// netcord assigns the addresses: from the ranges of `host-local`.
     pub(super) const HOST_LOCAL: &'static str = "host-local";
 
+    /// A DHCP server assigns them.
+    const DHCP: &'static str = "dhcp";
+
     /// Returns the ranges: a set for each address.
     pub(super) fn sets(&self) -> Vec<Vec<Range>> {
         let single = self.range.subnet.map(|_| vec![self.range.clone()]);
@@ -277,6 +280,18 @@ impl Config {
         named.cloned().unwrap_or_else(|| LinkName::derived("cni0".to_owned()))
     }
 
+    /// Returns whether a network that is missing is made: not if nothing says which subnet it has, or if
+    /// its addresses come from its DHCP server.
+    pub(super) fn makes_network(&self) -> bool {
+        !self.leases() && (self.network.is_none() || self.ipam.is_some())
+    }
+
+    /// Returns whether a DHCP server assigns the IPv4 address: netcord asks it itself, since the plugin
+    /// `dhcp` needs the container's link before there is an address.
+    pub(super) fn leases(&self) -> bool {
+        self.ipam.as_ref().is_some_and(|ipam| ipam.plugin == Ipam::DHCP)
+    }
+
     /// Returns whether endpoints may not reach each other, if it says so.
     pub(super) fn isolates(&self) -> Option<bool> {
         self.isolate.or(self.port_isolation)
@@ -289,7 +304,8 @@ impl Config {
 
     /// Returns the plugin that assigns the addresses, if it is another one.
     pub(super) fn delegate(&self) -> Option<&Ipam> {
-        self.ipam.as_ref().filter(|ipam| !["", Ipam::HOST_LOCAL].contains(&ipam.plugin.as_str()))
+        let own = ["", Ipam::HOST_LOCAL, Ipam::DHCP];
+        self.ipam.as_ref().filter(|ipam| !own.contains(&ipam.plugin.as_str()))
     }
 
     /// Returns the addresses that were asked for, as `IP` or `IP/LENGTH`.

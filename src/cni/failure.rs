@@ -28,6 +28,8 @@ pub(super) enum Code {
     TryAgain,
     /// No container can be attached now.
     Unavailable,
+    /// No container can be attached now, and those that are may not be reached by all others.
+    Limited,
     /// Others: 100 and netcord's exit code, or the code of a plugin that was called.
     Other(u32),
 }
@@ -44,6 +46,7 @@ impl Code {
             Self::Config => 7,
             Self::TryAgain => 11,
             Self::Unavailable => 50,
+            Self::Limited => 51,
             Self::Other(number) => number,
         }
     }

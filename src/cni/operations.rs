@@ -15,7 +15,7 @@ use crate::{
     ops::{
         Events, Options, Session,
         attach::Attach,
-        owned::{self, Held},
+        owned::{self, Held, Readiness},
         publish::{Publish, publish},
     },
 };
@@ -133,6 +133,11 @@ impl Call<'_> {
         attachment: &Attachment,
         assigned: Option<&CniResult>,
     ) -> Result<(Network, Endpoint), Failure> {
+        if !self.config.makes_network()
+            && let Readiness::Unavailable(why) = self.readiness(session).await?
+        {
+            return Err(Failure::new(Code::TryAgain, why));
+        }
         let wanted = Wanted::read(&self.config, assigned)?;
         let network = owned::network(session, &wanted.bridge, wanted.flags).await?;
         let wiring = wanted.wiring(&self.config, attachment, assigned)?;
@@ -239,13 +244,29 @@ impl Call<'_> {
         Ok(String::new())
     }
 
+    /// Returns whether containers can be attached; a network that is missing can be made, or is
+    /// unavailable.
+    async fn readiness(&self, session: &Session<'_>) -> Result<Readiness, Failure> {
+        let name = self.config.network_name();
+        Ok(match owned::readiness(session, &name).await? {
+            Readiness::Missing if !self.config.makes_network() => {
+                Readiness::Unavailable(format!("this host has no network `{name}` yet"))
+            }
+            readiness => readiness,
+        })
+    }
+
     /// Says whether containers can be attached. Nothing is locked, and no endpoint is looked at.
     async fn status(&self) -> Result<String, Failure> {
         self.config.check()?;
         let session = self.session()?;
-        let ready = owned::is_ready(&session, &self.config.network_name()).await;
+        let readiness = self.readiness(&session).await;
         session.close();
-        ready.map_err(|e| Failure::new(Code::Unavailable, format!("{e:#}")))?;
+        match readiness? {
+            Readiness::Unavailable(why) => return Err(Failure::new(Code::Unavailable, why)),
+            Readiness::Limited(why) => return Err(Failure::new(Code::Limited, why)),
+            Readiness::Ready | Readiness::Missing => {}
+        }
         if let Some(delegate) = &self.delegate {
             delegate.call(Operation::Status)?;
         }

@@ -77,7 +77,10 @@ impl Wanted {
             .chain(assigned.iter().flat_map(|result| &result.routes))
             .partition(|route| route.dst.prefix() == 0);
         // netcord's own addresses come with a default route, those of `host-local` as it is configured.
-        let is_default = config.is_default_gateway || config.ipam.is_none() || !defaults.is_empty();
+        let is_default = config.is_default_gateway
+            || config.ipam.is_none()
+            || config.leases()
+            || !defaults.is_empty();
         let gateway = match (is_default, defaults.iter().filter_map(|route| route.gw)) {
             (false, _) => vec![Gateway::None],
             (true, given) => given.map(Gateway::Ip).collect(),
@@ -88,6 +91,7 @@ impl Wanted {
         Ok(Wiring {
             ip,
             ranges: self.ranges,
+            dhcp: config.leases(),
             gateway,
             mac: config.asked_mac().or(attachment.arguments.mac),
             ifname: Some(attachment.ifname.clone()),

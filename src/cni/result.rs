@@ -105,11 +105,17 @@ impl CniResult {
             sandbox: Some(sandbox.to_owned()),
             ..Interface::default()
         });
-        self.ips.extend(endpoint.addresses.iter().map(|address| Ip {
-            version: None,
-            address: *address,
-            gateway: network.subnet_of(address.ip()).and_then(|subnet| subnet.gateway),
-            interface: Some(own),
+        self.ips.extend(endpoint.addresses.iter().map(|address| {
+            Ip {
+                version: None,
+                address: *address,
+                gateway: network
+                    .subnet_of(address.ip())
+                    .and_then(|subnet| subnet.gateway)
+                    // Of a lease, only the endpoint knows it.
+                    .or_else(|| endpoint.gateways.iter().copied().find(|g| address.contains(*g))),
+                interface: Some(own),
+            }
         }));
         let routes = endpoint.default_routes().chain(endpoint.routes.iter().cloned());
         self.routes.extend(routes.map(|route| CniRoute {

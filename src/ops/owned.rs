@@ -8,6 +8,7 @@ use super::{
     attach::{Attach, attach},
     driver::bridge::{self, Bridge},
     lookup::plug,
+    peers::{self, Following},
     upkeep::{
         endpoints,
         need::{Depth, Extent, Need},
@@ -15,6 +16,7 @@ use super::{
     },
 };
 use crate::{
+    agents::netcord_agent::protocol::Member,
     error::Error,
     model::{Endpoint, Flags, Interface, LinkName, Network, Owner},
     plan::{Change, Class, Resource, command},
@@ -150,15 +152,41 @@ pub async fn missing(
     Ok(missing.filter_map(|(step, _)| command(step)).collect())
 }
 
-/// Checks that endpoints can be attached to a network now, or that it can be made. It takes no lock.
+/// Whether containers can be attached to a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// They can.
+    Ready,
+    /// There is no such network.
+    Missing,
+    /// They cannot, for a reason.
+    Unavailable(String),
+    /// They can, but the network's store is not followed, for a reason: other hosts may not reach them.
+    Limited(String),
+}
+
+/// Returns whether containers can be attached to a network. It takes no lock, and looks at no endpoint.
 ///
 /// # Errors
-/// The reason.
-pub async fn is_ready(host: &Session<'_>, name: &LinkName) -> Result<()> {
+/// If the records or the kernel cannot be read.
+pub async fn readiness(host: &Session<'_>, name: &LinkName) -> Result<Readiness> {
     let extent = Extent { load: Load::Of(&[]), ..Extent::of(name) };
     let state = host.look(extent).await?;
-    match state.networks().get(name) {
-        Some(record) => plug::required(&host.kernel, &record.network).await.map(|_| ()),
-        None => Ok(()),
+    let Some(record) = state.networks().get(name) else {
+        let is_link = host.kernel.has_link(name);
+        return Ok(if is_link { Readiness::Ready } else { Readiness::Missing });
+    };
+    let network = &record.network;
+    if let Err(error) = plug::required(&host.kernel, network).await {
+        return Ok(Readiness::Unavailable(format!("{error:#}")));
     }
+    Ok(match peers::follows(network, state.dir()).await.transpose()? {
+        Some(Following::Follows(Member { lost: Some(why), .. })) => Readiness::Unavailable(why),
+        Some(Following::Follows(Member { away: Some(why), .. })) => Readiness::Limited(why),
+        None | Some(Following::Follows(_)) => Readiness::Ready,
+        Some(Following::DoesNotFollow | Following::DoesNotRun) => {
+            host.start_agent(&state);
+            Readiness::Limited("netcord-agent did not follow the network's store".to_owned())
+        }
+    })
 }

@@ -17,7 +17,7 @@ macro_rules! large {
     for i in $(seq 1 100); do
         echo addr add 2001:db8:$i::1/64 dev eth0 nodad; echo route add 2001:db8:1$i::/64 dev eth0
     done | ip -6 -batch -
-    until [ \"$(cat /sys/class/net/eth0/operstate)\" = up ]; do :; done"
+    until [ \"$(cat /sys/class/net/eth0/operstate)\" = up ]; do sleep 0.02; done"
     };
 }
 

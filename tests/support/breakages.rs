@@ -141,7 +141,7 @@ const BREAKAGES: &[Breakage] = &[
         shows: "NO-CARRIER",
         trace: ("web 192.0.2.2", "dies link"),
         mends: "ip -n outside link set wire up",
-        tidies: "until ip link show eth0 | grep -q LOWER_UP; do :; done; ip -n outside addr add 2001:db8::2/64 nodad dev wire 2>/dev/null || true",
+        tidies: "until ip link show eth0 | grep -q LOWER_UP; do sleep 0.02; done; ip -n outside addr add 2001:db8::2/64 nodad dev wire 2>/dev/null || true",
         ..NONE
     },
     Breakage {
@@ -405,7 +405,7 @@ const BREAKAGES: &[Breakage] = &[
     },
     Breakage {
         what: "the host's name server is shut off",
-        breaks: "dnsmasq --no-daemon --conf-file=/dev/null --user=root --no-resolv --no-hosts --bind-interfaces --listen-address=10.1.0.1 --except-interface=lo --pid-file= >/dev/null 2>&1 & echo $! >/run/dns; until ss -Hlnu sport = :53 | grep -q .; do :; done; iptables -A INPUT -i lab0 -p udp --dport 53 -j DROP",
+        breaks: "dnsmasq --no-daemon --conf-file=/dev/null --user=root --no-resolv --no-hosts --bind-interfaces --listen-address=10.1.0.1 --except-interface=lo --pid-file= >/dev/null 2>&1 & echo $! >/run/dns; until ss -Hlnu sport = :53 | grep -q .; do sleep 0.02; done; iptables -A INPUT -i lab0 -p udp --dport 53 -j DROP",
         doctor: "input-drop",
         shows: "53",
         tidies: "kill $(cat /run/dns); iptables -F INPUT",
@@ -525,7 +525,7 @@ const BREAKAGES: &[Breakage] = &[
     },
     Breakage {
         what: "a program of the host has a published port",
-        breaks: "busybox httpd -f -p 8080 -h /run >/dev/null 2>&1 & echo $! >/run/shadow; until ss -Hltn sport = :8080 | grep -q .; do :; done",
+        breaks: "busybox httpd -f -p 8080 -h /run >/dev/null 2>&1 & echo $! >/run/shadow; until ss -Hltn sport = :8080 | grep -q .; do sleep 0.02; done",
         doctor: "port-listener",
         shows: "8080/tcp",
         trace: ("outside 192.0.2.1:8080", "arrives socket"),
@@ -613,7 +613,7 @@ const BREAKAGES: &[Breakage] = &[
     },
     Breakage {
         what: "the process that names a living namespace ended",
-        breaks: "kill $(cat /run/first); until ! readlink -e /run/netns/twins >/dev/null; do :; done",
+        breaks: "kill $(cat /run/first); until ! readlink -e /run/netns/twins >/dev/null; do sleep 0.02; done",
         doctor: "name-dangling",
         shows: "/run/netns/twins",
         ..NONE

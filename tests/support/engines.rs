@@ -10,10 +10,9 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
-    time::Instant,
 };
 
-use super::{Lab, Run, lab::PATIENCE};
+use super::{Lab, Run, lab::comes_true};
 
 /// A fresh host with dockerd on it, and an image `busybox` whose default command sleeps.
 #[derive(Debug)]
@@ -188,11 +187,9 @@ impl EngineHost {
     #[track_caller]
     fn until_answers(&self, socket: &str, log: &str) {
         let ping = format!("curl -fsS --max-time 2 --unix-socket {socket} http://d/_ping");
-        let end = Instant::now() + PATIENCE;
-        while self.sh(&ping).code != 0 {
-            let log = || self.sh(&format!("tail -n 20 {}/{log}", self.dir())).stdout;
-            assert!(Instant::now() < end, "no answer at {socket}:\n{}", log());
-        }
+        let answers = comes_true(|| self.sh(&ping).code == 0);
+        let log = || self.sh(&format!("tail -n 20 {}/{log}", self.dir())).stdout;
+        assert!(answers, "no answer at {socket}:\n{}", log());
     }
 
     /// The control group that ends with the host.
@@ -220,22 +217,21 @@ impl Deref for EngineHost {
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
-        let end = Instant::now() + PATIENCE;
         // A paused container dies once it is thawed, and all others wait for it.
         thaw(&Path::new("/sys/fs/cgroup/freezer").join(&self.cgroup));
         thaw(&Path::new("/sys/fs/cgroup").join(&self.cgroup));
         // Control groups and mounts are busy until the last process has gone.
-        while Path::new("/proc").join(self.pid.to_string()).exists() && Instant::now() < end {
-            std::thread::yield_now();
-        }
+        let first = Path::new("/proc").join(self.pid.to_string());
+        comes_true(|| !first.exists());
         let root = Path::new("/sys/fs/cgroup");
         let below = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
         for hierarchy in below.chain([root.to_owned()]) {
             let group = hierarchy.join(&self.cgroup);
             // A dead process leaves its group a moment after its namespace.
-            while group.exists() && Instant::now() < end {
+            comes_true(|| {
                 remove_cgroup(&group);
-            }
+                !group.exists()
+            });
         }
         fs::remove_dir_all(&self.dir).ok();
     }

@@ -10,6 +10,7 @@ use std::{
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::Mutex,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,6 +24,19 @@ pub(crate) const FIREWALLS: [&str; 2] = ["nftables", "iptables"];
 
 /// No wait of a test is longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits for a condition, and returns whether it came true. In between, others have the processor.
+pub(crate) fn comes_true(mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if condition() {
+            return true;
+        } else if Instant::now() > end {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// A fresh host.
 #[derive(Debug)]
@@ -195,7 +209,7 @@ impl Lab {
     #[track_caller]
     pub(crate) fn null_mode_process(&self) -> u32 {
         self.sh("unshare --net sleep infinity >/dev/null 2>&1 & pid=$!
-             until [ \"$(cat /proc/$pid/comm)\" = sleep ]; do :; done; echo $pid")
+             until [ \"$(cat /proc/$pid/comm)\" = sleep ]; do sleep 0.02; done; echo $pid")
             .ok()
             .parse()
             .unwrap()
@@ -235,10 +249,8 @@ impl Lab {
     /// Waits for a condition, a shell script that succeeds.
     #[track_caller]
     pub(crate) fn until(&self, condition: &str) {
-        let end = Instant::now() + PATIENCE;
-        while self.sh(condition).code != 0 {
-            assert!(Instant::now() < end, "`{condition}` did not come true");
-        }
+        let came = comes_true(|| self.sh(condition).code == 0);
+        assert!(came, "`{condition}` did not come true");
     }
 
     /// Makes an underlay network that must be confirmed, and does something that succeeds only before

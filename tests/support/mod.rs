@@ -24,7 +24,7 @@ pub(crate) use beats::Beats;
 pub(crate) use engines::EngineHost;
 pub(crate) use etcd::{STORE, etcdctl};
 pub(crate) use hosts::VxlanPacket;
-pub(crate) use lab::{FIREWALLS, Lab, NETCORD};
+pub(crate) use lab::{FIREWALLS, Lab, NETCORD, comes_true};
 pub(crate) use run::Run;
 pub(crate) use scenario::{SCENARIOS, Scenario, Stage, program};
 pub(crate) use snapshot::Snapshot;

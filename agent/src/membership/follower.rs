@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use futures::FutureExt;
 use netcord::{
     agents::netcord_agent::protocol::{Leave, Member, Offer},
-    error::Error,
+    error::{Error, Kind},
     kernel::HostWatch,
     model::{Cidr, LinkName, Network, Overlay, Store},
     ops::driver::overlay::Against,
@@ -145,7 +145,7 @@ async fn resume(
 ) -> Option<Membership> {
     let overlay = network.driver.overlay()?;
     let store = overlay.store.clone()?;
-    let mut problem: Option<String> = None;
+    let mut problem: Option<Problem> = None;
     // Those who ask before the first attempt has ended wait for it.
     let mut waiting: Vec<oneshot::Sender<Result<Offer>>> = Vec::new();
     let mut joining = rejoin(network, &store).boxed_local();
@@ -159,12 +159,12 @@ async fn resume(
                     return Some(membership);
                 }
                 Err(error) => {
-                    let why = format!("{error:#}");
-                    service.log(&network.name, &why);
+                    let found = Problem::of(&error);
+                    service.log(&network.name, &found.why);
                     for asked in waiting.drain(..) {
-                        drop(asked.send(Err(cannot_join(&why))));
+                        drop(asked.send(Err(cannot_join(&found.why))));
                     }
-                    problem = Some(why);
+                    problem = Some(found);
                     let again = async {
                         sleep(AGAIN).await;
                         rejoin(network, &store).await
@@ -173,18 +173,13 @@ async fn resume(
                 }
             },
             question = questions.recv() => match question? {
-                Command::Describe(answer) => drop(answer.send(Member {
-                    network: network.name.clone(),
-                    lease: None,
-                    reserved: false,
-                    problems: vec![
-                        problem.clone().unwrap_or_else(|| "the store was not reached yet".to_owned()),
-                    ],
-                    skipped: Vec::new(),
-                })),
+                Command::Describe(answer) => {
+                    let problem = problem.clone().unwrap_or_else(Problem::not_reached);
+                    drop(answer.send(problem.describe(&network.name)));
+                }
                 Command::Offer(answer) => match &problem {
                     None => waiting.push(answer),
-                    Some(why) => drop(answer.send(Err(cannot_join(why)))),
+                    Some(problem) => drop(answer.send(Err(cannot_join(&problem.why)))),
                 },
                 Command::Leave(answer) => {
                     let leave = Leave {
@@ -196,6 +191,36 @@ async fn resume(
                     return None;
                 }
             },
+        }
+    }
+}
+
+/// Why a network could not be joined again.
+#[derive(Clone)]
+struct Problem {
+    why: String,
+    kind: Kind,
+}
+
+impl Problem {
+    fn of(error: &anyhow::Error) -> Self {
+        Self { why: format!("{error:#}"), kind: Kind::of(error) }
+    }
+
+    fn not_reached() -> Self {
+        Self { why: "the store was not reached yet".to_owned(), kind: Kind::Timeout }
+    }
+
+    fn describe(self, network: &LinkName) -> Member {
+        let Self { why, kind } = self;
+        Member {
+            network: network.clone(),
+            lease: None,
+            reserved: false,
+            lost: (kind == Kind::Conflict).then(|| why.clone()),
+            away: (kind == Kind::Timeout).then(|| why.clone()),
+            problems: vec![why],
+            skipped: Vec::new(),
         }
     }
 }
@@ -330,13 +355,16 @@ impl Follower {
     }
 
     fn describe(&self) -> Member {
-        let Membership { network, held, picture, .. } = &self.membership;
+        let Membership { network, config, held, picture, .. } = &self.membership;
         let own = self.lost.clone().into_iter().chain(self.failure.clone());
+        let lack = picture.lack(config);
         Member {
             network: network.clone(),
             lease: self.lost.is_none().then(|| held.remaining().as_secs()),
             reserved: held.is_reserved(),
-            problems: own.chain(picture.problems()).collect(),
+            lost: self.lost.clone(),
+            away: picture.away(),
+            problems: own.chain(picture.problems()).chain(lack).collect(),
             skipped: [self.warnings.clone(), picture.skipped()].concat(),
         }
     }

@@ -14,7 +14,7 @@ use netcord::{
     model::{BackendKind, Cidr, LinkName, Mac, Store, Vxlan},
 };
 use netcord_agent::{
-    flannel::{Backend, Config, Lease, Subnets, Taken, Tunnel, choose},
+    flannel::{Backend, Config, Lease, Subnets, Tunnel, choose},
     store::{self, Access, Claim, Draft, Event, Follow, Held, Node},
 };
 use tokio::time::timeout;
@@ -152,16 +152,8 @@ pub(crate) async fn preview(join: &Join) -> Result<Offer> {
         None => (first(join)?, Picture::default()),
     };
     let lease = lease(&config, &join.hosts)?;
-    let taken: Vec<_> = picture
-        .peers()
-        .map(|peer| Taken {
-            subnets: peer.subnets,
-            host: Some(peer.lease.host()),
-            created: peer.created,
-        })
-        .collect();
     // The real choice is at random; a preview shows the first that is free.
-    let choice = choose(&config, &taken, lease.host(), None, || 0);
+    let choice = choose(&config, &picture.taken(), lease.host(), None, || 0);
     let own = choice.map_err(|e| Error::conflict(e.to_string()))?.subnets();
     let others = Others::of(&config, &own, &join.hosts, picture.peers());
     Ok(offer(&config, &own, others, picture.skipped()))

@@ -1,9 +1,9 @@
 //! The other hosts, as the events of the store describe them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use netcord_agent::{
-    flannel::{Config, Subnets},
+    flannel::{Config, Subnets, Taken, choose},
     store::{Event, Peer},
 };
 
@@ -71,13 +71,36 @@ impl Picture {
         self.peers.values()
     }
 
+    /// The subnets that are used, in the words of [`choose`].
+    pub(super) fn taken(&self) -> Vec<Taken> {
+        self.peers()
+            .map(|peer| Taken {
+                subnets: peer.subnets,
+                host: Some(peer.lease.host()),
+                created: peer.created,
+            })
+            .collect()
+    }
+
+    /// Describes the lack of subnets, if another host could not join.
+    pub(super) fn lack(&self, config: &Config) -> Option<String> {
+        let nobody = Ipv4Addr::UNSPECIFIED.into();
+        let choice = choose(config, &self.taken(), nobody, None, || 0);
+        choice.err().map(|lack| format!("{lack}: no other host can join"))
+    }
+
     /// Describes the keys that were skipped.
     pub(super) fn skipped(&self) -> Vec<String> {
         self.skipped.iter().map(|(key, why)| format!("key `{key}`: {why}")).collect()
     }
 
+    /// Returns why the store does not answer.
+    pub(super) fn away(&self) -> Option<String> {
+        self.away.clone()
+    }
+
     /// Describes what is wrong with the store.
     pub(super) fn problems(&self) -> impl Iterator<Item = String> {
-        self.away.clone().into_iter().chain(self.changed.clone())
+        self.away().into_iter().chain(self.changed.clone())
     }
 }

@@ -19,7 +19,8 @@ pub(super) enum Seen {
     All(Vec<Key>),
     /// Changes, in the order in which they were made.
     Changes(Vec<Change>),
-    /// The store does not answer; once for each time that it goes away.
+    /// The store does not answer, for a reason; once for each time that it goes away. A connection that
+    /// breaks is not reported if the next attempt succeeds.
     Away(String),
     /// It answers again.
     Back,
@@ -54,7 +55,8 @@ pub(super) const BACKLOG: usize = 64;
 /// Follows a range of keys, until nobody listens.
 pub(super) fn follow(store: &Shared, range: Range) -> (Task, mpsc::Receiver<Seen>) {
     let (sender, receiver) = mpsc::channel(BACKLOG);
-    let follower = Follower { store: store.clone(), range, sender, next: None, is_away: false };
+    let follower =
+        Follower { store: store.clone(), range, sender, next: None, is_away: false, broken: None };
     (Task::spawn(follower.run()), receiver)
 }
 
@@ -65,13 +67,17 @@ struct Follower {
     /// The first revision that was not seen; without one, the keys are listed.
     next: Option<i64>,
     is_away: bool,
+    /// When a watch that had begun broke.
+    broken: Option<Instant>,
 }
 
 /// Why a watch has ended.
 enum End {
     /// The changes since then were compacted.
     Compacted,
-    /// Something broke, for this reason.
+    /// It could not begin, or etcd ended it, for this reason.
+    Refused(String),
+    /// It had begun, and its connection broke, for this reason.
     Broken(String),
     /// Nobody listens.
     Unheard,
@@ -89,7 +95,9 @@ impl Follower {
             }
             match end {
                 End::Compacted => self.next = None,
-                End::Broken(reason) => {
+                // The next attempt finds out more, but not if each watch breaks at once.
+                End::Broken(_) if self.was_whole() => {}
+                End::Refused(reason) | End::Broken(reason) => {
                     let is_first = !std::mem::replace(&mut self.is_away, true);
                     if is_first && self.tell(Seen::Away(reason)).await.is_err() {
                         return;
@@ -101,6 +109,12 @@ impl Follower {
         }
     }
 
+    /// Returns whether no watch has broken lately, and notes that one has now.
+    fn was_whole(&mut self) -> bool {
+        let before = self.broken.replace(Instant::now());
+        before.is_none_or(|broken| broken.elapsed() > BackOff::LONGEST)
+    }
+
     async fn follow(&mut self) -> End {
         match self.begin().await {
             Ok(stream) => self.read(stream).await,
@@ -110,7 +124,7 @@ impl Follower {
 
     /// Lists the keys if there is no revision to go on from, and begins to watch.
     async fn begin(&mut self) -> Result<WatchStream, End> {
-        let failed = |e: Error| End::Broken(e.message);
+        let failed = |e: Error| End::Refused(e.message);
         let from = if let Some(next) = self.next {
             next
         } else {
@@ -150,7 +164,7 @@ impl Follower {
             };
             if let Err(end) = end {
                 // Another endpoint may be better off.
-                if matches!(end, End::Broken(_)) {
+                if matches!(end, End::Refused(_) | End::Broken(_)) {
                     self.store.connection.forget();
                 }
                 return end;
@@ -163,7 +177,7 @@ impl Follower {
             return Err(End::Compacted);
         }
         if message.canceled() {
-            return Err(End::Broken(format!("the watch was ended: {}", message.cancel_reason())));
+            return Err(End::Refused(format!("the watch was ended: {}", message.cancel_reason())));
         }
         // etcd confirms a watch before its first change.
         self.answered().await?;

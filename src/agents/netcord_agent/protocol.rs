@@ -137,7 +137,13 @@ pub struct Member {
     pub lease: Option<u64>,
     /// Whether the subnet is this host's without a time limit (a reservation in the store).
     pub reserved: bool,
-    /// The problems that the agent has with the store at the moment.
+    /// Why the subnet is not this host's any more: another host has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+    /// Why the store does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<String>,
+    /// All problems that the agent has with the store at the moment, these two among them.
     pub problems: Vec<String>,
     /// The parts of the store that were skipped, with the reasons.
     pub skipped: Vec<String>,

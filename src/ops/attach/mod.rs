@@ -28,6 +28,7 @@ use super::{
         find, plug,
         resolve::{Found, resolve},
     },
+    peers,
     publish::{self, Publish},
     upkeep::{
         firewall, forward_accepts,
@@ -239,6 +240,9 @@ async fn attach_found(
     }
     drop(doing);
     let is_there = |e: &Endpoint| record.endpoints.iter().any(|o| o.is(&e.id()));
+    if !endpoints.iter().all(is_there) {
+        peers::check_subnets(&network, state.dir()).await?;
+    }
     if network.driver.filter() == Filter::Traffic && endpoints.iter().all(is_there) {
         // A user may attach again because the network's rules were deleted.
         plan.extend(firewall::again(host, &network)?.1);

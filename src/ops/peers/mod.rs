@@ -140,16 +140,38 @@ pub(in crate::ops) async fn of(
         state: own_state(kernel, own_link).await?,
         missing: Vec::new(),
         reach: None,
-        store: match overlay.store {
-            Some(_) => Some(following(&network.name, dir).await?),
-            None => None,
-        },
+        store: follows(network, dir).await.transpose()?,
     }];
     for (address, peer) in &overlay.peers {
         let way = plan::way(network, overlay, *address, peer);
         listed.push(self::listed(kernel, overlay, *address, peer, way, &found).await?);
     }
     Ok(listed)
+}
+
+/// Checks that this host still has its subnets of a network, as far as its agent knows. The store is not
+/// asked: containers can be attached while it does not answer.
+///
+/// # Errors
+/// If another host has them: addresses of theirs would be assigned twice.
+pub(in crate::ops) async fn check_subnets(network: &Network, dir: &Path) -> Result<()> {
+    match follows(network, dir).await {
+        Some(Ok(Following::Follows(Member { lost: Some(why), .. }))) => {
+            let name = &network.name;
+            Err(Error::conflict(format!("network `{name}` has no addresses for this host: {why}"))
+                .hint(format!(
+                    "detach its endpoints, remove it with `netcord rm {name}`, and join again"
+                ))
+                .into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns how this host follows the store of a network; `None` if the network has no store.
+pub(in crate::ops) async fn follows(network: &Network, dir: &Path) -> Option<Result<Following>> {
+    network.driver.overlay()?.store.as_ref()?;
+    Some(following(&network.name, dir).await)
 }
 
 async fn following(network: &LinkName, dir: &Path) -> Result<Following> {

@@ -29,5 +29,5 @@ ip -6 rule add oif eth0 lookup 78 pref 501
 ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 nud permanent dev eth0
 ip neigh add 2001:db8::9 lladdr 02:00:00:00:00:09 nud permanent dev eth0
 ip neigh add proxy 192.0.2.99 dev eth0
-until [ "$(cat /sys/class/net/eth0/operstate)" = up ]; do :; done
-until [ -z "$(ip -6 addr show dev eth0 tentative)" ]; do :; done
+until [ "$(cat /sys/class/net/eth0/operstate)" = up ]; do sleep 0.02; done
+until [ -z "$(ip -6 addr show dev eth0 tentative)" ]; do sleep 0.02; done
