@@ -4,6 +4,8 @@
 mod cni;
 mod docker_driver;
 mod docker_networks;
+mod netavark;
+mod podman;
 mod recording;
 mod restart;
 

@@ -43,11 +43,11 @@ pub(super) async fn new_network(
     for subnet in &subnets {
         used.check(host, "subnet", subnet.cidr)?;
     }
-    if subnets.is_empty() {
-        subnets.push(Subnet::new(used.free(Family::V4, |_| true)?, None, None)?);
+    if subnets.is_empty() && !args.no_subnet {
+        subnets.push(args.new_subnet()(used.free(Family::V4, |_| true)?, None, None)?);
     }
     if args.ipv6 && !subnets.iter().any(|s| s.cidr.is_ipv6()) {
-        subnets.push(Subnet::new(used.free(Family::V6, |_| true)?, None, None)?);
+        subnets.push(args.new_subnet()(used.free(Family::V6, |_| true)?, None, None)?);
     }
     outbound::set(&mut subnets, &args.outbound_addr)?;
     let mtu = match args.mtu {
@@ -58,7 +58,7 @@ pub(super) async fn new_network(
     Ok(Network {
         name: args.name.clone(),
         driver: Driver::Bridge,
-        mac: Mac::of_bridge(&subnets),
+        mac: Mac::of_bridge(args.name.as_str(), &subnets),
         mtu,
         subnets,
         flags: args.flags,
@@ -131,7 +131,7 @@ pub(in crate::ops::driver) async fn rebuilt(
 /// Adds subnets whose address the bridge has lost.
 fn add_subnets(network: &mut Network, mark: Mark<'_>) {
     for gateway in mark.values("subnet").filter_map(|gateway| gateway.parse().ok()) {
-        let subnet = Subnet::of_bridge_address(gateway);
+        let subnet = Subnet::of_mark(gateway);
         if network.subnets.iter().all(|s| s.cidr.is_ipv4() != subnet.cidr.is_ipv4()) {
             network.subnets.push(subnet);
         }
