@@ -16,6 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::{net::UnixStream, time::timeout};
 
+use super::socket::Caller;
+
 /// The longest body: the options of an endpoint with thousands of ports are shorter.
 const MAX_BODY: usize = 4 << 20;
 /// How long docker may take to send a call.
@@ -28,13 +30,16 @@ pub(super) struct Call {
     /// For example `NetworkDriver.Join`.
     pub(super) method: String,
     pub(super) body: Bytes,
+    /// The process that calls; `None` if it is not known.
+    pub(super) caller: Option<Caller>,
     /// Where the answer goes; `None`: there is no such method.
     pub(super) reply: oneshot::Sender<Option<Value>>,
 }
 
 /// Serves a connection until docker closes it, or sends no call for too long.
 pub(super) async fn serve(stream: UnixStream, calls: UnboundedSender<Call>) {
-    let service = service_fn(|request| answered(request, &calls));
+    let caller = Caller::of(&stream);
+    let service = service_fn(|request| answered(request, caller.clone(), &calls));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
@@ -46,12 +51,13 @@ pub(super) async fn serve(stream: UnixStream, calls: UnboundedSender<Call>) {
 
 async fn answered(
     request: Request<Incoming>,
+    caller: Option<Caller>,
     calls: &UnboundedSender<Call>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let method = request.uri().path().trim_start_matches('/').to_owned();
     let body = Limited::new(request.into_body(), MAX_BODY).collect();
     let (status, answer) = match timeout(PATIENCE, body).await {
-        Ok(Ok(body)) => match ask(method, body.to_bytes(), calls).await {
+        Ok(Ok(body)) => match ask(method, body.to_bytes(), caller, calls).await {
             Some(answer) => (StatusCode::OK, answer),
             None => (StatusCode::NOT_FOUND, json!({"Err": "netcord does not have this method"})),
         },
@@ -66,8 +72,13 @@ async fn answered(
     Ok(response)
 }
 
-async fn ask(method: String, body: Bytes, calls: &UnboundedSender<Call>) -> Option<Value> {
+async fn ask(
+    method: String,
+    body: Bytes,
+    caller: Option<Caller>,
+    calls: &UnboundedSender<Call>,
+) -> Option<Value> {
     let (reply, answer) = oneshot::channel();
-    calls.unbounded_send(Call { method, body, reply }).ok()?;
+    calls.unbounded_send(Call { method, body, caller, reply }).ok()?;
     answer.await.ok()?
 }

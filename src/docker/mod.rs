@@ -1,4 +1,4 @@
-//! netcord as docker calls it: a network driver over docker's plugin protocol.
+//! netcord as docker calls it: a network driver and an IPAM driver over docker's plugin protocol.
 //!
 //! docker POSTs JSON to a unix socket, one object a call. A call becomes a request of [`crate::ops`], and
 //! its outcome the answer. Nothing is asked of docker's own API, which does not answer while it waits
@@ -6,19 +6,23 @@
 //!
 //! - `connection`: HTTP over a stream
 //! - `protocol`: the bodies
-//! - `options`: the options of a network
+//! - `options`, `wanted`: the options of a network, and the network that is made for them
 //! - `network_driver`: the calls of a network driver
+//! - `ipam_driver`, `pools`: the calls of an IPAM driver, and what it has assigned
 //! - `store`: what docker does not say again after a restart
 //! - `socket`: where docker finds the plugin
 
 mod connection;
+mod ipam_driver;
 mod network_driver;
 mod options;
+mod pools;
 mod protocol;
 mod socket;
 mod store;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::{path::Path, time::Instant};
 
@@ -31,7 +35,10 @@ use futures::{
 use serde_json::{Value, json};
 use tokio::{net::UnixStream, select};
 
-use self::connection::{Call, serve};
+use self::{
+    connection::{Call, serve},
+    socket::Caller,
+};
 use crate::{
     error::{self, Error},
     ops::Session,
@@ -40,6 +47,10 @@ use crate::{
 
 /// Where docker looks for plugins.
 pub const SOCKET: &str = "/run/docker/plugins/netcord.sock";
+
+/// The interfaces of docker's that netcord implements.
+const NETWORK: &str = "NetworkDriver";
+const IPAM: &str = "IpamDriver";
 
 /// Receives a line for each call.
 type Log<'l> = dyn Fn(&str) + 'l;
@@ -119,18 +130,19 @@ enum Then {
 
 /// Answers a call. The caller may have gone meanwhile, and calls again.
 async fn answer(host: &Session<'_>, call: Call, log: &Log<'_>) -> Then {
-    let Call { method, body, reply } = call;
+    let Call { method, body, caller, reply } = call;
     let began = Instant::now();
-    let answer = carry_out(host, &method, &body).await;
+    let answer = carry_out(host, &method, &body, caller.as_ref()).await;
     let took = began.elapsed().as_millis();
     let whose = protocol::whose(&body);
     log(&match &answer {
         Ok(Some(_)) => format!("{method}{whose}: done in {took} ms"),
-        Ok(None) => format!("{method}: not a call of a network driver"),
+        Ok(None) => format!("{method}: not a call of netcord's drivers"),
         Err(error) => format!("{method}{whose}: failed after {took} ms: {error:#}"),
     });
     let is_interrupted = answer.as_ref().err().is_some_and(error::is_interruption);
-    let answer = answer.unwrap_or_else(|error| Some(json!({"Err": said(&error)})));
+    let key = if method.starts_with(IPAM) { "Error" } else { "Err" };
+    let answer = answer.unwrap_or_else(|error| Some(json!({key: said(&error)})));
     drop(reply.send(answer));
     if is_interrupted { Then::End } else { Then::GoOn }
 }
@@ -144,15 +156,19 @@ fn said(error: &anyhow::Error) -> String {
 }
 
 /// Carries out a call; returns `None` if there is no such method.
-async fn carry_out(host: &Session<'_>, method: &str, body: &[u8]) -> Result<Option<Value>> {
-    match method.split_once('.') {
-        Some(("Plugin", "Activate")) => Ok(Some(json!({"Implements": ["NetworkDriver"]}))),
-        Some(("NetworkDriver", call)) => {
-            let mut session = host.again()?;
-            let answer = network_driver::call(&mut session, call, body).await;
-            session.close();
-            answer
-        }
+async fn carry_out(
+    host: &Session<'_>,
+    method: &str,
+    body: &[u8],
+    caller: Option<&Caller>,
+) -> Result<Option<Value>> {
+    let mut session = host.again()?;
+    let answer = match method.split_once('.') {
+        Some(("Plugin", "Activate")) => Ok(Some(json!({"Implements": [NETWORK, IPAM]}))),
+        Some((NETWORK, call)) => network_driver::call(&mut session, call, body).await,
+        Some((IPAM, call)) => ipam_driver::call(&session, call, body, caller).await,
         _ => Ok(None),
-    }
+    };
+    session.close();
+    answer
 }

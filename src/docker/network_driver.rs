@@ -17,10 +17,9 @@ use super::{
 };
 use crate::{
     error::{self, Error},
-    model::{Address, Endpoint, Interface as Engine, Owner, Removable, Route},
+    model::{Address, Endpoint, Interface as Engine, Network, Owner, Removable, Route},
     ops::{
         Session,
-        driver::bridge::bridge,
         hand_over::{self, HandOver},
         owned,
         rm::{Rm, rm},
@@ -66,53 +65,58 @@ fn owner(of: &OfEndpoint) -> Owner {
 
 async fn create_network(host: &mut Session<'_>, request: &CreateNetwork) -> Result<Value> {
     let settings = Settings::read(request)?;
-    ensure(host, &settings).await?;
-    if let Err(error) = store::write(request) {
-        // docker asks for no removal of what it did not get.
-        remove_network(host, &settings).await?;
-        return Err(error);
-    }
-    Ok(nothing())
+    // First: a call that is killed later leaves a network that docker can remove.
+    store::write(request)?;
+    let failure = match ensure(host, &settings).await {
+        Ok(network) => match check_pools(&settings, &network) {
+            Ok(()) => return Ok(nothing()),
+            Err(error) => {
+                remove_network(host, &settings).await?;
+                error
+            }
+        },
+        Err(error) => error,
+    };
+    // docker asks for no removal of what it did not get.
+    store::remove(&request.network_id)?;
+    Err(failure)
 }
 
 /// Makes the network that docker asked for, unless it is there.
-async fn ensure(host: &mut Session<'_>, settings: &Settings) -> Result<()> {
+async fn ensure(host: &mut Session<'_>, settings: &Settings) -> Result<Network> {
     match &settings.kind {
-        Kind::Existing(name) => {
-            let network = hand_over::network(host, name).await?;
-            let has = |pool: &&IpNetwork| network.subnet_of(pool.ip()).is_some();
-            if let Some(other) = settings.pools.iter().find(|pool| !has(pool)) {
-                let subnets: Vec<_> = network.subnets.iter().map(|s| s.cidr.to_string()).collect();
-                let subnets = subnets.join(", ");
-                return Err(Error::conflict(format!(
-                    "docker assigns addresses of {other}, and network `{name}` has {subnets}"
-                ))
-                .hint(format!("create it with `--subnet {subnets}`"))
-                .into());
-            }
-        }
-        Kind::Made(wanted) => {
-            bridge(host, wanted).await?;
-        }
+        Kind::Existing(name) => hand_over::network(host, name).await,
+        Kind::Made(wanted) => wanted.ensure(host).await,
     }
-    Ok(())
+}
+
+/// Checks that docker assigns addresses of the network.
+fn check_pools(settings: &Settings, network: &Network) -> Result<()> {
+    let has = |pool: &&IpNetwork| network.subnet_of(pool.ip()).is_some();
+    let Some(other) = settings.pools.iter().find(|pool| !has(pool)) else { return Ok(()) };
+    let subnets: Vec<_> = network.subnets.iter().map(|s| s.cidr.to_string()).collect();
+    let (name, subnets) = (&network.name, subnets.join(", "));
+    Err(Error::conflict(format!(
+        "docker assigns addresses of {other}, and network `{name}` has {subnets}"
+    ))
+    .hint(format!("create it with `--subnet {subnets}`"))
+    .into())
 }
 
 async fn delete_network(host: &mut Session<'_>, request: &OfNetwork) -> Result<Value> {
     let id = &request.network_id;
-    let known = store::read(id);
-    // Whatever fails from here on: docker does not ask again.
-    store::remove(id)?;
     owned::release_others(host, Engine::Docker, id.as_str(), &[]).await?;
-    if let Ok(known) = known {
+    if let Ok(known) = store::read(id) {
         remove_network(host, &Settings::read(&known)?).await?;
     }
+    // Last: a call that is killed, or fails, can be made again.
+    store::remove(id)?;
     Ok(nothing())
 }
 
 async fn remove_network(host: &mut Session<'_>, settings: &Settings) -> Result<()> {
-    let Kind::Made(bridge) = &settings.kind else { return Ok(()) };
-    let names = vec![Removable::Network(bridge.name.clone())];
+    let Kind::Made(wanted) = &settings.kind else { return Ok(()) };
+    let names = vec![Removable::Network(wanted.name().clone())];
     let (_, failure) = rm(host, &Rm { names }).await?;
     failure.map_or(Ok(()), Err)
 }

@@ -1,15 +1,14 @@
 //! What the options of `docker network create` mean for netcord.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr, str::FromStr};
 
 use ipnetwork::IpNetwork;
 
-use super::protocol::{CreateNetwork, IpamData};
-use crate::{
-    error::Error,
-    model::{Cidr, Flag, Flags, LinkName},
-    ops::driver::bridge::Bridge,
+use super::{
+    protocol::{CreateNetwork, IpamData},
+    wanted::Wanted,
 };
+use crate::{error::Error, model::LinkName};
 
 /// Who publishes ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,16 +38,19 @@ pub(super) struct Settings {
 pub(super) enum Kind {
     /// One that exists without docker (`-o network=NAME`).
     Existing(LinkName),
-    /// A bridge network that exists for docker.
-    Made(Box<Bridge>),
+    /// One that exists for docker.
+    Made(Wanted),
 }
+
+/// Options of docker's networks, whatever netcord's network is.
+const OF_ALL: [&str; 3] = ["ports", "bridge.host_binding_ipv4", "container_iface_prefix"];
 
 impl Settings {
     /// Returns the name of netcord's network.
     pub(super) fn network(&self) -> &LinkName {
         match &self.kind {
             Kind::Existing(name) => name,
-            Kind::Made(bridge) => &bridge.name,
+            Kind::Made(wanted) => wanted.name(),
         }
     }
 
@@ -57,155 +59,134 @@ impl Settings {
     /// # Errors
     /// If an option has no meaning for netcord: the user relies on it.
     pub(super) fn read(request: &CreateNetwork) -> Result<Self, Error> {
-        let mut asked = Asked::default();
-        for (key, value) in &request.options.generic {
-            asked.take(key, value).map_err(|why| {
-                Error::usage(format!("option `{key}={value}`: {why}")).hint(
-                    "the options are network, ports, isolate, no-spoof, no-masquerade, mtu, and of \
-                     docker's bridge driver bridge.name, bridge.enable_icc, \
-                     bridge.enable_ip_masquerade, bridge.host_binding_ipv4, driver.mtu and \
-                     container_iface_prefix",
-                )
-            })?;
-        }
-        let internal = request.options.internal;
-        let data = || request.ipv4.iter().chain(&request.ipv6);
-        let pools = data().filter_map(pool).collect();
-        let kind = match asked.network.take() {
-            Some(name) => {
-                if let Some(option) = asked.of_new {
-                    return Err(Error::usage(format!(
-                        "option `{option}`: network `{name}` exists, and is not changed"
-                    )));
-                }
-                if internal {
-                    return Err(Error::usage(format!("--internal: network `{name}` exists"))
-                        .hint(format!("make it so: `netcord bridge {name} --internal`")));
-                }
-                Kind::Existing(name)
-            }
-            None => Kind::Made(Box::new(bridge(request, &asked, internal)?)),
+        let options = Options::of(request);
+        let kind = match options.parsed("network")? {
+            Some(name) => existing(request, &options, name)?,
+            None => Kind::Made(Wanted::read(request, &options)?),
         };
-        let publisher = asked.publisher.unwrap_or(Publisher::Netcord);
-        let prefix = asked.prefix.unwrap_or_else(|| "eth".into());
-        Ok(Self { kind, publisher, internal, binding: asked.binding, prefix, pools })
+        let publisher = options.get("ports", |word| match word {
+            "netcord" => Ok(Publisher::Netcord),
+            "docker" => Ok(Publisher::Docker),
+            _ => Err("ports are published by `netcord` or by `docker`".into()),
+        })?;
+        let binding: Option<IpAddr> = options.parsed("bridge.host_binding_ipv4")?;
+        let prefix = options.get("container_iface_prefix", |prefix| {
+            link(&format!("{prefix}999"))?;
+            Ok(prefix.to_owned())
+        })?;
+        Ok(Self {
+            kind,
+            publisher: publisher.unwrap_or(Publisher::Netcord),
+            internal: request.options.internal,
+            binding: binding.filter(|ip| !ip.is_unspecified()),
+            prefix: prefix.unwrap_or_else(|| "eth".into()),
+            pools: pools(request).map(|(pool, _)| pool).collect(),
+        })
     }
 }
 
-/// `--ipam-driver null` has the pool of all addresses: then netcord assigns them.
-fn pool(data: &IpamData) -> Option<IpNetwork> {
-    data.pool.filter(|pool| pool.prefix() > 0)
+fn existing(request: &CreateNetwork, options: &Options<'_>, name: LinkName) -> Result<Kind, Error> {
+    options.check("network", &["network"], |_| {
+        format!("network `{name}` exists, and is not changed")
+    })?;
+    if request.options.internal {
+        return Err(Error::usage(format!("--internal: network `{name}` exists"))
+            .hint(format!("make it so: `netcord bridge {name} --internal`")));
+    }
+    Ok(Kind::Existing(name))
 }
 
-fn bridge(request: &CreateNetwork, asked: &Asked, internal: bool) -> Result<Bridge, Error> {
-    let name = match &asked.name {
-        Some(name) => name.clone(),
-        None => format!("nc-{}", request.network_id.short())
-            .parse()
-            .map_err(|e| Error::usage(format!("{e}")))?,
-    };
-    let used: Vec<_> =
-        request.ipv4.iter().chain(&request.ipv6).filter(|d| pool(d).is_some()).collect();
-    let subnet: Result<Vec<Cidr>, _> =
-        used.iter().filter_map(|data| pool(data)).map(|pool| pool.to_string().parse()).collect();
-    Ok(Bridge {
-        subnet: subnet.map_err(|e| Error::usage(format!("--subnet: {e}")))?,
-        gateway: used.iter().filter_map(|data| data.gateway).map(|g| g.ip()).collect(),
-        mtu: asked.mtu,
-        ipv6: request.options.ipv6,
-        flags: Flags::of(|flag| {
-            asked.flags.contains(&flag) || (internal && flag == Flag::Internal)
-        }),
-        label: vec![("com.docker.network.id".into(), request.network_id.to_string())],
-        ..Bridge::new(name)
+/// The subnets from which docker assigns addresses, with their gateways. `--ipam-driver null` has the
+/// pool of all addresses: then netcord assigns them.
+pub(super) fn pools(
+    request: &CreateNetwork,
+) -> impl Iterator<Item = (IpNetwork, Option<IpAddr>)> + '_ {
+    let all = request.ipv4.iter().chain(&request.ipv6);
+    all.filter_map(|IpamData { pool, gateway }| {
+        let pool = pool.filter(|pool| pool.prefix() > 0)?;
+        Some((pool, gateway.map(|gateway| gateway.ip())))
     })
 }
 
-/// The options of `-o`, as they are read.
-#[derive(Default)]
-struct Asked {
-    network: Option<LinkName>,
-    name: Option<LinkName>,
-    publisher: Option<Publisher>,
-    mtu: Option<u32>,
-    flags: Vec<Flag>,
-    binding: Option<IpAddr>,
-    prefix: Option<String>,
-    /// An option that only a new network can have.
-    of_new: Option<String>,
-}
+/// The options of `-o`, by their names without docker's prefix: as they are typed, with their values.
+pub(super) struct Options<'a>(BTreeMap<&'a str, (&'a str, &'a str)>);
 
-impl Asked {
-    fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
-        match key.strip_prefix("com.docker.network.").unwrap_or(key) {
-            "network" => self.network = Some(link(value)?),
-            "ports" => {
-                self.publisher = Some(match value {
-                    "netcord" => Publisher::Netcord,
-                    "docker" => Publisher::Docker,
-                    _ => return Err("ports are published by `netcord` or by `docker`".into()),
-                });
-            }
-            "bridge.host_binding_ipv4" | "host_binding_ipv4" => {
-                let binding: IpAddr = value.parse().map_err(|_| "not an IP address")?;
-                self.binding = Some(binding).filter(|ip| !ip.is_unspecified());
-            }
-            "container_iface_prefix" => {
-                link(&format!("{value}999"))?;
-                self.prefix = Some(value.to_owned());
-            }
-            "driver" => match value {
-                "bridge" => self.of_new = Some(key.to_owned()),
-                "underlay" | "overlay" => {
-                    return Err(format!(
-                        "make the network first (`netcord {value} NAME ...`), and give `-o network=NAME`"
-                    ));
-                }
-                "macvlan" => {
-                    return Err("docker has this driver: `docker network create -d macvlan`".into());
-                }
-                _ => return Err("netcord has no such driver".into()),
-            },
-            own => {
-                self.take_of_new(own, value)?;
-                self.of_new = Some(key.to_owned());
-            }
-        }
-        Ok(())
+impl<'a> Options<'a> {
+    fn of(request: &'a CreateNetwork) -> Self {
+        let named = |(typed, value): (&'a String, &'a String)| {
+            let name = match typed.strip_prefix("com.docker.network.").unwrap_or(typed) {
+                "host_binding_ipv4" => "bridge.host_binding_ipv4",
+                "driver.mtu" => "mtu",
+                "macvlan_mode" => "mode",
+                name => name,
+            };
+            (name, (typed.as_str(), value.as_str()))
+        };
+        Self(request.options.generic.iter().map(named).collect())
     }
 
-    fn take_of_new(&mut self, key: &str, value: &str) -> Result<(), String> {
-        match key {
-            "bridge.name" => self.name = Some(link(value)?),
-            "driver.mtu" | "mtu" => match value.parse() {
-                Ok(mtu @ 68..=65535) => self.mtu = Some(mtu),
-                _ => return Err("an MTU is from 68 to 65535 bytes".into()),
-            },
-            "bridge.enable_icc" => self.set(Flag::Isolate, !switch(value)?),
-            "isolate" => self.set(Flag::Isolate, switch(value)?),
-            "bridge.enable_ip_masquerade" => self.set(Flag::NoMasquerade, !switch(value)?),
-            "no-masquerade" => self.set(Flag::NoMasquerade, switch(value)?),
-            "no-spoof" => self.set(Flag::NoSpoof, switch(value)?),
-            _ => return Err("netcord does not know it".into()),
-        }
-        Ok(())
+    /// Returns the value of an option.
+    pub(super) fn text(&self, name: &str) -> Option<&'a str> {
+        self.0.get(name).map(|(_, value)| *value)
     }
 
-    fn set(&mut self, flag: Flag, is_on: bool) {
-        self.flags.retain(|there| *there != flag);
-        self.flags.extend(is_on.then_some(flag));
+    /// Parses the value of an option.
+    pub(super) fn get<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&'a str) -> Result<T, String>,
+    ) -> Result<Option<T>, Error> {
+        let Some((typed, value)) = self.0.get(name) else { return Ok(None) };
+        let parsed = parse(value);
+        parsed.map(Some).map_err(|why| Error::usage(format!("option `{typed}={value}`: {why}")))
+    }
+
+    /// Parses the value of an option as its type does.
+    pub(super) fn parsed<T: FromStr<Err: ToString>>(&self, name: &str) -> Result<Option<T>, Error> {
+        self.get(name, |value| value.parse().map_err(|why: T::Err| why.to_string()))
+    }
+
+    /// Parses a list of values.
+    pub(super) fn list<T: FromStr<Err: ToString>>(
+        &self,
+        name: &str,
+        separator: char,
+    ) -> Result<Vec<T>, Error> {
+        let all = self.get(name, |value| {
+            let words = value.split(separator).map(str::trim).filter(|word| !word.is_empty());
+            words.map(|word| word.parse().map_err(|why: T::Err| why.to_string())).collect()
+        })?;
+        Ok(all.unwrap_or_default())
+    }
+
+    /// Parses a switch as Go does.
+    pub(super) fn switch(&self, name: &str) -> Result<Option<bool>, Error> {
+        self.get(name, |value| match value {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            _ => Err("it is `true` or `false`".into()),
+        })
+    }
+
+    /// Refuses options that are none of these, and none of all networks.
+    pub(super) fn check(
+        &self,
+        driver: &str,
+        known: &[&str],
+        why: impl Fn(&str) -> String,
+    ) -> Result<(), Error> {
+        let is_known = |name: &str| OF_ALL.contains(&name) || known.contains(&name);
+        match self.0.iter().find(|(name, _)| !is_known(name)) {
+            Some((name, (typed, value))) => {
+                let names = OF_ALL.iter().chain(known).copied().collect::<Vec<_>>().join(", ");
+                Err(Error::usage(format!("option `{typed}={value}`: {}", why(name)))
+                    .hint(format!("the options of {driver} networks are {names}")))
+            }
+            None => Ok(()),
+        }
     }
 }
 
 fn link(name: &str) -> Result<LinkName, String> {
     name.parse().map_err(|e| format!("{e}"))
-}
-
-/// Parses a switch as Go does.
-fn switch(value: &str) -> Result<bool, String> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("it is `true` or `false`".into()),
-    }
 }

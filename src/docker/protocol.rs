@@ -1,4 +1,4 @@
-//! The bodies of docker's network driver protocol. Go leaves out what is empty, or sends `null`.
+//! The bodies of docker's protocols for network drivers and IPAM drivers. Go leaves out what is empty, or sends `null`.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
@@ -7,6 +7,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use super::pools::PoolId;
 use crate::{
     error::Error,
     model::{HostPorts, PortRange, PortSpec, Protocol},
@@ -27,13 +28,16 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     serde_json::from_slice(body).context("docker's request is not understood")
 }
 
-/// The IDs in a body, shortened as docker does, for the log.
+/// The IDs in a body, shortened as docker does, or the pool, for the log.
 pub(super) fn whose(body: &[u8]) -> String {
-    let Ok(ids) = serde_json::from_slice::<OfEndpoint>(body) else {
-        return serde_json::from_slice::<OfNetwork>(body)
-            .map_or_else(|_| String::new(), |of| format!(" {}", of.network_id.short()));
-    };
-    format!(" {}/{}", ids.network_id.short(), ids.endpoint_id.short())
+    if let Ok(of) = serde_json::from_slice::<OfEndpoint>(body) {
+        return format!(" {}/{}", of.network_id.short(), of.endpoint_id.short());
+    }
+    if let Ok(of) = serde_json::from_slice::<OfNetwork>(body) {
+        return format!(" {}", of.network_id.short());
+    }
+    serde_json::from_slice::<OfPool>(body)
+        .map_or_else(|_| String::new(), |of| format!(" {}", of.pool_id))
 }
 
 /// An ID of docker's: hexadecimal digits. It names files and links.
@@ -198,6 +202,57 @@ impl PortBinding {
         let host_ip = self.host_ip.or(binding);
         Ok(PortSpec { host_ip, host, container: PortRange::single(self.port), protocol })
     }
+}
+
+/// `RequestPool`.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct RequestPool {
+    /// `--subnet`.
+    #[serde(rename = "Pool", default, deserialize_with = "unless_empty")]
+    pub(super) pool: Option<IpNetwork>,
+    /// `--ip-range`.
+    #[serde(rename = "SubPool", default, deserialize_with = "unless_empty")]
+    pub(super) range: Option<IpNetwork>,
+    /// `--ipam-opt`.
+    #[serde(rename = "Options", default, deserialize_with = "or_null")]
+    pub(super) options: BTreeMap<String, String>,
+    #[serde(rename = "V6", default)]
+    pub(super) ipv6: bool,
+}
+
+/// The calls that name a pool only.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct OfPool {
+    #[serde(rename = "PoolID")]
+    pub(super) pool_id: PoolId,
+}
+
+/// `RequestAddress`.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct RequestAddress {
+    #[serde(rename = "PoolID")]
+    pub(super) pool_id: PoolId,
+    #[serde(rename = "Address", default, deserialize_with = "unless_empty")]
+    pub(super) address: Option<IpAddr>,
+    #[serde(rename = "Options", default, deserialize_with = "or_null")]
+    options: BTreeMap<String, String>,
+}
+
+impl RequestAddress {
+    /// Returns whether the address is to be the gateway's.
+    pub(super) fn is_of_gateway(&self) -> bool {
+        let kind = self.options.get("RequestAddressType");
+        kind.is_some_and(|kind| kind == "com.docker.network.gateway")
+    }
+}
+
+/// `ReleaseAddress`.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ReleaseAddress {
+    #[serde(rename = "PoolID")]
+    pub(super) pool_id: PoolId,
+    #[serde(rename = "Address")]
+    pub(super) address: IpAddr,
 }
 
 fn or_null<'de, T, D>(deserializer: D) -> Result<T, D::Error>

@@ -11,9 +11,27 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::error::Error;
+use crate::{error::Error, process};
+
+/// The process that calls. No other one has the same PID and the same start time since the boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Caller {
+    boot: String,
+    pid: u32,
+    start: u64,
+}
+
+impl Caller {
+    /// Returns the process at the other end; `None` if it cannot be seen from here.
+    pub(super) fn of(stream: &UnixStream) -> Option<Self> {
+        let pid = stream.peer_cred().ok()?.pid()?.try_into().ok()?;
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(Self { boot: boot.trim_end().to_owned(), pid, start: process::started(pid)? })
+    }
+}
 
 /// Returns standard input as a connection.
 pub(super) fn of_stdin() -> Result<UnixStream> {

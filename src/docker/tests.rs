@@ -5,9 +5,13 @@ use serde_json::Value;
 
 use super::{
     options::{Kind, Publisher, Settings},
-    protocol::{CreateEndpoint, CreateNetwork, Join, OfEndpoint, OfNetwork, Program, read, whose},
+    protocol::{
+        CreateEndpoint, CreateNetwork, Join, OfEndpoint, OfNetwork, OfPool, Program,
+        ReleaseAddress, RequestAddress, RequestPool, read, whose,
+    },
+    wanted::Wanted,
 };
-use crate::model::Flag;
+use crate::model::{Flag, MacvlanMode};
 
 const NETWORK: &str = "17cd53bf6e5900fb12a968c37cd8e4f5ec5dab4b286c83fa2f1316c48a6fa0a8";
 const ENDPOINT: &str = "d3393de0a6ab78e5ac25978229ff1192925054475b37633fb5064ba3e53c4ed7";
@@ -34,7 +38,7 @@ fn a_network_is_read_as_docker_asks_for_it() {
     let plain = settings("{}").unwrap();
     assert_eq!(plain.network().as_str(), "nc-17cd53bf6e59");
     assert_eq!((plain.publisher, plain.prefix.as_str()), (Publisher::Netcord, "eth"));
-    let Kind::Made(bridge) = plain.kind else { panic!("{plain:?}") };
+    let Kind::Made(Wanted::Bridge(bridge)) = plain.kind else { panic!("{plain:?}") };
     assert_eq!(bridge.subnet[0].0.to_string(), "10.50.0.0/24");
     assert_eq!(bridge.gateway[0].to_string(), "10.50.0.1");
 
@@ -47,7 +51,7 @@ fn a_network_is_read_as_docker_asks_for_it() {
     .unwrap();
     assert_eq!((prefixed.publisher, prefixed.prefix.as_str()), (Publisher::Docker, "lan"));
     assert_eq!(prefixed.binding, Some("127.0.0.1".parse().unwrap()));
-    let Kind::Made(bridge) = prefixed.kind else { panic!("{prefixed:?}") };
+    let Kind::Made(Wanted::Bridge(bridge)) = prefixed.kind else { panic!("{prefixed:?}") };
     assert_eq!((bridge.name.as_str(), bridge.mtu), ("br7", Some(1400)));
     for flag in [Flag::Isolate, Flag::NoMasquerade, Flag::NoSpoof] {
         assert!(bridge.flags.has(flag), "{flag:?}");
@@ -63,8 +67,17 @@ fn options_without_a_meaning_are_refused_by_name() {
         (r#"{"foo":"bar"}"#, "option `foo=bar`: netcord does not know it"),
         (r#"{"com.docker.network.bridge.x":"1"}"#, "com.docker.network.bridge.x=1"),
         (r#"{"ports":"both"}"#, "by `netcord` or by `docker`"),
-        (r#"{"driver":"macvlan"}"#, "docker network create -d macvlan"),
-        (r#"{"driver":"overlay"}"#, "netcord overlay NAME"),
+        (r#"{"driver":"ipvlan"}"#, "no such driver"),
+        (r#"{"driver":"macvlan"}"#, "-o parent="),
+        (r#"{"driver":"macvlan","parent":"eth0","mode":"l3"}"#, "bridge, private, vepa or"),
+        (r#"{"driver":"macvlan","parent":"eth0","isolate":"true"}"#, "does not have it"),
+        (r#"{"driver":"underlay"}"#, "-o parent="),
+        (r#"{"driver":"underlay","parent":"eth0","mtu":"1400"}"#, "does not have it"),
+        (r#"{"parent":"eth0"}"#, "driver bridge does not have it"),
+        (r#"{"driver":"overlay"}"#, "-o subnet="),
+        (r#"{"driver":"overlay","subnet":"10.5.0.0/16","backend":"udp"}"#, "vxlan or host-gw"),
+        (r#"{"driver":"overlay","store":"http://192.0.2.9:2379"}"#, "comes from the store"),
+        (r#"{"network":"pods","driver":"bridge"}"#, "`pods` exists, and is not changed"),
         (r#"{"mtu":"1"}"#, "from 68"),
         (r#"{"bridge.name":"a/b"}"#, "bridge.name=a/b"),
         (r#"{"isolate":"perhaps"}"#, "`true` or `false`"),
@@ -73,6 +86,58 @@ fn options_without_a_meaning_are_refused_by_name() {
     ] {
         let error = settings(options).unwrap_err();
         assert!(error.contains(why), "{options}: {error}");
+    }
+}
+
+#[test]
+fn each_driver_has_its_request() {
+    let lan = settings(r#"{"driver":"macvlan","parent":"eth0.7","macvlan_mode":"private"}"#);
+    let Kind::Made(Wanted::Macvlan(lan)) = lan.unwrap().kind else { panic!("no macvlan") };
+    assert_eq!((lan.parent.as_str(), lan.mode), ("eth0.7", MacvlanMode::Private));
+    assert_eq!(lan.gateway[0].to_string(), "10.50.0.1");
+    let lan = settings(r#"{"driver":"underlay","parent":"eth0","takeover":"true"}"#);
+    let Kind::Made(Wanted::Underlay(lan)) = lan.unwrap().kind else { panic!("no underlay") };
+    assert!(lan.takeover && lan.confirm_within.is_none());
+    let pods = settings(
+        r#"{"driver":"overlay","subnet":"10.48.0.0/12","no-spoof":"1",
+            "peer":"10.51.0.0/24=192.0.2.2; 10.52.0.0/24=192.0.2.3"}"#,
+    );
+    let Kind::Made(Wanted::Overlay(pods)) = pods.unwrap().kind else { panic!("no overlay") };
+    assert_eq!((pods.host_subnet.len(), pods.peer.len()), (1, 2));
+    assert!(pods.on_host.flags.has(Flag::NoSpoof));
+
+    // `--ipam-driver null`.
+    let body = create_network(
+        r#"{"driver":"overlay","store":"http://192.0.2.9:2379/","prefix":"netcord/pods/"}"#,
+    );
+    let body = body.replace("10.50.0.0/24", "0.0.0.0/0").replace("10.50.0.1/24", "0.0.0.0/0");
+    let settings = Settings::read(&read(body.as_bytes()).unwrap()).unwrap();
+    let Kind::Made(Wanted::Joining(pods)) = settings.kind else { panic!("does not join") };
+    assert_eq!(pods.store.endpoints, ["http://192.0.2.9:2379"]);
+    assert_eq!(pods.store.prefix, "/netcord/pods");
+    assert!(settings.pools.is_empty());
+}
+
+#[test]
+fn pools_and_addresses_are_read_as_docker_asks_for_them() {
+    let pool: RequestPool = read(
+        br#"{"AddressSpace":"netcord","Pool":"10.61.0.0/24","SubPool":"","Options":{"a":"b"},"V6":false}"#,
+    )
+    .unwrap();
+    assert_eq!(pool.pool.unwrap().to_string(), "10.61.0.0/24");
+    assert_eq!((pool.range, pool.options["a"].as_str(), pool.ipv6), (None, "b", false));
+    let gateway = br#"{"PoolID":"10.61.0.0/24","Address":"","Options":{"RequestAddressType":"com.docker.network.gateway"}}"#;
+    assert!(read::<RequestAddress>(gateway).unwrap().is_of_gateway());
+    let other: RequestAddress =
+        read(br#"{"PoolID":"fd61::/64","Address":"fd61::9","Options":null}"#).unwrap();
+    assert_eq!(
+        (other.address.unwrap().to_string(), other.is_of_gateway()),
+        ("fd61::9".into(), false)
+    );
+    assert_eq!(whose(gateway), " 10.61.0.0/24");
+    for id in ["", "x", "../../etc", "10.61.0.5/24", "10.61.0.0", "0.0.0.0/0", "10.61.0.0/24/x"] {
+        let body = format!(r#"{{"PoolID":"{id}"}}"#);
+        assert!(read::<OfPool>(body.as_bytes()).is_err(), "{id}");
     }
 }
 
@@ -103,7 +168,7 @@ fn what_go_leaves_out_may_be_null() {
     assert_eq!(read::<Join>(body.as_bytes()).unwrap().sandbox, "/x");
     let body = format!(r#"{{"NetworkID":"{NETWORK}","Options":null,"IPv4Data":null}}"#);
     let settings = Settings::read(&read(body.as_bytes()).unwrap()).unwrap();
-    let Kind::Made(bridge) = settings.kind else { panic!("{settings:?}") };
+    let Kind::Made(Wanted::Bridge(bridge)) = settings.kind else { panic!("{settings:?}") };
     assert!(bridge.subnet.is_empty());
 }
 
@@ -128,6 +193,10 @@ fn read_as_any(body: &[u8]) {
     for port in read::<Program>(body).map(|request| request.options.ports).unwrap_or_default() {
         drop(port.spec(None));
     }
+    drop(read::<RequestPool>(body));
+    drop(read::<RequestAddress>(body));
+    drop(read::<ReleaseAddress>(body));
+    drop(read::<OfPool>(body));
     whose(body);
 }
 

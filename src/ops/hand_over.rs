@@ -1,5 +1,5 @@
-//! Endpoints for engines that make the namespace later: netcord makes the veth pair and publishes the
-//! ports, and the engine moves the inner end and configures it. Each request names its endpoint by its
+//! Endpoints for engines that make the namespace later: netcord makes the veth pair or the macvlan, and
+//! publishes the ports, and the engine moves the inner end and configures it. Each request names its endpoint by its
 //! owner, and can be repeated.
 
 use std::{path::PathBuf, time::Duration};
@@ -12,6 +12,7 @@ use super::{
     lookup::{endpoints::of_owner, find, plug},
     publish::{self, Ports},
     upkeep::{
+        link_attrs,
         need::{Depth, Extent, Need},
         removal, wiring,
     },
@@ -20,10 +21,10 @@ use crate::{
     engine,
     error::Error,
     model::{
-        Address, Endpoint, EndpointSummary, LinkName, LowerLink, NamedNetns, Network, Owner,
-        PortSpec, Source,
+        Address, Endpoint, EndpointSummary, LinkName, NamedNetns, Network, Owner, PortSpec, Source,
     },
-    plan::{self, Record, Resource, Step},
+    plan::{self, Plan, Record, Resource, Step},
+    state::State,
 };
 
 /// How long an engine may take to name a container.
@@ -41,17 +42,15 @@ pub async fn network(host: &Session<'_>, name: &LinkName) -> Result<Network> {
             .hint(format!("make a network of netcord's: `netcord bridge {name}2`"))
             .into());
     }
-    match network.lower_link() {
-        LowerLink::Bridge(_) => Ok(network),
-        LowerLink::Parent(parent) => {
-            let link = &parent.link;
-            Err(Error::conflict(format!("network `{name}` is a macvlan, which has no host end"))
-                .hint(format!(
-                    "docker makes one itself: `docker network create -d macvlan -o parent={link}`"
-                ))
-                .into())
-        }
+    if network.driver.macvlan().is_some_and(|macvlan| !macvlan.host_access.is_empty()) {
+        return Err(Error::conflict(format!(
+            "network `{name}` has --host-access, and a container that an engine configures does not \
+             know the host's MAC"
+        ))
+        .hint(format!("make one without: `netcord macvlan {name}2`"))
+        .into());
     }
+    Ok(network)
 }
 
 /// Makes an endpoint, and leaves its inner end on the host; returns `None` for a dry run.
@@ -70,12 +69,29 @@ pub async fn hand_over(
     let record = find::network(&host.kernel, &state, &request.network).await?.into_owned();
     if let Some((of, there)) = of_owner(&state, &request.owner) {
         check_same(request, &of.network, there)?;
-        return Ok(Some(Changed::new(false, there.clone())));
+        let (network, endpoint) = (of.network.clone(), there.clone());
+        return whole(host, &mut state, &network, endpoint).await;
     }
     let bridge = plug::required(&host.kernel, &record.network).await?;
     let endpoint = attach::handed_over(host, request, &state, &record, bridge).await?;
     let plan = wiring::attach(&host.kernel, &record.network, &endpoint)?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
+    Ok(Some(Changed::new(changed, endpoint)))
+}
+
+/// Makes what a killed call has not made of an endpoint on record. Once it is moved, it is whole.
+async fn whole(
+    host: &mut Session<'_>,
+    state: &mut State,
+    network: &Network,
+    endpoint: Endpoint,
+) -> Result<Option<Changed<Endpoint>>> {
+    let mut plan = Plan::new();
+    if endpoint.is_unmoved() {
+        plan.extend(wiring::attach(&host.kernel, network, &endpoint)?);
+        link_attrs::restore(&host.kernel, &mut plan).await?;
+    }
+    let Some(changed) = host.carry_out(&plan, state).await? else { return Ok(None) };
     Ok(Some(Changed::new(changed, endpoint)))
 }
 

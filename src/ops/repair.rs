@@ -248,11 +248,18 @@ async fn of_endpoint(
             plan.insert(0, Step::delete("the veth pair was changed", Resource::Veth(veth)));
         }
     }
-    if let Some(step) = renamed(kernel, network, endpoint).await? {
+    if endpoint.handed_over.is_some() && endpoint.host_ifname().is_none() {
+        // The same of a macvlan.
+        plan.retain(|step| !is_of_link(&step.change));
+    } else if let Some(step) = renamed(kernel, network, endpoint).await? {
         plan.insert(0, step);
     }
     link_attrs::restore(kernel, &mut plan).await?;
     Ok(plan)
+}
+
+fn is_of_link(change: &Change) -> bool {
+    matches!(change, Change::Create(Resource::Macvlan(_) | Resource::Alias { .. }))
 }
 
 /// Returns the step that deletes a macvlan under another name, so that it can be made again.

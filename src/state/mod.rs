@@ -407,9 +407,14 @@ impl State {
     /// Adopts an endpoint that is on no record, of a network that is, or an endpoint with more
     /// ports than its record has.
     pub fn adopt_endpoint(&mut self, network: &LinkName, endpoint: Endpoint) {
-        let Some(record) = self.networks.get_mut(network) else { return };
         let id = endpoint.id();
-        record.endpoints.retain(|e| !e.is(&id));
+        self.adopt_instead(network, &id, endpoint);
+    }
+
+    /// Adopts what is known of an endpoint by now, which had another identity before.
+    pub fn adopt_instead(&mut self, network: &LinkName, former: &EndpointId, endpoint: Endpoint) {
+        let Some(record) = self.networks.get_mut(network) else { return };
+        record.endpoints.retain(|e| !e.is(former));
         record.endpoints.push(endpoint);
         self.unwritten.insert(Some(network.clone()));
     }

@@ -9,7 +9,7 @@ const PAGE: &str = "http://192.0.2.1:8080";
 
 /// Starts the plugin, and waits until it listens.
 #[track_caller]
-fn start_plugin(host: &EngineHost) {
+pub(super) fn start_plugin(host: &EngineHost) {
     let dir = host.dir();
     host.sh(&format!(
         "setsid {NETCORD} docker-plugin --listen >>{dir}/plugin.log 2>&1 & echo $! >/run/plugin.pid"
@@ -20,27 +20,27 @@ fn start_plugin(host: &EngineHost) {
 
 /// Sends the plugin a signal, and waits until it has ended.
 #[track_caller]
-fn end_plugin(host: &EngineHost, signal: &str) {
+pub(super) fn end_plugin(host: &EngineHost, signal: &str) {
     host.sh(&format!("kill -{signal} $(cat /run/plugin.pid)")).ok();
     host.until("! grep -qs '^State:.[^Z]' /proc/$(cat /run/plugin.pid)/status");
 }
 
 /// The endpoints that netcord lists.
 #[track_caller]
-fn endpoints(host: &EngineHost) -> Vec<Value> {
+pub(super) fn endpoints(host: &EngineHost) -> Vec<Value> {
     let listed: Value = serde_json::from_str(&host.netcord("ps --format json").ok()).unwrap();
     listed["items"].as_array().or(listed.as_array()).unwrap().clone()
 }
 
 /// What is between the braces of docker's inspect.
 #[track_caller]
-fn inspect(host: &EngineHost, container: &str, what: &str) -> String {
+pub(super) fn inspect(host: &EngineHost, container: &str, what: &str) -> String {
     host.docker(&format!("inspect -f '{{{{{what}}}}}' {container}")).ok()
 }
 
 /// Checks that docker refuses a command, with these words.
 #[track_caller]
-fn refused(run: &Run, words: &str) {
+pub(super) fn refused(run: &Run, words: &str) {
     assert!(run.code != 0 && run.stderr.contains(words), "{run:?}");
 }
 
@@ -167,7 +167,7 @@ fn containers_live_on_networks_of_netcords() {
 
 /// Ends dockerd with SIGTERM.
 #[track_caller]
-fn stop_docker(host: &EngineHost) {
+pub(super) fn stop_docker(host: &EngineHost) {
     host.sh("cp /run/docker.pid /run/former.pid && kill -TERM $(cat /run/former.pid)").ok();
     host.until("! grep -qs '^State:.[^Z]' /proc/$(cat /run/former.pid)/status");
     host.sh(&format!("rm -f /run/docker.pid {}/docker-run/containerd/*.pid", host.dir())).ok();
@@ -195,11 +195,7 @@ fn networks_outlive_docker_and_the_plugin() {
     ))
     .ok();
     host.start_docker();
-    host.docker(&format!(
-        "import --change 'CMD [\"sleep\", \"3600\"]' {}/busybox.tar busybox",
-        host.dir()
-    ))
-    .ok();
+    host.import_busybox();
     let before = host.snapshot();
     host.netcord("bridge pods --subnet 10.60.0.0/24 --no-spoof").ok();
     host.docker("network create -d netcord -o network=pods --subnet 10.60.0.0/24 pn").ok();
@@ -297,7 +293,7 @@ fn networks_outlive_docker_and_the_plugin() {
         ("-o network=absent", "absent"),
         ("-o network=pods --subnet 10.99.0.0/24", "10.60.0.0/24"),
         ("-o colour=red", "option `colour=red`"),
-        ("-o driver=macvlan", "docker network create -d macvlan"),
+        ("-o driver=macvlan", "-o parent="),
     ] {
         refused(&host.docker(&format!("network create -d netcord {options} no")), why);
     }

@@ -9,6 +9,7 @@
 //! - `helper`: iptables-restore dies before, or after, it did its work
 //! - `many`: some of these where there is a lot to do
 //! - `cni`: netcord is killed while a container runtime attaches or detaches a container
+//! - `docker`: the same while docker calls, and each call fails
 //! - `store`: netcord is killed while it joins or leaves a network that is in etcd
 //!
 //! Calls that change something are found by a run that is only watched; killing before one that
@@ -32,6 +33,7 @@ use libtest_mimic::{Arguments, Trial};
 mod support;
 
 mod cni;
+mod docker;
 mod helper;
 mod large;
 mod many;
@@ -75,6 +77,9 @@ fn trials() -> Vec<Trial> {
     ];
     for (name, command, inverse) in cni::TRIALS {
         trials.push(trial(name, move || cni::killed(command, inverse)));
+    }
+    for one in &docker::TRIALS {
+        trials.push(trial(one.name, || one.struck()));
     }
     for (name, firewall, command, ports) in many::TRIALS {
         trials.push(trial(name, move || many::struck(firewall, command, ports)));

@@ -36,12 +36,13 @@ const READS: [&str; 10] = [
 pub(crate) type Call = (String, usize);
 
 fn traced(stage: &Stage, inject: Option<&str>) -> Run {
-    let mut command = stage.lab.command("strace");
-    command.args(["-qq", "-o", "/run/trace", "-e", &format!("trace={CALLS}")]);
-    if let Some(inject) = inject {
-        command.args(["-e", &format!("inject={inject}")]);
-    }
-    command.args(program(&stage.command));
+    let (trace, inject_it) =
+        (format!("trace={CALLS}"), inject.map(|call| format!("inject={call}")));
+    let mut under = vec!["strace", "-qq", "-o", "/run/trace", "-e", &trace];
+    under.extend(inject_it.iter().flat_map(|inject| ["-e", inject.as_str()]));
+    let program = program(&stage.command, &under);
+    let mut command = stage.lab.command(&program[0]);
+    command.args(&program[1..]);
     let when = format!("{} with {}", stage.command, inject.unwrap_or("nothing"));
     Run::new(when, &command.output().unwrap())
 }
@@ -153,7 +154,7 @@ pub(crate) fn failing_at(stage: &Stage, states: &States, is_removal: bool, calls
                 assert!(!run.stderr.contains("panicked"), "{when}: {}", run.stderr);
             }
             states.before.assert_same(&stage.lab.snapshot(), &when);
-            let half = stage.lab.sh("find /run/netcord -name '*.new'").ok();
+            let half = stage.lab.sh("find /run -name '*.new'").ok();
             assert_eq!(half, "", "{when}: no half record");
         }
     }

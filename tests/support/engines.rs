@@ -1,6 +1,8 @@
 //! A host of its own with real engines on it. They need root: in a user namespace neither dockerd
 //! nor podman may make control groups.
 
+#![expect(clippy::disallowed_types, reason = "tests run programs")]
+
 use std::{
     fs,
     ops::Deref,
@@ -38,12 +40,30 @@ impl EngineHost {
     pub(crate) fn new() -> Self {
         let host = Self::without_engines();
         host.start_docker();
-        host.sh(&format!(
-            "docker import --change 'CMD [\"sleep\", \"3600\"]' {}/busybox.tar busybox",
-            host.dir()
-        ))
-        .ok();
+        host.import_busybox();
         host
+    }
+
+    /// Gives docker an image `busybox` that sleeps.
+    #[track_caller]
+    pub(crate) fn import_busybox(&self) {
+        let change = "--change 'CMD [\"sleep\", \"3600\"]'";
+        self.docker(&format!("import {change} {}/busybox.tar busybox", self.dir())).ok();
+    }
+
+    /// Connects two hosts by a wire: each has a link `eth0`, with 192.0.2.1 and 192.0.2.2.
+    #[track_caller]
+    pub(crate) fn connect(one: &Self, other: &Self) {
+        // From outside, where both are seen; in the namespace of one.
+        let status = process::Command::new("nsenter")
+            .args(["--net", "--target", &one.left.pid.to_string()])
+            .args(["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0"])
+            .args(["netns", &other.left.pid.to_string()])
+            .status();
+        assert!(status.unwrap().success());
+        for (number, host) in [(1, one), (2, other)] {
+            host.sh(&format!("ip addr add 192.0.2.{number}/24 dev eth0; ip link set eth0 up")).ok();
+        }
     }
 
     /// Makes a fresh host on which no engine runs yet.

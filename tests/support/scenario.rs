@@ -401,18 +401,27 @@ impl Scenario {
 /// What begins the words of a call by a CNI runtime: the operation and the namespace follow, and
 /// `/run/conf` has the configuration.
 pub(crate) const CNI: &str = "cni ";
+/// What begins the words of calls by docker: the methods follow, with commas between, and `/run/calls`
+/// has their bodies.
+const DOCKER: &str = "docker ";
 
-/// The program that words mean, and its arguments.
-pub(crate) fn program(words: &str) -> Vec<String> {
+/// The program that words mean, and its arguments. It runs under another program, if one is given.
+pub(crate) fn program(words: &str, under: &[&str]) -> Vec<String> {
+    if let Some(methods) = words.strip_prefix(DOCKER) {
+        let script = include_str!("sh/docker_calls.pl");
+        let all = ["perl", "-e", script, methods, NETCORD].into_iter().chain(under.iter().copied());
+        return all.map(str::to_owned).collect();
+    }
+    let under = under.iter().copied();
     let Some(call) = words.strip_prefix(CNI) else {
-        return [NETCORD].into_iter().chain(words.split(' ')).map(str::to_owned).collect();
+        return under.chain([NETCORD]).chain(words.split(' ')).map(str::to_owned).collect();
     };
     let (operation, netns) = call.split_once(' ').unwrap();
     let script = format!(
         "CNI_COMMAND={operation} CNI_CONTAINERID=c1 CNI_IFNAME=eth0 CNI_NETNS=/run/netns/{netns} \
          exec {NETCORD} </run/conf"
     );
-    ["sh", "-c", &script].map(str::to_owned).into()
+    under.chain(["sh", "-c", &script]).map(str::to_owned).collect()
 }
 
 impl Stage {
@@ -429,7 +438,7 @@ impl Stage {
     }
 
     fn run_words(&self, words: &str) -> Run {
-        let program = program(words);
+        let program = program(words, &[]);
         let output = self.lab.command(&program[0]).args(&program[1..]).output();
         Run::new(words.to_owned(), &output.unwrap())
     }

@@ -10,7 +10,7 @@ use crate::{
     output::Output,
 };
 
-/// Serve docker as a network driver: docker network create -d netcord
+/// Serve docker as a network driver and an IPAM driver: docker network create -d netcord
 ///
 /// docker finds the driver by its socket, and calls it for each network and container. Each call is
 /// carried out at once, and nothing has to run in between: with systemd, netcord-docker.socket starts a
@@ -18,12 +18,19 @@ use crate::{
 /// until SIGTERM. One line a call goes to stderr.
 ///
 /// Options of `docker network create -d netcord -o KEY=VALUE`: `network=NAME` takes an existing network
-/// of netcord's, for example an overlay. Without it, a bridge network is made, for which `isolate`,
-/// `no-spoof`, `no-masquerade` and `mtu` mean what they mean for `netcord bridge`, and `bridge.name`,
-/// `bridge.enable_icc`, `bridge.enable_ip_masquerade`, `bridge.host_binding_ipv4`, `driver.mtu` and
-/// `container_iface_prefix` (with or without `com.docker.network.`) what they mean for docker's driver.
+/// of netcord's, for example an overlay. Without it, a network is made, and removed with docker's:
+/// `driver` is `bridge` (the default), `underlay`, `macvlan` or `overlay`. `parent`, `takeover`, `mode`,
+/// `mtu`, `isolate`, `no-spoof`, `no-masquerade`, `subnet`, `peer` (with `;` between peers), `backend`,
+/// `vni`, `port`, `direct-routing`, `public-ip`, `store`, `prefix`, `ca`, `cert`, `key`, `user` and
+/// `password-file` mean what they mean for the driver's verb, and `bridge.name`, `bridge.enable_icc`,
+/// `bridge.enable_ip_masquerade`, `bridge.host_binding_ipv4`, `driver.mtu`, `macvlan_mode` and
+/// `container_iface_prefix` (with or without `com.docker.network.`) what they mean for docker's drivers.
 /// With `ports=docker`, docker publishes ports, on a second link to its `docker_gwbridge`; by default
 /// netcord does, and then `docker port` shows nothing, but `netcord ps` does. Other options are refused.
+///
+/// With `--ipam-driver netcord`, netcord chooses a subnet that nothing on the host uses, and assigns
+/// addresses that nothing else has. With `--ipam-driver null`, it chooses for each container what docker
+/// is not told before: use it where the subnet comes from the parent or from a store.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Listen on a socket, instead of serving the connection on standard input

@@ -12,7 +12,7 @@ use super::{Link, LinkKind};
 use crate::{
     error::Error,
     kernel::{link, netns::Netns, rtnl::Rtnl},
-    model::{MacvlanMode, NetnsName},
+    model::MacvlanMode,
     plan::{LINK_GROUP, Macvlan, MacvlanId, Mark},
 };
 
@@ -101,7 +101,7 @@ pub(in crate::kernel) async fn delete(
     }
 }
 
-/// Finds a macvlan among the links of the namespace in which it was created.
+/// Finds a macvlan among the links of the namespace that it is in.
 ///
 /// Processes there may have given it another name and MAC, and its former name to another link, so
 /// the alias decides. If that is gone too, it is a macvlan on the same parent that belongs to
@@ -121,6 +121,8 @@ pub(in crate::kernel) fn among(
                 None => 1,
             },
             Some(_) => return None,
+            // On the host nobody renames it.
+            None if macvlan.netns.is_none() && !is_named => return None,
             None if link.is_ours() => 2,
             None => 3,
         };
@@ -133,7 +135,11 @@ pub(in crate::kernel) fn among(
 
 fn is_of(mark: &Mark<'_>, macvlan: &MacvlanId) -> bool {
     mark.network == macvlan.network.as_str()
-        && mark.target == macvlan.netns.as_ref().map(NetnsName::as_str)
+        && match &macvlan.netns {
+            Some(netns) => mark.target == Some(netns.as_str()),
+            // On the host are the network's own, and those that wait for an engine to move them.
+            None => mark.target.is_none() == (macvlan.name == macvlan.network),
+        }
 }
 
 /// Returns the error for a MAC that another macvlan of the same parent has.

@@ -34,7 +34,7 @@ pub struct HandOver {
     pub gateway: bool,
 }
 
-/// Returns the endpoint of a request, on a network with a bridge.
+/// Returns the endpoint of a request, on a network with this bridge or parent.
 pub(in crate::ops) async fn handed_over(
     host: &Session<'_>,
     request: &HandOver,
@@ -43,20 +43,17 @@ pub(in crate::ops) async fn handed_over(
     bridge: Link,
 ) -> Result<Endpoint> {
     let network = &record.network;
-    if let LowerLink::Parent(parent) = network.lower_link() {
-        return Err(Error::conflict(format!(
-            "network `{}` is a macvlan on `{}`, and an engine can move only one end of a veth",
-            network.name, parent.link
-        ))
-        .into());
-    }
     let mut args = Attach::new(network.name.clone().into(), Vec::new());
     args.wiring.ip.clone_from(&request.ip);
     args.wiring.mac = request.mac;
     let leases = Leases::default();
     let mut chooser = Chooser::new(host, &args, state, record, bridge, &leases).await?;
+    chooser.check_room()?;
     let addresses = chooser.addresses(&host.kernel, &args.wiring, None)?;
-    let mac = mac(record, chooser.bridge.mac, request.mac, &addresses)?;
+    let mac = match chooser.mac_of_parent() {
+        Some(only) => only,
+        None => mac(record, chooser.bridge.mac, request.mac, &addresses)?,
+    };
     let mtu = chooser.mtu(None)?;
     check_mtu(mtu, addresses.iter().any(IpNetwork::is_ipv6))?;
     // The host end is named after the owner: there is no namespace yet.
@@ -70,13 +67,17 @@ pub(in crate::ops) async fn handed_over(
     let subnets = addresses.iter().filter_map(|address| network.subnet_of(address.ip()));
     let gateways = subnets.filter_map(|subnet| subnet.gateway).filter(|_| is_routed).collect();
     let name = name_of(&request.owner);
+    let attachment = match network.lower_link() {
+        LowerLink::Bridge(_) => Attachment::Veth { host_ifname },
+        LowerLink::Parent(_) => Attachment::Macvlan,
+    };
     Ok(Endpoint {
         target: request.owner.name.clone().unwrap_or_else(|| name.clone()),
         netns: name.parse()?,
         cookie: 0,
         routes: chooser.routes(&args.wiring, &link, &addresses)?,
         ifname: link.clone(),
-        attachment: Attachment::Veth { host_ifname },
+        attachment,
         mac,
         mtu,
         addresses,

@@ -9,15 +9,19 @@ mod macvlan;
 mod pool;
 mod routes;
 mod same;
+mod unattached;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-pub use self::handed_over::HandOver;
 pub(super) use self::handed_over::handed_over;
 use self::{chooser::Chooser, lease::Leases};
+pub use self::{
+    handed_over::HandOver,
+    unattached::{Unattached, unattached},
+};
 use super::{
     Changed, Session,
     lookup::{

@@ -185,7 +185,8 @@ impl<'a> Pool<'a> {
     }
 }
 
-fn taken(ip: IpAddr, owner: &str) -> anyhow::Error {
+/// The error that an address is taken.
+pub(super) fn taken(ip: IpAddr, owner: &str) -> anyhow::Error {
     Error::conflict(format!("address {ip} is taken by {owner}"))
         .hint("leave out `--ip` to use a free address")
         .into()

@@ -19,3 +19,4 @@ mod used;
 pub(super) use self::dispatch::{
     again, command, commands, left, of_bridge, of_inside, removal, repair,
 };
+pub use self::used::free_subnet;

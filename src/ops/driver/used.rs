@@ -1,6 +1,6 @@
 //! The addresses that this host uses, or reaches in another way: no network may take them.
 
-use std::net::IpAddr;
+use std::{fs, net::IpAddr};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
@@ -8,10 +8,25 @@ use ipnetwork::IpNetwork;
 use crate::{
     error::Error,
     kernel::{Kernel, TableRoute},
-    model::{LinkName, overlap},
-    ops::{Session, lookup::resolver},
-    state::State,
+    model::{Family, LinkName, overlap, pools, unique_local_prefix},
+    ops::{Session, lookup::resolver, upkeep::need::Extent},
+    state::{Load, State},
 };
+
+/// Returns the lowest subnet of a family that nothing on this host uses, and that overlaps with none
+/// of these.
+///
+/// # Errors
+/// If there is none.
+pub async fn free_subnet(
+    host: &Session<'_>,
+    family: Family,
+    others: &[IpNetwork],
+) -> Result<IpNetwork> {
+    let state = host.look(Extent { load: Load::Of(&[]), ..Extent::of(None) }).await?;
+    let used = Used::read(&host.kernel, &state).await?;
+    used.free(family, |subnet| others.iter().all(|other| !overlap(*other, subnet)))
+}
 
 /// Prefixes that are in use on this host.
 pub(super) struct Used {
@@ -66,9 +81,34 @@ impl Used {
         Ok(())
     }
 
+    /// Returns the lowest subnet that may be chosen: of docker's pools, or of this host's unique local
+    /// prefix.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn free(
+        &self,
+        family: Family,
+        may_be: impl Fn(IpNetwork) -> bool,
+    ) -> Result<IpNetwork> {
+        let is_free = |subnet: &IpNetwork| self.is_free(*subnet) && may_be(*subnet);
+        let free = match family {
+            Family::V4 => pools().find(is_free).ok_or_else(|| {
+                Error::conflict("all of docker's 31 default pools are in use on this host")
+                    .hint("choose one with `--subnet`")
+            }),
+            Family::V6 => {
+                let id = host_id()?;
+                let mut all = (0..=u16::MAX).filter_map(|index| unique_local_prefix(&id, index));
+                all.find(is_free).ok_or_else(|| Error::conflict("no unique local prefix is free"))
+            }
+        };
+        Ok(free?)
+    }
+
     /// Returns whether a subnet may be chosen: it must overlap with nothing. Routes to half of all
     /// addresses (those of a VPN) do not count.
-    pub(super) fn is_free(&self, cidr: IpNetwork) -> bool {
+    fn is_free(&self, cidr: IpNetwork) -> bool {
         self.networks.iter().all(|(_, n)| !overlap(*n, cidr))
             && self.addresses.iter().all(|a| !overlap(*a, cidr))
             && self.nameservers.iter().all(|n| !cidr.contains(*n))
@@ -95,4 +135,13 @@ impl Used {
             None => Ok(()),
         }
     }
+}
+
+/// Returns an identity of this machine, for its unique local prefix.
+fn host_id() -> Result<Vec<u8>> {
+    let id = fs::read("/etc/machine-id").ok().filter(|id| id.len() > 16);
+    Ok(match id {
+        Some(id) => id,
+        None => fs::read("/proc/sys/kernel/random/boot_id")?,
+    })
 }

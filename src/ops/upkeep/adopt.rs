@@ -121,6 +121,9 @@ impl Missing {
         for host_ifname in state.summaries().filter_map(|(_, summary)| summary.host_ifname) {
             names.remove(host_ifname);
         }
+        for unmoved in state.summaries().filter(|(_, summary)| summary.cookie == 0) {
+            names.remove(unmoved.1.ifname);
+        }
         for network in state.networks().values().map(|record| &record.network) {
             names.remove(network.name.as_str());
             for tunnel in network.tunnels() {

@@ -6,7 +6,8 @@ use anyhow::Result;
 use super::rebuild::other_end;
 use crate::{
     kernel::{Kernel, Netns},
-    model::{Endpoint, LinkName, NamedNetns},
+    model::{Endpoint, EndpointId, LinkName, NamedNetns, Network},
+    ops::lookup::liveness,
     state::State,
 };
 
@@ -18,19 +19,26 @@ pub(in crate::ops) async fn find(kernel: &Kernel, state: &mut State) -> Result<(
     }
     state.complete();
     let unmoved = state.endpoints().filter(|(_, endpoint)| endpoint.is_unmoved());
-    let unmoved: Vec<_> = unmoved.map(|(r, e)| (r.network.name.clone(), e.clone())).collect();
+    let unmoved: Vec<_> = unmoved.map(|(r, e)| (r.network.clone(), e.clone())).collect();
     for (network, endpoint) in unmoved {
-        if let Some(endpoint) = moved(kernel, endpoint).await? {
-            put_on_record(state, &network, endpoint);
+        let former = endpoint.id();
+        if let Some(endpoint) = moved(kernel, &network, endpoint).await? {
+            put_on_record(state, &network.name, &former, endpoint);
         }
     }
     Ok(())
 }
 
 /// Returns an endpoint as it is inside; `None` if its inner end is not there yet.
-async fn moved(kernel: &Kernel, endpoint: Endpoint) -> Result<Option<Endpoint>> {
+async fn moved(kernel: &Kernel, network: &Network, endpoint: Endpoint) -> Result<Option<Endpoint>> {
+    let Some(host_ifname) = endpoint.host_ifname() else {
+        let Some(parent) = network.driver.parent() else { return Ok(None) };
+        let Some(parent) = kernel.link(parent.link.as_str()).await? else { return Ok(None) };
+        let found = liveness::moved(network, &endpoint, &parent).await?;
+        // A macvlan keeps the name of its creation, as its alias does: that identifies it.
+        return Ok(found.map(|(open, _)| Endpoint { cookie: open.cookie(), ..endpoint }));
+    };
     let Ok(Some(open)) = Netns::of_name(&endpoint.netns) else { return Ok(None) };
-    let Some(host_ifname) = endpoint.host_ifname() else { return Ok(None) };
     let Some(port) = kernel.link(host_ifname.as_str()).await? else { return Ok(None) };
     let Some(inner) = other_end(kernel, &open, &port).await else { return Ok(None) };
     let Ok(ifname) = inner.name.parse::<LinkName>() else { return Ok(None) };
@@ -42,10 +50,10 @@ async fn moved(kernel: &Kernel, endpoint: Endpoint) -> Result<Option<Endpoint>> 
     Ok(Some(Endpoint { cookie: open.cookie(), ifname, mac, routes, ..endpoint }))
 }
 
-fn put_on_record(state: &mut State, network: &LinkName, endpoint: Endpoint) {
+fn put_on_record(state: &mut State, network: &LinkName, former: &EndpointId, endpoint: Endpoint) {
     let name = state.names().iter().find(|named| named.name == endpoint.netns).cloned();
     if let Some(name) = name {
         state.adopt_name(NamedNetns { cookie: endpoint.cookie, ..name });
     }
-    state.adopt_endpoint(network, endpoint);
+    state.adopt_instead(network, former, endpoint);
 }

@@ -89,10 +89,11 @@ pub fn macvlan_of(network: &Network, endpoint: &Endpoint) -> Option<Macvlan> {
 }
 
 fn of(network: &Network, driver: &model::Macvlan, endpoint: &Endpoint) -> Macvlan {
+    let (netns, name) = endpoint.inner_end();
     Macvlan {
-        netns: Some(endpoint.netns.clone()),
+        netns: netns.cloned(),
         network: network.name.clone(),
-        name: endpoint.ifname.clone(),
+        name: name.clone(),
         parent: driver.parent.link.clone(),
         mac: endpoint.mac,
         mtu: endpoint.mtu,
@@ -100,8 +101,9 @@ fn of(network: &Network, driver: &model::Macvlan, endpoint: &Endpoint) -> Macvla
     }
 }
 
-/// Makes the link of an endpoint, born inside the target.
+/// Makes the link of an endpoint, born inside the target, or on the host for an engine that moves it.
 pub(super) fn link(network: &Network, driver: &model::Macvlan, endpoint: &Endpoint) -> Plan {
+    let (netns, link) = endpoint.inner_end();
     vec![
         Step::create(
             "a macvlan: a link with its own MAC that sends and receives through its parent",
@@ -110,8 +112,8 @@ pub(super) fn link(network: &Network, driver: &model::Macvlan, endpoint: &Endpoi
         Step::create(
             "the alias marks the link as netcord's and names its owner",
             Resource::Alias {
-                netns: Some(endpoint.netns.clone()),
-                link: endpoint.ifname.clone(),
+                netns: netns.cloned(),
+                link: link.clone(),
                 alias: alias::of_endpoint(network, endpoint),
             },
         ),

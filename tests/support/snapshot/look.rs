@@ -164,7 +164,18 @@ fn names() -> String {
 fn records() -> String {
     let all = files(Path::new("/run/netcord"), &[]);
     let records = all.iter().filter(|path| path.extension().is_some_and(|e| e == "json"));
-    records.map(|path| format!("{}\n", path.display())).collect::<Vec<_>>().concat()
+    records.map(|path| format!("{}\n", path.display())).collect::<Vec<_>>().concat() + &of_docker()
+}
+
+/// What docker has asked for, and the addresses that it has. Which dockerd it was may differ.
+fn of_docker() -> String {
+    let mut lines = String::new();
+    for path in files(Path::new("/var/lib/netcord/docker"), &["lock"]) {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let assigned = text.find("\"assigned\"").map_or("", |at| &text[at..]);
+        lines.extend([&path.to_string_lossy(), " ", assigned, "\n"]);
+    }
+    lines
 }
 
 /// The files of a directory and of those below it, without some names.

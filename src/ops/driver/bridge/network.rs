@@ -1,16 +1,12 @@
 //! A bridge network: made from a request, rebuilt from its bridge, and as a command.
 
-use std::fs;
-
 use anyhow::Result;
 
 use super::{Bridge, outbound};
 use crate::{
     error::{Error, Kind},
     kernel::{Kernel, Link, TableRoute},
-    model::{
-        Driver, Firewall, Flag, Flags, LinkName, Mac, Network, Subnet, pools, unique_local_prefix,
-    },
+    model::{Driver, Family, Firewall, Flag, Flags, LinkName, Mac, Network, Subnet},
     ops::{
         Session,
         driver::{foreign, marks, used::Used},
@@ -48,18 +44,10 @@ pub(super) async fn new_network(
         used.check(host, "subnet", subnet.cidr)?;
     }
     if subnets.is_empty() && !args.no_subnet {
-        let free = pools().find(|pool| used.is_free(*pool)).ok_or_else(|| {
-            Error::conflict("all of docker's 31 default pools are in use on this host")
-                .hint("choose one with `--subnet`")
-        })?;
-        subnets.push(args.new_subnet()(free, None, None)?);
+        subnets.push(args.new_subnet()(used.free(Family::V4, |_| true)?, None, None)?);
     }
     if args.ipv6 && !subnets.iter().any(|s| s.cidr.is_ipv6()) {
-        let id = host_id()?;
-        let mut prefixes = (0..=u16::MAX).filter_map(|index| unique_local_prefix(&id, index));
-        let free = prefixes.find(|prefix| used.is_free(*prefix));
-        let free = free.ok_or_else(|| Error::conflict("no unique local prefix is free"))?;
-        subnets.push(args.new_subnet()(free, None, None)?);
+        subnets.push(args.new_subnet()(used.free(Family::V6, |_| true)?, None, None)?);
     }
     outbound::set(&mut subnets, &args.outbound_addr)?;
     let mtu = match args.mtu {
@@ -77,15 +65,6 @@ pub(super) async fn new_network(
         firewall: firewall::of_host(host, state),
         forward_accepts: Vec::new(),
         labels: args.label.iter().cloned().collect(),
-    })
-}
-
-/// Returns an identity of this machine, for its unique local prefix.
-fn host_id() -> Result<Vec<u8>> {
-    let id = fs::read("/etc/machine-id").ok().filter(|id| id.len() > 16);
-    Ok(match id {
-        Some(id) => id,
-        None => fs::read("/proc/sys/kernel/random/boot_id")?,
     })
 }
 

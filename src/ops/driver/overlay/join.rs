@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Made, OnHost, Outside, Overlay, Wanted, check_free, ensure, is_direct, overlay, with_peers,
 };
+/// The settings of a network in a store.
+pub use crate::agents::netcord_agent::protocol::Shape as ClusterShape;
 use crate::{
     agents::netcord_agent::{
         Connection,

@@ -54,7 +54,7 @@ use crate::{
 };
 
 pub(super) use join::left;
-pub use join::{Against, Joining, follow, join, stores};
+pub use join::{Against, ClusterShape, Joining, follow, join, stores};
 pub(super) use rebuilt::{Marks, rebuilt};
 
 /// The part of a request that concerns this host only.
