@@ -35,6 +35,7 @@ pub mod ops;
 pub mod output;
 pub mod picture;
 pub mod plan;
+pub mod podman;
 pub mod process;
 pub mod state;
 

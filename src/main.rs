@@ -6,11 +6,15 @@ use clap_complete::CompleteEnv;
 use netcord::{
     cli, cni,
     output::{self, Color},
+    podman,
 };
 
 fn main() -> ExitCode {
     if cni::is_called() {
         return ExitCode::from(cni::run());
+    }
+    if podman::is_called() {
+        return ExitCode::from(podman::run());
     }
     // A shell that completes a command line sets an environment variable.
     CompleteEnv::with_factory(cli::completed_command).complete();

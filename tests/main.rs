@@ -68,11 +68,13 @@ mod malice;
 /// Random sequences of verbs against a model.
 mod model;
 /// Networks of several hosts.
+mod no_subnet;
 mod outbound;
 mod overlay;
 mod overlay_faults;
 mod overlay_store;
 /// Programs of eBPF, as root.
+mod podman;
 mod programs;
 /// What somebody at a terminal sees of a command that takes its time.
 mod progress;

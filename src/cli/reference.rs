@@ -29,6 +29,20 @@ A TARGET is a process ID (1310, pid:1310), a name in /run/netns (web, netns:web)
 running docker or podman (web, docker:web, podman:web), or a namespace file (/proc/1310/ns/net, \
 path:FILE).";
 
+/// How container engines call netcord.
+pub(super) const ENGINES: [(&str, &str); 3] = [
+    (
+        "CNI_COMMAND=... netcord",
+        "without arguments: a CNI plugin, as containerd, CRI-O and podman call it",
+    ),
+    (
+        "netavark ...",
+        "by a link of this name: the network program of podman, found through helper_binaries_dir in \
+         containers.conf. It takes netavark's commands and flags, and JSON on standard input",
+    ),
+    ("netcord docker-plugin", "docker's network driver, behind a socket that systemd holds"),
+];
+
 /// Exit codes, and what each means.
 pub(super) const EXIT_CODES: [(&str, &str); 13] = [
     ("0", "done, or nothing to do"),

@@ -1,14 +1,12 @@
 //! The environment variables that a runtime sets (CNI 1.1.0, "Parameters").
 
-use std::{
-    env,
-    ffi::OsString,
-    os::unix::ffi::OsStringExt,
-    path::{Path, PathBuf},
-};
+use std::{env, ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 
 use super::failure::{Code, Failure};
-use crate::model::{Address, LinkName, Mac, NetnsName, stable_hash};
+use crate::{
+    model::{Address, Interface, LinkName, Mac, NetnsName},
+    ops::owned,
+};
 
 /// The variable that makes a call one of a CNI runtime.
 pub(super) const COMMAND: &str = "CNI_COMMAND";
@@ -81,13 +79,7 @@ impl Attachment {
 
     /// Returns the name for the namespace in `/run/netns`, if it has none there.
     pub(super) fn netns_name(&self) -> Option<NetnsName> {
-        let parent = self.netns.as_deref().and_then(Path::parent);
-        if parent.is_some_and(|dir| ["/run/netns", "/var/run/netns"].map(Path::new).contains(&dir))
-        {
-            return None;
-        }
-        let derived = || format!("cni-{:016x}", stable_hash(&[self.container.as_bytes()]));
-        self.container.parse().or_else(|_| derived().parse()).ok()
+        owned::netns_name(Interface::Cni, self.netns.as_deref(), &self.container)
     }
 }
 

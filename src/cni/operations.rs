@@ -144,7 +144,7 @@ impl Call<'_> {
         let name = network.name.clone().into();
         let mut request = Attach::new(name, vec![target(attachment)?]);
         request.wiring = wiring;
-        let endpoint = owned::hold(session, &request).await?;
+        let endpoint = owned::hold(session, &request).await?.now;
         Ok((network, endpoint))
     }
 

@@ -44,6 +44,10 @@ pub fn is_free(host_ip: IpAddr, port: u16, protocol: Protocol) -> anyhow::Result
     match take(host_ip, port, protocol) {
         Ok(()) | Err(Errno::EACCES) => Ok(Free::Yes),
         Err(Errno::EADDRINUSE) => Ok(Free::Taken),
+        // Nobody can bind to an address that is checked for duplicates; to all addresses they can.
+        Err(Errno::EADDRNOTAVAIL) if is_own(host_ip) => {
+            is_free(Ipv6Addr::UNSPECIFIED.into(), port, protocol)
+        }
         // EAFNOSUPPORT: no IPv6 at all. EINVAL: a link-local address that is on no link.
         Err(Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT | Errno::EINVAL) => Ok(Free::NoSuchAddress),
         Err(e) => Err(io::Error::from(e))
@@ -76,6 +80,13 @@ fn take(host_ip: IpAddr, port: u16, protocol: Protocol) -> nix::Result<()> {
         listen(&socket, Backlog::new(0)?)?;
     }
     Ok(())
+}
+
+/// Whether a link of the host has this IPv6 address, be it tentative.
+fn is_own(ip: IpAddr) -> bool {
+    let IpAddr::V6(ip) = ip else { return false };
+    let mut addresses = getifaddrs().into_iter().flatten().filter_map(|link| link.address);
+    addresses.any(|address| address.as_sockaddr_in6().is_some_and(|a| a.ip() == ip))
 }
 
 /// The link that has a link-local address, which says nothing without it; else 0.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs, io,
+    fmt, fs, io,
     net::{IpAddr, SocketAddr},
     os::fd::AsRawFd,
     path::Path,
@@ -262,9 +262,25 @@ pub enum Listener<'s> {
     Nobody,
 }
 
-/// Returns the owner of a port, such as `nginx (pid 1310)`, if known: an unprivileged user sees
-/// only their own processes. Equivalent to `ss -anp 'sport = PORT'`.
-pub fn owner(ip: IpAddr, port: u16, protocol: Protocol) -> Option<String> {
+/// A process that has a socket open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its PID.
+    pub pid: u32,
+}
+
+/// `nginx (pid 1310)`
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = fs::read(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
+        let name = String::from_utf8_lossy(&name);
+        write!(f, "{} (pid {})", name.trim_end().escape_debug(), self.pid)
+    }
+}
+
+/// Returns the owner of a port, if known: an unprivileged user sees only their own processes. Equivalent to
+/// `ss -anp 'sport = PORT'`.
+pub fn owner(ip: IpAddr, port: u16, protocol: Protocol) -> Option<Holder> {
     let sockets = Sockets::here(&[protocol], Scope::All).ok()?;
     let mut found: Vec<_> = sockets.at(ip, PortRange::single(port), protocol).collect();
     // Connections keep a port in use after the listening socket is closed.
@@ -276,20 +292,15 @@ pub fn owner(ip: IpAddr, port: u16, protocol: Protocol) -> Option<String> {
 
 /// Returns the oldest process that has one of these sockets open: a server's parent rather than its
 /// workers.
-pub fn process_of(sockets: &[&Socket]) -> Option<String> {
-    let found = holders(sockets);
-    found.values().min().map(|pid| named(*pid))
+pub fn process_of(sockets: &[&Socket]) -> Option<Holder> {
+    holders(sockets).into_values().min().map(|pid| Holder { pid })
 }
 
-/// Returns the process of each socket, such as `nginx (pid 1310)`, if known.
-pub fn processes_of(sockets: &[&Socket]) -> Vec<Option<String>> {
+/// Returns the process of each socket, if known.
+pub fn processes_of(sockets: &[&Socket]) -> Vec<Option<Holder>> {
     let found = holders(sockets);
-    sockets.iter().map(|socket| found.get(&socket.inode).map(|pid| named(*pid))).collect()
-}
-
-fn named(pid: u32) -> String {
-    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    format!("{} (pid {pid})", String::from_utf8_lossy(&name).trim_end().escape_debug())
+    let holder = |socket: &&Socket| found.get(&socket.inode).map(|pid| Holder { pid: *pid });
+    sockets.iter().map(holder).collect()
 }
 
 /// Returns the oldest process of each socket, by the socket's inode. One pass over `/proc` finds

@@ -27,10 +27,11 @@ impl Mac {
         Self::tagged([0x02, 0x42], address)
     }
 
-    /// Returns the MAC of a bridge with gateways of these subnets: that of the first gateway.
-    pub fn of_bridge(subnets: &[Subnet]) -> Self {
+    /// Returns the MAC of a network's bridge: that of the first gateway of its subnets, or one of its own
+    /// if it has none.
+    pub fn of_bridge(network: &str, subnets: &[Subnet]) -> Self {
         let gateway = subnets.iter().find_map(|subnet| subnet.gateway);
-        gateway.map_or(Self::PLACEHOLDER, Self::of)
+        gateway.map_or_else(|| Self::of_own_link(Self::PLACEHOLDER, network), Self::of)
     }
 
     /// Returns the MAC of the host end. It begins with `fe`, higher than any other, because a

@@ -116,6 +116,13 @@ impl Subnet {
         }
     }
 
+    /// Returns the subnet of a bridge's mark: with the bridge's address, or, if it has none, the subnet's.
+    pub fn of_mark(address: IpNetwork) -> Self {
+        let subnet = Self::of_bridge_address(address);
+        let has_gateway = address.ip() != subnet.cidr.network() || subnet.is_point_to_point();
+        Self { gateway: subnet.gateway.filter(|_| has_gateway), ..subnet }
+    }
+
     /// Returns whether an address is in the subnet.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.cidr.contains(address)

@@ -1,14 +1,18 @@
 //! The endpoints that engines own: attached, found and released as the engine identifies them. These
 //! are the verbs of plugin interfaces.
 
+use std::{collections::HashSet, path::Path};
+
 use anyhow::Result;
+use ipnetwork::IpNetwork;
 
 use super::{
-    Session,
+    Changed, Session,
     attach::{Attach, attach},
     driver::bridge::{self, Bridge},
-    lookup::plug,
+    lookup::{find, plug},
     peers::{self, Following},
+    rm::{Rm, rm},
     upkeep::{
         endpoints,
         need::{Depth, Extent, Need},
@@ -18,7 +22,10 @@ use super::{
 use crate::{
     agents::netcord_agent::protocol::Member,
     error::Error,
-    model::{Endpoint, Flags, Interface, LinkName, Network, Owner},
+    model::{
+        Endpoint, Flags, Interface, LinkName, NetnsName, Network, NetworkRecord, Owner, Removable,
+        network_of, stable_hash,
+    },
     plan::{Change, Class, Resource, command},
     state::{Load, State},
 };
@@ -52,10 +59,28 @@ pub async fn network(host: &mut Session<'_>, request: &Bridge, flags: Flags) -> 
 ///
 /// # Errors
 /// As [`attach`].
-pub async fn hold(host: &mut Session<'_>, request: &Attach) -> Result<Endpoint> {
+pub async fn hold(host: &mut Session<'_>, request: &Attach) -> Result<Changed<Endpoint>> {
     let done = attach(host, request).await?;
-    let endpoint = done.and_then(|done| done.now.endpoints.into_iter().next_back());
+    let endpoint = done.and_then(|done| {
+        let endpoint = done.now.endpoints.into_iter().next_back()?;
+        Some(Changed::new(done.changed, endpoint))
+    });
     endpoint.ok_or_else(|| Error::usage("a plugin has no dry run").into())
+}
+
+/// Returns the name of a container's namespace in `/run/netns`, if its file has none there.
+pub fn netns_name(
+    interface: Interface,
+    netns: Option<&Path>,
+    container: &str,
+) -> Option<NetnsName> {
+    let parent = netns.and_then(Path::parent);
+    if parent.is_some_and(|dir| ["/run/netns", "/var/run/netns"].map(Path::new).contains(&dir)) {
+        return None;
+    }
+    let hash = stable_hash(&[container.as_bytes()]);
+    let derived = || format!("{}-{hash:016x}", interface.as_str());
+    container.parse().or_else(|_| derived().parse()).ok()
 }
 
 /// Returns an engine's endpoint, with its network, if it is on record.
@@ -65,6 +90,98 @@ pub async fn hold(host: &mut Session<'_>, request: &Attach) -> Result<Endpoint> 
 pub async fn find(host: &Session<'_>, held: Held<'_>) -> Result<Option<(Network, Endpoint)>> {
     let state = host.look(Extent::to(Depth::Links)).await?;
     Ok(all(&state, |e| held.is(e)).pop())
+}
+
+/// Returns the endpoints of an engine's container, on all networks.
+///
+/// # Errors
+/// If the records cannot be read.
+pub async fn of_container(
+    host: &Session<'_>,
+    interface: Interface,
+    id: &str,
+) -> Result<Vec<(Network, Endpoint)>> {
+    let state = host.look(Extent::to(Depth::Ports)).await?;
+    let is_its = |owner: &Owner| owner.interface == interface && owner.id == id;
+    Ok(all(&state, |e| e.owner.as_deref().is_some_and(is_its)))
+}
+
+/// Returns a network that exists: on record, or a bridge of another program.
+///
+/// # Errors
+/// If the kernel cannot be read.
+pub async fn existing(host: &Session<'_>, name: &LinkName) -> Result<Option<Network>> {
+    if !host.kernel.has_link(name) {
+        return Ok(None);
+    }
+    let extent = Extent { load: Load::Of(&[]), ..Extent::of(name) };
+    let state = host.look(extent).await?;
+    let found = find::network(&host.kernel, &state, name).await?;
+    Ok(Some(found.network.clone()))
+}
+
+/// Removes a network that has this label, and no endpoints.
+///
+/// # Errors
+/// If a step failed.
+pub async fn remove_unused(
+    host: &mut Session<'_>,
+    name: &LinkName,
+    label: (&str, &str),
+) -> Result<()> {
+    let state = host.look(Extent::of(name)).await?;
+    let is_unused = |record: &NetworkRecord| {
+        let has_label = record.network.labels.get(label.0).is_some_and(|value| value == label.1);
+        has_label && record.endpoints.is_empty()
+    };
+    if !state.networks().get(name).is_some_and(is_unused) {
+        return Ok(());
+    }
+    drop(state);
+    let names = vec![Removable::Network(name.clone())];
+    let (_, failure) = rm(host, &Rm { names }).await?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Returns the names of the host's links.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn host_links(host: &Session<'_>) -> Result<HashSet<String>> {
+    host.kernel.link_names()
+}
+
+/// Returns the subnets that this host and its networks use.
+///
+/// # Errors
+/// If they cannot be read.
+pub async fn used_subnets(host: &Session<'_>) -> Result<Vec<IpNetwork>> {
+    let state = host.look(Extent::to(Depth::Names)).await?;
+    let own = state.networks().values().flat_map(|record| record.network.blocks());
+    let addresses = host.kernel.addresses().await?.into_iter().map(|a| network_of(a.address));
+    let routes = host.kernel.routes().await?.into_iter().map(|route| route.destination);
+    Ok(own.chain(addresses).chain(routes).filter(|subnet| subnet.prefix() > 0).collect())
+}
+
+/// Returns the link of the host's default route.
+///
+/// # Errors
+/// If there is none.
+pub async fn default_link(host: &Session<'_>) -> Result<LinkName> {
+    let routes = host.kernel.routes().await?;
+    let default = routes.iter().filter(|r| r.destination.prefix() == 0).min_by_key(|r| r.metric);
+    let link = match default {
+        Some(route) => host.kernel.link_of(route).await?,
+        None => None,
+    };
+    match link {
+        Some(link) => Ok(link.name.parse()?),
+        None => {
+            Err(Error::conflict("the host has no default route, whose link would be the parent")
+                .hint("name the parent of the network")
+                .into())
+        }
+    }
 }
 
 /// Removes an engine's endpoint; returns whether there was one. Nothing of the container has to be
@@ -181,10 +298,9 @@ pub async fn readiness(host: &Session<'_>, name: &LinkName) -> Result<Readiness>
         return Ok(Readiness::Unavailable(format!("{error:#}")));
     }
     Ok(match peers::follows(network, state.dir()).await.transpose()? {
-        None => Readiness::Ready,
         Some(Following::Follows(Member { lost: Some(why), .. })) => Readiness::Unavailable(why),
         Some(Following::Follows(Member { away: Some(why), .. })) => Readiness::Limited(why),
-        Some(Following::Follows(_)) => Readiness::Ready,
+        None | Some(Following::Follows(_)) => Readiness::Ready,
         Some(Following::DoesNotFollow | Following::DoesNotRun) => {
             host.start_agent(&state);
             Readiness::Limited("netcord-agent did not follow the network's store".to_owned())

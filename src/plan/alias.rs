@@ -66,7 +66,11 @@ fn fitting(alias: String) -> String {
 /// down.
 fn subnets(network: &Network) -> String {
     let subnets = network.subnets.iter().filter(|_| network.driver.is_gateway());
-    let gateways = subnets.filter_map(|s| s.gateway.map(|ip| format!("{ip}/{}", s.cidr.prefix())));
+    let gateways = subnets.map(|s| {
+        // Without a gateway, the address of the subnet itself, which no host can have.
+        let ip = s.gateway.unwrap_or(s.cidr.network());
+        format!("{ip}/{}", s.cidr.prefix())
+    });
     gateways.fold(String::new(), |words, gateway| words + &format!(" subnet={gateway}"))
 }
 

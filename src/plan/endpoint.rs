@@ -82,6 +82,10 @@ fn speaking(endpoint: &Endpoint, inside: &Place) -> Plan {
 }
 
 fn ipv6_inside(endpoint: &Endpoint, inside: &Place) -> Plan {
+    if endpoint.addresses.is_empty() {
+        // Programs inside assign them, of either family.
+        return Vec::new();
+    }
     if endpoint.has_ipv6() {
         vec![
             sysctl(

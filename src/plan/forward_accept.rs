@@ -89,7 +89,7 @@ fn accepts(network: &Network, position: Position) -> Plan {
         let why = "another firewall would drop what endpoints on other hosts send: accept it too";
         accept(why, "from other hosts", format!("-o {name} -s {cluster}"))
     });
-    if network.has(Flag::Internal) {
+    if network.has(Flag::Internal) || network.is_without_subnet() {
         let why = "other firewalls must accept frames that are only bridged (br_netfilter)";
         let bridged = accept(why, "bridged", format!("-i {name} -o {name}"));
         let to_others = others.map(|cluster| {

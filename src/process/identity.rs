@@ -1,7 +1,11 @@
 //! Identifies processes by PID and start time, reads their properties from `/proc`, and ends them.
 
 use std::{
-    collections::BTreeMap, ffi::OsString, fs, io, os::unix::ffi::OsStringExt, path::PathBuf,
+    collections::BTreeMap,
+    ffi::OsString,
+    fs, io,
+    os::{fd::OwnedFd, unix::ffi::OsStringExt},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -107,6 +111,12 @@ pub fn name(pid: u32) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|n| n.trim_end().to_owned())
 }
 
+/// Returns whether a process has this argument.
+pub fn has_argument(pid: u32, argument: &str) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
+}
+
 /// Returns the full ID of the container that a process belongs to, from its cgroup.
 pub fn container_id(pid: u32) -> Option<String> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
@@ -143,19 +153,28 @@ pub fn kill(pid: u32, start: u64, patience: Duration) -> io::Result<Ending> {
     end_by(Signal::KILL, pid, start, patience)
 }
 
-fn end_by(signal: Signal, pid: u32, start: u64, patience: Duration) -> io::Result<Ending> {
-    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-        return Ok(Ending::NotThere);
-    };
-    let Ok(process) = pidfd_open(raw, PidfdFlags::empty()) else { return Ok(Ending::NotThere) };
+/// Sends SIGHUP to the process with this PID and start time, by which daemons read their files again;
+/// nothing to do if it has ended.
+pub fn hang_up(pid: u32, start: u64) -> io::Result<()> {
+    send(Signal::HUP, pid, start).map(drop)
+}
+
+/// Sends a signal; returns the process, `None` if it has ended.
+fn send(signal: Signal, pid: u32, start: u64) -> io::Result<Option<OwnedFd>> {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    let Ok(process) = pidfd_open(raw, PidfdFlags::empty()) else { return Ok(None) };
     // Checked while we hold its pidfd: from here on the PID cannot be reused.
     if started(pid) != Some(start) {
-        return Ok(Ending::NotThere);
+        return Ok(None);
     }
     match pidfd_send_signal(&process, signal) {
-        Err(Errno::SRCH) => return Ok(Ending::NotThere),
-        sent => sent?,
+        Err(Errno::SRCH) => Ok(None),
+        sent => Ok(sent.map(|()| Some(process))?),
     }
+}
+
+fn end_by(signal: Signal, pid: u32, start: u64, patience: Duration) -> io::Result<Ending> {
+    let Some(process) = send(signal, pid, start)? else { return Ok(Ending::NotThere) };
     let limit = Timespec { tv_sec: i64::try_from(patience.as_secs()).unwrap_or(0), tv_nsec: 0 };
     let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit))?;
     Ok(if ended == 0 { Ending::Stays } else { Ending::Ended })

@@ -1,7 +1,7 @@
 //! Executes another program in a namespace, and maps its exit status.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io::{self, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
@@ -87,4 +87,30 @@ pub fn run_with_input(
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok((output.status.success(), output.stdout)),
     }
+}
+
+/// What a program that has ended left.
+#[derive(Debug)]
+pub struct Output {
+    /// Whether it succeeded.
+    pub succeeded: bool,
+    /// Its standard error.
+    pub errors: String,
+}
+
+/// Runs a program without input, and waits for its end: its path, and its arguments.
+///
+/// # Errors
+/// If it cannot be run.
+pub fn run_to_end(words: &[&OsStr]) -> io::Result<Output> {
+    let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    #[expect(clippy::disallowed_types, reason = "process runs programs")]
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok(Output { succeeded: output.status.success(), errors })
 }

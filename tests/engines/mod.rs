@@ -3,6 +3,8 @@
 
 mod cni;
 mod docker_driver;
+mod netavark;
+mod podman;
 mod recording;
 mod restart;
 

@@ -266,6 +266,15 @@ fn watch_attaches_by_itself_what_is_started_again() {
     watch.until("attached", &["lab0", "web"], 2);
     assert_eq!(all(), before);
 
+    // One that its engine attached, whose ports netcord publishes.
+    host.docker("network create -o com.docker.network.bridge.name=own0 own").ok();
+    host.run_docker("norm", "--network=own --stop-signal KILL");
+    host.netcord("publish norm 8085:80").ok();
+    host.docker("restart norm").ok();
+    watch.until("attached", &["own0", "norm"], 1);
+    let address = host.docker("inspect -f '{{.NetworkSettings.Networks.own.IPAddress}}' norm").ok();
+    watch.until("attached", &["own0", "norm", &address], 1);
+
     // A container that is started again and again has to wait; a command does not. A slow host
     // restarts it more often until five times are within a minute.
     for times in 3..20 {

@@ -13,6 +13,7 @@ mod hosts;
 mod lab;
 pub(crate) mod marks;
 pub(crate) mod modules;
+pub(crate) mod netavark;
 mod run;
 mod scenario;
 mod snapshot;

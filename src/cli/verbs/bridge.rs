@@ -24,9 +24,15 @@ pub(crate) struct Args {
     /// A subnet; at most one per IP family [default: the lowest free one of docker's pools]
     #[arg(long, value_name = "CIDR")]
     pub(super) subnet: Vec<Cidr>,
+    /// Have no subnet: the bridge only switches frames, and netcord assigns no addresses (layer 2)
+    #[arg(long)]
+    pub(super) no_subnet: bool,
     /// The bridge's address, which is the endpoints' gateway [default: the first of the subnet]
     #[arg(long, value_name = "IP")]
     pub(super) gateway: Vec<IpAddr>,
+    /// Give the bridge no address, with --internal: endpoints do not reach the host either
+    #[arg(long)]
+    pub(super) no_gateway: bool,
     /// Assign addresses only from this part of the subnet
     #[arg(long, value_name = "CIDR")]
     pub(super) ip_range: Vec<Cidr>,
@@ -81,7 +87,9 @@ impl From<Args> for bridge::Bridge {
             flags: args.flags(),
             name: args.name,
             subnet: args.subnet,
+            no_subnet: args.no_subnet,
             gateway: args.gateway,
+            no_gateway: args.no_gateway,
             ip_range: args.ip_range,
             outbound_addr: args.outbound_addr,
             mtu: args.mtu,

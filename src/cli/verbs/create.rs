@@ -125,6 +125,8 @@ fn as_macvlan(args: Args) -> Result<macvlan::Args> {
         "macvlan",
         &[
             ("--ipv6", bridge.ipv6),
+            ("--no-subnet", bridge.no_subnet),
+            ("--no-gateway", bridge.no_gateway),
             ("--outbound-addr", !bridge.outbound_addr.is_empty()),
             ("--confirm", physical.moving.confirm.is_some()),
             ("--no-confirm", physical.moving.no_confirm),
@@ -155,6 +157,8 @@ fn as_underlay(args: Args) -> Result<underlay::Args> {
             ("--subnet", !bridge.subnet.is_empty()),
             ("--mtu", bridge.mtu.is_some()),
             ("--ipv6", bridge.ipv6),
+            ("--no-subnet", bridge.no_subnet),
+            ("--no-gateway", bridge.no_gateway),
             ("--outbound-addr", !bridge.outbound_addr.is_empty()),
             ("--mode", physical.mode.is_some()),
             ("--host-access", physical.host_access),
@@ -179,6 +183,8 @@ fn as_overlay(args: Args) -> Result<overlay::Args> {
         "overlay",
         &[
             ("--ipv6", bridge.ipv6),
+            ("--no-subnet", bridge.no_subnet),
+            ("--no-gateway", bridge.no_gateway),
             ("--outbound-addr", !bridge.outbound_addr.is_empty()),
             ("--mode", physical.mode.is_some()),
             ("--host-access", physical.host_access),

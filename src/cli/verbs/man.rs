@@ -15,7 +15,7 @@ use crate::{
     agents::netcord_agent::PROGRAM,
     cli::{
         self, AgentArguments, NAME,
-        reference::{ENVIRONMENT, EXIT_CODES, FILES, TARGETS},
+        reference::{ENGINES, ENVIRONMENT, EXIT_CODES, FILES, TARGETS},
     },
     output::Output,
 };
@@ -71,6 +71,10 @@ fn of_program(command: &Command) -> Result<String> {
         writeln!(page, ".TP\n\\fB{name}\\fR({SECTION})\n{}", escaped(&about))?;
     }
     man.render_options_section(&mut page)?;
+    writeln!(page, ".SH \"CALLED BY ENGINES\"")?;
+    for (how, what) in ENGINES {
+        writeln!(page, ".TP\n\\fB{}\\fR\n{}", escaped(how), escaped(what))?;
+    }
     let others = visible(command).map(|verb| format!("{NAME}-{}", verb.get_name()));
     Ok(String::from_utf8(page)? + &end(others))
 }

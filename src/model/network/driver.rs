@@ -187,6 +187,14 @@ impl Driver {
         }
     }
 
+    /// Returns whether it is a bridge of netcord's on this host alone.
+    pub fn makes_bridge(&self) -> bool {
+        match self {
+            Self::Bridge => true,
+            Self::Foreign | Self::Underlay(_) | Self::Macvlan(_) | Self::Overlay(_) => false,
+        }
+    }
+
     /// Returns whether netcord's bridge is the gateway of the endpoints, with an address of each
     /// subnet.
     pub fn is_gateway(&self) -> bool {

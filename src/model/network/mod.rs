@@ -81,7 +81,19 @@ impl Network {
 
     /// Returns whether the host routes packets of its endpoints: to other hosts at least.
     pub fn is_routed(&self) -> bool {
-        self.driver.overlay().is_some() || !self.has(Flag::Internal)
+        self.driver.overlay().is_some() || !(self.has(Flag::Internal) || self.is_without_subnet())
+    }
+
+    /// Returns whether it only switches frames: netcord assigns no addresses there, and has no rules.
+    pub fn is_without_subnet(&self) -> bool {
+        self.driver.makes_bridge() && self.subnets.is_empty()
+    }
+
+    /// Returns whether its bridge has no address in its subnets, which makes the host no part of it.
+    pub fn is_without_gateway(&self) -> bool {
+        self.driver.makes_bridge()
+            && !self.subnets.is_empty()
+            && self.subnets.iter().all(|subnet| subnet.gateway.is_none())
     }
 
     /// Returns the block of an IP family that the endpoints of all hosts have their addresses from.

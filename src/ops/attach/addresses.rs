@@ -33,6 +33,9 @@ impl Chooser<'_> {
         addresses.extend(&asked);
         let mut open = self.pool.open(&addresses);
         if addresses.is_empty() && open.is_empty() {
+            if self.record.network.is_without_subnet() {
+                return Ok(addresses);
+            }
             return Err(Error::usage(format!(
                 "bridge `{}` has no subnet to choose an address from",
                 self.record.network.name

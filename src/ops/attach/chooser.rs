@@ -16,7 +16,7 @@ use crate::{
     kernel::{Kernel, Link, Netns},
     model::{
         Attachment, Endpoint, EndpointSummary, Gateway, LinkName, LowerLink, Mac, NetnsName,
-        NetworkRecord, Route, Target, host_name, next_ifname,
+        NetworkRecord, Route, Target, client_mac, host_name, next_ifname,
     },
     ops::{
         Session,
@@ -200,7 +200,9 @@ impl<'a> Chooser<'a> {
         let asked = self.leases.of(wiring, cookie)?;
         let leased = asked.map(|(_, leased)| leased);
         let addresses = self.addresses(kernel, wiring, leased)?;
+        let own = || client_mac(&self.record.network.name, cookie, &ifname);
         let wanted = wiring.mac.or(asked.map(|(mac, _)| mac));
+        let wanted = wanted.or_else(|| addresses.is_empty().then(own));
         let mac = match (self.mac_of_parent(), wanted) {
             (Some(only), _) => only,
             (None, wanted) => mac(self.record, self.bridge.mac, wanted, &addresses)?,

@@ -108,7 +108,7 @@ impl<'a> Pool<'a> {
             }
             (None, Some(length))
                 if network.subnets.iter().all(|s| s.cidr.is_ipv4() != ip.is_ipv4())
-                    && network.is_shared() =>
+                    && (network.is_shared() || network.is_without_subnet()) =>
             {
                 length
             }

@@ -18,6 +18,7 @@ use super::{
     upkeep::{
         containers, firewall,
         need::{Depth, Extent, Need},
+        reservation::is_reservation,
         wiring,
     },
 };
@@ -259,6 +260,14 @@ fn split(
         .hint("attach the target to another network too, and publish there")
         .into());
     }
+    if network.is_without_subnet() {
+        return Err(Error::conflict(format!(
+            "network `{}` has no subnet: the host has no address there to send packets to",
+            network.name
+        ))
+        .hint("attach the target to a network with a subnet too, and publish there")
+        .into());
+    }
     if !network.driver.forwards() {
         return Err(Error::conflict(format!(
             "network `{}` is the physical one: `{}` has an address there, and nothing to publish",
@@ -270,6 +279,7 @@ fn split(
     let addresses = host_addresses(kernel, network, endpoint, spec)?;
     let is_other = |e: &Endpoint| former.is_none_or(|former| !e.is(former));
     let others: Vec<_> = state.endpoints().filter(|(_, e)| is_other(e)).collect();
+    let check_socket = |ip, port, protocol| check_socket(endpoint, ip, port, protocol);
     let host = Host { others: &others, ephemeral: &ephemeral, check_socket: &check_socket };
     Search { host, endpoint, spec }.split(addresses)
 }
@@ -314,14 +324,18 @@ fn host_addresses(
     Ok(vec![(host_ip, address)])
 }
 
-fn check_socket(host_ip: IpAddr, port: u16, protocol: Protocol) -> Result<()> {
+fn check_socket(endpoint: &Endpoint, host_ip: IpAddr, port: u16, protocol: Protocol) -> Result<()> {
     match is_free(host_ip, port, protocol)? {
         Free::Yes => Ok(()),
         Free::NoSuchAddress => Err(Error::not_found(format!("the host has no address {host_ip}"))
             .hint("see its addresses with `ip addr`")
             .into()),
         Free::Taken => {
-            let owner = owner(host_ip, port, protocol).unwrap_or_else(|| "a process".into());
+            let owner = owner(host_ip, port, protocol);
+            if owner.is_some_and(|owner| is_reservation(endpoint, owner)) {
+                return Ok(());
+            }
+            let owner = owner.map_or_else(|| "a process".into(), |owner| owner.to_string());
             let message = format!("port {port}/{protocol} of the host is taken by {owner}");
             Err(Error::conflict(message).hint("choose another port, or stop what listens").into())
         }

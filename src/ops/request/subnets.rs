@@ -20,7 +20,8 @@ pub(in crate::ops) struct Asked<'a> {
 }
 
 /// Makes a subnet from its parts.
-type Make = fn(IpNetwork, Option<IpAddr>, Option<IpNetwork>) -> Result<Subnet, Invalid>;
+pub(in crate::ops) type Make =
+    fn(IpNetwork, Option<IpAddr>, Option<IpNetwork>) -> Result<Subnet, Invalid>;
 
 impl<'a> Asked<'a> {
     /// Takes them as typed.

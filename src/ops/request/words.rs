@@ -38,7 +38,8 @@ impl Words {
     /// Adds the flags of a network.
     pub(in crate::ops) fn flags_of(mut self, network: &Network) -> Self {
         self.0.extend(network.flags.iter().map(Flag::option));
-        self
+        self.switch("--no-subnet", network.is_without_subnet())
+            .switch("--no-gateway", network.is_without_gateway())
     }
 
     /// Adds the subnets of a network, and its MTU.

@@ -32,7 +32,11 @@ pub(in crate::ops) fn rebuilt(kernel: &Kernel, network: &Network) -> Network {
 }
 
 fn obstacles(kernel: &Kernel, network: &Network) -> Result<ForwardBlockers> {
-    let families: Vec<_> = network.subnets.iter().map(|s| Family::of(s.cidr.network())).collect();
+    let families: Vec<_> = if network.is_without_subnet() {
+        Family::BOTH.into()
+    } else {
+        network.subnets.iter().map(|s| Family::of(s.cidr.network())).collect()
+    };
     let mut found = kernel.obstacles(network.firewall, &families)?;
     // The program that made a foreign bridge configures firewalld for it.
     found.forward_accepts.retain(|accept| {

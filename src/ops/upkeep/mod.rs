@@ -13,6 +13,7 @@
 //! - `leases`: DHCP leases, and the processes that renew them
 //! - `link_attrs`: restores attributes of links that were changed
 //! - `removal`: reverse plans, without what others still need
+//! - `reservation`: ports that an engine holds for its container
 //! - `wiring`: plans of endpoints and ports that depend on this host
 //! - `default_routes`: default routes that displaced others
 
@@ -31,4 +32,5 @@ pub(super) mod link_attrs;
 pub(super) mod need;
 pub(super) mod rebuild;
 pub(super) mod removal;
+pub(super) mod reservation;
 pub(super) mod wiring;

@@ -243,6 +243,9 @@ pub(in crate::ops) fn needs(
 /// Returns whether a network has rules, for one IP version or any.
 pub(in crate::ops) fn needs_firewall(record: &NetworkRecord, family: Option<Family>) -> bool {
     match record.network.driver.filter() {
+        Filter::Traffic if record.network.is_without_subnet() => {
+            record.network.firewall == Firewall::Iptables
+        }
         Filter::Traffic => record.network.subnets.iter().any(|s| is_of(family, s.cidr.network())),
         Filter::Ports => {
             record.endpoints.iter().flat_map(|e| &e.ports).any(|p| is_of(family, p.host_ip))

@@ -9,7 +9,11 @@
 mod engines;
 mod pace;
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use anyhow::Result;
 use futures::{
@@ -37,7 +41,7 @@ use crate::{
     engine::Happened,
     error::{self, Error},
     kernel::LinkWatch,
-    model::{Endpoint, Engine, EngineContainer, LinkName, Network},
+    model::{Endpoint, Engine, EngineContainer, LinkName, Network, NetworkRecord},
     process::{service, signal::Held},
     state::{Load, State},
 };
@@ -118,7 +122,11 @@ pub async fn watch(host: &Session<'_>, report: &mut Report<'_>) -> Result<()> {
     for engine in [Engine::Docker, Engine::Podman] {
         drop(tokio::spawn(engines::follow(engine, sender.clone())));
     }
-    let mut watcher = Watcher { news, links: LinkWatch::new()?, pace: Pace::default(), due: None };
+    let state = State::read(host.kernel.cookie(), Load::All)?;
+    let stopped = stopped(&state).map(|(key, _)| key).collect();
+    drop(state);
+    let mut watcher =
+        Watcher { news, links: LinkWatch::new()?, pace: Pace::default(), due: None, stopped };
     service::ready()?;
     let mut about = About::All;
     loop {
@@ -181,6 +189,8 @@ struct Watcher {
     pace: Pace,
     /// When to look at all containers again.
     due: Option<Instant>,
+    /// The endpoints of stopped containers that are no news any more.
+    stopped: HashSet<String>,
 }
 
 impl Watcher {
@@ -224,7 +234,7 @@ impl Watcher {
             About::All | About::Started(_) => self.attach(&mut session, about, report).await,
         };
         let done = match done {
-            Ok(()) => rest(&mut session, report).await,
+            Ok(()) => self.note_ends(&mut session, report).await,
             failed => failed,
         };
         session.close();
@@ -246,8 +256,8 @@ impl Watcher {
         for Stopped { network, endpoint, now } in waiting {
             let Now::Runs(target) = now else { continue };
             let whose = Whose::of(&network, &endpoint);
-            let key = format!("{}/{}/{}", whose.network, whose.target, endpoint.ifname);
-            if let Turn::Later { at, is_news } = self.pace.turn(&key, Instant::now()) {
+            let turn = self.pace.turn(&key(&network, &endpoint), Instant::now());
+            if let Turn::Later { at, is_news } = turn {
                 self.wake(at);
                 if is_news {
                     report(&Action::Waits(whose))?;
@@ -267,6 +277,24 @@ impl Watcher {
         Ok(())
     }
 
+    /// Takes away the rules of containers that have ended, and reports these and those of which another
+    /// command took the rules away.
+    async fn note_ends(&mut self, host: &mut Session<'_>, report: &mut Report<'_>) -> Result<()> {
+        let mut state = State::read(host.kernel.cookie(), Load::All)?;
+        let ended = containers::without_namespace(host, &state).await?;
+        if ended.iter().any(|(_, endpoint)| !endpoint.is_stopped()) {
+            drop(state);
+            drop(host.enter(Need::Changes, Extent::of(None)).await?);
+            state = State::read(host.kernel.cookie(), Load::All)?;
+        }
+        let now: BTreeMap<_, _> = stopped(&state).collect();
+        for (_, whose) in now.iter().filter(|(key, _)| !self.stopped.contains(*key)) {
+            report(&Action::Stopped(whose.clone()))?;
+        }
+        self.stopped = now.into_keys().collect();
+        Ok(())
+    }
+
     fn wake(&mut self, at: Instant) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
@@ -279,15 +307,15 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// Takes away the rules of containers that have ended.
-async fn rest(host: &mut Session<'_>, report: &mut Report<'_>) -> Result<()> {
-    let state = State::read(host.kernel.cookie(), Load::All)?;
-    let mut ended = containers::without_namespace(host, &state).await?;
-    drop(state);
-    ended.retain(|(_, endpoint)| !endpoint.is_stopped());
-    if ended.is_empty() {
-        return Ok(());
-    }
-    drop(host.enter(Need::Changes, Extent::of(None)).await?);
-    ended.iter().try_for_each(|(network, e)| report(&Action::Stopped(Whose::of(network, e))))
+/// Returns the endpoints of stopped containers, by their keys.
+fn stopped(state: &State) -> impl Iterator<Item = (String, Whose)> {
+    let stopped = state.endpoints().filter(|(_, endpoint)| endpoint.is_stopped());
+    stopped.map(|(NetworkRecord { network, .. }, endpoint)| {
+        (key(network, endpoint), Whose::of(network, endpoint))
+    })
+}
+
+/// Returns what tells an endpoint from the others.
+fn key(network: &Network, endpoint: &Endpoint) -> String {
+    format!("{}/{}/{}", network.name, endpoint.target, endpoint.ifname)
 }

@@ -293,6 +293,13 @@ pub(super) fn underlay(network: &Network) -> Plan {
     [Family::V4, Family::V6].into_iter().flat_map(of_family).collect()
 }
 
+/// Makes the rules of a network without a subnet: the same, with the chains of all networks, which show which
+/// firewall has its rules.
+pub(super) fn switch(network: &Network) -> Plan {
+    let of_family = |family| base(family).into_iter().chain([bridged(network, family)]);
+    [Family::V4, Family::V6].into_iter().flat_map(of_family).collect()
+}
+
 fn bridged(network: &Network, family: Family) -> Step {
     let name = &network.name;
     let rule = Rule {

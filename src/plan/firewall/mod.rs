@@ -15,6 +15,9 @@ pub use nftables::Nft;
 /// Makes the filter and masquerade rules of a network of ours.
 pub(super) fn network(network: &Network) -> Plan {
     match network.firewall {
+        // It only switches frames, which meet iptables' rules (br_netfilter), and none of netcord's table.
+        Firewall::Nftables if network.is_without_subnet() => Vec::new(),
+        Firewall::Iptables if network.is_without_subnet() => iptables::switch(network),
         Firewall::Nftables => nftables::network(network),
         Firewall::Iptables => iptables::network(network),
     }

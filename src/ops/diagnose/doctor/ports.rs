@@ -7,6 +7,7 @@ use super::{
 use crate::{
     kernel::{Published, Socket, Translation, sockets::processes_of},
     model::{Endpoint, Family, Finding, Network, PortRange, PublishedPort, ruleset::words},
+    ops::upkeep::reservation::is_reservation,
     plan::{self, quote},
 };
 
@@ -144,8 +145,12 @@ pub(super) fn listened_to(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     }
     let sockets: Vec<_> = met.iter().map(|(.., socket)| *socket).collect();
     let processes = processes_of(&sockets);
-    let found = met.into_iter().zip(processes).map(|((end, endpoint, port, socket), process)| {
-        let who = process.unwrap_or_else(|| "a program of the host".to_owned());
+    let met = met.into_iter().zip(processes);
+    let met = met.filter(|((_, endpoint, ..), process)| {
+        !process.is_some_and(|process| is_reservation(endpoint, process))
+    });
+    let found = met.map(|((end, endpoint, port, socket), process)| {
+        let who = process.map_or_else(|| "a program of the host".to_owned(), |p| p.to_string());
         let what = format!(
             "{who} also listens on port {}, but gets no connections: the published port comes first",
             socket.port

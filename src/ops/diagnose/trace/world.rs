@@ -167,7 +167,11 @@ impl World {
     /// Returns the process that has one of these sockets, if that is of interest and known.
     pub(super) fn process_of(&self, sockets: &[&Socket]) -> Option<String> {
         // To find it, all processes are read.
-        if self.is_of_endpoints() { None } else { sockets::process_of(sockets) }
+        if self.is_of_endpoints() {
+            None
+        } else {
+            sockets::process_of(sockets).map(|who| who.to_string())
+        }
     }
 
     /// Adds an open namespace, under the user's name for it.

@@ -14,11 +14,14 @@ use self::network::new_network;
 pub(super) use self::network::{again, command, rebuilt, uplinks};
 use crate::{
     error::Error,
-    model::{Cidr, Driver, Flags, LinkName, Network, NetworkRecord, Subnet},
+    model::{Cidr, Driver, Flag, Flags, LinkName, Network, NetworkRecord, Subnet},
     ops::{
         Changed, Session,
         lookup::find,
-        request::{differences::Differences, subnets::Asked},
+        request::{
+            differences::Differences,
+            subnets::{Asked, Make},
+        },
         upkeep::{
             firewall, forward_accepts, link_attrs,
             need::{Extent, Need},
@@ -35,8 +38,14 @@ pub struct Bridge {
     pub name: LinkName,
     /// Subnets, at most one of each family; by default the lowest free one of docker's pools.
     pub subnet: Vec<Cidr>,
+    /// Have no subnet: the bridge only switches frames.
+    #[serde(default)]
+    pub no_subnet: bool,
     /// The bridge's addresses; by default the first of each subnet.
     pub gateway: Vec<IpAddr>,
+    /// Give the bridge no address.
+    #[serde(default)]
+    pub no_gateway: bool,
     /// The ranges from which addresses are assigned; by default the whole subnets.
     pub ip_range: Vec<Cidr>,
     /// The source addresses of packets that leave the network, at most one of each family; by default
@@ -58,13 +67,73 @@ impl Bridge {
         Self {
             name,
             subnet: Vec::new(),
+            no_subnet: false,
             gateway: Vec::new(),
+            no_gateway: false,
             ip_range: Vec::new(),
             outbound_addr: Vec::new(),
             mtu: None,
             ipv6: false,
             flags: Flags::default(),
             label: Vec::new(),
+        }
+    }
+
+    /// Returns how a subnet is made of its parts.
+    fn new_subnet(&self) -> Make {
+        // One of a physical network has only the gateway that is given.
+        if self.no_gateway { Subnet::physical } else { Subnet::new }
+    }
+
+    /// Returns the subnets that were asked for.
+    fn asked(&self) -> Result<(Asked<'_>, Vec<Subnet>)> {
+        let asked = Asked::new(&self.subnet, &self.gateway, &self.ip_range)?;
+        let subnets = asked.subnets(self.new_subnet())?;
+        Ok((asked, subnets))
+    }
+
+    /// Checks what excludes each other.
+    fn check(&self) -> Result<()> {
+        let no_spoof = self.flags.has(Flag::NoSpoof);
+        let excluded = [
+            ("--no-subnet", self.no_subnet, "--subnet", !self.subnet.is_empty()),
+            ("--no-subnet", self.no_subnet, "--gateway", !self.gateway.is_empty()),
+            ("--no-subnet", self.no_subnet, "--ip-range", !self.ip_range.is_empty()),
+            ("--no-subnet", self.no_subnet, "--outbound-addr", !self.outbound_addr.is_empty()),
+            ("--no-subnet", self.no_subnet, "--ipv6", self.ipv6),
+            ("--no-subnet", self.no_subnet, "--no-gateway", self.no_gateway),
+            ("--no-subnet", self.no_subnet, "--no-spoof", no_spoof),
+            ("--no-gateway", self.no_gateway, "--gateway", !self.gateway.is_empty()),
+        ];
+        for (one, is_set, other, is_other_set) in excluded {
+            if is_set && is_other_set {
+                return Err(Error::usage(format!("{one} and {other} exclude each other")).into());
+            }
+        }
+        if self.no_gateway && !self.flags.has(Flag::Internal) {
+            return Err(Error::usage("--no-gateway: nothing leads out of the network then")
+                .hint("add `--internal`, or leave out `--no-gateway`")
+                .into());
+        }
+        outbound::check(self)
+    }
+
+    /// Adds the differences of an existing network's subnets.
+    fn compare_subnets(
+        &self,
+        asked: &Asked<'_>,
+        wanted: &[Subnet],
+        there: &Network,
+        differences: &mut Differences,
+    ) {
+        asked.compare(wanted, there, differences);
+        for subnet in &there.subnets {
+            if self.no_subnet {
+                differences.compare("subnet", "none", subnet.cidr);
+            }
+            if let Some(gateway) = subnet.gateway.filter(|_| self.no_gateway) {
+                differences.compare("gateway", "none", gateway);
+            }
         }
     }
 }
@@ -81,9 +150,8 @@ pub struct Made {
 /// # Errors
 /// If a network or link of this name exists and differs, or its subnet is in use.
 pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Changed<Made>>> {
-    let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
-    let wanted = asked.subnets(Subnet::new)?;
-    outbound::check(args)?;
+    args.check()?;
+    let (asked, wanted) = args.asked()?;
     let mut state = host.enter(Need::Changes, Extent::of(&args.name)).await?;
     let (network, endpoints) = match state.networks().get(&args.name) {
         Some(NetworkRecord { network, endpoints }) => {
@@ -112,15 +180,15 @@ pub(in crate::ops) async fn needed(
     args: &Bridge,
     flags: Flags,
 ) -> Result<Network> {
-    let asked = Asked::new(&args.subnet, &args.gateway, &args.ip_range)?;
-    let wanted = asked.subnets(Subnet::new)?;
+    args.check()?;
+    let (asked, wanted) = args.asked()?;
     let extent = Extent { load: Load::Of(&[]), ..Extent::of(&args.name) };
     let state = host.look(extent).await?;
     let is_there = state.networks().contains_key(&args.name);
     if is_there || host.kernel.has_link(&args.name) {
         let there = &find::network(&host.kernel, &state, &args.name).await?.network;
         let mut differences = Differences::default();
-        asked.compare(&wanted, there, &mut differences);
+        args.compare_subnets(&asked, &wanted, there, &mut differences);
         differences.flags_among(flags, args.flags, there);
         differences.refuse_network(there)?;
         return Ok(there.clone());
@@ -141,7 +209,7 @@ fn check_same(args: &Bridge, asked: &Asked<'_>, wanted: &[Subnet], there: &Netwo
             .into());
     }
     let mut differences = Differences::of_mode(Driver::Bridge.word(), there);
-    asked.compare(wanted, there, &mut differences);
+    args.compare_subnets(asked, wanted, there, &mut differences);
     let mut compare =
         |what: &str, wanted: String, found: String| differences.compare(what, wanted, found);
     if args.ipv6 && !there.has_ipv6() {

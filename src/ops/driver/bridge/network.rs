@@ -47,19 +47,19 @@ pub(super) async fn new_network(
     for subnet in &subnets {
         used.check(host, "subnet", subnet.cidr)?;
     }
-    if subnets.is_empty() {
+    if subnets.is_empty() && !args.no_subnet {
         let free = pools().find(|pool| used.is_free(*pool)).ok_or_else(|| {
             Error::conflict("all of docker's 31 default pools are in use on this host")
                 .hint("choose one with `--subnet`")
         })?;
-        subnets.push(Subnet::new(free, None, None)?);
+        subnets.push(args.new_subnet()(free, None, None)?);
     }
     if args.ipv6 && !subnets.iter().any(|s| s.cidr.is_ipv6()) {
         let id = host_id()?;
         let mut prefixes = (0..=u16::MAX).filter_map(|index| unique_local_prefix(&id, index));
         let free = prefixes.find(|prefix| used.is_free(*prefix));
         let free = free.ok_or_else(|| Error::conflict("no unique local prefix is free"))?;
-        subnets.push(Subnet::new(free, None, None)?);
+        subnets.push(args.new_subnet()(free, None, None)?);
     }
     outbound::set(&mut subnets, &args.outbound_addr)?;
     let mtu = match args.mtu {
@@ -70,7 +70,7 @@ pub(super) async fn new_network(
     Ok(Network {
         name: args.name.clone(),
         driver: Driver::Bridge,
-        mac: Mac::of_bridge(&subnets),
+        mac: Mac::of_bridge(args.name.as_str(), &subnets),
         mtu,
         subnets,
         flags: args.flags,
@@ -152,7 +152,7 @@ pub(in crate::ops::driver) async fn rebuilt(
 /// Adds subnets whose address the bridge has lost.
 fn add_subnets(network: &mut Network, mark: Mark<'_>) {
     for gateway in mark.values("subnet").filter_map(|gateway| gateway.parse().ok()) {
-        let subnet = Subnet::of_bridge_address(gateway);
+        let subnet = Subnet::of_mark(gateway);
         if network.subnets.iter().all(|s| s.cidr.is_ipv4() != subnet.cidr.is_ipv4()) {
             network.subnets.push(subnet);
         }

@@ -267,7 +267,7 @@ async fn new_network(
     let network = Network {
         name: args.on_host.name.clone(),
         driver: Driver::Overlay(Box::new(driver)),
-        mac: Mac::of_bridge(&subnets),
+        mac: Mac::of_bridge(args.on_host.name.as_str(), &subnets),
         mtu,
         subnets,
         flags: args.on_host.flags,
