@@ -53,9 +53,9 @@ fn dump() -> io::Result<Vec<Chain>> {
     Socket::open()?.dump(&NetfilterMessage::new(every_family, get), NLM_F_DUMP, chain)
 }
 
-/// The family of a message's object, as `nft` calls it; `None` for families that forward nothing.
-pub(super) fn family(message: &NetfilterMessage) -> Option<&'static str> {
-    match message.header.family {
+/// The name of a family in `nft`; `None` for families that forward nothing.
+pub(super) fn family(family: NetfilterProtoFamily) -> Option<&'static str> {
+    match family {
         NetfilterProtoFamily::Inet => Some("inet"),
         NetfilterProtoFamily::IPv4 => Some("ip"),
         NetfilterProtoFamily::IPv6 => Some("ip6"),
@@ -65,7 +65,7 @@ pub(super) fn family(message: &NetfilterMessage) -> Option<&'static str> {
 }
 
 fn chain(message: NetfilterMessage) -> Option<Chain> {
-    let family = family(&message)?;
+    let family = family(message.header.family)?;
     let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(message)) = message.inner else {
         return None;
     };

@@ -5,14 +5,17 @@ use std::ops::RangeInclusive;
 use anyhow::{Context, Result};
 use netlink_packet_core::{NLM_F_DUMP, Nla};
 use netlink_packet_netfilter::{
-    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+    NetfilterHeader, NetfilterMessage, NetfilterProtoFamily,
     nftables::{
         Cmp, DataAttribute, ExpressionAttribute, Expressions, ListAttribute, Meta, MetaKey,
         NfTablesMessage, Operator, Payload, RuleAttribute, RuleMessage,
     },
 };
 
-use super::{chains, nftables::protocol_number};
+use super::{
+    chains,
+    nftables::{RuleAnswer, protocol_number},
+};
 use crate::{
     kernel::nfnetlink::Socket,
     model::{Family, PortRange, Protocol},
@@ -75,11 +78,8 @@ pub(in crate::kernel) fn all() -> Result<Vec<Translation>> {
     Ok(found)
 }
 
-fn rule(message: NetfilterMessage) -> Option<Translation> {
-    let family = chains::family(&message)?;
-    let NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(rule)) = message.inner else {
-        return None;
-    };
+fn rule(rule: RuleAnswer) -> Option<Translation> {
+    let family = chains::family(rule.family)?;
     let (mut table, mut chain, mut handle, mut reading) = (None, None, None, Reading::default());
     for attribute in rule.attributes {
         match attribute {

@@ -137,13 +137,16 @@ fn program(words: &str, input: &str) -> String {
 fn sysctls() -> String {
     let root = Path::new("/proc/sys/net");
     let mut lines = String::new();
-    let mut text = String::new();
+    // The kernel hands out each value in one piece.
+    let mut value = [0; 4096];
     for path in files(root, &SYSCTLS_LEFT_OUT) {
-        text.clear();
-        let read = File::open(&path).and_then(|mut file| file.read_to_string(&mut text));
-        let name = path.strip_prefix(root).unwrap().to_string_lossy();
         // Some can only be written.
-        for line in text.lines().filter(|_| read.is_ok()) {
+        let read = File::open(&path).and_then(|mut file| file.read(&mut value));
+        let length = read.unwrap_or_default();
+        assert!(length < value.len(), "{} is longer", path.display());
+        let text = String::from_utf8_lossy(&value[..length]);
+        let name = path.strip_prefix(root).unwrap().to_string_lossy();
+        for line in text.lines() {
             lines.extend(["./", &name, ":", line, "\n"]);
         }
     }

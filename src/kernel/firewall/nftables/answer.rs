@@ -7,23 +7,32 @@
 use netlink_packet_core::{
     DecodeError, NetlinkDeserializable, NetlinkHeader, NlaBuffer, NlasIterator, Parseable,
 };
-use netlink_packet_netfilter::nftables::{ListAttribute, RuleAttribute};
+use netlink_packet_netfilter::{
+    NetfilterProtoFamily,
+    nftables::{ListAttribute, RuleAttribute},
+};
 
 /// The size of `struct nfgenmsg`, in bytes.
 const HEADER: usize = 4;
 /// `NFTA_RULE_EXPRESSIONS`
 const EXPRESSIONS: u16 = 4;
 
-/// The attributes of a rule (`NFT_MSG_NEWRULE`).
+/// A rule (`NFT_MSG_NEWRULE`).
 #[derive(Debug)]
-pub(super) struct RuleAnswer(pub(super) Vec<RuleAttribute>);
+pub(in crate::kernel::firewall) struct RuleAnswer {
+    /// The family of its table: the first byte of `struct nfgenmsg`.
+    pub(in crate::kernel::firewall) family: NetfilterProtoFamily,
+    pub(in crate::kernel::firewall) attributes: Vec<RuleAttribute>,
+}
 
 impl NetlinkDeserializable for RuleAnswer {
     type Error = DecodeError;
 
     fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
+        let family = payload.first().copied().unwrap_or_default().into();
         let attributes = NlasIterator::new(payload.get(HEADER..).unwrap_or_default());
-        attributes.map(|nla| attribute(&nla?)).collect::<Result<_, _>>().map(Self)
+        let attributes = attributes.map(|nla| attribute(&nla?)).collect::<Result<_, _>>()?;
+        Ok(Self { family, attributes })
     }
 }
 

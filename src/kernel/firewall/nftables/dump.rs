@@ -246,7 +246,7 @@ fn device(nla: &DefaultNla) -> Option<String> {
 }
 
 /// Parses a rule, with its table and chain.
-fn rule(RuleAnswer(attributes): RuleAnswer) -> Option<((String, String), Rule)> {
+fn rule(RuleAnswer { attributes, .. }: RuleAnswer) -> Option<((String, String), Rule)> {
     let (mut table, mut chain, mut handle, mut comment) = (None, None, None, None);
     let mut expressions = Vec::new();
     for attribute in attributes {

@@ -31,9 +31,9 @@ use netlink_packet_netfilter::{
 };
 use nix::errno::Errno;
 
-pub(super) use self::data::number as protocol_number;
 use self::request::{Request, inet};
 pub(super) use self::standing::Standing;
+pub(super) use self::{answer::RuleAnswer, data::number as protocol_number};
 pub use follow::{Event, Follower};
 
 use super::{Outcome, Published};
