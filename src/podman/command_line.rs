@@ -1,6 +1,11 @@
 //! The command line of netavark.
 
-use std::{env, ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+};
 
 use anyhow::Result;
 
@@ -152,13 +157,13 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Call> {
     if positional.is_empty() {
         return Ok(call);
     }
-    call.firewall = firewall.map(of_driver).transpose()?;
+    call.firewall = firewall.as_deref().map(of_driver).transpose()?;
     call.verb = verb(positional, servers)?;
     Ok(call)
 }
 
 /// Splits `--flag=value`; the flag is `None` for another word.
-fn split(word: &OsString) -> (Option<String>, Option<OsString>) {
+fn split(word: &OsStr) -> (Option<String>, Option<OsString>) {
     let bytes = word.as_bytes();
     if !bytes.starts_with(b"-") || bytes == b"-" {
         return (None, None);
@@ -166,14 +171,14 @@ fn split(word: &OsString) -> (Option<String>, Option<OsString>) {
     let (flag, value) = match bytes.iter().position(|b| *b == b'=') {
         Some(at) => {
             let value = bytes.get(at + 1..).unwrap_or_default();
-            (bytes.get(..at).unwrap_or_default(), Some(std::ffi::OsStr::from_bytes(value)))
+            (bytes.get(..at).unwrap_or_default(), Some(OsStr::from_bytes(value)))
         }
         None => (bytes, None),
     };
     (Some(String::from_utf8_lossy(flag).into_owned()), value.map(ToOwned::to_owned))
 }
 
-fn switch(flag: &str, value: &OsString) -> Result<bool> {
+fn switch(flag: &str, value: &OsStr) -> Result<bool> {
     match value.to_str() {
         Some("true") => Ok(true),
         Some("false") => Ok(false),
@@ -186,7 +191,7 @@ fn text(word: OsString) -> Result<String> {
 }
 
 /// Returns the firewall of a driver of netavark's.
-fn of_driver(name: OsString) -> Result<Firewall> {
+fn of_driver(name: &OsStr) -> Result<Firewall> {
     match name.to_str() {
         Some("nftables") => Ok(Firewall::Nftables),
         Some("iptables") => Ok(Firewall::Iptables),
