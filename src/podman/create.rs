@@ -279,8 +279,8 @@ fn blocks(pool: &Pool) -> Option<impl Iterator<Item = IpNetwork>> {
 fn free_ipv6(id: &str, used: &Used) -> Result<Subnet> {
     let is_free =
         |subnet: &IpNetwork| !used.subnets.iter().flatten().any(|used| overlap(*used, *subnet));
-    let all = (0..TRIALS).filter_map(|index| unique_local_prefix(id.as_bytes(), index));
-    let free = all.into_iter().find(is_free);
+    let mut all = (0..TRIALS).filter_map(|index| unique_local_prefix(id.as_bytes(), index));
+    let free = all.find(is_free);
     free.map(bare).ok_or_else(|| usage("no unique local IPv6 prefix is free"))
 }
 

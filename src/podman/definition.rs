@@ -46,6 +46,7 @@ pub(super) struct Definition {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the keys are netavark's")]
 pub(super) struct Subnet {
     pub(super) subnet: IpNetwork,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +64,7 @@ pub(super) struct LeaseRange {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the keys are netavark's")]
 pub(super) struct Route {
     pub(super) destination: IpNetwork,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use ipnetwork::IpNetwork;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -83,7 +84,7 @@ async fn create(call: &Call, log: &Log) -> Result<String> {
     let session = session(call, log)?;
     let create: Create = if call.is_plugin {
         let used = owned::used_subnets(&session).await?;
-        plugin::create(input(call, "network")?, &used)?
+        plugin::create(&input(call, "network")?, &used)?
     } else {
         input(call, "network create")?
     };
@@ -111,8 +112,8 @@ struct Status {
 impl Status {
     fn of(endpoint: &Endpoint, wanted: &Wanted<'_>) -> Self {
         let subnets = endpoint.addresses.iter().map(|address| {
-            let subnets = wanted.definition.subnets().iter();
-            let subnet = subnets.into_iter().find(|s| s.subnet.contains(address.ip()));
+            let mut subnets = wanted.definition.subnets().iter();
+            let subnet = subnets.find(|s| s.subnet.contains(address.ip()));
             json!({"ipnet": address, "gateway": subnet.and_then(|s| s.gateway)})
         });
         let interface = json!({
@@ -338,7 +339,7 @@ impl Setup<'_, '_> {
             upstreams: definition.upstreams().to_vec(),
             own_upstreams: self.container.dns_servers.clone().unwrap_or_default(),
             container: self.container.id.clone(),
-            addresses: endpoint.addresses.iter().map(|a| a.ip()).collect(),
+            addresses: endpoint.addresses.iter().map(IpNetwork::ip).collect(),
             names: names::valid(name.chain(wanted.endpoint.aliases()), self.log),
         })
     }

@@ -57,7 +57,7 @@ impl Attachment {
 ///
 /// # Errors
 /// If the definition is of another shape.
-pub(super) fn create(network: Value, used: &[ipnetwork::IpNetwork]) -> Result<Create> {
+pub(super) fn create(network: &Value, used: &[ipnetwork::IpNetwork]) -> Result<Create> {
     let pools: Vec<_> = crate::model::pools().map(|p| json!({"base": p, "size": 24})).collect();
     Ok(serde_json::from_value(json!({
         "network": network,
