@@ -116,7 +116,9 @@ fn what_netcord_does_not_do_is_said() {
     let open = container(&definition(&json!({"options": {"isolate": "false"}})));
     let warned = netavark(&lab, "setup /run/netns/web", &open).exits(0);
     assert!(warned.stderr.contains("isolate=false has no effect"), "{}", warned.stderr);
-    for (words, why) in [("firewalld-reload", "follows no reloads"), ("dhcp-proxy", "needs none")] {
+    for (words, why) in
+        [("firewalld-reload", "nftables outlive a reload"), ("dhcp-proxy", "leases and renews")]
+    {
         assert!(netavark(&lab, words, &json!({})).exits(1).stdout.contains(why));
     }
 }

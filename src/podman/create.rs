@@ -397,7 +397,7 @@ mod tests {
             (json!({"name": "old"}), "network already exists old"),
             (json!({"id": "xyz"}), "hexadecimal"),
             (json!({"driver": "ipvlan"}), "driver `ipvlan`"),
-            (json!({"driver": "ovs"}), "plugins of netavark are not called"),
+            (json!({"driver": "ovs"}), "driver `ovs`: netcord has none"),
             (json!({"network_interface": "br9"}), "bridge name br9 already in use"),
             (json!({"network_interface": "much-too-long-a-name"}), "network_interface"),
             (json!({"options": {"frob": "1"}}), "unsupported bridge network option: frob"),

@@ -8,6 +8,7 @@ fn a_part_of_its_own_tests_passes() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "its count is what the command is for")]
 #[ignore = "takes minutes: `./x test --netavark` runs it"]
 fn its_own_tests_pass_but_for_those_of_its_inside() {
     let results = run(&[
