@@ -6,7 +6,7 @@ use std::{cell::RefCell, time::Instant};
 use super::{environment::Operation, failure::Failure};
 use crate::{
     ops::Events,
-    output::{Color, Format, Output, Style},
+    output::{Output, Style},
 };
 
 /// The log of a call.
@@ -18,13 +18,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn begin() -> Self {
-        let output = Output::new(Style {
-            format: Format::Json,
-            color: Color::Never,
-            quiet: false,
-            explain: false,
-            verbose: false,
-        });
+        let output = Output::new(Style::PROGRAM);
         Self { output, begin: Instant::now(), call: RefCell::default() }
     }
 

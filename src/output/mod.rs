@@ -89,6 +89,17 @@ pub struct Style {
     pub verbose: bool,
 }
 
+impl Style {
+    /// The style for a program that reads what is printed, such as an engine.
+    pub(crate) const PROGRAM: Self = Self {
+        format: Format::Json,
+        color: Color::Never,
+        quiet: false,
+        explain: false,
+        verbose: false,
+    };
+}
+
 /// Prints results and messages in a style.
 #[derive(Debug)]
 pub struct Output {

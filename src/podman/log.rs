@@ -6,7 +6,7 @@ use std::{cell::RefCell, env, time::Instant};
 use super::command_line::Call;
 use crate::{
     ops::Events,
-    output::{Color, Format, Output, Style},
+    output::{Output, Style},
 };
 
 /// The log of a call.
@@ -19,13 +19,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn begin() -> Self {
-        let output = Output::new(Style {
-            format: Format::Json,
-            color: Color::Never,
-            quiet: false,
-            explain: false,
-            verbose: false,
-        });
+        let output = Output::new(Style::PROGRAM);
         let level = env::var("RUST_LOG").unwrap_or_default();
         let is_verbose = ["info", "debug", "trace"].iter().any(|word| level.contains(word));
         Self { output, begin: Instant::now(), is_verbose, call: RefCell::default() }

@@ -49,7 +49,7 @@ pub(super) enum Place {
 pub(super) enum Mode {
     /// netcord, which removes it too.
     Managed,
-    /// Somebody else.
+    /// Another program, or the administrator.
     Unmanaged,
 }
 
