@@ -1,6 +1,6 @@
 //! The pools of addresses that docker has requested, and the addresses that it has of them.
 //!
-//! docker keeps the same on record, and says it again when it starts, before anything else. So a pool
+//! docker keeps the same on record, and requests it again when it starts, before anything else. So a pool
 //! that another dockerd has requested is replaced when it is requested again, and is free if no network
 //! needs it.
 

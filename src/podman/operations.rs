@@ -71,7 +71,7 @@ fn input<T: DeserializeOwned>(call: &Call, what: &str) -> Result<T> {
     parsed.with_context(|| format!("failed to load {what}"))
 }
 
-/// Reads what is said of a container.
+/// Reads the configuration of a container.
 fn container(call: &Call) -> Result<Container> {
     const WHAT: &str = "network options";
     if call.is_plugin {
@@ -136,8 +136,9 @@ async fn setup(call: &Call, netns: &Path, log: &Log) -> Result<String> {
     // What is wrong is found before anything is changed.
     for network in container.networks() {
         let (endpoint, definition) = network?;
-        wanted.push(Wanted::read(&container, endpoint, definition)?);
-        tell(&wanted, log);
+        let one = Wanted::read(&container, endpoint, definition)?;
+        warn_of_isolation(&one, log);
+        wanted.push(one);
     }
     let session = session(call, log)?;
     let there = owned::of_container(&session, Interface::Podman, &container.id).await?;
@@ -156,9 +157,9 @@ async fn setup(call: &Call, netns: &Path, log: &Log) -> Result<String> {
     Ok(serde_json::to_string(&statuses)?)
 }
 
-/// Says where the network that was read last is not as netavark's.
-fn tell(wanted: &[Wanted<'_>], log: &Log) {
-    let Some(Wanted { definition, network: Place::Bridge(_), .. }) = wanted.last() else { return };
+/// Warns if a network asks for an isolation that netcord does not have.
+fn warn_of_isolation(wanted: &Wanted<'_>, log: &Log) {
+    let Wanted { definition, network: Place::Bridge(_), .. } = wanted else { return };
     let isolate = request::BridgeOptions::read(definition).ok().and_then(|o| o.isolate);
     if let Some(isolate) = isolate {
         log.warn(&format!(
@@ -207,7 +208,7 @@ fn name_host_ends(
             one.wiring.host_ifname = known.host_ifname().cloned();
             continue;
         }
-        // Not all of one more number than there are names can be taken.
+        // One of these is free: there is one more of them than there are names in use.
         let mut names = (0..=taken.len()).map(|n| format!("veth{n}"));
         if let Some(free) = names.find(|name| !taken.contains(name)) {
             one.wiring.host_ifname = Some(free.parse()?);
@@ -237,14 +238,13 @@ impl Setup<'_, '_> {
         for one in wanted {
             let (network, endpoint) = self.attach(one).await?;
             let mut status = Status::of(&endpoint, one);
-            let servers = self.container.dns_servers.clone().unwrap_or_default();
             if one.definition.dns_enabled {
                 let entry = self.entry(one, &network, &endpoint)?;
                 status.dns_server_ips.clone_from(&entry.listen);
                 status.dns_search_domains.push(names::SEARCH.to_owned());
                 entries.push(entry);
             } else {
-                status.dns_server_ips = servers;
+                status.dns_server_ips = self.container.dns_servers.clone().unwrap_or_default();
             }
             statuses.insert(one.definition.name.clone(), status);
         }
@@ -372,7 +372,8 @@ async fn remove_unused(session: &mut Session<'_>, definition: &Definition) -> Re
     owned::remove_unused(session, &name, (LABEL, &definition.id)).await
 }
 
-/// Detaches a container from networks. Nothing of it has to be there. A failure does not keep the others.
+/// Detaches a container from networks, which need not exist any more. After a failure it goes on with the
+/// other networks.
 async fn teardown(call: &Call, netns: &Path, log: &Log) -> Result<String> {
     let container = container(call)?;
     log.of(&container.id);

@@ -1,4 +1,4 @@
-//! netcord as a plugin of netavark (`podman network create -d netcord`): the same, but netavark speaks of one
+//! netcord as a plugin of netavark (`podman network create -d netcord`): the same, but netavark configures one
 //! network at a time, and podman gives names to none of a plugin's.
 
 use std::collections::BTreeMap;
@@ -18,12 +18,12 @@ const API: &str = "1.0.0";
 /// The prefix of the names of bridges.
 const BRIDGES: &str = "netcord";
 
-/// Returns what a plugin says of itself.
+/// Returns the versions of the plugin and of its interface.
 pub(super) fn info() -> String {
     json!({"version": env!("CARGO_PKG_VERSION"), "api_version": API}).to_string()
 }
 
-/// What netavark says of a container.
+/// The configuration of a container, with one network.
 #[derive(Deserialize)]
 pub(super) struct Attachment {
     container_id: String,
@@ -52,7 +52,7 @@ impl Attachment {
     }
 }
 
-/// Returns the request to complete a definition. netavark says nothing of other networks, so `used` are the
+/// Returns the request to complete a definition. netavark does not list other networks, so `used` are the
 /// subnets of this host.
 ///
 /// # Errors

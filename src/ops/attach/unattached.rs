@@ -1,4 +1,4 @@
-//! Chooses an address that nothing is attached with yet: an engine asks for it, and assigns it later.
+//! Chooses an address for an engine, which assigns it to a container later.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -74,7 +74,7 @@ async fn not_made(host: &Session<'_>, request: &Unattached<'_>) -> Result<IpNetw
     Ok(IpNetwork::new(ip, request.subnet.prefix())?)
 }
 
-/// The network, with the subnet only. When an engine starts it says again which addresses it has: for
+/// The network, with the subnet only. When an engine starts, it requests the addresses again that it has: for
 /// those, its own endpoints are not in the way.
 fn of_one(record: &NetworkRecord, request: &Unattached<'_>) -> NetworkRecord {
     let mut record = record.clone();
