@@ -4,12 +4,14 @@
 //! - `service`: the agent as a whole: its networks, when it ends
 //! - `socket`: answers the requests of netcord
 //! - `membership`: this host's part of one network
+//! - `relayed`: the process that carries the packets of one network (backend udp)
 //! - `shape`: the configuration in the store, and the one that was asked for
 //! - `peers`: the other hosts, as netcord makes entries for them
 //! - `subnet_file`: flannel's file for other programs
 
 mod membership;
 mod peers;
+mod relayed;
 mod service;
 mod shape;
 mod socket;

@@ -52,8 +52,13 @@ fn check(config: &Config, own: &Subnets, hosts: &[IpAddr], peer: &Peer) -> Resul
     let Peer { subnets, lease, .. } = peer;
     let backend = config.backend.name();
     let is_same = match (&config.backend, &lease.tunnel) {
-        (Backend::Vxlan(_), Tunnel::Vxlan { .. }) | (Backend::HostGw, Tunnel::HostGw) => true,
-        (Backend::Vxlan(_) | Backend::HostGw | Backend::Other(_), _) => false,
+        (Backend::Vxlan(_), Tunnel::Vxlan { .. })
+        | (Backend::HostGw, Tunnel::HostGw)
+        | (Backend::Udp { .. }, Tunnel::Unnamed) => true,
+        (
+            Backend::Vxlan(_) | Backend::HostGw | Backend::Udp { .. } | Backend::Other(_),
+            Tunnel::Vxlan { .. } | Tunnel::HostGw | Tunnel::Unnamed | Tunnel::Other(_),
+        ) => false,
     };
     if !is_same {
         let other = lease.tunnel.name().unwrap_or("udp");

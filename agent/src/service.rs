@@ -1,4 +1,5 @@
-//! The agent as a whole: the networks that it follows, and how it changes the kernel.
+//! The agent as a whole: the networks that it follows, those whose packets it has relayed, and how it
+//! changes the kernel.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,14 +12,17 @@ use std::{
 use anyhow::Result;
 use netcord::{
     Events, Options, Session, Silent,
-    agents::netcord_agent::protocol::Member,
+    agents::netcord_agent::protocol::Status,
     model::{LinkName, Network, PeerSpec},
     ops::driver::overlay::{self, Against},
     state::State,
 };
 use tokio::{sync::Mutex, task::spawn_local, time::sleep};
 
-use crate::membership::{Membership, Watched};
+use crate::{
+    membership::{Membership, Watched},
+    relayed::Relayed,
+};
 
 /// The interval at which to try to lock the records, which others lock for milliseconds.
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
@@ -29,6 +33,7 @@ pub(crate) struct Service {
     dir: PathBuf,
     prints: bool,
     watched: RefCell<BTreeMap<LinkName, Rc<Watched>>>,
+    relayed: RefCell<BTreeMap<LinkName, Rc<Relayed>>>,
     /// The number of open connections.
     connections: Cell<usize>,
     /// A verb moves the thread between namespaces, so one runs at a time.
@@ -47,9 +52,15 @@ impl Events for Warnings {
 
 impl Service {
     pub(crate) fn new(cookie: u64, dir: PathBuf, prints: bool) -> Rc<Self> {
-        let watched = RefCell::default();
-        let connections = Cell::new(0);
-        Rc::new(Self { cookie, dir, prints, watched, connections, turn: Mutex::new(()) })
+        Rc::new(Self {
+            cookie,
+            dir,
+            prints,
+            watched: RefCell::default(),
+            relayed: RefCell::default(),
+            connections: Cell::new(0),
+            turn: Mutex::new(()),
+        })
     }
 
     /// Returns the directory of the host's records.
@@ -65,7 +76,8 @@ impl Service {
         }
     }
 
-    /// Follows the networks on record that are not followed, for example after this process was killed.
+    /// Follows the networks on record that are not followed, and starts their relays, for example after
+    /// this process was killed.
     ///
     /// # Errors
     /// If the records cannot be read.
@@ -76,7 +88,25 @@ impl Service {
                 self.watch(Watched::resuming(network));
             }
         }
+        for network in overlay::relayed(&session).await? {
+            self.relay(&network.name);
+        }
         Ok(())
+    }
+
+    /// Returns the network's relay, which is started if it does not run.
+    pub(crate) fn relay(self: &Rc<Self>, network: &LinkName) -> Rc<Relayed> {
+        if let Some(relayed) = self.relayed.borrow().get(network) {
+            return relayed.clone();
+        }
+        let relayed = Relayed::new(network.clone());
+        self.relayed.borrow_mut().insert(network.clone(), relayed.clone());
+        let (service, task) = (self.clone(), relayed.clone());
+        spawn_local(async move {
+            task.run(&service).await;
+            service.relayed.borrow_mut().remove(task.network());
+        });
+        relayed
     }
 
     /// Begins to follow a network in which this host has its subnet.
@@ -103,19 +133,22 @@ impl Service {
         self.watched.borrow().get(network).filter(|watched| !watched.is_over()).cloned()
     }
 
-    /// Describes the networks that are followed.
-    pub(crate) async fn members(&self) -> Vec<Member> {
+    /// Describes the networks that are followed, and the relays.
+    pub(crate) async fn status(&self) -> Status {
         let all: Vec<_> = self.watched.borrow().values().cloned().collect();
         let mut members = Vec::new();
         for watched in all {
             members.extend(watched.member().await);
         }
-        members
+        let relays = self.relayed.borrow().values().map(|relayed| relayed.describe()).collect();
+        Status { members, relays }
     }
 
     /// Returns whether there is nothing left to do.
     pub(crate) fn is_idle(&self) -> bool {
-        self.connections.get() == 0 && self.watched.borrow().is_empty()
+        self.connections.get() == 0
+            && self.watched.borrow().is_empty()
+            && self.relayed.borrow().is_empty()
     }
 
     /// Counts an open connection, as long as the returned value exists.

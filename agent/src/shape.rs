@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use netcord::{
     agents::netcord_agent::protocol::Shape,
     error::Error,
-    model::{BackendKind, Cidr},
+    model::{BackendKind, Cidr, Udp},
 };
 use netcord_agent::flannel::{Backend, Config, Pool, Vxlan};
 
@@ -38,6 +38,19 @@ pub(crate) fn config(shape: &Shape) -> Result<Config> {
                 return Err(Error::usage(message).into());
             }
             Backend::HostGw
+        }
+        BackendKind::Udp => {
+            let given =
+                [("--vni", shape.vni.is_some()), ("--direct-routing", shape.direct_routing)];
+            if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
+                let message = format!("backend udp does not support {flag}: only vxlan does");
+                return Err(Error::usage(message).into());
+            }
+            if let Some(Cidr(block)) = shape.subnets.iter().find(|Cidr(cidr)| cidr.is_ipv6()) {
+                let message = format!("backend udp carries IPv4 only, and {block} is IPv6");
+                return Err(Error::usage(message).into());
+            }
+            Backend::Udp { port: shape.port.unwrap_or(Udp::PORT) }
         }
         BackendKind::Vxlan => {
             let default = Vxlan::default();
@@ -86,6 +99,9 @@ pub(crate) fn differences(shape: &Shape, there: &Config) -> Vec<String> {
     }
     let backend = shape.backend.map(|kind| kind.as_str().to_owned());
     compare("backend", backend, there.backend.name().to_owned());
+    if let Backend::Udp { port } = &there.backend {
+        compare("port", shape.port.map(|port| port.to_string()), port.to_string());
+    }
     if let Backend::Vxlan(vxlan) = &there.backend {
         compare("VNI", shape.vni.map(|vni| vni.to_string()), vxlan.vni.to_string());
         compare("port", shape.port.map(|port| port.to_string()), vxlan.port.to_string());

@@ -111,7 +111,7 @@ impl Caller {
     async fn answer(&mut self, line: &str) -> Result<Answer> {
         let Message { request, .. } = understood(line)?;
         match request {
-            Request::Status => Ok(Answer::Status(self.service.members().await)),
+            Request::Status => Ok(Answer::Status(self.service.status().await)),
             Request::Join(join) => {
                 let offer = if join.dry_run {
                     membership::preview(&join).await?
@@ -122,6 +122,10 @@ impl Caller {
             }
             Request::Follow { network } => self.follow(&network).await,
             Request::Leave(leave) => self.leave(*leave).await,
+            Request::Relay { network } => {
+                self.service.relay(&network).ready().await?;
+                Ok(Answer::Done)
+            }
         }
     }
 

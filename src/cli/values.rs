@@ -120,6 +120,7 @@ impl ValueEnum for BackendKind {
         let help = match self {
             Self::Vxlan => "In UDP packets (VXLAN), through any routers",
             Self::HostGw => "As they are, with the other host as the next hop, on one link",
+            Self::Udp => "IPv4 packets in UDP packets, by a process (flannel's UDP backend)",
         };
         Some(value(self.as_str(), help))
     }

@@ -330,7 +330,7 @@ impl Reader<'_> {
     fn backend(&self) -> Result<Option<BackendKind>, Error> {
         self.options.get("backend", |word| {
             let kind = BackendKind::ALL.into_iter().find(|kind| kind.as_str() == word);
-            kind.ok_or_else(|| "it is vxlan or host-gw".to_owned())
+            kind.ok_or_else(|| "it is vxlan, host-gw or udp".to_owned())
         })
     }
 

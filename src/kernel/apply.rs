@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{
     Kernel, address, conntrack, firewall,
-    link::{self, bridge, link_attrs, macvlan, veth, vlan, vxlan},
+    link::{self, bridge, link_attrs, macvlan, tun, veth, vlan, vxlan},
     link_config, name, sysctl, tc_filter,
 };
 use crate::plan::{Change, Class, LinkId, Moved, Place, Resource, SysctlKey};
@@ -103,6 +103,7 @@ impl Kernel {
             }
             Resource::Vlan { name, vlan } => vlan::create(&self.rtnl, name, vlan).await?,
             Resource::Vxlan(made) => vxlan::create(&self.rtnl, made).await?,
+            Resource::Tun { name } => tun::create(&self.rtnl, name).await?,
             Resource::Alias { netns: None, link, alias } if self.made.remove(link) => {
                 link::set_first_alias(&self.rtnl, link, alias).await?
             }
@@ -168,7 +169,8 @@ impl Kernel {
             | Resource::Veth(_)
             | Resource::Macvlan(_)
             | Resource::Vlan { .. }
-            | Resource::Vxlan(_) => match resource.link_id() {
+            | Resource::Vxlan(_)
+            | Resource::Tun { .. } => match resource.link_id() {
                 Some(link) => return self.delete_link(&link).await,
                 None => false,
             },
@@ -214,6 +216,7 @@ impl Kernel {
             LinkId::Bridge(name)
             | LinkId::Vlan(name)
             | LinkId::Vxlan(name)
+            | LinkId::Tun(name)
             | LinkId::Veth(name)
             | LinkId::Unrecorded(name) => link::delete(&self.rtnl, name).await?,
             LinkId::Macvlan(macvlan) => {

@@ -37,6 +37,7 @@ impl Kernel {
             LinkId::Bridge(name)
             | LinkId::Vlan(name)
             | LinkId::Vxlan(name)
+            | LinkId::Tun(name)
             | LinkId::Veth(name)
             | LinkId::Unrecorded(name) => Ok(link::get(&self.rtnl, name.as_str()).await?.is_some()),
             LinkId::Macvlan(macvlan) => self.has_macvlan(&macvlan.netns, &macvlan.name).await,
@@ -146,6 +147,9 @@ impl Kernel {
                 neighbour::is_there(self.at(netns)?, link, *address, *mac).await?
             }
             Resource::Vxlan(made) => vxlan::is_there(&self.rtnl, made).await?,
+            Resource::Tun { name } => link::get(&self.rtnl, name.as_str())
+                .await?
+                .is_some_and(|l| l.kind == LinkKind::Tun && l.is_ours()),
             Resource::FdbEntry { link, mac, host } => {
                 fdb::has(&self.rtnl, link, *mac, *host).await?
             }

@@ -71,6 +71,18 @@ impl LinkName {
         self.behind("v6-")
     }
 
+    /// Returns the name of a network's TUN link, in the same way with `tu-`.
+    #[must_use]
+    pub fn tun_name(&self) -> Self {
+        self.behind("tu-")
+    }
+
+    /// Returns flannel's name of its TUN link.
+    #[must_use]
+    pub fn tun_of_flannel() -> Self {
+        Self::derived("flannel0".to_owned())
+    }
+
     /// Returns flannel's name of the VXLAN link with this identifier.
     #[must_use]
     pub fn of_flannel(vni: u32) -> Self {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{
     Changed, Session, WithFailure, attach,
     driver::{
-        self,
+        self, overlay,
         underlay::{self, Lost},
     },
     lookup::plug,
@@ -88,11 +88,15 @@ pub async fn repair(host: &mut Session<'_>) -> Result<WithFailure<Option<Changed
         return Ok((None, attach_again(host, again).await.1));
     };
     let kept = keep(host, &mut state).await? | host.start_agent(&state);
+    let relayed = overlay::start_stopped(host, &state).await?;
     host.tidy(&mut state).await?;
     let tidied = !state.remove_leftovers()?.is_empty();
     drop(state);
     let (attached, failed) = attach_again(host, again).await;
-    let done = Changed::new(changed || kept || tidied || attached, Repaired { repaired: drift });
+    let done = Changed::new(
+        changed || kept || relayed || tidied || attached,
+        Repaired { repaired: drift },
+    );
     let failure = host.check_none_aside().err().or_else(|| lost.first().map(not_put_back));
     Ok((Some(done), failure.or(failed)))
 }
@@ -134,9 +138,16 @@ async fn find(host: &mut Session<'_>, state: &State) -> Result<Found> {
     let (parts, lost) = parts(host, state).await?;
     let mut drift = drift(&host.kernel, &parts).await;
     drift.extend(unkept(state));
-    drift.extend(entry::unfollowed(state).map(|network| Drift {
+    drift.extend(entry::without_agent(state).map(|(network, task)| Drift {
         of: format!("network {}", network.name),
-        why: "netcord-agent, which follows the network's store, does not run",
+        why: task.undone(),
+        command: netcord_agent::PROGRAM.to_owned(),
+        evidence: Vec::new(),
+    }));
+    let unrelayed = overlay::stopped(host, state).await?;
+    drift.extend(unrelayed.into_iter().map(|network| Drift {
+        of: format!("network {}", network.name),
+        why: "the network's relay does not run",
         command: netcord_agent::PROGRAM.to_owned(),
         evidence: Vec::new(),
     }));

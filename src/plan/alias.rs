@@ -1,8 +1,10 @@
 //! What netcord writes on a link (`ip link set NAME alias`), so that a lost record can be rebuilt: the
 //! owner, and behind it in words the settings that no other mark in the kernel holds.
 
+use std::str::FromStr;
+
 use super::ALIAS_PREFIX;
-use crate::model::{Attachment, Endpoint, LinkName, Network, Overlay, Store};
+use crate::model::{Attachment, Backend, Endpoint, LinkName, Network, Overlay, Store};
 
 /// The kernel's limit (`IFALIASZ`, less its NUL).
 const LONGEST: usize = 255;
@@ -44,11 +46,21 @@ fn of_store(store: &Store) -> String {
 fn of_overlay(overlay: &Overlay) -> String {
     let word = format!(" overlay={}", overlay.backend.kind().as_str());
     let cluster = overlay.cluster.iter().fold(word, |words, b| words + &format!(" cluster={b}"));
-    match overlay.backend.vxlan() {
-        Some(vxlan) if vxlan.direct_routing => cluster + " direct-routing",
-        Some(_) => cluster,
-        None => format!("{cluster} via={}", overlay.parent),
+    match &overlay.backend {
+        Backend::Vxlan(vxlan) if vxlan.direct_routing => cluster + " direct-routing",
+        Backend::Vxlan(_) | Backend::Udp(_) => cluster,
+        Backend::HostGw => cluster + &outside(overlay),
     }
+}
+
+/// Of an overlay: the link and the address by which this host reaches the others.
+fn outside(overlay: &Overlay) -> String {
+    format!(" via={} host={}", overlay.parent, overlay.host)
+}
+
+/// The alias of an overlay's TUN link: how the relay sends what is sent to it.
+pub(super) fn of_tun(network: &LinkName, overlay: &Overlay, port: u16) -> String {
+    of_link(network) + &outside(overlay) + &format!(" port={port}")
 }
 
 /// The words that the kernel keeps: a mark that lacks its last word is better than none.
@@ -128,6 +140,11 @@ impl<'a> Mark<'a> {
     /// Returns whether the alias contains a word.
     pub fn says(&self, word: &str) -> bool {
         self.words.split(' ').any(|w| w == word)
+    }
+
+    /// Returns the value of a word `KEY=VALUE`, if it is valid.
+    pub fn value<T: FromStr>(&self, key: &'static str) -> Option<T> {
+        self.values(key).next()?.parse().ok()
     }
 
     /// Returns the values of `KEY=VALUE` words.

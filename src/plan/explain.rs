@@ -41,6 +41,9 @@ pub fn command(step: &Step) -> Option<String> {
             format!("ip link add link {trunk} name {name} group {LINK_GROUP} type vlan id {id}")
         }
         Resource::Vxlan(made) => tunnel(made),
+        Resource::Tun { name } => format!(
+            "ip tuntap add dev {name} mode tun && ip link set dev {name} group {LINK_GROUP}"
+        ),
         Resource::Alias { netns, link, alias } => {
             let alias = if create { quote(alias) } else { "''".into() };
             format!("{} link set dev {link} alias {alias}", ip(netns))
@@ -115,6 +118,7 @@ fn delete(link: &LinkId) -> String {
         LinkId::Bridge(name)
         | LinkId::Vlan(name)
         | LinkId::Vxlan(name)
+        | LinkId::Tun(name)
         | LinkId::Veth(name)
         | LinkId::Unrecorded(name) => format!("ip link del {name}"),
         LinkId::Macvlan(MacvlanId { netns, name, .. }) => {

@@ -101,6 +101,7 @@ impl Resource {
             Self::Vxlan(Tunnel { name, .. }) => {
                 link(LinkId::Vxlan(name.clone()), [Some(host(name)), None])
             }
+            Self::Tun { name } => link(LinkId::Tun(name.clone()), [Some(host(name)), None]),
             Self::Veth(veth) => {
                 let peer = LinkAt { netns: veth.netns.as_ref(), name: &veth.peer };
                 link(LinkId::Veth(veth.host.clone()), [Some(host(&veth.host)), Some(peer)])
@@ -184,6 +185,7 @@ impl LinkId {
             Self::Bridge(name)
             | Self::Vlan(name)
             | Self::Vxlan(name)
+            | Self::Tun(name)
             | Self::Veth(name)
             | Self::Unrecorded(name) => host(name),
             Self::Macvlan(made) => LinkAt { netns: made.netns.as_ref(), name: &made.name },

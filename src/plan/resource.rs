@@ -26,7 +26,8 @@ pub enum Resource {
         /// The MTU at creation, in bytes.
         mtu: u32,
     },
-    /// The MTU of a bridge, permanently. Without it, a bridge takes the smallest MTU of its ports.
+    /// The MTU of a bridge or a TUN link, permanently. Without it, a bridge takes the smallest MTU of its
+    /// ports.
     Mtu {
         /// The bridge.
         link: LinkName,
@@ -48,6 +49,11 @@ pub enum Resource {
     },
     /// A VXLAN link, down.
     Vxlan(Tunnel),
+    /// A TUN link, down, which exists also while no process reads and writes it.
+    Tun {
+        /// Its name.
+        name: LinkName,
+    },
     /// A veth pair that gives a bridge carrier. Its ends are down.
     CarrierVeth(CarrierVeth),
     /// A wait until a link has carrier and its addresses are usable.
@@ -272,6 +278,8 @@ pub enum LinkId {
     Vlan(LinkName),
     /// A VXLAN link of the host, by its name.
     Vxlan(LinkName),
+    /// A TUN link of the host, by its name.
+    Tun(LinkName),
     /// A veth, by the name of its host end.
     Veth(LinkName),
     /// A macvlan. Processes in its namespace may have renamed it.
@@ -338,6 +346,7 @@ impl LinkId {
             Self::Bridge(name)
             | Self::Vlan(name)
             | Self::Vxlan(name)
+            | Self::Tun(name)
             | Self::Veth(name)
             | Self::Unrecorded(name) => Some(name),
             Self::Macvlan(macvlan) => macvlan.netns.is_none().then_some(&macvlan.name),
@@ -348,7 +357,9 @@ impl LinkId {
     pub fn is_batched(&self) -> bool {
         match self {
             Self::Veth(_) | Self::Unrecorded(_) => true,
-            Self::Bridge(_) | Self::Vlan(_) | Self::Vxlan(_) | Self::Macvlan(_) => false,
+            Self::Bridge(_) | Self::Vlan(_) | Self::Vxlan(_) | Self::Tun(_) | Self::Macvlan(_) => {
+                false
+            }
         }
     }
 }

@@ -106,6 +106,24 @@ pub fn with_arguments(arguments: &[OsString]) -> Option<u32> {
     copies().find(is_it).map(|copy| copy.pid)
 }
 
+/// Returns the PIDs and start times of the processes in our network namespace whose command lines begin
+/// with these words.
+pub fn beginning_with(words: &[&str]) -> Vec<(u32, u64)> {
+    let begin: Vec<u8> = words.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect();
+    let netns = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let own = netns("self");
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    all.filter_map(|entry| {
+        let name = entry.file_name();
+        let pid = name.to_str()?;
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let is_it = line.starts_with(&begin) && netns(pid) == own;
+        let number = pid.parse().ok().filter(|_| is_it)?;
+        Some((number, started(number)?))
+    })
+    .collect()
+}
+
 /// Returns the name of a process (`comm`).
 pub fn name(pid: u32) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|n| n.trim_end().to_owned())

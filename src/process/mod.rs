@@ -12,7 +12,8 @@ pub mod terminal;
 pub mod throwaway;
 
 pub use identity::{
-    BackgroundCopy, Ending, container_id, copies, end, hang_up, has_argument, is_netns_shared,
-    kill, name, one_of_each_netns, own, parent, shares_files, started, with_arguments,
+    BackgroundCopy, Ending, beginning_with, container_id, copies, end, hang_up, has_argument,
+    is_netns_shared, kill, name, one_of_each_netns, own, parent, shares_files, started,
+    with_arguments,
 };
 pub use program::{Output, become_program, run_to_end, run_with_input};

@@ -163,6 +163,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "rm pods",
     },
     Scenario {
+        name: "overlay_udp",
+        setup: WIRED,
+        command: "overlay pods --backend udp --subnet 10.5.0.0/16 --host-subnet 10.5.1.0/24 \
+                  --peer 10.5.2.0/24=192.0.2.2",
+        inverse: "rm pods",
+    },
+    Scenario {
         name: "overlay_internal_iptables",
         setup: WIRED,
         command: "--firewall iptables overlay pods --subnet 10.5.0.0/16 \

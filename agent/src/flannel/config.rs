@@ -35,6 +35,11 @@ pub enum Backend {
     Vxlan(Vxlan),
     /// Without encapsulation.
     HostGw,
+    /// In UDP packets, by a process on each host.
+    Udp {
+        /// The UDP port.
+        port: u16,
+    },
     /// A backend that netcord does not have, by its name.
     Other(String),
 }
@@ -113,7 +118,10 @@ impl Config {
     pub fn check_supported(&self) -> Result<(), Invalid> {
         match &self.backend {
             Backend::Other(name) => Err(Invalid::new(format!("backend `{name}` is not supported"))
-                .hint("netcord supports the backends vxlan and host-gw")),
+                .hint("netcord supports the backends vxlan, host-gw and udp")),
+            Backend::Udp { .. } if self.ipv6.is_some() => Err(Invalid::new(
+                "the backend udp carries IPv4 only, and the network has IPv6 subnets",
+            )),
             Backend::Vxlan(Vxlan { group_policy: true, .. }) => {
                 Err(Invalid::new("the option `GBP` of backend vxlan is not supported"))
             }
@@ -288,25 +296,28 @@ impl Rules {
 }
 
 impl Backend {
-    /// flannel's word for a configuration without a backend; its documentation says vxlan.
-    const DEFAULT: &str = "udp";
-
     /// Returns flannel's word for it.
     pub fn name(&self) -> &str {
         match self {
             Self::Vxlan(_) => "vxlan",
             Self::HostGw => "host-gw",
+            Self::Udp { .. } => "udp",
             Self::Other(name) => name,
         }
     }
 
     fn of(object: Option<Object>) -> Result<Self, Invalid> {
-        let Some(object) = object else { return Ok(Self::Other(Self::DEFAULT.into())) };
+        // flannel's default, though its documentation says vxlan.
+        let Some(object) = object else { return Ok(Self::Udp { port: model::Udp::PORT }) };
         let name: String = object.get("Type")?.unwrap_or_default();
+        let port: Option<u16> = object.get("Port")?;
         Ok(match name.to_lowercase().as_str() {
             "vxlan" => Self::Vxlan(Vxlan::of(&object)?),
             "host-gw" => Self::HostGw,
-            "" => Self::Other(Self::DEFAULT.into()),
+            "udp" | "" => {
+                let port = port.filter(|port| *port != 0).unwrap_or(model::Udp::PORT);
+                Self::Udp { port }
+            }
             other => Self::Other(other.into()),
         })
     }
@@ -314,8 +325,12 @@ impl Backend {
     fn to_json(&self) -> Value {
         let mut object = Map::new();
         object.insert("Type".into(), self.name().into());
-        if let Self::Vxlan(vxlan) = self {
-            vxlan.write(&mut object);
+        match self {
+            Self::Vxlan(vxlan) => vxlan.write(&mut object),
+            Self::Udp { port } if *port != model::Udp::PORT => {
+                object.insert("Port".into(), json!(port));
+            }
+            Self::HostGw | Self::Udp { .. } | Self::Other(_) => {}
         }
         Value::Object(object)
     }
@@ -517,15 +532,11 @@ mod tests {
             Backend::Vxlan(Vxlan::default())
         );
         assert_eq!(backend(r#"{"Type":"host-gw"}"#), Backend::HostGw);
-        for (text, name) in [
-            ("null", "udp"),
-            ("{}", "udp"),
-            (r#"{"Type":""}"#, "udp"),
-            (r#"{"Type":"UDP","Port":8285}"#, "udp"),
-            (r#"{"Type":"wireguard"}"#, "wireguard"),
-        ] {
-            assert_eq!(backend(text), Backend::Other(name.into()), "{text}");
+        for text in ["null", "{}", r#"{"Type":""}"#, r#"{"Type":"UDP","Port":8285}"#] {
+            assert_eq!(backend(text), Backend::Udp { port: 8285 }, "{text}");
         }
+        assert_eq!(backend(r#"{"Type":"udp","Port":7}"#), Backend::Udp { port: 7 });
+        assert_eq!(backend(r#"{"Type":"wireguard"}"#), Backend::Other("wireguard".into()));
     }
 
     #[test]
@@ -534,7 +545,6 @@ mod tests {
             let text = format!(r#"{{"Network":"10.5.0.0/16","Backend":{backend}}}"#);
             parse(&text).check_supported().unwrap_err().message
         };
-        assert_eq!(reason("{}"), "backend `udp` is not supported");
         assert_eq!(reason(r#"{"Type":"ipip"}"#), "backend `ipip` is not supported");
         assert_eq!(
             reason(r#"{"Type":"vxlan","GBP":true}"#),
@@ -550,6 +560,8 @@ mod tests {
         for text in [
             r#"{"Backend":{"Type":"vxlan","VNI":1},"Network":"10.5.0.0/16","SubnetLen":24}"#,
             r#"{"Backend":{"Type":"host-gw"},"EnableIPv6":true,"IPv6Network":"fd00::/48","IPv6SubnetLen":64,"IPv6SubnetMax":"fd00:0:0:9::","Network":"10.5.0.0/16","SubnetLen":26,"SubnetMin":"10.5.9.0"}"#,
+            r#"{"Backend":{"Type":"udp"},"Network":"10.5.0.0/16","SubnetLen":24}"#,
+            r#"{"Backend":{"Port":7,"Type":"udp"},"Network":"10.5.0.0/16","SubnetLen":24}"#,
             r#"{"Backend":{"DirectRouting":true,"MTU":9000,"Port":4789,"Type":"vxlan","VNI":4096},"Network":"10.5.0.0/16","SubnetLen":24}"#,
         ] {
             assert_eq!(parse(text).to_json(), text);

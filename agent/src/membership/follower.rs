@@ -11,7 +11,7 @@ use netcord::{
     agents::netcord_agent::protocol::{Leave, Member, Offer},
     error::{Error, Kind},
     kernel::HostWatch,
-    model::{Cidr, LinkName, Network, Overlay, Store},
+    model::{self, Cidr, LinkName, Network, Overlay, Store},
     ops::driver::overlay::Against,
 };
 use netcord_agent::{
@@ -257,13 +257,17 @@ async fn rejoin(network: &Network, store: &Store) -> Result<Membership> {
 
 /// Returns whether a network on record has this configuration.
 fn is_of(config: &Config, overlay: &Overlay) -> bool {
-    let is_same = match (&config.backend, overlay.backend.vxlan()) {
-        (Backend::Vxlan(wanted), Some(there)) => {
+    let is_same = match (&config.backend, &overlay.backend) {
+        (Backend::Vxlan(wanted), model::Backend::Vxlan(there)) => {
             (wanted.vni, wanted.port, wanted.direct_routing)
                 == (there.vni, there.port, there.direct_routing)
         }
-        (Backend::HostGw, None) => true,
-        (Backend::Vxlan(_) | Backend::HostGw | Backend::Other(_), _) => false,
+        (Backend::HostGw, model::Backend::HostGw) => true,
+        (Backend::Udp { port }, model::Backend::Udp(there)) => *port == there.port,
+        (
+            Backend::Vxlan(_) | Backend::HostGw | Backend::Udp { .. } | Backend::Other(_),
+            model::Backend::Vxlan(_) | model::Backend::HostGw | model::Backend::Udp(_),
+        ) => false,
     };
     is_same && shape::subnets(config) == overlay.cluster
 }

@@ -242,6 +242,7 @@ fn lease(config: &Config, hosts: &[IpAddr]) -> Result<Lease> {
             ipv6_mac: public_ipv6.map(|v6| Mac::of_tunnel_end(v6.into())),
         },
         Backend::HostGw => Tunnel::HostGw,
+        Backend::Udp { .. } => Tunnel::Unnamed,
         Backend::Other(name) => Tunnel::Other(name.clone()),
     };
     Ok(Lease { public_ip, public_ipv6, tunnel })
@@ -272,16 +273,17 @@ async fn first_picture(follow: &mut Follow, config: &Config, wait: Duration) -> 
 }
 
 fn offer(config: &Config, own: &Subnets, others: Others, skipped: Vec<String>) -> Offer {
-    let (backend, vxlan) = match &config.backend {
-        Backend::Vxlan(vxlan) => (BackendKind::Vxlan, Some(vxlan)),
-        Backend::HostGw | Backend::Other(_) => (BackendKind::HostGw, None),
+    let (backend, vxlan, port) = match &config.backend {
+        Backend::Vxlan(vxlan) => (BackendKind::Vxlan, Some(vxlan), vxlan.port),
+        Backend::HostGw | Backend::Other(_) => (BackendKind::HostGw, None, Vxlan::PORT),
+        Backend::Udp { port } => (BackendKind::Udp, None, *port),
     };
     Offer {
         cluster: shape::subnets(config),
         subnets: own.iter().collect(),
         backend,
         vni: vxlan.map_or(Vxlan::VNI, |vxlan| vxlan.vni),
-        port: vxlan.map_or(Vxlan::PORT, |vxlan| vxlan.port),
+        port,
         direct_routing: vxlan.is_some_and(|vxlan| vxlan.direct_routing),
         parent_mtu: vxlan.and_then(|vxlan| vxlan.mtu),
         peers: others.specs,

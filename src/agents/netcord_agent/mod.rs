@@ -19,7 +19,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::protocol::{Answer, LOCK, Member, Message, Request, SOCKET};
+use self::protocol::{Answer, LOCK, Message, Request, SOCKET, Status};
 use crate::{
     error::{Error, Kind},
     process::background,
@@ -123,14 +123,14 @@ pub fn ready() -> io::Result<()> {
     background::ready()
 }
 
-/// Returns the networks that the agent of a host follows; `None` if no agent runs.
+/// Returns what the agent of a host does; `None` if no agent runs.
 ///
 /// # Errors
 /// If it does not answer.
-pub async fn members(dir: &Path) -> Result<Option<Vec<Member>>> {
+pub async fn status(dir: &Path) -> Result<Option<Status>> {
     let Some(mut connection) = Connection::open(dir).await? else { return Ok(None) };
     match connection.ask(Request::Status, ANSWER).await? {
-        Answer::Status(members) => Ok(Some(members)),
+        Answer::Status(status) => Ok(Some(status)),
         _ => bail!("netcord-agent sent another answer than its status"),
     }
 }
@@ -145,7 +145,7 @@ pub fn start() -> Result<()> {
         Ok(_) => Ok(()),
         Err(e) if e.downcast_ref().is_some_and(is_absent) => Err(Error::new(
             Kind::Missing,
-            format!("`{PROGRAM}`, which follows a network's store, is not installed"),
+            format!("`{PROGRAM}`, which this network needs, is not installed"),
         )
         .hint("it is in netcord's package; it must be beside `netcord`, or in the PATH")
         .into()),

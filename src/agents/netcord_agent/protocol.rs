@@ -39,7 +39,12 @@ pub enum Request {
     },
     /// Give the subnet back.
     Leave(Box<Leave>),
-    /// Report the networks that the agent follows.
+    /// Start the relay of a network on record, if it does not run, and keep it running from now on.
+    Relay {
+        /// The network.
+        network: LinkName,
+    },
+    /// Report the networks that the agent follows, and the relays that it has started.
     Status,
 }
 
@@ -49,10 +54,10 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Join`].
     Offer(Box<Offer>),
-    /// To [`Request::Follow`] and [`Request::Leave`].
+    /// To [`Request::Follow`], [`Request::Leave`] and [`Request::Relay`].
     Done,
     /// To [`Request::Status`].
-    Status(Vec<Member>),
+    Status(Status),
     /// A failure.
     Failed(Error),
 }
@@ -125,6 +130,57 @@ pub struct Leave {
     pub store: Store,
     /// This host's first address.
     pub host: IpAddr,
+}
+
+/// What the agent does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The networks that it follows.
+    pub members: Vec<Member>,
+    /// The relays that it has started.
+    pub relays: Vec<Relay>,
+}
+
+/// A relay, and what it uses of what makes it fast.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    /// The network.
+    pub network: LinkName,
+    /// Its process; `None` if it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// What it uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<RelayUse>,
+    /// Its last words, if it ended or uses less than before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// What a relay uses of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayUse {
+    /// The segmentation that it leaves to itself: `tso`, `tso,uso`, or `none`.
+    pub tun: String,
+    /// How it sends: `segments` (many packets a system call) or `single`.
+    pub send: String,
+    /// How it receives: `gro` (many packets a system call) or `single`.
+    pub receive: String,
+}
+
+impl RelayUse {
+    /// Describes what the kernel lacks that would make the relay faster; `None` if nothing.
+    pub fn lacks(&self) -> Option<String> {
+        let lacking: Vec<_> = [
+            (self.tun == "none", "no segmentation offload on the TUN link"),
+            (self.send == "single", "no segmentation of what is sent (UDP_SEGMENT)"),
+            (self.receive == "single", "no merging of what is received (UDP_GRO)"),
+        ]
+        .into_iter()
+        .filter_map(|(is_lacking, what)| is_lacking.then_some(what))
+        .collect();
+        (!lacking.is_empty()).then(|| format!("slow, {}", lacking.join(", ")))
+    }
 }
 
 /// A network that the agent follows.

@@ -50,7 +50,7 @@ pub(crate) struct Args {
     /// Assign addresses only from this part of the host subnet
     #[arg(long, value_name = "CIDR")]
     pub(super) ip_range: Vec<Cidr>,
-    /// The MTU in bytes [default: that of the parent, less 50 for the tunnel, or 70 over IPv6]
+    /// The MTU in bytes [default: that of the parent, less 50 for VXLAN, or 70 over IPv6, or 28 for UDP]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(68..=65535))]
     pub(super) mtu: Option<u32>,
     /// Endpoints reach those of the network on all hosts, and nothing outside
@@ -82,7 +82,7 @@ pub(crate) struct Hosts {
     /// vxlan: the network identifier, the same on all hosts [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(Vxlan::VNI_MAX)))]
     pub(super) vni: Option<u32>,
-    /// vxlan: the UDP port, the same on all hosts [default: 8472]
+    /// vxlan and udp: the UDP port, the same on all hosts [default: 8472 and 8285]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) port: Option<u16>,
     /// vxlan: no tunnel to hosts that are on the parent without a router between

@@ -8,7 +8,7 @@ use crate::{
     model::LinkName,
     ops::{
         Session,
-        peers::{self, Following, Listed, Reach, Reached, State},
+        peers::{self, Following, Listed, Reach, Reached, Relay, State},
     },
     output::{Output, Row},
 };
@@ -71,8 +71,9 @@ fn state(listed: &Listed) -> String {
             (Reach::Silent, _) => ", no answer".to_owned(),
         },
     };
+    let relay = listed.relay.as_ref().map_or_else(String::new, relay);
     let lease = match &listed.store {
-        None => return format!("{own}{reach}"),
+        None => return format!("{own}{reach}{relay}"),
         Some(Following::DoesNotRun) => "netcord-agent does not run".to_owned(),
         Some(Following::DoesNotFollow) => "not followed".to_owned(),
         Some(Following::Follows(member)) => match member.lease {
@@ -85,7 +86,20 @@ fn state(listed: &Listed) -> String {
         },
     };
     match listed.state {
-        State::Ok => lease,
-        State::Incomplete | State::Unreachable => format!("{own}, {lease}"),
+        State::Ok => format!("{lease}{relay}"),
+        State::Incomplete | State::Unreachable => format!("{own}, {lease}{relay}"),
+    }
+}
+
+/// Describes the relay of this host, if there is something to say.
+fn relay(relay: &Relay) -> String {
+    match relay {
+        Relay { runs: false, problem: Some(problem), .. } => format!(", no relay: {problem}"),
+        Relay { runs: false, .. } => ", no relay".to_owned(),
+        Relay { problem: Some(problem), .. } => format!(", relay: {problem}"),
+        Relay { uses: Some(uses), .. } => {
+            uses.lacks().map_or_else(String::new, |lacks| format!(", relay: {lacks}"))
+        }
+        Relay { .. } => String::new(),
     }
 }

@@ -6,6 +6,7 @@ mod delete;
 pub(super) mod link_attrs;
 pub(super) mod macvlan;
 mod parse;
+pub(super) mod tun;
 pub(super) mod veth;
 pub(super) mod vlan;
 pub(super) mod vxlan;
@@ -144,6 +145,8 @@ pub enum LinkKind {
     Vlan,
     /// An end of a VXLAN tunnel.
     Vxlan,
+    /// A link whose packets a process reads and writes.
+    Tun,
     /// Anything else.
     Other,
 }

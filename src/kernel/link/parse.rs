@@ -76,6 +76,7 @@ fn parse_info(link: &mut Link, infos: Vec<LinkInfo>) {
                     InfoKind::MacVlan => LinkKind::Macvlan,
                     InfoKind::Vlan => LinkKind::Vlan,
                     InfoKind::Vxlan => LinkKind::Vxlan,
+                    InfoKind::Tun => LinkKind::Tun,
                     _ => LinkKind::Other,
                 };
             }

@@ -19,7 +19,7 @@ pub use driver::{
     Addresses, Driver, Filter, LowerLink, Macvlan, MacvlanMode, Parent, Sharing, Underlay, Vlan,
 };
 pub use flags::{Flag, Flags};
-pub use overlay::{Backend, BackendKind, Overlay, Peer, Vtep, Vxlan};
+pub use overlay::{AgentTask, Backend, BackendKind, Overlay, Peer, Udp, Vtep, Vxlan};
 pub use store::{Identity, Store, User};
 
 /// The move of a link's configuration to a bridge.
@@ -118,9 +118,9 @@ impl Network {
         }
     }
 
-    /// Returns its VXLAN links.
+    /// Returns the links of its tunnels to other hosts.
     pub fn tunnels(&self) -> impl Iterator<Item = &LinkName> {
-        self.driver.overlay().into_iter().flat_map(Overlay::own_vteps).map(|end| end.link)
+        self.driver.overlay().into_iter().flat_map(Overlay::tunnels)
     }
 
     /// Returns the link of the host that endpoints are attached to.

@@ -36,6 +36,8 @@ pub enum Backend {
     Vxlan(Vxlan),
     /// Without encapsulation, with the other host as the next hop.
     HostGw,
+    /// IPv4 packets in UDP packets, by a process of netcord-agent: flannel's UDP backend.
+    Udp(Udp),
 }
 
 /// A backend, as a user chooses it.
@@ -46,27 +48,40 @@ pub enum BackendKind {
     Vxlan,
     /// Without encapsulation.
     HostGw,
+    /// In UDP packets, by a process.
+    Udp,
 }
 
 impl BackendKind {
     /// All backends.
-    pub const ALL: [Self; 2] = [Self::Vxlan, Self::HostGw];
+    pub const ALL: [Self; 3] = [Self::Vxlan, Self::HostGw, Self::Udp];
 
     /// Returns flannel's word for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Vxlan => "vxlan",
             Self::HostGw => "host-gw",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// Returns the default UDP port of the tunnel; `None` without a tunnel.
+    pub fn default_port(self) -> Option<u16> {
+        match self {
+            Self::Vxlan => Some(Vxlan::PORT),
+            Self::HostGw => None,
+            Self::Udp => Some(Udp::PORT),
         }
     }
 
     /// Returns the tunnel's overhead in bytes, for hosts with such an address: outer IP and UDP
-    /// headers, VXLAN header, and inner Ethernet header.
+    /// headers, and with VXLAN its header and the inner Ethernet header.
     pub fn overhead(self, host: IpAddr) -> u32 {
         match self {
             Self::Vxlan if host.is_ipv4() => 20 + 8 + 8 + 14,
             Self::Vxlan => 40 + 8 + 8 + 14,
             Self::HostGw => 0,
+            Self::Udp => 20 + 8,
         }
     }
 }
@@ -85,6 +100,34 @@ pub struct Vxlan {
     pub port: u16,
     /// Whether packets to a host that can be the next hop itself are sent without the tunnel.
     pub direct_routing: bool,
+}
+
+/// The tunnel of a network whose packets a process carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Udp {
+    /// The TUN link that the process reads and writes.
+    pub device: LinkName,
+    /// The UDP port, the same on all hosts.
+    pub port: u16,
+}
+
+/// The work that netcord-agent does for a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentTask {
+    /// It follows the network's store.
+    Follow,
+    /// It starts the process that carries the network's packets, and starts it again if it ends.
+    Relay,
+}
+
+impl AgentTask {
+    /// Describes the state in which the agent does not run.
+    pub fn undone(self) -> &'static str {
+        match self {
+            Self::Follow => "netcord-agent, which follows the network's store, does not run",
+            Self::Relay => "netcord-agent, which starts the network's relay, does not run",
+        }
+    }
 }
 
 /// Another host.
@@ -130,16 +173,49 @@ impl Backend {
         match self {
             Self::Vxlan(_) => BackendKind::Vxlan,
             Self::HostGw => BackendKind::HostGw,
+            Self::Udp(_) => BackendKind::Udp,
         }
     }
 
-    /// Returns the tunnel, if there is one.
+    /// Returns the VXLAN tunnel, if it is one.
     pub fn vxlan(&self) -> Option<&Vxlan> {
         match self {
             Self::Vxlan(vxlan) => Some(vxlan),
-            Self::HostGw => None,
+            Self::HostGw | Self::Udp(_) => None,
         }
     }
+
+    /// Returns the tunnel that a process carries, if it is one.
+    pub fn udp(&self) -> Option<&Udp> {
+        match self {
+            Self::Udp(udp) => Some(udp),
+            Self::Vxlan(_) | Self::HostGw => None,
+        }
+    }
+
+    /// Returns the links that it needs.
+    pub fn devices(&self) -> impl Iterator<Item = &LinkName> {
+        let (first, second) = match self {
+            Self::Vxlan(vxlan) => (Some(&vxlan.device), vxlan.second_device.as_ref()),
+            Self::HostGw => (None, None),
+            Self::Udp(udp) => (Some(&udp.device), None),
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// Returns the UDP port of the tunnel, if there is one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Vxlan(vxlan) => Some(vxlan.port),
+            Self::HostGw => None,
+            Self::Udp(udp) => Some(udp.port),
+        }
+    }
+}
+
+impl Udp {
+    /// The default port, which is flannel's.
+    pub const PORT: u16 = 8285;
 }
 
 impl Vxlan {
@@ -152,12 +228,44 @@ impl Vxlan {
 }
 
 impl Overlay {
+    /// Returns what netcord-agent does for the network; `None` if it needs no agent.
+    pub fn agent_task(&self) -> Option<AgentTask> {
+        let relay = self.backend.udp().map(|_| AgentTask::Relay);
+        self.store.as_ref().map(|_| AgentTask::Follow).or(relay)
+    }
+
     /// Returns the subnet of the whole network of a family.
     pub fn cluster_of(&self, is_ipv4: bool) -> Option<IpNetwork> {
         self.cluster.iter().copied().find(|block| block.is_ipv4() == is_ipv4)
     }
 
-    /// Returns the ends of tunnels on this host.
+    /// Returns the links of its tunnels on this host.
+    pub fn tunnels(&self) -> impl Iterator<Item = &LinkName> {
+        self.backend.devices()
+    }
+
+    /// Returns the tunnel's link by which packets for a subnet of another host leave.
+    pub fn tunnel_to<'n>(
+        &'n self,
+        host: IpAddr,
+        peer: &Peer,
+        subnet: &IpNetwork,
+    ) -> Option<&'n LinkName> {
+        match &self.backend {
+            Backend::Vxlan(_) => Some(self.vtep(host, peer, subnet.is_ipv4())?.link),
+            Backend::HostGw => None,
+            Backend::Udp(udp) => Some(&udp.device),
+        }
+    }
+
+    /// Returns the bytes that its tunnels add to a packet, at most.
+    pub fn overhead(&self) -> u32 {
+        let kind = self.backend.kind();
+        let of_vteps = self.own_vteps().map(|end| kind.overhead(end.host)).max();
+        of_vteps.unwrap_or_else(|| kind.overhead(self.host))
+    }
+
+    /// Returns the VTEPs on this host.
     pub fn own_vteps(&self) -> impl Iterator<Item = Vtep<'_>> {
         let devices = self.backend.vxlan().map(|v| (&v.device, v.second_device.as_ref()));
         let (first, second) = devices.map_or((None, None), |(one, two)| (Some(one), two));
@@ -218,6 +326,8 @@ struct Form {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vxlan: Option<VxlanForm>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    udp: Option<UdpForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     store: Option<Store>,
     peers: Vec<PeerForm>,
 }
@@ -230,6 +340,12 @@ struct VxlanForm {
     vni: u32,
     port: u16,
     direct_routing: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct UdpForm {
+    device: LinkName,
+    port: u16,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -247,11 +363,12 @@ impl From<Overlay> for Form {
     fn from(overlay: Overlay) -> Self {
         let Overlay { backend, cluster, parent, host, second, peers, store } = overlay;
         let kind = backend.kind();
-        let vxlan = match backend {
+        let (vxlan, udp) = match backend {
             Backend::Vxlan(Vxlan { device, second_device, vni, port, direct_routing }) => {
-                Some(VxlanForm { device, second_device, vni, port, direct_routing })
+                (Some(VxlanForm { device, second_device, vni, port, direct_routing }), None)
             }
-            Backend::HostGw => None,
+            Backend::HostGw => (None, None),
+            Backend::Udp(Udp { device, port }) => (None, Some(UdpForm { device, port })),
         };
         let peer = |(host, Peer { subnets, second, next_hops, macs })| PeerForm {
             host,
@@ -261,7 +378,7 @@ impl From<Overlay> for Form {
             macs,
         };
         let peers = peers.into_iter().map(peer).collect();
-        Self { backend: kind, cluster, parent, host, second, vxlan, store, peers }
+        Self { backend: kind, cluster, parent, host, second, vxlan, udp, store, peers }
     }
 }
 
@@ -269,15 +386,18 @@ impl TryFrom<Form> for Overlay {
     type Error = Invalid;
 
     fn try_from(form: Form) -> Result<Self, Invalid> {
-        let backend = match (form.backend, form.vxlan) {
-            (BackendKind::Vxlan, Some(form)) => {
-                let VxlanForm { device, second_device, vni, port, direct_routing } = form;
+        let lacks_tunnel = || Invalid::new("the network's driver needs a tunnel");
+        let backend = match form.backend {
+            BackendKind::Vxlan => {
+                let VxlanForm { device, second_device, vni, port, direct_routing } =
+                    form.vxlan.ok_or_else(lacks_tunnel)?;
                 Backend::Vxlan(Vxlan { device, second_device, vni, port, direct_routing })
             }
-            (BackendKind::Vxlan, None) => {
-                return Err(Invalid::new("the network's driver needs a tunnel"));
+            BackendKind::HostGw => Backend::HostGw,
+            BackendKind::Udp => {
+                let UdpForm { device, port } = form.udp.ok_or_else(lacks_tunnel)?;
+                Backend::Udp(Udp { device, port })
             }
-            (BackendKind::HostGw, _) => Backend::HostGw,
         };
         let peer = |PeerForm { host, second, subnets, next_hops, macs }| {
             (host, Peer { subnets, second, next_hops, macs })

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Session, lookup::find, upkeep::need::Extent};
 use crate::{
-    agents::netcord_agent::{self, protocol::Member},
+    agents::netcord_agent::{
+        self,
+        protocol::{self, Member},
+    },
     error::Error,
     kernel::{
         Kernel,
@@ -58,6 +61,24 @@ pub struct Listed {
     /// For this host, in a network with a store: what the agent reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<Following>,
+    /// For this host, in a network with the backend udp: the relay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Relay>,
+}
+
+/// The process that carries the packets of a network.
+#[derive(Clone, Debug, Serialize)]
+pub struct Relay {
+    /// Whether it runs: a process has the TUN link open.
+    pub runs: bool,
+    /// Whether netcord-agent runs, which starts it again if it ends.
+    pub has_agent: bool,
+    /// What it uses of the kernel, if it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uses: Option<protocol::RelayUse>,
+    /// Why it ended, or uses less than before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// How this host follows the store of a network.
@@ -129,7 +150,7 @@ pub(in crate::ops) async fn of(
     let found = kernel.ways(network).await?;
     let found: HashSet<_> = found.iter().filter_map(Entry::of).collect();
     let own = overlay.own_vteps().next();
-    let own_link = own.map_or(&overlay.parent, |end| end.link);
+    let own_link = overlay.tunnels().next().unwrap_or(&overlay.parent);
     let mut listed = vec![Listed {
         host: overlay.host,
         subnets: network.subnets.iter().map(|subnet| subnet.cidr).collect(),
@@ -141,6 +162,7 @@ pub(in crate::ops) async fn of(
         missing: Vec::new(),
         reach: None,
         store: follows(network, dir).await.transpose()?,
+        relay: relay(kernel, network, overlay, dir).await?,
     }];
     for (address, peer) in &overlay.peers {
         let way = plan::way(network, overlay, *address, peer);
@@ -175,11 +197,29 @@ pub(in crate::ops) async fn follows(network: &Network, dir: &Path) -> Option<Res
 }
 
 async fn following(network: &LinkName, dir: &Path) -> Result<Following> {
-    let Some(members) = netcord_agent::members(dir).await? else {
+    let Some(status) = netcord_agent::status(dir).await? else {
         return Ok(Following::DoesNotRun);
     };
-    let member = members.into_iter().find(|member| member.network == *network);
+    let member = status.members.into_iter().find(|member| member.network == *network);
     Ok(member.map_or(Following::DoesNotFollow, Following::Follows))
+}
+
+/// Returns the relay of a network; `None` if it has none.
+async fn relay(
+    kernel: &Kernel,
+    network: &Network,
+    overlay: &Overlay,
+    dir: &Path,
+) -> Result<Option<Relay>> {
+    let Some(udp) = overlay.backend.udp() else { return Ok(None) };
+    let link = kernel.link(udp.device.as_str()).await?;
+    let status = netcord_agent::status(dir).await?;
+    let has_agent = status.is_some();
+    let known = status.and_then(|s| s.relays.into_iter().find(|r| r.network == network.name));
+    let (uses, problem) = known.map_or((None, None), |known| (known.uses, known.problem));
+    // A TUN link has carrier as long as a process has it open.
+    let runs = link.is_some_and(|link| link.carrier);
+    Ok(Some(Relay { runs, has_agent, uses, problem }))
 }
 
 /// Returns whether this host's VTEP, or its link to the other hosts, is up.
@@ -224,5 +264,6 @@ async fn listed(
         missing: missing.iter().filter_map(plan::command).collect(),
         reach: None,
         store: None,
+        relay: None,
     })
 }

@@ -83,7 +83,10 @@ fn questions(
         // The bridge of a host has the first address of its subnet.
         (next_hop, own.gateway?, subnet.iter().nth(1)?)
     } else {
-        let end = overlay.vtep(host, peer, subnet.is_ipv4())?.host;
+        let end = match overlay.backend.udp() {
+            Some(_) => host,
+            None => overlay.vtep(host, peer, subnet.is_ipv4())?.host,
+        };
         (end, own.cidr.network(), subnet.network())
     };
     let ends = [Some(overlay.host), overlay.second];

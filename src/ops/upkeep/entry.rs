@@ -10,20 +10,19 @@ use super::{
 use crate::{
     agents::netcord_agent,
     kernel::LinkKind,
-    model::{LinkName, Network},
+    model::{AgentTask, LinkName, Network},
     ops::Session,
     process,
     state::State,
 };
 
-/// Returns the networks with a store, if netcord-agent does not run.
-pub(in crate::ops) fn unfollowed(state: &State) -> impl Iterator<Item = &Network> {
+/// Returns the networks that need netcord-agent, and what for, if it does not run.
+pub(in crate::ops) fn without_agent(state: &State) -> impl Iterator<Item = (&Network, AgentTask)> {
     let networks = state.networks().values().map(|record| &record.network);
-    let has_store =
-        |network: &&Network| network.driver.overlay().is_some_and(|o| o.store.is_some());
-    let mut networks = networks.filter(has_store).peekable();
-    let is_followed = networks.peek().is_some() && netcord_agent::runs(state.dir());
-    networks.filter(move |_| !is_followed)
+    let needing = networks.filter_map(|n| Some((n, n.driver.overlay()?.agent_task()?)));
+    let mut needing = needing.peekable();
+    let runs = needing.peek().is_some() && netcord_agent::runs(state.dir());
+    needing.filter(move |_| !runs)
 }
 
 impl Session<'_> {
@@ -57,13 +56,13 @@ impl Session<'_> {
     /// Starts netcord-agent if a network needs it and it does not run, for example since it was killed.
     /// Returns whether it was started.
     pub(in crate::ops) fn start_agent(&self, state: &State) -> bool {
-        let Some(network) = unfollowed(state).next().filter(|_| !self.dry_run) else {
+        let Some((network, task)) = without_agent(state).next().filter(|_| !self.dry_run) else {
             return false;
         };
         let started = netcord_agent::start();
         if let Err(error) = &started {
-            let name = &network.name;
-            self.events.warn(&format!("the store of network `{name}` is not followed: {error:#}"));
+            let (name, undone) = (&network.name, task.undone());
+            self.events.warn(&format!("network `{name}`: {undone}: {error:#}"));
         }
         started.is_ok()
     }

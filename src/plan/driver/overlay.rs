@@ -11,7 +11,9 @@ use ipnetwork::IpNetwork;
 
 use super::bridge::{self, Uplinks};
 use crate::{
-    model::{Family, LinkName, Mac, Network, Overlay, Peer, Route, RouteKind, Vtep, Vxlan},
+    model::{
+        Family, LinkName, Mac, Network, Overlay, Peer, Route, RouteKind, Subnet, Udp, Vtep, Vxlan,
+    },
     plan::{Change, Entry, Plan, Resource, Step, SysctlKey, Tunnel, alias, forward_accept},
 };
 
@@ -19,7 +21,8 @@ use crate::{
 pub(super) fn network(network: &Network, driver: &Overlay, uplinks: &Uplinks) -> Plan {
     let mut plan = bridge::segment(network, uplinks);
     plan.extend(refusals(network, driver));
-    plan.extend(driver.own_vteps().flat_map(|end| tunnel(network, driver, end)));
+    plan.extend(driver.own_vteps().flat_map(|end| vxlan(network, driver, end)));
+    plan.extend(driver.backend.udp().into_iter().flat_map(|udp| tun(network, driver, udp)));
     plan.extend(ways(network, driver));
     plan.extend(forward_accept::install_accepts(network));
     plan
@@ -144,38 +147,58 @@ fn tunnel_of(network: &Network, driver: &Overlay, end: Vtep<'_>) -> Option<Tunne
 }
 
 /// Makes an end of a tunnel on this host, and sets it up.
-fn tunnel(network: &Network, driver: &Overlay, end: Vtep<'_>) -> Plan {
+fn vxlan(network: &Network, driver: &Overlay, end: Vtep<'_>) -> Plan {
     let Some(made) = tunnel_of(network, driver, end) else { return Plan::new() };
-    let device = end.link;
     let carried = |is_ipv4| driver.own_vtep(is_ipv4) == Some(end);
     let subnets: Vec<_> =
         network.subnets.iter().filter(|subnet| carried(subnet.cidr.is_ipv4())).collect();
+    let mut plan = vec![Step::create(
+        "the VXLAN link (VTEP): it sends frames to other hosts in UDP packets",
+        Resource::Vxlan(made),
+    )];
+    plan.extend(set_up(network, end.link, alias::of_link(&network.name), &subnets));
+    plan
+}
+
+/// Makes the TUN link that netcord-agent's relay reads and writes, and sets it up.
+fn tun(network: &Network, driver: &Overlay, Udp { device, port }: &Udp) -> Plan {
+    let subnets: Vec<_> = network.subnets.iter().collect();
     let mut plan = vec![
         Step::create(
-            "the VXLAN link (VTEP): it sends frames to other hosts in UDP packets",
-            Resource::Vxlan(made),
+            "the TUN link: a process (the relay) reads packets from it, and sends them to other \
+             hosts in UDP packets",
+            Resource::Tun { name: device.clone() },
         ),
         Step::create(
-            "the alias marks the link as netcord's and names its owner",
-            Resource::Alias {
-                netns: None,
-                link: device.clone(),
-                alias: alias::of_link(&network.name),
-            },
+            "the MTU leaves room for the outer IP and UDP headers",
+            Resource::Mtu { link: device.clone(), mtu: network.mtu },
         ),
     ];
+    let alias = alias::of_tun(&network.name, driver, *port);
+    plan.extend(set_up(network, device, alias, &subnets));
+    plan
+}
+
+/// Marks the link of a tunnel, which carries packets for these subnets, and sets it up.
+fn set_up(network: &Network, device: &LinkName, alias: String, subnets: &[&Subnet]) -> Plan {
+    let mut plan = vec![Step::create(
+        "the alias marks the link as netcord's and names its owner",
+        Resource::Alias { netns: None, link: device.clone(), alias },
+    )];
     plan.extend(bridge::no_router(network, device));
     if network.has_ipv6() {
         let why = "no link-local address: this link sends no packets of its own";
         plan.push(switch(why, device, Family::V6, "addr_gen_mode", "1"));
     }
-    let why = "rp_filter=2 (loose): a host that routes directly replies by another link";
-    plan.push(switch(why, device, Family::V4, "rp_filter", "2"));
-    for subnet in &subnets {
+    if network.driver.overlay().is_some_and(|overlay| overlay.backend.vxlan().is_some()) {
+        let why = "rp_filter=2 (loose): a host that routes directly replies by another link";
+        plan.push(switch(why, device, Family::V4, "rp_filter", "2"));
+    }
+    for subnet in subnets {
         let why = "forwarding is also set per link: the host forwards what the tunnel delivers";
         plan.push(bridge::forwarding_of(why, device, Family::of(subnet.cidr.network())));
     }
-    for subnet in &subnets {
+    for subnet in subnets {
         let address = IpNetwork::from(subnet.cidr.network());
         plan.push(Step::create(
             "the address that this host's own packets to other hosts' endpoints come from",
@@ -196,6 +219,9 @@ fn ways(network: &Network, driver: &Overlay) -> Plan {
 
 /// Makes the entries for one other host.
 pub fn way(network: &Network, driver: &Overlay, host: IpAddr, peer: &Peer) -> Plan {
+    if let Some(Udp { device, .. }) = driver.backend.udp() {
+        return peer.subnets.iter().map(|subnet| relayed(device, host, *subnet)).collect();
+    }
     let mut plan = Plan::new();
     let route = |route| Resource::Route { netns: None, route };
     let end_for = |subnet: &IpNetwork| driver.vtep(host, peer, subnet.is_ipv4());
@@ -241,6 +267,16 @@ pub fn way(network: &Network, driver: &Overlay, host: IpAddr, peer: &Peer) -> Pl
         ));
     }
     plan
+}
+
+/// Makes the route to another host's subnet by a TUN link. The kernel gives all packets for it to the
+/// relay, which sends them to the host that the route names.
+fn relayed(device: &LinkName, host: IpAddr, subnet: IpNetwork) -> Step {
+    let to = Route::on(device.clone(), subnet);
+    Step::create(
+        "the route to the other host's endpoints: the relay sends their packets to that host",
+        Resource::Route { netns: None, route: Route { gateway: Some(host), onlink: true, ..to } },
+    )
 }
 
 fn switch(

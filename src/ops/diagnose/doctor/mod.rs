@@ -62,7 +62,7 @@ const fn otherwise(id: &'static str, look: fn(&Snapshot<'_>, &[Found]) -> Vec<Fi
 }
 
 /// All checks, from layer 1 upwards.
-const CHECKS: [Check; 42] = [
+const CHECKS: [Check; 43] = [
     at("bridge-missing", links::missing),
     at("parent-missing", links::parents),
     at("link-down", links::down),
@@ -83,6 +83,7 @@ const CHECKS: [Check; 42] = [
     at("route-missing", routing::unrouted),
     at("peer-missing", peers::lost),
     at("store-not-followed", peers::unfollowed),
+    at("relay-missing", peers::unrelayed),
     at("default-route", addresses::default_route),
     at("rp-filter", addresses::reverse_path),
     into("forwarding-off", forward::forwarding),

@@ -2,8 +2,9 @@
 
 use super::snapshot::Snapshot;
 use crate::{
-    model::{Finding, LinkName},
-    ops::peers::{Following, Listed, State},
+    agents::netcord_agent::protocol::RelayUse,
+    model::{AgentTask, Finding, LinkName},
+    ops::peers::{Following, Listed, Relay, State},
 };
 
 /// The command that restores links, routes and entries.
@@ -45,6 +46,38 @@ fn unfollowed_by(network: &LinkName, followed: &Following) -> Vec<Finding> {
             problems.chain(skipped).map(|what| Finding::warning(network.as_str(), what)).collect()
         }
     }
+}
+
+/// Finds networks whose packets no process carries, or carries slowly.
+pub(super) fn unrelayed(snapshot: &Snapshot<'_>) -> Vec<Finding> {
+    let hosts = snapshot.hosts.iter();
+    hosts
+        .filter_map(|(network, hosts)| {
+            let own = hosts.iter().find_map(|host| Some((host.via.first()?, host.relay.as_ref()?)));
+            own.and_then(|(link, relay)| unrelayed_by(network, link, relay))
+        })
+        .collect()
+}
+
+fn unrelayed_by(network: &LinkName, link: &LinkName, relay: &Relay) -> Option<Finding> {
+    let Relay { runs, has_agent, uses, problem } = relay;
+    let name = network.as_str();
+    let said = |finding: Finding| match problem {
+        Some(problem) => finding.shown_by(problem.clone()),
+        None => finding,
+    };
+    if !runs {
+        let what = "the network's relay does not run: no packets reach other hosts";
+        let finding = Finding::error(name, what).shown_by(format!("ip link show dev {link}"));
+        return Some(said(finding).mended_by(REMEDY));
+    }
+    if !has_agent {
+        let undone = AgentTask::Relay.undone();
+        let what = format!("{undone}: if the relay ends, it is not started again");
+        return Some(Finding::warning(name, what).mended_by(REMEDY));
+    }
+    let lacks = uses.as_ref().and_then(RelayUse::lacks).or(problem.clone())?;
+    Some(Finding::warning(name, format!("the network's relay: {lacks}")))
 }
 
 fn finding(network: &LinkName, host: &Listed) -> Option<Finding> {

@@ -144,11 +144,11 @@ pub(super) fn mtus(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     found
 }
 
-/// A VXLAN link of an overlay network takes less than its bridge.
+/// The link of an overlay network's tunnel takes less than its bridge.
 fn of_tunnel(snapshot: &Snapshot<'_>, segment: &Segment, tunnel: &LinkName) -> Option<Finding> {
     let tunnel = snapshot.host.link(tunnel.as_str())?;
     let bridge = segment.bridge.as_ref().filter(|bridge| tunnel.mtu < bridge.mtu)?;
-    let what = "packets to other hosts that are larger than the VXLAN link's MTU are dropped or \
+    let what = "packets to other hosts that are larger than the MTU of the tunnel's link are dropped or \
                 fragmented";
     Some(
         Finding::error(segment.name(), what)
@@ -164,8 +164,7 @@ fn to_hosts(snapshot: &Snapshot<'_>, segment: &Segment) -> Option<Finding> {
     let overlay = segment.network().driver.overlay()?;
     let parent = snapshot.host.link(overlay.parent.as_str())?;
     let bridge = segment.bridge.as_ref()?;
-    let ends = overlay.own_vteps().map(|end| overlay.backend.kind().overhead(end.host));
-    let needed = bridge.mtu + ends.max().unwrap_or_default();
+    let needed = bridge.mtu + overlay.overhead();
     (parent.mtu < needed).then(|| {
         let what = "packets to other hosts are larger than the MTU of the link that leads there: they are \
                     dropped or fragmented";

@@ -304,7 +304,7 @@ fn others(overlay: &Overlay) -> Vec<OtherHost> {
         for subnet in &peer.subnets {
             let link = match peer.next_hop(subnet) {
                 Some(_) => Some(&overlay.parent),
-                None => overlay.vtep(host, peer, subnet.is_ipv4()).map(|end| end.link),
+                None => overlay.tunnel_to(host, peer, subnet),
             };
             via.extend(link.map(ToString::to_string).filter(|link| !via.contains(link)));
         }

@@ -21,7 +21,7 @@ use crate::{
         protocol::{Answer, Join, Leave, Offer, Request, Shape},
     },
     error::Error,
-    model::{self, Cidr, Driver, LinkName, Network, NetworkRecord, PeerSpec, Store},
+    model::{self, BackendKind, Cidr, Driver, LinkName, Network, NetworkRecord, PeerSpec, Store},
     ops::{
         Changed, Session,
         request::words::Words,
@@ -133,7 +133,8 @@ fn address_of(url: &str) -> Option<IpAddr> {
 }
 
 fn as_offered(args: &Joining, hosts: &[IpAddr], offer: Offer) -> Overlay {
-    let has_tunnel = offer.backend.overhead([0, 0, 0, 0].into()) > 0;
+    let (has_vni, has_port) =
+        (offer.backend == BackendKind::Vxlan, offer.backend.default_port().is_some());
     // A network of both families has a tunnel for each; that of IPv6 takes more.
     let end = if offer.cluster.len() > 1 { hosts.last() } else { hosts.first() };
     let overhead = end.map_or(0, |end| offer.backend.overhead(*end));
@@ -150,9 +151,9 @@ fn as_offered(args: &Joining, hosts: &[IpAddr], offer: Offer) -> Overlay {
         host_subnet: offer.subnets.into_iter().map(Cidr).collect(),
         peer: offer.peers,
         backend: offer.backend,
-        vni: has_tunnel.then_some(offer.vni),
-        port: has_tunnel.then_some(offer.port),
-        direct_routing: has_tunnel && offer.direct_routing,
+        vni: has_vni.then_some(offer.vni),
+        port: has_port.then_some(offer.port),
+        direct_routing: has_vni && offer.direct_routing,
         store: Some(args.store.clone()),
     }
 }

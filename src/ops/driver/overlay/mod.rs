@@ -1,14 +1,18 @@
 //! `overlay`, and `create -d overlay`: a network whose endpoints reach those on other hosts by
 //! their own addresses.
 //!
+//! - `backend`: the backend that was asked for, with the names of its links
 //! - `shape`: the request, as far as it can be checked without the host
 //! - `outside`: the link and the address by which this host reaches the others
 //! - `join`: a network whose hosts are in a store, which netcord-agent follows
+//! - `relay`: the process that carries the packets of the backend udp
 //! - `rebuilt`: a network without a record
 
+mod backend;
 mod join;
 mod outside;
 mod rebuilt;
+mod relay;
 mod shape;
 
 use std::{
@@ -23,7 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     outside::{Outside, Wanted},
-    shape::Shape,
+    relay::Relay,
+    shape::{Shape, TunnelFlags},
 };
 use super::{
     bridge::{self, Made},
@@ -34,7 +39,7 @@ use crate::{
     error::{Error, Kind},
     kernel::Kernel,
     model::{
-        self, Backend, BackendKind, Cidr, Driver, Endpoint, Flag, Flags, LinkName, Mac, Network,
+        self, BackendKind, Cidr, Driver, Endpoint, Flag, Flags, LinkName, Mac, Network,
         NetworkRecord, Peer, PeerSpec, Store, Vxlan,
     },
     ops::{
@@ -56,6 +61,8 @@ use crate::{
 pub(super) use join::left;
 pub use join::{Against, ClusterShape, Joining, follow, join, stores};
 pub(super) use rebuilt::{Marks, rebuilt};
+pub use relay::relayed;
+pub(in crate::ops) use relay::{start_stopped, stopped};
 
 /// The part of a request that concerns this host only.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,7 +104,7 @@ pub struct Overlay {
     pub backend: BackendKind,
     /// The VXLAN network identifier; by default 1.
     pub vni: Option<u32>,
-    /// The UDP port of the tunnel; by default 8472.
+    /// The UDP port of the tunnel; by default that of the backend in flannel.
     pub port: Option<u16>,
     /// Use no tunnel to hosts that can be the next hop themselves.
     pub direct_routing: bool,
@@ -117,15 +124,14 @@ impl Overlay {
 /// is in use, or another host cannot be reached.
 pub async fn overlay(host: &mut Session<'_>, args: &Overlay) -> Result<Option<Changed<Made>>> {
     let asked = Asked::new(&args.host_subnet, &args.on_host.gateway, &args.on_host.ip_range)?;
-    shape::check_backend(
-        args.backend,
-        &[
-            ("--vni", args.vni.is_some()),
-            ("--port", args.port.is_some()),
-            ("--direct-routing", args.direct_routing),
-        ],
-    )?;
+    let given = TunnelFlags {
+        vni: args.vni.is_some(),
+        port: args.port.is_some(),
+        direct_routing: args.direct_routing,
+    };
+    given.check(args.backend)?;
     let shape = Shape::new(&args.subnet, &asked, &args.peer)?;
+    shape::check_families(args.backend, &shape.cluster)?;
     let mut state = host.enter(Need::Changes, Extent::of(&args.on_host.name)).await?;
     let (network, endpoints) = match state.networks().get(&args.on_host.name) {
         Some(NetworkRecord { network, endpoints }) => {
@@ -137,7 +143,12 @@ pub async fn overlay(host: &mut Session<'_>, args: &Overlay) -> Result<Option<Ch
         }
         None => (new_network(host, &state, args, shape).await?, Vec::new()),
     };
-    ensure(host, &mut state, &network, &endpoints).await
+    let relay = Relay::of(host, &network, state.dir()).await?;
+    let done = ensure(host, &mut state, &network, &endpoints).await?;
+    if let Some(relay) = relay {
+        relay.ready(host).await?;
+    }
+    Ok(done)
 }
 
 /// Makes the kernel and the record agree with a network; returns `None` for a dry run.
@@ -212,10 +223,9 @@ async fn new_network(
     Shape { cluster, subnets }: Shape,
 ) -> Result<Network> {
     let kernel = &host.kernel;
-    let (device, second_device) = devices(args)?;
-    let tunnels = [Some(&device), second_device.as_ref()].into_iter().flatten();
-    let tunnels = tunnels.filter(|_| args.backend == BackendKind::Vxlan);
-    check_free(host, state, std::iter::once(&args.on_host.name).chain(tunnels), &cluster).await?;
+    let backend = backend::of(args)?;
+    let links = std::iter::once(&args.on_host.name).chain(backend.devices());
+    check_free(host, state, links, &cluster).await?;
 
     let has_ipv6 = cluster.iter().any(IpNetwork::is_ipv6);
     let first = args.peer.iter().find_map(|peer| peer.hosts.first()).copied();
@@ -242,18 +252,9 @@ async fn new_network(
     let (kind, store) = (args.backend, args.store.as_ref());
     let named: Vec<_> = args.peer.iter().collect();
     let peers = peers(host, &outside, kind, args.direct_routing, &named, store).await?;
-    let ends = [Some(outside.host), second.filter(|_| second_device.is_some())];
+    let has_second = backend.vxlan().is_some_and(|vxlan| vxlan.second_device.is_some());
+    let ends = [Some(outside.host), second.filter(|_| has_second)];
     let mtu = mtu(args, &outside, ends.into_iter().flatten(), has_ipv6)?;
-    let backend = match args.backend {
-        BackendKind::Vxlan => Backend::Vxlan(Vxlan {
-            device,
-            second_device,
-            vni: args.vni.unwrap_or(Vxlan::VNI),
-            port: args.port.unwrap_or(Vxlan::PORT),
-            direct_routing: args.direct_routing,
-        }),
-        BackendKind::HostGw => Backend::HostGw,
-    };
     let driver = model::Overlay {
         backend,
         cluster,
@@ -278,6 +279,7 @@ async fn new_network(
     for tunnel in plan::tunnels_of(&network) {
         kernel.check_vni(&tunnel).await?;
     }
+    relay::check(&network)?;
     Ok(network)
 }
 
@@ -307,24 +309,6 @@ async fn check_free<'n>(
         used.check_routed(*block)?;
     }
     Ok(())
-}
-
-/// Returns the names of the VXLAN links. With a store, a network of both families has two, as
-/// flannel's.
-fn devices(args: &Overlay) -> Result<(LinkName, Option<LinkName>)> {
-    let Some(store) = &args.store else { return Ok((args.on_host.name.tunnel_name(), None)) };
-    let is_dual = args.subnet.len() > 1;
-    if !store.is_flannel() {
-        let second = is_dual.then(|| args.on_host.name.second_tunnel_name());
-        return Ok((args.on_host.name.tunnel_name(), second));
-    }
-    let vni = args.vni.unwrap_or(Vxlan::VNI);
-    let second = LinkName::second_of_flannel(vni);
-    if is_dual && second.is_none() {
-        let message = format!("VNI {vni} is too large for the name of flannel's link for IPv6");
-        return Err(Error::conflict(message).into());
-    }
-    Ok((LinkName::of_flannel(vni), second.filter(|_| is_dual)))
 }
 
 fn check_macs(driver: &model::Overlay) -> Result<()> {
@@ -433,8 +417,10 @@ fn check_same(args: &Overlay, asked: &Asked<'_>, shape: &Shape, there: &Network)
         differences.compare("backend", args.backend.as_str(), kind.as_str());
         if let Some(vxlan) = driver.backend.vxlan().filter(|_| args.backend == kind) {
             differences.compare("VNI", args.vni.unwrap_or(Vxlan::VNI), vxlan.vni);
-            differences.compare("port", args.port.unwrap_or(Vxlan::PORT), vxlan.port);
             differences.compare("direct-routing", args.direct_routing, vxlan.direct_routing);
+        }
+        if let Some(port) = driver.backend.port().filter(|_| args.backend == kind) {
+            differences.compare("port", args.port.or(kind.default_port()).unwrap_or(port), port);
         }
         if let Some(parent) = &args.on_host.parent {
             differences.compare("parent", parent, &driver.parent);
@@ -489,7 +475,7 @@ fn hosts(words: Words, network: &Network, driver: &model::Overlay) -> Words {
         .flags("--host-subnet", network.subnets.iter().map(|s| s.cidr))
         .flag("--backend", driver.backend.kind().as_str())
         .flags("--vni", vxlan.map(|v| v.vni))
-        .flags("--port", vxlan.map(|v| v.port))
+        .flags("--port", driver.backend.port())
         .switch("--direct-routing", vxlan.is_some_and(|v| v.direct_routing))
         .flags("--peer", peers)
 }

@@ -155,7 +155,8 @@ impl Outside {
         let (mut peers, mut left_out) = (BTreeMap::new(), Vec::new());
         for spec in named {
             // A tunnel needs no route to its other end yet.
-            let found = if kind == BackendKind::Vxlan && !direct_routing {
+            let is_tunnelled = kind != BackendKind::HostGw && !direct_routing;
+            let found = if is_tunnelled {
                 Ok(peer(spec, Vec::new()))
             } else {
                 self.peer(kernel, kind, direct_routing, spec).await
@@ -183,7 +184,7 @@ impl Outside {
         }
         let next_hops = match kind {
             BackendKind::Vxlan if direct_routing => on_link,
-            BackendKind::Vxlan => Vec::new(),
+            BackendKind::Vxlan | BackendKind::Udp => Vec::new(),
             BackendKind::HostGw => {
                 self.check_next_hops(spec, &on_link)?;
                 on_link

@@ -8,8 +8,11 @@ use ipnetwork::IpNetwork;
 
 use super::super::bridge;
 use crate::{
-    kernel::{Kernel, Link, VxlanAttrs},
-    model::{self, Backend, Driver, Firewall, LinkName, Mac, Network, Peer, Store, Vxlan},
+    kernel::{Kernel, Link, LinkKind, VxlanAttrs},
+    model::{
+        self, Backend, BackendKind, Driver, Firewall, LinkName, Mac, Network, Peer, Store, Udp,
+        Vxlan,
+    },
     plan::{Mark, Resource},
 };
 
@@ -17,8 +20,9 @@ use crate::{
 pub(in crate::ops::driver) struct Marks {
     cluster: Vec<IpNetwork>,
     direct_routing: bool,
-    /// The parent, if there is no tunnel that shows it.
-    via: Option<LinkName>,
+    backend: Option<BackendKind>,
+    /// The parent and this host's address, without a tunnel.
+    outside: Option<Outside>,
     /// The store, if it is reached without files.
     store: Option<Store>,
 }
@@ -26,13 +30,26 @@ pub(in crate::ops::driver) struct Marks {
 impl Marks {
     /// Parses them; returns `None` for the bridge of another driver.
     pub(in crate::ops::driver) fn read(mark: Mark<'_>) -> Option<Self> {
-        mark.values("overlay").next()?;
+        let word = mark.values("overlay").next()?;
         Some(Self {
+            backend: BackendKind::ALL.into_iter().find(|kind| kind.as_str() == word),
             cluster: mark.values("cluster").filter_map(|block| block.parse().ok()).collect(),
             direct_routing: mark.says("direct-routing"),
-            via: mark.values("via").next().and_then(|name| name.parse().ok()),
+            outside: Outside::read(mark),
             store: store(mark),
         })
+    }
+}
+
+/// The link and the address by which this host reaches the others.
+struct Outside {
+    parent: LinkName,
+    host: IpAddr,
+}
+
+impl Outside {
+    fn read(mark: Mark<'_>) -> Option<Self> {
+        Some(Self { parent: mark.value("via")?, host: mark.value("host")? })
     }
 }
 
@@ -49,7 +66,7 @@ fn store(mark: Mark<'_>) -> Option<Store> {
     })
 }
 
-/// Rebuilds the network. Without its VXLAN link it is a bridge network until the command that made
+/// Rebuilds the network. Without the link of its tunnel it is a bridge network until the command that made
 /// it is run again.
 pub(in crate::ops::driver) async fn rebuilt(
     kernel: &Kernel,
@@ -63,30 +80,24 @@ pub(in crate::ops::driver) async fn rebuilt(
     let mut ends = links.values().filter_map(|link| end(link, name)).collect::<Vec<_>>();
     ends.sort_by_key(|(device, attrs)| (attrs.host.is_none_or(|host| host.is_ipv6()), *device));
     let second = ends.get(1).map(|(device, attrs)| (device.parse(), attrs.host));
-    let found = match (&marks.via, ends.first()) {
-        (Some(via), _) => {
-            let parent = links.values().find(|link| link.name == via.as_str());
-            let own = match parent {
-                Some(parent) => kernel.addresses_of(parent).await?,
-                None => Vec::new(),
-            };
-            own.first().map(|own| (Backend::HostGw, via.clone(), own.ip()))
-        }
-        (None, Some((device, attrs))) => {
-            let parent = attrs.parent().and_then(|index| links.get(&index));
-            let parent = parent.and_then(|link| link.name.parse().ok());
+    let found = match marks.backend {
+        Some(BackendKind::Vxlan) => ends.first().and_then(|(device, attrs)| {
+            let parent = attrs.parent().and_then(|index| links.get(&index))?;
             let vxlan = Vxlan {
-                device: device.parse()?,
+                device: device.parse().ok()?,
                 second_device: second.as_ref().and_then(|(device, _)| device.clone().ok()),
                 vni: attrs.vni,
                 port: attrs.port,
                 direct_routing: marks.direct_routing,
             };
-            parent.zip(attrs.host).map(|(parent, host)| (Backend::Vxlan(vxlan), parent, host))
-        }
-        (None, None) => None,
+            let outside = Outside { parent: parent.name.parse().ok()?, host: attrs.host? };
+            Some((Backend::Vxlan(vxlan), outside))
+        }),
+        Some(BackendKind::HostGw) => marks.outside.map(|outside| (Backend::HostGw, outside)),
+        Some(BackendKind::Udp) => links.values().find_map(|link| tun(link, name)),
+        None => None,
     };
-    let Some((backend, parent, host)) = found else { return Ok(looks) };
+    let Some((backend, Outside { parent, host })) = found else { return Ok(looks) };
     let cluster = marks.cluster;
     let driver = model::Overlay {
         backend,
@@ -98,7 +109,7 @@ pub(in crate::ops::driver) async fn rebuilt(
         store: marks.store,
     };
     let network = Network { driver: Driver::Overlay(Box::new(driver.clone())), ..looks };
-    let peers = peers(&kernel.ways(&network).await?);
+    let peers = peers(&kernel.ways(&network).await?, driver.backend.vxlan().is_some());
     Ok(Network { driver: Driver::Overlay(Box::new(model::Overlay { peers, ..driver })), ..network })
 }
 
@@ -109,14 +120,25 @@ fn end<'l>(link: &'l Link, network: &LinkName) -> Option<(&'l str, &'l VxlanAttr
     Some((&link.name, attrs))
 }
 
+/// Returns the backend of the TUN link of a network, and what its alias tells.
+fn tun(link: &Link, network: &LinkName) -> Option<(Backend, Outside)> {
+    let mark = link.alias.as_deref().and_then(Mark::read)?;
+    if link.kind != LinkKind::Tun || mark.network != network.as_str() {
+        return None;
+    }
+    let udp = Udp { device: link.name.parse().ok()?, port: mark.value("port")? };
+    Some((Backend::Udp(udp), Outside::read(mark)?))
+}
+
 /// Returns the other hosts for which there are entries. A host that is the next hop of both
 /// families by two addresses becomes two hosts, since no mark connects the addresses.
-fn peers(ways: &[Resource]) -> BTreeMap<IpAddr, Peer> {
+fn peers(ways: &[Resource], has_vteps: bool) -> BTreeMap<IpAddr, Peer> {
     let mut peers: BTreeMap<IpAddr, Peer> = BTreeMap::new();
     for way in ways {
         let Resource::Route { route, .. } = way else { continue };
         let Some(gateway) = route.gateway else { continue };
-        let host = if route.onlink { at(ways, gateway) } else { Some(gateway) };
+        let is_vtep = has_vteps && route.onlink;
+        let host = if is_vtep { at(ways, gateway) } else { Some(gateway) };
         let Some(host) = host else { continue };
         let new =
             || Peer { subnets: Vec::new(), second: None, next_hops: Vec::new(), macs: Vec::new() };
@@ -168,7 +190,7 @@ mod tests {
             address: address.parse().unwrap(),
             mac,
         };
-        let found = peers(&[
+        let ways = [
             neighbour("10.5.2.0"),
             neighbour("fd00:5:0:2::"),
             Resource::FdbEntry { link: tunnel.clone(), mac, host },
@@ -177,7 +199,8 @@ mod tests {
             way("192.0.2.3", false, "10.5.3.0/24"),
             // There is no entry for this VTEP.
             way("10.5.4.0", true, "10.5.4.0/24"),
-        ]);
+        ];
+        let found = peers(&ways, true);
         let subnets = |host: IpAddr| -> Vec<_> {
             found[&host].subnets.iter().map(ToString::to_string).collect()
         };
@@ -185,6 +208,9 @@ mod tests {
         assert_eq!(subnets(host), ["10.5.2.0/24", "fd00:5:0:2::/64"]);
         assert_eq!(subnets([192, 0, 2, 3].into()), ["10.5.3.0/24"]);
         assert_eq!(found[&IpAddr::from([192, 0, 2, 3])].next_hops, [IpAddr::from([192, 0, 2, 3])]);
+        assert!(found[&host].next_hops.is_empty());
+        // A TUN link has no VTEPs: its route names the host.
+        let found = peers(&[way("192.0.2.2", true, "10.5.2.0/24")], false);
         assert!(found[&host].next_hops.is_empty());
     }
 }

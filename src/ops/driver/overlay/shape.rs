@@ -150,11 +150,40 @@ fn check_length(what: &str, subnet: IpNetwork) -> Result<()> {
     }
 }
 
-/// Refuses flags that have a meaning for a tunnel only.
-pub(super) fn check_backend(kind: BackendKind, given: &[(&'static str, bool)]) -> Result<()> {
-    match (kind, given.iter().find(|(_, given)| *given)) {
-        (BackendKind::HostGw, Some((flag, _))) => {
-            Err(Error::usage(format!("backend host-gw does not support {flag}: it has no tunnel"))
+/// The flags of a tunnel, and whether each was given.
+pub(super) struct TunnelFlags {
+    pub(super) vni: bool,
+    pub(super) port: bool,
+    pub(super) direct_routing: bool,
+}
+
+impl TunnelFlags {
+    /// Refuses flags that have no meaning for a backend.
+    pub(super) fn check(&self, kind: BackendKind) -> Result<()> {
+        let Self { vni, port, direct_routing } = *self;
+        let flags = [("--vni", vni), ("--direct-routing", direct_routing), ("--port", port)];
+        let (unsupported, why) = match kind {
+            BackendKind::Vxlan => (&flags[..0], ""),
+            BackendKind::HostGw => (&flags[..], "it has no tunnel"),
+            BackendKind::Udp => (&flags[..2], "only vxlan does"),
+        };
+        match unsupported.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => {
+                let backend = kind.as_str();
+                let message = format!("backend {backend} does not support {flag}: {why}");
+                Err(Error::usage(message).into())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses IPv6 where the tunnel carries IPv4 only.
+pub(super) fn check_families(kind: BackendKind, cluster: &[IpNetwork]) -> Result<()> {
+    match cluster.iter().find(|block| block.is_ipv6()) {
+        Some(block) if kind == BackendKind::Udp => {
+            Err(Error::usage(format!("backend udp carries IPv4 only, and {block} is IPv6"))
+                .hint("use `--backend vxlan` or `--backend host-gw`, which carry both")
                 .into())
         }
         _ => Ok(()),

@@ -4,7 +4,7 @@ use std::{net::IpAddr, rc::Rc};
 
 use anyhow::Result;
 
-use super::{super::world::Wanted, At, Walk};
+use super::{super::world::Wanted, At, Walk, tunnel::Tun};
 use crate::{
     kernel::{Link, LinkKind},
     model::{
@@ -48,7 +48,8 @@ impl Walk<'_> {
             }
             LinkKind::Macvlan => Box::pin(self.by_macvlan(place, link)).await,
             LinkKind::Vxlan => self.encapsulate(place, link).await,
-            LinkKind::Vlan | LinkKind::Other => {
+            LinkKind::Tun if Tun::of(link).is_some() => Ok(self.relay(place, link)),
+            LinkKind::Vlan | LinkKind::Tun | LinkKind::Other => {
                 let why = format!("by {name} for {}", self.next);
                 Ok(self.leaves(place, link.index(), why))
             }

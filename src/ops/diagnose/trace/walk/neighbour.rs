@@ -82,8 +82,8 @@ impl Walk<'_> {
                 },
             };
             (self.packet.frame.source, self.packet.frame.destination) = (link.mac, mac);
-            self.next = next;
         }
+        self.next = next;
         self.carry(place, &link).await
     }
 
