@@ -5,7 +5,7 @@ set -eu
 ip link add pods address 02:42:0a:05:01:01 mtu 1501 group 28259 type bridge stp_state 0 forward_delay 0
 
 # the alias marks the link as netcord's and names its owner
-ip link set dev pods alias 'netcord:pods overlay=host-gw cluster=10.5.0.0/16 cluster=fd00:5::/48 via=eth0 subnet=10.5.1.1/24 subnet=fd00:5:0:1::1/64'
+ip link set dev pods alias 'netcord:pods overlay=host-gw cluster=10.5.0.0/16 cluster=fd00:5::/48 via=eth0 host=192.0.2.1 subnet=10.5.1.1/24 subnet=fd00:5:0:1::1/64'
 
 # an MTU set explicitly stays; otherwise a bridge follows the smallest MTU of its ports
 ip link set dev pods mtu 1500
