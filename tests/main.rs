@@ -73,6 +73,7 @@ mod outbound;
 mod overlay;
 mod overlay_faults;
 mod overlay_store;
+mod overlay_udp;
 /// Programs of eBPF, as root.
 mod podman;
 mod programs;

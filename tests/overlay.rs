@@ -244,6 +244,7 @@ fn bad_input_changes_nothing() {
             ip route add 10.7.1.0/24 via 192.0.2.254; ip link add taken type bridge'")
         .ok();
     lab.on("h1", "bridge lab0 --subnet 172.20.0.0/16").ok();
+    lab.mirror("h1", "192.0.2.1:7");
     let before = lab.snapshot_of("h1");
     let cases: &[(&str, i32, &str)] = &[
         ("x", 2, "--host-subnet <CIDR>"),
@@ -287,7 +288,29 @@ fn bad_input_changes_nothing() {
             2,
             "does not support --vni",
         ),
-        ("PODS --peer 10.5.2.0/24=192.0.2.2 --backend udp", 2, "invalid value 'udp'"),
+        ("PODS --peer 10.5.2.0/24=192.0.2.2 --backend ipip", 2, "invalid value 'ipip'"),
+        ("PODS --peer 10.5.2.0/24=192.0.2.2 --backend udp --vni 2", 2, "does not support --vni"),
+        (
+            "PODS --peer 10.5.2.0/24=192.0.2.2 --backend udp --direct-routing",
+            2,
+            "does not support --direct-routing",
+        ),
+        (
+            "x --subnet 10.5.0.0/16 --subnet fd00:5::/48 --host-subnet 10.5.1.0/24 --host-subnet \
+             fd00:5:0:1::/64 --backend udp --peer 10.5.2.0/24,fd00:5:0:2::/64=192.0.2.2",
+            2,
+            "carries IPv4 only, and fd00:5::/48 is IPv6",
+        ),
+        (
+            "PODS --peer 10.5.2.0/24=2001:db8::2 --backend udp --public-ip 2001:db8::1",
+            2,
+            "and 2001:db8::1 is IPv6",
+        ),
+        (
+            "PODS --peer 10.5.2.0/24=192.0.2.2 --backend udp --port 7",
+            4,
+            "UDP port 7, the tunnel's, is in use on this host",
+        ),
         (
             "x --subnet 10.5.0.0/16 --subnet fd00:5::/48 --host-subnet 10.5.1.0/24 --host-subnet \
              fd00:5:0:1::/64 --backend host-gw --peer 10.5.2.0/24,fd00:5:0:2::/64=192.0.2.2",
@@ -496,7 +519,9 @@ fn the_marks_of_another_life_go_and_those_of_others_stay() {
 
 #[test]
 fn a_lost_record_is_made_of_the_marks() {
-    for flags in ["--vni 9 --port 4789", "--direct-routing", "--backend host-gw"] {
+    for flags in
+        ["--vni 9 --port 4789", "--direct-routing", "--backend host-gw", "--backend udp --port 77"]
+    {
         let lab = two_hosts(flags);
         let words = format!("{ONE} --peer 10.5.2.0/24=192.0.2.2 {flags}");
         let (peers, whole) = (lab.on("h1", "peers pods").ok(), lab.snapshot_of("h1"));
@@ -516,7 +541,12 @@ fn a_lost_record_is_made_of_the_marks() {
 
 #[test]
 fn a_host_is_the_same_after_its_own_export() {
-    for flags in ["--vni 9 --internal", "--direct-routing --label a=b", "--backend host-gw"] {
+    for flags in [
+        "--vni 9 --internal",
+        "--direct-routing --label a=b",
+        "--backend host-gw",
+        "--backend udp --port 77",
+    ] {
         let lab = Lab::new();
         lab.hosts(1);
         let before = lab.snapshot_of("h1");
@@ -637,7 +667,7 @@ fn two_hosts_on_a_cable(flags: &str) -> Lab {
 }
 
 /// What happens to a traced packet and to its reply, a line each, and the verdict.
-fn path(printed: &str) -> String {
+pub(crate) fn path(printed: &str) -> String {
     let traced: Value = serde_json::from_str(printed).unwrap();
     let hops = ["hops", "answer"].map(|part| traced[part].as_array().unwrap().clone()).concat();
     let lines = hops.iter().map(|hop| hop["what"].as_str().unwrap());

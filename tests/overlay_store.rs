@@ -325,8 +325,8 @@ fn bad_input_changes_nothing() {
     refused("overlay pods --store 192.0.2.254 --subnet 10.5.0.0/16", 2, "192.0.2.254");
     lab.etcdctl("put /other/config 'not flannel'").ok();
     refused(&join("--prefix /other --subnet 10.5.0.0/16"), 4, "/other/config");
-    lab.etcdctl(r#"put /udp/config '{"Network":"10.5.0.0/16"}'"#).ok();
-    refused(&join("--prefix /udp"), 4, "udp");
+    lab.etcdctl(r#"put /ipip/config '{"Network":"10.5.0.0/16","Backend":{"Type":"ipip"}}'"#).ok();
+    refused(&join("--prefix /ipip"), 4, "backend `ipip` is not supported");
     // This is noticed when the host has its subnet already.
     refused(&join("--subnet 10.5.0.0/16 --mtu 1451"), 2, "more than 1450");
     before.assert_same(&lab.snapshot_of("h1"), "after what was refused");

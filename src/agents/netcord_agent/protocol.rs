@@ -172,9 +172,9 @@ impl RelayUse {
     /// Describes what the kernel lacks that would make the relay faster; `None` if nothing.
     pub fn lacks(&self) -> Option<String> {
         let lacking: Vec<_> = [
-            (self.tun == "none", "no segmentation offload on the TUN link"),
-            (self.send == "single", "no segmentation of what is sent (UDP_SEGMENT)"),
-            (self.receive == "single", "no merging of what is received (UDP_GRO)"),
+            (self.tun == "off", "no segmentation offload on the TUN link"),
+            (self.send == "datagrams", "no segmentation of what is sent (UDP_SEGMENT)"),
+            (self.receive == "datagrams", "no merging of what is received (UDP_GRO)"),
         ]
         .into_iter()
         .filter_map(|(is_lacking, what)| is_lacking.then_some(what))

@@ -73,6 +73,9 @@ pub struct Relay {
     pub runs: bool,
     /// Whether netcord-agent runs, which starts it again if it ends.
     pub has_agent: bool,
+    /// Its process, if the agent started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
     /// What it uses of the kernel, if it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uses: Option<protocol::RelayUse>,
@@ -216,10 +219,11 @@ async fn relay(
     let status = netcord_agent::status(dir).await?;
     let has_agent = status.is_some();
     let known = status.and_then(|s| s.relays.into_iter().find(|r| r.network == network.name));
-    let (uses, problem) = known.map_or((None, None), |known| (known.uses, known.problem));
+    let (pid, uses, problem) =
+        known.map_or((None, None, None), |known| (known.pid, known.uses, known.problem));
     // A TUN link has carrier as long as a process has it open.
     let runs = link.is_some_and(|link| link.carrier);
-    Ok(Some(Relay { runs, has_agent, uses, problem }))
+    Ok(Some(Relay { runs, has_agent, pid, uses, problem }))
 }
 
 /// Returns whether this host's VTEP, or its link to the other hosts, is up.

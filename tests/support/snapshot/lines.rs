@@ -2,11 +2,13 @@
 //! timers and what was learned.
 
 /// Words of `ip -d link` that are not the same again, each with the value behind it.
-const VOLATILE: [&str; 27] = [
+const VOLATILE: [&str; 28] = [
     "qdisc",
     "qlen",
     "state",
     "numtxqueues",
+    // How the process that has a TUN link open reads it.
+    "vnet_hdr",
     "numrxqueues",
     "gso_max_size",
     "gso_max_segs",

@@ -60,7 +60,7 @@ pub(super) fn unrelayed(snapshot: &Snapshot<'_>) -> Vec<Finding> {
 }
 
 fn unrelayed_by(network: &LinkName, link: &LinkName, relay: &Relay) -> Option<Finding> {
-    let Relay { runs, has_agent, uses, problem } = relay;
+    let Relay { runs, has_agent, uses, problem, .. } = relay;
     let name = network.as_str();
     let said = |finding: Finding| match problem {
         Some(problem) => finding.shown_by(problem.clone()),
