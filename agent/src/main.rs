@@ -1,6 +1,8 @@
 //! `netcord-agent`: joins the overlay networks of this host that are in a store, and keeps the kernel
 //! in agreement with what the store says of the other hosts.
 //!
+//! `netcord-agent relay` is another process: it carries packets of the UDP backend.
+//!
 //! - `service`: the agent as a whole: its networks, when it ends
 //! - `socket`: answers the requests of netcord
 //! - `membership`: this host's part of one network
@@ -17,8 +19,9 @@ mod shape;
 mod socket;
 mod subnet_file;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{env, path::PathBuf, process::ExitCode};
 
+use ::netcord_agent::relay;
 use anyhow::{Context, Result};
 use clap::Parser;
 use netcord::{
@@ -32,7 +35,10 @@ use netcord::{
 use tokio::task::LocalSet;
 
 fn main() -> ExitCode {
-    match run(&AgentArguments::parse()) {
+    let is_relay = env::args_os().nth(1).is_some_and(|word| word == relay::WORD);
+    let result =
+        if is_relay { relay::run(env::args_os().skip(1)) } else { run(&AgentArguments::parse()) };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => ExitCode::from(output::report(&error, Color::Auto)),
     }
