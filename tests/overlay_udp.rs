@@ -146,7 +146,7 @@ fn damage_is_told_and_repaired() {
     for damage in [
         "ip link del tu-pods",
         "ip link set tu-pods down",
-        "ip link set tu-pods mtu 1000",
+        "ip link set tu-pods mtu 1300",
         "ip route del 10.5.2.0/24",
         "ip addr flush dev tu-pods",
         "kill -9 $AGENTS",

@@ -146,7 +146,7 @@ pub async fn overlay(host: &mut Session<'_>, args: &Overlay) -> Result<Option<Ch
     let relay = Relay::of(host, &network, state.dir()).await?;
     let done = ensure(host, &mut state, &network, &endpoints).await?;
     if let Some(relay) = relay {
-        relay.ready(host).await?;
+        relay.ready(host).await;
     }
     Ok(done)
 }

@@ -42,13 +42,17 @@ impl Relay {
         Ok(Some(Self { agent, network: network.name.clone() }))
     }
 
-    /// Waits until the relay of the network, which is on record, runs.
-    ///
-    /// # Errors
-    /// If it does not start.
-    pub(super) async fn ready(mut self, host: &Session<'_>) -> Result<()> {
+    /// Waits until the relay of the network, which is on record, runs. A failure is a warning: the
+    /// network is made, and the agent tries again.
+    pub(super) async fn ready(mut self, host: &Session<'_>) {
         let _doing = host.events.doing_for(PATIENCE, "starting the relay");
-        self.agent.ask(Request::Relay { network: self.network }, PATIENCE).await.map(drop)
+        let name = self.network.clone();
+        let request = Request::Relay { network: self.network };
+        if let Err(error) = self.agent.ask(request, PATIENCE).await {
+            host.events.warn(&format!(
+                "network `{name}` does not reach other hosts yet: {error:#}; netcord-agent tries again"
+            ));
+        }
     }
 }
 
@@ -111,12 +115,12 @@ pub(in crate::ops) async fn stopped<'s>(
 /// Starts the relays that do not run; returns whether there was one.
 ///
 /// # Errors
-/// If one does not start.
+/// If netcord-agent does not start.
 pub(in crate::ops) async fn start_stopped(host: &Session<'_>, state: &State) -> Result<bool> {
     let stopped = stopped(host, state).await?;
     for network in &stopped {
         if let Some(relay) = Relay::of(host, network, state.dir()).await? {
-            relay.ready(host).await?;
+            relay.ready(host).await;
         }
     }
     Ok(!stopped.is_empty())
