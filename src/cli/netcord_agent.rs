@@ -5,11 +5,12 @@ use clap::Parser;
 
 use crate::agents::netcord_agent::PROGRAM;
 
-/// Keep this host in the overlay networks that it has joined (`netcord overlay --store`)
+/// Keep this host in the overlay networks that it has joined (`netcord overlay --store`), and the
+/// relays of those with backend udp running
 ///
 /// netcord starts the agent when a network needs it. It reads from the records of this host what it
-/// has to follow, and ends when there is nothing left. VXLAN and host-gw networks forward packets
-/// without it.
+/// has to do, and ends when there is nothing left. All networks forward packets without it; a relay
+/// that ends meanwhile is not started again.
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM, version, max_term_width = 100)]
 pub struct AgentArguments {

@@ -250,7 +250,7 @@ impl Shape {
         if !(same(0..2) && same(6..10) && same(12..ip + 4)) {
             return false;
         }
-        // Without DF, fragments are told apart by the identification, which segmentation counts up.
+        // Without DF, fragments are distinguished by the identification, which segmentation counts up.
         // With DF it has no meaning (RFC 6864).
         if !header.dont_fragment() && header.id != word(first, 4).wrapping_add(length(count)) {
             return false;
