@@ -6,12 +6,14 @@
 //! * [`store`]: a real etcd with the keys of many hosts
 //! * [`growth`]: what one more host costs among N
 //! * [`throughput`]: TCP between endpoints on two hosts
+//! * [`backends`]: the backends next to each other
 //! * [`report`], [`chart`], [`results`], [`machine`]: text and picture, and where they go
 //!
 //! `NETCORD_BENCH_BIN` names another netcord to measure; netcord-agent has to be next to it.
 
 #![expect(clippy::disallowed_types, reason = "whole processes are what is measured here")]
 
+mod backends;
 #[path = "../support/chart.rs"]
 mod chart;
 mod growth;
@@ -24,6 +26,8 @@ mod measure;
 #[allow(dead_code, reason = "another bench uses the rest")]
 #[path = "../support/netns.rs"]
 mod netns;
+#[path = "../support/one_packet.rs"]
+mod one_packet;
 #[path = "../support/process.rs"]
 mod process;
 mod report;
@@ -45,6 +49,7 @@ use clap::Parser;
 use report::Results;
 
 /// Measure an overlay network of many hosts
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[derive(Parser)]
 struct Args {
     /// How often this host joins at each size, and how often each throughput is measured
@@ -54,6 +59,10 @@ struct Args {
     /// Few repeats and small sizes, to see that it works
     #[arg(long, conflicts_with_all = ["write", "repeats"])]
     quick: bool,
+
+    /// Only the backends next to each other
+    #[arg(long, conflicts_with = "write")]
+    backends: bool,
 
     /// Write the results to bench/
     #[arg(long)]
@@ -72,7 +81,7 @@ struct Args {
 const SIZES: [u16; 4] = [2, 100, 1000, 5000];
 
 fn main() -> ExitCode {
-    match bench(&Args::parse()) {
+    match backends::carry().and_then(|()| bench(&Args::parse())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             drop(writeln!(io::stderr(), "error: {error:#}"));
@@ -90,6 +99,12 @@ fn bench(args: &Args) -> Result<()> {
     throwaway::refuse_to_stay(outside)?;
     hosts::prepare()?;
     let (repeats, sizes) = if args.quick { (1, &SIZES[..2]) } else { (args.repeats, &SIZES[..]) };
+    writeln!(io::stderr(), "backends ...")?;
+    let backends = backends::measure(repeats)?;
+    if args.backends {
+        io::stdout().write_all(report::backends_text(&backends).as_bytes())?;
+        return Ok(());
+    }
     let mut points = Vec::new();
     for size in sizes {
         writeln!(io::stderr(), "{size} other hosts ...")?;
@@ -97,7 +112,7 @@ fn bench(args: &Args) -> Result<()> {
     }
     writeln!(io::stderr(), "throughput ...")?;
     let throughputs = throughput::measure(repeats)?;
-    let results = Results { repeats, points, throughputs };
+    let results = Results { repeats, points, throughputs, backends };
     io::stdout().write_all(report::text(&results).as_bytes())?;
     if args.write {
         report::write(&results)?;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use comfy_table::{Table, TableStyle, presets};
 
 use crate::{
+    backends::Backend,
     chart::{self, Axis, Panel},
     growth::Point,
     machine,
@@ -22,6 +23,8 @@ pub(crate) struct Results {
     pub(crate) points: Vec<Point>,
     /// By backend.
     pub(crate) throughputs: Vec<Throughput>,
+    /// Next to each other.
+    pub(crate) backends: Vec<Backend>,
 }
 
 /// Joining takes at most so long beyond reading the keys, by the number of other hosts.
@@ -30,6 +33,8 @@ const CHANGE_MAX: Duration = Duration::from_millis(5);
 const MEMORY_MAX_KIB: u64 = 40 << 10;
 /// The least share of the throughput of the same network made by hand.
 const THROUGHPUT_MIN: f64 = 0.97;
+/// The least speed of the UDP backend, in that of a relay of one packet a call, and of VXLAN.
+const UDP_MIN: [f64; 2] = [10.0, 0.8];
 
 const GROWTH: &str = "A host joins a network of N others whose keys are in etcd: `netcord overlay \
     --store`, until its routes, neighbours and FDB entries are all in the kernel, and `etcdctl get` \
@@ -42,11 +47,27 @@ const THROUGHPUT: &str = "One TCP connection between endpoints on two hosts, in 
     median of the ratios. Without offload, the hosts' own links take one segment at a time \
     (`gso_max_segs 1`).";
 
+const BACKENDS: &str = "Endpoints on two hosts, each backend with two hosts of its own, made by \
+    hand, in turns; without offload. Gbit/s of one and of eight TCP connections and of UDP datagrams \
+    of 1200 bytes that arrive; seconds of all processors for a gigabyte in one connection; the \
+    round trip of a byte in UDP in microseconds, and what it is longer than with host-gw. \
+    *udp* is netcord's relay; *one packet a call* has the same wire format, and a system call for \
+    each packet, as flannel's.";
+
 /// Plain text.
 pub(crate) fn text(results: &Results) -> String {
     let [growth, speed] = tables(results, presets::NOTHING);
     let mut text = format!("Growth\n\n{growth}\n\nThroughput\n\n{speed}\n\n");
     for line in aims(results) {
+        _ = writeln!(text, "aim: {line}");
+    }
+    text + "\n" + &backends_text(&results.backends)
+}
+
+/// Plain text of the backends.
+pub(crate) fn backends_text(backends: &[Backend]) -> String {
+    let mut text = format!("Backends\n\n{}\n\n", backends_table(backends, presets::NOTHING));
+    for line in backend_aims(backends) {
         _ = writeln!(text, "aim: {line}");
     }
     text
@@ -62,13 +83,15 @@ pub(crate) fn write(measured: &Results) -> Result<()> {
         machine::sentences(&["etcd-server", "iproute2"])?,
         measured.repeats
     );
-    for line in aims(measured) {
+    for line in aims(measured).into_iter().chain(backend_aims(&measured.backends)) {
         _ = writeln!(text, "* {line}");
     }
     _ = write!(
         text,
         "\n## N other hosts\n\n{GROWTH}\n\n{growth}\n\n![The curve](overlay.svg)\n\n\
-         ## Throughput\n\n{THROUGHPUT}\n\n{speed}\n"
+         ## Throughput\n\n{THROUGHPUT}\n\n{speed}\n\n\
+         ## Backends\n\n{BACKENDS}\n\n{}\n",
+        backends_table(&measured.backends, presets::ASCII_MARKDOWN)
     );
     results::put_part(&text)?;
     results::put("overlay.svg", &chart::svg(&[panel(&measured.points)]))
@@ -109,6 +132,36 @@ fn tables(results: &Results, style: TableStyle) -> [String; 2] {
         ]);
     }
     [growth.trim_fmt(), speed.trim_fmt()]
+}
+
+fn backends_table(backends: &[Backend], style: TableStyle) -> String {
+    let mut table = Table::new();
+    let header = ["BACKEND", "TCP", "TCP x 8", "UDP", "CPU S/GB", "ROUND TRIP", "ADDED"];
+    table.load_style(style).set_header(header);
+    let least = backends.first().map_or(0.0, |first| first.round_trip);
+    for Backend { name, gbits, cpu, round_trip } in backends {
+        let [one, eight, udp] = gbits.map(|gbits| format!("{gbits:.2}"));
+        let times = [*round_trip, round_trip - least].map(|time| format!("{time:.0}"));
+        let [time, added] = times;
+        table.add_row([(*name).to_owned(), one, eight, udp, format!("{cpu:.2}"), time, added]);
+    }
+    table.trim_fmt()
+}
+
+fn backend_aims(backends: &[Backend]) -> Vec<String> {
+    let [_, vxlan, udp, one_packet] = backends else { return Vec::new() };
+    let mut lines = Vec::new();
+    for (other, least) in [one_packet, vxlan].into_iter().zip(UDP_MIN) {
+        for (connections, at) in [("one connection", 0), ("eight connections", 1)] {
+            let ratio = udp.gbits[at] / other.gbits[at];
+            let met = if ratio >= least { "met" } else { "NOT met" };
+            lines.push(format!(
+                "throughput of udp, {connections}: at least {least} x that of {}: {ratio:.2} x, {met}",
+                other.name
+            ));
+        }
+    }
+    lines
 }
 
 fn milliseconds(time: Duration) -> String {

@@ -70,8 +70,12 @@ pub(crate) fn measure(repeats: u16) -> Result<Vec<Throughput>> {
 }
 
 /// Makes a host's network and its endpoint as a person would.
-fn by_hand(backend: &str, own: u8, other: u8) -> Result<()> {
-    let mtu = if backend == "vxlan" { 1450 } else { 1500 };
+pub(crate) fn by_hand(backend: &str, own: u8, other: u8) -> Result<()> {
+    let mtu = match backend {
+        "vxlan" => 1450,
+        "host-gw" => 1500,
+        _ => 1472,
+    };
     let bridge = format!(
         "ip netns add c{own}
          ip link add pods mtu {mtu} type bridge; ip addr add 10.5.{own}.1/24 dev pods
@@ -93,7 +97,12 @@ fn by_hand(backend: &str, own: u8, other: u8) -> Result<()> {
             mac(own),
             there = mac(other)
         ),
-        _ => format!("ip route add 10.5.{other}.0/24 via 192.0.2.{other} dev eth0"),
+        "host-gw" => format!("ip route add 10.5.{other}.0/24 via 192.0.2.{other} dev eth0"),
+        _ => format!(
+            "ip tuntap add dev tun0 mode tun; ip link set tun0 mtu {mtu} up
+             ip addr add 10.5.{own}.0/32 dev tun0
+             ip route add 10.5.{other}.0/24 via 192.0.2.{other} dev tun0 onlink"
+        ),
     };
     script(Some(&format!("h{own}")), &(bridge + &way)).map(drop)
 }
@@ -114,7 +123,7 @@ fn in_turns(backend: &'static str, offload: bool, repeats: u16) -> Result<Throug
     Ok(Throughput { backend, offload, gbits: [median(own), median(hand)], ratio })
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }

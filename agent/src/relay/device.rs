@@ -105,3 +105,62 @@ fn refused(name: &str, error: io::Error) -> anyhow::Error {
         _ => anyhow::Error::from(error).context(format!("cannot attach to link `{name}`")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::fd::AsFd,
+        pin::pin,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    use futures::FutureExt;
+    use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    /// A descriptor that takes few packets, as the kernel's TUN does when it has no room.
+    fn full() -> (Device, OwnedFd) {
+        let flags = SocketFlags::NONBLOCK;
+        let (one, other) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        #[expect(deprecated, reason = "its successor is unsafe; the descriptor is the value's own")]
+        let fd = AsyncFd::new(one).unwrap();
+        let accepts = Accepts { headers: false, udp: false };
+        (Device { fd, accepts, index: 1 }, other)
+    }
+
+    #[tokio::test]
+    async fn a_write_waits_for_room() {
+        let (device, other) = full();
+        let packet = [IoSlice::new(&[7; 1400])];
+        let mut written = 0;
+        while device.write(&packet).now_or_never().is_some() {
+            written += 1;
+        }
+        assert!(written > 0);
+        // It waits, and does not try again and again.
+        let polls = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&polls);
+        let task = tokio::spawn(async move {
+            let packet = [IoSlice::new(&[7; 1400])];
+            let mut waiting = pin!(device.write(&packet));
+            std::future::poll_fn(|context| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                waiting.as_mut().poll(context)
+            })
+            .await
+        });
+        for _ in 0..1000 {
+            yield_now().await;
+        }
+        assert_eq!(polls.load(Ordering::Relaxed), 1);
+        let mut buffer = [0; 2000];
+        while recv(other.as_fd(), &mut buffer[..], RecvFlags::empty()).is_ok() {}
+        assert_eq!(task.await.unwrap().unwrap(), Written::Whole);
+    }
+}

@@ -250,8 +250,8 @@ impl Shape {
         if !(same(0..2) && same(6..10) && same(12..ip + 4)) {
             return false;
         }
-        // Without DF, fragments are distinguished by the identification, which segmentation counts up.
-        // With DF it has no meaning (RFC 6864).
+        // Without DF, the identification distinguishes fragments, and segmentation counts it up. With
+        // DF it has no meaning (RFC 6864).
         if !header.dont_fragment() && header.id != word(first, 4).wrapping_add(length(count)) {
             return false;
         }

@@ -45,6 +45,16 @@ struct Outbound<'a> {
     answered: Option<(Ipv4Addr, Ipv4Addr)>,
 }
 
+/// What a device has left after it was read.
+enum Read {
+    /// Perhaps more packets.
+    More,
+    /// No packet.
+    All,
+    /// It does not exist any more.
+    Gone,
+}
+
 /// Passes packets on until the device is gone.
 pub(super) async fn run(relay: &Relay) -> Result<()> {
     let mut outbound = Outbound {
@@ -55,16 +65,21 @@ pub(super) async fn run(relay: &Relay) -> Result<()> {
         limits: HashMap::new(),
         answered: None,
     };
-    while outbound.read().await? {
+    loop {
+        let read = outbound.read().await?;
         outbound.send().await;
-        yield_now().await;
+        match read {
+            // The other direction has its turn.
+            Read::More => yield_now().await,
+            Read::All => {}
+            Read::Gone => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 impl Outbound<'_> {
-    /// Waits for packets; returns whether the device is still there.
-    async fn read(&mut self) -> Result<bool> {
+    /// Waits for packets and reads them.
+    async fn read(&mut self) -> Result<Read> {
         self.parts.clear();
         self.hosts.clear();
         self.answered = None;
@@ -79,16 +94,16 @@ impl Outbound<'_> {
                 }
                 Ok(None) => {
                     ready.clear_ready();
-                    break;
+                    return Ok(Read::All);
                 }
-                Err(rustix::io::Errno::BADFD) => return Ok(false),
+                Err(rustix::io::Errno::BADFD) => return Ok(Read::Gone),
                 Err(error) => return Err(error.into()),
             }
             if bytes >= READ_BYTES {
                 break;
             }
         }
-        Ok(true)
+        Ok(Read::More)
     }
 
     /// Takes a packet that was read.

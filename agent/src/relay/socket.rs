@@ -31,7 +31,7 @@ pub(super) const HEADERS: u16 = 28;
 /// What the kernel may hold for the relay in each direction.
 const QUEUE: usize = 7 << 20;
 /// How many datagrams, or series of them, are received at once.
-const MESSAGES: usize = 64;
+const MESSAGES: usize = 32;
 /// Room for a series. Not a power of two, because the first bytes of all would compete for the same
 /// lines of a cache.
 const ROOM: usize = (64 << 10) + 1600;

@@ -1,14 +1,15 @@
 //! Packets that arrive, and how.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
+    process::Stdio,
     thread,
     time::Instant,
 };
 
 use crate::{
-    lab::{ALL_OFF, Lab, container},
+    lab::{ALL_OFF, Lab, TUN, container},
     packets::{INNER_PORT, PATIENCE, inner, received},
 };
 
@@ -18,6 +19,7 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("traffic::udp_and_pings_of_any_size_arrive", udp_and_pings_of_any_size_arrive),
     ("traffic::large_packets_are_carried_as_one", large_packets_are_carried_as_one),
     ("traffic::a_relay_of_one_packet_a_datagram_understands", a_relay_like_flannels_understands),
+    ("traffic::a_refused_series_is_sent_one_by_one", a_refused_series_is_sent_one_by_one),
     ("traffic::a_slow_wire_does_not_make_the_relay_spin", a_slow_wire_does_not_make_it_spin),
 ];
 
@@ -146,6 +148,27 @@ fn a_relay_like_flannels_understands() {
     transfer(&lab, 1, 2, 10 << 20);
     transfer(&lab, 2, 1, 10 << 20);
     assert_eq!(relay.count("malformed"), 0);
+}
+
+fn a_refused_series_is_sent_one_by_one() {
+    let lab = Lab::new(2);
+    let _other = lab.relay(2, "");
+    // Each twentieth call fails as if the link had no offload of checksums. Some of them are series.
+    let mut command = lab.command('h', 1, "strace");
+    command.args(["-qq", "-o", "/dev/null", "-e", "trace=sendmsg"]);
+    command.args(["-e", "inject=sendmsg:error=EIO:when=20+20"]);
+    let relay = lab.relay_command(1, "");
+    command.args(relay.get_args().skip(1)).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("strace runs");
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut String::new()).unwrap();
+    transfer(&lab, 1, 2, 5 << 20);
+    lab.on('h', 1, &format!("ip link del {TUN}"));
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let line = "netcord-agent relay: each datagram is sent by itself from now on: the kernel refused \
+                a series: EIO: I/O error\n";
+    assert_eq!(said, line);
 }
 
 fn a_slow_wire_does_not_make_it_spin() {
