@@ -104,8 +104,8 @@ async fn stale_ports(host: &mut Session<'_>, state: &mut State) -> Result<Vec<St
     host.complete(state).await?;
     let mut gone = Vec::new();
     for firewall in Firewall::ALL {
-        let stale = firewall::stale_ports(host, state, firewall);
-        let (ports, plan): (Vec<_>, Plan) = stale.into_iter().unzip();
+        let unrecorded = firewall::stale_ports(host, state, firewall);
+        let (ports, plan): (Vec<_>, Plan) = unrecorded.into_iter().unzip();
         match bury(host, state, &plan).await {
             Ok(()) => {
                 gone.extend(ports.iter().map(|port| format!("port {port} in {firewall}")));
