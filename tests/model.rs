@@ -127,6 +127,11 @@ const MISCHIEF: [(&str, &str); 22] = [
     ("add a rule to each chain", "intruders | sh"),
 ];
 
+/// Mischief after which only the records tell what there was. What neither a record nor a mark holds
+/// cannot be known.
+const DESTROYS_MARKS: [&str; 3] =
+    ["delete the bridge", "rename a link inside", "change a MAC inside"];
+
 /// What mischief is said with: `ports` of a network, the `inner` links of its endpoints with their
 /// namespaces, and commands that take netcord's rules away, or
 /// add others, a line each, in either firewall.
@@ -752,6 +757,12 @@ fn kill(lab: &Lab, firewall: &str, at: KillPoint, op: Op) -> Run {
 }
 
 fn hurt(lab: &Lab, mischief: Op) {
+    if let Op::Mischief(_, what, _) = mischief
+        && DESTROYS_MARKS.contains(&MISCHIEF[what].0)
+    {
+        // A verb that changes something writes a damaged record anew.
+        lab.netcord("prune").ok();
+    }
     lab.sh(&format!("{HANDS}\n{}", mischief.words()));
 }
 

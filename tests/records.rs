@@ -372,3 +372,27 @@ fn a_port_that_is_on_no_record_is_not_published_twice() {
         assert_eq!(lab.rules_of_ports(), ["lab0/web publish 0.0.0.0:8080 -> 10.7.0.2:80/tcp"]);
     }
 }
+
+#[test]
+fn a_port_of_a_dead_endpoint_whose_record_is_lost_leads_to_nobody_else() {
+    for firewall in FIREWALLS {
+        for damage in ["rm -f $f", ": > $f", "sed -i '1s/.*/x/;2d' $f", "rm -rf /run/netcord"] {
+            let lab = Lab::with_firewall(firewall);
+            lab.neighbour("outside").netns(&["web", "new"]);
+            lab.netcord("bridge lab0 --subnet 10.7.0.0/24").ok();
+            lab.netcord("bridge lab1 --subnet 10.8.0.0/24").ok();
+            assert_eq!(lab.netcord("attach lab0 web -p 8080:80").ok(), "10.7.0.2");
+            lab.sh(&format!(
+                "f=$(echo /run/netcord/*/network-lab0.json); {damage}; ip netns del web"
+            ))
+            .ok();
+            lab.until("! ip link | grep -q 'alias netcord:lab0/web'");
+            lab.netcord("attach lab1 new").ok();
+            assert_eq!(lab.rules_of_ports(), [""; 0], "{firewall}: {damage}");
+            // Its address is assigned again.
+            assert_eq!(lab.netcord("attach lab0 new").ok(), "10.7.0.2");
+            lab.serve_ports("new", &[80]);
+            lab.does_not_reach("outside", "tcp 192.0.2.1:8080");
+        }
+    }
+}

@@ -11,14 +11,14 @@ use super::{
     driver::underlay,
     upkeep::{
         containers::{self, Now},
-        endpoints,
+        endpoints, firewall,
         need::{Depth, Extent, Need},
         removal,
     },
 };
 use crate::{
     engine,
-    kernel::{Kernel, Link, LinkKind, Netns, Published},
+    kernel::{Kernel, Link, LinkKind, Netns},
     model::{Endpoint, Firewall, Interface, NamedNetns, Network, NetworkRecord, Owner},
     plan::{self, LinkId, Plan, Step, reverse},
     state::State,
@@ -132,20 +132,10 @@ fn stale_rules(host: &Session<'_>, state: &State) -> Vec<(String, Plan)> {
             }
             continue;
         }
-        for Published { owner, port, .. } in host.kernel.published(firewall).iter() {
-            let has_it = |(record, e): (&NetworkRecord, &Endpoint)| {
-                record.network.firewall == firewall
-                    && *owner == plan::owner(&record.network.name, &e.netns)
-                    && e.ports.iter().any(|p| p.is_as(port))
-            };
-            if !state.endpoints().any(has_it) {
-                let step = Step::delete(
-                    "a published port without a record",
-                    plan::port(firewall, owner, port),
-                );
-                found.push((format!("port {port} in {firewall}"), vec![step]));
-            }
-        }
+        let unrecorded = firewall::stale_ports(host, state, firewall).into_iter();
+        found.extend(
+            unrecorded.map(|(port, step)| (format!("port {port} in {firewall}"), vec![step])),
+        );
     }
     let with_rules = |r: &&NetworkRecord| removal::needs(r, Firewall::Nftables, None);
     let known: Vec<_> =

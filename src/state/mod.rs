@@ -57,6 +57,8 @@ pub struct State {
     whole: BTreeSet<PathBuf>,
     /// Files that lack something that is known, by the network's name; `None`: the file of names.
     unwritten: BTreeSet<Option<LinkName>>,
+    /// Whether a file lacked something, and was written anew.
+    rebuilt: bool,
     /// The valid parts of damaged files.
     spare: Spare,
     /// Networks of whose damaged files nothing is usable.
@@ -155,6 +157,7 @@ impl State {
             whole: BTreeSet::new(),
             unwritten: BTreeSet::new(),
             spare: Spare::default(),
+            rebuilt: false,
             leftover: BTreeSet::new(),
             warnings: Vec::new(),
         })
@@ -432,6 +435,7 @@ impl State {
             return Ok(());
         }
         while let Some(file) = self.unwritten.first().cloned() {
+            self.rebuilt = true;
             match &file {
                 // Kept until a command creates the network again, or `prune` removes it.
                 Some(network) if !self.networks.contains_key(network) => {
@@ -442,6 +446,11 @@ impl State {
             self.unwritten.remove(&file);
         }
         Ok(())
+    }
+
+    /// Returns whether a record was damaged or lost, and was written anew.
+    pub fn is_rebuilt(&self) -> bool {
+        self.rebuilt
     }
 
     /// Removes damaged files of which nothing is usable; returns their paths.

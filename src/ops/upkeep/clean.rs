@@ -10,7 +10,10 @@ use tokio::time::{Instant, sleep};
 use crate::{
     apply, error,
     kernel::{Link, Netns, named},
-    model::{Attachment, Endpoint, EndpointSummary, LinkName, NamedNetns, Network, NetworkRecord},
+    model::{
+        Attachment, Endpoint, EndpointSummary, Firewall, LinkName, NamedNetns, Network,
+        NetworkRecord,
+    },
     ops::{
         Session,
         driver::underlay,
@@ -30,6 +33,9 @@ const DEATH_INTERVAL: Duration = Duration::from_millis(10);
 pub(super) async fn dead(host: &mut Session<'_>, state: &mut State) -> Result<Vec<String>> {
     firewall::settle(host, state).await?;
     let mut gone = Vec::new();
+    if state.is_rebuilt() {
+        gone.extend(stale_ports(host, state).await?);
+    }
     if state.is_partial() {
         if is_tidy(host, state).await? {
             return Ok(gone);
@@ -87,6 +93,27 @@ pub(super) async fn dead(host: &mut Session<'_>, state: &mut State) -> Result<Ve
                 &error,
                 "netcord prune",
             )?;
+        }
+    }
+    Ok(gone)
+}
+
+/// Closes the ports of endpoints that are gone and whose record was lost: nothing but their rules is
+/// left of them, and another endpoint may get their address.
+async fn stale_ports(host: &mut Session<'_>, state: &mut State) -> Result<Vec<String>> {
+    host.complete(state).await?;
+    let mut gone = Vec::new();
+    for firewall in Firewall::ALL {
+        let unrecorded = firewall::stale_ports(host, state, firewall);
+        let (ports, plan): (Vec<_>, Plan) = unrecorded.into_iter().unzip();
+        match bury(host, state, &plan).await {
+            Ok(()) => {
+                gone.extend(ports.iter().map(|port| format!("port {port} in {firewall}")));
+            }
+            Err(error) if error::is_interruption(&error) => return Err(error),
+            Err(error) => host.events.warn(&format!(
+                "rules of published ports without a record could not be removed: {error:#}"
+            )),
         }
     }
     Ok(gone)

@@ -4,8 +4,8 @@
 use anyhow::Result;
 
 use crate::{
-    kernel::Kernel,
-    model::{Endpoint, Filter, Firewall, Network, NetworkRecord},
+    kernel::{Kernel, Published},
+    model::{Endpoint, Filter, Firewall, Network, NetworkRecord, PublishedPort},
     ops::{
         Session,
         upkeep::{forward_accepts, removal},
@@ -35,6 +35,28 @@ pub(in crate::ops) fn of_marks(kernel: &Kernel) -> Firewall {
 
 fn may_have_rules(network: &Network) -> bool {
     network.driver.forwards()
+}
+
+/// Returns the ports in a firewall that no endpoint on record publishes, with the steps that delete
+/// their rules.
+pub(in crate::ops) fn stale_ports(
+    host: &Session<'_>,
+    state: &State,
+    firewall: Firewall,
+) -> Vec<(PublishedPort, Step)> {
+    let mut found = Vec::new();
+    for Published { owner, port, .. } in host.kernel.published(firewall).iter() {
+        let has_it = |(record, e): (&NetworkRecord, &Endpoint)| {
+            record.network.firewall == firewall
+                && *owner == plan::owner(&record.network.name, &e.netns)
+                && e.ports.iter().any(|p| p.is_as(port))
+        };
+        if !state.endpoints().any(has_it) {
+            let rules = plan::port(firewall, owner, port);
+            found.push((port.clone(), Step::delete("a published port without a record", rules)));
+        }
+    }
+    found
 }
 
 /// Moves the rules of all networks to the requested firewall, and restores rules that are missing
