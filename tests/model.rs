@@ -185,6 +185,7 @@ enum Options {
     Internal,
     Isolate,
     NoMasquerade,
+    Open,
     TwoFamilies,
     /// Room for one endpoint.
     Tiny,
@@ -317,6 +318,7 @@ impl Options {
             Self::Internal => format!("{subnet} --internal"),
             Self::Isolate => format!("{subnet} --isolate"),
             Self::NoMasquerade => format!("{subnet} --no-masquerade"),
+            Self::Open => format!("{subnet} --open"),
             Self::TwoFamilies => format!("{subnet} --subnet fd00:a{network}::/64"),
         }
     }
@@ -911,6 +913,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Options::Internal),
         1 => Just(Options::Isolate),
         1 => Just(Options::NoMasquerade),
+        1 => Just(Options::Open),
         2 => Just(Options::TwoFamilies),
         1 => Just(Options::Tiny),
     ];

@@ -74,6 +74,18 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "rm lab0",
     },
     Scenario {
+        name: "bridge_open",
+        setup: "netcord bridge lab1 --open",
+        command: "bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 --open",
+        inverse: "rm lab0",
+    },
+    Scenario {
+        name: "bridge_open_iptables",
+        setup: "",
+        command: "--firewall iptables bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 --open",
+        inverse: "rm lab0",
+    },
+    Scenario {
         name: "bridge_forward_accept",
         setup: "iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN
                 iptables -A FORWARD -j DOCKER-USER

@@ -94,7 +94,7 @@ impl Bridge {
 
     /// Checks what excludes each other.
     fn check(&self) -> Result<()> {
-        let no_spoof = self.flags.has(Flag::NoSpoof);
+        let has = |flag| self.flags.has(flag);
         let excluded = [
             ("--no-subnet", self.no_subnet, "--subnet", !self.subnet.is_empty()),
             ("--no-subnet", self.no_subnet, "--gateway", !self.gateway.is_empty()),
@@ -102,7 +102,9 @@ impl Bridge {
             ("--no-subnet", self.no_subnet, "--outbound-addr", !self.outbound_addr.is_empty()),
             ("--no-subnet", self.no_subnet, "--ipv6", self.ipv6),
             ("--no-subnet", self.no_subnet, "--no-gateway", self.no_gateway),
-            ("--no-subnet", self.no_subnet, "--no-spoof", no_spoof),
+            ("--no-subnet", self.no_subnet, "--no-spoof", has(Flag::NoSpoof)),
+            ("--no-subnet", self.no_subnet, "--open", has(Flag::Open)),
+            ("--internal", has(Flag::Internal), "--open", has(Flag::Open)),
             ("--no-gateway", self.no_gateway, "--gateway", !self.gateway.is_empty()),
         ];
         for (one, is_set, other, is_other_set) in excluded {
@@ -110,7 +112,7 @@ impl Bridge {
                 return Err(Error::usage(format!("{one} and {other} exclude each other")).into());
             }
         }
-        if self.no_gateway && !self.flags.has(Flag::Internal) {
+        if self.no_gateway && !has(Flag::Internal) {
             return Err(Error::usage("--no-gateway: nothing leads out of the network then")
                 .hint("add `--internal`, or leave out `--no-gateway`")
                 .into());
