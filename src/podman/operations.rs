@@ -136,9 +136,7 @@ async fn setup(call: &Call, netns: &Path, log: &Log) -> Result<String> {
     // What is wrong is found before anything is changed.
     for network in container.networks() {
         let (endpoint, definition) = network?;
-        let one = Wanted::read(&container, endpoint, definition)?;
-        warn_of_isolation(&one, log);
-        wanted.push(one);
+        wanted.push(Wanted::read(&container, endpoint, definition)?);
     }
     let session = session(call, log)?;
     let there = owned::of_container(&session, Interface::Podman, &container.id).await?;
@@ -155,19 +153,6 @@ async fn setup(call: &Call, netns: &Path, log: &Log) -> Result<String> {
         return Ok(serde_json::to_string(&plugin::status(statuses))?);
     }
     Ok(serde_json::to_string(&statuses)?)
-}
-
-/// Warns if a network asks for an isolation that netcord does not have.
-fn warn_of_isolation(wanted: &Wanted<'_>, log: &Log) {
-    let Wanted { definition, network: Place::Bridge(_), .. } = wanted else { return };
-    let isolate = request::BridgeOptions::read(definition).ok().and_then(|o| o.isolate);
-    if let Some(isolate) = isolate {
-        log.warn(&format!(
-            "network {}: isolate={isolate} has no effect, netcord keeps networks apart as \
-             isolate=strict does",
-            definition.name
-        ));
-    }
 }
 
 /// Chooses the network with which the ports of a container are published. netavark publishes them on each,
@@ -290,7 +275,7 @@ impl Setup<'_, '_> {
     async fn network(&mut self, wanted: &Wanted<'_>) -> Result<Network> {
         let session = &mut self.session;
         match &wanted.network {
-            Place::Bridge(bridge) => owned::network(session, bridge, bridge.flags).await,
+            Place::Bridge { bridge, said } => owned::network(session, bridge, *said).await,
             Place::Unmanaged(name) => {
                 let found = owned::existing(session, name).await?;
                 found.ok_or_else(|| {
@@ -320,7 +305,7 @@ impl Setup<'_, '_> {
         let listen: Vec<IpAddr> = match wanted.network {
             // The gateway need not be on this host.
             Place::Unmanaged(_) => network.subnets.iter().filter_map(|s| s.gateway).collect(),
-            Place::Bridge(_) | Place::Macvlan { .. } => definition.gateways().collect(),
+            Place::Bridge { .. } | Place::Macvlan { .. } => definition.gateways().collect(),
         };
         if listen.is_empty() {
             return Err(Error::usage(format!(

@@ -221,14 +221,8 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
         },
         closed,
     ));
-    let tables = [(Table::Raw, "open direct"), (Table::Filter, "open")];
-    for (table, what) in tables.into_iter().filter(|_| is_open) {
-        plan.push(rules.step(
-            "open networks reach each other",
-            (table, FROM_OPEN, what),
-            &format!("-i {name}"),
-            "RETURN",
-        ));
+    if is_open {
+        plan.extend(open(&rules));
     }
     plan.push(rules.step(
         "endpoints may send, even if the FORWARD policy is DROP",
@@ -251,32 +245,53 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
         ));
     }
     if network.masquerades() && !network.has(Flag::Internal) {
-        let (with_ports, without) = match subnet.outbound {
-            Some(IpAddr::V6(to)) => {
-                (format!("SNAT --to-source [{to}]:1024-65535"), format!("SNAT --to-source {to}"))
-            }
-            Some(to) => {
-                (format!("SNAT --to-source {to}:1024-65535"), format!("SNAT --to-source {to}"))
-            }
-            None => ("MASQUERADE --to-ports 1024-65535".to_owned(), "MASQUERADE".to_owned()),
-        };
-        // Never from a privileged port: services trust those (CVE-2010-2242).
-        for protocol in ["tcp", "udp"] {
-            plan.push(rules.step(
-                source_nat(subnet, true),
-                (Table::Nat, POSTROUTING, &format!("masquerade {protocol}")),
-                &format!("-s {cidr}{to_outside} ! -o {name} -p {protocol}"),
-                &with_ports,
-            ));
-        }
-        plan.push(rules.step(
-            source_nat(subnet, false),
-            (Table::Nat, POSTROUTING, "masquerade"),
-            &format!("-s {cidr}{to_outside} ! -o {name}"),
-            &without,
-        ));
+        plan.extend(masquerade(&rules, &to_outside));
     }
     plan.extend(answer_by_the_host(&rules));
+    plan
+}
+
+/// Lets packets of an open network into the others.
+fn open(rules: &RuleMaker<'_>) -> Plan {
+    [(Table::Raw, "open direct"), (Table::Filter, "open")]
+        .map(|(table, what)| {
+            rules.step(
+                "open networks reach each other",
+                (table, FROM_OPEN, what),
+                &format!("-i {}", rules.network.name),
+                "RETURN",
+            )
+        })
+        .into()
+}
+
+/// Translates the source of packets that leave the network.
+fn masquerade(rules: &RuleMaker<'_>, to_outside: &str) -> Plan {
+    let RuleMaker { network: Network { name, .. }, subnet } = rules;
+    let cidr = &subnet.cidr;
+    let mut plan = Vec::new();
+    let (with_ports, without) = match subnet.outbound {
+        Some(IpAddr::V6(to)) => {
+            (format!("SNAT --to-source [{to}]:1024-65535"), format!("SNAT --to-source {to}"))
+        }
+        Some(to) => (format!("SNAT --to-source {to}:1024-65535"), format!("SNAT --to-source {to}")),
+        None => ("MASQUERADE --to-ports 1024-65535".to_owned(), "MASQUERADE".to_owned()),
+    };
+    // Never from a privileged port: services trust those (CVE-2010-2242).
+    for protocol in ["tcp", "udp"] {
+        plan.push(rules.step(
+            source_nat(subnet, true),
+            (Table::Nat, POSTROUTING, &format!("masquerade {protocol}")),
+            &format!("-s {cidr}{to_outside} ! -o {name} -p {protocol}"),
+            &with_ports,
+        ));
+    }
+    plan.push(rules.step(
+        source_nat(subnet, false),
+        (Table::Nat, POSTROUTING, "masquerade"),
+        &format!("-s {cidr}{to_outside} ! -o {name}"),
+        &without,
+    ));
     plan
 }
 
