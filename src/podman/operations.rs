@@ -1,7 +1,7 @@
 //! `create`, `setup`, `teardown` and `firewall-reload`.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read},
     net::IpAddr,
@@ -141,7 +141,7 @@ async fn setup(call: &Call, netns: &Path, log: &Log) -> Result<String> {
     let session = session(call, log)?;
     let there = owned::of_container(&session, Interface::Podman, &container.id).await?;
     publish_on_one(&mut wanted, container.ports()?, &there, log);
-    name_host_ends(&mut wanted, &there, owned::host_links(&session)?)?;
+    name_host_ends(&session, &mut wanted, &there).await?;
     let mut setup = Setup { session, netns, container: &container, made: Vec::new(), log };
     let done = setup.all(&wanted, names.as_ref()).await;
     if done.is_err() {
@@ -177,22 +177,26 @@ fn publish_on_one(
 }
 
 /// Names the host ends as netavark's are named, for those who look for them: `vethN`, the lowest free.
-fn name_host_ends(
+async fn name_host_ends(
+    session: &Session<'_>,
     wanted: &mut [Wanted<'_>],
     there: &[(Network, Endpoint)],
-    mut taken: HashSet<String>,
 ) -> Result<()> {
-    let open = wanted.iter_mut().filter(|one| one.has_host_end());
-    for one in open.filter(|one| one.wiring.host_ifname.is_none()) {
+    let is_open = |one: &Wanted<'_>| one.has_host_end() && one.wiring.host_ifname.is_none();
+    for one in wanted.iter_mut().filter(|one| is_open(one)) {
         let is_it = |e: &&Endpoint| {
             e.owner.as_ref().is_some_and(|owner| owner.is(&one.owner))
                 && Some(&e.ifname) == one.wiring.ifname.as_ref()
         };
         let known = there.iter().map(|(_, endpoint)| endpoint).find(is_it);
-        if let Some(known) = known {
-            one.wiring.host_ifname = known.host_ifname().cloned();
-            continue;
-        }
+        one.wiring.host_ifname = known.and_then(Endpoint::host_ifname).cloned();
+    }
+    let mut open: Vec<_> = wanted.iter_mut().filter(|one| is_open(one)).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let mut taken = owned::host_ends(session).await?;
+    for one in &mut open {
         // One of these is free: there is one more of them than there are names in use.
         let mut names = (0..=taken.len()).map(|n| format!("veth{n}"));
         if let Some(free) = names.find(|name| !taken.contains(name)) {
