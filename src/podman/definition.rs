@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Display, net::IpAddr, str::FromStr};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -48,6 +48,7 @@ pub(super) struct Definition {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the keys are netavark's")]
 pub(super) struct Subnet {
+    #[serde(deserialize_with = "with_length")]
     pub(super) subnet: IpNetwork,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) gateway: Option<IpAddr>,
@@ -66,6 +67,7 @@ pub(super) struct LeaseRange {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the keys are netavark's")]
 pub(super) struct Route {
+    #[serde(deserialize_with = "with_length")]
     pub(super) destination: IpNetwork,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) gateway: Option<IpAddr>,
@@ -73,6 +75,14 @@ pub(super) struct Route {
     pub(super) metric: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) route_type: Option<String>,
+}
+
+/// Parses a block of addresses, which has to have a prefix length.
+fn with_length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpNetwork, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = text.parse().ok().filter(|_| text.contains('/'));
+    parsed
+        .ok_or_else(|| D::Error::custom(format!("invalid IP address syntax: {text:?} is no CIDR")))
 }
 
 /// The driver of networks for which netavark calls netcord: a bridge.

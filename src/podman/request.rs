@@ -277,10 +277,10 @@ fn wiring(endpoint: &Endpoint, definition: &Definition, owner: &Owner) -> Result
     };
     match definition.ipam()? {
         Ipam::HostLocal => {
-            definition.check_subnets()?;
             let ips = endpoint.static_ips.as_ref();
             let ips = ips.ok_or_else(|| Error::usage("no static ips provided"))?;
             wiring.ip = ips.iter().map(|ip| address(*ip, definition)).collect::<Result<_>>()?;
+            definition.check_subnets()?;
         }
         Ipam::Dhcp => wiring.dhcp = true,
         Ipam::None => {}
