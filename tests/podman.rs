@@ -241,6 +241,64 @@ fn a_network_without_addresses_and_one_in_an_unmanaged_bridge() {
 }
 
 #[test]
+fn without_ipam_a_container_gets_no_address_and_a_wire_may_have_more_subnets() {
+    let lab = host();
+    let before = lab.snapshot();
+    let on_wire = |more: &Value, endpoint: &Value| {
+        let mut web =
+            container(&definition(&json!({"driver": "macvlan", "network_interface": "eth0"})));
+        for (key, value) in more.as_object().unwrap() {
+            web["network_info"]["pn"][key] = value.clone();
+        }
+        web["port_mappings"] = Value::Null;
+        web["networks"]["pn"] = endpoint.clone();
+        web
+    };
+    let none = json!({"subnets": [], "ipam_options": {"driver": "none"}});
+    let web = on_wire(&none, &json!({"interface_name": "eth0"}));
+    for _ in 0..2 {
+        let status = netavark(&lab, "setup /run/netns/web", &web).ok();
+        let status: Value = serde_json::from_str(&status).unwrap();
+        assert_eq!(status["pn"]["interfaces"]["eth0"]["subnets"], json!([]));
+    }
+    assert_eq!(lab.sh("ip -n web -4 -br addr show eth0").ok(), "");
+    assert_eq!(lab.netcord("doctor").ok(), "");
+    // A program inside takes an address, and reaches the wire.
+    lab.sh("ip -n web addr add 192.0.2.70/24 dev eth0").ok();
+    lab.reaches("web", "ping 192.0.2.2", "");
+    netavark(&lab, "teardown /run/netns/web", &web).ok();
+    before.assert_same(&lab.snapshot(), "after teardown");
+
+    let subnets = json!({"subnets": [
+        {"subnet": "192.0.2.0/24"}, {"subnet": "198.51.100.0/24"},
+    ]});
+    let ips = json!({"static_ips": ["198.51.100.7", "192.0.2.70"], "interface_name": "eth0"});
+    let web = on_wire(&subnets, &ips);
+    lab.sh("ip -n outside addr add 198.51.100.1/24 dev wire").ok();
+    for _ in 0..2 {
+        netavark(&lab, "setup /run/netns/web", &web).ok();
+    }
+    for to in ["192.0.2.2", "198.51.100.1"] {
+        lab.reaches("web", &format!("ping {to}"), "");
+    }
+    netavark(&lab, "teardown /run/netns/web", &web).ok();
+    lab.sh("ip -n outside addr del 198.51.100.1/24 dev wire").ok();
+    before.assert_same(&lab.snapshot(), "after teardown");
+
+    // The bridge's own subnet does not make up for what nobody assigns.
+    lab.sh("ip link add br9 type bridge; ip addr add 10.89.0.9/24 dev br9; ip link set br9 up")
+        .ok();
+    let unmanaged = json!({
+        "driver": "bridge", "network_interface": "br9", "options": {"mode": "unmanaged"},
+        "subnets": [], "ipam_options": {"driver": "none"},
+    });
+    let web = on_wire(&unmanaged, &json!({"interface_name": "eth0"}));
+    netavark(&lab, "setup /run/netns/web", &web).ok();
+    assert_eq!(lab.sh("ip -n web -4 -br addr show eth0").ok(), "");
+    netavark(&lab, "teardown /run/netns/web", &web).ok();
+}
+
+#[test]
 fn as_a_plugin_it_has_one_network_at_a_time() {
     let lab = host();
     let before = lab.snapshot();

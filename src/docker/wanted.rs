@@ -190,6 +190,7 @@ impl Reader<'_> {
             parent: self.parent()?.ok_or_else(|| self.no_parent())?,
             mode: mode.unwrap_or(MacvlanMode::Bridge),
             subnet: self.subnets()?,
+            no_subnet: false,
             gateway: self.gateways(),
             ip_range: Vec::new(),
             mtu: self.mtu()?,

@@ -168,7 +168,8 @@ impl MacvlanOptions {
             parent,
             mode: self.mode,
             subnet: cidrs(definition)?,
-            gateway: definition.gateways().collect(),
+            no_subnet: definition.ipam()? == Ipam::None,
+            gateway: definition.first_subnets().filter_map(|subnet| subnet.gateway).collect(),
             ip_range: Vec::new(),
             mtu: None,
             host_access: false,
@@ -250,7 +251,7 @@ fn cidrs(definition: &Definition) -> Result<Vec<Cidr>> {
         let cidr = subnet.subnet.to_string().parse();
         cidr.map_err(|e| Error::usage(format!("subnet {}: {e}", subnet.subnet)).into())
     };
-    definition.subnets().iter().map(cidr).collect()
+    definition.first_subnets().map(cidr).collect()
 }
 
 /// What is the same for both drivers.
@@ -283,7 +284,7 @@ fn wiring(endpoint: &Endpoint, definition: &Definition, owner: &Owner) -> Result
             definition.check_subnets()?;
         }
         Ipam::Dhcp => wiring.dhcp = true,
-        Ipam::None => {}
+        Ipam::None => wiring.no_address = true,
     }
     Ok(wiring)
 }
@@ -345,12 +346,6 @@ fn of_bridge(definition: &Definition, wiring: Wiring) -> Result<(Place, Wiring)>
 
 fn of_macvlan(definition: &Definition, wiring: Wiring) -> Result<(Place, Wiring)> {
     let options = MacvlanOptions::read(definition)?;
-    if definition.ipam()? == Ipam::None {
-        let message = "ipam driver none: a macvlan of netcord's has an address";
-        return Err(Error::usage(message)
-            .hint("give the network a subnet, or use ipam driver dhcp")
-            .into());
-    }
     let name = name(definition)?;
     let parent = definition.network_interface.as_deref().filter(|name| !name.is_empty());
     let parent = parent.map(str::parse).transpose()?;
