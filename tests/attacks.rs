@@ -47,6 +47,43 @@ fn without_masquerade_only_answers_and_published_ports_come_in() {
 }
 
 #[test]
+fn an_open_network_is_closed_to_all_but_open_networks() {
+    for firewall in FIREWALLS {
+        for flags in ["--open", "--open --no-masquerade"] {
+            let lab = host_with_a_neighbour_who_routes_to_endpoints(firewall, flags);
+            lab.netns(&["open", "closed"]);
+            lab.netcord("bridge lab1 --subnet 10.2.0.0/24 --subnet fd00:2::/64 --open").ok();
+            lab.netcord("bridge lab2 --subnet 10.3.0.0/24 --subnet fd00:3::/64").ok();
+            lab.netcord("attach lab1 open").ok();
+            lab.netcord("attach lab2 closed").ok();
+            lab.serve_ports("closed", &[80]);
+            for to in ["tcp 10.1.0.2:80", "udp [fd00:1::2]:80"] {
+                assert!(lab.call("open", to, 5).is_some(), "{to}");
+                lab.does_not_reach("closed", to);
+                lab.does_not_reach("outside", to);
+            }
+            lab.does_not_reach("open", "udp 10.3.0.2:80");
+            lab.does_not_reach("open", "tcp [fd00:3::2]:80");
+            // Who takes the address of an open network, in a closed one, is no open network.
+            lab.sh("ip -n closed addr add 10.2.0.2/32 dev lo
+                    ip -n closed addr add fd00:2::2/128 dev lo
+                    ip -n closed route add 10.1.0.2 via 10.3.0.1 src 10.2.0.2
+                    ip -n closed -6 route add fd00:1::2 via fd00:3::1 src fd00:2::2
+                    sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.lab2.rp_filter=0")
+                .ok();
+            lab.does_not_reach("closed", "tcp 10.1.0.2:80");
+            lab.does_not_reach("closed", "udp [fd00:1::2]:80");
+            lab.netcord("detach lab1 open").ok();
+            lab.netcord("rm lab1").ok();
+            lab.netcord("bridge lab1 --subnet 10.2.0.0/24 --subnet fd00:2::/64").ok();
+            lab.netcord("attach lab1 open").ok();
+            lab.does_not_reach("open", "tcp 10.1.0.2:80");
+            lab.does_not_reach("open", "udp [fd00:1::2]:80");
+        }
+    }
+}
+
+#[test]
 fn what_is_published_on_loopback_is_not_reached_from_outside() {
     for firewall in FIREWALLS {
         let lab = host_with_a_neighbour_who_routes_to_endpoints(firewall, "");

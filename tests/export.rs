@@ -50,7 +50,7 @@ fn all_that_was_asked_for_is_in_it() {
         &lab,
         "netcord bridge lab0 --subnet 10.7.0.0/24 --gateway 10.7.0.254 --ip-range 10.7.0.64/27 \
              --mtu 1400 --isolate --no-spoof --no-masquerade --label 'owner=a b'
-         netcord bridge lab1 --subnet 10.8.0.0/24 --subnet fd00:8::/64
+         netcord bridge lab1 --subnet 10.8.0.0/24 --subnet fd00:8::/64 --open
          netcord macvlan lan0 --parent eth0 --ip-range 192.0.2.192/27 --host-access
          netcord none made
          netcord attach lab0 web --ifname lan7 --mac 02:00:00:00:00:07 \

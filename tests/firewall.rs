@@ -333,6 +333,41 @@ fn damages_of_our_table_are_named_and_mended_on_networks_of_all_kinds() {
 }
 
 #[test]
+fn damages_of_what_keeps_open_networks_apart_from_others_are_named_and_mended() {
+    let of_nftables = [
+        ("nft flush chain inet netcord from-open", "not there: rule inet netcord from-open drop"),
+        (
+            "nft insert rule inet netcord from-open return",
+            "not netcord's: rule inet netcord from-open",
+        ),
+        (
+            "nft delete element inet netcord open '{ \"lab0\" }'",
+            "element inet netcord open { \"lab0\" }",
+        ),
+        (
+            "nft flush chain inet netcord filter-lab0; nft flush chain inet netcord from-open
+             nft delete chain inet netcord from-open; nft delete set inet netcord open",
+            "not there: chain inet netcord from-open",
+        ),
+    ];
+    damages_are_named_and_mended("nftables", "--open", &of_nftables);
+    let of_iptables = [
+        ("iptables -F NETCORD-FROM-OPEN", "not there: iptables -t filter -A NETCORD-FROM-OPEN"),
+        ("ip6tables -t raw -F NETCORD-FROM-OPEN", "-I NETCORD-FROM-OPEN 1 -i lab0"),
+        (
+            "iptables -A NETCORD-FROM-OPEN -j RETURN",
+            "not netcord's: iptables -t filter -A NETCORD-FROM-OPEN -j RETURN",
+        ),
+        (
+            "rule=$(iptables -S NETCORD-FROM-OPEN | sed -n '2s/^-A//p')
+             eval iptables -D $rule; eval iptables -A $rule",
+            "behind others: iptables -t filter -I NETCORD-FROM-OPEN 1",
+        ),
+    ];
+    damages_are_named_and_mended("iptables", "--open", &of_iptables);
+}
+
+#[test]
 fn damages_of_our_chains_are_named_and_mended() {
     damages_are_named_and_mended("iptables", "", DAMAGES_OF_IPTABLES);
 }

@@ -190,6 +190,7 @@ enum Options {
     Internal,
     Isolate,
     NoMasquerade,
+    Open,
     TwoFamilies,
     /// Room for one endpoint.
     Tiny,
@@ -322,6 +323,7 @@ impl Options {
             Self::Internal => format!("{subnet} --internal"),
             Self::Isolate => format!("{subnet} --isolate"),
             Self::NoMasquerade => format!("{subnet} --no-masquerade"),
+            Self::Open => format!("{subnet} --open"),
             Self::TwoFamilies => format!("{subnet} --subnet fd00:a{network}::/64"),
         }
     }
@@ -922,6 +924,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Options::Internal),
         1 => Just(Options::Isolate),
         1 => Just(Options::NoMasquerade),
+        1 => Just(Options::Open),
         2 => Just(Options::TwoFamilies),
         1 => Just(Options::Tiny),
     ];

@@ -86,6 +86,8 @@ fn what_excludes_each_other_is_refused() {
         ("--no-subnet --subnet 10.9.0.0/24", "--no-subnet and --subnet"),
         ("--no-subnet --ipv6", "--no-subnet and --ipv6"),
         ("--no-subnet --no-spoof", "--no-subnet and --no-spoof"),
+        ("--no-subnet --open", "--no-subnet and --open"),
+        ("--internal --open", "--internal and --open"),
         ("--no-subnet --no-gateway --internal", "--no-subnet and --no-gateway"),
         ("--no-gateway --gateway 10.9.0.1", "--no-gateway and --gateway"),
         ("--no-gateway", "add `--internal`"),

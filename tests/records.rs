@@ -180,7 +180,7 @@ fn a_script_that_was_run_by_hand_is_known() {
             .ok();
         for verb in [
             "bridge lab0 --subnet 10.7.0.0/24 --ip-range 10.7.0.64/26",
-            "bridge lab1 --subnet 10.8.0.0/24 --subnet fd00:8::/64 --isolate --no-spoof",
+            "bridge lab1 --subnet 10.8.0.0/24 --subnet fd00:8::/64 --isolate --no-spoof --open",
             "attach lab0 web",
             "attach lab0 db -p 8080:80",
             "attach lab1 web db",

@@ -114,6 +114,31 @@ fn what_arrives_arrives() {
 }
 
 #[test]
+fn packets_between_open_networks_arrive_and_others_do_not() {
+    for firewall in FIREWALLS {
+        let lab = host(firewall);
+        lab.netns(&["one", "two"]);
+        for (name, number, target) in [("open1", 4, "one"), ("open2", 5, "two")] {
+            lab.netcord(&format!(
+                "bridge {name} --subnet 10.{number}.0.0/24 --subnet fd00:{number}::/64 --open"
+            ))
+            .ok();
+            lab.netcord(&format!("attach {name} {target}")).ok();
+            lab.serve_ports(target, &[80]);
+        }
+        ends(&lab, "one two:80", "arrives", "two", "socket", "80/tcp");
+        ends(&lab, "two [fd00:4::2]:80", "arrives", "one", "socket", "80/tcp");
+        let (hook, rule) = match firewall {
+            "nftables" => ("forward", "from-open"),
+            _ => ("prerouting", "NETCORD-FROM-OPEN"),
+        };
+        ends(&lab, "db two:80", "dies", "host", hook, rule);
+        ends(&lab, "db [fd00:5::2]:80", "dies", "host", hook, rule);
+        assert_eq!(lab.netcord("doctor open1").ok(), "");
+    }
+}
+
+#[test]
 fn what_dies_dies_there() {
     for firewall in FIREWALLS {
         let lab = host(firewall);

@@ -152,6 +152,34 @@ fn isolated_endpoints_reach_the_host_and_outside_and_not_each_other() {
 }
 
 #[test]
+fn open_networks_reach_each_other_in_both_directions() {
+    on_every_kind_of_host(|lab| {
+        network(lab, "--open");
+        lab.netns(&["far"]);
+        let far = "bridge lab1 --subnet 10.2.0.0/24 --subnet fd00:2::/64 --open";
+        lab.netcord(far).ok();
+        lab.netcord("attach lab1 far").ok();
+        lab.serve_ports("far", &[80]);
+        for how in PROTOCOLS {
+            // By the host's address in the other network, as everywhere outside.
+            lab.reaches("web", &format!("{how} 10.2.0.2:80"), "far:80 from 10.2.0.1");
+            lab.reaches("web", &format!("{how} [fd00:2::2]:80"), "far:80 from fd00:2::1");
+            lab.reaches("far", &format!("{how} 10.1.0.2:80"), "web:80 from 10.1.0.1");
+            lab.reaches("far", &format!("{how} [fd00:1::2]:80"), "web:80 from fd00:1::1");
+        }
+        lab.reaches("web", "ping 10.2.0.2", "");
+        lab.reaches("far", "ping fd00:1::2", "");
+        lab.netcord("detach lab1 far").ok();
+        lab.netcord("rm lab1").ok();
+        lab.netcord(far.trim_end_matches(" --open")).ok();
+        lab.netcord("attach lab1 far").ok();
+        for (from, to) in [("web", "10.2.0.2"), ("web", "[fd00:2::2]"), ("far", "10.1.0.2")] {
+            lab.does_not_reach(from, &format!("tcp {to}:80"));
+        }
+    });
+}
+
+#[test]
 fn a_published_port_is_reached_from_everywhere_by_the_hosts_addresses() {
     on_every_kind_of_host(|lab| {
         network(lab, "");

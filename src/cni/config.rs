@@ -93,6 +93,7 @@ pub(super) struct Config {
     isolate: Option<bool>,
     #[serde(rename = "nospoof")]
     no_spoof: Option<bool>,
+    pub(super) open: Option<bool>,
     pub(super) ipam: Option<Ipam>,
     pub(super) dns: Dns,
     #[serde(rename = "runtimeconfig")]

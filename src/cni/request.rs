@@ -36,6 +36,7 @@ impl Wanted {
             Flag::Isolate => config.isolates(),
             Flag::NoMasquerade => config.ip_masq.map(|masquerade| !masquerade),
             Flag::NoSpoof => config.checks_senders(),
+            Flag::Open => config.open,
         };
         // As with the plugin `bridge`, a network that is made masquerades only if that is asked for.
         bridge.flags = Flags::of(|flag| said(flag).unwrap_or(flag == Flag::NoMasquerade));

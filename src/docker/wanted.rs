@@ -38,7 +38,7 @@ pub(super) enum Wanted {
 }
 
 /// The options of each driver.
-const BRIDGE: [&str; 8] = [
+const BRIDGE: [&str; 9] = [
     "driver",
     "bridge.name",
     "mtu",
@@ -47,6 +47,7 @@ const BRIDGE: [&str; 8] = [
     "no-masquerade",
     "bridge.enable_ip_masquerade",
     "no-spoof",
+    "open",
 ];
 const UNDERLAY: [&str; 7] =
     ["driver", "bridge.name", "parent", "takeover", "isolate", "bridge.enable_icc", "no-spoof"];
@@ -189,6 +190,7 @@ impl Reader<'_> {
             parent: self.parent()?.ok_or_else(|| self.no_parent())?,
             mode: mode.unwrap_or(MacvlanMode::Bridge),
             subnet: self.subnets()?,
+            no_subnet: false,
             gateway: self.gateways(),
             ip_range: Vec::new(),
             mtu: self.mtu()?,
@@ -358,12 +360,12 @@ impl Reader<'_> {
                     self.options.switch("no-masquerade")?.or(not("bridge.enable_ip_masquerade")?)
                 }
                 Flag::NoSpoof => self.options.switch("no-spoof")?,
+                Flag::Open => self.options.switch("open")?,
             };
             Ok::<_, Error>(given.unwrap_or_default())
         };
-        let all = [Flag::Internal, Flag::Isolate, Flag::NoMasquerade, Flag::NoSpoof];
         let mut given = Vec::new();
-        for flag in all {
+        for flag in Flag::ALL {
             if set(&flag)? {
                 given.push(flag);
             }

@@ -85,6 +85,8 @@ pub struct Segment {
     pub isolate: bool,
     /// Whether endpoints can send only from their own MAC and addresses.
     pub no_spoof: bool,
+    /// Whether endpoints and those of other open networks reach each other.
+    pub open: bool,
     /// Whether packets that leave by another link get that link's address. Unknown for bridges of
     /// other programs.
     pub masquerade: bool,

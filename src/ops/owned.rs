@@ -151,6 +151,18 @@ pub fn host_links(host: &Session<'_>) -> Result<HashSet<String>> {
     host.kernel.link_names()
 }
 
+/// Returns the names of this host's links, and those that host ends have on record: the call that makes such
+/// a link may have been killed before.
+///
+/// # Errors
+/// If they cannot be read.
+pub async fn host_ends(host: &Session<'_>) -> Result<HashSet<String>> {
+    let state = host.look(Extent::to(Depth::Links)).await?;
+    let mut names = host.kernel.link_names()?;
+    names.extend(state.endpoints().filter_map(|(_, e)| e.host_ifname()).map(ToString::to_string));
+    Ok(names)
+}
+
 /// Returns the subnets that this host and its networks use.
 ///
 /// # Errors

@@ -143,8 +143,11 @@ fn stale_rules(host: &Session<'_>, state: &State) -> Vec<(String, Plan)> {
     // Without networks, the whole table was removed.
     let mut gone = host.kernel.networks_with_rules();
     gone.retain(|name| !known.is_empty() && !known.contains(&name));
+    let open = host.kernel.open_networks();
     for name in gone {
-        found.push((format!("rules of {name} in nftables"), vec![plan::stale_network(name)]));
+        let what = format!("rules of {name} in nftables");
+        let is_open = open.contains(&name);
+        found.push((what, vec![plan::stale_network(name, is_open)]));
     }
     found
 }

@@ -34,6 +34,7 @@ pub(crate) fn segment(name: &str, endpoints: u8) -> Segment {
         internal: false,
         isolate: false,
         no_spoof: false,
+        open: false,
         masquerade: true,
         masquerade_by: vec!["eth0".into()],
         ports: (0..endpoints).map(|i| port(&format!("web{i}"), i + 2)).collect(),

@@ -53,6 +53,7 @@ pub(super) fn properties(segment: &Segment) -> Vec<String> {
         (segment.internal, "internal"),
         (segment.isolate, "isolated endpoints"),
         (segment.no_spoof, "no spoofing"),
+        (segment.open, "open to open networks"),
         (segment.host_access, "host access"),
         (segment.macvlan.is_some() && !segment.host_access, "no host access"),
     ];

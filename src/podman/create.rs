@@ -422,6 +422,11 @@ mod tests {
             (json!({"ipam_options": {"driver": "x"}}), "unsupported ipam driver x"),
             (json!({"network_dns_servers": ["1.1.1.1"]}), "DNS is not enabled"),
             (json!({"routes": [{"destination": "10.9.0.0/16"}]}), "requires a gateway"),
+            (
+                json!({"routes": [{"destination": "10.9.0.1", "gateway": "10.89.0.1"}]}),
+                "invalid IP address syntax: \"10.9.0.1\"",
+            ),
+            (json!({"subnets": [{"subnet": "10.2.0.0"}]}), "\"10.2.0.0\" is no CIDR"),
             (json!({"driver": "macvlan", "network_interface": "eth7"}), "does not exist"),
         ] {
             let error = completed(&keys, &used).unwrap_err();

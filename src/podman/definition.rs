@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Display, net::IpAddr, str::FromStr};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -48,6 +48,7 @@ pub(super) struct Definition {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the keys are netavark's")]
 pub(super) struct Subnet {
+    #[serde(deserialize_with = "with_length")]
     pub(super) subnet: IpNetwork,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) gateway: Option<IpAddr>,
@@ -66,6 +67,7 @@ pub(super) struct LeaseRange {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the keys are netavark's")]
 pub(super) struct Route {
+    #[serde(deserialize_with = "with_length")]
     pub(super) destination: IpNetwork,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) gateway: Option<IpAddr>,
@@ -73,6 +75,14 @@ pub(super) struct Route {
     pub(super) metric: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) route_type: Option<String>,
+}
+
+/// Parses a block of addresses, which has to have a prefix length.
+fn with_length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpNetwork, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = text.parse().ok().filter(|_| text.contains('/'));
+    parsed
+        .ok_or_else(|| D::Error::custom(format!("invalid IP address syntax: {text:?} is no CIDR")))
 }
 
 /// The driver of networks for which netavark calls netcord: a bridge.
@@ -152,9 +162,15 @@ impl Definition {
         self.subnets().iter().filter_map(|subnet| subnet.gateway)
     }
 
-    /// Checks that no two of its subnets overlap, and that it has at most one of each IP family.
+    /// Returns the first of its subnets of each IP family: those of netcord's network.
+    pub(super) fn first_subnets(&self) -> impl Iterator<Item = &Subnet> {
+        let first = |is_ipv4| self.subnets().iter().find(move |s| s.subnet.is_ipv4() == is_ipv4);
+        [first(true), first(false)].into_iter().flatten()
+    }
+
+    /// Checks that no two of its subnets overlap, and that a bridge has at most one of each IP family.
     pub(super) fn check_subnets(&self) -> Result<()> {
-        let all = self.subnets();
+        let (all, is_bridge) = (self.subnets(), self.kind()? == Kind::Bridge);
         let pairs = all.iter().enumerate().flat_map(|(at, one)| {
             all.iter().skip(at + 1).map(move |other| (one.subnet, other.subnet))
         });
@@ -163,8 +179,8 @@ impl Definition {
                 format!("duplicate subnet defined: {one}")
             } else if overlap(one, other) {
                 format!("overlapping subnets: {one} and {other}")
-            } else if one.is_ipv4() == other.is_ipv4() {
-                format!("subnets {one} and {other}: netcord has at most one of each IP family")
+            } else if is_bridge && one.is_ipv4() == other.is_ipv4() {
+                format!("subnets {one} and {other}: a bridge has at most one of each IP family")
             } else {
                 continue;
             };

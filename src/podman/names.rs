@@ -58,10 +58,7 @@ pub(super) fn valid<'n>(names: impl Iterator<Item = &'n str>, events: &dyn Event
 }
 
 /// Refuses servers that are one of the addresses at which names are served: that one would ask itself.
-///
-/// # Errors
-/// If one is.
-pub(super) fn check_loops(entries: &[Entry]) -> Result<()> {
+fn check_loops(entries: &[Entry]) -> Result<()> {
     for server in entries.iter().flat_map(|e| e.upstreams.iter().chain(&e.own_upstreams)) {
         if let Some(owner) = entries.iter().find(|entry| entry.listen.contains(server)) {
             return Err(Error::usage(format!(
@@ -102,8 +99,8 @@ impl<'c> Names<'c> {
     /// Has names served. A container's names on a network replace those that it had there.
     ///
     /// # Errors
-    /// If another port than that of DNS is asked for, a file cannot be written, or the program does not
-    /// start: then nothing is changed.
+    /// If another port than that of DNS is asked for, an upstream server is one of the addresses at which
+    /// names are served, a file cannot be written, or the program does not start: then nothing is changed.
     pub(super) fn add(&self, entries: &[Entry]) -> Result<()> {
         let port = std::env::var("NETAVARK_DNS_PORT").unwrap_or_default();
         if !port.is_empty() && port != PORT {
@@ -112,6 +109,7 @@ impl<'c> Names<'c> {
                 .into());
         }
         let locked = self.locked()?;
+        check_loops(entries)?;
         for entry in entries {
             self.write(entry)?;
         }
@@ -247,7 +245,12 @@ impl<'c> Names<'c> {
         }
         words.extend([call.aardvark.as_os_str(), "--config".as_ref(), self.dir.as_os_str()]);
         words.extend(["-p", PORT, "run"].map(OsStr::new));
-        let Output { succeeded, errors } = process::run_to_end(&words)?;
+        let output = process::run_to_end(&words).map_err(|error| {
+            // As systemd-run says it.
+            let program = Path::new(words.first().copied().unwrap_or_default()).display();
+            anyhow!("aardvark-dns failed to start: Failed to find executable {program}: {error:#}")
+        });
+        let Output { succeeded, errors } = output?;
         match (succeeded, errors.trim()) {
             (true, _) => Ok(()),
             (false, "") => Err(anyhow!("aardvark-dns exited unexpectedly without error message")),

@@ -1,7 +1,7 @@
 //! `create`, `setup`, `teardown` and `firewall-reload`.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read},
     net::IpAddr,
@@ -136,14 +136,12 @@ async fn setup(call: &Call, netns: &Path, log: &Log) -> Result<String> {
     // What is wrong is found before anything is changed.
     for network in container.networks() {
         let (endpoint, definition) = network?;
-        let one = Wanted::read(&container, endpoint, definition)?;
-        warn_of_isolation(&one, log);
-        wanted.push(one);
+        wanted.push(Wanted::read(&container, endpoint, definition)?);
     }
     let session = session(call, log)?;
     let there = owned::of_container(&session, Interface::Podman, &container.id).await?;
     publish_on_one(&mut wanted, container.ports()?, &there, log);
-    name_host_ends(&mut wanted, &there, owned::host_links(&session)?)?;
+    name_host_ends(&session, &mut wanted, &there).await?;
     let mut setup = Setup { session, netns, container: &container, made: Vec::new(), log };
     let done = setup.all(&wanted, names.as_ref()).await;
     if done.is_err() {
@@ -155,19 +153,6 @@ async fn setup(call: &Call, netns: &Path, log: &Log) -> Result<String> {
         return Ok(serde_json::to_string(&plugin::status(statuses))?);
     }
     Ok(serde_json::to_string(&statuses)?)
-}
-
-/// Warns if a network asks for an isolation that netcord does not have.
-fn warn_of_isolation(wanted: &Wanted<'_>, log: &Log) {
-    let Wanted { definition, network: Place::Bridge(_), .. } = wanted else { return };
-    let isolate = request::BridgeOptions::read(definition).ok().and_then(|o| o.isolate);
-    if let Some(isolate) = isolate {
-        log.warn(&format!(
-            "network {}: isolate={isolate} has no effect, netcord keeps networks apart as \
-             isolate=strict does",
-            definition.name
-        ));
-    }
 }
 
 /// Chooses the network with which the ports of a container are published. netavark publishes them on each,
@@ -192,22 +177,26 @@ fn publish_on_one(
 }
 
 /// Names the host ends as netavark's are named, for those who look for them: `vethN`, the lowest free.
-fn name_host_ends(
+async fn name_host_ends(
+    session: &Session<'_>,
     wanted: &mut [Wanted<'_>],
     there: &[(Network, Endpoint)],
-    mut taken: HashSet<String>,
 ) -> Result<()> {
-    let open = wanted.iter_mut().filter(|one| one.has_host_end());
-    for one in open.filter(|one| one.wiring.host_ifname.is_none()) {
+    let is_open = |one: &Wanted<'_>| one.has_host_end() && one.wiring.host_ifname.is_none();
+    for one in wanted.iter_mut().filter(|one| is_open(one)) {
         let is_it = |e: &&Endpoint| {
             e.owner.as_ref().is_some_and(|owner| owner.is(&one.owner))
                 && Some(&e.ifname) == one.wiring.ifname.as_ref()
         };
         let known = there.iter().map(|(_, endpoint)| endpoint).find(is_it);
-        if let Some(known) = known {
-            one.wiring.host_ifname = known.host_ifname().cloned();
-            continue;
-        }
+        one.wiring.host_ifname = known.and_then(Endpoint::host_ifname).cloned();
+    }
+    let mut open: Vec<_> = wanted.iter_mut().filter(|one| is_open(one)).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let mut taken = owned::host_ends(session).await?;
+    for one in &mut open {
         // One of these is free: there is one more of them than there are names in use.
         let mut names = (0..=taken.len()).map(|n| format!("veth{n}"));
         if let Some(free) = names.find(|name| !taken.contains(name)) {
@@ -250,9 +239,7 @@ impl Setup<'_, '_> {
         }
         let Some(names) = names.filter(|_| !entries.is_empty()) else { return Ok(statuses) };
         if names.can_be_served() {
-            names::check_loops(&entries)
-                .and_then(|()| names.add(&entries))
-                .context("error while applying dns entries")?;
+            names.add(&entries).context("error while applying dns entries")?;
         } else {
             self.log.note("names are not served: there is no aardvark-dns");
         }
@@ -290,7 +277,7 @@ impl Setup<'_, '_> {
     async fn network(&mut self, wanted: &Wanted<'_>) -> Result<Network> {
         let session = &mut self.session;
         match &wanted.network {
-            Place::Bridge(bridge) => owned::network(session, bridge, bridge.flags).await,
+            Place::Bridge { bridge, said } => owned::network(session, bridge, *said).await,
             Place::Unmanaged(name) => {
                 let found = owned::existing(session, name).await?;
                 found.ok_or_else(|| {
@@ -320,7 +307,7 @@ impl Setup<'_, '_> {
         let listen: Vec<IpAddr> = match wanted.network {
             // The gateway need not be on this host.
             Place::Unmanaged(_) => network.subnets.iter().filter_map(|s| s.gateway).collect(),
-            Place::Bridge(_) | Place::Macvlan { .. } => definition.gateways().collect(),
+            Place::Bridge { .. } | Place::Macvlan { .. } => definition.gateways().collect(),
         };
         if listen.is_empty() {
             return Err(Error::usage(format!(

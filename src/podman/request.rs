@@ -36,8 +36,8 @@ pub(super) struct Made {
 
 /// The network that a container is attached to.
 pub(super) enum Place {
-    /// A bridge of its own, with these of its flags.
-    Bridge(Box<Bridge>),
+    /// A bridge of its own, and those of its flags that the definition speaks of.
+    Bridge { bridge: Box<Bridge>, said: Flags },
     /// A bridge that is there, and is not changed.
     Unmanaged(LinkName),
     /// A macvlan network. Its parent may be open: the link of the host's default route.
@@ -61,8 +61,8 @@ pub(super) struct BridgeOptions {
     metric: u32,
     no_default_route: bool,
     outbound: Vec<IpAddr>,
-    /// As given, if it is not what netcord does.
-    pub(super) isolate: Option<String>,
+    /// Whether it is closed to other networks.
+    isolate: Option<bool>,
 }
 
 /// The options of a macvlan network.
@@ -109,13 +109,15 @@ impl BridgeOptions {
                     .into());
             }
         }
-        let isolate = network.option::<String>("isolate")?;
-        if let Some(other) = isolate.as_deref().filter(|v| !["true", "false", "strict"].contains(v))
-        {
-            return Err(usage(format!(
-                "option `isolate`: \"{other}\" is not true, false or strict"
-            )));
-        }
+        let isolate = match network.option::<String>("isolate")?.as_deref() {
+            None => None,
+            Some("true" | "strict") => Some(true),
+            Some("false") => Some(false),
+            Some(other) => {
+                let message = format!("option `isolate`: \"{other}\" is not true, false or strict");
+                return Err(usage(message));
+            }
+        };
         let outbound = [network.option("outbound_addr4")?, network.option("outbound_addr6")?];
         Ok(Self {
             mode,
@@ -123,7 +125,7 @@ impl BridgeOptions {
             metric: network.option("metric")?.unwrap_or(DEFAULT_METRIC),
             no_default_route: network.option("no_default_route")?.unwrap_or(false),
             outbound: outbound.into_iter().flatten().collect(),
-            isolate: isolate.filter(|value| value != "strict"),
+            isolate,
         })
     }
 }
@@ -166,7 +168,8 @@ impl MacvlanOptions {
             parent,
             mode: self.mode,
             subnet: cidrs(definition)?,
-            gateway: definition.gateways().collect(),
+            no_subnet: definition.ipam()? == Ipam::None,
+            gateway: definition.first_subnets().filter_map(|subnet| subnet.gateway).collect(),
             ip_range: Vec::new(),
             mtu: None,
             host_access: false,
@@ -197,7 +200,7 @@ impl<'c> Wanted<'c> {
     /// Returns whether ports can be published on it.
     pub(super) fn is_published_on(&self) -> bool {
         match &self.network {
-            Place::Bridge(bridge) => !bridge.no_subnet && !bridge.flags.has(Flag::Internal),
+            Place::Bridge { bridge, .. } => !bridge.no_subnet && !bridge.flags.has(Flag::Internal),
             Place::Unmanaged(_) | Place::Macvlan { .. } => false,
         }
     }
@@ -205,7 +208,7 @@ impl<'c> Wanted<'c> {
     /// Returns whether a link on the host is its other end.
     pub(super) fn has_host_end(&self) -> bool {
         match &self.network {
-            Place::Bridge(_) | Place::Unmanaged(_) => true,
+            Place::Bridge { .. } | Place::Unmanaged(_) => true,
             Place::Macvlan { .. } => false,
         }
     }
@@ -248,7 +251,7 @@ fn cidrs(definition: &Definition) -> Result<Vec<Cidr>> {
         let cidr = subnet.subnet.to_string().parse();
         cidr.map_err(|e| Error::usage(format!("subnet {}: {e}", subnet.subnet)).into())
     };
-    definition.subnets().iter().map(cidr).collect()
+    definition.first_subnets().map(cidr).collect()
 }
 
 /// What is the same for both drivers.
@@ -275,13 +278,13 @@ fn wiring(endpoint: &Endpoint, definition: &Definition, owner: &Owner) -> Result
     };
     match definition.ipam()? {
         Ipam::HostLocal => {
-            definition.check_subnets()?;
             let ips = endpoint.static_ips.as_ref();
             let ips = ips.ok_or_else(|| Error::usage("no static ips provided"))?;
             wiring.ip = ips.iter().map(|ip| address(*ip, definition)).collect::<Result<_>>()?;
+            definition.check_subnets()?;
         }
         Ipam::Dhcp => wiring.dhcp = true,
-        Ipam::None => {}
+        Ipam::None => wiring.no_address = true,
     }
     Ok(wiring)
 }
@@ -319,6 +322,13 @@ fn of_bridge(definition: &Definition, wiring: Wiring) -> Result<(Place, Wiring)>
     }
     let no_subnet = definition.subnets().is_empty();
     let gateway: Vec<_> = definition.gateways().collect();
+    let is_open = options.isolate == Some(false) && !definition.internal && !no_subnet;
+    let is_set = |flag| match flag {
+        Flag::Internal => definition.internal,
+        Flag::Open => is_open,
+        Flag::Isolate | Flag::NoMasquerade | Flag::NoSpoof => false,
+    };
+    let said = |flag| is_set(flag) || (flag == Flag::Open && options.isolate.is_some());
     let bridge = Bridge {
         subnet: cidrs(definition)?,
         no_subnet,
@@ -326,21 +336,16 @@ fn of_bridge(definition: &Definition, wiring: Wiring) -> Result<(Place, Wiring)>
         gateway,
         outbound_addr: options.outbound,
         mtu: options.mtu,
-        flags: Flags::of(|flag| flag == Flag::Internal && definition.internal),
+        flags: Flags::of(is_set),
         label: vec![(LABEL.into(), definition.id.clone())],
         ..Bridge::new(name)
     };
-    Ok((Place::Bridge(Box::new(bridge)), wiring))
+    let place = Place::Bridge { bridge: Box::new(bridge), said: Flags::of(said) };
+    Ok((place, wiring))
 }
 
 fn of_macvlan(definition: &Definition, wiring: Wiring) -> Result<(Place, Wiring)> {
     let options = MacvlanOptions::read(definition)?;
-    if definition.ipam()? == Ipam::None {
-        let message = "ipam driver none: a macvlan of netcord's has an address";
-        return Err(Error::usage(message)
-            .hint("give the network a subnet, or use ipam driver dhcp")
-            .into());
-    }
     let name = name(definition)?;
     let parent = definition.network_interface.as_deref().filter(|name| !name.is_empty());
     let parent = parent.map(str::parse).transpose()?;

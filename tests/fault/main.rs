@@ -10,11 +10,13 @@
 //! - `many`: some of these where there is a lot to do
 //! - `cni`: netcord is killed while a container runtime attaches or detaches a container
 //! - `docker`: the same while docker calls, and each call fails
+//! - `podman`: netcord is killed in netavark's place, while podman sets a container up or tears it down
 //! - `store`: netcord is killed while it joins or leaves a network that is in etcd
 //!
 //! Calls that change something are found by a run that is only watched; killing before one that
 //! only reads would be the same as before the next that changes. Each is a point of its own, with
-//! no sampling; of the errors that a call can return, each point gets one in turn (`FULL=1`: all).
+//! no sampling; of the errors that a call can return, each point gets one in turn (`FULL=1`: all). Only
+//! `podman` takes a few of its points, since their changes are those of `attach` (`FULL=1`: all).
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -37,6 +39,7 @@ mod docker;
 mod helper;
 mod large;
 mod many;
+mod podman;
 mod store;
 mod traced;
 mod vanished;
@@ -78,6 +81,9 @@ fn trials() -> Vec<Trial> {
     for (name, command, inverse) in cni::TRIALS {
         trials.push(trial(name, move || cni::killed(command, inverse)));
     }
+    for (name, command, inverse) in podman::TRIALS {
+        trials.push(trial(name, move || podman::killed(command, inverse)));
+    }
     for one in &docker::TRIALS {
         trials.push(trial(one.name, || one.struck()));
     }
@@ -109,9 +115,9 @@ fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial
 
 /// Scenarios whose steps are those of others: `overlay_dual` and `overlay_host_gw` together have the
 /// steps of each backend, and the rules are those of a bridge network, internal or beside another
-/// firewall. Another address is another step of the same kind, and the rule for another source address
-/// is in the place of masquerade's.
-const COVERED: [&str; 7] = [
+/// firewall. Another address is another step of the same kind, the rule for another source address
+/// is in the place of masquerade's, and an open network has more rules of the same kinds.
+const COVERED: [&str; 9] = [
     "overlay",
     "overlay_direct",
     "overlay_internal_iptables",
@@ -119,6 +125,8 @@ const COVERED: [&str; 7] = [
     "attach_addresses",
     "bridge_outbound_addr",
     "bridge_outbound_addr_iptables",
+    "bridge_open",
+    "bridge_open_iptables",
 ];
 
 type Test = fn(&Scenario);

@@ -193,7 +193,12 @@ impl States {
     #[track_caller]
     pub(crate) fn recovers(&self, stage: &Stage, when: &str, crash_again: impl FnOnce()) {
         let again = stage.run();
-        assert!(matches!(again.code, 0 | 3), "{when}, then again: {}", again.stderr);
+        assert!(
+            matches!(again.code, 0 | 3),
+            "{when}, then again: {}{}",
+            again.stdout,
+            again.stderr
+        );
         self.after.assert_same(&stage.lab.snapshot(), &format!("{when}, then again"));
         stage.run_inverse().ok();
         self.before.assert_same(&stage.lab.snapshot(), &format!("{when}, again, and taken back"));

@@ -18,10 +18,14 @@ iptables -w -t nat -D PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -
 iptables -w -t filter -D FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
 iptables -w -t filter -D NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
 iptables -w -t raw -D PREROUTING -m comment --comment 'netcord: PREROUTING to NETCORD-PREROUTING' -j NETCORD-PREROUTING
+iptables -w -t filter -D NETCORD-FROM-OPEN -m comment --comment 'netcord: NETCORD-FROM-OPEN of filter drops the rest' -j DROP
+iptables -w -t raw -D NETCORD-FROM-OPEN -m comment --comment 'netcord: NETCORD-FROM-OPEN of raw drops the rest' -j DROP
 iptables -w -t nat -F NETCORD-POSTROUTING && iptables -w -t nat -X NETCORD-POSTROUTING
 iptables -w -t nat -F NETCORD-DNAT && iptables -w -t nat -X NETCORD-DNAT
+iptables -w -t filter -F NETCORD-FROM-OPEN && iptables -w -t filter -X NETCORD-FROM-OPEN
 iptables -w -t filter -F NETCORD-ISOLATE && iptables -w -t filter -X NETCORD-ISOLATE
 iptables -w -t filter -F NETCORD-FORWARD && iptables -w -t filter -X NETCORD-FORWARD
+iptables -w -t raw -F NETCORD-FROM-OPEN && iptables -w -t raw -X NETCORD-FROM-OPEN
 iptables -w -t raw -F NETCORD-PREROUTING && iptables -w -t raw -X NETCORD-PREROUTING
 
 # delete the bridge, with its addresses and routes

@@ -61,11 +61,15 @@ ip addr del 2001:db8::1/64 dev mydr0
 ip6tables -w -t filter -D NETCORD-FORWARD -i mydr0 -o mydr0 -m comment --comment 'netcord:mydr0 bridged' -j ACCEPT
 ip6tables -w -t filter -D FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
 ip6tables -w -t filter -D NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
+ip6tables -w -t filter -D NETCORD-FROM-OPEN -m comment --comment 'netcord: NETCORD-FROM-OPEN of filter drops the rest' -j DROP
+ip6tables -w -t filter -F NETCORD-FROM-OPEN && ip6tables -w -t filter -X NETCORD-FROM-OPEN
 ip6tables -w -t filter -F NETCORD-ISOLATE && ip6tables -w -t filter -X NETCORD-ISOLATE
 ip6tables -w -t filter -F NETCORD-FORWARD && ip6tables -w -t filter -X NETCORD-FORWARD
 iptables -w -t filter -D NETCORD-FORWARD -i mydr0 -o mydr0 -m comment --comment 'netcord:mydr0 bridged' -j ACCEPT
 iptables -w -t filter -D FORWARD -m comment --comment 'netcord: FORWARD to NETCORD-FORWARD' -j NETCORD-FORWARD
 iptables -w -t filter -D NETCORD-FORWARD -m comment --comment 'netcord: NETCORD-FORWARD to NETCORD-ISOLATE' -j NETCORD-ISOLATE
+iptables -w -t filter -D NETCORD-FROM-OPEN -m comment --comment 'netcord: NETCORD-FROM-OPEN of filter drops the rest' -j DROP
+iptables -w -t filter -F NETCORD-FROM-OPEN && iptables -w -t filter -X NETCORD-FROM-OPEN
 iptables -w -t filter -F NETCORD-ISOLATE && iptables -w -t filter -X NETCORD-ISOLATE
 iptables -w -t filter -F NETCORD-FORWARD && iptables -w -t filter -X NETCORD-FORWARD
 

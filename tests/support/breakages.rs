@@ -557,6 +557,16 @@ const BREAKAGES: &[Breakage] = &[
         ..NONE
     },
     Breakage {
+        what: "a port is published on an IPv6 address that is still tentative",
+        breaks: "sysctl -qw net.ipv6.conf.eth0.dad_transmits=600; ip addr add 2001:db8::78/64 dev eth0; netcord publish web [2001:db8::78]:8386:80",
+        doctor: "port-address",
+        shows: "2001:db8::78/64 is tentative",
+        trace: ("host [2001:db8::78]:8386", "dies neighbour"),
+        mends: "sysctl -qw net.ipv6.conf.eth0.dad_transmits=1; ip addr del 2001:db8::78/64 dev eth0; ip addr add 2001:db8::78/64 nodad dev eth0",
+        tidies: "netcord unpublish web [2001:db8::78]:8386:80; ip addr del 2001:db8::78/64 dev eth0",
+        ..NONE
+    },
+    Breakage {
         what: "nobody listens to a published port",
         breaks: "netcord publish web 8181:81",
         doctor: "port-unserved",

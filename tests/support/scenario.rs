@@ -74,6 +74,18 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         inverse: "rm lab0",
     },
     Scenario {
+        name: "bridge_open",
+        setup: "netcord bridge lab1 --open",
+        command: "bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 --open",
+        inverse: "rm lab0",
+    },
+    Scenario {
+        name: "bridge_open_iptables",
+        setup: "",
+        command: "--firewall iptables bridge lab0 --subnet 172.20.0.0/16 --subnet fd00:1::/64 --open",
+        inverse: "rm lab0",
+    },
+    Scenario {
         name: "bridge_forward_accept",
         setup: "iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN
                 iptables -A FORWARD -j DOCKER-USER
@@ -411,6 +423,9 @@ pub(crate) const CNI: &str = "cni ";
 /// What begins the words of calls by docker: the methods follow, with commas between, and `/run/calls`
 /// has their bodies.
 const DOCKER: &str = "docker ";
+/// What begins the words of a call by podman: netavark's command and the namespace follow, and `/run/conf`
+/// has the container; `/run/netavark/netavark` is netcord.
+const PODMAN: &str = "podman ";
 
 /// The program that words mean, and its arguments. It runs under another program, if one is given.
 pub(crate) fn program(words: &str, under: &[&str]) -> Vec<String> {
@@ -420,6 +435,12 @@ pub(crate) fn program(words: &str, under: &[&str]) -> Vec<String> {
         return all.map(str::to_owned).collect();
     }
     let under = under.iter().copied();
+    if let Some((verb, netns)) = words.strip_prefix(PODMAN).and_then(|call| call.split_once(' ')) {
+        let script = format!(
+            "exec /run/netavark/netavark --config /run/config {verb} /run/netns/{netns} </run/conf"
+        );
+        return under.chain(["sh", "-c", &script]).map(str::to_owned).collect();
+    }
     let Some(call) = words.strip_prefix(CNI) else {
         return under.chain([NETCORD]).chain(words.split(' ')).map(str::to_owned).collect();
     };

@@ -72,6 +72,7 @@ impl From<Wiring> for attach::Wiring {
     fn from(wiring: Wiring) -> Self {
         Self {
             ip: wiring.ip,
+            no_address: false,
             ranges: Vec::new(),
             dhcp: wiring.dhcp,
             gateway: wiring.gateway,

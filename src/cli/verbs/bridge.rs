@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// Do not translate source addresses (no SNAT) of packets that leave the network
     #[arg(long)]
     pub(super) no_masquerade: bool,
+    /// Open the network to other networks with --open, in both directions
+    #[arg(long)]
+    pub(super) open: bool,
     /// Metadata to store with the network
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(super) label: Vec<(String, String)>,
@@ -71,6 +74,7 @@ impl Args {
             Flag::Isolate => self.isolate,
             Flag::NoMasquerade => self.no_masquerade,
             Flag::NoSpoof => self.no_spoof,
+            Flag::Open => self.open,
         })
     }
 

@@ -61,6 +61,7 @@ impl From<Args> for macvlan::Macvlan {
             parent: args.parent,
             mode: args.mode,
             subnet: args.subnet,
+            no_subnet: false,
             gateway: args.gateway,
             ip_range: args.ip_range,
             mtu: args.mtu,

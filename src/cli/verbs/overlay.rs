@@ -172,7 +172,7 @@ impl Args {
     fn flags(&self) -> Flags {
         Flags::of(|flag| match flag {
             Flag::Internal => self.internal,
-            Flag::Isolate => false,
+            Flag::Isolate | Flag::Open => false,
             Flag::NoMasquerade => self.no_masquerade,
             Flag::NoSpoof => self.no_spoof,
         })

@@ -81,7 +81,7 @@ impl Args {
             flags: Flags::of(|flag| match flag {
                 Flag::Isolate => self.isolate,
                 Flag::NoSpoof => self.no_spoof,
-                Flag::Internal | Flag::NoMasquerade => false,
+                Flag::Internal | Flag::NoMasquerade | Flag::Open => false,
             }),
             label: self.label,
         };

@@ -79,6 +79,11 @@ pub(super) fn networks() -> Vec<LinkName> {
     nftables::networks().unwrap_or_default()
 }
 
+/// Returns the networks whose packets open networks let in by our table, as far as they can be read.
+pub(super) fn open_networks() -> Vec<LinkName> {
+    nftables::open_networks().unwrap_or_default()
+}
+
 /// Returns all tables of nftables in the thread's namespace, of all programs.
 pub(super) fn ruleset() -> Result<Ruleset> {
     nftables::ruleset()
@@ -123,6 +128,11 @@ impl Kernel {
     /// Returns the networks with chains in our table, as far as they can be read.
     pub fn networks_with_rules(&self) -> Vec<LinkName> {
         networks()
+    }
+
+    /// Returns the networks whose packets open networks let in by our table, as far as they can be read.
+    pub fn open_networks(&self) -> Vec<LinkName> {
+        open_networks()
     }
 
     /// Returns the firewall for a host without rules of netcord's: nftables, if the kernel has it.

@@ -14,11 +14,14 @@ pub enum Flag {
     NoMasquerade,
     /// Endpoints can send only from their own MAC and IP addresses.
     NoSpoof,
+    /// Endpoints and those of other open networks reach each other.
+    Open,
 }
 
 impl Flag {
     /// All flags, in the order of output.
-    pub const ALL: [Self; 4] = [Self::Internal, Self::Isolate, Self::NoMasquerade, Self::NoSpoof];
+    pub const ALL: [Self; 5] =
+        [Self::Internal, Self::Isolate, Self::NoMasquerade, Self::NoSpoof, Self::Open];
 
     /// Returns the word in the alias of the bridge, and after `--` on the command line.
     pub const fn word(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Flag {
             Self::Isolate => "isolate",
             Self::NoMasquerade => "no-masquerade",
             Self::NoSpoof => "no-spoof",
+            Self::Open => "open",
         }
     }
 

@@ -190,6 +190,8 @@ struct Form {
     #[serde(default)]
     no_spoof: bool,
     #[serde(default)]
+    open: bool,
+    #[serde(default)]
     firewall: Firewall,
     #[serde(rename = "gates", default, skip_serializing_if = "Vec::is_empty")]
     forward_accepts: Vec<ForwardAccept>,
@@ -214,6 +216,7 @@ impl From<Network> for Form {
             isolate: flags.has(Flag::Isolate),
             masquerade,
             no_spoof: flags.has(Flag::NoSpoof),
+            open: flags.has(Flag::Open),
             firewall,
             forward_accepts,
             data,
@@ -233,6 +236,7 @@ impl TryFrom<Form> for Network {
             Flag::Isolate => form.isolate,
             Flag::NoMasquerade => could_masquerade && !form.masquerade,
             Flag::NoSpoof => form.no_spoof,
+            Flag::Open => form.open,
         });
         let Form { name, mac, mtu, subnets, firewall, forward_accepts, labels, .. } = form;
         Ok(Self { name, driver, mac, mtu, subnets, flags, firewall, forward_accepts, labels })
@@ -283,13 +287,13 @@ mod tests {
 
     /// Each driver in records and output. The keys are a contract.
     const DRIVERS: [&str; 7] = [
-        r#"{"name":"lab0","mode":"bridge","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":true,"isolate":false,"masquerade":false,"no_spoof":true,"firewall":"nftables","labels":{}}"#,
-        r#"{"name":"lab0","mode":"bridge","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":true,"masquerade":true,"no_spoof":false,"firewall":"iptables","labels":{"a":"b"}}"#,
-        r#"{"name":"br0","mode":"bridge","foreign":true,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":false,"no_spoof":false,"firewall":"nftables","labels":{}}"#,
-        r#"{"name":"mydr0","mode":"underlay","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":false,"no_spoof":false,"firewall":"iptables","parent":{"link":"eth0","filtered":true},"labels":{}}"#,
-        r#"{"name":"lan0","mode":"macvlan","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":false,"no_spoof":false,"firewall":"nftables","parent":{"link":"eth0.100","vlan":{"trunk":"eth0","id":100},"macvlan":{"mode":"private","host_access":["192.0.2.1"]},"filtered":false},"labels":{}}"#,
-        r#"{"name":"pods","mode":"overlay","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1450,"subnets":[],"internal":false,"isolate":false,"masquerade":true,"no_spoof":false,"firewall":"nftables","overlay":{"backend":"vxlan","cluster":["10.5.0.0/16"],"parent":"eth0","host":"192.0.2.1","vxlan":{"device":"vx-pods","vni":1,"port":8472,"direct_routing":false},"peers":[{"host":"192.0.2.2","subnets":["10.5.2.0/24"],"next_hops":[]}]},"labels":{}}"#,
-        r#"{"name":"pods","mode":"overlay","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":true,"no_spoof":false,"firewall":"nftables","overlay":{"backend":"host-gw","cluster":["10.5.0.0/16","fd00:5::/48"],"parent":"eth0","host":"192.0.2.1","peers":[{"host":"192.0.2.2","second":"2001:db8::2","subnets":["10.5.2.0/24","fd00:5:0:2::/64"],"next_hops":["192.0.2.2","2001:db8::2"]}]},"labels":{}}"#,
+        r#"{"name":"lab0","mode":"bridge","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":true,"isolate":false,"masquerade":false,"no_spoof":true,"open":false,"firewall":"nftables","labels":{}}"#,
+        r#"{"name":"lab0","mode":"bridge","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":true,"masquerade":true,"no_spoof":false,"open":true,"firewall":"iptables","labels":{"a":"b"}}"#,
+        r#"{"name":"br0","mode":"bridge","foreign":true,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":false,"no_spoof":false,"open":false,"firewall":"nftables","labels":{}}"#,
+        r#"{"name":"mydr0","mode":"underlay","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":false,"no_spoof":false,"open":false,"firewall":"iptables","parent":{"link":"eth0","filtered":true},"labels":{}}"#,
+        r#"{"name":"lan0","mode":"macvlan","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":false,"no_spoof":false,"open":false,"firewall":"nftables","parent":{"link":"eth0.100","vlan":{"trunk":"eth0","id":100},"macvlan":{"mode":"private","host_access":["192.0.2.1"]},"filtered":false},"labels":{}}"#,
+        r#"{"name":"pods","mode":"overlay","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1450,"subnets":[],"internal":false,"isolate":false,"masquerade":true,"no_spoof":false,"open":false,"firewall":"nftables","overlay":{"backend":"vxlan","cluster":["10.5.0.0/16"],"parent":"eth0","host":"192.0.2.1","vxlan":{"device":"vx-pods","vni":1,"port":8472,"direct_routing":false},"peers":[{"host":"192.0.2.2","subnets":["10.5.2.0/24"],"next_hops":[]}]},"labels":{}}"#,
+        r#"{"name":"pods","mode":"overlay","foreign":false,"mac":"02:42:ac:12:00:01","mtu":1500,"subnets":[],"internal":false,"isolate":false,"masquerade":true,"no_spoof":false,"open":false,"firewall":"nftables","overlay":{"backend":"host-gw","cluster":["10.5.0.0/16","fd00:5::/48"],"parent":"eth0","host":"192.0.2.1","peers":[{"host":"192.0.2.2","second":"2001:db8::2","subnets":["10.5.2.0/24","fd00:5:0:2::/64"],"next_hops":["192.0.2.2","2001:db8::2"]}]},"labels":{}}"#,
     ];
 
     #[test]

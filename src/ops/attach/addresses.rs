@@ -26,6 +26,9 @@ impl Chooser<'_> {
         leased: Option<&Leased>,
     ) -> Result<Vec<IpNetwork>> {
         let mut addresses = Vec::new();
+        if wiring.no_address {
+            return Ok(addresses);
+        }
         if let Some(leased) = leased {
             addresses.push(self.leased(leased)?);
         }

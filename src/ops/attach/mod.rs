@@ -73,6 +73,8 @@ impl Attach {
 pub struct Wiring {
     /// Addresses; by default the lowest free one of each family.
     pub ip: Vec<Address>,
+    /// Assign no address: programs inside do.
+    pub no_address: bool,
     /// The ranges of the network's subnets from which to choose the others; by default its own.
     pub ranges: Vec<AddressRange>,
     /// Lease the IPv4 address from the network's DHCP server, and keep renewing it.
@@ -101,6 +103,13 @@ pub struct Wiring {
     pub hairpin: bool,
     /// The engine for which the endpoint is made.
     pub owner: Option<Owner>,
+}
+
+impl Wiring {
+    /// Returns whether netcord chooses the addresses.
+    fn leaves_addresses_open(&self) -> bool {
+        self.ip.is_empty() && !self.dhcp && !self.no_address
+    }
 }
 
 /// The attached targets.
@@ -255,7 +264,7 @@ async fn attach_found(
         Vec::new()
     };
     let is_new = endpoints.iter().any(|e| !there.contains(&e.id())) && formers.is_empty();
-    if is_new && !network.has_range() && args.wiring.ip.is_empty() && !args.wiring.dhcp {
+    if is_new && !network.has_range() && args.wiring.leaves_addresses_open() {
         host.events.warn(&format!(
             "nobody answers for the address, but who runs the network of `{}` may give it to \
              another: make the network with `--ip-range`, or attach with `--ip` or `--dhcp`",

@@ -106,12 +106,8 @@ impl<'a> Pool<'a> {
                 }
                 subnet.cidr.prefix()
             }
-            (None, Some(length))
-                if network.subnets.iter().all(|s| s.cidr.is_ipv4() != ip.is_ipv4())
-                    && (network.is_shared() || network.is_without_subnet()) =>
-            {
-                length
-            }
+            // A wire may have more subnets than the network knows of.
+            (None, Some(length)) if network.is_shared() || network.is_without_subnet() => length,
             (None, _) => return Err(self.in_no_subnet(ip)),
         };
         if network.subnets.iter().any(|s| s.gateway == Some(ip)) && !self.taken.contains_key(&ip) {

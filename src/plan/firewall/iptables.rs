@@ -7,6 +7,7 @@
 //! raw    PREROUTING  -> NETCORD-PREROUTING   nobody reaches an endpoint past the host's ports
 //! filter FORWARD     -> NETCORD-FORWARD      what may pass, after
 //!                       -> NETCORD-ISOLATE   what may not, of all networks
+//! both: what an open network receives -> NETCORD-FROM-OPEN  from other open networks only
 //! nat    PREROUTING  -> NETCORD-DNAT         published ports, for packets to this host
 //!        OUTPUT      -> NETCORD-DNAT
 //!        POSTROUTING -> NETCORD-POSTROUTING  masquerade
@@ -67,22 +68,26 @@ const FORWARD: &str = "NETCORD-FORWARD";
 const ISOLATE: &str = "NETCORD-ISOLATE";
 const DNAT: &str = "NETCORD-DNAT";
 const POSTROUTING: &str = "NETCORD-POSTROUTING";
+/// The chain for packets that an open network receives from other links.
+const FROM_OPEN: &str = "NETCORD-FROM-OPEN";
 
 /// Every chain that netcord makes, with its table.
-const OWN_CHAINS: [(Table, &str); 5] = [
+const OWN_CHAINS: [(Table, &str); 7] = [
     (Table::Raw, PREROUTING),
+    (Table::Raw, FROM_OPEN),
     (Table::Filter, FORWARD),
     (Table::Filter, ISOLATE),
+    (Table::Filter, FROM_OPEN),
     (Table::Nat, DNAT),
     (Table::Nat, POSTROUTING),
 ];
 
 /// The beginnings of the comments of rules that come before the others in their chain.
-const FIRST: [&str; 3] =
-    ["NETCORD-FORWARD to NETCORD-ISOLATE", "masquerade tcp ", "masquerade udp "];
+const FIRST: [&str; 4] =
+    ["NETCORD-FORWARD to NETCORD-ISOLATE", "masquerade tcp ", "masquerade udp ", "open "];
 
 /// Returns whether a rule of one of our chains, found by its comment, comes before the others:
-/// drops before accepts, and specific rules before general ones.
+/// drops before accepts, specific rules before general ones, and exceptions before a drop of the rest.
 pub fn comes_first(comment: &str) -> bool {
     let what = comment.split_once(' ').map_or("", |(_, what)| what);
     FIRST.iter().any(|first| what.starts_with(first))
@@ -122,10 +127,23 @@ pub(super) fn base(family: Family) -> Plan {
         Family::V4 => "! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL",
         Family::V6 => local,
     };
+    let drop_rest = |table| {
+        Resource::Rule(Rule {
+            family,
+            table,
+            chain: FROM_OPEN,
+            before: None,
+            matches: Vec::new(),
+            jump: words("DROP"),
+            comment: format!("netcord: {FROM_OPEN} of {} drops the rest", Table::name(table)),
+        })
+    };
     OWN_CHAINS
         .into_iter()
         .map(chain)
         .chain([
+            drop_rest(Table::Raw),
+            drop_rest(Table::Filter),
             jump(Table::Raw, "PREROUTING", PREROUTING, ""),
             jump(Table::Filter, FORWARD, ISOLATE, ""),
             jump(Table::Filter, "FORWARD", FORWARD, ""),
@@ -158,13 +176,15 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
     let cluster = network.cluster(cidr.is_ipv4());
     let from_outside = cluster.map(|c| format!(" ! -s {c}")).unwrap_or_default();
     let to_outside = cluster.map(|c| format!(" ! -d {c}")).unwrap_or_default();
+    let is_open = network.has(Flag::Open);
+    let closed = if is_open { FROM_OPEN } else { "DROP" };
 
     if network.masquerades() || network.has(Flag::Internal) {
         plan.push(rules.step(
             "drop packets routed directly to endpoint addresses: only published ports are open",
             (Table::Raw, PREROUTING, "direct"),
             &format!("-d {cidr}{from_outside} ! -i {name}"),
-            "DROP",
+            closed,
         ));
     }
     if cidr.is_ipv4() {
@@ -199,8 +219,11 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
         } else {
             format!("! -i {name} -o {name}{from_outside} -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT")
         },
-        "DROP",
+        closed,
     ));
+    if is_open {
+        plan.extend(open(&rules));
+    }
     plan.push(rules.step(
         "endpoints may send, even if the FORWARD policy is DROP",
         (Table::Filter, FORWARD, "out"),
@@ -222,32 +245,53 @@ fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {
         ));
     }
     if network.masquerades() && !network.has(Flag::Internal) {
-        let (with_ports, without) = match subnet.outbound {
-            Some(IpAddr::V6(to)) => {
-                (format!("SNAT --to-source [{to}]:1024-65535"), format!("SNAT --to-source {to}"))
-            }
-            Some(to) => {
-                (format!("SNAT --to-source {to}:1024-65535"), format!("SNAT --to-source {to}"))
-            }
-            None => ("MASQUERADE --to-ports 1024-65535".to_owned(), "MASQUERADE".to_owned()),
-        };
-        // Never from a privileged port: services trust those (CVE-2010-2242).
-        for protocol in ["tcp", "udp"] {
-            plan.push(rules.step(
-                source_nat(subnet, true),
-                (Table::Nat, POSTROUTING, &format!("masquerade {protocol}")),
-                &format!("-s {cidr}{to_outside} ! -o {name} -p {protocol}"),
-                &with_ports,
-            ));
-        }
-        plan.push(rules.step(
-            source_nat(subnet, false),
-            (Table::Nat, POSTROUTING, "masquerade"),
-            &format!("-s {cidr}{to_outside} ! -o {name}"),
-            &without,
-        ));
+        plan.extend(masquerade(&rules, &to_outside));
     }
     plan.extend(answer_by_the_host(&rules));
+    plan
+}
+
+/// Lets packets of an open network into the others.
+fn open(rules: &RuleMaker<'_>) -> Plan {
+    [(Table::Raw, "open direct"), (Table::Filter, "open")]
+        .map(|(table, what)| {
+            rules.step(
+                "open networks reach each other",
+                (table, FROM_OPEN, what),
+                &format!("-i {}", rules.network.name),
+                "RETURN",
+            )
+        })
+        .into()
+}
+
+/// Translates the source of packets that leave the network.
+fn masquerade(rules: &RuleMaker<'_>, to_outside: &str) -> Plan {
+    let RuleMaker { network: Network { name, .. }, subnet } = rules;
+    let cidr = &subnet.cidr;
+    let mut plan = Vec::new();
+    let (with_ports, without) = match subnet.outbound {
+        Some(IpAddr::V6(to)) => {
+            (format!("SNAT --to-source [{to}]:1024-65535"), format!("SNAT --to-source {to}"))
+        }
+        Some(to) => (format!("SNAT --to-source {to}:1024-65535"), format!("SNAT --to-source {to}")),
+        None => ("MASQUERADE --to-ports 1024-65535".to_owned(), "MASQUERADE".to_owned()),
+    };
+    // Never from a privileged port: services trust those (CVE-2010-2242).
+    for protocol in ["tcp", "udp"] {
+        plan.push(rules.step(
+            source_nat(subnet, true),
+            (Table::Nat, POSTROUTING, &format!("masquerade {protocol}")),
+            &format!("-s {cidr}{to_outside} ! -o {name} -p {protocol}"),
+            &with_ports,
+        ));
+    }
+    plan.push(rules.step(
+        source_nat(subnet, false),
+        (Table::Nat, POSTROUTING, "masquerade"),
+        &format!("-s {cidr}{to_outside} ! -o {name}"),
+        &without,
+    ));
     plan
 }
 

@@ -63,8 +63,8 @@ pub fn owner(network: &LinkName, netns: &NetnsName) -> String {
 }
 
 /// Deletes the chains of a network that is no longer on record.
-pub fn stale_network(network: LinkName) -> Step {
-    let rules = nftables::any_rules(network);
+pub fn stale_network(network: LinkName, is_open: bool) -> Step {
+    let rules = nftables::any_rules(network, is_open);
     Step::delete(
         "leftover rules of a network that no longer exists",
         Resource::Nft(Nft::Network(rules)),

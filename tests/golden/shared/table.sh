@@ -10,6 +10,9 @@ table inet netcord {
 	map nat {
 		type ifname : verdict
 	}
+	set open {
+		type ifname
+	}
 	map ports4-at {
 		type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
 	}
@@ -40,6 +43,8 @@ table inet netcord {
 	}
 	chain published {
 	}
+	chain from-open {
+	}
 	chain raw {
 		type filter hook prerouting priority -300; policy accept;
 	}
@@ -65,6 +70,9 @@ add rule inet netcord published meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l
 add rule inet netcord published meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6 comment "DNAT to the endpoint of a published port"
 add rule inet netcord published meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ranges6-at comment "DNAT to the endpoint of a published port"
 add rule inet netcord published meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ranges6 comment "DNAT to the endpoint of a published port"
+flush chain inet netcord from-open
+add rule inet netcord from-open iifname @open return comment "open networks reach each other"
+add rule inet netcord from-open drop comment "only replies and traffic to published ports may enter from elsewhere"
 flush chain inet netcord raw
 add rule inet netcord raw ip daddr 127.0.0.0/8 iifname @bridges drop comment "endpoints must not reach the host's 127.0.0.1"
 flush chain inet netcord forward

@@ -6,6 +6,7 @@ shift 3
 mkdir -p /run/shim /run/sysctl.d /run/libexec/podman
 ln -s "$netcord" /run/shim/netavark
 ln -s "$here/ip.sh" /run/shim/ip
+ln -s "$here/jq.sh" /run/shim/jq
 cp "$suite/debian/usr/lib/podman/aardvark-dns" /run/libexec/podman/
 # netavark looks for it in this directory, which the machine may not have.
 cp -r /usr/libexec/. /run/libexec/ 2>/dev/null || :

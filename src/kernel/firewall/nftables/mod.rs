@@ -109,6 +109,11 @@ pub(super) fn networks() -> Result<Vec<LinkName>> {
     standing::links(&mut open()?, &nft::NAT).map_err(failed)
 }
 
+/// Returns the networks whose packets open networks let in.
+pub(super) fn open_networks() -> Result<Vec<LinkName>> {
+    standing::links(&mut open()?, &nft::OPEN).map_err(failed)
+}
+
 /// Returns all tables of all programs; none if the kernel has no nftables.
 pub(super) fn ruleset() -> Result<Ruleset> {
     let read = || dump::all(&mut Socket::open()?);

@@ -24,7 +24,8 @@ use crate::{
         ruleset::{Base, Hook, Rule as Found},
     },
     plan::nft::{
-        BRIDGES, Chain, ElementData, Hook as Load, NetworkRules, Point, Set, TABLE, Value, chains,
+        BRIDGES, Chain, ElementData, FROM_OPEN, Hook as Load, NetworkRules, OPEN, Point, Set,
+        TABLE, Value, chains,
     },
 };
 
@@ -33,6 +34,7 @@ use crate::{
 pub(in crate::kernel::firewall) struct Standing {
     chains: Vec<dump::Used>,
     bridges: Vec<LinkName>,
+    open: Vec<LinkName>,
 }
 
 impl Standing {
@@ -42,7 +44,12 @@ impl Standing {
         if chains.is_empty() && !read::has_table(socket)? {
             return Ok(None);
         }
-        Ok(Some(Self { chains, bridges: bridges(socket)? }))
+        let mut standing = Self { chains, bridges: links(socket, &BRIDGES)?, open: Vec::new() };
+        // Only open networks jump to this chain.
+        if standing.is_led_to(FROM_OPEN) {
+            standing.open = links(socket, &OPEN)?;
+        }
+        Ok(Some(standing))
     }
 
     /// Returns how the part that all networks share differs from the plan, a line for each
@@ -60,6 +67,7 @@ impl Standing {
         for (set, element) in rules.elements() {
             let is_there = match &element.data {
                 ElementData::Jump(chain) => self.is_led_to(chain),
+                _ if set.name == OPEN.name => self.open.contains(&rules.network),
                 _ => self.bridges.contains(&rules.network),
             };
             if !is_there {
@@ -95,8 +103,7 @@ impl Standing {
         based.map(|(chain, _)| chain.name.as_str()).filter(move |name| is_strange(name))
     }
 
-    /// Returns whether a chain's name is one that map elements lead to; other chains do not jump to
-    /// these.
+    /// Returns whether map elements or rules lead to a chain of this name.
     fn is_led_to(&self, name: &str) -> bool {
         self.find(name).is_some_and(|(chain, uses)| *uses as usize > chain.rules.len())
     }
@@ -145,11 +152,6 @@ fn differences(chain: &Chain, found: &[Found]) -> Vec<String> {
         lines.push(format!("in another order: the rules of chain {place}"));
     }
     lines
-}
-
-/// Returns the bridges of our own networks; none if the set is missing.
-fn bridges(socket: &mut Socket) -> io::Result<Vec<LinkName>> {
-    links(socket, &BRIDGES)
 }
 
 /// Returns the links that are keys of a set or map; none if it is missing.

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{remedy::port as typed, snapshot::Snapshot};
+use super::{
+    remedy::port as typed,
+    snapshot::{End, Snapshot},
+};
 use crate::{
     kernel::{
         Link, Netns, Socket, Sockets,
@@ -144,6 +147,10 @@ pub(super) fn addressless(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         let Some(endpoint) = &end.endpoint else { continue };
         for port in endpoint.ports.iter().filter(|p| snapshot.lost_addresses.contains(&p.host_ip)) {
             let address = port.host_ip;
+            if let Some(finding) = tentative(snapshot, end, address) {
+                found.push(finding);
+                continue;
+            }
             let what = format!(
                 "its port is published on {address}, an address that this host does not have"
             );
@@ -163,6 +170,20 @@ pub(super) fn addressless(snapshot: &Snapshot<'_>) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Describes a port whose address the host does not use yet, or not at all if another host has it.
+fn tentative(snapshot: &Snapshot<'_>, end: &End, address: IpAddr) -> Option<Finding> {
+    let host = &snapshot.host;
+    let own = host.addresses.iter().find(|a| a.address.ip() == address && !a.usable)?;
+    let link = host.links.iter().find(|link| link.has(own))?;
+    let what = format!(
+        "its port is published on {address}, an address of {} that the host does not use until \
+         duplicate address detection (DAD) is over and has found no other host with it",
+        link.name
+    );
+    let shown = format!("{}: {} is tentative", link.name, own.address);
+    Some(Finding::error(snapshot.place(end), what).shown_by(shown))
 }
 
 /// Returns the host's link in whose subnet an address is, with the link's own address.

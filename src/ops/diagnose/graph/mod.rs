@@ -150,6 +150,7 @@ impl Seen {
             internal: is(|n| n.has(Flag::Internal)),
             isolate: is(|n| n.has(Flag::Isolate)),
             no_spoof: is(|n| n.has(Flag::NoSpoof)),
+            open: is(|n| n.has(Flag::Open)),
             masquerade,
             masquerade_by: if masquerade { self.ways_out(name) } else { Vec::new() },
             ports: Vec::new(),

@@ -107,7 +107,8 @@ impl Place {
         Self {
             name,
             netns,
-            local: view.addresses.iter().map(|address| address.address.ip()).collect(),
+            // An address is the namespace's own once duplicate address detection is over.
+            local: view.addresses.iter().filter(|a| a.usable).map(|a| a.address.ip()).collect(),
             view,
             ruleset: ruleset.map(OnceCell::from).unwrap_or_default(),
             needs_reverse: OnceCell::new(),

@@ -14,7 +14,7 @@ use self::network::new_network;
 pub(super) use self::network::{again, command, rebuilt, uplinks};
 use crate::{
     error::Error,
-    model::{Cidr, Driver, Flag, Flags, LinkName, Network, NetworkRecord, Subnet},
+    model::{Cidr, Driver, Endpoint, Flag, Flags, LinkName, Network, NetworkRecord, Subnet},
     ops::{
         Changed, Session,
         lookup::find,
@@ -28,7 +28,7 @@ use crate::{
         },
     },
     plan,
-    state::Load,
+    state::{Load, State},
 };
 
 /// A bridge network.
@@ -94,7 +94,7 @@ impl Bridge {
 
     /// Checks what excludes each other.
     fn check(&self) -> Result<()> {
-        let no_spoof = self.flags.has(Flag::NoSpoof);
+        let has = |flag| self.flags.has(flag);
         let excluded = [
             ("--no-subnet", self.no_subnet, "--subnet", !self.subnet.is_empty()),
             ("--no-subnet", self.no_subnet, "--gateway", !self.gateway.is_empty()),
@@ -102,7 +102,9 @@ impl Bridge {
             ("--no-subnet", self.no_subnet, "--outbound-addr", !self.outbound_addr.is_empty()),
             ("--no-subnet", self.no_subnet, "--ipv6", self.ipv6),
             ("--no-subnet", self.no_subnet, "--no-gateway", self.no_gateway),
-            ("--no-subnet", self.no_subnet, "--no-spoof", no_spoof),
+            ("--no-subnet", self.no_subnet, "--no-spoof", has(Flag::NoSpoof)),
+            ("--no-subnet", self.no_subnet, "--open", has(Flag::Open)),
+            ("--internal", has(Flag::Internal), "--open", has(Flag::Open)),
             ("--no-gateway", self.no_gateway, "--gateway", !self.gateway.is_empty()),
         ];
         for (one, is_set, other, is_other_set) in excluded {
@@ -110,7 +112,7 @@ impl Bridge {
                 return Err(Error::usage(format!("{one} and {other} exclude each other")).into());
             }
         }
-        if self.no_gateway && !self.flags.has(Flag::Internal) {
+        if self.no_gateway && !has(Flag::Internal) {
             return Err(Error::usage("--no-gateway: nothing leads out of the network then")
                 .hint("add `--internal`, or leave out `--no-gateway`")
                 .into());
@@ -160,18 +162,28 @@ pub async fn bridge(host: &mut Session<'_>, args: &Bridge) -> Result<Option<Chan
         }
         None => (new_network(host, &state, args, wanted).await?, Vec::new()),
     };
-    let (network, mut plan) = forward_accepts::renewed(host, &network)?;
+    make(host, &mut state, &network, &endpoints).await
+}
+
+/// Makes what is missing of a network.
+async fn make(
+    host: &mut Session<'_>,
+    state: &mut State,
+    network: &Network,
+    endpoints: &[Endpoint],
+) -> Result<Option<Changed<Made>>> {
+    let (network, mut plan) = forward_accepts::renewed(host, network)?;
     plan.extend(plan::create(&network, &uplinks(&host.kernel, &network).await?));
     // If our rules were deleted, those of published ports were among them.
-    plan.extend(firewall::ports(&network, &endpoints));
+    plan.extend(firewall::ports(&network, endpoints));
     link_attrs::restore(&host.kernel, &mut plan).await?;
-    let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
+    let Some(changed) = host.carry_out(&plan, state).await? else { return Ok(None) };
     Ok(Some(Changed::new(changed, Made { network })))
 }
 
 /// Returns the network that a plugin's configuration names. One that exists, of any driver, has to have
-/// the subnets and those of these flags that the configuration speaks of, and is left as it is; one that
-/// does not is made.
+/// the subnets and those of these flags that the configuration speaks of, and is left as it is, but for what
+/// is missing of a bridge network without endpoints; one that does not is made.
 ///
 /// # Errors
 /// If the network differs, or could not be made.
@@ -186,15 +198,37 @@ pub(in crate::ops) async fn needed(
     let state = host.look(extent).await?;
     let is_there = state.networks().contains_key(&args.name);
     if is_there || host.kernel.has_link(&args.name) {
-        let there = &find::network(&host.kernel, &state, &args.name).await?.network;
+        let record = find::network(&host.kernel, &state, &args.name).await?;
+        let there = &record.network;
         let mut differences = Differences::default();
         args.compare_subnets(&asked, &wanted, there, &mut differences);
         differences.flags_among(flags, args.flags, there);
         differences.refuse_network(there)?;
-        return Ok(there.clone());
+        // The call that made it may have been killed before it was complete.
+        if there.driver != Driver::Bridge || !record.endpoints.is_empty() {
+            return Ok(there.clone());
+        }
+        let there = there.clone();
+        drop(state);
+        return completed(host, &there).await;
     }
     drop(state);
-    match bridge(host, args).await? {
+    made(bridge(host, args).await?)
+}
+
+/// Makes what is missing of a network that is on record, or was.
+async fn completed(host: &mut Session<'_>, network: &Network) -> Result<Network> {
+    let mut state = host.enter(Need::Changes, Extent::of(&network.name)).await?;
+    let now = state.networks().get(&network.name).cloned();
+    let (network, endpoints) = match &now {
+        Some(NetworkRecord { network, endpoints }) => (network, endpoints.as_slice()),
+        None => (network, [].as_slice()),
+    };
+    made(make(host, &mut state, network, endpoints).await?)
+}
+
+fn made(done: Option<Changed<Made>>) -> Result<Network> {
+    match done {
         Some(made) => Ok(made.now.network),
         None => Err(Error::usage("a plugin has no dry run").into()),
     }

@@ -39,6 +39,9 @@ pub struct Macvlan {
     pub mode: MacvlanMode,
     /// Subnets, at most one of each family; by default those of the parent's addresses.
     pub subnet: Vec<Cidr>,
+    /// Have no subnet: programs inside assign the addresses.
+    #[serde(default)]
+    pub no_subnet: bool,
     /// The routers; by default those of the host's default routes on the parent.
     pub gateway: Vec<IpAddr>,
     /// The ranges from which addresses are assigned; by default every free address.

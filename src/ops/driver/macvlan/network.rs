@@ -44,7 +44,11 @@ pub(super) async fn new_network(
     }
     let Found { link, vlan, lower } = parent::found(kernel, state, &args.parent).await?;
     parent::check_free(state, &args.name, &args.parent, Some(mode))?;
-    let subnets = parent::subnets(kernel, &args.parent, link.as_ref(), asked).await?;
+    let subnets = if args.no_subnet {
+        Vec::new()
+    } else {
+        parent::subnets(kernel, &args.parent, link.as_ref(), asked).await?
+    };
     let mtu = args.mtu.unwrap_or(lower.mtu);
     if mtu > lower.mtu {
         return Err(Error::usage(format!(

@@ -5,6 +5,7 @@
 //! ```text
 //! prerouting   raw           nobody reaches the host's own 127.0.0.1 from a bridge
 //! forward      filter        by the bridge it comes or leaves by -> filter-NETWORK
+//!                            of an open network -> from-open: from others of these only
 //! prerouting   dstnat + 1    for this host -> published: maps of ports to endpoints
 //! output       dstnat + 1    for this host -> published
 //! postrouting  srcnat + 1    by the bridge it comes or leaves by -> nat-NETWORK
@@ -28,7 +29,9 @@ use ipnetwork::IpNetwork;
 use crate::model::{Family, LinkName, PortRange, Protocol};
 
 pub(super) use rules::{any_rules, foreign, network, port, shared};
-pub use table::{BRIDGES, DataType, FILTER, NAT, Set, TABLE, chains, port_maps, sets};
+pub use table::{
+    BRIDGES, DataType, FILTER, FROM_OPEN, NAT, OPEN, Set, TABLE, chains, port_maps, sets,
+};
 
 /// An object in our table. Each is created and deleted in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub struct NetworkRules {
     pub filter: Vec<Rule>,
     /// The translation rules.
     pub nat: Vec<Rule>,
+    /// Whether other open networks let its packets in.
+    pub is_open: bool,
 }
 
 /// Elements of one map, with a comment that names their owner.
@@ -225,11 +230,12 @@ impl NetworkRules {
     /// Returns the map elements that lead to the chains.
     pub fn elements(&self) -> Vec<(&'static Set, Element)> {
         let key = || vec![Value::Link(self.network.clone())];
-        let bridge = (!self.filter.is_empty())
-            .then(|| (&BRIDGES, Element { key: key(), data: ElementData::None }));
+        let member = |set| (set, Element { key: key(), data: ElementData::None });
+        let bridge = (!self.filter.is_empty()).then(|| member(&BRIDGES));
+        let open = self.is_open.then(|| member(&OPEN));
         let chains = self.chains().map(|(map, chain)| {
             (map, Element { key: key(), data: ElementData::Jump(chain.name.into_owned()) })
         });
-        bridge.into_iter().chain(chains).collect()
+        bridge.into_iter().chain(chains).chain(open).collect()
     }
 }

@@ -4,7 +4,7 @@ use ipnetwork::IpNetwork;
 
 use super::{
     Element, ElementData, Match, NetworkRules, Nft, PortElements, Rule, Value, Verdict,
-    table::{LOOPBACK, Maps},
+    table::{FROM_OPEN, LOOPBACK, Maps},
 };
 use crate::{
     model::{Family, Flag, LinkName, Network, PortRange, Protocol, PublishedPort, Subnet},
@@ -21,32 +21,35 @@ pub(in crate::plan) fn shared() -> Plan {
 pub(in crate::plan) fn network(network: &Network) -> Plan {
     let mut filter = Vec::new();
     let bridge = &network.name;
-    let mut drop = |why, matches| filter.push(Rule { matches, verdict: Verdict::Drop, why });
+    let is_open = network.has(Flag::Open);
+    let drop = |why, matches| Rule { matches, verdict: Verdict::Drop, why };
     for to in outside(network, |cluster| Match::Destination(cluster, false)) {
         if network.has(Flag::Internal) {
             let out = out_of(bridge).into_iter().chain(to).collect();
-            drop("an internal network sends nothing outside", out);
+            filter.push(drop("an internal network sends nothing outside", out));
         }
     }
     for from in outside(network, |cluster| Match::Source(cluster, false)) {
         let mut entering: Vec<_> = into(bridge).into_iter().chain(from).collect();
         if network.has(Flag::Internal) {
-            drop("an internal network receives nothing from outside", entering);
+            filter.push(drop("an internal network receives nothing from outside", entering));
         } else {
             entering.push(Match::Unasked);
-            drop("only replies and traffic to published ports may enter from outside", entering);
+            let why = "only replies and traffic to published ports may enter from outside";
+            let verdict = if is_open { Verdict::Jump(FROM_OPEN) } else { Verdict::Drop };
+            filter.push(Rule { matches: entering, verdict, why });
         }
     }
     if network.has(Flag::Isolate) {
         let mut across = vec![Match::In(bridge.clone(), true), Match::Out(bridge.clone(), true)];
         across.push(Match::Translated(false));
-        drop(
+        filter.push(drop(
             "isolated endpoints do not reach each other through the host, except published ports",
             across,
-        );
+        ));
     }
     let nat = network.subnets.iter().flat_map(|subnet| translation(network, subnet)).collect();
-    let rules = NetworkRules { network: bridge.clone(), filter, nat };
+    let rules = NetworkRules { network: bridge.clone(), filter, nat, is_open };
     let mut plan = shared();
     plan.push(Step::create(
         "the network's filter rules, and its source NAT (masquerade)",
@@ -59,7 +62,8 @@ pub(in crate::plan) fn network(network: &Network) -> Plan {
 pub(in crate::plan) fn foreign(network: &Network) -> Plan {
     let answers = |subnet| answer_by_the_host(&network.name, subnet);
     let nat = network.subnets.iter().flat_map(answers).collect();
-    let rules = NetworkRules { network: network.name.clone(), filter: Vec::new(), nat };
+    let rules =
+        NetworkRules { network: network.name.clone(), filter: Vec::new(), nat, is_open: false };
     let why = "replies from published ports return through the host (masquerade)";
     let step = Step::create(why, Resource::Nft(Nft::Network(rules))).until(Scope::NetworkPorts);
     shared().into_iter().chain([step]).collect()
@@ -174,7 +178,7 @@ pub(in crate::plan) fn port(owner: &str, port: &PublishedPort) -> PortElements {
 }
 
 /// The chains that a network may have. A deletion needs only their names.
-pub(in crate::plan) fn any_rules(network: LinkName) -> NetworkRules {
+pub(in crate::plan) fn any_rules(network: LinkName, is_open: bool) -> NetworkRules {
     let rules = answers_to_loopback(&network);
-    NetworkRules { network, filter: vec![rules.clone()], nat: vec![rules] }
+    NetworkRules { network, filter: vec![rules.clone()], nat: vec![rules], is_open }
 }

@@ -44,6 +44,9 @@ pub static FILTER: Set = links("filter", DataType::Verdict);
 /// The translation chain of each bridge.
 pub static NAT: Set = links("nat", DataType::Verdict);
 
+/// The bridges of open networks.
+pub static OPEN: Set = links("open", DataType::None);
+
 const fn links(name: &'static str, data: DataType) -> Set {
     Set { name, key: &[Field::Link], data, interval: false }
 }
@@ -100,7 +103,7 @@ impl Maps {
 
 /// All sets and maps.
 pub fn sets() -> impl Iterator<Item = &'static Set> {
-    [&BRIDGES, &FILTER, &NAT].into_iter().chain(MAPS4.all()).chain(MAPS6.all())
+    [&BRIDGES, &FILTER, &NAT, &OPEN].into_iter().chain(MAPS4.all()).chain(MAPS6.all())
 }
 
 /// The maps of published ports.
@@ -115,6 +118,8 @@ const FILTERING: i32 = 0;
 const SNAT: i32 = 100;
 
 const PUBLISHED: &str = "published";
+/// The chain for packets that an open network receives from other links.
+pub const FROM_OPEN: &str = "from-open";
 
 /// The host's loopback network.
 pub(super) const LOOPBACK: IpNetwork =
@@ -133,6 +138,7 @@ pub fn chains() -> Vec<Chain> {
     };
     vec![
         Chain { name: Cow::Borrowed(PUBLISHED), hook: None, rules: published() },
+        Chain { name: Cow::Borrowed(FROM_OPEN), hook: None, rules: from_open() },
         base("raw", "filter", Point::Prerouting, RAW, vec![no_loopback_from_bridges()]),
         base("forward", "filter", Point::Forward, FILTERING, by_link(&FILTER)),
         // Only this host may reach ports of 127.0.0.1, even where route_localnet is on.
@@ -152,6 +158,21 @@ fn published() -> Vec<Rule> {
     };
     let (v4, v6) = (look(Family::V4, &MAPS4), look(Family::V6, &MAPS6));
     v4.into_iter().chain(v6).collect()
+}
+
+fn from_open() -> Vec<Rule> {
+    vec![
+        Rule {
+            matches: vec![Match::InOneOf(&OPEN)],
+            verdict: Verdict::Return,
+            why: "open networks reach each other",
+        },
+        Rule {
+            matches: Vec::new(),
+            verdict: Verdict::Drop,
+            why: "only replies and traffic to published ports may enter from elsewhere",
+        },
+    ]
 }
 
 fn by_link(map: &'static Set) -> Vec<Rule> {
