@@ -70,7 +70,7 @@ pub(crate) fn measure(count: u16, repeats: u16) -> Result<Point> {
         let join = format!("overlay pods --store {} --wait 60", store::URL);
         joins.push(time(|| netcord(HOST, &join).map(drop))?);
         requests = etcd.requests()? - before;
-        let routes = script(Some(HOST), "ip route show proto 110 | wc -l")?;
+        let routes = script(Some(HOST), "ip route show proto 110 type unicast | wc -l")?;
         ensure!(routes.trim() == count.to_string(), "{} routes for {count} hosts", routes.trim());
         lists.push(time(|| netcord(HOST, "peers pods").map(drop))?);
     }

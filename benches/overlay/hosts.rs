@@ -17,7 +17,10 @@ pub(crate) fn prepare() -> Result<()> {
     words("mount -t tmpfs -o mode=755 tmpfs /run")?;
     words("mkdir /run/netns")?;
     words("ip link add wire type bridge")?;
-    words("ip link set wire up").map(drop)
+    words("ip link set wire up")?;
+    // A switch costs its hosts nothing.
+    let switch = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+    script(None, &format!("[ ! -e {switch} ] || echo 0 >{switch}")).map(drop)
 }
 
 /// Makes hosts of these numbers.

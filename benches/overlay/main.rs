@@ -99,9 +99,8 @@ fn bench(args: &Args) -> Result<()> {
     throwaway::refuse_to_stay(outside)?;
     hosts::prepare()?;
     let (repeats, sizes) = if args.quick { (1, &SIZES[..2]) } else { (args.repeats, &SIZES[..]) };
-    writeln!(io::stderr(), "backends ...")?;
-    let backends = backends::measure(repeats)?;
     if args.backends {
+        let backends = compare(repeats)?;
         io::stdout().write_all(report::backends_text(&backends).as_bytes())?;
         return Ok(());
     }
@@ -112,10 +111,16 @@ fn bench(args: &Args) -> Result<()> {
     }
     writeln!(io::stderr(), "throughput ...")?;
     let throughputs = throughput::measure(repeats)?;
+    let backends = compare(repeats)?;
     let results = Results { repeats, points, throughputs, backends };
     io::stdout().write_all(report::text(&results).as_bytes())?;
     if args.write {
         report::write(&results)?;
     }
     Ok(())
+}
+
+fn compare(repeats: u16) -> Result<Vec<backends::Backend>> {
+    writeln!(io::stderr(), "backends ...")?;
+    backends::measure(repeats)
 }

@@ -80,14 +80,14 @@ fn a_stranger_is_not_heard() {
         send(socket, 1, &udp(*source, container(1), b"forged"));
         send(&known, 1, &udp(container(2), container(1), what.as_bytes()));
         // Those of several hosts may overtake each other.
-        while relay.count("unknown_host") < number {}
+        relay.until("unknown_host", number, || ());
         assert_eq!(received(&container_1), what.as_bytes());
     }
     // The same datagram is welcome once there is a route.
     lab.route("add", 1, 3);
-    while relay.count("received") < 4 {
+    relay.until("received", 4, || {
         send(&strangers[0].1, 1, &udp(container(3), container(1), b"a peer"));
-    }
+    });
     assert_eq!(received(&container_1), b"a peer");
 }
 
@@ -162,9 +162,9 @@ fn a_route_that_goes_stops_both_directions() {
     assert_eq!(received(&container_1), b"before");
     lab.route("del", 1, 2);
     // Until the relay has read the routes again, packets may still pass.
-    while relay.count("unknown_host") == 0 {
+    relay.until("unknown_host", 1, || {
         send(&second, 1, &udp(container(2), container(1), b"after"));
-    }
+    });
     let passed = relay.count("received");
     send(&second, 1, &udp(container(2), container(1), b"after"));
     send(&third, 1, &udp(container(3), container(1), b"another"));
@@ -173,7 +173,7 @@ fn a_route_that_goes_stops_both_directions() {
     // A way that bypasses the network's routes, as if the kernel had not heard yet.
     lab.on('h', 1, &format!("ip route add 10.5.2.0/24 dev {}", crate::lab::TUN));
     container_1.send_to(b"hello", (container(2), 7000)).unwrap();
-    while relay.count("no_route") == 0 {}
+    relay.until("no_route", 1, || ());
     second.set_nonblocking(true).unwrap();
     assert!(second.recv(&mut [0; 100]).is_err());
 }

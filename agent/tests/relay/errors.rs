@@ -70,7 +70,7 @@ fn answers_have_a_limit() {
     let from = inner(&lab, 1);
     let began = Instant::now();
     (0..30).for_each(|_| send_with_ttl(&from, container(2), 64));
-    while relay.count("no_route") < 30 {}
+    relay.until("no_route", 30, || ());
     let answers = relay.count("answers");
     assert!((6..=6 + 1 + began.elapsed().as_secs()).contains(&answers), "{answers}");
 }
@@ -87,11 +87,11 @@ fn an_error_is_not_answered() {
         });
     };
     send_icmp([3, 1, 0xfc, 0xfe, 0, 0, 0, 0]);
-    while relay.count("no_route") < 1 {}
+    relay.until("no_route", 1, || ());
     assert_eq!(relay.count("answers"), 0);
     // A request for an echo is none.
     send_icmp([8, 0, 0xf7, 0xff, 0, 0, 0, 0]);
-    while relay.count("no_route") < 2 {}
+    relay.until("no_route", 2, || ());
     assert_eq!(relay.count("answers"), 1);
 }
 
@@ -150,13 +150,10 @@ fn a_lowered_mtu_is_announced() {
     // Wider again, for who has not learned it.
     lab.on('h', 1, "ip link set eth0 mtu 1500");
     lab.on('c', 1, "ip route flush cache; ip route replace default via 10.5.1.1 mtu lock 1472");
-    let mut bytes = 0;
-    while bytes != 1472 {
-        // The relay asks the kernel once in a second.
-        drop(send(1444));
-        peer.set_nonblocking(true).unwrap();
-        bytes = peer.recv(&mut [0; 2000]).unwrap_or(0);
-    }
+    // The relay asks the kernel once in a second.
+    let before = relay.count("sent");
+    relay.until("sent", before + 1, || drop(send(1444)));
+    assert_eq!(received(&peer).len(), 1472);
 }
 
 fn what_may_be_fragmented_is() {

@@ -8,6 +8,7 @@ use std::{
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
+    time::Instant,
 };
 
 use nix::{
@@ -17,7 +18,7 @@ use nix::{
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
-use crate::ONE_PACKET;
+use crate::{ONE_PACKET, packets::PATIENCE};
 
 /// The device of each host.
 pub(crate) const TUN: &str = "tun0";
@@ -222,6 +223,16 @@ impl Relay {
     #[track_caller]
     pub(crate) fn count(&mut self, name: &str) -> u64 {
         self.counters()[name].as_u64().unwrap()
+    }
+
+    /// Repeats something until one of its counters is as large as this.
+    #[track_caller]
+    pub(crate) fn until(&mut self, name: &str, least: u64, mut again: impl FnMut()) {
+        let began = Instant::now();
+        while self.count(name) < least {
+            assert!(began.elapsed() < PATIENCE, "`{name}` is not {least}: {}", self.counters());
+            again();
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

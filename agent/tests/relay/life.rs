@@ -4,7 +4,7 @@ use std::{
     net::Ipv4Addr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
     time::Duration,
@@ -104,19 +104,16 @@ fn a_restart_interrupts_little() {
     let state = || lab.on('h', 1, "ip -o link show tun0; ip -o addr show tun0; ip route");
     let before = state();
     let (from, to) = (inner(&lab, 1), inner(&lab, 2));
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let sender = thread::spawn({
-        let stop = Arc::clone(&stop);
+        let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
         move || {
-            let mut number = 0_u32;
             while !stop.load(Ordering::Relaxed) {
+                let number = sent.fetch_add(1, Ordering::Relaxed);
                 // While the device has no carrier, packets are lost.
                 drop(from.send_to(&number.to_be_bytes(), (container(2), INNER_PORT)));
-                number += 1;
                 thread::sleep(Duration::from_millis(1));
             }
-            // The last number ends the receiver.
-            drop(from.send_to(&u32::MAX.to_be_bytes(), (container(2), INNER_PORT)));
         }
     });
     let next = || u32::from_be_bytes(received(&to).try_into().unwrap());
@@ -126,6 +123,11 @@ fn a_restart_interrupts_little() {
     }
     first.signal(Signal::SIGKILL);
     first.end();
+    // At least one packet comes while nobody carries it.
+    let ended = sent.load(Ordering::Relaxed);
+    while sent.load(Ordering::Relaxed) < ended + 2 {
+        thread::yield_now();
+    }
     let _again = lab.relay(1, "");
     let mut missing = 0;
     while last < 1000 {
@@ -185,15 +187,12 @@ fn many_routes_are_followed() {
     let from = inner(&lab, 1);
     let last = Ipv4Addr::new(10, 6 + 19, 135, 1);
     let sent = relays[0].count("sent");
-    while relays[0].count("sent") == sent {
-        from.send_to(b"hello", (last, INNER_PORT)).unwrap();
-    }
+    let hello = || assert!(from.send_to(b"hello", (last, INNER_PORT)).is_ok());
+    relays[0].until("sent", sent + 1, hello);
     routes("del");
     lab.on('h', 1, &format!("ip route add 10.25.135.0/24 dev {TUN}"));
     let refused = relays[0].count("no_route");
-    while relays[0].count("no_route") == refused {
-        from.send_to(b"hello", (last, INNER_PORT)).unwrap();
-    }
+    relays[0].until("no_route", refused + 1, hello);
     traffic::transfer(&lab, 2, 1, 1 << 20);
 }
 
