@@ -75,7 +75,10 @@ fn options_without_a_meaning_are_refused_by_name() {
         (r#"{"driver":"underlay","parent":"eth0","mtu":"1400"}"#, "does not have it"),
         (r#"{"parent":"eth0"}"#, "driver bridge does not have it"),
         (r#"{"driver":"overlay"}"#, "-o subnet="),
-        (r#"{"driver":"overlay","subnet":"10.5.0.0/16","backend":"ipip"}"#, "vxlan, host-gw or udp"),
+        (
+            r#"{"driver":"overlay","subnet":"10.5.0.0/16","backend":"ipip"}"#,
+            "vxlan, host-gw or udp",
+        ),
         (r#"{"driver":"overlay","store":"http://192.0.2.9:2379"}"#, "comes from the store"),
         (r#"{"network":"pods","driver":"bridge"}"#, "`pods` exists, and is not changed"),
         (r#"{"mtu":"1"}"#, "from 68"),
