@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{
     overlay::path,
     overlay_store::{agent, of, until_routed},
-    support::{FIREWALLS, Lab, STORE},
+    support::{FIREWALLS, Lab, NETCORD, STORE},
 };
 
 const ONE: &str = "overlay pods --backend udp --subnet 10.5.0.0/16 --host-subnet 10.5.1.0/24 \
@@ -162,6 +162,35 @@ fn damage_is_told_and_repaired() {
         lab.on("h1", "doctor").ok();
         lab.reaches("web", "tcp 10.5.2.2:80", "db:80 from 10.5.1.2");
     }
+}
+
+#[test]
+fn what_the_relay_lacks_is_told() {
+    let lab = Lab::new();
+    lab.hosts(1);
+    lab.sh(&format!(
+        "NETCORD_RELAY_OFF=tun,send,receive nsenter --net=/run/netns/h1 {NETCORD} {ONE}"
+    ))
+    .ok();
+    let lacks = "slow, no segmentation offload on the TUN link, no segmentation of what is sent \
+                 (UDP_SEGMENT), no merging of what is received (UDP_GRO)";
+    let table = lab.on("h1", "peers pods").ok();
+    assert!(table.contains(&format!("ok, relay: {lacks}")), "{table}");
+    let report = lab.on("h1", "doctor").exits(1).stdout;
+    assert!(report.contains("the network's relay: slow") && report.contains("UDP_GRO"), "{report}");
+}
+
+#[test]
+fn a_host_without_tun_links_is_told_so() {
+    let lab = Lab::new();
+    lab.hosts(1);
+    let before = lab.snapshot_of("h1");
+    lab.sh(&format!(
+        "unshare -m sh -ec 'mount -t tmpfs -o ro none /dev/net; \
+         exec nsenter --net=/run/netns/h1 {NETCORD} {ONE}'"
+    ))
+    .fails(6, &["no TUN links here", "modprobe tun"]);
+    before.assert_same(&lab.snapshot_of("h1"), "nothing is left");
 }
 
 #[test]

@@ -52,14 +52,13 @@ fn without_one_nobody_joins() {
         let store = connect(&Etcd::shared().access("/empty")).await;
         let error = refused(store.acquire(claim(1)).await.map(drop));
         assert_eq!(error, (Kind::NotFound, "the store has no network at `/empty`".into()));
-        // What flannel takes a configuration without a backend for.
-        let text = r#"{"Network":"10.5.0.0/16"}"#;
-        let store = connect(&Etcd::shared().access("/udp")).await;
+        let text = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"ipip"}}"#;
+        let store = connect(&Etcd::shared().access("/ipip")).await;
         let error = refused(store.create_config(&config(text)).await);
-        assert_eq!(error, (Kind::Usage, "backend `udp` is not supported".into()));
-        Etcd::shared().client().await.put("/udp/config", text, None).await.unwrap();
+        assert_eq!(error, (Kind::Usage, "backend `ipip` is not supported".into()));
+        Etcd::shared().client().await.put("/ipip/config", text, None).await.unwrap();
         let error = refused(store.acquire(claim(1)).await.map(drop));
-        let why = "the network at `/udp` cannot be joined: backend `udp` is not supported";
+        let why = "the network at `/ipip` cannot be joined: backend `ipip` is not supported";
         assert_eq!(error, (Kind::Conflict, why.into()));
     });
 }

@@ -48,8 +48,8 @@ pub(in crate::kernel) async fn create(rtnl: &Rtnl, name: &LinkName) -> Result<bo
 fn lacking(error: io::Error) -> anyhow::Error {
     let hint = match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
-            "`/dev/net/tun` is missing: load the kernel module `tun`, or bind the device into this \
-             container"
+            "`/dev/net/tun` is missing: load the module (`modprobe tun`), or give this container the \
+             device"
         }
         Some(libc::EACCES) => "`/dev/net/tun` belongs to root on this machine",
         _ => return error.into(),

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     outside::{Outside, Wanted},
-    relay::Relay,
+    relay::Starter,
     shape::{Shape, TunnelFlags},
 };
 use super::{
@@ -143,10 +143,10 @@ pub async fn overlay(host: &mut Session<'_>, args: &Overlay) -> Result<Option<Ch
         }
         None => (new_network(host, &state, args, shape).await?, Vec::new()),
     };
-    let relay = Relay::of(host, &network, state.dir()).await?;
+    let starter = Starter::of(host, &network, state.dir()).await?;
     let done = ensure(host, &mut state, &network, &endpoints).await?;
-    if let Some(relay) = relay {
-        relay.ready(host).await;
+    if let Some(starter) = starter {
+        starter.ready(host).await;
     }
     Ok(done)
 }

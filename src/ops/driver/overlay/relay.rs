@@ -17,13 +17,13 @@ use crate::{
 /// The time to wait until the relay runs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A connection to the agent that will start a network's relay.
-pub(super) struct Relay {
+/// A connection to the agent, which will start a network's relay.
+pub(super) struct Starter {
     agent: Connection,
     network: LinkName,
 }
 
-impl Relay {
+impl Starter {
     /// Connects to the agent, or starts it, if the network needs a relay. `dir` is that of the host's
     /// records.
     ///
@@ -119,8 +119,8 @@ pub(in crate::ops) async fn stopped<'s>(
 pub(in crate::ops) async fn start_stopped(host: &Session<'_>, state: &State) -> Result<bool> {
     let stopped = stopped(host, state).await?;
     for network in &stopped {
-        if let Some(relay) = Relay::of(host, network, state.dir()).await? {
-            relay.ready(host).await;
+        if let Some(starter) = Starter::of(host, network, state.dir()).await? {
+            starter.ready(host).await;
         }
     }
     Ok(!stopped.is_empty())
