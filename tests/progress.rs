@@ -44,6 +44,13 @@ impl<'a> Terminal<'a> {
         self
     }
 
+    /// Empties the screen, and waits until it is.
+    #[track_caller]
+    fn clears(&self) {
+        self.types("clear");
+        self.lab.until(&format!("[ \"$({TMUX} capture-pane -p | grep -c .)\" = 1 ]"));
+    }
+
     /// Waits until the shell asks for the next line, with these lines above and no other.
     #[track_caller]
     fn is_left_with(&self, lines: &[&str]) {
@@ -178,7 +185,9 @@ fn a_long_plan_says_how_far_it_is() {
         "error: interrupted: everything is as it was before",
     ]);
     before.assert_same(&lab.snapshot(), "interrupted");
-    terminal.types("clear").types(command).shows("^step [0-9]+ of [0-9]{4}: ");
+    // What is typed before the screen is empty goes with the rest.
+    terminal.clears();
+    terminal.types(command).shows("^step [0-9]+ of [0-9]{4}: ");
     terminal.is_left_with(&[&format!("$ {command}")]);
     assert_eq!(lab.netcord("ps -q").ok().lines().count(), 400);
 }
