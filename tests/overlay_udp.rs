@@ -199,6 +199,8 @@ fn all_of_it_goes_with_the_network() {
     lab.hosts(1);
     let before = lab.snapshot_of("h1");
     lab.on("h1", ONE).ok();
+    lab.on("h1", &ONE.replace("10.5.", "10.6.").replace("pods", "two"))
+        .fails(4, &["UDP port 8285, the tunnel's, is that of network `pods`", "--port"]);
     let other = ONE.replace("10.5.2.0/24=192.0.2.2", "10.5.3.0/24=192.0.2.3");
     lab.on("h1", &other).ok();
     assert!(of(&lab, "h1", "ip route").contains("10.5.3.0/24 via 192.0.2.3 dev tu-pods"));

@@ -53,7 +53,9 @@ pub(super) fn unrelayed(snapshot: &Snapshot<'_>) -> Vec<Finding> {
     let hosts = snapshot.hosts.iter();
     hosts
         .filter_map(|(network, hosts)| {
-            let own = hosts.iter().find_map(|host| Some((host.via.first()?, host.relay.as_ref()?)));
+            // Without its link, there is no relay.
+            let mut with_link = hosts.iter().filter(|host| host.state == State::Ok);
+            let own = with_link.find_map(|host| Some((host.via.first()?, host.relay.as_ref()?)));
             own.and_then(|(link, relay)| unrelayed_by(network, link, relay))
         })
         .collect()

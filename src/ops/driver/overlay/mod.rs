@@ -279,7 +279,7 @@ async fn new_network(
     for tunnel in plan::tunnels_of(&network) {
         kernel.check_vni(&tunnel).await?;
     }
-    relay::check(&network)?;
+    relay::check(&network, state)?;
     Ok(network)
 }
 

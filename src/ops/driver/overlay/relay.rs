@@ -59,8 +59,8 @@ impl Starter {
 /// Checks that a new network's relay can have its UDP port.
 ///
 /// # Errors
-/// If a program has it, or this host's address is not IPv4.
-pub(super) fn check(network: &Network) -> Result<()> {
+/// If another network or a program has it, or this host's address is not IPv4.
+pub(super) fn check(network: &Network, state: &State) -> Result<()> {
     let Some(overlay) = network.driver.overlay() else { return Ok(()) };
     let Some(udp) = overlay.backend.udp() else { return Ok(()) };
     let host = overlay.host;
@@ -72,6 +72,12 @@ pub(super) fn check(network: &Network) -> Result<()> {
         .into());
     }
     let port = udp.port;
+    if let Some((other, _)) = with_relay(state).find(|(_, other)| other.port == port) {
+        let message = format!("UDP port {port}, the tunnel's, is that of network `{}`", other.name);
+        return Err(Error::conflict(message)
+            .hint("choose another with `--port`, the same on all hosts of the network")
+            .into());
+    }
     match UdpSocket::bind((host, port)) {
         Ok(_) => Ok(()),
         Err(e) if e.kind() == ErrorKind::AddrInUse => Err(Error::conflict(format!(
