@@ -20,14 +20,11 @@ mod packets;
 /// Packets that arrive.
 mod traffic;
 
-use std::{
-    env,
-    process::{Command, ExitCode, Stdio},
-};
+#[path = "../throwaway.rs"]
+mod throwaway;
 
-use libtest_mimic::{Arguments, Trial};
+use std::{env, process::ExitCode};
 
-const INSIDE: &str = "NETCORD_TEST_INSIDE";
 /// The arguments of the relay that does as flannel's does, for [`lab::Lab::one_packet`].
 const ONE_PACKET: &str = "NETCORD_TEST_ONE_PACKET";
 
@@ -38,35 +35,6 @@ fn main() -> ExitCode {
         let routes = [([10, 5, other], lab::host(other))];
         panic!("{}", one_packet::one_packet(lab::TUN, (lab::host(own), lab::PORT), &routes));
     }
-    if env::var_os(INSIDE).is_none() {
-        return again();
-    }
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(4);
     let tests = [traffic::TESTS, errors::TESTS, attacks::TESTS, life::TESTS];
-    let trial = |(name, test): &(&str, fn())| {
-        let test = *test;
-        Trial::test(*name, move || {
-            test();
-            Ok(())
-        })
-    };
-    let trials = tests.into_iter().flatten().map(trial).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// Runs the program again in namespaces of its own, and ends as that does.
-fn again() -> ExitCode {
-    const PREPARE: &str = "mount -t tmpfs tmpfs /run && mkdir /run/netns && exec \"$0\" \"$@\"";
-    let mut unshare = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork"])
-        .args(["--kill-child", "--mount-proc", "sh", "-euc", PREPARE])
-        .arg(env::current_exe().unwrap())
-        .args(env::args_os().skip(1))
-        .env(INSIDE, "1")
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("unshare (util-linux) runs");
-    let status = unshare.wait().unwrap();
-    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    throwaway::run("mkdir /run/netns", 4, &tests)
 }

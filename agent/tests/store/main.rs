@@ -19,49 +19,15 @@ mod outage;
 /// etcd, and a wire to it that can be cut.
 mod support;
 
-use std::{
-    env,
-    io::Read,
-    process::{Command, ExitCode, Stdio},
-};
+#[path = "../throwaway.rs"]
+mod throwaway;
 
-use libtest_mimic::{Arguments, Trial};
-
-const INSIDE: &str = "NETCORD_TEST_INSIDE";
+use std::{io::Read, process::ExitCode};
 
 fn main() -> ExitCode {
-    if env::var_os(INSIDE).is_none() {
-        return again();
-    }
-    let mut arguments = Arguments::from_args();
-    // They wait most of their time.
-    arguments.test_threads.get_or_insert(12);
     let tests = [outage::TESTS, access::TESTS, config::TESTS, lease::TESTS, follow::TESTS];
-    let trial = |(name, test): &(&str, fn())| {
-        let test = *test;
-        Trial::test(*name, move || {
-            test();
-            Ok(())
-        })
-    };
-    let trials = tests.into_iter().flatten().map(trial).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// Runs the program again in namespaces of its own, and ends as that does.
-fn again() -> ExitCode {
-    const PREPARE: &str = "mount -t tmpfs tmpfs /run && ip link set lo up && exec \"$0\" \"$@\"";
-    let mut unshare = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork"])
-        .args(["--kill-child", "--mount-proc", "sh", "-euc", PREPARE])
-        .arg(env::current_exe().unwrap())
-        .args(env::args_os().skip(1))
-        .env(INSIDE, "1")
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("unshare (util-linux) runs");
-    let status = unshare.wait().unwrap();
-    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    // They wait most of their time.
+    throwaway::run("ip link set lo up", 12, &tests)
 }
 
 /// Reads all that a program prints.
