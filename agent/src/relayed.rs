@@ -15,10 +15,9 @@ use netcord::{
     ops::driver::overlay,
     process,
 };
-use serde::Deserialize;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, BufReader, Lines},
-    process::{Child, Command},
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
     sync::{Notify, watch},
     time::{Instant, sleep, timeout},
 };
@@ -102,16 +101,20 @@ impl Relayed {
                     continue;
                 }
             };
-            let started = Instant::now();
-            let failure = match Process::start(&network).await {
-                Ok(process) => self.attend(service, process).await,
-                Err(error) => error,
+            let process = match Process::start(&network).await {
+                Ok(process) => process,
+                Err(error) => {
+                    self.wait(service, &error).await;
+                    continue;
+                }
             };
-            // One that ran until now is started again at once.
+            let started = Instant::now();
+            let end = self.attend(service, process).await;
+            // One that ran for some time is started again at once.
             if started.elapsed() > AGAIN {
                 self.progress.send_replace(Progress::Starts);
             } else {
-                self.wait(service, &failure).await;
+                self.wait(service, &end).await;
             }
         }
     }
@@ -166,14 +169,7 @@ impl Relayed {
 struct Process {
     child: Child,
     uses: RelayUse,
-    says: Lines<BufReader<Box<dyn AsyncRead + Unpin>>>,
-}
-
-/// The line that a relay prints when it is ready.
-#[derive(Deserialize)]
-struct Ready {
-    #[serde(flatten)]
-    uses: RelayUse,
+    says: Lines<BufReader<ChildStderr>>,
 }
 
 impl Process {
@@ -199,15 +195,14 @@ impl Process {
             .spawn()
             .context("cannot start it")?;
         let stdout = child.stdout.take().context("it has no output")?;
-        let stderr: Box<dyn AsyncRead + Unpin> =
-            Box::new(child.stderr.take().context("it has no errors")?);
+        let stderr = child.stderr.take().context("it has no errors")?;
         let mut says = BufReader::new(stderr).lines();
         let first = timeout(PATIENCE, BufReader::new(stdout).lines().next_line()).await;
         let Some(line) = first.context("it does not say that it is ready")?? else {
             let said = says.next_line().await?.unwrap_or_else(|| "it said nothing".to_owned());
             bail!("it did not start: {}", said.trim_start_matches("error: "))
         };
-        let Ready { uses } = serde_json::from_str(&line).context("it is of another version")?;
+        let uses = serde_json::from_str(&line).context("it is of another version")?;
         Ok(Self { child, uses, says })
     }
 }

@@ -1,4 +1,4 @@
-//! The agent as a whole: the networks that it follows, those whose packets it has relayed, and how it
+//! The agent as a whole: the networks that it follows, the relays that it keeps running, and how it
 //! changes the kernel.
 
 use std::{

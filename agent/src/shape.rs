@@ -8,6 +8,7 @@ use netcord::{
     agents::netcord_agent::protocol::Shape,
     error::Error,
     model::{BackendKind, Cidr, Udp},
+    ops::driver::overlay::{TunnelFlags, check_families},
 };
 use netcord_agent::flannel::{Backend, Config, Pool, Vxlan};
 
@@ -26,32 +27,18 @@ pub(crate) fn config(shape: &Shape) -> Result<Config> {
         let [min, max] = if is_ipv4 { shape.bounds } else { [None; 2] };
         Ok(Some(Pool::new(*network, length, min, max)?))
     };
-    let backend = match shape.backend.unwrap_or(BackendKind::Vxlan) {
-        BackendKind::HostGw => {
-            let given = [
-                ("--vni", shape.vni.is_some()),
-                ("--port", shape.port.is_some()),
-                ("--direct-routing", shape.direct_routing),
-            ];
-            if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
-                let message = format!("backend host-gw does not support {flag}: it has no tunnel");
-                return Err(Error::usage(message).into());
-            }
-            Backend::HostGw
-        }
-        BackendKind::Udp => {
-            let given =
-                [("--vni", shape.vni.is_some()), ("--direct-routing", shape.direct_routing)];
-            if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
-                let message = format!("backend udp does not support {flag}: only vxlan does");
-                return Err(Error::usage(message).into());
-            }
-            if let Some(Cidr(block)) = shape.subnets.iter().find(|Cidr(cidr)| cidr.is_ipv6()) {
-                let message = format!("backend udp carries IPv4 only, and {block} is IPv6");
-                return Err(Error::usage(message).into());
-            }
-            Backend::Udp { port: shape.port.unwrap_or(Udp::PORT) }
-        }
+    let kind = shape.backend.unwrap_or(BackendKind::Vxlan);
+    let given = TunnelFlags {
+        vni: shape.vni.is_some(),
+        port: shape.port.is_some(),
+        direct_routing: shape.direct_routing,
+    };
+    given.check(kind)?;
+    let blocks: Vec<_> = shape.subnets.iter().map(|Cidr(cidr)| *cidr).collect();
+    check_families(kind, &blocks)?;
+    let backend = match kind {
+        BackendKind::HostGw => Backend::HostGw,
+        BackendKind::Udp => Backend::Udp { port: shape.port.unwrap_or(Udp::PORT) },
         BackendKind::Vxlan => {
             let default = Vxlan::default();
             Backend::Vxlan(Vxlan {

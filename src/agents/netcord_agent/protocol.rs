@@ -141,7 +141,7 @@ pub struct Status {
     pub relays: Vec<Relay>,
 }
 
-/// A relay, and what it uses of what makes it fast.
+/// A relay, and the offloads that it uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relay {
     /// The network.
@@ -157,14 +157,14 @@ pub struct Relay {
     pub problem: Option<String>,
 }
 
-/// What a relay uses of the kernel.
+/// The offloads of the kernel that a relay uses: the line that it prints when it is ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayUse {
-    /// The segmentation that it leaves to itself: `tso`, `tso,uso`, or `none`.
+    /// What the TUN link gives to it in large packets: TCP (`tso`), UDP, too (`tso,uso`), or nothing (`off`).
     pub tun: String,
-    /// How it sends: `segments` (many packets a system call) or `single`.
+    /// How it sends: `segments` (many packets in a system call) or `datagrams`.
     pub send: String,
-    /// How it receives: `gro` (many packets a system call) or `single`.
+    /// How it receives: `gro` (many packets in a system call) or `datagrams`.
     pub receive: String,
 }
 

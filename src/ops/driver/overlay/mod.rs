@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use self::{
     outside::{Outside, Wanted},
     relay::Starter,
-    shape::{Shape, TunnelFlags},
+    shape::Shape,
 };
 use super::{
     bridge::{self, Made},
@@ -63,6 +63,7 @@ pub use join::{Against, ClusterShape, Joining, follow, join, stores};
 pub(super) use rebuilt::{Marks, rebuilt};
 pub use relay::relayed;
 pub(in crate::ops) use relay::{start_stopped, stopped};
+pub use shape::{TunnelFlags, check_families};
 
 /// The part of a request that concerns this host only.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -131,7 +132,7 @@ pub async fn overlay(host: &mut Session<'_>, args: &Overlay) -> Result<Option<Ch
     };
     given.check(args.backend)?;
     let shape = Shape::new(&args.subnet, &asked, &args.peer)?;
-    shape::check_families(args.backend, &shape.cluster)?;
+    check_families(args.backend, &shape.cluster)?;
     let mut state = host.enter(Need::Changes, Extent::of(&args.on_host.name)).await?;
     let (network, endpoints) = match state.networks().get(&args.on_host.name) {
         Some(NetworkRecord { network, endpoints }) => {

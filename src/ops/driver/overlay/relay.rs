@@ -1,6 +1,6 @@
 //! The relay of a network: the process that carries its packets between the TUN link and UDP packets
 //! (backend udp). netcord-agent starts it, and starts it again if it ends. It reads the kernel's routes
-//! to learn where the other hosts are, so that nothing else has to be said to it.
+//! to learn where the other hosts are, and needs no other input.
 
 use std::{io::ErrorKind, net::UdpSocket, path::Path, time::Duration};
 

@@ -151,15 +151,22 @@ fn check_length(what: &str, subnet: IpNetwork) -> Result<()> {
 }
 
 /// The flags of a tunnel, and whether each was given.
-pub(super) struct TunnelFlags {
-    pub(super) vni: bool,
-    pub(super) port: bool,
-    pub(super) direct_routing: bool,
+#[derive(Clone, Copy, Debug)]
+pub struct TunnelFlags {
+    /// `--vni`.
+    pub vni: bool,
+    /// `--port`.
+    pub port: bool,
+    /// `--direct-routing`.
+    pub direct_routing: bool,
 }
 
 impl TunnelFlags {
     /// Refuses flags that have no meaning for a backend.
-    pub(super) fn check(&self, kind: BackendKind) -> Result<()> {
+    ///
+    /// # Errors
+    /// The first of them.
+    pub fn check(&self, kind: BackendKind) -> Result<()> {
         let Self { vni, port, direct_routing } = *self;
         let flags = [("--vni", vni), ("--direct-routing", direct_routing), ("--port", port)];
         let (unsupported, why) = match kind {
@@ -179,7 +186,10 @@ impl TunnelFlags {
 }
 
 /// Refuses IPv6 where the tunnel carries IPv4 only.
-pub(super) fn check_families(kind: BackendKind, cluster: &[IpNetwork]) -> Result<()> {
+///
+/// # Errors
+/// The IPv6 subnet.
+pub fn check_families(kind: BackendKind, cluster: &[IpNetwork]) -> Result<()> {
     match cluster.iter().find(|block| block.is_ipv6()) {
         Some(block) if kind == BackendKind::Udp => {
             Err(Error::usage(format!("backend udp carries IPv4 only, and {block} is IPv6"))
