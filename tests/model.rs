@@ -129,8 +129,19 @@ const MISCHIEF: [(&str, &str); 22] = [
 
 /// Mischief after which only the records tell what there was. What neither a record nor a mark holds
 /// cannot be known.
-const DESTROYS_MARKS: [&str; 3] =
-    ["delete the bridge", "rename a link inside", "change a MAC inside"];
+const DESTROYS_MARKS: [&str; 10] = [
+    "delete the bridge",
+    "rename a link inside",
+    "change a MAC inside",
+    // The rules of published ports are all that shows these.
+    "delete the table",
+    "flush all chains",
+    "flush a chain",
+    "delete a rule",
+    "delete all elements",
+    "delete an element",
+    "flush all rules of all programs",
+];
 
 /// What mischief is said with: `ports` of a network, the `inner` links of its endpoints with their
 /// namespaces, and commands that take netcord's rules away, or
