@@ -72,6 +72,7 @@ mod no_subnet;
 mod outbound;
 mod overlay;
 mod overlay_faults;
+mod overlay_flat;
 mod overlay_store;
 mod overlay_udp;
 /// Programs of eBPF, as root.

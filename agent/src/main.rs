@@ -5,12 +5,17 @@
 //!
 //! - `service`: the agent as a whole: its networks, when it ends
 //! - `socket`: answers the requests of netcord
-//! - `membership`: this host's part of one network
+//! - `watched`: a network that is followed: its task, and what can be asked of it
+//! - `joined`: this host's part of a network, of either kind
+//! - `membership`: its part of one in which each host has a subnet
+//! - `flat`: its part of a flat one
 //! - `relayed`: the process that carries the packets of one network (backend udp)
 //! - `shape`: the configuration in the store, and the one that was asked for
 //! - `peers`: the other hosts, as netcord makes entries for them
 //! - `subnet_file`: flannel's file for other programs
 
+mod flat;
+mod joined;
 mod membership;
 mod peers;
 mod relayed;
@@ -18,6 +23,7 @@ mod service;
 mod shape;
 mod socket;
 mod subnet_file;
+mod watched;
 
 use std::{env, path::PathBuf, process::ExitCode};
 

@@ -4,6 +4,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    net::IpAddr,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -13,16 +14,20 @@ use anyhow::Result;
 use netcord::{
     Events, Options, Session, Silent,
     agents::netcord_agent::protocol::Status,
-    model::{LinkName, Network, PeerSpec},
-    ops::driver::overlay::{self, Against},
+    model::{Elsewhere, LinkName, Network, PeerSpec},
+    ops::driver::overlay::{
+        self, Against,
+        flat::{self, Own},
+    },
     state::State,
 };
-use tokio::{sync::Mutex, task::spawn_local, time::sleep};
-
-use crate::{
-    membership::{Membership, Watched},
-    relayed::Relayed,
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    task::spawn_local,
+    time::sleep,
 };
+
+use crate::{joined::Joined, relayed::Relayed, watched::Watched};
 
 /// The interval at which to try to lock the records, which others lock for milliseconds.
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
@@ -110,8 +115,8 @@ impl Service {
     }
 
     /// Begins to follow a network in which this host has its subnet.
-    pub(crate) fn follow(self: &Rc<Self>, membership: Membership) {
-        self.watch(Watched::joined(membership));
+    pub(crate) fn follow(self: &Rc<Self>, joined: Joined) {
+        self.watch(Watched::joined(joined));
     }
 
     fn watch(self: &Rc<Self>, watched: Rc<Watched>) {
@@ -157,6 +162,61 @@ impl Service {
         Connected(self.clone())
     }
 
+    /// Waits until no other verb runs, and the records are free. A verb waits for the lock without a break,
+    /// and would keep this thread from all else.
+    async fn unlocked(&self) -> Result<MutexGuard<'_, ()>> {
+        let turn = self.turn.lock().await;
+        while !State::is_free(self.cookie)? {
+            sleep(LOCK_INTERVAL).await;
+        }
+        Ok(turn)
+    }
+
+    /// Makes the links of a flat network; returns the network and this host's endpoints, or `None` if this
+    /// host no longer has it.
+    ///
+    /// # Errors
+    /// If the kernel refuses a change.
+    pub(crate) async fn follow_flat(&self, network: &LinkName) -> Result<Option<(Network, Own)>> {
+        let _turn = self.unlocked().await?;
+        let mut session = Session::open(Options::default(), &Silent)?;
+        flat::follow(&mut session, network).await
+    }
+
+    /// Returns this host's endpoints in a flat network.
+    ///
+    /// # Errors
+    /// If the records cannot be read.
+    pub(crate) async fn own_endpoints(&self, network: &LinkName) -> Result<Option<Own>> {
+        let _turn = self.turn.lock().await;
+        flat::own(&Session::open(Options::default(), &Silent)?, network).await
+    }
+
+    /// Makes the entries for the endpoints of other hosts; `former` are those that the kernel has.
+    ///
+    /// # Errors
+    /// If the kernel refuses a change.
+    pub(crate) async fn program(
+        &self,
+        network: &Network,
+        former: Option<&Elsewhere>,
+        now: &Elsewhere,
+    ) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let session = Session::open(Options::default(), &Silent)?;
+        flat::program(&session, network, former, now).await
+    }
+
+    /// Detaches the endpoints whose addresses other hosts have now; returns their targets.
+    ///
+    /// # Errors
+    /// If the kernel refuses a change.
+    pub(crate) async fn evict(&self, network: &LinkName, lost: &[IpAddr]) -> Result<Vec<String>> {
+        let _turn = self.unlocked().await?;
+        let mut session = Session::open(Options::default(), &Silent)?;
+        flat::evict(&mut session, network, lost).await
+    }
+
     /// Makes the kernel and the record of a network agree with the other hosts. Returns the network and
     /// the warnings, or `None` if this host no longer has it.
     ///
@@ -168,11 +228,7 @@ impl Service {
         peers: &[PeerSpec],
         against: Against,
     ) -> Result<Option<(Network, Vec<String>)>> {
-        let _turn = self.turn.lock().await;
-        // A verb waits for the lock without a break, and would keep this thread from all else.
-        while !State::is_free(self.cookie)? {
-            sleep(LOCK_INTERVAL).await;
-        }
+        let _turn = self.unlocked().await?;
         let warnings = Warnings::default();
         let mut session = Session::open(Options::default(), &warnings)?;
         let now = overlay::follow(&mut session, network, peers, against).await;

@@ -23,7 +23,8 @@ use tokio::{
 };
 
 use crate::{
-    membership::{self, Membership},
+    flat::{self, Claimed},
+    joined::{self, Joined},
     service::Service,
 };
 
@@ -78,7 +79,7 @@ fn answer(service: &Rc<Service>, stream: UnixStream) {
     let service = service.clone();
     let connected = service.connected();
     spawn_local(async move {
-        let mut caller = Caller { service, joined: None };
+        let mut caller = Caller { service, joined: None, claimed: Vec::new() };
         // A caller that went away needs no answer.
         drop(caller.serve(stream).await);
         if let Some(joined) = caller.joined.take() {
@@ -88,10 +89,12 @@ fn answer(service: &Rc<Service>, stream: UnixStream) {
     });
 }
 
-/// A connection, and the membership that it has and that is not followed yet.
+/// A connection, the network that it has joined and that is not followed yet, and the addresses that it
+/// has taken and that may be on no record yet.
 struct Caller {
     service: Rc<Service>,
-    joined: Option<Membership>,
+    joined: Option<Joined>,
+    claimed: Vec<Claimed>,
 }
 
 impl Caller {
@@ -114,7 +117,7 @@ impl Caller {
             Request::Status => Ok(Answer::Status(self.service.status().await)),
             Request::Join(join) => {
                 let offer = if join.dry_run {
-                    membership::preview(&join).await?
+                    joined::preview(&join).await?
                 } else {
                     self.join(&join).await?
                 };
@@ -122,6 +125,20 @@ impl Caller {
             }
             Request::Follow { network } => self.follow(&network).await,
             Request::Leave(leave) => self.leave(*leave).await,
+            Request::Claim(claim) => {
+                let handle = self.flat(&claim.network).await?;
+                let claimed = handle.claim(&self.service, *claim).await?;
+                let addresses = claimed.addresses.clone();
+                self.claimed.push(claimed);
+                Ok(Answer::Claimed { addresses })
+            }
+            Request::Settle { network } => {
+                self.flat(&network).await?.settle_now(&self.service).await?;
+                Ok(Answer::Done)
+            }
+            Request::Elsewhere { network } => {
+                Ok(Answer::Elsewhere(self.flat(&network).await?.elsewhere()))
+            }
             Request::Relay { network } => {
                 self.service.relay(&network).ready().await?;
                 Ok(Answer::Done)
@@ -135,10 +152,21 @@ impl Caller {
         {
             return Ok(offer);
         }
-        let membership = Membership::join(join).await?;
-        let offer = membership.offer();
-        self.joined = Some(membership);
+        let joined = Joined::join(join).await?;
+        let offer = joined.offer();
+        self.joined = Some(joined);
         Ok(offer)
+    }
+
+    /// Returns what does the work on a flat network.
+    async fn flat(&self, network: &LinkName) -> Result<Rc<flat::Handle>> {
+        if self.service.watched(network).is_none() {
+            self.service.resume().await?;
+        }
+        match self.service.watched(network) {
+            Some(watched) => watched.flat().await,
+            None => Err(Error::not_found(format!("no network `{network}` was joined")).into()),
+        }
     }
 
     async fn follow(&mut self, network: &LinkName) -> Result<Answer> {
@@ -160,7 +188,7 @@ impl Caller {
     async fn leave(&mut self, leave: Leave) -> Result<Answer> {
         match self.service.watched(&leave.network) {
             Some(watched) => watched.leave().await?,
-            None => membership::release(&leave).await?,
+            None => joined::release(&leave).await?,
         }
         Ok(Answer::Done)
     }

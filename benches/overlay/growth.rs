@@ -135,7 +135,7 @@ fn is_route(datagram: &[u8], to: IpAddr) -> Result<bool> {
 
 /// The only agent here: this program has process numbers of its own. One that has ended has no command
 /// line.
-fn agent() -> Option<String> {
+pub(crate) fn agent() -> Option<String> {
     let processes = fs::read_dir("/proc").ok()?.flatten();
     let mut names = processes.map(|process| process.file_name().to_string_lossy().into_owned());
     names.find(|pid| {
@@ -154,7 +154,7 @@ fn memory() -> Result<[u64; 2]> {
     Ok([of("VmRSS:")?, of("VmHWM:")?])
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     while !is_so()? {
         ensure!(Instant::now() < end, "{what}: it did not happen in {PATIENCE:?}");

@@ -4,6 +4,7 @@
 //! The hosts are namespaces in a throwaway host ([`throwaway`]); it takes no root.
 //! * [`hosts`]: hosts on one wire
 //! * [`store`]: a real etcd with the keys of many hosts
+//! * [`flat`]: what a host pays in a flat network
 //! * [`growth`]: what one more host costs among N
 //! * [`throughput`]: TCP between endpoints on two hosts
 //! * [`backends`]: the backends next to each other
@@ -16,6 +17,7 @@
 mod backends;
 #[path = "../support/chart.rs"]
 mod chart;
+mod flat;
 mod growth;
 mod hosts;
 #[path = "../support/machine.rs"]
@@ -64,6 +66,10 @@ struct Args {
     #[arg(long, conflicts_with = "write")]
     backends: bool,
 
+    /// Only a flat network of many endpoints
+    #[arg(long, conflicts_with_all = ["write", "backends"])]
+    flat: bool,
+
     /// Write the results to bench/
     #[arg(long)]
     write: bool,
@@ -102,6 +108,10 @@ fn bench(args: &Args) -> Result<()> {
     if args.backends {
         let backends = compare(repeats)?;
         io::stdout().write_all(report::backends_text(&backends).as_bytes())?;
+        return Ok(());
+    }
+    if args.flat {
+        io::stdout().write_all(flat::text(&flat::measure(repeats)?).as_bytes())?;
         return Ok(());
     }
     let mut points = Vec::new();

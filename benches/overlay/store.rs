@@ -24,7 +24,7 @@ const PREFIX: &str = "/netcord/pods";
 const CONFIG: &str = r#"{"Network":"10.0.0.0/9","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
 
 /// etcd takes at most 128 operations in one transaction.
-const TRANSACTION: u16 = 100;
+const TRANSACTION: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An etcd that ends with its handle.
@@ -41,6 +41,11 @@ impl Drop for Etcd {
 impl Etcd {
     /// Starts one with a network of so many hosts.
     pub(crate) fn with_hosts(count: u16) -> Result<Self> {
+        Self::with(CONFIG, (0..count).map(lease))
+    }
+
+    /// Starts one with a network of this configuration and these keys.
+    pub(crate) fn with(config: &str, keys: impl Iterator<Item = (String, String)>) -> Result<Self> {
         script(None, "rm -rf /run/etcd")?;
         let child = within(WORLD, || {
             let mut command = Command::new("etcd");
@@ -52,16 +57,15 @@ impl Etcd {
         })?;
         let etcd = Self(child);
         let until = Instant::now() + PATIENCE;
-        while etcd.put("config", CONFIG).is_err() {
+        while etcd.put("config", config).is_err() {
             ensure!(Instant::now() < until, "etcd does not answer");
             thread::sleep(Duration::from_millis(50));
         }
-        let all: Vec<u16> = (0..count).collect();
-        for part in all.chunks(usize::from(TRANSACTION)) {
+        let all: Vec<_> = keys.collect();
+        for part in all.chunks(TRANSACTION) {
             let mut text = "\n".to_owned();
-            for number in part {
-                let (key, value) = lease(*number);
-                _ = writeln!(text, "put {PREFIX}/{key} {}", serde_json::to_string(&value)?);
+            for (key, value) in part {
+                _ = writeln!(text, "put {PREFIX}/{key} {}", serde_json::to_string(value)?);
             }
             etcdctl(&["txn"], &(text + "\n\n"))?;
         }
@@ -79,7 +83,8 @@ impl Etcd {
         self.put(&key, &value)
     }
 
-    fn put(&self, key: &str, value: &str) -> Result<()> {
+    /// Writes a key; returns once etcd has answered.
+    pub(crate) fn put(&self, key: &str, value: &str) -> Result<()> {
         let [key, value] = [format!("{PREFIX}/{key}"), value.to_owned()].map(|s| base64(&s));
         let body = format!(r#"{{"key":"{key}","value":"{value}"}}"#);
         http(&format!("POST /v3/kv/put HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len()))

@@ -221,6 +221,7 @@ impl Reader<'_> {
             vni: self.vni()?,
             port: self.options.parsed("port")?,
             direct_routing: self.direct_routing()?,
+            flat: None,
             store: None,
         })))
     }
@@ -236,6 +237,8 @@ impl Reader<'_> {
             return Err(Error::usage("option `peer`: the hosts come from the store"));
         }
         let shape = ClusterShape {
+            flat: None,
+            gateways: Vec::new(),
             subnets: self.options.list("subnet", ',')?,
             lengths: [None; 2],
             bounds: [None; 2],

@@ -142,7 +142,10 @@ impl Kernel {
                 bridge::announce(&self.rtnl, port, self.at(netns)?, link, *mac).await?;
                 false
             }
-            Resource::Route { .. } | Resource::Neighbour { .. } | Resource::FdbEntry { .. } => {
+            Resource::Route { .. }
+            | Resource::Neighbour { .. }
+            | Resource::FdbEntry { .. }
+            | Resource::Replica { .. } => {
                 return Ok(self.apply_entries(&[change]).await?.remove(0));
             }
             Resource::Sysctl { netns, key, value, .. } => {
@@ -190,7 +193,10 @@ impl Kernel {
             Resource::Up { netns, link } => {
                 link::set_up(self.at(netns)?, link.as_str(), false).await?
             }
-            Resource::Route { .. } | Resource::Neighbour { .. } | Resource::FdbEntry { .. } => {
+            Resource::Route { .. }
+            | Resource::Neighbour { .. }
+            | Resource::FdbEntry { .. }
+            | Resource::Replica { .. } => {
                 return Ok(self.apply_entries(&[change]).await?.remove(0));
             }
             Resource::Sysctl { netns, key, reset, value } => {

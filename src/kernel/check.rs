@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     model::{LinkName, Route},
-    plan::{Change, LinkAt, LinkAttrs, LinkId, Moved, Place, PortFlag, Resource, SysctlKey, Veth},
+    plan::{Change, LinkAt, LinkAttrs, LinkId, Moved, Place, Resource, SysctlKey, Veth},
 };
 
 impl Kernel {
@@ -150,17 +150,14 @@ impl Kernel {
             Resource::Tun { name } => link::get(&self.rtnl, name.as_str())
                 .await?
                 .is_some_and(|l| l.kind == LinkKind::Tun && l.is_ours()),
-            Resource::FdbEntry { link, mac, host } => {
-                fdb::has(&self.rtnl, link, *mac, *host).await?
+            Resource::FdbEntry { .. } | Resource::Replica { .. } => {
+                fdb::has(&self.rtnl, resource).await?
             }
             Resource::Alias { netns, link, alias } => link::get(self.at(netns)?, link.as_str())
                 .await?
                 .is_some_and(|l| l.alias.as_ref() == Some(alias)),
             Resource::Port { link, flag } => {
-                link::get(&self.rtnl, link.as_str()).await?.is_some_and(|l| match flag {
-                    PortFlag::Isolated => l.isolated,
-                    PortFlag::Hairpin => l.hairpin,
-                })
+                link::get(&self.rtnl, link.as_str()).await?.is_some_and(|l| l.has_flag(*flag))
             }
             Resource::Clsact { link } => tc_filter::has_ingress(&self.rtnl, link).await?,
             Resource::TcFilter { link, guard } => {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use nix::libc;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -97,7 +97,7 @@ struct Tables<'k> {
 struct Known {
     routes: HashSet<RouteKey>,
     neighbours: HashMap<(u32, IpAddr), Mac>,
-    hosts: HashMap<(u32, Mac), IpAddr>,
+    forwarding: HashMap<u32, fdb::Table>,
 }
 
 impl Known {
@@ -106,14 +106,13 @@ impl Known {
         let routes = address::all_routes(rtnl).await?;
         known.routes.extend(routes.iter().map(TableRoute::key));
         for index in indexes.values().flatten().copied() {
-            for family in [AddressFamily::Inet, AddressFamily::Inet6, AddressFamily::Bridge] {
+            for family in [AddressFamily::Inet, AddressFamily::Inet6] {
                 for found in fdb::permanent_of(rtnl, family, index).await? {
                     let neighbour = found.address.zip(found.mac);
                     known.neighbours.extend(neighbour.map(|(ip, mac)| ((index, ip), mac)));
-                    let host = found.mac.zip(found.host);
-                    known.hosts.extend(host.map(|(mac, host)| ((index, mac), host)));
                 }
             }
+            known.forwarding.insert(index, fdb::Table::read(rtnl, index).await?);
         }
         Ok(known)
     }
@@ -125,7 +124,12 @@ impl Known {
             Entry::Neighbour { address, mac, .. } => {
                 self.neighbours.get(&(index, address)) == Some(&mac)
             }
-            Entry::Fdb { mac, host, .. } => self.hosts.get(&(index, mac)) == Some(&host),
+            Entry::Fdb { mac, host, on_bridge, .. } => {
+                self.forwarding.get(&index).is_some_and(|table| table.has(mac, host, on_bridge))
+            }
+            Entry::Replica { host, .. } => {
+                self.forwarding.get(&index).is_some_and(|table| table.replicas.contains(&host))
+            }
         };
         is_there != is_deletion(change)
     }
@@ -227,10 +231,19 @@ impl Tables<'_> {
             Entry::Neighbour { address, .. } => {
                 (M::DelNeighbour(neighbour::message(index, address)), 0)
             }
-            Entry::Fdb { mac, host, .. } if create => {
-                (M::NewNeighbour(fdb::permanent(index, mac, host)), NEW)
+            Entry::Fdb { mac, host, on_bridge, .. } if create => {
+                (M::NewNeighbour(fdb::lasting(index, mac, host, on_bridge)), NEW)
             }
-            Entry::Fdb { mac, host, .. } => (M::DelNeighbour(fdb::message(index, mac, host)), 0),
+            Entry::Fdb { mac, host, on_bridge, .. } => {
+                (M::DelNeighbour(fdb::message(index, mac, host, on_bridge)), 0)
+            }
+            Entry::Replica { host, .. } if create => {
+                let message = fdb::lasting(index, Mac::ZERO, host, false);
+                (M::NewNeighbour(message), NLM_F_CREATE | NLM_F_APPEND)
+            }
+            Entry::Replica { host, .. } => {
+                (M::DelNeighbour(fdb::message(index, Mac::ZERO, host, false)), 0)
+            }
         }))
     }
 
@@ -252,12 +265,24 @@ impl Tables<'_> {
                 Some(link) => link::gone(link.as_str()),
                 None => not_made(entry, error),
             }),
+            Change::Delete(_) if errno == libc::ENOENT && self.is_half(entry).await => {
+                Ok(Outcome::done(change))
+            }
             // It went with its link, or before.
             _ if matches!(errno, libc::ESRCH | libc::ENOENT) || gone().await.is_some() => {
                 Ok(Outcome::Unchanged)
             }
             _ => Err(not_deleted(entry, error)),
         }
+    }
+
+    /// Deletes the link's half of an entry whose other half, the bridge's, is gone; returns whether there
+    /// was one.
+    async fn is_half(&self, entry: Entry<'_>) -> bool {
+        let Entry::Fdb { mac, host, on_bridge: true, .. } = entry else { return false };
+        let Some(index) = index_of(&self.indexes, entry) else { return false };
+        let message = fdb::message(index, mac, host, false);
+        self.rtnl.change(RouteNetlinkMessage::DelNeighbour(message), 0).await.is_ok()
     }
 
     /// The outcome of a creation where the kernel has an entry: a neighbour or FDB entry replaces it,
@@ -292,10 +317,12 @@ impl Tables<'_> {
                     mac,
                 })
             }
-            Entry::Fdb { link, mac, .. } => {
-                let there = fdb::permanent_host(self.rtnl, index, mac).await?;
-                there.map(|host| Resource::FdbEntry { link: link.clone(), mac, host })
+            Entry::Fdb { link, mac, on_bridge, .. } => {
+                let there = fdb::lasting_host(self.rtnl, index, mac).await?;
+                there.map(|host| Resource::FdbEntry { link: link.clone(), mac, host, on_bridge })
             }
+            // It is appended, so that it never exists already.
+            Entry::Replica { .. } => None,
         };
         if former.as_ref() == Some(resource) {
             return Ok(Outcome::Unchanged);
@@ -329,8 +356,11 @@ fn not_made(entry: Entry<'_>, error: io::Error) -> anyhow::Error {
         Entry::Neighbour { link, address, .. } => {
             format!("cannot add the neighbour entry for {address} to `{link}`")
         }
-        Entry::Fdb { link, mac, host } => {
+        Entry::Fdb { link, mac, host, .. } => {
             format!("cannot add the FDB entry for {mac} at host {host} to `{link}`")
+        }
+        Entry::Replica { link, host } => {
+            format!("cannot add host {host} to those that get multicasts by `{link}`")
         }
     };
     anyhow::Error::from(error).context(what)
@@ -342,7 +372,10 @@ fn not_deleted(entry: Entry<'_>, error: io::Error) -> anyhow::Error {
         Entry::Neighbour { link, address, .. } => {
             format!("cannot delete the neighbour entry for {address} from `{link}`")
         }
-        Entry::Fdb { link, mac, host } => {
+        Entry::Replica { link, host } => {
+            format!("cannot remove host {host} from those that get multicasts by `{link}`")
+        }
+        Entry::Fdb { link, mac, host, .. } => {
             format!("cannot delete the FDB entry for {mac} at host {host} from `{link}`")
         }
     })

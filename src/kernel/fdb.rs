@@ -1,7 +1,10 @@
 //! The forwarding table (FDB) of a VXLAN link, which maps MACs to hosts; and all entries for other
 //! hosts with our mark.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use anyhow::Result;
 use rtnetlink::packet_route::{
@@ -20,26 +23,70 @@ use super::{
 };
 use crate::{
     model::{LinkName, Mac, Network, Overlay, Route},
-    plan::Resource,
+    plan::{Entry, Resource},
 };
 
-/// Returns the message of a permanent entry. Equivalent to `bridge fdb replace MAC dev LINK dst HOST
-/// self permanent`.
-pub(super) fn permanent(index: u32, mac: Mac, host: IpAddr) -> NeighbourMessage {
-    let mut message = message(index, mac, host);
-    message.header.state = NeighbourState::Permanent;
+/// `NUD_NOARP | NUD_REACHABLE`, which `bridge fdb` calls static: the entry stays until it is deleted. A
+/// bridge takes a permanent one for a MAC of its own.
+const STATIC: u16 = 0x42;
+/// `NUD_NOARP`: the kernel does not age the entry.
+const NOARP: u16 = 0x40;
+
+/// Returns the message of an entry that stays until it is deleted. Equivalent to `bridge fdb replace MAC
+/// dev LINK dst HOST self permanent`, or `self master static`.
+pub(super) fn lasting(index: u32, mac: Mac, host: IpAddr, on_bridge: bool) -> NeighbourMessage {
+    let mut message = message(index, mac, host, on_bridge);
+    message.header.state =
+        if on_bridge { NeighbourState::Other(STATIC) } else { NeighbourState::Permanent };
     message
 }
 
-/// Returns whether an FDB entry exists. Equivalent to `bridge fdb get MAC dev LINK self`.
-pub(super) async fn has(rtnl: &Rtnl, link: &LinkName, mac: Mac, host: IpAddr) -> Result<bool> {
+/// Returns whether an FDB entry exists. Equivalent to `bridge fdb show dev LINK`.
+pub(super) async fn has(rtnl: &Rtnl, resource: &Resource) -> Result<bool> {
+    let Some(entry) = Entry::of(resource) else { return Ok(false) };
+    let Some(link) = entry.link() else { return Ok(false) };
     let Some(there) = link::get(rtnl, link.as_str()).await? else { return Ok(false) };
-    Ok(permanent_host(rtnl, there.index(), mac).await? == Some(host))
+    let table = Table::read(rtnl, there.index()).await?;
+    Ok(match entry {
+        Entry::Fdb { mac, host, on_bridge, .. } => table.has(mac, host, on_bridge),
+        Entry::Replica { host, .. } => table.replicas.contains(&host),
+        Entry::Route(_) | Entry::Neighbour { .. } => false,
+    })
 }
 
-/// Returns the host of a permanent entry.
-pub(super) async fn permanent_host(rtnl: &Rtnl, index: u32, mac: Mac) -> Result<Option<IpAddr>> {
-    let entry = entry(rtnl, index, mac).await?.filter(is_permanent);
+/// The lasting entries of a VXLAN link, and of its bridge for it.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) hosts: HashMap<Mac, IpAddr>,
+    /// The MACs for which the bridge sends frames to the link.
+    pub(super) bridged: HashSet<Mac>,
+    /// The hosts that get a copy of frames without an entry.
+    pub(super) replicas: HashSet<IpAddr>,
+}
+
+impl Table {
+    /// Equivalent to `bridge fdb show dev LINK`.
+    pub(super) async fn read(rtnl: &Rtnl, index: u32) -> Result<Self> {
+        let mut table = Self::default();
+        for entry in permanent_of(rtnl, AddressFamily::Bridge, index).await? {
+            match (entry.mac, entry.host) {
+                (Some(Mac::ZERO), Some(host)) => drop(table.replicas.insert(host)),
+                (Some(mac), Some(host)) => drop(table.hosts.insert(mac, host)),
+                (Some(mac), None) if !entry.of_link => drop(table.bridged.insert(mac)),
+                _ => {}
+            }
+        }
+        Ok(table)
+    }
+
+    pub(super) fn has(&self, mac: Mac, host: IpAddr, on_bridge: bool) -> bool {
+        self.hosts.get(&mac) == Some(&host) && (!on_bridge || self.bridged.contains(&mac))
+    }
+}
+
+/// Returns the host of a lasting entry.
+pub(super) async fn lasting_host(rtnl: &Rtnl, index: u32, mac: Mac) -> Result<Option<IpAddr>> {
+    let entry = entry(rtnl, index, mac).await?.filter(is_lasting);
     Ok(entry.and_then(|entry| entry.host))
 }
 
@@ -52,18 +99,19 @@ async fn entry(rtnl: &Rtnl, index: u32, mac: Mac) -> Result<Option<Neighbour>> {
     neighbour::get(rtnl, look).await
 }
 
-/// Returns whether an entry is permanent; `bridge fdb` adds another bit to the state (`NUD_NOARP`).
-fn is_permanent(entry: &Neighbour) -> bool {
+/// Returns whether an entry stays until it is deleted.
+fn is_lasting(entry: &Neighbour) -> bool {
     let permanent = u16::from(NeighbourState::Permanent);
-    u16::from(entry.state) & permanent != 0
+    u16::from(entry.state) & (permanent | NOARP) != 0
 }
 
 /// Returns the message that names a MAC of a VXLAN link, and its host.
-pub(super) fn message(index: u32, mac: Mac, host: IpAddr) -> NeighbourMessage {
+pub(super) fn message(index: u32, mac: Mac, host: IpAddr, on_bridge: bool) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Bridge;
     message.header.ifindex = index;
-    message.header.flags = NeighbourFlags::Own;
+    let own = NeighbourFlags::Own;
+    message.header.flags = if on_bridge { own | NeighbourFlags::Controller } else { own };
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
     let host = match host {
         IpAddr::V4(v4) => v4.octets().to_vec(),
@@ -73,7 +121,7 @@ pub(super) fn message(index: u32, mac: Mac, host: IpAddr) -> NeighbourMessage {
     message
 }
 
-/// Returns the permanent entries of a link, of one family.
+/// Returns the permanent entries of a link, of one family; those of forwarding tables may be static.
 pub(super) async fn permanent_of(
     rtnl: &Rtnl,
     family: AddressFamily,
@@ -83,7 +131,11 @@ pub(super) async fn permanent_of(
     look.header.family = family;
     look.attributes.push(NeighbourAttribute::IfIndex(index));
     let mut found = neighbour::read(rtnl, look).await?;
-    found.retain(|entry| entry.index == index && is_permanent(entry));
+    let is_bridge = family == AddressFamily::Bridge;
+    let lasts = |entry: &Neighbour| {
+        entry.state == NeighbourState::Permanent || is_bridge && is_lasting(entry)
+    };
+    found.retain(|entry| entry.index == index && lasts(entry));
     Ok(found)
 }
 
@@ -149,13 +201,16 @@ impl Kernel {
         let named = |mac| overlay.peers.values().any(|peer| peer.macs.contains(&mac));
         let is_ours =
             |mac, host| overlay.store.is_some() || mac == Mac::of_tunnel_end(host) || named(mac);
-        let entries =
-            permanent_of(&self.rtnl, AddressFamily::Bridge, link.index()).await?.into_iter();
-        Ok(entries
-            .filter_map(|entry| {
-                let (mac, host) = entry.mac.zip(entry.host)?;
-                is_ours(mac, host).then(|| Resource::FdbEntry { link: name.clone(), mac, host })
-            })
-            .collect())
+        let table = Table::read(&self.rtnl, link.index()).await?;
+        let replica = |host: &IpAddr| Resource::Replica { link: name.clone(), host: *host };
+        let replicas = table.replicas.iter().map(replica);
+        let entries = table.hosts.iter().filter(|(mac, host)| is_ours(**mac, **host));
+        let entries = entries.map(|(mac, host)| Resource::FdbEntry {
+            link: name.clone(),
+            mac: *mac,
+            host: *host,
+            on_bridge: table.bridged.contains(mac),
+        });
+        Ok(entries.chain(replicas).collect())
     }
 }

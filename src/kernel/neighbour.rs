@@ -30,6 +30,8 @@ pub(super) struct Neighbour {
     pub(super) protocol: Option<u8>,
     /// Whether the host answers for it (proxy).
     pub(super) proxy: bool,
+    /// Whether it is in the link's own forwarding table, and not in that of the link's bridge.
+    pub(super) of_link: bool,
 }
 
 /// Addresses in a bridge's neighbour and forwarding tables. Equivalent to
@@ -184,6 +186,7 @@ fn parse(reply: RouteNetlinkMessage) -> Option<Neighbour> {
         state: header.state,
         protocol: None,
         proxy: header.flags.contains(NeighbourFlags::Proxy),
+        of_link: header.flags.contains(NeighbourFlags::Own),
     };
     for attribute in message.attributes {
         match attribute {

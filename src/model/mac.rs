@@ -16,6 +16,9 @@ use super::{Invalid, Subnet, stable_hash};
 pub struct Mac([u8; 6]);
 
 impl Mac {
+    /// The MAC under which a VXLAN link's forwarding table has the hosts for all frames without an entry.
+    pub const ZERO: Self = Self([0; 6]);
+
     /// The placeholder for a link without a MAC, or an endpoint without an address.
     pub const PLACEHOLDER: Self = Self([0x02, 0x42, 0, 0, 0, 0]);
 

@@ -44,9 +44,9 @@ pub use link_config::{Hop, Lifetime, LinkConfig, Neighbour, PolicyRule, SavedAdd
 pub use mac::Mac;
 pub use name::{LinkName, NetnsName};
 pub use network::{
-    Addresses, AgentTask, Backend, BackendKind, Driver, Filter, Flag, Flags, Identity, LowerLink,
-    Macvlan, MacvlanMode, Moving, NamedNetns, Network, NetworkRecord, Overlay, Parent, Peer,
-    Records, Sharing, Source, Store, Udp, Underlay, User, Vlan, Vtep, Vxlan,
+    Addresses, AgentTask, Backend, BackendKind, Driver, Elsewhere, Filter, Flag, Flags, Flat,
+    Identity, LowerLink, Macvlan, MacvlanMode, Moving, NamedNetns, Network, NetworkRecord, Overlay,
+    Parent, Peer, Records, Remote, Sharing, Source, Store, Udp, Underlay, User, Vlan, Vtep, Vxlan,
 };
 pub use order::natural_order;
 pub use owner::{Interface, Owner};

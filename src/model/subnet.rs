@@ -161,6 +161,22 @@ impl Subnet {
         self.lowest_free_in(AddressRange { first: range.network(), last: range.broadcast() }, taken)
     }
 
+    /// Returns the lowest address of the first of these ranges that has a free one; without ranges, of the
+    /// subnet's own.
+    pub fn lowest_free_of(
+        &self,
+        ranges: &[AddressRange],
+        taken: &BTreeSet<IpAddr>,
+    ) -> Option<IpAddr> {
+        let is_ipv4 = self.cidr.is_ipv4();
+        let own = ranges.iter().filter(|range| range.first.is_ipv4() == is_ipv4);
+        let mut own = own.peekable();
+        if own.peek().is_none() {
+            return self.lowest_free(taken);
+        }
+        own.find_map(|range| self.lowest_free_in(*range, taken))
+    }
+
     /// Returns the lowest address of a range that an endpoint can have, and that is not taken.
     pub fn lowest_free_in(&self, range: AddressRange, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
         let mut candidate = to_bits(range.first.max(self.cidr.network()));

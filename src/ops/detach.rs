@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Changed, Session,
+    driver::overlay::flat,
     lookup::{endpoints::Who, find},
     upkeep::{
         endpoints,
@@ -87,6 +88,9 @@ pub async fn detach(host: &mut Session<'_>, args: &Detach) -> Result<Option<Chan
         return Ok(None);
     };
     host.tidy(&mut state).await?;
+    let dir = state.dir().to_owned();
+    drop(state);
+    flat::settle(host, &dir, &on_record).await;
     let detached = gone.into_iter().map(|e| e.target).collect();
     let now = Detached { network: network.to_string(), detached };
     Ok(Some(Changed::new(changed, now)))

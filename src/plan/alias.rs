@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use super::ALIAS_PREFIX;
-use crate::model::{Attachment, Backend, Endpoint, LinkName, Network, Overlay, Store};
+use crate::model::{Attachment, Backend, Endpoint, Flat, LinkName, Network, Overlay, Store};
 
 /// The kernel's limit (`IFALIASZ`, less its NUL).
 const LONGEST: usize = 255;
@@ -46,6 +46,11 @@ fn of_store(store: &Store) -> String {
 fn of_overlay(overlay: &Overlay) -> String {
     let word = format!(" overlay={}", overlay.backend.kind().as_str());
     let cluster = overlay.cluster.iter().fold(word, |words, b| words + &format!(" cluster={b}"));
+    let cluster = match overlay.flat {
+        Some(Flat { multicast: true }) => cluster + " flat multicast",
+        Some(Flat { multicast: false }) => cluster + " flat",
+        None => cluster,
+    };
     match &overlay.backend {
         Backend::Vxlan(vxlan) if vxlan.direct_routing => cluster + " direct-routing",
         Backend::Vxlan(_) | Backend::Udp(_) => cluster,

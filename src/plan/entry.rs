@@ -23,9 +23,18 @@ pub enum Entry<'r> {
     Fdb {
         /// The VXLAN link.
         link: &'r LinkName,
-        /// The MAC of another host's VTEP.
+        /// The MAC of another host's VTEP, or of an endpoint there.
         mac: Mac,
         /// That host.
+        host: IpAddr,
+        /// Whether the link's bridge has an entry for the MAC, too.
+        on_bridge: bool,
+    },
+    /// A host that gets a copy of broadcasts and multicasts.
+    Replica {
+        /// The VXLAN link.
+        link: &'r LinkName,
+        /// The host.
         host: IpAddr,
     },
 }
@@ -37,8 +46,10 @@ impl<'r> Entry<'r> {
             Some(Self::Route(route))
         } else if let Resource::Neighbour { link, address, mac, .. } = resource {
             Some(Self::Neighbour { link, address: *address, mac: *mac })
-        } else if let Resource::FdbEntry { link, mac, host } = resource {
-            Some(Self::Fdb { link, mac: *mac, host: *host })
+        } else if let Resource::FdbEntry { link, mac, host, on_bridge } = resource {
+            Some(Self::Fdb { link, mac: *mac, host: *host, on_bridge: *on_bridge })
+        } else if let Resource::Replica { link, host } = resource {
+            Some(Self::Replica { link, host: *host })
         } else {
             None
         }
@@ -48,7 +59,9 @@ impl<'r> Entry<'r> {
     pub fn link(&self) -> Option<&'r LinkName> {
         match self {
             Self::Route(route) => route.out_link(),
-            Self::Neighbour { link, .. } | Self::Fdb { link, .. } => Some(link),
+            Self::Neighbour { link, .. } | Self::Fdb { link, .. } | Self::Replica { link, .. } => {
+                Some(link)
+            }
         }
     }
 }

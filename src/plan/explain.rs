@@ -48,14 +48,7 @@ pub fn command(step: &Step) -> Option<String> {
             let alias = if create { quote(alias) } else { "''".into() };
             format!("{} link set dev {link} alias {alias}", ip(netns))
         }
-        Resource::Port { link, flag } => {
-            let flag = match flag {
-                PortFlag::Isolated => "isolated",
-                PortFlag::Hairpin => "hairpin",
-            };
-            let value = if create { "on" } else { "off" };
-            format!("ip link set dev {link} type bridge_slave {flag} {value}")
-        }
+        Resource::Port { link, flag } => port(link, *flag, create),
         Resource::Clsact { link } => {
             format!("tc qdisc {} dev {link} clsact", if create { "add" } else { "del" })
         }
@@ -82,7 +75,10 @@ pub fn command(step: &Step) -> Option<String> {
         Resource::Neighbour { netns, link, address, mac } => {
             neighbour(netns, link, *address, *mac, create)
         }
-        Resource::FdbEntry { link, mac, host } => fdb_entry(link, *mac, *host, create),
+        Resource::FdbEntry { link, mac, host, on_bridge } => {
+            fdb_entry(link, *mac, *host, *on_bridge, create)
+        }
+        Resource::Replica { link, host } => replica(link, *host, create),
         Resource::Sysctl { netns, key, value, reset } => {
             sysctl(netns, key, if create { value } else { reset.unwrap_or(value) })
         }
@@ -187,10 +183,12 @@ fn macvlan(link: &Macvlan) -> String {
 }
 
 fn tunnel(made: &Tunnel) -> String {
-    let Tunnel { name, parent, host, vni, port, mac, mtu } = made;
+    let Tunnel { name, parent, host, vni, port, mac, mtu, bridge } = made;
+    let master = bridge.as_ref().map(|bridge| format!(" master {bridge}")).unwrap_or_default();
+    let proxy = if bridge.is_some() { " proxy" } else { "" };
     format!(
-        "ip link add {name} address {mac} mtu {mtu} group {LINK_GROUP} type vxlan id {vni} \
-         local {host} dev {parent} dstport {port} nolearning"
+        "ip link add {name}{master} address {mac} mtu {mtu} group {LINK_GROUP} type vxlan id {vni} \
+         local {host} dev {parent} dstport {port} nolearning{proxy}"
     )
 }
 
@@ -263,9 +261,28 @@ fn neighbour(netns: &Place, link: &LinkName, address: IpAddr, mac: Mac, create: 
     }
 }
 
-fn fdb_entry(link: &LinkName, mac: Mac, host: IpAddr, create: bool) -> String {
-    let (verb, kind) = if create { ("replace", " permanent") } else { ("del", "") };
-    format!("bridge fdb {verb} {mac} dev {link} dst {host} self{kind}")
+fn port(link: &LinkName, flag: PortFlag, create: bool) -> String {
+    let (option, on, off) = match flag {
+        PortFlag::Isolated => ("isolated", "on", "off"),
+        PortFlag::Hairpin => ("hairpin", "on", "off"),
+        PortFlag::NoLearning => ("learning", "off", "on"),
+        PortFlag::NoFlood => ("flood", "off", "on"),
+        PortFlag::MulticastRouter => ("mcast_router", "2", "1"),
+    };
+    let value = if create { on } else { off };
+    format!("ip link set dev {link} type bridge_slave {option} {value}")
+}
+
+fn replica(link: &LinkName, host: IpAddr, create: bool) -> String {
+    let (verb, kind) = if create { ("append", " permanent") } else { ("del", "") };
+    format!("bridge fdb {verb} {} dev {link} dst {host} self{kind}", Mac::ZERO)
+}
+
+fn fdb_entry(link: &LinkName, mac: Mac, host: IpAddr, on_bridge: bool, create: bool) -> String {
+    let (tables, lasting) =
+        if on_bridge { ("self master", " static") } else { ("self", " permanent") };
+    let (verb, kind) = if create { ("replace", lasting) } else { ("del", "") };
+    format!("bridge fdb {verb} {mac} dev {link} dst {host} {tables}{kind}")
 }
 
 fn sysctl(netns: &Place, key: &SysctlKey, value: &str) -> String {

@@ -150,9 +150,10 @@ impl Resource {
             Self::Neighbour { netns, link, address, mac } => {
                 entry(netns.as_ref(), Entry::Neighbour { link, address: *address, mac: *mac })
             }
-            Self::FdbEntry { link, mac, host } => {
-                entry(None, Entry::Fdb { link, mac: *mac, host: *host })
+            Self::FdbEntry { link, mac, host, on_bridge } => {
+                entry(None, Entry::Fdb { link, mac: *mac, host: *host, on_bridge: *on_bridge })
             }
+            Self::Replica { link, host } => entry(None, Entry::Replica { link, host: *host }),
             Self::Sysctl { netns, key, reset, .. } => {
                 let reversal = if reset.is_some() { Reversal::Opposite } else { Reversal::None };
                 Facts { reversal, ..sysctl(netns.as_ref(), key) }

@@ -28,8 +28,8 @@ mod sysctl;
 
 pub use alias::Mark;
 pub use driver::{
-    ACCEPT_DAD, CarrierVeth, Switch, Takeover, Uplinks, changed, create, lacking, macvlan_of,
-    own_part, stale, takeover, tunnels_of, way, without_carrier,
+    ACCEPT_DAD, CarrierVeth, Switch, Takeover, Uplinks, changed, create, elsewhere, entry_changes,
+    lacking, macvlan_of, own_part, stale, takeover, tunnels_of, way, without_carrier,
 };
 pub use endpoint::attach;
 pub use entry::Entry;

@@ -140,8 +140,18 @@ pub enum Resource {
     FdbEntry {
         /// The VXLAN link, on the host.
         link: LinkName,
-        /// Of the other host's end of the tunnel.
+        /// Of the other host's end of the tunnel, or of an endpoint there.
         mac: Mac,
+        /// The other host.
+        host: IpAddr,
+        /// Whether the link's bridge gets an entry, too, by which it sends frames for the MAC to this
+        /// port.
+        on_bridge: bool,
+    },
+    /// A host to which a VXLAN link sends a copy of each broadcast and multicast.
+    Replica {
+        /// The VXLAN link, on the host.
+        link: LinkName,
         /// The other host.
         host: IpAddr,
     },
@@ -267,6 +277,9 @@ pub struct Tunnel {
     pub mac: Mac,
     /// In bytes; at most that of the parent, less the overhead of the tunnel.
     pub mtu: u32,
+    /// The bridge that it is a port of, if the network is flat: then it answers ARP and NDP requests
+    /// from its neighbour entries, and lets none pass.
+    pub bridge: Option<LinkName>,
 }
 
 /// The identity by which a link of ours is found for deletion.
@@ -311,6 +324,12 @@ pub enum PortFlag {
     Isolated,
     /// A frame may leave by the port that it came in by.
     Hairpin,
+    /// The bridge learns no MACs from frames that come in by the port.
+    NoLearning,
+    /// Frames for unknown MACs do not leave by the port.
+    NoFlood,
+    /// All multicasts leave by the port, also those of groups that nobody there has joined.
+    MulticastRouter,
 }
 
 /// The device group of every link that netcord makes ("nc"). It is set at creation, when an alias

@@ -52,7 +52,7 @@ fn why(change: &Change) -> Option<&'static str> {
             Resource::Up { .. } => "take the link down again",
             Resource::Address { .. } => "remove the address",
             Resource::Route { .. } => "remove the route",
-            Resource::Neighbour { .. } | Resource::FdbEntry { .. } => {
+            Resource::Neighbour { .. } | Resource::FdbEntry { .. } | Resource::Replica { .. } => {
                 "forget where the other host is reached"
             }
             Resource::Sysctl { .. } => "set the kernel's default again",

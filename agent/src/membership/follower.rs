@@ -3,13 +3,12 @@
 //! After a change in the store it compares with the record only, so that the change of one host costs
 //! the same however many there are.
 
-use std::{cell::RefCell, future::pending, net::IpAddr, rc::Rc, time::Duration};
+use std::{future::pending, net::IpAddr, time::Duration};
 
 use anyhow::{Result, bail};
-use futures::FutureExt;
 use netcord::{
-    agents::netcord_agent::protocol::{Leave, Member, Offer},
-    error::{Error, Kind},
+    agents::netcord_agent::protocol::Member,
+    error::Error,
     kernel::HostWatch,
     model::{self, Cidr, LinkName, Network, Overlay, Store},
     ops::driver::overlay::Against,
@@ -20,223 +19,32 @@ use netcord_agent::{
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
-use super::{Membership, WAIT, access, of_record, release};
-use crate::{service::Service, shape, subnet_file};
+use super::{Membership, WAIT, of_record};
+use crate::{service::Service, shape, subnet_file, watched::Command};
 
 /// The interval at which everything is compared even if nothing seems to have happened.
-const INTERVAL: Duration = Duration::from_secs(60);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(60);
 /// The time to wait after a failure.
-const AGAIN: Duration = Duration::from_secs(5);
+pub(crate) const AGAIN: Duration = Duration::from_secs(5);
 /// The time in which further losses of the kernel belong to the first one.
-const SETTLING: Duration = Duration::from_millis(50);
+pub(crate) const SETTLING: Duration = Duration::from_millis(50);
 
-/// A network that the agent follows: the other end of its task.
-pub(crate) struct Watched {
-    network: LinkName,
-    beginning: RefCell<Option<(Beginning, mpsc::Receiver<Command>)>>,
-    commands: mpsc::Sender<Command>,
-    is_ready: watch::Sender<bool>,
-}
-
-enum Beginning {
-    Joined(Box<Membership>),
-    Resuming(Box<Network>),
-}
-
-/// A question to the task.
-enum Command {
-    Describe(oneshot::Sender<Member>),
-    Offer(oneshot::Sender<Result<Offer>>),
-    Leave(oneshot::Sender<Result<()>>),
-}
-
-impl Watched {
-    /// A network that this host has joined.
-    pub(crate) fn joined(membership: Membership) -> Rc<Self> {
-        Self::new(membership.network.clone(), Beginning::Joined(Box::new(membership)))
-    }
-
-    /// A network on record, in which this host had its subnets in an earlier life of the agent.
-    pub(crate) fn resuming(network: Network) -> Rc<Self> {
-        Self::new(network.name.clone(), Beginning::Resuming(Box::new(network)))
-    }
-
-    fn new(network: LinkName, beginning: Beginning) -> Rc<Self> {
-        let (commands, questions) = mpsc::channel(16);
-        let beginning = RefCell::new(Some((beginning, questions)));
-        Rc::new(Self { network, beginning, commands, is_ready: watch::Sender::new(false) })
-    }
-
-    pub(crate) fn network(&self) -> &LinkName {
-        &self.network
-    }
-
-    /// Waits until the kernel was made to agree with the store for the first time.
-    pub(crate) async fn ready(&self) {
-        drop(self.is_ready.subscribe().wait_for(|ready| *ready).await);
-    }
-
-    /// Describes the state.
-    pub(crate) async fn member(&self) -> Option<Member> {
-        self.ask(Command::Describe).await
-    }
-
-    /// Offers what this host has already to a caller that joins again; returns `None` if it is leaving.
-    ///
-    /// # Errors
-    /// If the agent has not reached the store yet.
-    pub(crate) async fn offer(&self) -> Result<Option<Offer>> {
-        let offer = self.ask(Command::Offer).await.transpose()?;
-        if offer.is_some() {
-            // What the caller finds then is what was offered.
-            self.ready().await;
-        }
-        Ok(offer)
-    }
-
-    /// Returns whether it is leaving, or has left.
-    pub(crate) fn is_over(&self) -> bool {
-        self.commands.is_closed()
-    }
-
-    /// Gives the subnets back, and ends.
-    ///
-    /// # Errors
-    /// If the store does not answer.
-    pub(crate) async fn leave(&self) -> Result<()> {
-        self.ask(Command::Leave).await.unwrap_or(Ok(()))
-    }
-
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (sender, answer) = oneshot::channel();
-        self.commands.send(command(sender)).await.ok()?;
-        answer.await.ok()
-    }
-
-    /// Follows the network until this host leaves it.
-    pub(crate) async fn run(&self, service: &Service) {
-        let Some((beginning, mut questions)) = self.beginning.borrow_mut().take() else { return };
-        let membership = match beginning {
-            Beginning::Joined(membership) => *membership,
-            Beginning::Resuming(network) => match resume(service, &network, &mut questions).await {
-                Some(membership) => membership,
-                None => return,
-            },
-        };
-        let mut follower = Follower::new(membership);
-        let asked = follower.run(service, &mut questions, &self.is_ready).await;
-        drop(questions);
-        self.is_ready.send_replace(true);
-        let left = follower.leave().await;
-        if let Some(asked) = asked {
-            drop(asked.send(left));
-        }
-    }
-}
-
-/// Joins a network on record again, however long that takes. Returns `None` if the host has left.
-async fn resume(
-    service: &Service,
+/// Joins a network on record again.
+///
+/// # Errors
+/// If the store does not answer, or the network is another one by now.
+pub(crate) async fn rejoin(
     network: &Network,
-    questions: &mut mpsc::Receiver<Command>,
-) -> Option<Membership> {
-    let overlay = network.driver.overlay()?;
-    let store = overlay.store.clone()?;
-    let mut problem: Option<Problem> = None;
-    // Those who ask before the first attempt has ended wait for it.
-    let mut waiting: Vec<oneshot::Sender<Result<Offer>>> = Vec::new();
-    let mut joining = rejoin(network, &store).boxed_local();
-    loop {
-        tokio::select! {
-            joined = &mut joining => match joined {
-                Ok(membership) => {
-                    for asked in waiting {
-                        drop(asked.send(Ok(membership.offer())));
-                    }
-                    return Some(membership);
-                }
-                Err(error) => {
-                    let found = Problem::of(&error);
-                    service.log(&network.name, &found.why);
-                    for asked in waiting.drain(..) {
-                        drop(asked.send(Err(cannot_join(&found.why))));
-                    }
-                    problem = Some(found);
-                    let again = async {
-                        sleep(AGAIN).await;
-                        rejoin(network, &store).await
-                    };
-                    joining = again.boxed_local();
-                }
-            },
-            question = questions.recv() => match question? {
-                Command::Describe(answer) => {
-                    let problem = problem.clone().unwrap_or_else(Problem::not_reached);
-                    drop(answer.send(problem.describe(&network.name)));
-                }
-                Command::Offer(answer) => match &problem {
-                    None => waiting.push(answer),
-                    Some(problem) => drop(answer.send(Err(cannot_join(&problem.why)))),
-                },
-                Command::Leave(answer) => {
-                    let leave = Leave {
-                        network: network.name.clone(),
-                        store: store.clone(),
-                        host: overlay.host,
-                    };
-                    drop(answer.send(release(&leave).await));
-                    return None;
-                }
-            },
-        }
-    }
-}
-
-/// Why a network could not be joined again.
-#[derive(Clone)]
-struct Problem {
-    why: String,
-    kind: Kind,
-}
-
-impl Problem {
-    fn of(error: &anyhow::Error) -> Self {
-        Self { why: format!("{error:#}"), kind: Kind::of(error) }
-    }
-
-    fn not_reached() -> Self {
-        Self { why: "the store was not reached yet".to_owned(), kind: Kind::Timeout }
-    }
-
-    fn describe(self, network: &LinkName) -> Member {
-        let Self { why, kind } = self;
-        Member {
-            network: network.clone(),
-            lease: None,
-            reserved: false,
-            lost: (kind == Kind::Conflict).then(|| why.clone()),
-            away: (kind == Kind::Timeout).then(|| why.clone()),
-            problems: vec![why],
-            skipped: Vec::new(),
-        }
-    }
-}
-
-fn cannot_join(why: &str) -> anyhow::Error {
-    Error::conflict(format!("netcord-agent cannot join the network again: {why}")).into()
-}
-
-async fn rejoin(network: &Network, store: &Store) -> Result<Membership> {
+    store: &Store,
+    connection: store::Store,
+    config: Config,
+) -> Result<Membership> {
     let Some(overlay) = network.driver.overlay() else { bail!("it is no overlay network") };
     let hosts: Vec<IpAddr> = [Some(overlay.host), overlay.second].into_iter().flatten().collect();
     let former = of_record(network.subnets.iter().map(|subnet| Cidr(subnet.cidr)));
-    let connection = store::Store::connect(&access(store)?, WAIT).await?;
-    let Some(config) = connection.config().await? else {
-        bail!("the network's configuration was deleted from the store");
-    };
     // With another configuration, this host would get other subnets than those of its endpoints.
     if !is_of(&config, overlay) {
         bail!("the network's configuration was changed: remove the network, and join again");
@@ -273,7 +81,7 @@ fn is_of(config: &Config, overlay: &Overlay) -> bool {
 }
 
 /// The work on one network.
-struct Follower {
+pub(crate) struct Follower {
     membership: Membership,
     links: Vec<LinkName>,
     /// The host that has this host's subnet, or why the kernel could not be changed.
@@ -283,12 +91,12 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(membership: Membership) -> Self {
+    pub(crate) fn new(membership: Membership) -> Self {
         Self { membership, links: Vec::new(), lost: None, failure: None, warnings: Vec::new() }
     }
 
     /// Follows until this host leaves. Returns who asked for that; `None` if the network is gone.
-    async fn run(
+    pub(crate) async fn run(
         &mut self,
         service: &Service,
         questions: &mut mpsc::Receiver<Command>,
@@ -373,7 +181,7 @@ impl Follower {
         }
     }
 
-    async fn leave(self) -> Result<()> {
+    pub(crate) async fn leave(self) -> Result<()> {
         if let Some(file) = &self.membership.store.subnet_file {
             drop(std::fs::remove_file(file));
         }
@@ -392,7 +200,7 @@ async fn comparison(due: Instant, is_news: bool) -> Against {
 }
 
 /// Waits until the kernel may have lost something of a network.
-async fn loss(kernel: &mut Option<HostWatch>, links: &[LinkName]) {
+pub(crate) async fn loss(kernel: &mut Option<HostWatch>, links: &[LinkName]) {
     let is_open = match kernel {
         Some(watch) => watch.loss(links).await.is_ok(),
         None => pending().await,

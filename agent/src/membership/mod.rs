@@ -15,16 +15,16 @@ use netcord::{
 };
 use netcord_agent::{
     flannel::{Backend, Config, Lease, Subnets, Tunnel, choose},
-    store::{self, Access, Claim, Draft, Event, Follow, Held, Node},
+    store::{self, Claim, Draft, Event, Follow, Held, Node},
 };
 use tokio::time::timeout;
 
-pub(crate) use self::follower::Watched;
+pub(crate) use self::follower::{AGAIN, Follower, INTERVAL, SETTLING, loss, rejoin};
 use self::picture::Picture;
 use crate::{peers::Others, shape};
 
 /// The time to wait for each answer of the store, once this host is a member.
-const WAIT: Duration = Duration::from_secs(10);
+pub(crate) const WAIT: Duration = Duration::from_secs(10);
 
 /// This host's part of a network.
 pub(crate) struct Membership {
@@ -46,10 +46,13 @@ impl Membership {
     /// # Errors
     /// If the store does not answer in time, has another configuration than the requested one, or has
     /// no free subnet.
-    pub(crate) async fn join(join: &Join) -> Result<Self> {
+    pub(crate) async fn join(
+        join: &Join,
+        connection: store::Store,
+        there: Option<Config>,
+    ) -> Result<Self> {
         let wait = Duration::from_secs(join.wait.into());
-        let connection = store::Store::connect(&access(&join.store)?, wait).await?;
-        let (config, draft) = match connection.config().await? {
+        let (config, draft) = match there {
             Some(config) => (config, None),
             None => connection.create_config(&first(join)?).await?,
         };
@@ -140,10 +143,13 @@ impl Membership {
 ///
 /// # Errors
 /// Those of [`Membership::join`].
-pub(crate) async fn preview(join: &Join) -> Result<Offer> {
+pub(crate) async fn preview(
+    join: &Join,
+    connection: store::Store,
+    there: Option<Config>,
+) -> Result<Offer> {
     let wait = Duration::from_secs(join.wait.into());
-    let connection = store::Store::connect(&access(&join.store)?, wait).await?;
-    let (config, picture) = match connection.config().await? {
+    let (config, picture) = match there {
         Some(config) => {
             check(join, &config)?;
             let picture = first_picture(&mut connection.follow(), &config, wait).await?;
@@ -163,9 +169,7 @@ pub(crate) async fn preview(join: &Join) -> Result<Offer> {
 ///
 /// # Errors
 /// If the store does not answer.
-pub(crate) async fn release(leave: &Leave) -> Result<()> {
-    let connection = store::Store::connect(&access(&leave.store)?, WAIT).await?;
-    let Some(config) = connection.config().await? else { return Ok(()) };
+pub(crate) async fn release(leave: &Leave, connection: store::Store, config: Config) -> Result<()> {
     let picture = first_picture(&mut connection.follow(), &config, WAIT).await?;
     let own = picture.peers().find(|peer| peer.lease.host() == leave.host);
     let Some(own) = own.filter(|own| !own.is_reserved) else { return Ok(()) };
@@ -202,18 +206,6 @@ fn check(join: &Join, config: &Config) -> Result<()> {
     Ok(config.check_supported().map_err(|invalid| {
         Error::new(Kind::Conflict, format!("the network in the store: {}", invalid.message))
     })?)
-}
-
-fn access(store: &Store) -> Result<Access> {
-    let access = Access {
-        endpoints: store.endpoints.clone(),
-        prefix: store.prefix.clone(),
-        ca: store.ca.clone(),
-        identity: store.identity.clone().map(|own| (own.cert, own.key)),
-        user: store.user.clone().map(|user| (user.name, user.password_file)),
-    };
-    access.check()?;
-    Ok(access)
 }
 
 /// Returns what this host says about itself. The MACs are those of the VTEPs that netcord makes.
@@ -287,6 +279,8 @@ fn offer(config: &Config, own: &Subnets, others: Others, skipped: Vec<String>) -
         direct_routing: vxlan.is_some_and(|vxlan| vxlan.direct_routing),
         parent_mtu: vxlan.and_then(|vxlan| vxlan.mtu),
         peers: others.specs,
+        flat: None,
+        gateways: Vec::new(),
         skipped: [others.left_out, skipped].concat(),
     }
 }

@@ -14,8 +14,8 @@ use super::{
     Inner,
     clock::{self, BackOff},
     connection::{ATTEMPT, large},
-    failure::{self, Meaning},
     held::Rival,
+    kept,
     keys::{Key, Place},
     node::Node,
     view::{self, View},
@@ -63,11 +63,11 @@ pub(super) enum Written {
 const RACE: Duration = Duration::from_secs(60);
 
 pub(super) async fn acquire(store: &Inner, claim: &Claim) -> Result<Grip> {
-    let etcd_lease = grant(store, claim.ttl).await?;
+    let etcd_lease = kept::grant(store, claim.ttl).await?;
     let acquired = try_to_acquire(store, claim, etcd_lease).await;
     if acquired.is_err() {
         // If the store does not answer either, the lease ends by itself.
-        timeout(ATTEMPT, revoke(store, etcd_lease)).await.ok();
+        timeout(ATTEMPT, kept::revoke(store, etcd_lease)).await.ok();
     }
     acquired
 }
@@ -108,7 +108,7 @@ fn unsupported(store: &Inner, why: Invalid) -> Error {
     }
 }
 
-fn same_address(store: &Inner, host: IpAddr, rival: &Rival) -> Error {
+pub(super) fn same_address(store: &Inner, host: IpAddr, rival: &Rival) -> Error {
     Error::conflict(format!("address {host} is used by another host of the network: {rival}"))
         .hint("give this host another address (--public-ip); if the other one is gone for good:")
         .commands(vec![format!("etcdctl del {}", store.keys.node(host))])
@@ -183,18 +183,4 @@ fn transaction(store: &Inner, claim: &Claim, view: &View, grip: Grip, modified: 
     let all = store.keys.all();
     then.push(TxnOp::get(all.start.as_str(), all.get()));
     Txn::new().when(when).and_then(then)
-}
-
-pub(super) async fn grant(store: &Inner, ttl: u32) -> Result<i64> {
-    let grant = async |client: &mut Client| client.lease_client().grant(ttl.into(), None).await;
-    Ok(store.connection.call(grant).await?.id())
-}
-
-/// Ends an etcd lease and the keys that depend on it.
-pub(super) async fn revoke(store: &Inner, etcd_lease: i64) -> Result<()> {
-    let revoke = async |client: &mut Client| match client.lease_client().revoke(etcd_lease).await {
-        Err(e) if failure::meaning(&e) == Meaning::LeaseGone => Ok(()),
-        other => other.map(drop),
-    };
-    Ok(store.connection.call(revoke).await?)
 }

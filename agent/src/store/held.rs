@@ -3,14 +3,13 @@
 use std::{cell::Cell, fmt, net::IpAddr, rc::Rc, time::Duration};
 
 use anyhow::Result;
-use etcd_client::Client;
 use tokio::sync::mpsc;
 
 use super::{
     Shared,
     acquire::{self, Claim, Grip, Written},
     clock::{self, BackOff},
-    failure::{self, Meaning},
+    kept::{self, Kept},
     keys::{Key, Range},
     view::{self, View},
     watch::{self, Change, Seen, Task},
@@ -60,18 +59,15 @@ impl fmt::Display for Rival {
 
 /// What the task and its handle share.
 struct State {
-    etcd_lease: Cell<i64>,
+    kept: Kept,
     is_reserved: Cell<bool>,
-    /// When the lease ends unless it is kept alive, since boot.
-    ends: Cell<Duration>,
 }
 
 impl Held {
     pub(super) fn keep(store: &Shared, claim: Claim, grip: Grip) -> Self {
         let state = Rc::new(State {
-            etcd_lease: Cell::new(grip.etcd_lease),
+            kept: Kept::new(grip.etcd_lease, claim.ttl),
             is_reserved: Cell::new(grip.is_reserved),
-            ends: Cell::new(clock::since_boot() + ttl(&claim)),
         });
         let (sender, notices) = mpsc::unbounded_channel();
         let keeper = Keeper {
@@ -92,7 +88,7 @@ impl Held {
 
     /// Returns how long the lease lasts if the store does not answer from now on.
     pub fn remaining(&self) -> Duration {
-        self.state.ends.get().saturating_sub(clock::since_boot())
+        self.state.kept.remaining()
     }
 
     /// Returns whether the subnets are reserved for this host: their key has no end.
@@ -116,12 +112,8 @@ impl Held {
     pub async fn leave(self) -> Result<()> {
         let Self { store, state, _task: task, .. } = self;
         drop(task);
-        acquire::revoke(&store, state.etcd_lease.get()).await
+        kept::revoke(&store, state.kept.id()).await
     }
-}
-
-fn ttl(claim: &Claim) -> Duration {
-    Duration::from_secs(claim.ttl.into())
 }
 
 /// The task that keeps subnets.
@@ -139,7 +131,7 @@ impl Keeper {
         let (_task, mut seen) = watch::follow(&self.store, Range::one(name));
         let mut back_off = BackOff::new();
         let mut is_in_doubt = false;
-        let mut due = self.next_renewal();
+        let mut due = self.state.kept.next_renewal();
         loop {
             tokio::select! {
                 seen = seen.recv() => match seen {
@@ -155,7 +147,7 @@ impl Keeper {
                 Ok(Some(lost)) => {
                     drop(self.sender.send(lost));
                     // Only this host's address is still kept by it.
-                    acquire::revoke(&self.store, self.state.etcd_lease.get()).await.ok();
+                    kept::revoke(&self.store, self.state.kept.id()).await.ok();
                     return;
                 }
                 Err(_) => {
@@ -163,13 +155,8 @@ impl Keeper {
                     continue;
                 }
             }
-            (is_in_doubt, back_off, due) = (false, BackOff::new(), self.next_renewal());
+            (is_in_doubt, back_off, due) = (false, BackOff::new(), self.state.kept.next_renewal());
         }
-    }
-
-    /// Two renewals can fail before the lease ends.
-    fn next_renewal(&self) -> Duration {
-        clock::since_boot() + ttl(&self.claim) / 3
     }
 
     /// Takes note of what is seen of the key of the subnets. Returns whether it is this host's, as
@@ -195,27 +182,13 @@ impl Keeper {
 
     /// Returns whether a key ends when this host wants it to, or never.
     fn is_kept(&self, key: &Key) -> bool {
-        key.lease == 0 || key.lease == self.state.etcd_lease.get()
+        key.lease == 0 || key.lease == self.state.kept.id()
     }
 
     /// Renews the lease; takes the subnets again if it has ended or if they are in doubt.
     async fn check(&self, is_in_doubt: bool) -> Result<Option<Notice>> {
-        let is_alive = self.renew().await?;
+        let is_alive = self.state.kept.renew(&self.store).await?;
         if is_alive && !is_in_doubt { Ok(None) } else { self.retake(is_alive).await }
-    }
-
-    /// Returns whether the lease was still there.
-    async fn renew(&self) -> Result<bool> {
-        let (id, now) = (self.state.etcd_lease.get(), clock::since_boot());
-        let keep = async |client: &mut Client| match client.lease_client().keep_alive(id).await {
-            Err(e) if failure::meaning(&e) == Meaning::LeaseGone => Ok(false),
-            other => other.map(|_| true),
-        };
-        let is_alive = self.store.connection.call(keep).await?;
-        if is_alive {
-            self.state.ends.set(now + ttl(&self.claim));
-        }
-        Ok(is_alive)
     }
 
     async fn retake(&self, mut is_alive: bool) -> Result<Option<Notice>> {
@@ -239,10 +212,10 @@ impl Keeper {
                 None => Choice::Free(self.subnets),
             };
             if !is_alive {
-                self.begin_again().await?;
+                self.state.kept.begin_again(&self.store).await?;
                 is_alive = true;
             }
-            let etcd_lease = self.state.etcd_lease.get();
+            let etcd_lease = self.state.kept.id();
             match acquire::write(&self.store, &self.claim, &view, choice, etcd_lease).await? {
                 Written::Done(grip) => {
                     self.state.is_reserved.set(grip.is_reserved);
@@ -252,14 +225,5 @@ impl Keeper {
                 Written::Raced => back_off.wait().await,
             }
         }
-    }
-
-    /// Makes a new lease in place of one that has ended.
-    async fn begin_again(&self) -> Result<()> {
-        let now = clock::since_boot();
-        let etcd_lease = acquire::grant(&self.store, self.claim.ttl).await?;
-        self.state.etcd_lease.set(etcd_lease);
-        self.state.ends.set(now + ttl(&self.claim));
-        Ok(())
     }
 }

@@ -30,6 +30,9 @@ impl From<&KeyValue> for Key {
     }
 }
 
+/// Where the VXLAN network identifiers of all flat networks of an etcd are.
+const VNIS: &str = "/netcord-vnis/";
+
 /// Where the keys of one network are.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
@@ -54,6 +57,20 @@ pub(super) enum Place {
     Other,
 }
 
+/// What a key of a flat network holds, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum FlatPlace {
+    Config,
+    /// A host with this address is there.
+    Node(IpAddr),
+    /// An endpoint has this address.
+    Endpoint(IpAddr),
+    /// It lies where hosts or endpoints are, and is none; with the reason.
+    Malformed(String),
+    /// It is of no concern.
+    Other,
+}
+
 impl Keys {
     pub(super) fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
@@ -70,6 +87,59 @@ impl Keys {
     /// What only netcord's hosts say, outside of flannel's places.
     pub(super) fn node(&self, host: IpAddr) -> String {
         format!("{}/x-netcord/nodes/{host}", self.prefix)
+    }
+
+    /// Whose an address of a flat network is.
+    pub(super) fn endpoint(&self, address: IpAddr) -> String {
+        format!("{}/x-netcord/endpoints/{address}", self.prefix)
+    }
+
+    /// Returns the range of the configuration, the hosts and the endpoints of a flat network.
+    pub(super) fn flat(&self) -> Range {
+        // It ends before the first name that does not begin with "x-netcord".
+        Range { start: self.config(), end: Some(format!("{}/x-netcore", self.prefix)) }
+    }
+
+    pub(super) fn flat_place(&self, name: &str) -> FlatPlace {
+        let Some(rest) = name.strip_prefix(&self.prefix) else { return FlatPlace::Other };
+        let Some(rest) = rest.strip_prefix("/x-netcord/") else {
+            return if rest == "/config" { FlatPlace::Config } else { FlatPlace::Other };
+        };
+        let (kind, address) = rest.split_once('/').unwrap_or((rest, ""));
+        match (kind, address.parse::<IpAddr>()) {
+            ("nodes", Ok(host)) => FlatPlace::Node(host),
+            ("endpoints", Ok(address)) => FlatPlace::Endpoint(address),
+            ("nodes" | "endpoints", Err(_)) => {
+                FlatPlace::Malformed(format!("`{address}` is no IP address"))
+            }
+            _ => FlatPlace::Other,
+        }
+    }
+
+    /// Returns the range of what netcord's hosts say.
+    pub(super) fn own(&self) -> Range {
+        let end = format!("{}/x-netcore", self.prefix);
+        Range { start: format!("{}/x-netcord", self.prefix), end: Some(end) }
+    }
+
+    /// Which network of the whole etcd has a VXLAN network identifier.
+    pub(super) fn vni(vni: u32) -> String {
+        // So many digits that the order of the names is that of the numbers.
+        format!("{VNIS}{vni:08}")
+    }
+
+    /// Returns the range of all identifiers, and the identifier in the name of a key.
+    pub(super) fn vnis() -> Range {
+        let end = format!("{VNIS}~");
+        Range { start: VNIS.to_owned(), end: Some(end) }
+    }
+
+    pub(super) fn vni_of(name: &str) -> Option<u32> {
+        name.strip_prefix(VNIS)?.parse().ok()
+    }
+
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Returns the range of the configuration and the leases, for one list and one watch of both.
@@ -128,7 +198,7 @@ impl Range {
 
 #[cfg(test)]
 mod tests {
-    use super::{Keys, Place};
+    use super::{FlatPlace, Keys, Place};
 
     #[test]
     fn keys_are_where_flannel_looks_for_them() {
@@ -143,6 +213,27 @@ mod tests {
         assert_eq!(keys.place(&keys.lease(&subnets)), Place::Lease(subnets));
         assert_eq!(keys.place(&keys.config()), Place::Config);
         assert_eq!(keys.place("/coreos.com/network/nodes/7"), Place::Other);
+    }
+
+    #[test]
+    fn keys_of_a_flat_network_are_read_by_their_names() {
+        let keys = Keys::new("/netcord/pods");
+        let (v4, v6) = ("10.5.0.2".parse().unwrap(), "fd00:5::2".parse().unwrap());
+        for address in [v4, v6] {
+            let name = keys.endpoint(address);
+            assert_eq!(keys.flat_place(&name), FlatPlace::Endpoint(address));
+            assert_eq!(keys.flat_place(&keys.node(address)), FlatPlace::Node(address));
+            let range = keys.flat();
+            assert!(name > range.start && name < range.end.unwrap());
+        }
+        assert_eq!(keys.flat_place(&keys.config()), FlatPlace::Config);
+        let wrong = keys.flat_place("/netcord/pods/x-netcord/endpoints/web");
+        assert_eq!(wrong, FlatPlace::Malformed("`web` is no IP address".into()));
+        assert_eq!(keys.flat_place("/netcord/pods2/config"), FlatPlace::Other);
+        assert_eq!(Keys::vni_of(&Keys::vni(4096)), Some(4096));
+        assert!(
+            Keys::vni(9999) < Keys::vni(10_000) && Keys::vni(10_000) < Keys::vnis().end.unwrap()
+        );
     }
 
     #[test]

@@ -12,8 +12,10 @@ mod acquire;
 mod clock;
 mod connection;
 mod failure;
+pub mod flat;
 mod follow;
 mod held;
+mod kept;
 mod keys;
 mod node;
 mod view;
@@ -63,6 +65,22 @@ impl Store {
         Ok(Self(Rc::new(Inner { connection, keys })))
     }
 
+    /// Reads the network's configuration, whatever its kind.
+    ///
+    /// # Errors
+    /// The value of the key is neither flannel's nor that of a flat network.
+    pub async fn settings(&self) -> Result<Option<Settings>> {
+        let key = self.0.keys.config();
+        let get = async |client: &mut Client| client.get(key.as_str(), None).await;
+        let answer = self.0.connection.call(get).await?;
+        let Some(kv) = answer.kvs().first() else { return Ok(None) };
+        let invalid = |e| Error::conflict(format!("`{key}` is not valid: {e}"));
+        Ok(Some(match flat::Config::parse(kv.value()).map_err(invalid)? {
+            Some(flat) => Settings::Flat(flat),
+            None => Settings::Routed(self.parse_config(kv.value())?),
+        }))
+    }
+
     /// Reads the network's configuration.
     ///
     /// # Errors
@@ -91,7 +109,7 @@ impl Store {
         };
         let answer = self.0.connection.call(create).await?;
         let revision = answer.header().filter(|_| answer.succeeded()).map(ResponseHeader::revision);
-        let draft = revision.map(|revision| Draft { store: self.clone(), revision });
+        let draft = revision.map(|revision| Draft { store: self.clone(), revision, vni: None });
         let gone = || Error::conflict(format!("`{key}` was deleted by somebody else"));
         Ok((self.config().await?.ok_or_else(gone)?, draft))
     }
@@ -118,10 +136,21 @@ impl Store {
     }
 }
 
+/// The configuration of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settings {
+    /// Each host has a subnet of its own.
+    Routed(Config),
+    /// All hosts share one subnet.
+    Flat(flat::Config),
+}
+
 /// A configuration that this host wrote for a network that it has not joined yet.
 pub struct Draft {
     store: Store,
     revision: i64,
+    /// The key of the network's VXLAN network identifier, if it is registered.
+    vni: Option<String>,
 }
 
 impl Draft {
@@ -131,11 +160,15 @@ impl Draft {
     /// The store does not answer.
     pub async fn take_back(self) -> Result<()> {
         let Inner { connection, keys } = &*self.store.0;
-        let (config, leases) = (keys.config(), keys.leases());
+        let (config, leases, hosts) = (keys.config(), keys.leases(), keys.own());
+        let vni = self.vni;
         let delete = async |client: &mut Client| {
             let own = Compare::mod_revision(config.as_str(), CompareOp::Equal, self.revision);
-            let delete = TxnOp::delete(config.as_str(), None);
-            client.txn(Txn::new().when([own, leases.is_empty()]).and_then([delete])).await
+            let mut delete = vec![TxnOp::delete(config.as_str(), None)];
+            delete.extend(vni.as_ref().map(|vni| TxnOp::delete(vni.as_str(), None)));
+            let mut when = vec![own, leases.is_empty()];
+            when.extend(vni.as_ref().map(|_| hosts.is_empty()));
+            client.txn(Txn::new().when(when).and_then(delete)).await
         };
         connection.call(delete).await?;
         Ok(())

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Error,
-    model::{BackendKind, Cidr, LinkName, PeerSpec, Store},
+    model::{
+        AddressRange, BackendKind, Cidr, Elsewhere, Flat, LinkName, Mac, PeerSpec, Store, Subnet,
+    },
 };
 
 /// The name of the agent's socket, in the directory of the host's records.
@@ -44,6 +46,20 @@ pub enum Request {
         /// The network.
         network: LinkName,
     },
+    /// Get addresses of a flat network for an endpoint from the network's store. Unless the endpoint is on
+    /// record when the connection ends, they are given back.
+    Claim(Box<Claim>),
+    /// Make the store of a flat network agree with the record of this host's endpoints: give back the
+    /// addresses of those that are gone.
+    Settle {
+        /// The network.
+        network: LinkName,
+    },
+    /// Report the hosts and the endpoints of a flat network that are on other hosts.
+    Elsewhere {
+        /// The network.
+        network: LinkName,
+    },
     /// Report the networks that the agent follows, and the relays that it has started.
     Status,
 }
@@ -54,7 +70,14 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Join`].
     Offer(Box<Offer>),
-    /// To [`Request::Follow`], [`Request::Leave`] and [`Request::Relay`].
+    /// To [`Request::Claim`]: the addresses that were asked for, then one of each open subnet.
+    Claimed {
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// To [`Request::Elsewhere`].
+    Elsewhere(Elsewhere),
+    /// To [`Request::Follow`], [`Request::Leave`], [`Request::Relay`] and [`Request::Settle`].
     Done,
     /// To [`Request::Status`].
     Status(Status),
@@ -79,6 +102,27 @@ pub struct Join {
     pub dry_run: bool,
 }
 
+/// The request for addresses of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The network.
+    pub network: LinkName,
+    /// The endpoint's target, which the other hosts show.
+    pub name: String,
+    /// The endpoint's MAC; `None`: the one that is derived from its first address.
+    pub mac: Option<Mac>,
+    /// The addresses that it must have.
+    pub fixed: Vec<IpAddr>,
+    /// The subnets from which it gets the lowest free address.
+    pub open: Vec<Subnet>,
+    /// The ranges of these subnets from which to choose; by default the subnets' own.
+    pub ranges: Vec<AddressRange>,
+    /// Take the fixed addresses from hosts that have them.
+    pub takeover: bool,
+    /// Read the store, and write nothing.
+    pub dry_run: bool,
+}
+
 /// The settings of a network. The first host's become the store's; those of others must agree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
@@ -96,6 +140,12 @@ pub struct Shape {
     pub port: Option<u16>,
     /// Whether hosts that can be the next hop are reached without a tunnel.
     pub direct_routing: bool,
+    /// The settings of a flat network, if that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flat: Option<Flat>,
+    /// The gateways of a flat network; by default the first addresses of its subnets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<IpAddr>,
 }
 
 /// The network, as the store describes it, and this host's part of it.
@@ -115,8 +165,14 @@ pub struct Offer {
     pub direct_routing: bool,
     /// The MTU of the links between the hosts, if it is not that of this host's parent.
     pub parent_mtu: Option<u32>,
-    /// The other hosts.
+    /// The other hosts. Of a flat network, none.
     pub peers: Vec<PeerSpec>,
+    /// The settings of a flat network; `None`: each host has subnets of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flat: Option<Flat>,
+    /// The gateways of a flat network, the same on all hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<IpAddr>,
     /// The parts of the store that were skipped, with the reasons.
     pub skipped: Vec<String>,
 }

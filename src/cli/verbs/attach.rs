@@ -63,6 +63,9 @@ pub(crate) struct Wiring {
     /// Publish a port, as with `publish`
     #[arg(short, long, value_name = "PORT")]
     publish: Vec<PortSpec>,
+    /// In a flat network, take the --ip from the host that has it, which detaches it
+    #[arg(long, requires = "ip")]
+    takeover: bool,
     /// The target's name in /run/netns [default: the PID, or the container's name]
     #[arg(long, value_name = "NAME", value_parser = new_netns)]
     name: Option<NetnsName>,
@@ -86,6 +89,7 @@ impl From<Wiring> for attach::Wiring {
             name: wiring.name,
             hairpin: false,
             owner: None,
+            takeover: wiring.takeover,
         }
     }
 }

@@ -11,7 +11,9 @@ use crate::{
     agents::netcord_agent::protocol::Shape,
     cli::values::{key_value, new_network},
     error::Error,
-    model::{BackendKind, Cidr, Flag, Flags, Identity, LinkName, PeerSpec, Store, User, Vxlan},
+    model::{
+        BackendKind, Cidr, Flag, Flags, Flat, Identity, LinkName, PeerSpec, Store, User, Vxlan,
+    },
     ops::{Session, driver::overlay},
     output::Output,
 };
@@ -103,6 +105,13 @@ pub(crate) struct InStore {
     /// The etcd in which the hosts find each other: URLs of its members
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     pub(super) store: Vec<String>,
+    /// One subnet and one Ethernet segment over all hosts, as docker's overlay networks: an endpoint keeps
+    /// its address when it moves to another host
+    #[arg(long, requires = "subnet", conflicts_with_all = ["host_subnet_len", "subnet_min", "subnet_max", "subnet_file", "direct_routing"])]
+    pub(super) flat: bool,
+    /// In a flat network, send broadcasts and multicasts of endpoints to all hosts, a copy for each
+    #[arg(long, requires = "flat")]
+    pub(super) multicast: bool,
     /// The prefix of the network's keys; flannel's is /coreos.com/network [default: /netcord/NETWORK]
     #[arg(long, value_name = "KEY", requires = "store")]
     pub(super) prefix: Option<String>,
@@ -179,6 +188,11 @@ impl Args {
     }
 
     pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {
+        if self.store.flat && self.store.store.is_empty() {
+            return Err(Error::usage("--flat: the addresses of a flat network come from a store")
+                .hint("name an etcd with `--store URL`")
+                .into());
+        }
         let done = match self.store.of(&self.name) {
             Some(store) => overlay::join(session, &self.joining(store)?).await?,
             None => overlay::overlay(session, &self.into()).await?,
@@ -229,6 +243,8 @@ impl Args {
             vni: self.hosts.vni,
             port: self.hosts.port,
             direct_routing: self.hosts.direct_routing,
+            flat: self.store.flat.then_some(Flat { multicast: self.store.multicast }),
+            gateways: if self.store.flat { self.gateway.clone() } else { Vec::new() },
         })
     }
 }
@@ -243,6 +259,7 @@ impl From<Args> for overlay::Overlay {
             vni: args.hosts.vni,
             port: args.hosts.port,
             direct_routing: args.hosts.direct_routing,
+            flat: None,
             store: None,
             on_host: args.on_host(),
         }

@@ -50,7 +50,11 @@ fn row(listed: Listed) -> Row<Listed> {
     };
     let cells = vec![
         listed.host.to_string(),
-        joined(listed.subnets.iter().map(ToString::to_string).collect()),
+        match listed.endpoints {
+            Some(1) => "1 address".to_owned(),
+            Some(count) => format!("{count} addresses"),
+            None => joined(listed.subnets.iter().map(ToString::to_string).collect()),
+        },
         listed.backend.as_str().to_owned(),
         via,
         state(&listed),

@@ -24,6 +24,11 @@ use crate::{
 /// The maximum number of a bridge's ports (`BR_PORT_BITS` in `net/bridge/br_private.h`).
 pub const BRIDGE_PORTS_MAX: usize = 1023;
 
+/// `MDB_RTR_TYPE_PERM`: a port that gets all multicasts.
+pub(super) const MULTICAST_ROUTER: u8 = 2;
+/// `MDB_RTR_TYPE_TEMP_QUERY`, the default: the bridge learns where multicast routers are.
+const LEARNED_ROUTER: u8 = 1;
+
 /// The time to wait until a port forwards: the kernel's work queue takes milliseconds at most.
 const FORWARDING_PATIENCE: Duration = Duration::from_millis(200);
 
@@ -92,11 +97,17 @@ pub(in crate::kernel) async fn set_port(
     on: bool,
 ) -> Result<bool> {
     let link = require(rtnl, name.as_str()).await?;
-    let (is, wanted) = match flag {
-        PortFlag::Isolated => (link.isolated, InfoBridgePort::Isolated(on)),
-        PortFlag::Hairpin => (link.hairpin, InfoBridgePort::HairpinMode(on)),
+    let wanted = match flag {
+        PortFlag::Isolated => InfoBridgePort::Isolated(on),
+        PortFlag::Hairpin => InfoBridgePort::HairpinMode(on),
+        PortFlag::NoLearning => InfoBridgePort::Learning(!on),
+        PortFlag::NoFlood => InfoBridgePort::UnicastFlood(!on),
+        PortFlag::MulticastRouter => {
+            let router = if on { MULTICAST_ROUTER } else { LEARNED_ROUTER };
+            InfoBridgePort::MulticastRouter(router.into())
+        }
     };
-    if is == on {
+    if link.has_flag(flag) == on {
         return Ok(false);
     }
     if link.master.is_none() {

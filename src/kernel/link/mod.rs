@@ -30,7 +30,7 @@ use super::{Kernel, LinkAddress, Netns, TableRoute, rtnl::Rtnl, sysctl};
 use crate::{
     error::{Error, Kind},
     model::{LinkName, Mac, MacvlanMode},
-    plan::{ALIAS_PREFIX, LINK_GROUP, MacvlanId},
+    plan::{ALIAS_PREFIX, LINK_GROUP, MacvlanId, PortFlag},
 };
 pub use bridge::BRIDGE_PORTS_MAX;
 pub(super) use delete::{delete, delete_all, delete_this};
@@ -113,6 +113,8 @@ pub struct Port {
     pub multicasts: bool,
     /// Whether the bridge suppresses ARP requests and neighbour solicitations to it.
     pub suppresses: bool,
+    /// Whether it gets all multicasts, whatever groups were joined behind it.
+    pub is_multicast_router: bool,
     /// Whether it is locked: only MACs in the forwarding table may send by it.
     pub locked: bool,
 }
@@ -127,6 +129,7 @@ impl Default for Port {
             broadcasts: true,
             multicasts: true,
             suppresses: false,
+            is_multicast_router: false,
             locked: false,
         }
     }
@@ -152,6 +155,17 @@ pub enum LinkKind {
 }
 
 impl Link {
+    /// Returns whether a flag of this bridge port is set.
+    pub(super) fn has_flag(&self, flag: PortFlag) -> bool {
+        match flag {
+            PortFlag::Isolated => self.isolated,
+            PortFlag::Hairpin => self.hairpin,
+            PortFlag::NoLearning => !self.port.learns,
+            PortFlag::NoFlood => !self.port.floods,
+            PortFlag::MulticastRouter => self.port.is_multicast_router,
+        }
+    }
+
     /// Returns whether frames can pass: it is up and has carrier.
     pub fn is_running(&self) -> bool {
         self.up && self.carrier

@@ -9,7 +9,7 @@ use rtnetlink::packet_route::{
     },
 };
 
-use super::{Link, LinkKind, Port, VxlanAttrs};
+use super::{Link, LinkKind, Port, VxlanAttrs, bridge::MULTICAST_ROUTER};
 use crate::model::Mac;
 
 pub(super) fn parse(message: RouteNetlinkMessage) -> Option<Link> {
@@ -137,6 +137,9 @@ fn parse_port(link: &mut Link, flag: &InfoBridgePort) {
         InfoBridgePort::NeighSupress(on)
         | InfoBridgePort::ProxyARP(on)
         | InfoBridgePort::ProxyARPWifi(on) => port.suppresses |= on,
+        InfoBridgePort::MulticastRouter(router) => {
+            port.is_multicast_router = u8::from(*router) == MULTICAST_ROUTER;
+        }
         InfoBridgePort::Locked(on) => port.locked = *on,
         _ => {}
     }

@@ -24,6 +24,8 @@ pub struct VxlanAttrs {
     pub host: Option<IpAddr>,
     /// Whether it learns MACs.
     pub learns: bool,
+    /// Whether it answers ARP and NDP requests from its neighbour entries.
+    pub answers: bool,
     pub(super) parent: Option<u32>,
 }
 
@@ -43,6 +45,7 @@ impl VxlanAttrs {
                 InfoVxlan::Local6(host) => found.host = Some((*host).into()),
                 InfoVxlan::Link(index) => found.parent = Some(*index),
                 InfoVxlan::Learning(on) => found.learns = *on,
+                InfoVxlan::Proxy(on) => found.answers = *on,
                 _ => {}
             }
         }
@@ -50,10 +53,10 @@ impl VxlanAttrs {
     }
 }
 
-/// Creates a VXLAN link, down. Equivalent to `ip link add NAME address MAC mtu MTU group GROUP type
-/// vxlan id VNI local HOST dev PARENT dstport PORT nolearning`.
+/// Creates a VXLAN link, down. Equivalent to `ip link add NAME [master BRIDGE] address MAC mtu MTU group
+/// GROUP type vxlan id VNI local HOST dev PARENT dstport PORT nolearning [proxy]`.
 pub(in crate::kernel) async fn create(rtnl: &Rtnl, made: &Tunnel) -> Result<bool> {
-    let Tunnel { name, parent, host, vni, port, mac, mtu } = made;
+    let Tunnel { name, parent, host, vni, port, mac, mtu, bridge } = made;
     let lower = link::get(rtnl, parent.as_str()).await?.ok_or_else(|| {
         Error::not_found(format!("link `{parent}`, which leads to the other hosts, is gone"))
     })?;
@@ -61,7 +64,11 @@ pub(in crate::kernel) async fn create(rtnl: &Rtnl, made: &Tunnel) -> Result<bool
         IpAddr::V4(v4) => InfoVxlan::Local(*v4),
         IpAddr::V6(v6) => InfoVxlan::Local6(*v6),
     };
-    let message = link::message([
+    let master = match bridge {
+        Some(bridge) => Some(link::index(rtnl, bridge.as_str()).await?),
+        None => None,
+    };
+    let mut message = link::message([
         LinkAttribute::IfName(name.to_string()),
         LinkAttribute::Address(mac.octets().to_vec()),
         LinkAttribute::Mtu(*mtu),
@@ -74,9 +81,11 @@ pub(in crate::kernel) async fn create(rtnl: &Rtnl, made: &Tunnel) -> Result<bool
                 InfoVxlan::Link(lower.index),
                 InfoVxlan::Port(*port),
                 InfoVxlan::Learning(false),
+                InfoVxlan::Proxy(bridge.is_some()),
             ])),
         ]),
     ]);
+    message.attributes.extend(master.map(LinkAttribute::Controller));
     let error = match link::create(rtnl, message).await {
         Ok(()) => return Ok(true),
         Err(e) => e,
@@ -84,7 +93,7 @@ pub(in crate::kernel) async fn create(rtnl: &Rtnl, made: &Tunnel) -> Result<bool
     match error.raw_os_error() {
         // The name exists, or the identifier under another name.
         Some(libc::EEXIST) => match link::get(rtnl, name.as_str()).await? {
-            Some(there) if there.is_ours() && is_it(&there, &lower, made) => Ok(false),
+            Some(there) if there.is_ours() && is_it(&there, &lower, master, made) => Ok(false),
             Some(there) if there.is_ours() => {
                 Err(Error::conflict(format!("link `{name}` exists, with another tunnel"))
                     .hint("`netcord repair` makes it anew")
@@ -114,12 +123,14 @@ pub(in crate::kernel) fn taken(vni: u32, by: Option<&str>) -> anyhow::Error {
 }
 
 /// Returns whether a link is this end of a tunnel, with whatever MAC and MTU.
-fn is_it(there: &Link, parent: &Link, made: &Tunnel) -> bool {
+fn is_it(there: &Link, parent: &Link, master: Option<u32>, made: &Tunnel) -> bool {
     there.kind == LinkKind::Vxlan
+        && there.master == master
         && there.vxlan.as_ref().is_some_and(|found| {
             (found.vni, found.port, found.host) == (made.vni, made.port, Some(made.host))
                 && found.parent == Some(parent.index)
                 && !found.learns
+                && found.answers == made.bridge.is_some()
         })
 }
 
@@ -127,7 +138,11 @@ fn is_it(there: &Link, parent: &Link, made: &Tunnel) -> bool {
 pub(in crate::kernel) async fn is_there(rtnl: &Rtnl, made: &Tunnel) -> Result<bool> {
     let there = link::get(rtnl, made.name.as_str()).await?;
     let parent = link::get(rtnl, made.parent.as_str()).await?;
-    Ok(there.zip(parent).is_some_and(|(there, parent)| is_it(&there, &parent, made)))
+    let master = match &made.bridge {
+        Some(bridge) => link::get(rtnl, bridge.as_str()).await?.map(|link| link.index()),
+        None => None,
+    };
+    Ok(there.zip(parent).is_some_and(|(there, parent)| is_it(&there, &parent, master, made)))
 }
 
 impl Kernel {

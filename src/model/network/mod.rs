@@ -2,6 +2,7 @@
 
 mod driver;
 mod flags;
+mod flat;
 mod overlay;
 mod store;
 
@@ -19,6 +20,7 @@ pub use driver::{
     Addresses, Driver, Filter, LowerLink, Macvlan, MacvlanMode, Parent, Sharing, Underlay, Vlan,
 };
 pub use flags::{Flag, Flags};
+pub use flat::{Elsewhere, Flat, Remote};
 pub use overlay::{AgentTask, Backend, BackendKind, Overlay, Peer, Udp, Vtep, Vxlan};
 pub use store::{Identity, Store, User};
 
@@ -81,7 +83,17 @@ impl Network {
 
     /// Returns whether the host routes packets of its endpoints: to other hosts at least.
     pub fn is_routed(&self) -> bool {
-        self.driver.overlay().is_some() || !(self.has(Flag::Internal) || self.is_without_subnet())
+        self.reaches_others_by_routes() || !(self.has(Flag::Internal) || self.is_without_subnet())
+    }
+
+    /// Returns whether its endpoints reach those of other hosts through this host's routes.
+    pub fn reaches_others_by_routes(&self) -> bool {
+        self.driver.overlay().is_some_and(|overlay| overlay.flat.is_none())
+    }
+
+    /// Returns whether it is an overlay network of one subnet over all hosts.
+    pub fn is_flat(&self) -> bool {
+        self.driver.overlay().is_some_and(|overlay| overlay.flat.is_some())
     }
 
     /// Returns whether it only switches frames: netcord assigns no addresses there, and has no rules.
@@ -113,8 +125,8 @@ impl Network {
     /// Returns the blocks of addresses that it has for itself.
     pub fn blocks(&self) -> Vec<IpNetwork> {
         match self.driver.overlay() {
-            Some(overlay) => overlay.cluster.clone(),
-            None => self.subnets.iter().map(|subnet| subnet.cidr).collect(),
+            Some(overlay) if overlay.flat.is_none() => overlay.cluster.clone(),
+            Some(_) | None => self.subnets.iter().map(|subnet| subnet.cidr).collect(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::Store;
+use super::{Flat, Store};
 use crate::model::{Invalid, LinkName, Mac};
 
 /// The data of an overlay network. The network's subnets are those of this host.
@@ -15,7 +15,8 @@ use crate::model::{Invalid, LinkName, Mac};
 pub struct Overlay {
     /// How packets reach the other hosts.
     pub backend: Backend,
-    /// The subnets of the whole network, at most one of each family, IPv4 first.
+    /// The subnets of the whole network, at most one of each family, IPv4 first. Empty in a flat network,
+    /// where each host has all of them.
     pub cluster: Vec<IpNetwork>,
     /// The host's link that leads to the other hosts.
     pub parent: LinkName,
@@ -23,8 +24,10 @@ pub struct Overlay {
     pub host: IpAddr,
     /// Its second address, of the other family.
     pub second: Option<IpAddr>,
-    /// The other hosts, by address.
+    /// The other hosts, by address. Empty in a flat network, which knows single endpoints of them.
     pub peers: BTreeMap<IpAddr, Peer>,
+    /// The settings of a flat network; `None`: each host has a subnet of its own.
+    pub flat: Option<Flat>,
     /// The store that says which other hosts there are; `None`: those that were named.
     pub store: Option<Store>,
 }
@@ -329,6 +332,8 @@ struct Form {
     udp: Option<UdpForm>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     store: Option<Store>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    flat: Option<Flat>,
     peers: Vec<PeerForm>,
 }
 
@@ -361,7 +366,7 @@ struct PeerForm {
 
 impl From<Overlay> for Form {
     fn from(overlay: Overlay) -> Self {
-        let Overlay { backend, cluster, parent, host, second, peers, store } = overlay;
+        let Overlay { backend, cluster, parent, host, second, peers, flat, store } = overlay;
         let kind = backend.kind();
         let (vxlan, udp) = match backend {
             Backend::Vxlan(Vxlan { device, second_device, vni, port, direct_routing }) => {
@@ -378,7 +383,7 @@ impl From<Overlay> for Form {
             macs,
         };
         let peers = peers.into_iter().map(peer).collect();
-        Self { backend: kind, cluster, parent, host, second, vxlan, udp, store, peers }
+        Self { backend: kind, cluster, parent, host, second, vxlan, udp, store, flat, peers }
     }
 }
 
@@ -403,7 +408,7 @@ impl TryFrom<Form> for Overlay {
             (host, Peer { subnets, second, next_hops, macs })
         };
         let peers = form.peers.into_iter().map(peer).collect();
-        let Form { cluster, parent, host, second, store, .. } = form;
-        Ok(Self { backend, cluster, parent, host, second, peers, store })
+        let Form { cluster, parent, host, second, store, flat, .. } = form;
+        Ok(Self { backend, cluster, parent, host, second, peers, flat, store })
     }
 }

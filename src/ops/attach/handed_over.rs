@@ -43,6 +43,14 @@ pub(in crate::ops) async fn handed_over(
     bridge: Link,
 ) -> Result<Endpoint> {
     let network = &record.network;
+    if network.is_flat() {
+        return Err(Error::conflict(format!(
+            "network `{}` is flat: its store gives addresses, and docker gives its own",
+            network.name
+        ))
+        .hint("attach the container with `netcord attach`")
+        .into());
+    }
     let mut args = Attach::new(network.name.clone().into(), Vec::new());
     args.wiring.ip.clone_from(&request.ip);
     args.wiring.mac = request.mac;

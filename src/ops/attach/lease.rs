@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
 
-use super::{Attach, Wiring, chooser::check_mac, former};
+use super::{Attach, Wiring, chooser::check_mac, claims, former};
 use crate::{
     error::{Error, Kind},
     kernel::{
@@ -54,6 +54,7 @@ impl Leases {
                 .into());
         }
         let record = Self::prepare(host, args, network, targets).await?;
+        claims::check_source(args, &record)?;
         let link = plug::required(&host.kernel, &record.network).await?;
         let asked = leases::link(&host.kernel, &record.network).await?.unwrap_or(link.clone());
         for (_, found) in targets {

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod chooser;
+mod claims;
 mod former;
 mod handed_over;
 mod lease;
@@ -11,13 +12,13 @@ mod routes;
 mod same;
 mod unattached;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::handed_over::handed_over;
-use self::{chooser::Chooser, lease::Leases};
+use self::{chooser::Chooser, claims::Claims, former::Wanted, lease::Leases};
 pub use self::{
     handed_over::HandOver,
     unattached::{Unattached, unattached},
@@ -39,8 +40,9 @@ use super::{
 use crate::{
     error::Error,
     model::{
-        Address, AddressRange, Endpoint, EndpointSummary, Filter, Gateway, LinkName, Mac,
-        NetnsName, Network, NetworkRef, Owner, PortSpec, PublishedPort, RouteSpec, Target,
+        Address, AddressRange, Endpoint, EndpointId, EndpointSummary, Filter, Gateway, LinkName,
+        Mac, NetnsName, Network, NetworkRecord, NetworkRef, Owner, PortSpec, PublishedPort,
+        RouteSpec, Target,
     },
     ops::upkeep::leases,
     plan::{Change, Plan, Record, Resource, Step},
@@ -70,6 +72,7 @@ impl Attach {
 /// How to connect an endpoint. By default, netcord chooses everything.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Wiring {
     /// Addresses; by default the lowest free one of each family.
     pub ip: Vec<Address>,
@@ -103,6 +106,8 @@ pub struct Wiring {
     pub hairpin: bool,
     /// The engine for which the endpoint is made.
     pub owner: Option<Owner>,
+    /// In a flat network: take the addresses from the hosts that have them.
+    pub takeover: bool,
 }
 
 impl Wiring {
@@ -173,18 +178,46 @@ pub(super) async fn wire(host: &mut Session<'_>, args: &Attach) -> Result<Option
     }
     drop(doing);
     let mut leases = Leases::acquire(host, args, network, &found).await?;
-    let result = attach_found(host, args, network, found, &leases).await;
+    let mut claims = None;
+    let result = loop {
+        match attach_found(host, args, network, found, &leases, claims.as_ref()).await {
+            Ok(Attempt::Done(wired)) => break Ok(wired.map(|wired| *wired)),
+            Ok(Attempt::Unclaimed(unclaimed)) => {
+                let Unclaimed { record, dir, found: again, parts } = *unclaimed;
+                claims = Some(Claims::get(host, args, &record, &dir, &again, &parts).await?);
+                found = again;
+            }
+            Err(error) => break Err(error),
+        }
+    };
     leases.release_unused(host).await?;
     result
 }
 
-async fn attach_found(
+/// How far an attempt has come.
+enum Attempt<'t> {
+    /// The outcome; `None`: a dry run.
+    Done(Option<Box<Wired>>),
+    /// The network is flat, and its store gives the addresses. Nothing is locked, and nothing was changed.
+    Unclaimed(Box<Unclaimed<'t>>),
+}
+
+/// What has to be known to ask for addresses.
+struct Unclaimed<'t> {
+    record: NetworkRecord,
+    dir: PathBuf,
+    found: Vec<(&'t Target, Found)>,
+    parts: Vec<Vec<Wanted>>,
+}
+
+async fn attach_found<'t>(
     host: &mut Session<'_>,
     args: &Attach,
     name: &LinkName,
-    found: Vec<(&Target, Found)>,
+    found: Vec<(&'t Target, Found)>,
     leases: &Leases,
-) -> Result<Option<Wired>> {
+    claims: Option<&Claims>,
+) -> Result<Attempt<'t>> {
     let cookies: Vec<_> = found.iter().map(|(_, f)| f.netns.cookie()).collect();
     let in_the_way = |e: &EndpointSummary<'_>| {
         let wants = |ip| args.wiring.ip.iter().any(|a| a.ip == ip);
@@ -213,9 +246,19 @@ async fn attach_found(
     macvlan::check_flags(args, &record.network)?;
     let bridge = plug::required(&host.kernel, &record.network).await?;
 
+    claims::check_takeover(args, &record)?;
     let mut plan = Plan::new();
-    let parts: Vec<_> =
+    let mut parts: Vec<_> =
         found.iter().map(|(_, found)| former::wanted(args, &record, found)).collect();
+    match claims {
+        Some(claims) => claims.apply(&record, &found, &mut parts)?,
+        None if record.network.is_flat() => {
+            let dir = state.dir().to_owned();
+            let unclaimed = Unclaimed { record, dir, found, parts };
+            return Ok(Attempt::Unclaimed(Box::new(unclaimed)));
+        }
+        None => {}
+    }
     let formers: Vec<_> = parts.iter().flatten().filter_map(|part| part.former.clone()).collect();
     // What they have is free for those that come in their place.
     record.endpoints.retain(|e| formers.iter().all(|former| !former.is(&e.id())));
@@ -228,28 +271,11 @@ async fn attach_found(
         plan.push(remember(&record.network));
     }
     let network = record.network.clone();
-    let doing = host.events.doing(if network.is_shared() {
-        "asking the wire which addresses are free"
-    } else {
-        "choosing addresses"
-    });
-    let mut chooser = Chooser::new(host, args, &state, &record, bridge, leases).await?;
-    let mut endpoints = Vec::new();
-    for ((target, found), parts) in found.into_iter().zip(&parts) {
-        let Some((last, others)) = parts.split_last() else { continue };
-        for part in others {
-            let (endpoint, steps) =
-                chooser.endpoint(host, &state, target, found.reopened()?, part).await?;
-            plan.extend(steps);
-            endpoints.push(endpoint);
-        }
-        let (endpoint, steps) = chooser.endpoint(host, &state, target, found, last).await?;
-        plan.extend(steps);
-        endpoints.push(endpoint);
-    }
-    drop(doing);
+    let chooser = Chooser::new(host, args, &state, &record, bridge, leases).await?;
+    let (mut endpoints, steps) = choose(host, &state, chooser, found, &parts).await?;
+    plan.extend(steps);
     let is_there = |e: &Endpoint| record.endpoints.iter().any(|o| o.is(&e.id()));
-    if !endpoints.iter().all(is_there) {
+    if claims.is_none() && !endpoints.iter().all(is_there) {
         peers::check_subnets(&network, state.dir()).await?;
     }
     if network.driver.filter() == Filter::Traffic && endpoints.iter().all(is_there) {
@@ -271,21 +297,64 @@ async fn attach_found(
             network.name
         ));
     }
-    let Some(mut changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
+    let Some(mut changed) = host.carry_out(&plan, &mut state).await? else {
+        return Ok(Attempt::Done(None));
+    };
     if is_leased {
-        let kept = keep(host, &mut state, &network, &mut endpoints).await;
-        if kept.is_err() {
-            endpoints.retain(|e| !there.contains(&e.id()));
-            let plan = removal::endpoints(&host.kernel, &state, &network, &endpoints).await?;
-            let kept = leases::kept(&endpoints);
-            host.carry_out(&plan, &mut state).await?;
-            for endpoint in &endpoints {
-                leases::end(host, &network, endpoint, &kept).await?;
-            }
-        }
-        changed |= kept?;
+        changed |= keep_or_undo(host, &mut state, &network, &mut endpoints, &there).await?;
     }
-    Ok(Some((network, endpoints, changed)))
+    Ok(Attempt::Done(Some(Box::new((network, endpoints, changed)))))
+}
+
+/// Makes sure that every lease has a lease renewer; otherwise removes the endpoints that were not there
+/// before.
+async fn keep_or_undo(
+    host: &mut Session<'_>,
+    state: &mut State,
+    network: &Network,
+    endpoints: &mut Vec<Endpoint>,
+    there: &[EndpointId],
+) -> Result<bool> {
+    let kept = keep(host, state, network, endpoints).await;
+    if kept.is_err() {
+        endpoints.retain(|e| !there.contains(&e.id()));
+        let plan = removal::endpoints(&host.kernel, state, network, endpoints).await?;
+        let renewed = leases::kept(&*endpoints);
+        host.carry_out(&plan, state).await?;
+        for endpoint in endpoints {
+            leases::end(host, network, endpoint, &renewed).await?;
+        }
+    }
+    kept
+}
+
+/// Makes the endpoints of all targets.
+async fn choose(
+    host: &mut Session<'_>,
+    state: &State,
+    mut chooser: Chooser<'_>,
+    found: Vec<(&Target, Found)>,
+    parts: &[Vec<Wanted>],
+) -> Result<(Vec<Endpoint>, Plan)> {
+    let _doing = host.events.doing(if chooser.record.network.is_shared() {
+        "asking the wire which addresses are free"
+    } else {
+        "choosing addresses"
+    });
+    let (mut endpoints, mut plan) = (Vec::new(), Plan::new());
+    for ((target, found), parts) in found.into_iter().zip(parts) {
+        let Some((last, others)) = parts.split_last() else { continue };
+        for part in others {
+            let (endpoint, steps) =
+                chooser.endpoint(host, state, target, found.reopened()?, part).await?;
+            plan.extend(steps);
+            endpoints.push(endpoint);
+        }
+        let (endpoint, steps) = chooser.endpoint(host, state, target, found, last).await?;
+        plan.extend(steps);
+        endpoints.push(endpoint);
+    }
+    Ok((endpoints, plan))
 }
 
 /// Returns the position of a step in the plan. Records come first, so that the record of a killed run

@@ -169,10 +169,7 @@ impl<'a> Pool<'a> {
     }
 
     fn lowest_of(&self, subnet: &Subnet, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
-        if self.ranges_of(subnet).next().is_none() {
-            return subnet.lowest_free(taken);
-        }
-        self.ranges_of(subnet).find_map(|range| subnet.lowest_free_in(*range, taken))
+        subnet.lowest_free_of(self.ranges, taken)
     }
 
     fn ranges_of(&self, subnet: &Subnet) -> impl Iterator<Item = &AddressRange> {

@@ -1,5 +1,6 @@
 //! `peers`: lists the hosts of an overlay network, and whether the kernel has the entries for each.
 
+mod flat;
 mod reach;
 
 use std::{collections::HashSet, net::IpAddr, path::Path};
@@ -39,8 +40,11 @@ pub struct Peers {
 pub struct Listed {
     /// Its address.
     pub host: IpAddr,
-    /// The subnets of its endpoints.
+    /// The subnets of its endpoints. Of another host of a flat network, none.
     pub subnets: Vec<IpNetwork>,
+    /// In a flat network, the number of addresses of its endpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<usize>,
     /// The backend.
     pub backend: BackendKind,
     /// Whether it is this host.
@@ -150,23 +154,27 @@ pub(in crate::ops) async fn of(
     overlay: &Overlay,
     dir: &Path,
 ) -> Result<Vec<Listed>> {
-    let found = kernel.ways(network).await?;
-    let found: HashSet<_> = found.iter().filter_map(Entry::of).collect();
+    let ways = kernel.ways(network).await?;
+    let found: HashSet<_> = ways.iter().filter_map(Entry::of).collect();
     let own = overlay.own_vteps().next();
     let own_link = overlay.tunnels().next().unwrap_or(&overlay.parent);
     let mut listed = vec![Listed {
         host: overlay.host,
         subnets: network.subnets.iter().map(|subnet| subnet.cidr).collect(),
+        endpoints: None,
         backend: overlay.backend.kind(),
         is_self: true,
         via: vec![own_link.clone()],
         mac: own.map(|end| end.mac),
-        state: own_state(kernel, own_link).await?,
+        state: own_state(kernel, network, own_link).await?,
         missing: Vec::new(),
         reach: None,
         store: follows(network, dir).await.transpose()?,
         relay: relay(kernel, network, overlay, dir).await?,
     }];
+    if network.is_flat() {
+        listed.extend(flat::others(kernel, network, overlay, dir, &ways).await?);
+    }
     for (address, peer) in &overlay.peers {
         let way = plan::way(network, overlay, *address, peer);
         listed.push(self::listed(kernel, overlay, *address, peer, way, &found).await?);
@@ -226,8 +234,13 @@ async fn relay(
     Ok(Some(Relay { runs, has_agent, pid, uses, problem }))
 }
 
-/// Returns whether this host's VTEP, or its link to the other hosts, is up.
-async fn own_state(kernel: &Kernel, link: &LinkName) -> Result<State> {
+/// Returns whether this host's VTEP is as it was made, and it or the link to the other hosts is up.
+async fn own_state(kernel: &Kernel, network: &Network, link: &LinkName) -> Result<State> {
+    for tunnel in plan::tunnels_of(network) {
+        if kernel.is_other_tunnel(&tunnel).await? {
+            return Ok(State::Incomplete);
+        }
+    }
     let link = kernel.link(link.as_str()).await?;
     Ok(if link.is_some_and(|link| link.up) { State::Ok } else { State::Incomplete })
 }
@@ -258,6 +271,7 @@ async fn listed(
     Ok(Listed {
         host,
         subnets: peer.subnets.clone(),
+        endpoints: None,
         backend: overlay.backend.kind(),
         is_self: false,
         via,

@@ -49,6 +49,10 @@ pub(super) async fn ask(network: &Network, overlay: &Overlay, listed: &mut [List
     let mut requests = Vec::new();
     let mut owners = Vec::new();
     for (number, other) in listed.iter().enumerate() {
+        if overlay.flat.is_some() && !other.is_self {
+            requests.extend(to_host(network, overlay, other.host));
+            owners.push(number);
+        }
         let Some(peer) = overlay.peers.get(&other.host) else { continue };
         for subnet in &peer.subnets {
             if let Some(asked) = questions(network, overlay, other.host, peer, subnet) {
@@ -66,6 +70,13 @@ pub(super) async fn ask(network: &Network, overlay: &Overlay, listed: &mut [List
         }
     }
     Ok(())
+}
+
+/// The requests to another host of a flat network, where no host has an address of its own: to the host
+/// itself, also as large as a packet of the network is in the tunnel.
+fn to_host(network: &Network, overlay: &Overlay, host: IpAddr) -> [Echo; 3] {
+    let echo = |length| Echo { from: overlay.host, to: host, length };
+    [echo(SMALL), echo(SMALL), echo(network.mtu + overlay.overhead())]
 }
 
 /// The requests about one subnet of another host: to the host itself, through the network, and through

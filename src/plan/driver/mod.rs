@@ -3,14 +3,16 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub(super) mod bridge;
+mod flat;
 mod foreign;
 mod macvlan;
 mod overlay;
 mod underlay;
 
 pub use bridge::Uplinks;
+pub use flat::elsewhere;
 pub use macvlan::macvlan_of;
-pub use overlay::{changed, lacking, own_part, stale, tunnels_of, way};
+pub use overlay::{changed, entry_changes, lacking, own_part, stale, tunnels_of, way};
 pub use underlay::{ACCEPT_DAD, CarrierVeth, Switch, Takeover, takeover, without_carrier};
 
 use super::{Plan, Resource, Step};

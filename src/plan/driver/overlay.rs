@@ -9,7 +9,10 @@ use std::{collections::HashSet, net::IpAddr};
 
 use ipnetwork::IpNetwork;
 
-use super::bridge::{self, Uplinks};
+use super::{
+    bridge::{self, Uplinks},
+    flat,
+};
 use crate::{
     model::{
         Family, LinkName, Mac, Network, Overlay, Peer, Route, RouteKind, Subnet, Udp, Vtep, Vxlan,
@@ -19,6 +22,10 @@ use crate::{
 
 /// Makes the bridge, the tunnel if there is one, and the entries for other hosts.
 pub(super) fn network(network: &Network, driver: &Overlay, uplinks: &Uplinks) -> Plan {
+    if driver.flat.is_some() {
+        let tunnel = tunnels_of(network).into_iter().next();
+        return flat::network(network, driver, tunnel, uplinks);
+    }
     let mut plan = bridge::segment(network, uplinks);
     plan.extend(refusals(network, driver));
     plan.extend(driver.own_vteps().flat_map(|end| vxlan(network, driver, end)));
@@ -53,6 +60,16 @@ fn refusals(network: &Network, driver: &Overlay) -> Plan {
     driver.cluster.iter().map(|block| Step::create(why, route(block))).collect()
 }
 
+/// Returns the changes that make the kernel's entries those that a plan creates; `found` are the kernel's
+/// with our mark.
+pub fn entry_changes(mut wanted: Plan, found: &[Resource]) -> Plan {
+    let mut plan = without(&wanted, found);
+    let known: HashSet<_> = found.iter().filter_map(Entry::of).collect();
+    lacking(&mut wanted, |entry| known.contains(entry));
+    plan.extend(wanted);
+    plan
+}
+
 /// Deletes entries that do not belong to the network any more; `found` are the kernel's entries
 /// with our mark.
 pub fn stale(network: &Network, driver: &Overlay, found: &[Resource]) -> Plan {
@@ -78,13 +95,10 @@ pub fn changed(former: &Network, network: &Network) -> Plan {
         let peers = driver.peers.iter().filter(|(host, peer)| differs(*host, *peer));
         peers.flat_map(|(host, peer)| way(own, driver, *host, peer)).collect()
     };
-    let (had, mut wanted): (Plan, Plan) = (of(former, network), of(network, former));
-    let had: Vec<_> = had.iter().filter_map(|step| step.change.resource().cloned()).collect();
+    let had: Vec<_> =
+        of(former, network).iter().filter_map(|step| step.change.resource().cloned()).collect();
     let mut plan = vec![bridge::record(network)];
-    plan.extend(without(&wanted, &had));
-    let known: HashSet<_> = had.iter().filter_map(Entry::of).collect();
-    lacking(&mut wanted, |entry| known.contains(entry));
-    plan.extend(wanted);
+    plan.extend(entry_changes(of(network, former), &had));
     plan
 }
 
@@ -105,6 +119,7 @@ fn without(wanted: &[Step], found: &[Resource]) -> Plan {
 enum Key<'r> {
     Route(&'r Route),
     FdbEntry(&'r LinkName, Mac),
+    Replica(&'r LinkName, IpAddr),
     Neighbour(&'r LinkName, IpAddr),
 }
 
@@ -113,6 +128,7 @@ impl<'r> Key<'r> {
         match entry {
             Entry::Route(route) => Self::Route(route),
             Entry::Fdb { link, mac, .. } => Self::FdbEntry(link, mac),
+            Entry::Replica { link, host } => Self::Replica(link, host),
             Entry::Neighbour { link, address, .. } => Self::Neighbour(link, address),
         }
     }
@@ -121,7 +137,7 @@ impl<'r> Key<'r> {
     fn turn(&self) -> u8 {
         match self {
             Self::Route(_) => 0,
-            Self::FdbEntry(..) => 1,
+            Self::FdbEntry(..) | Self::Replica(..) => 1,
             Self::Neighbour(..) => 2,
         }
     }
@@ -143,6 +159,7 @@ fn tunnel_of(network: &Network, driver: &Overlay, end: Vtep<'_>) -> Option<Tunne
         port: *port,
         mac: end.mac,
         mtu: network.mtu,
+        bridge: driver.flat.map(|_| network.name.clone()),
     })
 }
 
@@ -188,7 +205,7 @@ fn set_up(network: &Network, device: &LinkName, alias: String, subnets: &[&Subne
     plan.extend(bridge::no_router(network, device));
     if network.has_ipv6() {
         let why = "no link-local address: this link sends no packets of its own";
-        plan.push(switch(why, device, Family::V6, "addr_gen_mode", "1"));
+        plan.push(no_link_local(why, device));
     }
     if network.driver.overlay().is_some_and(|overlay| overlay.backend.vxlan().is_some()) {
         let why = "rp_filter=2 (loose): a host that routes directly replies by another link";
@@ -244,7 +261,7 @@ pub fn way(network: &Network, driver: &Overlay, host: IpAddr, peer: &Peer) -> Pl
     for Vtep { link, mac, host } in ends {
         plan.push(Step::create(
             "the FDB entry: frames for this VTEP go to this host, in UDP packets",
-            Resource::FdbEntry { link: link.clone(), mac, host },
+            Resource::FdbEntry { link: link.clone(), mac, host, on_bridge: false },
         ));
     }
     for subnet in peer.tunnelled() {
@@ -277,6 +294,11 @@ fn relayed(device: &LinkName, host: IpAddr, subnet: IpNetwork) -> Step {
         "the route to the other host's endpoints: the relay sends their packets to that host",
         Resource::Route { netns: None, route: Route { gateway: Some(host), onlink: true, ..to } },
     )
+}
+
+/// Keeps a link from getting a link-local address.
+pub(super) fn no_link_local(why: &'static str, link: &LinkName) -> Step {
+    switch(why, link, Family::V6, "addr_gen_mode", "1")
 }
 
 fn switch(
@@ -317,6 +339,7 @@ mod tests {
             host: "192.0.2.1".parse().unwrap(),
             second: None,
             peers: peers.iter().map(peer).collect(),
+            flat: None,
             store: None,
         }
     }

@@ -38,7 +38,7 @@ pub(super) fn of(args: &Overlay) -> Result<Backend> {
 /// flannel's.
 fn vteps(args: &Overlay) -> Result<(LinkName, Option<LinkName>)> {
     let Some(store) = &args.store else { return Ok((args.on_host.name.tunnel_name(), None)) };
-    let is_dual = args.subnet.len() > 1;
+    let is_dual = args.flat.is_none() && args.subnet.len() > 1;
     if !store.is_flannel() {
         let second = is_dual.then(|| args.on_host.name.second_tunnel_name());
         return Ok((args.on_host.name.tunnel_name(), second));

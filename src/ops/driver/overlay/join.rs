@@ -135,8 +135,9 @@ fn address_of(url: &str) -> Option<IpAddr> {
 fn as_offered(args: &Joining, hosts: &[IpAddr], offer: Offer) -> Overlay {
     let (has_vni, has_port) =
         (offer.backend == BackendKind::Vxlan, offer.backend.default_port().is_some());
-    // A network of both families has a tunnel for each; that of IPv6 takes more.
-    let end = if offer.cluster.len() > 1 { hosts.last() } else { hosts.first() };
+    // A network of both families has a tunnel for each; that of IPv6 takes more. A flat one has one.
+    let has_two = offer.flat.is_none() && offer.cluster.len() > 1;
+    let end = if has_two { hosts.last() } else { hosts.first() };
     let overhead = end.map_or(0, |end| offer.backend.overhead(*end));
     let mtu = offer.parent_mtu.map(|mtu| mtu.saturating_sub(overhead));
     Overlay {
@@ -144,6 +145,10 @@ fn as_offered(args: &Joining, hosts: &[IpAddr], offer: Offer) -> Overlay {
             parent: None,
             public_ip: hosts.first().copied(),
             reach: None,
+            gateway: match offer.flat {
+                Some(_) => offer.gateways,
+                None => args.on_host.gateway.clone(),
+            },
             mtu: args.on_host.mtu.or(mtu),
             ..args.on_host.clone()
         },
@@ -154,6 +159,7 @@ fn as_offered(args: &Joining, hosts: &[IpAddr], offer: Offer) -> Overlay {
         vni: has_vni.then_some(offer.vni),
         port: has_port.then_some(offer.port),
         direct_routing: has_vni && offer.direct_routing,
+        flat: offer.flat,
         store: Some(args.store.clone()),
     }
 }
@@ -190,6 +196,9 @@ pub async fn follow(
     };
     let Driver::Overlay(driver) = &had.driver else { return Ok(None) };
     let store = driver.store.clone();
+    if driver.flat.is_some() {
+        return Ok(None);
+    }
     let network = with_peers(host, had.clone(), peers, store, against).await?;
     let now = network.driver.overlay();
     // The first host that is a next hop needs more than its entries.

@@ -4,11 +4,13 @@
 //! - `backend`: the backend that was asked for, with the names of its links
 //! - `shape`: the request, as far as it can be checked without the host
 //! - `outside`: the link and the address by which this host reaches the others
+//! - `flat`: a network of one subnet over all hosts: its endpoints elsewhere, and its addresses
 //! - `join`: a network whose hosts are in a store, which netcord-agent follows
 //! - `relay`: the process that carries the packets of the backend udp
 //! - `rebuilt`: a network without a record
 
 mod backend;
+pub mod flat;
 mod join;
 mod outside;
 mod rebuilt;
@@ -39,7 +41,7 @@ use crate::{
     error::{Error, Kind},
     kernel::Kernel,
     model::{
-        self, BackendKind, Cidr, Driver, Endpoint, Flag, Flags, LinkName, Mac, Network,
+        self, BackendKind, Cidr, Driver, Endpoint, Flag, Flags, Flat, LinkName, Mac, Network,
         NetworkRecord, Peer, PeerSpec, Store, Vxlan,
     },
     ops::{
@@ -109,6 +111,8 @@ pub struct Overlay {
     pub port: Option<u16>,
     /// Use no tunnel to hosts that can be the next hop themselves.
     pub direct_routing: bool,
+    /// The settings of a flat network, whose hosts all have the whole subnet.
+    pub flat: Option<Flat>,
     /// The store that the hosts come from, if there is one.
     pub store: Option<Store>,
 }
@@ -131,7 +135,10 @@ pub async fn overlay(host: &mut Session<'_>, args: &Overlay) -> Result<Option<Ch
         direct_routing: args.direct_routing,
     };
     given.check(args.backend)?;
-    let shape = Shape::new(&args.subnet, &asked, &args.peer)?;
+    let shape = match args.flat {
+        Some(_) => Shape::flat(&asked)?,
+        None => Shape::new(&args.subnet, &asked, &args.peer)?,
+    };
     check_families(args.backend, &shape.cluster)?;
     let mut state = host.enter(Need::Changes, Extent::of(&args.on_host.name)).await?;
     let (network, endpoints) = match state.networks().get(&args.on_host.name) {
@@ -226,9 +233,13 @@ async fn new_network(
     let kernel = &host.kernel;
     let backend = backend::of(args)?;
     let links = std::iter::once(&args.on_host.name).chain(backend.devices());
-    check_free(host, state, links, &cluster).await?;
+    let blocks = match args.flat {
+        Some(_) => subnets.iter().map(|subnet| subnet.cidr).collect(),
+        None => cluster.clone(),
+    };
+    check_free(host, state, links, &blocks).await?;
 
-    let has_ipv6 = cluster.iter().any(IpNetwork::is_ipv6);
+    let has_ipv6 = blocks.iter().any(IpNetwork::is_ipv6);
     let first = args.peer.iter().find_map(|peer| peer.hosts.first()).copied();
     let wanted = Wanted {
         parent: args.on_host.parent.as_ref(),
@@ -237,8 +248,8 @@ async fn new_network(
     };
     let outside = Outside::find(kernel, &wanted, first).await?;
     let second = match args.store {
-        Some(_) => outside.second(kernel).await?,
-        None => None,
+        Some(_) if args.flat.is_none() => outside.second(kernel).await?,
+        Some(_) | None => None,
     };
     if let Some(first) = first
         && first.is_ipv4() != outside.host.is_ipv4()
@@ -263,6 +274,7 @@ async fn new_network(
         host: outside.host,
         second,
         peers,
+        flat: args.flat,
         store: args.store.clone(),
     };
     check_macs(&driver)?;
@@ -349,7 +361,8 @@ fn mtu(
 async fn made(kernel: &Kernel, network: &Network) -> Result<Plan> {
     let mut plan = plan::create(network, &uplinks(kernel, network).await?);
     let mut first = Plan::new();
-    if let Some(driver) = network.driver.overlay() {
+    // The entries of a flat network are those that netcord-agent has read in the store.
+    if let Some(driver) = network.driver.overlay().filter(|driver| driver.flat.is_none()) {
         first = plan::stale(network, driver, &kernel.ways(network).await?);
     }
     for tunnel in plan::tunnels_of(network) {
@@ -407,6 +420,12 @@ fn check_same(args: &Overlay, asked: &Asked<'_>, shape: &Shape, there: &Network)
     let mut differences = Differences::default();
     differences.compare("mode", "overlay", there.driver.word());
     if let Some(driver) = there.driver.overlay() {
+        let flat = |flat: Option<Flat>| match flat {
+            Some(Flat { multicast: true }) => "flat, with multicast",
+            Some(Flat { multicast: false }) => "flat",
+            None => "routed",
+        };
+        differences.compare("shape", flat(args.flat), flat(driver.flat));
         differences.compare("subnet", joined(&shape.cluster), joined(&driver.cluster));
         let cidrs = |subnets: &[model::Subnet]| joined(subnets.iter().map(|s| s.cidr));
         let (wanted, found) = (cidrs(&shape.subnets), cidrs(&there.subnets));
@@ -458,10 +477,21 @@ pub(super) fn command(network: &Network, driver: &model::Overlay) -> Words {
     let firewall = network.firewall.to_string();
     let words = Words::new(["--firewall", &firewall, "overlay", network.name.as_str()]);
     let words = match &driver.store {
-        Some(store) => join::words(words, store),
+        Some(store) => flat_words(join::words(words, store), network, driver),
         None => hosts(words, network, driver),
     };
     words.flag("--public-ip", &driver.host).flag("--mtu", &network.mtu).rest_of(network)
+}
+
+/// Adds the flags by which the first host of a flat network makes it.
+fn flat_words(words: Words, network: &Network, driver: &model::Overlay) -> Words {
+    let Some(Flat { multicast }) = driver.flat else { return words };
+    words
+        .switch("--flat", true)
+        .flags("--subnet", network.subnets.iter().map(|subnet| subnet.cidr))
+        .flags("--vni", driver.backend.vxlan().map(|vxlan| vxlan.vni))
+        .flags("--port", driver.backend.port())
+        .switch("--multicast", multicast)
 }
 
 fn hosts(words: Words, network: &Network, driver: &model::Overlay) -> Words {

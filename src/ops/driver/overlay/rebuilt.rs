@@ -10,8 +10,8 @@ use super::super::bridge;
 use crate::{
     kernel::{Kernel, Link, LinkKind, VxlanAttrs},
     model::{
-        self, Backend, BackendKind, Driver, Firewall, LinkName, Mac, Network, Peer, Store, Udp,
-        Vxlan,
+        self, Backend, BackendKind, Driver, Firewall, Flat, LinkName, Mac, Network, Peer, Store,
+        Udp, Vxlan,
     },
     plan::{Mark, Resource},
 };
@@ -20,6 +20,7 @@ use crate::{
 pub(in crate::ops::driver) struct Marks {
     cluster: Vec<IpNetwork>,
     direct_routing: bool,
+    flat: Option<Flat>,
     backend: Option<BackendKind>,
     /// The parent and this host's address, without a tunnel.
     outside: Option<Outside>,
@@ -35,6 +36,7 @@ impl Marks {
             backend: BackendKind::ALL.into_iter().find(|kind| kind.as_str() == word),
             cluster: mark.values("cluster").filter_map(|block| block.parse().ok()).collect(),
             direct_routing: mark.says("direct-routing"),
+            flat: mark.says("flat").then(|| Flat { multicast: mark.says("multicast") }),
             outside: Outside::read(mark),
             store: store(mark),
         })
@@ -106,9 +108,13 @@ pub(in crate::ops::driver) async fn rebuilt(
         host,
         second: second.and_then(|(_, host)| host),
         peers: BTreeMap::new(),
+        flat: marks.flat,
         store: marks.store,
     };
     let network = Network { driver: Driver::Overlay(Box::new(driver.clone())), ..looks };
+    if driver.flat.is_some() {
+        return Ok(network);
+    }
     let peers = peers(&kernel.ways(&network).await?, driver.backend.vxlan().is_some());
     Ok(Network { driver: Driver::Overlay(Box::new(model::Overlay { peers, ..driver })), ..network })
 }
@@ -193,7 +199,7 @@ mod tests {
         let ways = [
             neighbour("10.5.2.0"),
             neighbour("fd00:5:0:2::"),
-            Resource::FdbEntry { link: tunnel.clone(), mac, host },
+            Resource::FdbEntry { link: tunnel.clone(), mac, host, on_bridge: false },
             way("fd00:5:0:2::", true, "fd00:5:0:2::/64"),
             way("10.5.2.0", true, "10.5.2.0/24"),
             way("192.0.2.3", false, "10.5.3.0/24"),

@@ -38,6 +38,14 @@ impl Shape {
         Ok(shape)
     }
 
+    /// Checks the request for a flat network.
+    ///
+    /// # Errors
+    /// If a subnet cannot be used.
+    pub(super) fn flat(own: &Asked<'_>) -> Result<Self> {
+        Ok(Self { cluster: Vec::new(), subnets: own.subnets(Subnet::new)? })
+    }
+
     fn block(&self, is_ipv4: bool) -> Option<IpNetwork> {
         self.cluster.iter().copied().find(|block| block.is_ipv4() == is_ipv4)
     }

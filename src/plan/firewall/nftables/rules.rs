@@ -72,7 +72,7 @@ pub(in crate::plan) fn foreign(network: &Network) -> Plan {
 /// What makes a packet's other end one that is outside of the network: of an overlay, what is no
 /// endpoint on another host, by IP version; of another network, everything.
 fn outside(network: &Network, beyond: impl Fn(IpNetwork) -> Match) -> Vec<Option<Match>> {
-    if network.driver.overlay().is_none() {
+    if !network.reaches_others_by_routes() {
         return vec![None];
     }
     let of = |family: Family| match network.cluster(family == Family::V4) {

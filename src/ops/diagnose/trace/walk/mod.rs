@@ -48,6 +48,8 @@ enum At {
     In { place: usize, link: u32, looped: bool },
     /// It is for this host.
     Here { place: usize, link: u32 },
+    /// A request for a MAC is answered on its way, by a link that knows who is behind it.
+    Answered { mac: Mac },
     /// The end.
     End(Verdict),
 }
@@ -181,6 +183,10 @@ impl<'w> Walk<'w> {
                 At::Came { place, link } => self.came(place, link).await?,
                 At::In { place, link, looped } => self.comes(place, link, looped).await?,
                 At::Here { place, link } => self.here(place, link).await?,
+                At::Answered { .. } => {
+                    let why = "an answer came, and nobody has asked";
+                    return Ok(self.verdict(Outcome::Dies, HOST, Stage::Neighbour, why));
+                }
                 At::End(verdict) => return Ok(verdict),
             };
         }

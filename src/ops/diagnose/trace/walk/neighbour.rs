@@ -194,6 +194,7 @@ impl Walk<'_> {
     fn arrived(at: At) -> std::result::Result<(usize, u32), Box<Known>> {
         match at {
             At::In { place, link, .. } => Ok((place, link)),
+            At::Answered { mac } => Err(Box::new(Known::Mac(mac))),
             At::End(verdict) if verdict.outcome == Outcome::Leaves => Err(Box::new(Known::Outside)),
             other => Err(Box::new(Known::Nobody(other))),
         }

@@ -82,6 +82,9 @@ impl Walk<'_> {
     /// MAC.
     pub(super) async fn encapsulate(&mut self, place: usize, link: &Link) -> Result<At> {
         let name = &link.name;
+        if self.asks && link.vxlan.as_ref().is_some_and(|attrs| attrs.answers) {
+            return self.answered_by(place, link).await;
+        }
         let mac = self.packet.frame.destination;
         let (Some(attrs), Some(mac), false) = (&link.vxlan, mac, self.asks) else {
             let why = format!("by {name} for {}", self.next);
@@ -103,6 +106,20 @@ impl Walk<'_> {
             Packet::first(source, host, UDP, Some(port)),
             is_set,
         ))
+    }
+
+    /// A VXLAN link answers a request for a MAC from its neighbour entries (`arp_reduce`, `neigh_reduce`),
+    /// and lets no request pass.
+    async fn answered_by(&mut self, place: usize, link: &Link) -> Result<At> {
+        let (name, next) = (&link.name, self.next);
+        let known = self.world.places[place].mac_of(link, next).await?;
+        if let Some((mac, "permanent" | "reachable")) = known {
+            return Ok(At::Answered { mac });
+        }
+        let why = format!(
+            "{name} knows no endpoint of another host with {next}, and lets no request pass"
+        );
+        Ok(self.dies(place, Stage::Neighbour, why))
     }
 
     /// A TUN link gives a packet to the relay, which sends it to the host that the route names.
