@@ -505,6 +505,11 @@ fn the_looking_verbs_know_the_other_hosts() {
     lab.until(&format!("! readlink /proc/{pid}/ns/net"));
     let peers = lab.on("h1", "peers pods").ok();
     assert!(peers.contains("netcord-agent does not run") && peers.contains("1 address"), "{peers}");
+    for option in ["learning", "flood"] {
+        of(&lab, "h1", &format!("ip link set vx-pods type bridge_slave {option} on"));
+        lab.on("h1", "doctor").exits(1);
+        of(&lab, "h1", &format!("ip link set vx-pods type bridge_slave {option} off"));
+    }
     of(&lab, "h1", "bridge fdb del 02:42:0a:05:00:03 dev vx-pods master");
     let dead = unfolded(&lab.on("h1", "trace web 10.5.0.3:80").exits(1).stdout);
     assert!(dead.contains("flood of port vx-pods is off"), "{dead}");

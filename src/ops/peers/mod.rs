@@ -17,7 +17,7 @@ use crate::{
     },
     error::Error,
     kernel::{
-        Kernel,
+        Kernel, Link,
         route::{Query, Way},
     },
     model::{BackendKind, LinkName, Mac, Network, Overlay, Peer},
@@ -242,7 +242,10 @@ async fn own_state(kernel: &Kernel, network: &Network, link: &LinkName) -> Resul
         }
     }
     let link = kernel.link(link.as_str()).await?;
-    Ok(if link.is_some_and(|link| link.up) { State::Ok } else { State::Incomplete })
+    // As a port of a flat network's bridge it learns nothing, and gets no frames for unknown MACs.
+    let is_open = |link: &Link| network.is_flat() && (link.port.learns || link.port.floods);
+    let is_ok = link.is_some_and(|link| link.up && !is_open(&link));
+    Ok(if is_ok { State::Ok } else { State::Incomplete })
 }
 
 async fn listed(

@@ -89,8 +89,9 @@ fn finding(network: &LinkName, host: &Listed) -> Option<Finding> {
     match (state, is_self) {
         (State::Ok, _) => None,
         (_, true) => {
-            let what =
-                format!("{links} is missing or down: no other host of the network is reached");
+            let what = format!(
+                "{links} is missing or down, or is not as it was made: other hosts of the network are not reached"
+            );
             let shown = via.iter().map(|link| format!("ip link show dev {link}"));
             Some(
                 shown
