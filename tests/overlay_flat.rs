@@ -518,3 +518,28 @@ fn the_looking_verbs_know_the_other_hosts() {
     lab.until("nsenter --net=/run/netns/h1 bridge fdb show dev vx-pods | grep -q '02:42:0a:05:00:03 master'");
     lab.on("h1", "doctor").ok();
 }
+
+#[test]
+fn an_attach_that_is_killed_anywhere_leaves_no_address_behind() {
+    let lab = joined(2, CLUSTER, &["web"]);
+    let keys = etcdctl("get --prefix --keys-only /netcord/pods/x-netcord/endpoints");
+    let (mut kills, mut is_killed) = (0, true);
+    while is_killed {
+        kills += 1;
+        let strace = format!(
+            "strace -qq -o /dev/null -e trace=sendto,sendmsg,write,rename \
+             -e inject=sendto,sendmsg,write,rename:signal=KILL:when={kills}"
+        );
+        let attach =
+            lab.sh(&format!("nsenter --net=/run/netns/h1 {strace} {NETCORD} attach pods web"));
+        is_killed = attach.code != 0;
+        // The usual verbs undo what was done, and the address is free again.
+        lab.on("h1", "repair").ok();
+        lab.on("h1", "detach pods web").ok();
+        lab.until(&format!("! {keys} | grep -q ."));
+        let links = lab.sh("ip -n web -br link").ok();
+        assert!(!links.contains("eth0"), "{kills}: {links}");
+    }
+    assert!(kills > 20, "{kills}");
+    assert_eq!(lab.on("h1", "attach pods web").ok(), "10.5.0.2");
+}
