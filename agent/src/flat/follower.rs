@@ -9,6 +9,7 @@ use std::{
     future::pending,
     net::IpAddr,
     rc::Rc,
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -31,8 +32,8 @@ use crate::{
     service::Service,
 };
 
-/// The number of past events in the status.
-const EVENTS: usize = 20;
+/// How long an event is in the status.
+const NEWS: Duration = Duration::from_secs(600);
 
 /// The work on one network.
 pub(crate) struct Follower {
@@ -53,7 +54,8 @@ pub(crate) struct Handle {
     wake: Notify,
     lost: RefCell<Option<String>>,
     failure: RefCell<Option<String>>,
-    events: RefCell<Vec<String>>,
+    /// What has happened, and when.
+    events: RefCell<Vec<(Instant, String)>>,
 }
 
 struct Parts {
@@ -174,10 +176,7 @@ impl Handle {
                 gone.join(", ")
             );
             service.log(&self.network, &what);
-            let mut events = self.events.borrow_mut();
-            events.push(what);
-            let surplus = events.len().saturating_sub(EVENTS);
-            events.drain(..surplus);
+            self.events.borrow_mut().push((Instant::now(), what));
         }
         self.unsettle();
         Ok(())
@@ -223,13 +222,16 @@ impl Handle {
         let Parts { presence, picture } = &self.membership;
         let (lost, picture) = (self.lost.borrow().clone(), picture.borrow());
         let own = lost.clone().into_iter().chain(self.failure.borrow().clone());
+        let mut events = self.events.borrow_mut();
+        events.retain(|(when, _)| when.elapsed() < NEWS);
+        let events = events.iter().map(|(_, what)| what.clone());
         Member {
             network: self.network.clone(),
             lease: lost.is_none().then(|| presence.remaining().as_secs()),
             reserved: false,
             lost,
             away: picture.away(),
-            problems: own.chain(picture.problems()).chain(self.events.borrow().clone()).collect(),
+            problems: own.chain(picture.problems()).chain(events).collect(),
             skipped: picture.skipped(),
         }
     }

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CIDR", required_unless_present = "store")]
     pub(super) subnet: Vec<Cidr>,
     /// This host's part of the subnet, for its endpoints; one per IP family
-    #[arg(long, value_name = "CIDR", required_unless_present = "store", conflicts_with = "store")]
+    #[arg(long, value_name = "CIDR", required_unless_present_any = ["store", "flat"], conflicts_with = "store")]
     pub(super) host_subnet: Vec<Cidr>,
     /// What only overlay networks have
     #[command(flatten)]

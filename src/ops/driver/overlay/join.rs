@@ -233,14 +233,16 @@ pub(in crate::ops::driver) async fn left(
     let Some(store) = driver.store.clone() else { return };
     let ttl = store.ttl;
     let leave = Leave { network: network.name.clone(), store, host: driver.host };
-    let _doing = host.events.doing_for(PATIENCE, "giving the subnet back to the store");
+    let what = if driver.flat.is_some() { "addresses" } else { "subnet" };
+    let doing = format!("giving the {what} back to the store");
+    let _doing = host.events.doing_for(PATIENCE, doing);
     let result = async {
         let mut agent = Connection::open_or_start(dir).await?;
         agent.ask(Request::Leave(Box::new(leave)), PATIENCE).await
     };
     if let Err(error) = result.await {
         host.events.warn(&format!(
-            "the subnet of `{}` was not given back to the store: {error:#}; its lease ends by \
+            "the {what} of `{}` may not be free in the store yet: {error:#}; this host's lease ends by \
              itself, {ttl} s after the last sign of life",
             network.name
         ));
