@@ -1,6 +1,8 @@
 //! Endpoints with several addresses of one family.
 
-use crate::support::Lab;
+use std::collections::BTreeSet;
+
+use crate::support::{Lab, NETCORD};
 
 const SUBNETS: &str = "--subnet 10.1.0.0/24 --subnet fd00:1::/64";
 /// Not in the order of their values: the first ones are the endpoint's main ones.
@@ -100,4 +102,94 @@ fn a_shared_network_is_asked_about_each_address() {
     }
     lab.netcord("detach lan0 web").ok();
     without.assert_same(&lab.snapshot(), "detached");
+}
+
+/// A bridge with two subnets of each family: an endpoint has an address of each, and its default routes
+/// are by the first ones.
+#[test]
+fn a_bridge_may_have_several_subnets_of_a_family() {
+    for firewall in ["nftables", "iptables"] {
+        let lab = Lab::new();
+        lab.neighbour("outside").netns(&["web", "db"]);
+        lab.sh("for ns in web db; do ip -n $ns link set lo up; done").ok();
+        let before = lab.snapshot();
+        let bridge = format!(
+            "--firewall {firewall} bridge lab0 --subnet 10.1.0.0/24 --subnet 10.2.0.0/24 \
+             --subnet fd00:1::/64 --subnet fd00:2::/64 --gateway 10.2.0.9 --ip-range 10.2.0.64/28"
+        );
+        lab.netcord(&bridge).ok();
+        lab.netcord(&bridge).ok();
+        let own = lab.sh("ip -o addr show dev lab0 scope global | awk '{print $4}'").ok();
+        assert_eq!(
+            own.lines().collect::<BTreeSet<_>>(),
+            ["10.1.0.1/24", "10.2.0.9/24", "fd00:1::1/64", "fd00:2::1/64"].into()
+        );
+        let without = lab.snapshot();
+        let web = lab.netcord("attach lab0 web -p 8080:80").ok();
+        assert_eq!(
+            web.lines().collect::<Vec<_>>(),
+            ["10.1.0.2", "10.2.0.64", "fd00:1::2", "fd00:2::2"]
+        );
+        let routes = lab.sh("ip -n web route show default; ip -n web -6 route show default").ok();
+        assert!(routes.contains("via 10.1.0.1") && routes.contains("via fd00:1::1"), "{routes}");
+        assert_eq!(routes.matches("default").count(), 2, "{routes}");
+        // An address that is asked for is the only one of its family, and its gateway that of the route.
+        let db = lab.netcord("attach lab0 db --ip 10.2.0.7").ok();
+        assert_eq!(db.lines().collect::<Vec<_>>(), ["10.2.0.7", "fd00:1::3", "fd00:2::3"]);
+        assert!(lab.sh("ip -n db route show default").ok().contains("via 10.2.0.9"));
+
+        lab.serve_ports("web", &[80]);
+        lab.reaches("outside", "tcp 192.0.2.1:8080", "web:80 from 192.0.2.2");
+        for (from, to) in [("web", "10.2.0.7"), ("db", "10.2.0.64"), ("db", "10.1.0.2")] {
+            lab.until_within(from, &format!("ping -qc1 -W1 {to}"));
+        }
+        // By each of its addresses it reaches the world, by masquerade; the world reaches none.
+        for own in ["10.1.0.2", "10.2.0.64", "fd00:1::2", "fd00:2::2"] {
+            let far = if own.contains(':') { "2001:db8::2" } else { "192.0.2.2" };
+            lab.until_within("web", &format!("ping -qc1 -W1 -I {own} {far}"));
+        }
+        lab.sh("ip -n outside route add 10.2.0.0/24 via 192.0.2.1").ok();
+        lab.within("outside", "ping -qc1 -W1 10.2.0.64").exits(1);
+        lab.sh("ip -n outside route del 10.2.0.0/24").ok();
+
+        let after = lab.snapshot();
+        for (other, code, words) in [
+            ("--subnet 10.1.0.0/24", 4, "subnet is 10.1.0.0/24, 10.2.0.0/24, not 10.1.0.0/24"),
+            ("--subnet 10.1.0.0/24 --subnet 10.1.0.128/25", 2, "overlap"),
+            (
+                "--subnet 10.1.0.0/24 --subnet 10.2.0.0/24 --gateway 10.2.0.1 --gateway 10.2.0.2",
+                2,
+                "at most one gateway",
+            ),
+            ("--subnet 10.1.0.0/24 --subnet 10.2.0.0/24 --gateway 10.3.0.1", 2, "in no subnet"),
+            (
+                "--subnet 10.1.0.0/24 --subnet 10.2.0.0/24 --gateway 10.2.0.1",
+                4,
+                "gateway is 10.2.0.9, not 10.2.0.1",
+            ),
+        ] {
+            lab.netcord(&format!("bridge lab0 {other}")).fails(code, &[words]);
+        }
+        lab.netcord("macvlan lan0 --parent eth0 --subnet 10.4.0.0/24 --subnet 10.5.0.0/24")
+            .fails(2, &["at most one subnet per IP family"]);
+        after.assert_same(&lab.snapshot(), "nothing was changed");
+        lab.netcord("doctor").ok();
+        lab.netcord("repair --check").ok();
+
+        // Records that are lost come back, in order, and so does the network from what `export` prints.
+        let shown = lab.netcord("inspect lab0").ok();
+        let listed = lab.netcord("ps --wide").ok();
+        lab.sh("rm -r /run/netcord; ip addr del 10.1.0.1/24 dev lab0").ok();
+        lab.netcord("repair").ok();
+        assert_eq!(lab.netcord("inspect lab0").ok(), shown);
+        assert_eq!(lab.netcord("ps --wide").ok(), listed);
+        after.assert_same(&lab.snapshot(), "rebuilt");
+        let export = lab.netcord("export").ok();
+        lab.netcord("detach lab0 web db").ok();
+        without.assert_same(&lab.snapshot(), "detached");
+        lab.netcord("rm lab0").ok();
+        before.assert_same(&lab.snapshot(), "removed");
+        lab.sh(&format!("netcord() {{ {NETCORD} \"$@\"; }}\n{export}")).ok();
+        assert_eq!(lab.netcord("inspect lab0").ok(), shown);
+    }
 }

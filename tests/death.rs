@@ -30,6 +30,28 @@ fn the_dead_leave_address_name_and_ports_to_the_living() {
     before.assert_same(&lab.snapshot(), "after death");
 }
 
+/// The kernel deletes the links of dead namespaces one after another: those of the last one are there for a
+/// while, and its published port is on record.
+#[test]
+fn a_port_of_one_that_is_dying_is_waited_for() {
+    let lab = Lab::new();
+    let crowd: Vec<_> = (0..60).map(|n| format!("crowd{n}")).collect();
+    let crowd: Vec<_> = crowd.iter().map(String::as_str).collect();
+    lab.netns(&crowd).netns(&["web", "db", "app"]);
+    lab.netcord("bridge lab0").ok();
+    lab.netcord(&format!("attach lab0 {}", crowd.join(" "))).ok();
+    lab.netcord("attach lab0 web -p 8080:80").ok();
+    lab.netcord("attach lab0 app").ok();
+    let kill = "for n in $(seq 0 59); do ip netns del crowd$n; done; ip netns del";
+    let end = |name: &str| lab.sh(&format!("{kill} {name} 2>/dev/null")).ok();
+    end("web");
+    lab.netcord("attach lab0 db -p 8080:80").ok();
+    lab.netns(&crowd);
+    lab.netcord(&format!("attach lab0 {}", crowd.join(" "))).ok();
+    end("db");
+    lab.netcord("publish app 8080:80").ok();
+}
+
 #[test]
 fn detach_after_death_is_success() {
     let lab = Lab::new();

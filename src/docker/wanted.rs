@@ -345,8 +345,14 @@ impl Reader<'_> {
 
     fn subnets(&self) -> Result<Vec<Cidr>, Error> {
         let all = pools(self.request).map(|(pool, _)| pool.to_string().parse());
-        let all: Result<_, _> = all.collect();
-        all.map_err(|e| Error::usage(format!("--subnet: {e}")))
+        let all: Result<Vec<Cidr>, _> = all.collect();
+        let all = all.map_err(|e| Error::usage(format!("--subnet: {e}")))?;
+        // docker gives a container one address of each family.
+        let is_twice = |is_ipv4| all.iter().filter(|cidr| cidr.0.is_ipv4() == is_ipv4).count() > 1;
+        if is_twice(true) || is_twice(false) {
+            return Err(Error::usage("--subnet: at most one subnet per IP family"));
+        }
+        Ok(all)
     }
 
     fn gateways(&self) -> Vec<std::net::IpAddr> {

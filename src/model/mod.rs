@@ -56,7 +56,7 @@ pub use request::{
 };
 pub use route::{Route, RouteKind, RouteSpec, kernel_metric};
 pub use subnet::{AddressRange, Subnet, overlap, pools, unique_local_prefix};
-pub(crate) use subnet::{is_link_local, network_of};
+pub(crate) use subnet::{is_link_local, network_of, set_outbound};
 pub use target::{Engine, Target};
 pub use visible::{steers, visible, visible_lines};
 

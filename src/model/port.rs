@@ -116,6 +116,15 @@ impl PublishedPort {
             && self.host.overlaps(other.host)
     }
 
+    /// Returns whether it has a port of the host that `spec` names.
+    pub fn may_clash(&self, spec: &PortSpec) -> bool {
+        let is_named = match spec.host {
+            HostPorts::Range(range) => self.host.overlaps(range),
+            HostPorts::Any => false,
+        };
+        self.protocol == spec.protocol && is_named
+    }
+
     /// Returns whether both translate the same ports to the same ones.
     pub fn is_as(&self, other: &Self) -> bool {
         *self == Self { chosen: self.chosen, ..other.clone() }

@@ -30,6 +30,32 @@ pub struct AddressRange {
     pub last: IpAddr,
 }
 
+impl AddressRange {
+    /// Returns whether it shares an address with a subnet.
+    pub fn overlaps(self, subnet: IpNetwork) -> bool {
+        let is_same_family = self.first.is_ipv4() == subnet.is_ipv4();
+        is_same_family && self.first <= subnet.broadcast() && subnet.network() <= self.last
+    }
+
+    /// Returns the parts of it that remain without an address.
+    pub fn without(self, ip: IpAddr) -> impl Iterator<Item = Self> {
+        let family = Family::of(self.first);
+        let (first, last, gap) = (to_bits(self.first), to_bits(self.last), to_bits(ip));
+        let is_inside = Family::of(ip) == family && (first..=last).contains(&gap);
+        let parts = if is_inside {
+            let before = gap.checked_sub(1).map(|end| (first, end));
+            [before, gap.checked_add(1).map(|begin| (begin, last))]
+        } else {
+            [Some((first, last)), None]
+        };
+        let parts = parts.into_iter().flatten().filter(|(first, last)| first <= last);
+        parts.map(move |(first, last)| Self {
+            first: from_bits(first, family),
+            last: from_bits(last, family),
+        })
+    }
+}
+
 impl fmt::Display for AddressRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.first, self.last)
@@ -203,6 +229,14 @@ impl Subnet {
     }
 }
 
+/// Gives each subnet the source address of its IP family for packets that leave the network.
+pub(crate) fn set_outbound(subnets: &mut [Subnet], addresses: &[IpAddr]) {
+    for subnet in subnets {
+        let is_same_family = |ip: &IpAddr| ip.is_ipv4() == subnet.cidr.is_ipv4();
+        subnet.outbound = addresses.iter().copied().find(is_same_family).or(subnet.outbound);
+    }
+}
+
 /// Returns the subnet of an address with a prefix length.
 pub(crate) fn network_of(address: IpNetwork) -> IpNetwork {
     IpNetwork::new(address.network(), address.prefix()).unwrap_or(address)
@@ -328,6 +362,24 @@ mod tests {
         assert_eq!(s.lowest_free(&BTreeSet::new()), Some(ip("10.0.0.64")));
         let both = BTreeSet::from([ip("10.0.0.64"), ip("10.0.0.65")]);
         assert_eq!(s.lowest_free(&both), None);
+    }
+
+    #[test]
+    fn a_range_without_an_address_is_what_is_left_of_it() {
+        for (range, ip_, left) in [
+            (("10.0.0.0", "10.0.0.9"), "10.0.0.1", "10.0.0.0-10.0.0.0 10.0.0.2-10.0.0.9"),
+            (("10.0.0.1", "10.0.0.9"), "10.0.0.1", "10.0.0.2-10.0.0.9"),
+            (("10.0.0.0", "10.0.0.9"), "10.0.0.9", "10.0.0.0-10.0.0.8"),
+            (("10.0.0.1", "10.0.0.1"), "10.0.0.1", ""),
+            (("10.0.0.0", "10.0.0.9"), "10.0.0.10", "10.0.0.0-10.0.0.9"),
+            (("10.0.0.0", "10.0.0.9"), "::a00:1", "10.0.0.0-10.0.0.9"),
+            (("0.0.0.0", "255.255.255.255"), "0.0.0.0", "0.0.0.1-255.255.255.255"),
+            (("::", "::2"), "::2", "::-::1"),
+        ] {
+            let range = AddressRange { first: ip(range.0), last: ip(range.1) };
+            let parts: Vec<_> = range.without(ip(ip_)).map(|part| part.to_string()).collect();
+            assert_eq!(parts.join(" "), left, "{range} without {ip_}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 /// How an endpoint is wired.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Wiring {
-    /// An address; may be repeated [default: the lowest free one of each IP family]
+    /// An address; may be repeated [default: the lowest free one of each subnet]
     #[arg(long, alias = "ip6", value_name = "IP[/LEN]")]
     ip: Vec<Address>,
     /// Lease the IPv4 address from the network's DHCP server, and keep renewing it
@@ -84,6 +84,7 @@ impl From<Wiring> for attach::Wiring {
             host_ifname: wiring.host_ifname,
             mtu: wiring.mtu,
             metric: wiring.metric,
+            spare_default: false,
             route: wiring.route,
             publish: wiring.publish,
             name: wiring.name,

@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// The network's name, which is the bridge's: 15 bytes at most
     #[arg(value_name = "NETWORK", value_parser = new_network)]
     pub(super) name: LinkName,
-    /// A subnet; at most one per IP family [default: the lowest free one of docker's pools]
+    /// A subnet; may be repeated [default: the lowest free one of docker's pools]
     #[arg(long, value_name = "CIDR")]
     pub(super) subnet: Vec<Cidr>,
     /// Have no subnet: the bridge only switches frames, and netcord assigns no addresses (layer 2)

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use self::driver::{DriverData, DriverForm};
 use super::{
-    Endpoint, Firewall, ForwardAccept, Invalid, LinkConfig, LinkName, Mac, NetnsName, Route, Subnet,
+    Endpoint, Family, Firewall, ForwardAccept, Invalid, LinkConfig, LinkName, Mac, NetnsName,
+    Route, Subnet,
 };
 
 pub use driver::{
@@ -48,7 +49,7 @@ pub struct Network {
     pub mac: Mac,
     /// The MTU of the bridge, and the default of its endpoints, in bytes.
     pub mtu: u32,
-    /// At most one of each family, IPv4 first.
+    /// IPv4 first. Only a bridge network has more than one of a family.
     pub subnets: Vec<Subnet>,
     /// The flags set at creation.
     pub flags: Flags,
@@ -64,6 +65,14 @@ impl Network {
     /// Returns the subnet of this address.
     pub fn subnet_of(&self, address: IpAddr) -> Option<&Subnet> {
         self.subnets.iter().find(|s| s.contains(address))
+    }
+
+    /// Returns the gateway of the default route of a family for an endpoint with these addresses: that of
+    /// the first subnet that has one of them.
+    pub fn gateway_for(&self, addresses: &[IpNetwork], family: Family) -> Option<IpAddr> {
+        let mut subnets = self.subnets_of(family);
+        let own = subnets.find(|s| addresses.iter().any(|address| s.contains(address.ip())));
+        own?.gateway
     }
 
     /// Returns whether a flag is set.
@@ -178,6 +187,16 @@ impl Network {
     #[must_use]
     pub fn with_forward_accepts(&self, forward_accepts: Vec<ForwardAccept>) -> Self {
         Self { forward_accepts, ..self.clone() }
+    }
+
+    /// Returns the IP families of its subnets.
+    pub fn families(&self) -> impl Iterator<Item = Family> {
+        Family::BOTH.into_iter().filter(|family| self.subnets_of(*family).next().is_some())
+    }
+
+    /// Returns its subnets of an IP family.
+    pub fn subnets_of(&self, family: Family) -> impl Iterator<Item = &Subnet> {
+        self.subnets.iter().filter(move |subnet| Family::of(subnet.cidr.ip()) == family)
     }
 
     /// Returns whether it has a subnet of IPv6.

@@ -217,7 +217,7 @@ impl<'a> Chooser<'a> {
         };
         let lo_is_up = links.values().any(|l| l.name == "lo" && l.up);
         let raised = state.endpoints().any(|(_, e)| e.cookie == cookie && e.raises_lo);
-        let (gateways, mut replaced) =
+        let (gateways, mut replaced, metric) =
             self.default_routes(netns, wiring, &addresses, leased).await?;
         if let Some(former) = former {
             // Which of netcord's default routes displaced which stays as it was.
@@ -245,7 +245,7 @@ impl<'a> Chooser<'a> {
             owner: wiring.owner.clone().map(Box::new),
             handed_over: None,
             gateways,
-            metric: wiring.metric.unwrap_or_default(),
+            metric,
             raises_lo: !lo_is_up || raised,
             foreign: false,
             ports: Vec::new(),

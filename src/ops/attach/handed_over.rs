@@ -12,8 +12,8 @@ use crate::{
     error::Error,
     kernel::Link,
     model::{
-        Address, Attachment, Endpoint, Flag, LinkName, LowerLink, Mac, NetworkRecord, Owner,
-        stable_hash, waiting_name,
+        Address, Attachment, Endpoint, Family, Flag, LinkName, LowerLink, Mac, NetworkRecord,
+        Owner, stable_hash, waiting_name,
     },
     ops::{Session, request::subnets::check_mtu},
     state::State,
@@ -72,8 +72,8 @@ pub(in crate::ops) async fn handed_over(
         return Err(Error::conflict(format!("the host already has a link `{link}`")).into());
     }
     let is_routed = request.gateway && !network.has(Flag::Internal);
-    let subnets = addresses.iter().filter_map(|address| network.subnet_of(address.ip()));
-    let gateways = subnets.filter_map(|subnet| subnet.gateway).filter(|_| is_routed).collect();
+    let families = Family::BOTH.into_iter().filter(|_| is_routed);
+    let gateways = families.filter_map(|f| network.gateway_for(&addresses, f)).collect();
     let name = name_of(&request.owner);
     let attachment = match network.lower_link() {
         LowerLink::Bridge(_) => Attachment::Veth { host_ifname },

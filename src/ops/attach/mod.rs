@@ -74,11 +74,12 @@ impl Attach {
 #[serde(default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Wiring {
-    /// Addresses; by default the lowest free one of each family.
+    /// Addresses; by default the lowest free one of each subnet.
     pub ip: Vec<Address>,
     /// Assign no address: programs inside do.
     pub no_address: bool,
-    /// The ranges of the network's subnets from which to choose the others; by default its own.
+    /// The ranges of the network's subnets from which to choose the others; by default its own. From a
+    /// subnet of which a range is given, one is chosen even if `ip` has an address of the same family.
     pub ranges: Vec<AddressRange>,
     /// Lease the IPv4 address from the network's DHCP server, and keep renewing it.
     pub dhcp: bool,
@@ -95,6 +96,9 @@ pub struct Wiring {
     pub mtu: Option<u32>,
     /// The metric of the default routes; by default the kernel's.
     pub metric: Option<u32>,
+    /// If the target has a default route of that metric, take the next free one, instead of giving way: the
+    /// route is used when the other one goes.
+    pub spare_default: bool,
     /// Additional routes inside the target.
     pub route: Vec<RouteSpec>,
     /// Ports to publish.
@@ -233,7 +237,7 @@ async fn attach_found<'t>(
         load: if has_container { Load::All } else { load(args, &cookies) },
         depth: if publishes_perhaps { Depth::Ports } else { Depth::Links },
         in_the_way: Some(&in_the_way),
-        ..Extent::of(name).inside()
+        ..Extent::of(name).inside().publishing(&args.wiring.publish)
     };
     let mut state = host.enter(Need::Changes, extent).await?;
     if state.networks().get(name).is_none_or(|r| r.network.is_shared()) {

@@ -51,14 +51,15 @@ impl<'a> Pool<'a> {
         self.taken.extend(answers);
     }
 
-    /// Returns the subnets from which an endpoint with these addresses gets another one. On a
-    /// network where netcord may not assign every address, a given one is the only one.
+    /// Returns the subnets from which an endpoint with these addresses gets another one: those of a
+    /// family that it has no address of, and those of which the request names a range. On a network
+    /// where netcord may not assign every address, a given one is the only one.
     pub(super) fn open(&self, given: &[IpNetwork]) -> Vec<Subnet> {
         let is_complete = !given.is_empty() && !self.network.has_range();
         let is_open = |s: &&Subnet| {
-            self.network.may_choose_from(s)
-                && !is_complete
-                && !given.iter().any(|a| a.is_ipv4() == s.cidr.is_ipv4())
+            let lacks_family = !given.iter().any(|a| a.is_ipv4() == s.cidr.is_ipv4());
+            let lacks_named = || !given.iter().any(|a| s.contains(a.ip())) && self.is_named(s);
+            self.network.may_choose_from(s) && !is_complete && (lacks_family || lacks_named())
         };
         self.network.subnets.iter().filter(is_open).cloned().collect()
     }
@@ -172,9 +173,21 @@ impl<'a> Pool<'a> {
         subnet.lowest_free_of(self.ranges, taken)
     }
 
+    /// Returns whether the request names a range of a subnet.
+    fn is_named(&self, subnet: &Subnet) -> bool {
+        self.ranges.iter().any(|range| range.overlaps(subnet.cidr))
+    }
+
+    /// Returns the ranges that a request names of a subnet. One that is in no subnet of the network is for
+    /// all of its family, none of which has addresses of it.
     fn ranges_of(&self, subnet: &Subnet) -> impl Iterator<Item = &AddressRange> {
-        let is_ipv4 = subnet.cidr.is_ipv4();
-        self.ranges.iter().filter(move |range| range.first.is_ipv4() == is_ipv4)
+        let cidr = subnet.cidr;
+        let is_nowhere =
+            |range: &AddressRange| !self.network.subnets.iter().any(|s| range.overlaps(s.cidr));
+        self.ranges.iter().filter(move |range| {
+            let is_of_family = range.first.is_ipv4() == cidr.is_ipv4();
+            is_of_family && (range.overlaps(cidr) || is_nowhere(range))
+        })
     }
 }
 

@@ -13,16 +13,17 @@ use crate::{
 };
 
 impl Chooser<'_> {
-    /// Returns the default routes to add, and those that they displace.
+    /// Returns the default routes to add, those that they displace, and their metric.
     pub(super) async fn default_routes(
         &self,
         netns: &Netns,
         wiring: &Wiring,
         addresses: &[IpNetwork],
         leased: Option<&Leased>,
-    ) -> Result<(Vec<IpAddr>, Vec<Route>)> {
+    ) -> Result<(Vec<IpAddr>, Vec<Route>, u32)> {
+        let metric = wiring.metric.unwrap_or_default();
         if wiring.gateway.contains(&Gateway::None) {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok((Vec::new(), Vec::new(), metric));
         }
         let links = netns.links().await?;
         let all = netns.routes().await?.into_iter();
@@ -37,7 +38,11 @@ impl Chooser<'_> {
         });
         let there: Vec<_> = there.collect();
         let leased = leased.map(|leased| Offer { router: leased.router.map(IpAddr::from) });
-        default_routes(&self.record.network, wiring, addresses, leased, &there)
+        let metric = if wiring.spare_default { free_metric(metric, &there) } else { metric };
+        let wiring = Wiring { metric: wiring.metric.map(|_| metric), ..wiring.clone() };
+        let (gateways, replaced) =
+            default_routes(&self.record.network, &wiring, addresses, leased, &there)?;
+        Ok((gateways, replaced, metric))
     }
 
     pub(super) fn routes(
@@ -92,6 +97,14 @@ fn is_rival(one: &Route, other: &Route) -> bool {
     one.destination == other.destination && one.kernel_metric() == other.kernel_metric()
 }
 
+/// Returns the lowest metric from this one on that no default route has.
+fn free_metric(from: u32, there: &[DefaultRoute]) -> u32 {
+    let is_free = |metric: &u32| {
+        there.iter().all(|route| route.metric != kernel_metric(*metric, route.family))
+    };
+    (from..=u32::MAX).find(is_free).unwrap_or(from)
+}
+
 /// Returns the gateways of an endpoint, and the default routes that they displace: those with the
 /// same metric. A gateway that was not requested gives way itself: if it has no metric of its own, to
 /// any other default route.
@@ -117,9 +130,9 @@ fn default_routes(
         return Ok((gateways, replaced));
     }
     for family in [Family::V4, Family::V6] {
-        let Some(address) = addresses.iter().find(|a| Family::of(a.ip()) == family) else {
+        if !addresses.iter().any(|a| Family::of(a.ip()) == family) {
             continue;
-        };
+        }
         let is_asked = asked.iter().filter_map(ip).any(|gateway| Family::of(gateway) == family);
         let is_in_the_way = |r: &DefaultRoute| {
             r.family == family && wiring.metric.is_none_or(|_| r.metric == metric(family))
@@ -135,7 +148,7 @@ fn default_routes(
         }
         gateways.extend(match leased.filter(|_| family == Family::V4) {
             Some(Offer { router }) => router,
-            None => network.subnet_of(address.ip()).and_then(|subnet| subnet.gateway),
+            None => network.gateway_for(addresses, family),
         });
     }
     Ok((gateways, replaced))
@@ -227,6 +240,19 @@ mod tests {
             let wiring = Wiring { gateway, metric, route, ..Wiring::default() };
             let found = default_routes(&network, &wiring, &addresses, None, &before).unwrap();
             assert_eq!((found.0.len(), found.1.len()), (gateways, replaced), "{wiring:?}");
+        }
+    }
+
+    #[test]
+    fn a_spare_default_route_has_the_next_free_metric() {
+        let v6 = |metric| DefaultRoute { family: Family::V6, metric, route: None };
+        for (there, expected) in [
+            (vec![], 100),
+            (vec![there("10.9.0.1", 100)], 101),
+            (vec![there("10.9.0.1", 100), v6(101)], 102),
+            (vec![there("10.9.0.1", 101), there("10.9.0.1", 99)], 100),
+        ] {
+            assert_eq!(free_metric(100, &there), expected);
         }
     }
 

@@ -46,7 +46,8 @@ impl Chooser<'_> {
                 }
             }
         }
-        if let Some(metric) = args.wiring.metric {
+        let is_spare = |metric: &u32| args.wiring.spare_default && there.metric > *metric;
+        if let Some(metric) = args.wiring.metric.filter(|metric| !is_spare(metric)) {
             compare("metric", metric.to_string(), there.metric.to_string());
         }
         if let Some(mac) = args.wiring.mac {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::{
-    model::{Network, Subnet},
+    model::{Network, set_outbound},
     plan::Mark,
 };
 
@@ -21,10 +21,6 @@ pub(super) fn add_ranges(network: &mut Network, mark: Mark<'_>) {
 
 /// Adds the source addresses in the alias of packets that leave a network.
 pub(super) fn add_outbound(network: &mut Network, mark: Mark<'_>) {
-    for address in mark.values("outbound").filter_map(|address| address.parse::<IpAddr>().ok()) {
-        let is_of = |subnet: &&mut Subnet| subnet.cidr.is_ipv4() == address.is_ipv4();
-        if let Some(subnet) = network.subnets.iter_mut().find(is_of) {
-            subnet.outbound = Some(address);
-        }
-    }
+    let addresses = mark.values("outbound").filter_map(|address| address.parse::<IpAddr>().ok());
+    set_outbound(&mut network.subnets, &addresses.collect::<Vec<_>>());
 }

@@ -64,7 +64,8 @@ pub struct Ports {
 pub async fn publish(host: &mut Session<'_>, args: &Publish) -> Result<Option<Changed<Ports>>> {
     let found = resolve(&host.kernel, host.events, &args.target, None).await?;
     let in_the_way = |e: &EndpointSummary<'_>| e.target == found.name.as_str();
-    let extent = Extent { in_the_way: Some(&in_the_way), ..Extent::to(Depth::Ports) };
+    let extent = Extent::to(Depth::Ports).publishing(&args.ports);
+    let extent = Extent { in_the_way: Some(&in_the_way), ..extent };
     let mut state = host.enter(Need::Changes, extent).await?;
     let mut published = published(host, &state, args, &found).await?;
     if published.endpoint.foreign && args.owner.is_some() {

@@ -12,7 +12,7 @@ use crate::{
     kernel::{Link, Netns, named},
     model::{
         Attachment, Endpoint, EndpointSummary, Firewall, LinkName, NamedNetns, Network,
-        NetworkRecord,
+        NetworkRecord, PortSpec,
     },
     ops::{
         Session,
@@ -211,22 +211,28 @@ async fn is_tidy(host: &Session<'_>, state: &State) -> Result<bool> {
         && gone(host, state).await?.is_empty())
 }
 
-/// Waits for the end of endpoints that would be in the way although their namespace is gone: the
-/// kernel deletes a dead namespace's links a little later.
+/// Waits for the end of endpoints that would be in the way, or have one of these ports, although their
+/// namespace is gone: the kernel deletes a dead namespace's links a little later.
 pub(super) async fn dying(
     host: &mut Session<'_>,
     state: &mut State,
     is_in_the_way: &dyn Fn(&EndpointSummary<'_>) -> bool,
+    ports: &[PortSpec],
 ) -> Result<()> {
     let lives = |e: &EndpointSummary<'_>| {
         e.netns.parse().is_ok_and(|name| {
             Netns::of_name(&name).is_ok_and(|there| there.is_some_and(|t| t.cookie() == e.cookie))
         })
     };
-    let dying: Vec<_> = state
-        .summaries()
-        .filter(|(_, e)| is_in_the_way(e) && !lives(e))
-        .filter_map(|(_, e)| e.host_ifname.map(str::to_owned))
+    let has_port =
+        |e: &Endpoint| ports.iter().any(|spec| e.ports.iter().any(|p| p.may_clash(spec)));
+    let with_port =
+        state.endpoints().map(|(_, e)| e).filter(|e| has_port(e)).map(EndpointSummary::of);
+    let in_the_way = state.summaries().map(|(_, e)| e).filter(is_in_the_way);
+    let dying: HashSet<_> = in_the_way
+        .chain(with_port)
+        .filter(|e| !lives(e))
+        .filter_map(|e| e.host_ifname.map(str::to_owned))
         .collect();
     let until = Instant::now() + DEATH_PATIENCE;
     let _doing = (!dying.is_empty()).then(|| {

@@ -48,7 +48,7 @@ impl Session<'_> {
             self.check_aside(network)?;
         }
         if let Some(is_in_the_way) = extent.in_the_way {
-            clean::dying(self, &mut state, is_in_the_way).await?;
+            clean::dying(self, &mut state, is_in_the_way, extent.ports).await?;
         }
         Ok(state)
     }

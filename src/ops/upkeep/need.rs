@@ -1,7 +1,7 @@
 //! The needs of a verb before it decides anything.
 
 use crate::{
-    model::{EndpointSummary, LinkName},
+    model::{EndpointSummary, LinkName, PortSpec},
     state::Load,
 };
 
@@ -32,6 +32,8 @@ pub(in crate::ops) struct Extent<'s> {
     pub(in crate::ops) rules: bool,
     /// The endpoints that would be in the way: if their namespace is gone, wait for their end.
     pub(in crate::ops) in_the_way: Option<&'s dyn Fn(&EndpointSummary<'_>) -> bool>,
+    /// The ports of the host that the verb wants: who has one would be in the way, too.
+    pub(in crate::ops) ports: &'s [PortSpec],
 }
 
 /// Where to search for objects of netcord's without a record.
@@ -58,6 +60,7 @@ impl Extent<'_> {
             inside: false,
             rules: false,
             in_the_way: None,
+            ports: &[],
         }
     }
 }
@@ -66,6 +69,11 @@ impl<'s> Extent<'s> {
     /// All records, for a verb that concerns this network, or none in particular.
     pub(in crate::ops) fn of(network: impl Into<Option<&'s LinkName>>) -> Self {
         Self { network: network.into(), ..Self::to(Depth::Links) }
+    }
+
+    /// The same, for a verb that wants these ports of the host.
+    pub(in crate::ops) fn publishing(self, ports: &'s [PortSpec]) -> Self {
+        Self { ports, ..self }
     }
 
     /// The same, for a verb that has to know all endpoints of that network.

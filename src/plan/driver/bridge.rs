@@ -47,8 +47,7 @@ pub(super) fn segment(network: &Network, uplinks: &Uplinks) -> Plan {
         }
     }
     if network.is_routed() {
-        for subnet in &network.subnets {
-            let family = Family::of(subnet.cidr.network());
+        for family in network.families() {
             if family == Family::V6 {
                 plan.extend(keep_router_advertisements(&uplinks.advertised));
             }

@@ -160,12 +160,11 @@ pub(super) fn base(family: Family) -> Plan {
 
 /// Makes the filter rules of a network of ours.
 pub(super) fn network(network: &Network) -> Plan {
-    let of_subnet = |subnet: &Subnet| {
-        let mut plan = base(Family::of(subnet.cidr.network()));
-        plan.extend(subnet_rules(network, subnet));
-        plan
+    let of_family = |family| {
+        let rules = network.subnets_of(family).flat_map(|subnet| subnet_rules(network, subnet));
+        base(family).into_iter().chain(rules)
     };
-    network.subnets.iter().flat_map(of_subnet).collect()
+    network.families().flat_map(of_family).collect()
 }
 
 fn subnet_rules(network: &Network, subnet: &Subnet) -> Plan {

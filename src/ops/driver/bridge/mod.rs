@@ -36,7 +36,8 @@ use crate::{
 pub struct Bridge {
     /// The network's name, and the bridge's.
     pub name: LinkName,
-    /// Subnets, at most one of each family; by default the lowest free one of docker's pools.
+    /// Subnets, of which the first of each family has the default route; by default the lowest free one
+    /// of docker's pools.
     pub subnet: Vec<Cidr>,
     /// Have no subnet: the bridge only switches frames.
     #[serde(default)]
@@ -87,7 +88,7 @@ impl Bridge {
 
     /// Returns the subnets that were asked for.
     fn asked(&self) -> Result<(Asked<'_>, Vec<Subnet>)> {
-        let asked = Asked::new(&self.subnet, &self.gateway, &self.ip_range)?;
+        let asked = Asked::several(&self.subnet, &self.gateway, &self.ip_range)?;
         let subnets = asked.subnets(self.new_subnet())?;
         Ok((asked, subnets))
     }
@@ -183,7 +184,8 @@ async fn make(
 
 /// Returns the network that a plugin's configuration names. One that exists, of any driver, has to have
 /// the subnets and those of these flags that the configuration speaks of, and is left as it is, but for what
-/// is missing of a bridge network without endpoints; one that does not is made.
+/// is missing of a bridge network without endpoints; one that does not is made. An existing one may have a
+/// gateway, even if one that is made has none, unless `flags` has [`Flag::Internal`].
 ///
 /// # Errors
 /// If the network differs, or could not be made.
@@ -201,7 +203,9 @@ pub(in crate::ops) async fn needed(
         let record = find::network(&host.kernel, &state, &args.name).await?;
         let there = &record.network;
         let mut differences = Differences::default();
-        args.compare_subnets(&asked, &wanted, there, &mut differences);
+        let said =
+            Bridge { no_gateway: args.no_gateway && flags.has(Flag::Internal), ..args.clone() };
+        said.compare_subnets(&asked, &wanted, there, &mut differences);
         differences.flags_among(flags, args.flags, there);
         differences.refuse_network(there)?;
         // The call that made it may have been killed before it was complete.

@@ -128,12 +128,17 @@ pub(in crate::ops::driver) async fn rebuilt(
     Ok(network)
 }
 
-/// Adds subnets whose address the bridge has lost.
+/// Adds subnets whose address the bridge has lost, and those of a family that has several. Of these, the
+/// mark has the order, which decides about default routes.
 fn add_subnets(network: &mut Network, mark: Mark<'_>) {
-    for gateway in mark.values("subnet").filter_map(|gateway| gateway.parse().ok()) {
-        let subnet = Subnet::of_mark(gateway);
-        if network.subnets.iter().all(|s| s.cidr.is_ipv4() != subnet.cidr.is_ipv4()) {
-            network.subnets.push(subnet);
+    let marked = mark.values("subnet").filter_map(|gateway| gateway.parse().ok());
+    let marked: Vec<_> = marked.map(Subnet::of_mark).collect();
+    for is_ipv4 in [true, false] {
+        let is_of = |subnet: &&Subnet| subnet.cidr.is_ipv4() == is_ipv4;
+        let of_family: Vec<_> = marked.iter().filter(is_of).cloned().collect();
+        if of_family.len() > 1 || !network.subnets.iter().any(|s| is_of(&s)) {
+            network.subnets.retain(|s| !is_of(&s));
+            network.subnets.extend(of_family);
         }
     }
     network.subnets.sort_by_key(|s| s.cidr.is_ipv6());

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Bridge;
 use crate::{
     error::Error,
-    model::{Flag, Network, Subnet, is_link_local},
+    model::{Flag, Network, Subnet, is_link_local, set_outbound},
     ops::request::differences::Differences,
 };
 
@@ -37,16 +37,15 @@ pub(super) fn check(args: &Bridge) -> Result<()> {
     Ok(())
 }
 
-/// Gives each subnet its address.
+/// Gives each subnet the address of its IP family.
 pub(super) fn set(subnets: &mut [Subnet], asked: &[IpAddr]) -> Result<()> {
     for address in asked {
-        let is_of = |subnet: &&mut Subnet| subnet.cidr.is_ipv4() == address.is_ipv4();
-        let subnet = subnets.iter_mut().find(is_of).ok_or_else(|| {
-            Error::usage(format!("{FLAG} {address}: the network has no subnet of its IP family"))
-                .hint("add the subnet with `--subnet`")
-        })?;
-        subnet.outbound = Some(*address);
+        if !subnets.iter().any(|subnet| subnet.cidr.is_ipv4() == address.is_ipv4()) {
+            let message = format!("{FLAG} {address}: the network has no subnet of its IP family");
+            return Err(Error::usage(message).hint("add the subnet with `--subnet`").into());
+        }
     }
+    set_outbound(subnets, asked);
     Ok(())
 }
 

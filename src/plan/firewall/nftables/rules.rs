@@ -48,7 +48,7 @@ pub(in crate::plan) fn network(network: &Network) -> Plan {
             across,
         ));
     }
-    let nat = network.subnets.iter().flat_map(|subnet| translation(network, subnet)).collect();
+    let nat = of_subnets(network, |subnet| translation(network, subnet));
     let rules = NetworkRules { network: bridge.clone(), filter, nat, is_open };
     let mut plan = shared();
     plan.push(Step::create(
@@ -60,8 +60,7 @@ pub(in crate::plan) fn network(network: &Network) -> Plan {
 
 /// Makes the rules that published ports need on a foreign bridge.
 pub(in crate::plan) fn foreign(network: &Network) -> Plan {
-    let answers = |subnet| answer_by_the_host(&network.name, subnet);
-    let nat = network.subnets.iter().flat_map(answers).collect();
+    let nat = of_subnets(network, |subnet| vec![answer_by_the_host(&network.name, subnet)]);
     let rules =
         NetworkRules { network: network.name.clone(), filter: Vec::new(), nat, is_open: false };
     let why = "replies from published ports return through the host (masquerade)";
@@ -90,6 +89,15 @@ fn out_of(bridge: &LinkName) -> Vec<Match> {
     vec![Match::In(bridge.clone(), true), Match::Out(bridge.clone(), false)]
 }
 
+/// Makes rules of each subnet, and for IPv4 the one of the loopback.
+fn of_subnets(network: &Network, rules: impl Fn(&Subnet) -> Vec<Rule>) -> Vec<Rule> {
+    let of_family = |family| {
+        let loopback = (family == Family::V4).then(|| answers_to_loopback(&network.name));
+        network.subnets_of(family).flat_map(&rules).chain(loopback).collect::<Vec<_>>()
+    };
+    network.families().flat_map(of_family).collect()
+}
+
 fn translation(network: &Network, subnet: &Subnet) -> Vec<Rule> {
     let mut rules = Vec::new();
     if network.masquerades() && !network.has(Flag::Internal) {
@@ -116,22 +124,18 @@ fn translation(network: &Network, subnet: &Subnet) -> Vec<Rule> {
             why: source_nat(subnet, false),
         });
     }
-    rules.extend(answer_by_the_host(&network.name, subnet));
+    rules.push(answer_by_the_host(&network.name, subnet));
     rules
 }
 
 /// Masquerades connections whose replies would otherwise bypass the host, and its translation.
-fn answer_by_the_host(bridge: &LinkName, subnet: &Subnet) -> Vec<Rule> {
+fn answer_by_the_host(bridge: &LinkName, subnet: &Subnet) -> Rule {
     let to_bridge = Match::Out(bridge.clone(), true);
-    let mut rules = vec![Rule {
+    Rule {
         matches: vec![Match::Source(subnet.cidr, true), to_bridge, Match::Translated(true)],
         verdict: Verdict::Masquerade { high_ports: false },
         why: "hairpin: replies to an endpoint that uses a published port must return through the host",
-    }];
-    if subnet.cidr.is_ipv4() {
-        rules.push(answers_to_loopback(bridge));
     }
-    rules
 }
 
 fn answers_to_loopback(bridge: &LinkName) -> Rule {
