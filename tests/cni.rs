@@ -125,6 +125,163 @@ fn a_pod_is_attached_as_by_the_stock_chain() {
     assert!(reach.iter().filter(|(_, works)| !works).count() == 1, "{reach:?}");
 }
 
+/// A bridge as the plugin `bridge` makes it by default: the host has no address there, and the router of
+/// the pods is another machine.
+fn switch(plugin: &str, ranges: &Value) -> Conflist {
+    let ipam = json!({
+        "type": "host-local", "dataDir": "/run/host-local", "ranges": ranges,
+        "routes": [{"dst": "0.0.0.0/0"}],
+    });
+    Conflist::new(
+        "pods",
+        vec![json!({
+            "type": plugin, "bridge": "cni0", "ipam": ipam,
+            "capabilities": {"portMappings": true, "ips": true},
+        })],
+    )
+}
+
+/// What is set inside of a pod, and on the bridge.
+fn set(lab: &Lab) -> (Vec<String>, String) {
+    let inside = lab
+        .sh("ip -n pod1 -br addr show eth0 scope global | tr -s ' ' '\n' | grep / | grep -v ^fe80 | sort
+             ip -n pod1 route show default | cut -d' ' -f1-5")
+        .ok();
+    let bridge = lab.sh("ip -o addr show dev cni0 scope global | awk '{print $4}' | sort").ok();
+    (inside.lines().map(str::to_owned).collect(), bridge)
+}
+
+#[test]
+fn a_bridge_without_an_address_is_as_that_of_the_stock_plugin() {
+    let ranges = json!([[{"subnet": "10.22.0.0/16", "gateway": "10.22.0.2"}]]);
+    let measured = ["bridge", "netcord"].map(|plugin| {
+        let lab = node();
+        lab.netns(&["router"]);
+        lab.sh("ip -n router link set lo up; ip -n router addr add 198.51.100.1/32 dev lo").ok();
+        let before = lab.snapshot();
+        let list = switch(plugin, &ranges);
+        let first = list.add(&lab, POD1, &json!({})).unwrap();
+        let second = list.add(&lab, POD2, &json!({})).unwrap();
+        assert_eq!(list.check(&lab, POD1, &json!({}), &first).map_or(0, |run| run.code), 0);
+        lab.sh(
+            "ip link add r0 type veth peer name eth0 netns router && ip link set r0 master cni0 up
+             ip -n router addr add 10.22.0.2/16 dev eth0 && ip -n router link set eth0 up",
+        )
+        .ok();
+        for (server, port) in [("pod1", 80), ("router", 81)] {
+            lab.serve(server, port);
+        }
+        lab.until_within("pod1", "ping -qc1 -W1 10.22.0.2");
+        let fetches = [
+            ("pod to pod", "pod2", "http://10.22.0.1/", true),
+            ("pod to the router", "pod1", "http://10.22.0.2:81/", true),
+            ("pod to the world behind the router", "pod1", "http://198.51.100.1:81/", true),
+            ("the router to the pod", "router", "http://10.22.0.1/", true),
+            ("host to pod", "host", "http://10.22.0.1/", false),
+            ("pod to the host", "pod1", "http://192.0.2.1/", false),
+        ];
+        for (what, from, url, works) in fetches {
+            assert_eq!(lab.fetch(from, url).code == 0, works, "{plugin}: {what}");
+        }
+        let seen = (comparable(&first), comparable(&second), set(&lab));
+        // The router's address is nobody else's, whoever asks for it.
+        let taken = list.add(
+            &lab,
+            Container::named("c3", "/run/netns/outside"),
+            &json!({"ips": ["10.22.0.2"]}),
+        );
+        assert!(taken.unwrap_err().stdout.contains("gateway"), "{plugin}");
+        list.del(&lab, Container::named("c3", "/run/netns/outside"), &json!({}), None);
+        lab.sh("ip link del r0").ok();
+        list.del(&lab, POD1, &json!({}), Some(&first));
+        list.del(&lab, POD2, &json!({}), None);
+        if plugin == "netcord" {
+            lab.netcord("rm cni0").ok();
+            lab.sh("ip -n pod1 link set lo down; ip -n pod2 link set lo down").ok();
+            before.assert_same(&lab.snapshot(), "after all of it");
+        }
+        seen
+    });
+    let [stock, ours] = measured;
+    assert_eq!(ours, stock);
+    assert_eq!(
+        ours.2,
+        (vec!["10.22.0.1/16".into(), "default via 10.22.0.2 dev eth0".into()], String::new())
+    );
+}
+
+/// What cannot be on a bridge without an address, and bridges that are there already.
+#[test]
+fn a_bridge_without_an_address_publishes_nothing_and_takes_no_address_away() {
+    let lab = node();
+    let ranges = json!([[{"subnet": "10.22.0.0/16"}]]);
+    let list = switch("netcord", &ranges);
+    let (code, message) = failure(list.add(&lab, POD1, &ports()).unwrap_err());
+    assert!(code == 104 && message.contains("internal"), "{code} {message}");
+    lab.netcord("rm cni0").ok();
+    // By default, a bridge that has an address is used as it is; but not if it was to have none.
+    lab.netcord("bridge cni0 --subnet 10.22.0.0/16").ok();
+    let kept = lab.snapshot();
+    let none = with(list.plugins[0].clone(), &json!({"isGateway": false}));
+    let refused = Conflist::new("pods", vec![none]).add(&lab, POD1, &json!({})).unwrap_err();
+    let (code, message) = failure(refused);
+    assert!(code == 104 && message.contains("gateway is 10.22.0.1, not none"), "{code} {message}");
+    kept.assert_same(&lab.snapshot(), "refused");
+    let result = list.add(&lab, POD1, &ports()).unwrap();
+    assert_eq!(result["ips"][0]["gateway"], "10.22.0.1");
+    lab.serve("pod1", 80);
+    assert_eq!(lab.fetch("outside", "http://192.0.2.1:8080/").ok(), "pod1");
+    list.del(&lab, POD1, &ports(), Some(&result));
+}
+
+/// `host-local` assigns an address of each set of ranges, also of one IP family.
+#[test]
+fn a_pod_has_an_address_of_each_set_of_ranges() {
+    let two_v6 = json!([
+        [{"subnet": "10.22.0.0/16"}], [{"subnet": "fd00:22::/64"}],
+        [{"subnet": "fd00:23::/64", "rangeStart": "fd00:23::9"}],
+    ]);
+    let two_v4 = json!([
+        [{"subnet": "10.22.0.0/24"}], [{"subnet": "10.23.0.0/24", "gateway": "10.23.0.7"}],
+    ]);
+    for (ranges, is_gateway) in [(&two_v6, true), (&two_v4, false)] {
+        let measured = ["bridge", "netcord"].map(|plugin| {
+            let lab = node();
+            let mut list = switch(plugin, ranges);
+            list.plugins[0]["isGateway"] = json!(is_gateway);
+            let first = list.add(&lab, POD1, &json!({})).unwrap();
+            // One that asks for an address gets the others all the same.
+            let ips = json!({"ips": [if is_gateway { "fd00:23::77" } else { "10.23.0.77" }]});
+            let second = list.add(&lab, POD2, &ips).unwrap();
+            assert_eq!(list.check(&lab, POD1, &json!({}), &first).map_or(0, |run| run.code), 0);
+            for ip in second["ips"].as_array().unwrap() {
+                let ip = ip["address"].as_str().unwrap().split('/').next().unwrap();
+                lab.until_within("pod1", &format!("ping -qc1 -W1 {ip}"));
+            }
+            let seen = (comparable(&first), comparable(&second), set(&lab));
+            list.del(&lab, POD1, &json!({}), Some(&first));
+            list.del(&lab, POD2, &ips, None);
+            seen
+        });
+        let [stock, ours] = measured;
+        assert_eq!(ours, stock, "{ranges}");
+    }
+    // Two IPv4 addresses on one bridge are more than the stock plugin takes.
+    let both = ["bridge", "netcord"].map(|plugin| {
+        let lab = node();
+        let mut list = switch(plugin, &two_v4);
+        list.plugins[0]["isGateway"] = json!(true);
+        let result = list.add(&lab, POD1, &json!({}));
+        result.map(|result| (comparable(&result)["ips"].clone(), set(&lab).1))
+    });
+    let [stock, ours] = both;
+    let refused = stock.unwrap_err().stdout;
+    assert!(refused.contains("already has an IP address"), "{refused}");
+    let (ips, bridge) = ours.unwrap();
+    assert_eq!(ips.as_array().unwrap().len(), 2);
+    assert_eq!(bridge, "10.22.0.1/24\n10.23.0.7/24");
+}
+
 /// Adds `changes` to a plugin's configuration.
 fn with(mut plugin: Value, changes: &Value) -> Value {
     for (key, value) in changes.as_object().unwrap() {
@@ -254,9 +411,9 @@ fn an_error_has_the_code_and_the_words_of_its_reason() {
             "subnet",
         ),
         (
-            json!({"ipam": {"type": "host-local", "subnet": "10.1.0.0/24", "ranges": [[{"subnet": "10.2.0.0/24"}]]}}),
+            json!({"ipam": {"type": "host-local", "subnet": "10.1.0.0/24", "ranges": [[{"subnet": "10.1.0.0/25"}]]}}),
             7,
-            "two sets",
+            "overlap",
         ),
         (json!({"ipam": {"type": "nosuch"}}), 7, "nosuch"),
         (json!({"ipam": {"type": "../bridge"}}), 7, "../bridge"),

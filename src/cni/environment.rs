@@ -63,6 +63,17 @@ pub(super) struct Attachment {
 impl Attachment {
     /// Reads it.
     pub(super) fn read(operation: Operation) -> Result<Self, Failure> {
+        Self::of(operation, &|name| env::var_os(name))
+    }
+
+    fn of(
+        operation: Operation,
+        value_of: &dyn Fn(&'static str) -> Option<OsString>,
+    ) -> Result<Self, Failure> {
+        let variable = |name| text(name, value_of(name));
+        let required = |name| {
+            variable(name)?.filter(|value: &String| !value.is_empty()).ok_or_else(|| missing(name))
+        };
         let container = required("CNI_CONTAINERID")?;
         if !is_identifier(&container) {
             return Err(invalid("CNI_CONTAINERID", &container));
@@ -142,15 +153,15 @@ pub(super) fn is_identifier(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
-fn required(name: &'static str) -> Result<String, Failure> {
-    variable(name)?.filter(|value| !value.is_empty()).ok_or_else(|| missing(name))
+fn variable(name: &'static str) -> Result<Option<String>, Failure> {
+    text(name, env::var_os(name))
 }
 
-fn variable(name: &'static str) -> Result<Option<String>, Failure> {
+fn text(name: &'static str, value: Option<OsString>) -> Result<Option<String>, Failure> {
     let text = |value: OsString| {
         String::from_utf8(value.into_vec()).map_err(|_| invalid(name, "a value that is not UTF-8"))
     };
-    env::var_os(name).map(text).transpose()
+    value.map(text).transpose()
 }
 
 fn missing(name: &str) -> Failure {
@@ -163,7 +174,10 @@ fn invalid(name: &str, value: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::ops::hostile;
 
     #[test]
     fn the_arguments_of_real_clients_are_read() {
@@ -212,5 +226,46 @@ mod tests {
         let long = name(&"f".repeat(64), "/proc/7/ns/net").unwrap();
         assert!(long.starts_with("cni-") && long.len() == 20, "{long}");
         assert!(!is_identifier("") && !is_identifier("-a") && !is_identifier("a/b"));
+    }
+
+    /// The value of a variable: one that a runtime sets, one that looks like it, or any bytes.
+    fn value() -> impl Strategy<Value = Option<OsString>> {
+        let real = [
+            "",
+            "0f",
+            "eth0",
+            "/var/run/netns/cni-1",
+            "IgnoreUnknown=1;K8S_POD_NAME=web",
+            "IP=10.88.0.9;MAC=02:00:00:00:00:09",
+        ];
+        prop_oneof![
+            Just(None),
+            prop::sample::select(real.to_vec()).prop_map(|text| Some(text.into())),
+            "([A-Za-z0-9_]{0,14}=?[0-9a-f:./-]{0,12};?){0,4}".prop_map(|text| Some(text.into())),
+            ".{0,40}".prop_map(|text| Some(text.into())),
+            hostile::bytes().prop_map(|bytes| Some(OsString::from_vec(bytes))),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(hostile::cases())]
+
+        #[test]
+        fn a_hostile_environment_is_read_or_refused(
+            values in proptest::collection::vec(value(), 4),
+            is_add in any::<bool>(),
+        ) {
+            let names = ["CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS", "CNI_ARGS"];
+            let value_of = |name: &'static str| {
+                values[names.iter().position(|known| *known == name).unwrap()].clone()
+            };
+            let operation = if is_add { Operation::Add } else { Operation::Del };
+            if let Ok(attachment) = Attachment::of(operation, &value_of) {
+                // What becomes of it is a name that can be typed, or none.
+                prop_assert!(is_identifier(&attachment.container));
+                prop_assert!(attachment.arguments.name().is_none_or(|name| is_identifier(&name)));
+                drop(attachment.netns_name());
+            }
+        }
     }
 }

@@ -120,7 +120,8 @@ impl Call<'_> {
             },
         };
         let mut result = before;
-        result.add(&network, &endpoint, &sandbox(attachment));
+        let wanted = Wanted::read(&self.config, assigned.as_ref())?;
+        result.add(&network, &endpoint, &sandbox(attachment), wanted.routers());
         if let Some(assigned) = assigned.filter(|_| result.dns.is_empty()) {
             result.dns = assigned.dns;
         }

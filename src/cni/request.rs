@@ -24,6 +24,7 @@ pub(super) struct Wanted {
     pub(super) bridge: Bridge,
     pub(super) flags: Flags,
     ranges: Vec<AddressRange>,
+    routers: Vec<IpAddr>,
 }
 
 impl Wanted {
@@ -31,36 +32,66 @@ impl Wanted {
     pub(super) fn read(config: &Config, assigned: Option<&CniResult>) -> Result<Self, Failure> {
         let mut bridge = Bridge::new(config.network_name());
         bridge.mtu = (config.mtu != 0).then_some(config.mtu);
+        let sets = sets(config);
+        let is_of_one_family = |one: &[Range], is_ipv4: bool| {
+            one.first().and_then(|r| r.subnet).is_some_and(|subnet| subnet.is_ipv4() == is_ipv4)
+        };
+        let has_several = [true, false]
+            .into_iter()
+            .any(|v4| sets.iter().filter(|s| is_of_one_family(s, v4)).count() > 1);
+        let assigned = assigned.iter().flat_map(|result| &result.ips);
+        let is_gateway = config.is_gateway(!sets.is_empty() || assigned.clone().count() > 0);
         let said = |flag: Flag| match flag {
-            Flag::Internal => config.internal,
+            // The host is no part of a network whose bridge has no address.
+            Flag::Internal => config
+                .internal
+                .or(config.says_gateway().filter(|is_gateway| !is_gateway).map(|_| true)),
             Flag::Isolate => config.isolates(),
             Flag::NoMasquerade => config.ip_masq.map(|masquerade| !masquerade),
             Flag::NoSpoof => config.checks_senders(),
             Flag::Open => config.open,
         };
         // As with the plugin `bridge`, a network that is made masquerades only if that is asked for.
-        bridge.flags = Flags::of(|flag| said(flag).unwrap_or(flag == Flag::NoMasquerade));
+        bridge.flags = Flags::of(|flag| match flag {
+            Flag::Internal => !is_gateway || said(flag).unwrap_or_default(),
+            _ => said(flag).unwrap_or(flag == Flag::NoMasquerade),
+        });
+        bridge.no_gateway = !is_gateway;
         let flags = Flags::of(|flag| said(flag).is_some());
-        let mut ranges = Vec::new();
-        for ip in assigned.iter().flat_map(|result| &result.ips) {
+        let (mut ranges, mut routers) = (Vec::new(), Vec::new());
+        for ip in assigned {
             bridge.subnet.push(Cidr(network_of(ip.address)));
             bridge.gateway.extend(ip.gateway);
+            routers.extend(ip.gateway.or_else(|| first_host(ip.address).filter(|_| is_gateway)));
         }
-        for set in sets(config) {
-            let (subnet, gateway) = subnet_of(&set)?;
-            if bridge.subnet.iter().any(|other| other.0.is_ipv4() == subnet.is_ipv4()) {
-                let message = "ipam: two sets of ranges of one IP family";
-                return Err(config_error(message)
-                    .details("a pod gets one address of each IP family from a netcord network"));
-            }
+        for set in &sets {
+            let (subnet, gateway) = subnet_of(set)?;
             bridge.subnet.push(Cidr(subnet));
             bridge.gateway.extend(gateway);
-            ranges.extend(set.iter().filter(|r| r.start.or(r.end).is_some()).map(|range| {
-                let first = range.start.unwrap_or(subnet.network());
-                AddressRange { first, last: range.end.unwrap_or(subnet.broadcast()) }
+            let router = gateway.or_else(|| first_host(subnet));
+            // Of several sets of a family, a pod gets an address of each.
+            let is_named = |r: &&Range| r.start.or(r.end).is_some() || !is_gateway || has_several;
+            let of_set = set.iter().filter(is_named).map(|range| AddressRange {
+                first: range.start.unwrap_or(subnet.network()),
+                last: range.end.unwrap_or(subnet.broadcast()),
+            });
+            // The router's address is its own, wherever the router is.
+            ranges.extend(of_set.flat_map(|range| match router {
+                Some(router) => range.without(router).collect(),
+                None => vec![range],
             }));
+            routers.extend(router);
         }
-        Ok(Self { bridge, flags, ranges })
+        if bridge.no_gateway {
+            bridge.gateway.clear();
+        }
+        Ok(Self { bridge, flags, ranges, routers })
+    }
+
+    /// Returns the address of the router of each subnet that the configuration names, as `host-local` tells
+    /// it: also of one that is no address of this host.
+    pub(super) fn routers(&self) -> &[IpAddr] {
+        &self.routers
     }
 
     /// Returns how a container is attached.
@@ -82,13 +113,23 @@ impl Wanted {
             || config.ipam.is_none()
             || config.leases()
             || !defaults.is_empty();
-        let gateway = match (is_default, defaults.iter().filter_map(|route| route.gw)) {
-            (false, _) => vec![Gateway::None],
-            (true, given) => given.map(Gateway::Ip).collect(),
+        let by = self.routers.as_slice();
+        if let Some(router) = ip.iter().map(|a| a.ip).find(|ip| by.contains(ip)) {
+            return Err(config_error(format!("`{router}` is the gateway of its subnet")));
+        }
+        let own = if self.bridge.no_gateway { by } else { &[] };
+        let given = defaults.iter().filter_map(|r| r.gw.or_else(|| router_for(r.dst, own)));
+        // A family without a default route in the configuration has none.
+        let lacks = |cidr: &Cidr| !defaults.iter().any(|r| r.dst.is_ipv4() == cidr.0.is_ipv4());
+        let is_partial = !config.is_default_gateway
+            && !defaults.is_empty()
+            && self.bridge.subnet.iter().any(lacks);
+        let (gateway, routes) = match (is_default, is_partial) {
+            (false, _) => (vec![Gateway::None], routes),
+            (true, true) => (vec![Gateway::None], [defaults, routes].concat()),
+            (true, false) => (given.map(Gateway::Ip).collect(), routes),
         };
-        let gateways = &self.bridge.gateway;
-        let subnets = &self.bridge.subnet;
-        let routes = routes.into_iter().map(|route| spec(route, subnets, gateways));
+        let routes = routes.into_iter().map(|route| spec(route, by));
         Ok(Wiring {
             ip,
             ranges: self.ranges,
@@ -154,6 +195,11 @@ fn subnet_of(set: &[Range]) -> Result<(IpNetwork, Option<IpAddr>), Failure> {
     Ok((first, set.iter().find_map(|range| range.gateway)))
 }
 
+/// Returns the address that a subnet's gateway has by default.
+fn first_host(subnet: IpNetwork) -> Option<IpAddr> {
+    network_of(subnet).iter().nth(1)
+}
+
 /// Returns the addresses that were asked for. podman asks for the same one twice.
 fn asked(config: &Config, attachment: &Attachment) -> Result<Vec<Address>, Failure> {
     let mut all: Vec<Address> = Vec::new();
@@ -171,7 +217,7 @@ fn asked(config: &Config, attachment: &Attachment) -> Result<Vec<Address>, Failu
 }
 
 /// Returns a route. Without a gateway it leads to that of the subnet, as with the plugin `bridge`.
-fn spec(route: &CniRoute, subnets: &[Cidr], gateways: &[IpAddr]) -> Result<RouteSpec, Failure> {
+fn spec(route: &CniRoute, routers: &[IpAddr]) -> Result<RouteSpec, Failure> {
     let is_metric = |key: &str| key == "priority";
     let is_set = |(key, value): &(&String, &Value)| !is_metric(key) && !value.is_null();
     if let Some((key, _)) = route.others.iter().find(is_set) {
@@ -181,17 +227,17 @@ fn spec(route: &CniRoute, subnets: &[Cidr], gateways: &[IpAddr]) -> Result<Route
         ));
     }
     let destination = network_of(route.dst);
-    let is_same_family = |ip: &&IpAddr| ip.is_ipv4() == destination.is_ipv4();
-    let of_subnet = || {
-        let subnet = subnets.iter().find(|s| s.0.is_ipv4() == destination.is_ipv4())?;
-        subnet.0.iter().nth(1)
-    };
-    let gateway = route.gw.or_else(|| gateways.iter().find(is_same_family).copied());
+    let gateway = route.gw.or_else(|| router_for(destination, routers));
     let priority = route.others.get("priority").and_then(Value::as_u64).unwrap_or_default();
     let metric = u32::try_from(priority)
         .map_err(|_| config_error(format!("routes: priority {priority} is too large")))?;
     let kind = RouteKind::Unicast;
-    Ok(RouteSpec { kind, destination, gateway: gateway.or_else(of_subnet), metric })
+    Ok(RouteSpec { kind, destination, gateway, metric })
+}
+
+/// Returns the router for a destination: the first one of its IP family.
+fn router_for(destination: IpNetwork, routers: &[IpAddr]) -> Option<IpAddr> {
+    routers.iter().copied().find(|router| router.is_ipv4() == destination.is_ipv4())
 }
 
 /// Returns the ports to publish.
@@ -221,4 +267,145 @@ fn port(mapping: &PortMapping) -> Result<PortSpec, Failure> {
 
 fn config_error(message: impl Into<String>) -> Failure {
     Failure::new(Code::Config, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{cni::config, ops::hostile};
+
+    fn attachment() -> Attachment {
+        Attachment {
+            container: "0f".into(),
+            ifname: "eth0".parse().unwrap(),
+            netns: Some(PathBuf::from("/run/netns/cni-1")),
+            arguments: crate::cni::environment::Arguments::default(),
+        }
+    }
+
+    fn config(keys: &Value) -> Config {
+        let mut whole = json!({"cniVersion": "1.0.0", "name": "pods"});
+        for (key, value) in keys.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        config::read(whole.to_string().as_bytes()).unwrap().config
+    }
+
+    fn wanted(keys: &Value) -> (Wanted, Wiring) {
+        let config = config(keys);
+        let wiring = Wanted::read(&config, None).unwrap().wiring(&config, &attachment(), None);
+        (Wanted::read(&config, None).unwrap(), wiring.unwrap())
+    }
+
+    #[test]
+    fn a_bridge_without_an_address_is_one_of_the_plugin_bridge_by_default() {
+        let ipam = json!({"type": "host-local", "subnet": "10.22.0.0/24", "gateway": "10.22.0.7",
+            "routes": [{"dst": "0.0.0.0/0"}]});
+        for (keys, is_gateway, speaks_of_it) in [
+            (json!({"ipam": ipam}), false, false),
+            (json!({"ipam": ipam, "bridge": "br0"}), false, false),
+            (json!({"ipam": ipam, "isGateway": false}), false, true),
+            (json!({"ipam": ipam, "isGateway": true}), true, false),
+            (json!({"ipam": ipam, "isDefaultGateway": true, "isGateway": false}), true, false),
+            (json!({"ipam": ipam, "network": "pods"}), true, false),
+            (json!({"ipam": ipam, "network": "pods", "isGateway": false}), false, true),
+            (json!({}), true, false),
+            (json!({"ipam": {"type": "host-local"}}), true, false),
+        ] {
+            let (wanted, wiring) = wanted(&keys);
+            assert_eq!(!wanted.bridge.no_gateway, is_gateway, "{keys}");
+            assert_eq!(!wanted.bridge.flags.has(Flag::Internal), is_gateway, "{keys}");
+            assert_eq!(wanted.flags.has(Flag::Internal), speaks_of_it, "{keys}");
+            let ranges: Vec<_> = wiring.ranges.iter().map(ToString::to_string).collect();
+            if is_gateway {
+                assert_eq!(ranges, [""; 0], "{keys}");
+            } else {
+                assert_eq!(ranges, ["10.22.0.0-10.22.0.6", "10.22.0.8-10.22.0.255"], "{keys}");
+                let router: IpAddr = "10.22.0.7".parse().unwrap();
+                assert_eq!(wiring.gateway, [Gateway::Ip(router)], "{keys}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pod_gets_an_address_of_each_set_of_ranges() {
+        let (wanted, wiring) =
+            wanted(&json!({"isGateway": true, "ipam": {"type": "host-local", "ranges": [
+            [{"subnet": "10.22.0.0/24"}], [{"subnet": "10.23.0.0/24", "rangeStart": "10.23.0.9"}],
+            [{"subnet": "fd00::/64", "gateway": "fd00::9"}],
+        ], "routes": [{"dst": "192.0.2.0/24"}, {"dst": "2001:db8::/32"}]}}));
+        assert_eq!(wanted.bridge.subnet.len(), 3);
+        let ranges: Vec<_> = wiring.ranges.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            ranges[..3],
+            ["10.22.0.0-10.22.0.0", "10.22.0.2-10.22.0.255", "10.23.0.9-10.23.0.255"]
+        );
+        let by: Vec<_> = wiring.route.iter().map(|r| r.gateway.unwrap().to_string()).collect();
+        assert_eq!(by, ["10.22.0.1", "fd00::9"]);
+    }
+
+    /// The configurations of real runtimes.
+    fn real() -> Vec<Value> {
+        let containerd = json!({
+            "cniVersion": "1.0.0", "name": "pods", "type": "netcord", "bridge": "cni0", "ipMasq": true,
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.22.0.0/16"}]],
+                "routes": [{"dst": "0.0.0.0/0"}]},
+            "runtimeConfig": {
+                "portMappings": [{"HostPort": 8090, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}],
+                "dns": {"Servers": ["192.0.2.53"], "Searches": ["lab"], "Options": ["ndots:5"]},
+                "bandwidth": {"IngressRate": 0}, "cgroupPath": "/k8s"},
+        });
+        let podman = json!({
+            "cniVersion": "1.1.0", "name": "pods", "type": "netcord", "network": "pods", "mtu": 1400,
+            "isGateway": false, "isolate": true, "noSpoof": true, "hairpinMode": true,
+            "ipMasqBackend": "iptables", "vlan": 0, "vlanTrunk": [],
+            "ipam": {"type": "host-local", "subnet": "10.22.0.0/16", "rangeStart": "10.22.0.9",
+                "rangeEnd": "10.22.0.99", "gateway": "10.22.0.1",
+                "routes": [{"dst": "10.9.0.0/16", "gw": "10.22.0.3", "priority": 7}]},
+            "runtimeConfig": {"ips": ["10.22.0.77/16"], "mac": "02:00:00:00:00:09",
+                "ipRanges": [[{"subnet": "10.22.0.0/16"}], [{"subnet": "fd00::/64"}]],
+                "aliases": {"pods": ["web"]}},
+            "args": {"cni": {"ips": ["10.22.0.9"], "mac": "02:00:00:00:00:08"}},
+            "cni.dev/valid-attachments": [{"containerID": "0f", "ifname": "eth0"}],
+            "prevResult": {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/a"}],
+                "ips": [{"address": "10.1.0.2/24", "gateway": "10.1.0.1", "interface": 0}],
+                "routes": [{"dst": "0.0.0.0/0"}], "dns": {"nameservers": ["192.0.2.53"]}},
+        });
+        vec![containerd, podman]
+    }
+
+    /// Reads a configuration as an ADD does.
+    fn add(text: &[u8]) {
+        let Ok(config::Read { config, .. }) = config::read(text) else { return };
+        let wanted = config.check().and_then(|()| Wanted::read(&config, config.previous.as_ref()));
+        if let Ok(wanted) = wanted {
+            drop(wanted.wiring(&config, &attachment(), config.previous.as_ref()));
+        }
+    }
+
+    #[test]
+    fn the_configurations_that_are_damaged_are_read_whole() {
+        for whole in real() {
+            config::read(whole.to_string().as_bytes()).unwrap().config.check().unwrap();
+        }
+    }
+
+    proptest! {
+        #![proptest_config(hostile::cases())]
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in hostile::bytes()) {
+            add(&bytes);
+        }
+
+        #[test]
+        fn a_hostile_configuration_is_read_or_refused(text in hostile::damaged(real())) {
+            add(&text);
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Results of ADD, in the form of each version (CNI 1.1.0, "Result Types").
 
+use std::net::IpAddr;
+
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -44,7 +46,7 @@ pub(super) struct Ip {
     version: Option<String>,
     pub(super) address: IpNetwork,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) gateway: Option<std::net::IpAddr>,
+    pub(super) gateway: Option<IpAddr>,
     /// An index into the interfaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) interface: Option<usize>,
@@ -55,7 +57,7 @@ pub(super) struct Ip {
 pub(super) struct CniRoute {
     pub(super) dst: IpNetwork,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) gw: Option<std::net::IpAddr>,
+    pub(super) gw: Option<IpAddr>,
     /// `mtu`, `advmss`, `priority`, `table` and `scope`, since 1.1.0.
     #[serde(flatten)]
     pub(super) others: Map<String, Value>,
@@ -81,8 +83,15 @@ impl Dns {
 }
 
 impl CniResult {
-    /// Adds an endpoint, whose namespace has this file.
-    pub(super) fn add(&mut self, network: &Network, endpoint: &Endpoint, sandbox: &str) {
+    /// Adds an endpoint, whose namespace has this file, with the gateway of each address: that of the
+    /// network, or the router that the configuration names.
+    pub(super) fn add(
+        &mut self,
+        network: &Network,
+        endpoint: &Endpoint,
+        sandbox: &str,
+        named: &[IpAddr],
+    ) {
         if let Some(host_end) = endpoint.host_ifname() {
             self.interfaces.push(Interface {
                 name: network.name.to_string(),
@@ -113,7 +122,10 @@ impl CniResult {
                     .subnet_of(address.ip())
                     .and_then(|subnet| subnet.gateway)
                     // Of a lease, only the endpoint knows it.
-                    .or_else(|| endpoint.gateways.iter().copied().find(|g| address.contains(*g))),
+                    .or_else(|| {
+                        let mut all = endpoint.gateways.iter().chain(named).copied();
+                        all.find(|gateway| address.contains(*gateway))
+                    }),
                 interface: Some(own),
             }
         }));
@@ -186,7 +198,7 @@ mod tests {
         let mut endpoint = endpoint("web", 7, "eth0", &["10.22.0.1"]);
         endpoint.addresses = vec!["10.22.0.2/16".parse().unwrap(), "fd00::2/64".parse().unwrap()];
         let mut result = CniResult::default();
-        result.add(&network, &endpoint, "/run/netns/web");
+        result.add(&network, &endpoint, "/run/netns/web", &[]);
         result
     }
 

@@ -11,7 +11,10 @@ use super::{
     },
     wanted::Wanted,
 };
-use crate::model::{Flag, MacvlanMode};
+use crate::{
+    model::{Flag, MacvlanMode},
+    ops::hostile,
+};
 
 const NETWORK: &str = "17cd53bf6e5900fb12a968c37cd8e4f5ec5dab4b286c83fa2f1316c48a6fa0a8";
 const ENDPOINT: &str = "d3393de0a6ab78e5ac25978229ff1192925054475b37633fb5064ba3e53c4ed7";
@@ -185,6 +188,12 @@ fn an_id_names_no_other_file() {
     assert!(empty.contains("lost its connection"), "{empty}");
 }
 
+fn captured() -> Vec<Value> {
+    let options = r#"{"network":"a","ports":"docker","mtu":"1400","bridge.name":"b"}"#;
+    let bodies = [create_network(options), create_endpoint()];
+    bodies.iter().map(|body| serde_json::from_str(body).unwrap()).collect()
+}
+
 /// Reads a body as each call does: a wrong one is an error, and nothing else.
 fn read_as_any(body: &[u8]) {
     if let Ok(request) = read::<CreateNetwork>(body) {
@@ -203,60 +212,18 @@ fn read_as_any(body: &[u8]) {
     whose(body);
 }
 
-/// Any JSON.
-fn json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        ".{0,20}".prop_map(Value::from),
-        "[0-9a-f:./]{0,20}".prop_map(Value::from),
-    ];
-    leaf.prop_recursive(3, 12, 4, |inner| {
-        prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::btree_map(".{0,12}", inner, 0..4)
-                .prop_map(|map| Value::Object(map.into_iter().collect())),
-        ]
-    })
-}
-
-/// The places of a value, as JSON pointers.
-fn places(value: &Value, at: &str, all: &mut Vec<String>) {
-    all.push(at.to_owned());
-    match value {
-        Value::Object(map) => {
-            map.iter().for_each(|(key, inner)| places(inner, &format!("{at}/{key}"), all));
-        }
-        Value::Array(list) => {
-            list.iter().enumerate().for_each(|(i, inner)| places(inner, &format!("{at}/{i}"), all));
-        }
-        _ => {}
-    }
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2000), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(hostile::cases())]
 
     #[test]
-    fn hostile_bytes_are_an_error(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn hostile_bytes_are_an_error(body in hostile::bytes()) {
         read_as_any(&body);
     }
 
     #[test]
     fn a_captured_body_with_anything_in_one_place_is_read_or_refused(
-        which in 0..2_usize,
-        place in any::<prop::sample::Index>(),
-        other in json(),
+        body in hostile::damaged(captured()),
     ) {
-        let options = r#"{"network":"a","ports":"docker","mtu":"1400","bridge.name":"b"}"#;
-        let body = [create_network(options), create_endpoint()][which].clone();
-        let mut value: Value = serde_json::from_str(&body).unwrap();
-        let mut all = Vec::new();
-        places(&value, "", &mut all);
-        if let Some(there) = value.pointer_mut(&all[place.index(all.len())]) {
-            *there = other;
-        }
-        read_as_any(value.to_string().as_bytes());
+        read_as_any(&body);
     }
 }

@@ -50,3 +50,5 @@ pub use self::{
 
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+pub(crate) mod hostile;

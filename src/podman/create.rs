@@ -415,8 +415,8 @@ mod tests {
                 "duplicate",
             ),
             (
-                json!({"subnets": [{"subnet": "10.2.0.0/24"}, {"subnet": "10.3.0.0/24"}]}),
-                "at most one",
+                json!({"subnets": [{"subnet": "10.2.0.0/16"}, {"subnet": "10.2.3.0/24"}]}),
+                "overlapping",
             ),
             (json!({"subnets": [{"subnet": "10.2.0.0/32"}]}), "31 or greater"),
             (json!({"ipam_options": {"driver": "x"}}), "unsupported ipam driver x"),

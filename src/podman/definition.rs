@@ -162,15 +162,15 @@ impl Definition {
         self.subnets().iter().filter_map(|subnet| subnet.gateway)
     }
 
-    /// Returns the first of its subnets of each IP family: those of netcord's network.
+    /// Returns the first of its subnets of each IP family: those of a macvlan network of netcord's.
     pub(super) fn first_subnets(&self) -> impl Iterator<Item = &Subnet> {
         let first = |is_ipv4| self.subnets().iter().find(move |s| s.subnet.is_ipv4() == is_ipv4);
         [first(true), first(false)].into_iter().flatten()
     }
 
-    /// Checks that no two of its subnets overlap, and that a bridge has at most one of each IP family.
+    /// Checks that no two of its subnets overlap.
     pub(super) fn check_subnets(&self) -> Result<()> {
-        let (all, is_bridge) = (self.subnets(), self.kind()? == Kind::Bridge);
+        let all = self.subnets();
         let pairs = all.iter().enumerate().flat_map(|(at, one)| {
             all.iter().skip(at + 1).map(move |other| (one.subnet, other.subnet))
         });
@@ -179,8 +179,6 @@ impl Definition {
                 format!("duplicate subnet defined: {one}")
             } else if overlap(one, other) {
                 format!("overlapping subnets: {one} and {other}")
-            } else if is_bridge && one.is_ipv4() == other.is_ipv4() {
-                format!("subnets {one} and {other}: a bridge has at most one of each IP family")
             } else {
                 continue;
             };

@@ -20,6 +20,8 @@ mod operations;
 mod options;
 mod plugin;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::{env, path::Path};
 

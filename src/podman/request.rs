@@ -167,7 +167,7 @@ impl MacvlanOptions {
             name: name.clone(),
             parent,
             mode: self.mode,
-            subnet: cidrs(definition)?,
+            subnet: cidrs(definition.first_subnets())?,
             no_subnet: definition.ipam()? == Ipam::None,
             gateway: definition.first_subnets().filter_map(|subnet| subnet.gateway).collect(),
             ip_range: Vec::new(),
@@ -246,12 +246,12 @@ fn link(definition: &Definition, missing: &str) -> Result<LinkName> {
     }
 }
 
-fn cidrs(definition: &Definition) -> Result<Vec<Cidr>> {
+fn cidrs<'d>(subnets: impl Iterator<Item = &'d Subnet>) -> Result<Vec<Cidr>> {
     let cidr = |subnet: &Subnet| {
         let cidr = subnet.subnet.to_string().parse();
         cidr.map_err(|e| Error::usage(format!("subnet {}: {e}", subnet.subnet)).into())
     };
-    definition.first_subnets().map(cidr).collect()
+    subnets.map(cidr).collect()
 }
 
 /// What is the same for both drivers.
@@ -316,7 +316,7 @@ fn of_bridge(definition: &Definition, wiring: Wiring) -> Result<(Place, Wiring)>
         (true, false) => definition.gateways().map(Gateway::Ip).collect(),
     };
     let metric = has_default.then_some(options.metric);
-    let wiring = Wiring { gateway, metric, mtu: options.mtu, ..wiring };
+    let wiring = Wiring { gateway, metric, spare_default: has_default, mtu: options.mtu, ..wiring };
     if !is_managed {
         return Ok((Place::Unmanaged(name), wiring));
     }
@@ -330,7 +330,7 @@ fn of_bridge(definition: &Definition, wiring: Wiring) -> Result<(Place, Wiring)>
     };
     let said = |flag| is_set(flag) || (flag == Flag::Open && options.isolate.is_some());
     let bridge = Bridge {
-        subnet: cidrs(definition)?,
+        subnet: cidrs(definition.subnets().iter())?,
         no_subnet,
         no_gateway: !no_subnet && gateway.is_empty() && definition.internal,
         gateway,
@@ -353,6 +353,7 @@ fn of_macvlan(definition: &Definition, wiring: Wiring) -> Result<(Place, Wiring)
     let wiring = Wiring {
         gateway: if has_default { Vec::new() } else { vec![Gateway::None] },
         metric: has_default.then_some(options.metric),
+        spare_default: has_default,
         mtu: options.mtu,
         ..wiring
     };

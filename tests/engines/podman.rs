@@ -98,8 +98,12 @@ fn its_containers_are_on_networks_of_netcord() {
     assert_eq!(host.fetch("outside", "http://192.0.2.1:8080/").ok(), "web");
     podman(&host, "network disconnect podman web").ok();
     assert!(!exec("web", "ip link").ok().contains("eth0"));
-    // Its default route went with that network.
+    // Its default route went with that network: that of the other one was there already.
+    let routes = exec("web", "ip route").ok();
+    assert!(routes.contains("default via 10.30.0.1 dev eth1"), "{routes}");
     assert_eq!(host.fetch("host", "http://127.0.0.1:8080/").ok(), "web");
+    assert_eq!(host.fetch("outside", "http://192.0.2.1:8080/").ok(), "web");
+    exec("web", "ping -qc1 -W2 192.0.2.2").ok();
     podman(&host, "network connect podman web").ok();
     podman(&host, "network disconnect front web").ok();
     assert_eq!(host.fetch("outside", "http://192.0.2.1:8080/").ok(), "web");
@@ -122,8 +126,19 @@ fn its_containers_are_on_networks_of_netcord() {
     assert_eq!(host.fetch("outside", "http://192.0.2.1:8081/").ok(), "member");
     podman(&host, "pod rm -f pod").ok();
 
-    podman(&host, "rm -f -t 0 web db cli").ok();
-    podman(&host, "network rm front back").ok();
+    // A network with several subnets of a family: an address of each.
+    podman(&host, "network create --subnet 10.32.0.0/24 --subnet 10.33.0.0/24 --ipv6 --subnet fd00:32::/64 wide")
+        .ok();
+    run(&host, "wide", "--network wide").ok();
+    serve(&host, "wide");
+    let routes = exec("wide", "ip route").ok();
+    assert!(routes.contains("default via 10.32.0.1"), "{routes}");
+    for address in ["10.32.0.2", "10.33.0.2", "[fd00:32::2]"] {
+        assert_eq!(host.fetch("host", &format!("http://{address}/")).ok(), "wide");
+    }
+
+    podman(&host, "rm -f -t 0 web db cli wide").ok();
+    podman(&host, "network rm front back wide").ok();
     assert_eq!(host.netcord("ps --json").ok(), "[]");
     assert_eq!(host.netcord("ls --json").ok(), "[]");
     before.assert_same(&host.snapshot(), "after rm");
