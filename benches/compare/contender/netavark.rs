@@ -1,11 +1,11 @@
-//! netavark, called as podman calls it.
+//! netavark, called as podman calls it, and netcord in its place.
 
-use std::process::Command;
+use std::{os::unix::fs::symlink, process::Command};
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Contender, Operation, PORT, TARGET_PORT, Work};
+use super::{Contender, Operation, PORT, TARGET_PORT, Work, netcord::program};
 use crate::{
     host::{GATEWAY, Host, NETWORK, SUBNET, Target},
     process::run_with,
@@ -17,36 +17,67 @@ const PROGRAM: &str = "/usr/lib/podman/netavark";
 /// The network's ID, which names its chains.
 const ID: &str = "2f259bab93aaaaa2542ba43ef33eb990d0999ee1b9924b557b7be53c0b7a1bb9";
 
-/// netavark, the network stack of podman.
-pub(crate) struct Netavark(Host);
+/// netcord, by the name that podman calls.
+const DROP_IN: &str = "/run/netavark-place/netavark";
+
+/// netavark, the network program of podman, or netcord in its place.
+pub(crate) struct Netavark {
+    host: Host,
+    program: &'static str,
+}
 
 impl Netavark {
+    /// The word of netcord in tables.
+    pub(crate) const DROP_IN: &str = "netcord as netavark";
+
     /// Prepares its host.
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self(Host::fresh()?))
+        Ok(Self { host: Host::fresh()?, program: PROGRAM })
+    }
+
+    /// Prepares the host of netcord.
+    pub(crate) fn replaced() -> Result<Self> {
+        let host = Host::fresh()?;
+        host.within(|| {
+            std::fs::create_dir("/run/netavark-place")?;
+            Ok(symlink(program(), DROP_IN)?)
+        })?;
+        Ok(Self { host, program: DROP_IN })
+    }
+
+    fn is_netcord(&self) -> bool {
+        self.program == DROP_IN
     }
 }
 
 impl Contender for Netavark {
     fn name(&self) -> &'static str {
-        "netavark"
+        if self.is_netcord() { Self::DROP_IN } else { "netavark" }
     }
 
     fn host(&self) -> &Host {
-        &self.0
+        &self.host
     }
 
     fn work(&self, operation: Operation) -> Work {
-        Work::Is(match operation {
-            Operation::Attach => {
+        Work::Is(match (operation, self.is_netcord()) {
+            (Operation::Attach, false) => {
                 "`netavark setup NETNS`: link, bridge port, address, default route, and a look at \
                  the rules of the network; the address is given, as podman chooses it before; IPv6 \
                  stays on."
             }
-            Operation::Detach => "`netavark teardown NETNS`.",
-            Operation::AttachPublish => "`netavark setup NETNS` with one port mapping.",
-            Operation::DetachPublished => "`netavark teardown NETNS` with one port mapping.",
+            (Operation::Attach, true) => {
+                "netcord, called `netavark`, with the same words and the same JSON: the same as \
+                 `netcord attach --ip`."
+            }
+            (Operation::Detach, _) => "`netavark teardown NETNS`.",
+            (Operation::AttachPublish, _) => "`netavark setup NETNS` with one port mapping.",
+            (Operation::DetachPublished, _) => "`netavark teardown NETNS` with one port mapping.",
         })
+    }
+
+    fn ends_without_ipv6(&self) -> bool {
+        self.is_netcord()
     }
 
     fn perform(&self, operation: Operation, target: &Target) -> Result<()> {
@@ -56,14 +87,14 @@ impl Contender for Netavark {
             Operation::AttachPublish => ("setup", json!([mapping()])),
             Operation::DetachPublished => ("teardown", json!([mapping()])),
         };
-        netavark(verb, target, &ports)
+        netavark(self.program, verb, target, &ports)
     }
 
     /// Links are all that it leaves behind for one more endpoint; the first makes bridge and rules.
     fn crowd(&self, targets: &[Target]) -> Result<()> {
         match targets {
             [first, more @ ..] if first.name == Target::number(0).name => {
-                netavark("setup", first, &json!([]))?;
+                netavark(self.program, "setup", first, &json!([]))?;
                 super::crowd_of_links(more)
             }
             _ => super::crowd_of_links(targets),
@@ -81,7 +112,7 @@ fn mapping() -> Value {
     })
 }
 
-fn netavark(verb: &str, target: &Target, ports: &Value) -> Result<()> {
+fn netavark(program: &str, verb: &str, target: &Target, ports: &Value) -> Result<()> {
     let mut networks = json!({});
     networks[NETWORK] = json!({
         "static_ips": [target.address.to_string()],
@@ -106,7 +137,7 @@ fn netavark(verb: &str, target: &Target, ports: &Value) -> Result<()> {
         "networks": networks,
         "network_info": info,
     });
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(program);
     command.args(["--config", "/run/netavark", verb, &target.path()]);
     run_with(&mut command, &options.to_string()).map(drop)
 }

@@ -2,8 +2,8 @@
 
 use crate::{
     contender::{
-        NetcordCni,
-        Operation::{Attach, AttachPublish, Detach},
+        Netavark, NetcordCni,
+        Operation::{Attach, AttachPublish, Detach, DetachPublished},
     },
     growth::find,
     report::Results,
@@ -16,6 +16,8 @@ const PEERS: [(&str, f64); 4] =
     [("script", 10.0), ("CNI", 10.0), ("netavark", 10.0), ("docker", 20.0)];
 /// An ADD with a port mapping takes at most so many times an attach with a published port.
 const PLUGIN: f64 = 1.2;
+/// netcord in netavark's place is at least so many times faster, with a port.
+const DROP_IN: f64 = 5.0;
 /// A published port adds to an attach at most so much.
 const PUBLISHED: f64 = 1.3;
 /// A detach takes at most so many times the floor's.
@@ -42,6 +44,12 @@ pub(crate) fn lines(results: &Results) -> Vec<String> {
         lines.push(at_most("ADD with a port as CNI plugin, of attach + publish", PLUGIN, ratio));
         let ratio = times(AttachPublish, "CNI").zip(plugin).map(|(peer, own)| peer.ratio(own));
         lines.push(at_least("ADD with a port, faster than the stock plugins", 10.0, ratio));
+        for (what, operation) in [("setup", AttachPublish), ("teardown", DetachPublished)] {
+            let pair = times(operation, "netavark").zip(times(operation, Netavark::DROP_IN));
+            let ratio = pair.map(|(peer, own)| peer.ratio(own));
+            let what = format!("{what} with a port in netavark's place, faster than netavark");
+            lines.push(at_least(&what, DROP_IN, ratio));
+        }
         let ratio = published.zip(netcord).map(|(with, without)| with.ratio(without));
         lines.push(at_most("attach + publish, of attach", PUBLISHED, ratio));
         let ratio = times(Detach, "netcord").zip(times(Detach, "floor"));

@@ -4,7 +4,10 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context, Result};
 
-use crate::{contender::Operation, turns::Turns};
+use crate::{
+    contender::{Netavark, NetcordCni, Operation},
+    turns::Turns,
+};
 
 /// What the figures are between.
 const BEGIN: &str = "<!-- written by ./x bench --write -->\n";
@@ -13,8 +16,10 @@ const END: &str = "<!-- end -->\n";
 const OPERATIONS: [Operation; 3] = [Operation::Attach, Operation::AttachPublish, Operation::Detach];
 
 /// The contenders that the page names, with what they are to a reader who knows none.
-const WHO: [(&str, &str); 6] = [
+const WHO: [(&str, &str); 8] = [
     ("netcord", "netcord"),
+    (NetcordCni::NAME, "netcord, called as CNI plugin"),
+    (Netavark::DROP_IN, "netcord, called by podman"),
     ("floor", "the kernel's floor (raw netlink)"),
     ("script", "the manual steps as a script"),
     ("CNI", "CNI `bridge` + `host-local`, `portmap`"),
