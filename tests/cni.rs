@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    Lab, Run,
+    Lab, NETCORD, Run,
     cni::{Conflist, Container, call, plugins},
 };
 
@@ -217,7 +217,12 @@ fn a_bridge_without_an_address_publishes_nothing_and_takes_no_address_away() {
     let ranges = json!([[{"subnet": "10.22.0.0/16"}]]);
     let list = switch("netcord", &ranges);
     let (code, message) = failure(list.add(&lab, POD1, &ports()).unwrap_err());
-    assert!(code == 104 && message.contains("internal"), "{code} {message}");
+    assert!(code == 104 && message.contains("has no gateway"), "{code} {message}");
+    // The network stays; another configuration does not get an address for it, or the router's for a pod.
+    let gateway = with(list.plugins[0].clone(), &json!({"isGateway": true}));
+    let refused = Conflist::new("pods", vec![gateway]).add(&lab, POD1, &json!({})).unwrap_err();
+    let (code, message) = failure(refused);
+    assert!(code == 104 && message.contains("gateway is none, not 10.22.0.1"), "{code} {message}");
     lab.netcord("rm cni0").ok();
     // By default, a bridge that has an address is used as it is; but not if it was to have none.
     lab.netcord("bridge cni0 --subnet 10.22.0.0/16").ok();
@@ -232,6 +237,28 @@ fn a_bridge_without_an_address_publishes_nothing_and_takes_no_address_away() {
     lab.serve("pod1", 80);
     assert_eq!(lab.fetch("outside", "http://192.0.2.1:8080/").ok(), "pod1");
     list.del(&lab, POD1, &ports(), Some(&result));
+}
+
+/// A transaction of nftables that changes nothing costs 20 ms all the same.
+#[test]
+fn a_second_pod_needs_no_rules() {
+    let lab = node();
+    let list = netcord();
+    let first = list.add(&lab, POD1, &json!({})).unwrap();
+    let config = list.config(&list.plugins[0], &json!({}), None);
+    lab.sh(&format!(
+        "CNI_COMMAND=ADD CNI_CONTAINERID=c2 CNI_NETNS=/run/netns/pod2 CNI_IFNAME=eth0 \
+         CNI_PATH=/run/cni-bin strace -f -e trace=sendto,sendmsg -o /run/trace {NETCORD} <<'E'\n{config}\nE"
+    ))
+    .ok();
+    let trace = lab.sh("cat /run/trace").ok();
+    assert!(trace.contains("RTM_NEWLINK") && !trace.contains("NFT_MSG_NEW"), "{trace}");
+    // What an ADD that was killed left undone is done while the network has no endpoints.
+    list.del(&lab, POD1, &json!({}), Some(&first));
+    list.del(&lab, POD2, &json!({}), None);
+    lab.sh("ip addr flush dev cni0").ok();
+    list.add(&lab, POD1, &json!({})).unwrap();
+    assert!(lab.sh("ip addr show dev cni0").ok().contains("10.22.0.1/16"));
 }
 
 /// `host-local` assigns an address of each set of ranges, also of one IP family.

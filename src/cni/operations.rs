@@ -140,7 +140,7 @@ impl Call<'_> {
             return Err(Failure::new(Code::TryAgain, why));
         }
         let wanted = Wanted::read(&self.config, assigned)?;
-        let network = owned::network(session, &wanted.bridge, wanted.flags).await?;
+        let network = owned::network(session, &wanted.bridge, wanted.said).await?;
         let wiring = wanted.wiring(&self.config, attachment, assigned)?;
         let name = network.name.clone().into();
         let mut request = Attach::new(name, vec![target(attachment)?]);

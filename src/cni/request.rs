@@ -16,13 +16,16 @@ use crate::{
         Address, AddressRange, Cidr, Firewall, Flag, Flags, Gateway, HostPorts, Interface, Owner,
         PortRange, PortSpec, Protocol, RouteKind, RouteSpec, network_of,
     },
-    ops::{attach::Wiring, driver::bridge::Bridge},
+    ops::{
+        attach::Wiring,
+        driver::bridge::{Bridge, Said},
+    },
 };
 
-/// The network of a configuration, and the flags that the configuration speaks of.
+/// The network of a configuration, and what the configuration speaks of.
 pub(super) struct Wanted {
     pub(super) bridge: Bridge,
-    pub(super) flags: Flags,
+    pub(super) said: Said,
     ranges: Vec<AddressRange>,
     routers: Vec<IpAddr>,
 }
@@ -42,10 +45,7 @@ impl Wanted {
         let assigned = assigned.iter().flat_map(|result| &result.ips);
         let is_gateway = config.is_gateway(!sets.is_empty() || assigned.clone().count() > 0);
         let said = |flag: Flag| match flag {
-            // The host is no part of a network whose bridge has no address.
-            Flag::Internal => config
-                .internal
-                .or(config.says_gateway().filter(|is_gateway| !is_gateway).map(|_| true)),
+            Flag::Internal => config.internal,
             Flag::Isolate => config.isolates(),
             Flag::NoMasquerade => config.ip_masq.map(|masquerade| !masquerade),
             Flag::NoSpoof => config.checks_senders(),
@@ -53,11 +53,13 @@ impl Wanted {
         };
         // As with the plugin `bridge`, a network that is made masquerades only if that is asked for.
         bridge.flags = Flags::of(|flag| match flag {
+            // The host is no part of a network whose bridge has no address.
             Flag::Internal => !is_gateway || said(flag).unwrap_or_default(),
             _ => said(flag).unwrap_or(flag == Flag::NoMasquerade),
         });
         bridge.no_gateway = !is_gateway;
         let flags = Flags::of(|flag| said(flag).is_some());
+        let said = Said { flags, gateway: config.says_gateway().is_some() };
         let (mut ranges, mut routers) = (Vec::new(), Vec::new());
         for ip in assigned {
             bridge.subnet.push(Cidr(network_of(ip.address)));
@@ -85,7 +87,7 @@ impl Wanted {
         if bridge.no_gateway {
             bridge.gateway.clear();
         }
-        Ok(Self { bridge, flags, ranges, routers })
+        Ok(Self { bridge, said, ranges, routers })
     }
 
     /// Returns the address of the router of each subnet that the configuration names, as `host-local` tells
@@ -310,8 +312,8 @@ mod tests {
             (json!({"ipam": ipam}), false, false),
             (json!({"ipam": ipam, "bridge": "br0"}), false, false),
             (json!({"ipam": ipam, "isGateway": false}), false, true),
-            (json!({"ipam": ipam, "isGateway": true}), true, false),
-            (json!({"ipam": ipam, "isDefaultGateway": true, "isGateway": false}), true, false),
+            (json!({"ipam": ipam, "isGateway": true}), true, true),
+            (json!({"ipam": ipam, "isDefaultGateway": true, "isGateway": false}), true, true),
             (json!({"ipam": ipam, "network": "pods"}), true, false),
             (json!({"ipam": ipam, "network": "pods", "isGateway": false}), false, true),
             (json!({}), true, false),
@@ -320,7 +322,7 @@ mod tests {
             let (wanted, wiring) = wanted(&keys);
             assert_eq!(!wanted.bridge.no_gateway, is_gateway, "{keys}");
             assert_eq!(!wanted.bridge.flags.has(Flag::Internal), is_gateway, "{keys}");
-            assert_eq!(wanted.flags.has(Flag::Internal), speaks_of_it, "{keys}");
+            assert_eq!(wanted.said.gateway, speaks_of_it, "{keys}");
             let ranges: Vec<_> = wiring.ranges.iter().map(ToString::to_string).collect();
             if is_gateway {
                 assert_eq!(ranges, [""; 0], "{keys}");

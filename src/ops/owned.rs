@@ -9,7 +9,7 @@ use ipnetwork::IpNetwork;
 use super::{
     Changed, Session,
     attach::{Attach, attach},
-    driver::bridge::{self, Bridge},
+    driver::bridge::{self, Bridge, Said},
     lookup::{find, plug},
     peers::{self, Following},
     rm::{Rm, rm},
@@ -23,7 +23,7 @@ use crate::{
     agents::netcord_agent::protocol::Member,
     error::Error,
     model::{
-        Endpoint, Flags, Interface, LinkName, NetnsName, Network, NetworkRecord, Owner, Removable,
+        Endpoint, Interface, LinkName, NetnsName, Network, NetworkRecord, Owner, Removable,
         network_of, stable_hash,
     },
     plan::{Change, Class, Resource, command},
@@ -46,13 +46,13 @@ impl Held<'_> {
     }
 }
 
-/// Returns the network that an engine's configuration names: it is made if it is missing. Of the flags
-/// of an existing one, `flags` have to be as requested.
+/// Returns the network that an engine's configuration names: it is made if it is missing. An existing one
+/// has to be as requested in what the configuration speaks of.
 ///
 /// # Errors
 /// If it exists and differs, or could not be made.
-pub async fn network(host: &mut Session<'_>, request: &Bridge, flags: Flags) -> Result<Network> {
-    bridge::needed(host, request, flags).await
+pub async fn network(host: &mut Session<'_>, request: &Bridge, said: Said) -> Result<Network> {
+    bridge::needed(host, request, said).await
 }
 
 /// Attaches a container for an engine.

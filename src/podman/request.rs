@@ -11,7 +11,11 @@ use super::{
 use crate::{
     error::Error,
     model::{Address, Cidr, Flag, Flags, Gateway, Interface, LinkName, MacvlanMode, Owner},
-    ops::{attach::Wiring, driver::bridge::Bridge, driver::macvlan::Macvlan},
+    ops::{
+        attach::Wiring,
+        driver::bridge::{Bridge, Said},
+        driver::macvlan::Macvlan,
+    },
 };
 
 /// The label of a network that was made for podman: what is removed with its last container.
@@ -36,8 +40,8 @@ pub(super) struct Made {
 
 /// The network that a container is attached to.
 pub(super) enum Place {
-    /// A bridge of its own, and those of its flags that the definition speaks of.
-    Bridge { bridge: Box<Bridge>, said: Flags },
+    /// A bridge of its own, and what the definition speaks of.
+    Bridge { bridge: Box<Bridge>, said: Said },
     /// A bridge that is there, and is not changed.
     Unmanaged(LinkName),
     /// A macvlan network. Its parent may be open: the link of the host's default route.
@@ -340,7 +344,8 @@ fn of_bridge(definition: &Definition, wiring: Wiring) -> Result<(Place, Wiring)>
         label: vec![(LABEL.into(), definition.id.clone())],
         ..Bridge::new(name)
     };
-    let place = Place::Bridge { bridge: Box::new(bridge), said: Flags::of(said) };
+    let said = Said { flags: Flags::of(said), gateway: true };
+    let place = Place::Bridge { bridge: Box::new(bridge), said };
     Ok((place, wiring))
 }
 

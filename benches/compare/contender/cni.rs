@@ -229,6 +229,11 @@ impl Contender for NetcordCni {
     fn ends_without_ipv6(&self) -> bool {
         true
     }
+
+    /// The first ADD makes the bridge.
+    fn crowd(&self, targets: &[Target]) -> Result<()> {
+        targets.iter().try_for_each(|target| Self::call("ADD", target, None))
+    }
 }
 
 impl NetcordCni {

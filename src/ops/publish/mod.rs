@@ -253,6 +253,14 @@ fn split(
     spec: &PortSpec,
     former: Option<&EndpointId>,
 ) -> Result<(Vec<PublishedPort>, Vec<PublishedPort>)> {
+    if network.is_without_gateway() {
+        return Err(Error::conflict(format!(
+            "network `{}` has no gateway: the host has no address there to send packets from",
+            network.name
+        ))
+        .hint("attach the target to a network with a gateway too, and publish there")
+        .into());
+    }
     if network.has(Flag::Internal) {
         return Err(Error::conflict(format!(
             "network `{}` is internal: nothing outside reaches it",

@@ -182,17 +182,25 @@ async fn make(
     Ok(Some(Changed::new(changed, Made { network })))
 }
 
+/// What a plugin's configuration speaks of, and an existing network has to have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said {
+    /// The flags.
+    pub flags: Flags,
+    /// Whether the bridge has an address.
+    pub gateway: bool,
+}
+
 /// Returns the network that a plugin's configuration names. One that exists, of any driver, has to have
-/// the subnets and those of these flags that the configuration speaks of, and is left as it is, but for what
-/// is missing of a bridge network without endpoints; one that does not is made. An existing one may have a
-/// gateway, even if one that is made has none, unless `flags` has [`Flag::Internal`].
+/// the subnets and what else the configuration speaks of, and is left as it is, but for what is missing of a
+/// bridge network without endpoints; one that does not is made.
 ///
 /// # Errors
 /// If the network differs, or could not be made.
 pub(in crate::ops) async fn needed(
     host: &mut Session<'_>,
     args: &Bridge,
-    flags: Flags,
+    said: Said,
 ) -> Result<Network> {
     args.check()?;
     let (asked, wanted) = args.asked()?;
@@ -203,13 +211,20 @@ pub(in crate::ops) async fn needed(
         let record = find::network(&host.kernel, &state, &args.name).await?;
         let there = &record.network;
         let mut differences = Differences::default();
-        let said =
-            Bridge { no_gateway: args.no_gateway && flags.has(Flag::Internal), ..args.clone() };
-        said.compare_subnets(&asked, &wanted, there, &mut differences);
-        differences.flags_among(flags, args.flags, there);
+        let is_spoken = said.gateway && there.driver.makes_bridge();
+        let spoken = Bridge { no_gateway: args.no_gateway && is_spoken, ..args.clone() };
+        spoken.compare_subnets(&asked, &wanted, there, &mut differences);
+        if said.gateway && args.gateway.is_empty() && there.is_without_gateway() {
+            for gateway in wanted.iter().filter_map(|subnet| subnet.gateway) {
+                differences.compare("gateway", gateway, "none");
+            }
+        }
+        differences.flags_among(said.flags, args.flags, there);
         differences.refuse_network(there)?;
         // The call that made it may have been killed before it was complete.
-        if there.driver != Driver::Bridge || !record.endpoints.is_empty() {
+        let has_endpoints =
+            !record.endpoints.is_empty() || state.others(&args.name).next().is_some();
+        if there.driver != Driver::Bridge || has_endpoints {
             return Ok(there.clone());
         }
         let there = there.clone();
