@@ -36,12 +36,9 @@ impl Wanted {
         let mut bridge = Bridge::new(config.network_name());
         bridge.mtu = (config.mtu != 0).then_some(config.mtu);
         let sets = sets(config);
-        let is_of_one_family = |one: &[Range], is_ipv4: bool| {
-            one.first().and_then(|r| r.subnet).is_some_and(|subnet| subnet.is_ipv4() == is_ipv4)
-        };
-        let has_several = [true, false]
-            .into_iter()
-            .any(|v4| sets.iter().filter(|s| is_of_one_family(s, v4)).count() > 1);
+        let subnets = || sets.iter().filter_map(|set| set.first()?.subnet);
+        let of_family = |is_ipv4| subnets().filter(|s| s.is_ipv4() == is_ipv4).count();
+        let has_several = of_family(true) > 1 || of_family(false) > 1;
         let assigned = assigned.iter().flat_map(|result| &result.ips);
         let is_gateway = config.is_gateway(!sets.is_empty() || assigned.clone().count() > 0);
         let said = |flag: Flag| match flag {

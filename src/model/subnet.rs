@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_range_without_an_address_is_what_is_left_of_it() {
-        for (range, ip_, left) in [
+        for (range, gap, left) in [
             (("10.0.0.0", "10.0.0.9"), "10.0.0.1", "10.0.0.0-10.0.0.0 10.0.0.2-10.0.0.9"),
             (("10.0.0.1", "10.0.0.9"), "10.0.0.1", "10.0.0.2-10.0.0.9"),
             (("10.0.0.0", "10.0.0.9"), "10.0.0.9", "10.0.0.0-10.0.0.8"),
@@ -377,8 +377,8 @@ mod tests {
             (("::", "::2"), "::2", "::-::1"),
         ] {
             let range = AddressRange { first: ip(range.0), last: ip(range.1) };
-            let parts: Vec<_> = range.without(ip(ip_)).map(|part| part.to_string()).collect();
-            assert_eq!(parts.join(" "), left, "{range} without {ip_}");
+            let parts: Vec<_> = range.without(ip(gap)).map(|part| part.to_string()).collect();
+            assert_eq!(parts.join(" "), left, "{range} without {gap}");
         }
     }
 
