@@ -82,11 +82,15 @@ pub(crate) fn killed(scenario: &Scenario) {
     killed_at(&stage, &states, &calls);
 }
 
+/// SIGKILL before one call.
+pub(crate) fn kill(stage: &Stage, (name, count): &Call) -> Run {
+    traced(stage, Some(&format!("{name}:signal=SIGKILL:when={count}")))
+}
+
 /// SIGKILL before each of these calls.
 pub(crate) fn killed_at(stage: &Stage, states: &States, calls: &[Call]) {
-    for (name, count) in calls {
-        let inject = format!("{name}:signal=SIGKILL:when={count}");
-        let kill = || traced(stage, Some(&inject));
+    for call in calls {
+        let kill = || kill(stage, call);
         let run = kill();
         if run.code == 0 {
             // The runtime's own calls (it wakes itself by one) are not the same in number each time.

@@ -421,7 +421,8 @@ impl Scenario {
 /// `/run/conf` has the configuration.
 pub(crate) const CNI: &str = "cni ";
 /// What begins the words of calls by docker: the methods follow, with commas between, and `/run/calls`
-/// has their bodies.
+/// has their bodies. A method with `!` is called without its body, as docker repeats a call whose
+/// connection broke.
 const DOCKER: &str = "docker ";
 /// What begins the words of a call by podman: netavark's command and the namespace follow, and `/run/conf`
 /// has the container; `/run/netavark/netavark` is netcord.
@@ -465,7 +466,9 @@ impl Stage {
         self.run_words(&self.inverse)
     }
 
-    fn run_words(&self, words: &str) -> Run {
+    /// Runs these words as the command is run.
+    #[track_caller]
+    pub(crate) fn run_words(&self, words: &str) -> Run {
         let program = program(words, &[]);
         let output = self.lab.command(&program[0]).args(&program[1..]).output();
         Run::new(words.to_owned(), &output.unwrap())

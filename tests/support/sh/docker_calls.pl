@@ -1,5 +1,6 @@
 # Calls netcord as dockerd does where systemd starts a process for each connection: $ARGV[0] names the
 # methods, the bodies are in /run/calls, and the rest is the program. Only the last call runs under it.
+# A method with `!` has no body.
 use strict;
 use warnings;
 use Socket;
@@ -18,7 +19,7 @@ while (my $method = shift @methods) {
     }
     close $plugin;
     $SIG{PIPE} = 'IGNORE';
-    my $body = do { local (@ARGV, $/) = ("/run/calls/$method"); <> };
+    my $body = $method =~ s/!$// ? '' : do { local (@ARGV, $/) = ("/run/calls/$method"); <> };
     my $name = $method =~ /Pool|Address/ ? "IpamDriver.$method" : "NetworkDriver.$method";
     my $length = length $body;
     syswrite $docker, "POST /$name HTTP/1.1\r\nHost: d\r\nContent-Length: $length\r\nConnection: close\r\n\r\n$body";
