@@ -92,14 +92,18 @@ async fn ensure(host: &mut Session<'_>, settings: &Settings) -> Result<Network> 
 
 /// Checks that docker assigns addresses of the network.
 fn check_pools(settings: &Settings, network: &Network) -> Result<()> {
-    let has = |pool: &&IpNetwork| network.subnet_of(pool.ip()).is_some();
+    let has = |pool: &&IpNetwork| network.subnets.iter().any(|subnet| subnet.cidr == **pool);
     let Some(other) = settings.pools.iter().find(|pool| !has(pool)) else { return Ok(()) };
     let subnets: Vec<_> = network.subnets.iter().map(|s| s.cidr.to_string()).collect();
     let (name, subnets) = (&network.name, subnets.join(", "));
+    let hint = match network.subnet_of(other.ip()) {
+        Some(all) => format!("create it with `--subnet {} --ip-range {other}`", all.cidr),
+        None => format!("create it with `--subnet {subnets}`"),
+    };
     Err(Error::conflict(format!(
         "docker assigns addresses of {other}, and network `{name}` has {subnets}"
     ))
-    .hint(format!("create it with `--subnet {subnets}`"))
+    .hint(hint)
     .into())
 }
 

@@ -8,7 +8,10 @@ use super::{
     protocol::{CreateNetwork, IpamData},
     wanted::Wanted,
 };
-use crate::{error::Error, model::LinkName};
+use crate::{
+    error::{Error, did_you_mean},
+    model::LinkName,
+};
 
 /// Who publishes ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,9 +181,12 @@ impl<'a> Options<'a> {
         let is_known = |name: &str| OF_ALL.contains(&name) || known.contains(&name);
         match self.0.iter().find(|(name, _)| !is_known(name)) {
             Some((name, (typed, value))) => {
-                let names = OF_ALL.iter().chain(known).copied().collect::<Vec<_>>().join(", ");
-                Err(Error::usage(format!("option `{typed}={value}`: {}", why(name)))
-                    .hint(format!("the options of {driver} networks are {names}")))
+                let all = || OF_ALL.iter().chain(known).chain(["network"].iter()).copied();
+                let hint = did_you_mean(name, all()).unwrap_or_else(|| {
+                    let names = all().collect::<Vec<_>>().join(", ");
+                    format!("the options of {driver} networks are {names}")
+                });
+                Err(Error::usage(format!("option `{typed}={value}`: {}", why(name))).hint(hint))
             }
             None => Ok(()),
         }

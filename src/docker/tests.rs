@@ -69,6 +69,10 @@ fn options_without_a_meaning_are_refused_by_name() {
     for (options, why) in [
         (r#"{"foo":"bar"}"#, "option `foo=bar`: netcord does not know it"),
         (r#"{"com.docker.network.bridge.x":"1"}"#, "com.docker.network.bridge.x=1"),
+        (
+            r#"{"driver":"overlay","subnet":"10.5.0.0/16"}"#,
+            "--subnet 10.50.0.0/24: it is outside of `-o subnet=10.5.0.0/16`",
+        ),
         (r#"{"ports":"both"}"#, "by `netcord` or by `docker`"),
         (r#"{"driver":"ipvlan"}"#, "no such driver"),
         (r#"{"driver":"macvlan"}"#, "-o parent="),
@@ -79,7 +83,7 @@ fn options_without_a_meaning_are_refused_by_name() {
         (r#"{"parent":"eth0"}"#, "driver bridge does not have it"),
         (r#"{"driver":"overlay"}"#, "-o subnet="),
         (
-            r#"{"driver":"overlay","subnet":"10.5.0.0/16","backend":"ipip"}"#,
+            r#"{"driver":"overlay","subnet":"10.48.0.0/12","backend":"ipip"}"#,
             "vxlan, host-gw or udp",
         ),
         (r#"{"driver":"overlay","store":"http://192.0.2.9:2379"}"#, "comes from the store"),
@@ -93,6 +97,13 @@ fn options_without_a_meaning_are_refused_by_name() {
         let error = settings(options).unwrap_err();
         assert!(error.contains(why), "{options}: {error}");
     }
+}
+
+#[test]
+fn a_mistyped_option_is_answered_with_the_right_one() {
+    let request: CreateNetwork = read(create_network(r#"{"networks":"pods"}"#).as_bytes()).unwrap();
+    let error = anyhow::Error::from(Settings::read(&request).unwrap_err());
+    assert_eq!(crate::error::hint(&error).unwrap(), "did you mean `network`?");
 }
 
 #[test]

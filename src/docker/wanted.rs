@@ -12,6 +12,7 @@ use crate::{
     error::Error,
     model::{
         BackendKind, Cidr, Flag, Flags, Identity, LinkName, MacvlanMode, Network, Store, Vxlan,
+        overlap,
     },
     ops::{
         Changed, Session,
@@ -210,6 +211,16 @@ impl Reader<'_> {
                 return Err(Error::usage(format!("driver overlay needs {what}"))
                     .hint("or `-o store=`, and the hosts agree there"));
             }
+        }
+        // As docker words them: `--subnet` is the network's in netcord's own words.
+        let holds =
+            |all: &Cidr, host: &Cidr| overlap(all.0, host.0) && all.0.prefix() <= host.0.prefix();
+        let is_outside = |host: &&Cidr| !subnet.iter().any(|all| holds(all, host));
+        if let Some(host) = host_subnet.iter().find(is_outside) {
+            let all = self.options.text("subnet").unwrap_or_default();
+            let message = format!("--subnet {}: it is outside of `-o subnet={all}`", host.0);
+            return Err(Error::usage(message)
+                .hint("`-o subnet=` is the whole network's, `--subnet` this host's part of it"));
         }
         Ok(Wanted::Overlay(Box::new(Overlay {
             on_host: self.on_host()?,

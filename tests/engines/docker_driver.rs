@@ -310,6 +310,10 @@ fn networks_outlive_docker_and_the_plugin() {
     for network in ["dn", "in", "pn", "docker_gwbridge"] {
         host.docker(&format!("network rm {network}")).ok();
     }
+    refused(
+        &host.docker("network create -d netcord -o network=pods --subnet 10.60.0.0/25 no"),
+        "--subnet 10.60.0.0/24 --ip-range 10.60.0.0/25",
+    );
     host.netcord("rm pods").ok();
     before.assert_same(&host.snapshot(), "after all");
 }
