@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::{net::UnixStream, time::timeout};
 
-use super::socket::Caller;
+use super::socket::Process;
 
 /// The longest body: the options of an endpoint with thousands of ports are shorter.
 const MAX_BODY: usize = 4 << 20;
@@ -31,14 +31,14 @@ pub(super) struct Call {
     pub(super) method: String,
     pub(super) body: Bytes,
     /// The process that calls; `None` if it is not known.
-    pub(super) caller: Option<Caller>,
+    pub(super) caller: Option<Process>,
     /// Where the answer goes; `None`: there is no such method.
     pub(super) reply: oneshot::Sender<Option<Value>>,
 }
 
 /// Serves a connection until docker closes it, or sends no call for too long.
 pub(super) async fn serve(stream: UnixStream, calls: UnboundedSender<Call>) {
-    let caller = Caller::of(&stream);
+    let caller = Process::of(&stream);
     let service = service_fn(|request| answered(request, caller.clone(), &calls));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -51,7 +51,7 @@ pub(super) async fn serve(stream: UnixStream, calls: UnboundedSender<Call>) {
 
 async fn answered(
     request: Request<Incoming>,
-    caller: Option<Caller>,
+    caller: Option<Process>,
     calls: &UnboundedSender<Call>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let method = request.uri().path().trim_start_matches('/').to_owned();
@@ -75,7 +75,7 @@ async fn answered(
 async fn ask(
     method: String,
     body: Bytes,
-    caller: Option<Caller>,
+    caller: Option<Process>,
     calls: &UnboundedSender<Call>,
 ) -> Option<Value> {
     let (reply, answer) = oneshot::channel();

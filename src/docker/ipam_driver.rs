@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     pools::{self, Lock, Pool, PoolId},
     protocol::{OfPool, ReleaseAddress, RequestAddress, RequestPool, nothing, read},
-    socket::Caller,
+    socket::Process,
 };
 use crate::{
     error::Error,
@@ -23,7 +23,7 @@ pub(super) async fn call(
     host: &Session<'_>,
     name: &str,
     body: &[u8],
-    caller: Option<&Caller>,
+    caller: Option<&Process>,
 ) -> Result<Option<Value>> {
     let answer = match name {
         // docker then requests its pools and addresses again when it starts.
@@ -44,7 +44,7 @@ pub(super) async fn call(
 async fn request_pool(
     host: &Session<'_>,
     request: &RequestPool,
-    caller: Option<&Caller>,
+    caller: Option<&Process>,
 ) -> Result<Value> {
     if let Some((key, value)) = request.options.iter().next() {
         let message = format!("--ipam-opt {key}={value}: netcord's IPAM has no options");

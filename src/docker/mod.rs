@@ -10,6 +10,7 @@
 //! - `network_driver`: the calls of a network driver
 //! - `ipam_driver`, `pools`: the calls of an IPAM driver, and what it has assigned
 //! - `store`: what docker does not say again after a restart
+//! - `prune`: removes what docker has forgotten
 //! - `socket`: where docker finds the plugin
 
 mod connection;
@@ -18,6 +19,7 @@ mod network_driver;
 mod options;
 mod pools;
 mod protocol;
+mod prune;
 mod socket;
 mod store;
 #[cfg(test)]
@@ -35,9 +37,10 @@ use futures::{
 use serde_json::{Value, json};
 use tokio::{net::UnixStream, select};
 
+pub use self::prune::prune;
 use self::{
     connection::{Call, serve},
-    socket::Caller,
+    socket::Process,
 };
 use crate::{
     error::{self, Error},
@@ -160,7 +163,7 @@ async fn carry_out(
     host: &Session<'_>,
     method: &str,
     body: &[u8],
-    caller: Option<&Caller>,
+    caller: Option<&Process>,
 ) -> Result<Option<Value>> {
     let mut session = host.again()?;
     let answer = match method.split_once('.') {

@@ -13,6 +13,7 @@ use super::{
         CreateEndpoint, CreateNetwork, Interface, Join, OfEndpoint, OfNetwork, Program, nothing,
         read,
     },
+    prune::prune,
     store,
 };
 use crate::{
@@ -66,8 +67,15 @@ fn owner(of: &OfEndpoint) -> Owner {
 async fn create_network(host: &mut Session<'_>, request: &CreateNetwork) -> Result<Value> {
     let settings = Settings::read(request)?;
     // First: a call that is killed later leaves a network that docker can remove.
-    store::write(request)?;
-    let failure = match ensure(host, &settings).await {
+    store::write(request.clone())?;
+    let made = match ensure(host, &settings).await {
+        // What a killed call left may be in the way: docker makes another one, with another ID.
+        Err(error) if is_conflict(&error) && removes_any(host).await => {
+            ensure(host, &settings).await
+        }
+        made => made,
+    };
+    let failure = match made {
         Ok(network) => match check_pools(&settings, &network) {
             Ok(()) => return Ok(nothing()),
             Err(error) => {
@@ -80,6 +88,15 @@ async fn create_network(host: &mut Session<'_>, request: &CreateNetwork) -> Resu
     // docker asks for no removal of what it did not get.
     store::remove(&request.network_id)?;
     Err(failure)
+}
+
+/// Removes what docker has forgotten; returns whether there was anything.
+async fn removes_any(host: &mut Session<'_>) -> bool {
+    prune(host).await.is_ok_and(|pruned| !pruned.is_empty())
+}
+
+fn is_conflict(error: &anyhow::Error) -> bool {
+    error::Kind::of(error) == error::Kind::Conflict
 }
 
 /// Makes the network that docker asked for, unless it is there.
@@ -118,7 +135,7 @@ async fn delete_network(host: &mut Session<'_>, request: &OfNetwork) -> Result<V
     Ok(nothing())
 }
 
-async fn remove_network(host: &mut Session<'_>, settings: &Settings) -> Result<()> {
+pub(super) async fn remove_network(host: &mut Session<'_>, settings: &Settings) -> Result<()> {
     let Kind::Made(wanted) = &settings.kind else { return Ok(()) };
     let names = vec![Removable::Network(wanted.name().clone())];
     let (_, failure) = rm(host, &Rm { names }).await?;

@@ -19,7 +19,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use super::{socket::Caller, store};
+use super::{socket::Process, store};
 use crate::{
     error::{Error, Kind},
     model::{Invalid, Subnet, overlap},
@@ -71,18 +71,18 @@ pub(super) struct Pool {
     /// The range from which addresses are assigned (`--ip-range`).
     pub(super) range: Option<IpNetwork>,
     /// The dockerd that has requested it.
-    by: Option<Caller>,
+    by: Option<Process>,
     /// The addresses that docker has.
     pub(super) assigned: BTreeSet<IpAddr>,
 }
 
 impl Pool {
-    pub(super) fn new(id: PoolId, range: Option<IpNetwork>, by: Option<Caller>) -> Self {
+    pub(super) fn new(id: PoolId, range: Option<IpNetwork>, by: Option<Process>) -> Self {
         Self { id, range, by, assigned: BTreeSet::new() }
     }
 
     /// Returns whether this dockerd has requested it.
-    fn is_of(&self, caller: Option<&Caller>) -> bool {
+    fn is_of(&self, caller: Option<&Process>) -> bool {
         self.by.is_some() && self.by.as_ref() == caller
     }
 
@@ -109,10 +109,13 @@ pub(super) fn remove(id: PoolId) -> Result<()> {
 }
 
 /// Returns the pools that are in use.
-pub(super) fn in_use(caller: Option<&Caller>) -> Result<Vec<Pool>> {
+pub(super) fn in_use(caller: Option<&Process>) -> Result<Vec<Pool>> {
     let networks = store::all()?;
-    let of_networks: Vec<_> =
-        networks.iter().flat_map(|n| n.ipv4.iter().chain(&n.ipv6)).filter_map(|d| d.pool).collect();
+    let of_networks: Vec<_> = networks
+        .iter()
+        .flat_map(|n| n.request.ipv4.iter().chain(&n.request.ipv6))
+        .filter_map(|d| d.pool)
+        .collect();
     let mut pools: Vec<Pool> = store::read_all(&dir())?;
     pools.retain(|pool| pool.is_of(caller) || of_networks.contains(&pool.id.0));
     Ok(pools)
@@ -122,13 +125,15 @@ pub(super) fn in_use(caller: Option<&Caller>) -> Result<Vec<Pool>> {
 ///
 /// # Errors
 /// If it overlaps with another pool, or is one that this dockerd has requested already.
-pub(super) fn check_free(id: PoolId, caller: Option<&Caller>) -> Result<()> {
+pub(super) fn check_free(id: PoolId, caller: Option<&Process>) -> Result<()> {
     let is_in_the_way =
         |pool: &Pool| overlap(pool.id.0, id.0) && (pool.id != id || pool.is_of(caller));
     match in_use(caller)?.into_iter().find(is_in_the_way) {
         Some(pool) => {
             let message = format!("pool {id} overlaps with {}, which docker has", pool.id);
-            Err(Error::conflict(message).hint("choose another with `--subnet`").into())
+            Err(Error::conflict(message)
+                .hint("choose another with `--subnet`; if no network has it, restart dockerd")
+                .into())
         }
         None => Ok(()),
     }

@@ -16,18 +16,31 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::{error::Error, process};
 
-/// The process that calls. No other one has the same PID and the same start time since the boot.
+/// A process. No other one has the same PID and the same start time since the boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Caller {
+pub(super) struct Process {
     boot: String,
     pid: u32,
     start: u64,
 }
 
-impl Caller {
+impl Process {
     /// Returns the process at the other end; `None` if it cannot be seen from here.
     pub(super) fn of(stream: &UnixStream) -> Option<Self> {
-        let pid = stream.peer_cred().ok()?.pid()?.try_into().ok()?;
+        Self::with(stream.peer_cred().ok()?.pid()?.try_into().ok()?)
+    }
+
+    /// Returns this process.
+    pub(super) fn this() -> Option<Self> {
+        Self::with(std::process::id())
+    }
+
+    /// Returns whether it still runs.
+    pub(super) fn runs(&self) -> bool {
+        Self::with(self.pid).as_ref() == Some(self)
+    }
+
+    fn with(pid: u32) -> Option<Self> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         Some(Self { boot: boot.trim_end().to_owned(), pid, start: process::started(pid)? })
     }

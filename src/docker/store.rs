@@ -6,37 +6,64 @@ use std::{
     io::{self, ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::protocol::{CreateNetwork, Id};
+use super::{
+    protocol::{CreateNetwork, Id},
+    socket::Process,
+};
 use crate::error::Error;
 
 pub(super) const DIR: &str = "/var/lib/netcord/docker";
+
+/// No call of docker's takes longer, with the time in which docker notes its answer.
+const LONGEST_CALL: Duration = Duration::from_secs(60);
+
+/// A network that docker asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Asked {
+    #[serde(flatten)]
+    pub(super) request: CreateNetwork,
+    /// The process of netcord's that carried the request out.
+    by: Option<Process>,
+}
+
+impl Asked {
+    /// Returns whether docker may wait for the answer, and not know the network yet.
+    pub(super) fn may_be_unanswered(&self) -> bool {
+        let written = fs::metadata(path(&self.request.network_id)).and_then(|file| file.modified());
+        let age = written.ok().and_then(|written| written.elapsed().ok()).unwrap_or_default();
+        age < LONGEST_CALL && self.by.as_ref().is_some_and(Process::runs)
+    }
+}
 
 /// Returns what docker asked for when it created a network.
 ///
 /// # Errors
 /// If that is not on record.
 pub(super) fn read(id: &Id) -> Result<CreateNetwork> {
-    read_file(&path(id))?.ok_or_else(|| {
+    let asked: Option<Asked> = read_file(&path(id))?;
+    asked.map(|asked| asked.request).ok_or_else(|| {
         Error::not_found(format!("docker's network {} is not on record in {DIR}", id.short()))
             .hint("docker sends its options only once: `docker network rm` it, and create it again")
             .into()
     })
 }
 
-/// Returns what docker asked for, of all networks.
-pub(super) fn all() -> Result<Vec<CreateNetwork>> {
+/// Returns all networks that docker asked for.
+pub(super) fn all() -> Result<Vec<Asked>> {
     read_all(Path::new(DIR))
 }
 
 /// Writes it, so that it is there after a power failure; if that fails, it is not there.
-pub(super) fn write(request: &CreateNetwork) -> Result<()> {
-    write_file(&path(&request.network_id), request)
-        .or_else(|error| remove(&request.network_id).and(Err(error)))
+pub(super) fn write(request: CreateNetwork) -> Result<()> {
+    let path = path(&request.network_id);
+    let asked = Asked { request, by: Process::this() };
+    write_file(&path, &asked).or_else(|error| remove_file(&path).and(Err(error)))
 }
 
 /// Removes it; nothing to do if it is not there.

@@ -28,7 +28,7 @@ use std::{
 use futures::future::join;
 
 pub use self::events::{ContainerEvent, ContainerEvents, Happened};
-pub use self::network::{Connected, EngineNetwork, connected, networks, networks_of};
+pub use self::network::{Connected, EngineNetwork, connected, networks, networks_of, of_docker};
 use crate::model::Engine;
 
 /// A container, as its engine describes it.

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt, time::Duration};
 
 use futures::future::join;
 
-use super::{answer, client, is_reference, sockets};
+use super::{answer, client, is_reference, socket::of_plugins, sockets};
 use crate::model::{Engine, LinkName};
 
 /// A network, as its engine describes it.
@@ -48,7 +48,8 @@ pub struct Connected {
     pub container: String,
 }
 
-/// Returns the containers in a network of docker's, by its full ID; `None` if it has no such network.
+/// Returns the containers in a network of the docker that calls netcord as a plugin, by its full ID; `None`
+/// if it has no such network.
 ///
 /// # Errors
 /// If docker does not answer in time, or not as an engine does.
@@ -57,8 +58,18 @@ pub async fn connected(id: &str, patience: Duration) -> anyhow::Result<Option<Ve
     if !is_reference(id) {
         return Ok(None);
     }
-    let (engine, path) = (Engine::Docker, format!("/networks/{id}"));
-    answer::connected(&client::get(engine, &sockets(engine)?, &path, patience).await?)
+    let path = format!("/networks/{id}");
+    answer::connected(&client::get(Engine::Docker, &of_plugins(), &path, patience).await?)
+}
+
+/// Returns the full IDs of the networks of the docker that calls netcord as a plugin.
+///
+/// # Errors
+/// As [`connected`].
+pub async fn of_docker(patience: Duration) -> anyhow::Result<HashSet<String>> {
+    let reply = client::get(Engine::Docker, &of_plugins(), "/networks", patience).await?;
+    let all = answer::networks(Engine::Docker, &reply)?;
+    Ok(all.into_iter().map(|network| network.id).collect())
 }
 
 /// Returns the networks of an engine.

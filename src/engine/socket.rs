@@ -11,6 +11,15 @@ use crate::{
     model::Engine,
 };
 
+/// The socket of the system's docker.
+const SYSTEM_DOCKER: &str = "/var/run/docker.sock";
+
+/// Returns the socket of the docker that calls the plugins in `/run/docker`, whichever docker the
+/// environment names.
+pub(super) fn of_plugins() -> [PathBuf; 1] {
+    [SYSTEM_DOCKER.into()]
+}
+
 /// Returns the sockets of an engine, in the order of trial: the one in the environment, or else the
 /// usual ones, root's before the user's.
 pub(super) fn candidates(
@@ -18,7 +27,7 @@ pub(super) fn candidates(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> anyhow::Result<Vec<PathBuf>> {
     let (host, system, user) = match engine {
-        Engine::Docker => ("DOCKER_HOST", "/var/run/docker.sock", "docker.sock"),
+        Engine::Docker => ("DOCKER_HOST", SYSTEM_DOCKER, "docker.sock"),
         Engine::Podman => ("CONTAINER_HOST", "/run/podman/podman.sock", "podman/podman.sock"),
     };
     // Both engines treat an empty variable as unset.

@@ -12,7 +12,7 @@ use super::{
     lookup::{endpoints::of_owner, find, plug},
     publish::{self, Ports},
     upkeep::{
-        link_attrs,
+        endpoints, link_attrs,
         need::{Depth, Extent, Need},
         removal, wiring,
     },
@@ -66,17 +66,47 @@ pub async fn hand_over(
     };
     let extent = Extent { in_the_way: Some(&in_the_way), ..Extent::of(&request.network).inside() };
     let mut state = host.enter(Need::Changes, extent).await?;
-    let record = find::network(&host.kernel, &state, &request.network).await?.into_owned();
     if let Some((of, there)) = of_owner(&state, &request.owner) {
         check_same(request, &of.network, there)?;
         let (network, endpoint) = (of.network.clone(), there.clone());
         return whole(host, &mut state, &network, endpoint).await;
     }
+    release_former(host, &mut state, request).await?;
+    let record = find::network(&host.kernel, &state, &request.network).await?.into_owned();
     let bridge = plug::required(&host.kernel, &record.network).await?;
     let endpoint = attach::handed_over(host, request, &state, &record, bridge).await?;
     let plan = wiring::attach(&host.kernel, &record.network, &endpoint)?;
     let Some(changed) = host.carry_out(&plan, &mut state).await? else { return Ok(None) };
     Ok(Some(Changed::new(changed, endpoint)))
+}
+
+/// Removes endpoints that the engine no longer has: the call that made them was killed, and it has assigned
+/// their addresses again; or it has moved their inner ends back to the host, and nobody answered the call
+/// that releases them. An inner end in a namespace is in use.
+async fn release_former(
+    host: &mut Session<'_>,
+    state: &mut State,
+    request: &HandOver,
+) -> Result<()> {
+    let Owner { interface, network, .. } = &request.owner;
+    let kernel = &host.kernel;
+    let is_former = |e: &Endpoint, owner: &Owner| {
+        let has = |ip: &Address| e.addresses.iter().any(|address| address.ip() == ip.ip);
+        if e.is_unmoved() {
+            return owner.network == *network && request.ip.iter().any(has);
+        }
+        e.handed_over.as_ref().is_some_and(|link| kernel.has_link(link))
+    };
+    let is_former = |e: &Endpoint| {
+        let owner = e.owner.as_deref().filter(|owner| owner.interface == *interface);
+        owner.is_some_and(|owner| is_former(e, owner))
+    };
+    let former = state.endpoints().filter(|(_, e)| is_former(e));
+    let former: Vec<_> = former.map(|(r, e)| (r.network.clone(), e.clone())).collect();
+    for (network, endpoint) in former {
+        endpoints::away(host, state, &network, &[endpoint]).await?;
+    }
+    Ok(())
 }
 
 /// Makes what a killed call has not made of an endpoint on record. Once it is moved, it is whole.

@@ -1,7 +1,7 @@
 //! The endpoints that engines own: attached, found and released as the engine identifies them. These
 //! are the verbs of plugin interfaces.
 
-use std::{collections::HashSet, path::Path};
+use std::{collections::HashSet, path::Path, time::Duration};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     agents::netcord_agent::protocol::Member,
+    engine,
     error::Error,
     model::{
         Endpoint, Interface, LinkName, NetnsName, Network, NetworkRecord, Owner, Removable,
@@ -29,6 +30,9 @@ use crate::{
     plan::{Change, Class, Resource, command},
     state::{Load, State},
 };
+
+/// How long docker may take to answer.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// An attachment, as an engine identifies it.
 #[derive(Clone, Copy, Debug)]
@@ -292,6 +296,14 @@ pub enum Readiness {
     Unavailable(String),
     /// They can, but the network's store is not followed, for a reason: other hosts may not reach them.
     Limited(String),
+}
+
+/// Returns the IDs of docker's networks.
+///
+/// # Errors
+/// If docker does not answer in time.
+pub async fn networks_of_docker() -> Result<HashSet<String>> {
+    engine::of_docker(ENGINE_PATIENCE).await
 }
 
 /// Returns whether containers can be attached to a network. It takes no lock, and looks at no endpoint.

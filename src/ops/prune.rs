@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{
     Changed, Session, WithFailure,
     driver::underlay,
+    lookup::liveness,
     upkeep::{
         containers::{self, Now},
         endpoints, firewall,
@@ -100,6 +101,11 @@ async fn disowned(host: &mut Session<'_>, state: &mut State) -> Result<Vec<Strin
         let place = format!("endpoint {}/{}", network.name, endpoint.target);
         match engine::connected(&owner.network, PATIENCE).await {
             Ok(all) if all.iter().flatten().any(|one| one.endpoint == owner.id) => continue,
+            // Another docker may answer here: what lives is not cut on its word.
+            Ok(None) if liveness::lives(&endpoint) => {
+                host.events.note(&format!("{place} is kept: docker does not have its network"));
+                continue;
+            }
             Ok(_) => {}
             Err(error) => {
                 host.events.note(&format!("{place} is kept: {error:#}"));

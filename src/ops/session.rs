@@ -90,6 +90,11 @@ impl<'e> Session<'e> {
         self.dry_run
     }
 
+    /// Reports what the user may want to know.
+    pub fn note(&self, text: &str) {
+        self.events.note(text);
+    }
+
     /// Takes the error of a verb that undoes: nothing is left to undo of what does not exist.
     pub(super) fn nothing_to_do(&self, error: anyhow::Error) -> Result<()> {
         if !error::is_absent(&error) {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::{EngineHost, NETCORD, Run};
 
-const SOCKET: &str = "/run/docker/plugins/netcord.sock";
+pub(super) const SOCKET: &str = "/run/docker/plugins/netcord.sock";
 const PAGE: &str = "http://192.0.2.1:8080";
 
 /// Starts the plugin, and waits until it listens.
@@ -259,7 +259,8 @@ fn networks_outlive_docker_and_the_plugin() {
 
     // What docker forgot is found against its list.
     host.run_docker("lost", "--network pn");
-    let lost = endpoints(&host)[0]["owner"].clone();
+    let lives = endpoints(&host).remove(0);
+    let (lost, used) = (&lives["owner"], lives["addresses"][0].as_str().unwrap());
     let (network, id) = (lost["network"].as_str().unwrap(), lost["id"].as_str().unwrap());
     let ids = |id: &str| format!("\"NetworkID\":\"{network}\",\"EndpointID\":\"{id}\"");
     let other = "0".repeat(64);
@@ -267,8 +268,12 @@ fn networks_outlive_docker_and_the_plugin() {
     let made = call(&host, "NetworkDriver.CreateEndpoint", &body);
     assert!(made.contains("\"MacAddress\":\"02:42:0a:3c:00:4d\""), "{made}");
     assert_eq!(call(&host, "NetworkDriver.CreateEndpoint", &body), made, "again");
-    let clash = call(&host, "NetworkDriver.CreateEndpoint", &body.replace(&other, &"1".repeat(64)));
-    assert!(clash.contains("\"Err\"") && clash.contains("10.60.0.77"), "{clash}");
+    // An address of a container that lives is taken; one of an endpoint that docker did not get is not.
+    let third = body.replace(&other, &"1".repeat(64));
+    let clash = call(&host, "NetworkDriver.CreateEndpoint", &third.replace("10.60.0.77/24", used));
+    assert!(clash.contains("\"Err\"") && clash.contains("is taken by"), "{clash}");
+    assert_eq!(call(&host, "NetworkDriver.CreateEndpoint", &third), made, "in its place");
+    assert_eq!(call(&host, "NetworkDriver.CreateEndpoint", &body), made, "and back");
     let join = format!("{{{},\"SandboxKey\":\"/run/nothing/there\"}}", ids(&other));
     let joined = call(&host, "NetworkDriver.Join", &join);
     assert!(joined.contains("\"Gateway\":\"10.60.0.1\""), "{joined}");

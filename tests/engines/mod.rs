@@ -3,6 +3,7 @@
 
 mod cni;
 mod docker_driver;
+mod docker_faults;
 mod docker_networks;
 mod netavark;
 mod podman;

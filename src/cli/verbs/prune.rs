@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 
-use super::{docker, print_with_failure};
+use super::{docker::Force, print_with_failure};
 use crate::{
+    docker,
     ops::{Session, prune},
     output::Output,
 };
@@ -13,11 +14,17 @@ use crate::{
 pub(crate) struct Args {
     /// As docker's
     #[command(flatten)]
-    _force: docker::Force,
+    _force: Force,
 }
 
 impl Args {
     pub(super) async fn run(self, session: &mut Session<'_>, output: &Output) -> Result<()> {
-        print_with_failure(output, prune::prune(session).await?, |now| now.pruned.clone())
+        let (mut done, failure) = prune::prune(session).await?;
+        let networks = docker::prune(session).await?;
+        if let Some(done) = &mut done {
+            done.changed |= !networks.is_empty();
+            done.now.pruned.extend(networks);
+        }
+        print_with_failure(output, (done, failure), |now| now.pruned.clone())
     }
 }
