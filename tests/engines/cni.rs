@@ -9,7 +9,7 @@ use crate::support::{
 };
 
 /// A host with a list of plugins in `/run/cni`, which no other program reads.
-fn node(name: &str, plugin: &Value) -> EngineHost {
+pub(super) fn node(name: &str, plugin: &Value) -> EngineHost {
     let host = EngineHost::without_engines();
     plugins(&host);
     let list = json!({
@@ -103,7 +103,7 @@ fn podman_attaches_its_containers_by_the_plugin() {
 }
 
 /// Starts containerd with the plugins of this host, and waits until it answers.
-fn start_containerd(host: &EngineHost) {
+pub(super) fn start_containerd(host: &EngineHost) {
     let dir = host.dir();
     let config = format!(
         "version = 2
@@ -130,8 +130,21 @@ fn start_containerd(host: &EngineHost) {
     host.until("ctr -a /run/ctd.sock version >/dev/null 2>&1");
 }
 
+/// Gives `ctr` the plugins and the list of this host: it has both folders in its program.
+pub(super) fn for_ctr(host: &EngineHost) {
+    host.sh("mount -t tmpfs tmpfs /opt && mkdir -p /opt/cni && ln -s /run/cni-bin /opt/cni/bin
+         rm -f /etc/cni/net.d/* && cp /run/cni/*.conflist /etc/cni/net.d/")
+        .ok();
+}
+
+/// Imports the image of a sandbox, which serves its programs over HTTP.
+pub(super) fn import_sandbox(host: &EngineHost) {
+    let entry = "-c 'ENTRYPOINT [\"/bin/httpd\",\"-f\",\"-p\",\"80\",\"-h\",\"/bin\"]'";
+    import(host, "k8s.io", "pause:1", entry);
+}
+
 /// Imports the image of busybox for a namespace of containerd's, with changes such as a command.
-fn import(host: &EngineHost, namespace: &str, name: &str, changes: &str) {
+pub(super) fn import(host: &EngineHost, namespace: &str, name: &str, changes: &str) {
     let (dir, image) = (host.dir(), format!("docker.io/library/{name}"));
     podman(host, &format!("import -q {changes} {dir}/busybox.tar {image}")).ok();
     podman(host, &format!("save -q -o {dir}/image.tar {image}")).ok();
@@ -147,22 +160,8 @@ fn containerd_attaches_the_pods_of_a_kubelet_by_the_plugin() {
     let host = node("pods", &plugin("cni0", "10.22.0.0/16"));
     host.neighbour("outside");
     start_containerd(&host);
-    import(
-        &host,
-        "k8s.io",
-        "pause:1",
-        "-c 'ENTRYPOINT [\"/bin/httpd\",\"-f\",\"-p\",\"80\",\"-h\",\"/bin\"]'",
-    );
-    let sandbox = |name: &str, port: Option<usize>| {
-        let metadata = Message::default().with(1, name).with(2, "uid-1").with(3, "default");
-        let dns = Message::default().with(1, "192.0.2.53").with(2, "lab");
-        let linux = Message::default().with(1, format!("/{}", host.cgroup()));
-        let config = Message::default().with(1, metadata).with(2, name).with(4, dns);
-        let mapping = port.map(|port| Message::default().number(2, 80).number(3, port));
-        let config = mapping.into_iter().fold(config, |config, mapping| config.with(5, mapping));
-        let request = Message::default().with(1, config.with(8, linux));
-        cri::call(&host, "RunPodSandbox", &request).map(|answer| cri::first_text(&answer))
-    };
+    import_sandbox(&host);
+    let sandbox = |name: &str, port: Option<usize>| cri::run_sandbox(&host, name, port);
     let ask = |method: &str, id: &str| cri::call(&host, method, &Message::default().with(1, id));
     let web = sandbox("web", Some(8080)).unwrap();
     let status = String::from_utf8_lossy(&ask("PodSandboxStatus", &web).unwrap()).into_owned();
@@ -190,10 +189,7 @@ fn containerd_attaches_the_pods_of_a_kubelet_by_the_plugin() {
 #[test]
 fn containerd_attaches_what_ctr_runs_by_the_plugin() {
     let host = node("pods", &plugin("cni0", "10.22.0.0/16"));
-    // `ctr` has both folders in its program.
-    host.sh("mount -t tmpfs tmpfs /opt && mkdir -p /opt/cni && ln -s /run/cni-bin /opt/cni/bin
-         rm -f /etc/cni/net.d/* && cp /run/cni/*.conflist /etc/cni/net.d/")
-        .ok();
+    for_ctr(&host);
     start_containerd(&host);
     let ctr = |words: &str| host.sh(&format!("ctr -a /run/ctd.sock {words}"));
     import(&host, "default", "busybox:1", "");

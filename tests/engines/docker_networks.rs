@@ -1,7 +1,7 @@
 //! Networks of docker's whose addresses netcord assigns, and those of netcord's other drivers.
 
 use super::docker_driver::{end_plugin, endpoints, inspect, refused, start_plugin, stop_docker};
-use crate::support::EngineHost;
+use crate::support::{EngineHost, comes_true};
 
 const POOLS: &str = "/var/lib/netcord/docker/pools";
 
@@ -212,18 +212,14 @@ fn containers_join_the_physical_network() {
 fn containers_of_two_dockers_reach_each_other() {
     let hosts = [1, 2].map(|_| EngineHost::new());
     EngineHost::connect(&hosts[0], &hosts[1]);
-    drop(hosts[0].start(
-        "exec etcd --data-dir /run/etcd --log-level error --listen-client-urls http://192.0.2.1:2379 \
-         --advertise-client-urls http://192.0.2.1:2379 --listen-peer-urls http://127.0.0.1:2380",
-    ));
-    hosts[0].until("ETCDCTL_API=3 etcdctl --endpoints http://192.0.2.1:2379 endpoint health");
+    let store = hosts[0].start_etcd("192.0.2.1");
     let before = hosts.each_ref().map(|host| host.snapshot());
     for host in &hosts {
         start_plugin(host);
-        host.docker(
-            "network create -d netcord -o driver=overlay -o store=http://192.0.2.1:2379 \
-             -o prefix=/netcord/pods -o subnet=10.5.0.0/16 --ipam-driver null pods",
-        )
+        host.docker(&format!(
+            "network create -d netcord -o driver=overlay -o store={store} \
+             -o prefix=/netcord/pods -o subnet=10.5.0.0/16 --ipam-driver null pods"
+        ))
         .ok();
         host.run_docker("web", "--network pods");
         host.serve_docker("web");
@@ -236,6 +232,38 @@ fn containers_of_two_dockers_reach_each_other() {
         // The agents of both learn of each other from the store.
         host.until(&format!("ip route get {other} | grep -q ' dev vx-'"));
         assert_eq!(host.fetch_docker("client", &format!("http://{other}")).ok(), "web");
+    }
+
+    // A compose file on each host, on the same network, and one docker that is killed meanwhile.
+    let file = "version: '3'\nservices:\n  app:\n    image: busybox\n    networks: [pods, front]\n    \
+                ports: ['8085:80']\n    \
+                command: sh -c 'echo composed >/www/index.html && exec httpd -f -p 80 -h /www'\n\
+                networks:\n  pods: {external: true}\n  front: {driver: netcord}\n";
+    let compose = |host: &EngineHost, words: &str| {
+        host.sh(&format!("cd /run/app && docker-compose {words} 2>&1")).ok()
+    };
+    for host in &hosts {
+        host.sh(&format!("mkdir /run/app && cat >/run/app/docker-compose.yml <<'E'\n{file}E")).ok();
+        compose(host, "up -d");
+    }
+    hosts[1].crash_docker();
+    hosts[1].start_docker();
+    compose(&hosts[1], "up -d");
+    let composed = hosts.each_ref().map(|host| address(host, "app_app_1", "pods"));
+    for (host, other) in [(&hosts[0], &composed[1]), (&hosts[1], &composed[0])] {
+        if host.docker("inspect -f '{{.State.Running}}' client").ok() == "false" {
+            host.docker("start client").ok();
+        }
+        let page = |url: &str| host.fetch_docker("client", url);
+        assert!(comes_true(|| page(&format!("http://{other}")).code == 0));
+        assert_eq!(page(&format!("http://{other}")).ok(), "composed");
+        assert_eq!(host.docker("exec client busybox wget -qO- http://app").ok(), "composed");
+        for address in ["192.0.2.1", "192.0.2.2"] {
+            assert_eq!(host.fetch("host", &format!("http://{address}:8085")).ok(), "composed");
+        }
+    }
+    for host in &hosts {
+        compose(host, "down -t 0");
     }
     for (host, before) in hosts.iter().zip(before).rev() {
         host.docker("rm -f web client").ok();

@@ -2,6 +2,7 @@
 //! themselves. These are the only tests that need root.
 
 mod cni;
+mod cni_nodes;
 mod docker_driver;
 mod docker_faults;
 mod docker_networks;

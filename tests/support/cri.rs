@@ -64,6 +64,22 @@ pub(crate) fn call(host: &EngineHost, method: &str, message: &Message) -> Result
     }
 }
 
+/// Runs the sandbox of a pod, with a port of the host that is published as its port 80; returns its ID.
+pub(crate) fn run_sandbox(
+    host: &EngineHost,
+    name: &str,
+    port: Option<usize>,
+) -> Result<String, String> {
+    let metadata = Message::default().with(1, name).with(2, "uid-1").with(3, "default");
+    let dns = Message::default().with(1, "192.0.2.53").with(2, "lab");
+    let linux = Message::default().with(1, format!("/{}", host.cgroup()));
+    let config = Message::default().with(1, metadata).with(2, name).with(4, dns);
+    let mapping = port.map(|port| Message::default().number(2, 80).number(3, port));
+    let config = mapping.into_iter().fold(config, |config, mapping| config.with(5, mapping));
+    let request = Message::default().with(1, config.with(8, linux));
+    call(host, "RunPodSandbox", &request).map(|answer| first_text(&answer))
+}
+
 /// The texts of an answer's first field, if it is one of less than 128 bytes.
 pub(crate) fn first_text(answer: &[u8]) -> String {
     assert_eq!(answer[0], 1 << 3 | 2, "{answer:?}");

@@ -66,6 +66,18 @@ impl EngineHost {
         }
     }
 
+    /// Starts an etcd on a host, at this address of it; returns its URL once it answers.
+    #[track_caller]
+    pub(crate) fn start_etcd(&self, address: &str) -> String {
+        let url = format!("http://{address}:2379");
+        drop(self.start(&format!(
+            "exec etcd --data-dir /run/etcd --log-level error --listen-client-urls {url} \
+             --advertise-client-urls {url} --listen-peer-urls http://127.0.0.1:2380"
+        )));
+        self.until(&format!("ETCDCTL_API=3 etcdctl --endpoints {url} endpoint health"));
+        url
+    }
+
     /// Makes a fresh host on which no engine runs yet.
     #[track_caller]
     pub(crate) fn without_engines() -> Self {
