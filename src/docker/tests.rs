@@ -9,6 +9,7 @@ use super::{
         CreateEndpoint, CreateNetwork, Join, OfEndpoint, OfNetwork, OfPool, Program,
         ReleaseAddress, RequestAddress, RequestPool, read, whose,
     },
+    store::Asked,
     wanted::Wanted,
 };
 use crate::{
@@ -187,6 +188,19 @@ fn what_go_leaves_out_may_be_null() {
     let settings = Settings::read(&read(body.as_bytes()).unwrap()).unwrap();
     let Kind::Made(Wanted::Bridge(bridge)) = settings.kind else { panic!("{settings:?}") };
     assert!(bridge.subnet.is_empty());
+}
+
+#[test]
+fn a_record_is_read_with_and_without_the_process_that_wrote_it() {
+    let by = r#","by":{"boot":"b","pid":1,"start":1}}"#;
+    let body = create_network(r#"{"mtu":"1400"}"#);
+    let with = format!("{}{by}", body.strip_suffix('}').unwrap());
+    for text in [body, with] {
+        let asked: Asked = serde_json::from_str(&text).unwrap();
+        assert_eq!(asked.request.network_id.as_str(), NETWORK);
+        assert!(!asked.may_be_unanswered(), "{text}: that process has ended");
+        assert_eq!(asked.request.options.generic["mtu"], "1400");
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(super) fn refused(run: &Run, words: &str) {
 
 /// Calls the plugin as docker does; returns its answer.
 #[track_caller]
-fn call(host: &EngineHost, method: &str, body: &str) -> String {
+pub(super) fn call(host: &EngineHost, method: &str, body: &str) -> String {
     host.sh(&format!("curl -sS -X POST --unix-socket {SOCKET} -d '{body}' http://d/{method}")).ok()
 }
 

@@ -4,7 +4,7 @@
 use std::fs;
 
 use super::docker_driver::{
-    SOCKET, end_plugin, endpoints, inspect, refused, start_plugin, stop_docker,
+    SOCKET, call, end_plugin, endpoints, inspect, refused, start_plugin, stop_docker,
 };
 use crate::support::{EngineHost, NETCORD, comes_true};
 
@@ -345,6 +345,19 @@ fn docker_goes_on_when_nobody_has_listened() {
     serves(&host, "web", "after docker was started again");
     host.docker("rm -f web").ok();
     empty.assert_same(&host.snapshot(), "after rm");
+
+    // A network whose creation may not be over is left alone: docker does not have it yet.
+    let id = "a".repeat(64);
+    let body = format!(
+        "{{\"NetworkID\":\"{id}\",\"Options\":{{}},\"IPv4Data\":[{{\"Pool\":\"10.59.0.0/24\"}}]}}"
+    );
+    assert_eq!(call(&host, "NetworkDriver.CreateNetwork", &body), "{}");
+    assert_eq!(host.netcord("prune").ok(), "");
+    host.sh("ip link show nc-aaaaaaaaaaaa").ok();
+    host.sh(&format!("touch -d '2 minutes ago' /var/lib/netcord/docker/{id}.json")).ok();
+    let pruned = host.netcord("prune").ok();
+    assert_eq!(pruned, "network nc-aaaaaaaaaaaa (docker:aaaaaaaaaaaa)");
+    empty.assert_same(&host.snapshot(), "after prune of a network that docker did not get");
 
     // The plugin is removed while docker has a network of it.
     end_plugin(&host, "TERM");
