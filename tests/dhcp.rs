@@ -7,7 +7,7 @@ use std::thread;
 use serde_json::json;
 
 use crate::support::{
-    Lab, NETCORD, Snapshot,
+    BY_WALL_CLOCK, Lab, NETCORD, Snapshot,
     cni::{Conflist, Container, plugins},
 };
 
@@ -219,6 +219,63 @@ fn a_short_lease_is_renewed() {
             ip -n web -o addr show dev eth0 | grep -q 192.0.2.70/24
             ip -n web route show default | grep -q 192.0.2.1")
         .ok();
+}
+
+/// The number of seconds until a lease renewer's timer ends.
+fn renews_in(lab: &Lab, pid: i64) -> u64 {
+    let timer = format!("sed -n 's/^it_value: (\\([0-9]*\\),.*/\\1/p' /proc/{pid}/fdinfo/*");
+    lab.until(&format!("[ -n \"$({timer})\" ]"));
+    lab.sh(&timer).ok().parse().unwrap()
+}
+
+#[test]
+fn a_clock_that_is_set_changes_no_lease() {
+    let lab = lab();
+    udhcpd(&lab, "192.0.2.70-192.0.2.70", 600);
+    lab.set_wall_clock(0);
+    let attach = format!("{BY_WALL_CLOCK} {NETCORD} attach br0 web --dhcp");
+    lab.sh(&attach).ok();
+    let shown_expiry = || shown(&lab, &["lease", "expires"]).as_i64().unwrap();
+    let expires = shown_expiry();
+    for ahead in [3600, -86_400] {
+        lab.set_wall_clock(ahead);
+        let renewer = keeper(&lab);
+        lab.reads_wall_clock(&renewer.to_string());
+        assert!((250..=320).contains(&renews_in(&lab, renewer)), "{ahead}");
+        // One that is started now reads the times that were recorded before.
+        lab.sh(&format!("kill -9 {renewer}")).ok();
+        lab.until(&format!("! {}", alive(renewer)));
+        assert_eq!(lab.sh(&attach).ok(), "192.0.2.70");
+        assert!((250..=320).contains(&renews_in(&lab, keeper(&lab))), "{ahead}");
+        // It is shown by the clock of who looks.
+        let by_it = lab.sh(&format!("{BY_WALL_CLOCK} {NETCORD} inspect br0")).ok();
+        let by_it: serde_json::Value = serde_json::from_str(&by_it).unwrap();
+        let by_it = by_it[0]["endpoints"][0]["lease"]["expires"].as_i64().unwrap();
+        assert!((by_it - expires - ahead).abs() <= 2, "{by_it}, {expires}, {ahead}");
+        assert!((shown_expiry() - expires).abs() <= 2);
+    }
+    assert_eq!(lab.sh("grep -c 'ending ACK' /run/log").ok(), "1", "it is not time to renew");
+}
+
+#[test]
+fn a_lease_is_renewed_and_ends_while_the_clock_is_set() {
+    let lab = lab();
+    udhcpd(&lab, "192.0.2.70-192.0.2.70", 6);
+    lab.set_wall_clock(0);
+    lab.sh(&format!("{BY_WALL_CLOCK} {NETCORD} attach br0 web --dhcp")).ok();
+    lab.reads_wall_clock(&keeper(&lab).to_string());
+    let has = "ip -n web -o -4 addr show dev eth0 | grep -q 192.0.2.70/24";
+    let mut renewals = 1;
+    for ahead in [3600, -86_400] {
+        lab.set_wall_clock(ahead);
+        renewals += 2;
+        lab.until(&format!("[ $(grep -c 'ending ACK' /run/log) -ge {renewals} ]"));
+        lab.sh(has).ok();
+    }
+    stop(&lab, "udhcpd");
+    lab.until(&format!("! {has}"));
+    udhcpd(&lab, "192.0.2.70-192.0.2.70", 600);
+    lab.until(has);
 }
 
 #[test]

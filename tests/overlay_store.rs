@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::Value;
 
-use crate::support::{Lab, NETCORD, STORE, etcdctl, units};
+use crate::support::{BY_WALL_CLOCK, Lab, NETCORD, STORE, etcdctl, units};
 
 const CLUSTER: &str = "--subnet 10.5.0.0/16";
 
@@ -554,3 +554,43 @@ fn the_change_of_one_host_costs_the_same_however_many_there_are() {
     });
     assert_eq!(few, many, "requests to etcd, and sends to the kernel");
 }
+#[test]
+fn a_clock_that_is_set_loses_no_subnet() {
+    let lab = Lab::new();
+    lab.hosts(2);
+    lab.etcd();
+    joined(&lab, "h2", CLUSTER);
+    lab.set_wall_clock(0);
+    let on = |words: &str| {
+        lab.sh(&format!("{BY_WALL_CLOCK} nsenter --net=/run/netns/h1 {NETCORD} {words}")).ok()
+    };
+    let subnet = on(&join("--ttl 6"));
+    let key = format!("/netcord/pods/subnets/{}", subnet.replace('/', "-"));
+    let created = || {
+        let answer = lab.etcdctl(&format!("get -w json {key}")).ok();
+        serde_json::from_str::<Value>(&answer).unwrap()["kvs"][0]["create_revision"].clone()
+    };
+    let before = created();
+    let renewed =
+        "nsenter --net=/run/netns/world busybox wget -qO- http://192.0.2.254:2379/metrics |
+         sed -n 's/^etcd_debugging_lease_renewed_total //p'";
+    for ahead in [3600, -86_400] {
+        lab.set_wall_clock(ahead);
+        let first = agent(&lab, "h1");
+        lab.reads_wall_clock(&first);
+        let count: u64 = lab.sh(renewed).ok().parse().unwrap();
+        // The other host renews its lease every eight hours.
+        lab.until(&format!("[ $({renewed}) -ge {} ]", count + 2));
+        let lease = own_peer(&lab, "h1")["store"]["lease"].as_u64();
+        assert!(lease.is_some_and(|lease| lease <= 6), "{lease:?}");
+        // One that is started now goes on where that one was.
+        kill(&lab, &first);
+        on("none web");
+        lab.until(&format!("[ $({renewed}) -ge {} ]", count + 4));
+        assert_eq!(created(), before, "{ahead}: its key was never lost");
+        until_routed(&lab, "h2", &subnet, "vx-pods");
+    }
+    assert_eq!(leases(&lab, "/netcord/pods").len(), 2);
+    lab.on("h1", "doctor").ok();
+}
+

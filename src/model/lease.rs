@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-/// A DHCP lease of an endpoint. The address is among the endpoint's addresses. Times are seconds of
-/// the Unix epoch.
+/// A DHCP lease of an endpoint. The address is among the endpoint's addresses. Times are seconds
+/// since boot (`CLOCK_BOOTTIME`): the wall clock may be set meanwhile, and records end with the boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The server that granted it.

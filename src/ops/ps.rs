@@ -1,6 +1,6 @@
 //! `ps`: lists endpoints and their states.
 
-use std::{cell::OnceCell, collections::HashMap};
+use std::{cell::OnceCell, collections::HashMap, time::Duration};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -19,9 +19,10 @@ use crate::{
         AgentProcess, Attachment, Endpoint, EndpointState as State, Lease, LinkName, Network,
         NetworkRecord, Parent, PortRange, natural_order,
     },
+    process::clock,
 };
 
-/// A lease, and whether it is being renewed.
+/// A lease, and whether it is being renewed. Here, times are seconds of the Unix epoch.
 #[derive(Debug, Serialize)]
 pub struct ShownLease {
     #[serde(flatten)]
@@ -41,6 +42,9 @@ impl ShownLease {
     /// Takes the lease out of an endpoint's record.
     pub(super) fn take(endpoint: &mut Endpoint, agents: &agents::Status) -> Option<Self> {
         let mut lease = *endpoint.lease.take()?;
+        for time in [&mut lease.acquired, &mut lease.renews, &mut lease.expires] {
+            *time = clock::since_epoch(Duration::from_secs(*time)).as_secs();
+        }
         let shown = |renewer| ShownRenewer { renewer, running: agents.has(renewer) };
         Some(Self { renewer: lease.renewer.take().map(shown), lease })
     }

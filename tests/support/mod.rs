@@ -20,13 +20,15 @@ mod snapshot;
 mod stream;
 mod talk;
 pub(crate) mod units;
+mod wall_clock;
 
 pub(crate) use beats::Beats;
 pub(crate) use engines::EngineHost;
-pub(crate) use etcd::{STORE, etcdctl};
+pub(crate) use etcd::{STORE, STORE_BY_IPV6, etcdctl};
 pub(crate) use hosts::VxlanPacket;
 pub(crate) use lab::{FIREWALLS, Lab, NETCORD, comes_true};
 pub(crate) use run::Run;
 pub(crate) use scenario::{SCENARIOS, Scenario, Stage, program};
 pub(crate) use snapshot::Snapshot;
 pub(crate) use talk::plays_a_role;
+pub(crate) use wall_clock::BY_WALL_CLOCK;

@@ -8,7 +8,7 @@ use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use ipnetwork::IpNetwork;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
 use crate::{
     agents,
@@ -25,13 +25,13 @@ use crate::{
         Session,
         lookup::liveness,
         upkeep::{
-            leases::{self, known, link, now, record},
+            leases::{self, known, link, record},
             need::{Depth, Extent},
             wiring,
         },
     },
     plan::{Plan, Record, Resource, Step, reverse},
-    process::{self, signal::Held},
+    process::{self, clock, signal::Held},
     state::State,
 };
 
@@ -136,8 +136,10 @@ struct Keep {
     mac: Mac,
     /// The current lease; `None` once it has expired.
     current: Option<Leased>,
-    renews: Instant,
-    expires: Instant,
+    /// When renewal begins, since boot.
+    renews: Duration,
+    /// When the lease expires, since boot.
+    expires: Duration,
     /// The published ports of an expired address, which the next address gets.
     closed: Vec<PublishedPort>,
     /// Whether no other lease renewer has taken over.
@@ -153,16 +155,14 @@ impl Keep {
         let link = link(&host.kernel, &network).await?.context("the network is gone")?;
         let life = Life::of(&host.kernel, &network, &endpoint).await?;
         let (pid, started) = process::own()?;
-        let (now, clock) = (Instant::now(), now());
-        let in_time = |at: u64| now + Duration::from_secs(at.saturating_sub(clock));
         let keep = Self {
             me: AgentProcess { pid, started },
             network,
             link,
             mac: endpoint.mac,
             current: known(&endpoint, lease),
-            renews: in_time(lease.renews),
-            expires: in_time(lease.expires),
+            renews: Duration::from_secs(lease.renews),
+            expires: Duration::from_secs(lease.expires),
             closed: Vec::new(),
             is_mine: true,
             args,
@@ -177,9 +177,10 @@ impl Keep {
         end: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<()> {
         while self.is_mine {
-            if or_end(end, sleep_until(self.renews)).await.is_none() {
+            let Some(slept) = or_end(end, clock::sleep_until(self.renews)).await else {
                 return Ok(());
-            }
+            };
+            slept.context("cannot wait for the renewal")?;
             // The link may have been recreated with another index.
             if let Some(link) = link(&host.kernel, &self.network).await? {
                 self.link = link;
@@ -208,14 +209,14 @@ impl Keep {
             if retry {
                 let [soonest, latest] = AGAIN;
                 let left = if self.current.is_some() { self.left() } else { ANSWER * 2 };
-                self.renews = Instant::now() + (left / 2).clamp(soonest, latest);
+                self.renews = clock::since_boot() + (left / 2).clamp(soonest, latest);
             }
         }
         Ok(())
     }
 
     fn left(&self) -> Duration {
-        self.expires.saturating_duration_since(Instant::now())
+        self.expires.saturating_sub(clock::since_boot())
     }
 
     /// Records the server's answer, and gives the endpoint another address, or none, if that
@@ -243,8 +244,8 @@ impl Keep {
         host.kernel.forget(&old.netns);
         done?;
         if let Some(leased) = &leased {
-            self.renews = Instant::now() + leased.renew;
-            self.expires = Instant::now() + leased.lasts;
+            self.renews = clock::since_boot() + leased.renew;
+            self.expires = clock::since_boot() + leased.lasts;
         }
         let is_renewed = leased.is_some();
         self.closed = match leased {

@@ -1,11 +1,7 @@
 //! Lease renewers: each leased address has a process that renews the lease and releases it in the
 //! end. Here is what starts, finds and stops that process; `lease_renewer` is what it does.
 
-use std::{
-    collections::BTreeSet,
-    net::IpAddr,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -18,6 +14,7 @@ use crate::{
     model::{AgentProcess, Endpoint, EndpointId, Family, Lease, LinkName, Network},
     ops::Session,
     plan::{Record, Resource, Step},
+    process::clock,
     state::State,
 };
 
@@ -30,7 +27,7 @@ pub(in crate::ops) fn lease(
     gateways: &[IpAddr],
     renewer: Option<AgentProcess>,
 ) -> Lease {
-    let acquired = now();
+    let acquired = clock::since_boot().as_secs();
     Lease {
         server: leased.server,
         router: leased.router,
@@ -40,11 +37,6 @@ pub(in crate::ops) fn lease(
         expires: acquired + leased.lasts.as_secs(),
         renewer,
     }
-}
-
-/// Returns the time in seconds of the Unix epoch.
-pub(in crate::ops) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Returns the link by which a network's DHCP server is reached.

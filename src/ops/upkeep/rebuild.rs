@@ -20,9 +20,10 @@ use crate::{
             inside::Inside,
             namespaces::{self, Handle},
         },
-        upkeep::{forward_accepts, leases},
+        upkeep::forward_accepts,
     },
     plan::{self, Mark},
+    process::clock,
     state::{Spare, State},
 };
 
@@ -153,7 +154,7 @@ pub(in crate::ops) async fn other_end(kernel: &Kernel, open: &Netns, port: &Link
 /// A host end whose MAC is not derived from the address has a leased address: its lease renewer, if
 /// it still runs, knows the rest, and records it at the next renewal.
 fn add_lease(endpoint: &mut Endpoint, network: &Network, port: &Link) {
-    let now = leases::now();
+    let now = clock::since_boot().as_secs();
     let id = endpoint.id();
     let renewer = Agent::LeaseRenewer { network: &network.name, endpoint: &id };
     let router = endpoint.gateways.iter().find_map(|gateway| match gateway {
