@@ -312,6 +312,30 @@ fn an_address_whose_time_is_over_is_taken_off_until_there_is_another() {
     lab.until("ip -n web route show default | grep -q 192.0.2.1");
 }
 
+/// A package replaces the file of a program that runs.
+#[test]
+fn a_keeper_of_an_older_file_is_found_after_an_upgrade() {
+    let lab = lab();
+    udhcpd(&lab, "192.0.2.70-192.0.2.70", 6);
+    let install =
+        format!("cp {NETCORD} /run/netcord.new; mv /run/netcord.new /run/netcord-installed");
+    let installed = "/run/netcord-installed";
+    lab.sh(&format!("{install}; {installed} attach br0 web --dhcp")).ok();
+    let pid = keeper(&lab);
+    lab.sh(&install).ok();
+    lab.sh(&format!("readlink /proc/{pid}/exe | grep -q deleted")).ok();
+    // It is known by its record, and without that by its arguments.
+    for loss in ["true", "rm -r /run/netcord"] {
+        lab.sh(&format!("{loss}; {installed} attach br0 web --dhcp")).ok();
+        assert_eq!((keeper(&lab), keepers(&lab).lines().count()), (pid, 1), "{loss}");
+    }
+    // It renews, as before, what the new program reads.
+    let renewals = lab.sh("grep -c 'ending ACK' /run/log").ok().parse::<u32>().unwrap();
+    lab.until(&format!("[ $(grep -c 'ending ACK' /run/log) -gt {renewals} ]"));
+    lab.sh(&format!("{installed} detach br0 web; ! {}", alive(pid))).ok();
+    assert_eq!(keepers(&lab), "");
+}
+
 #[test]
 fn the_keeper_ends_with_its_target() {
     let lab = lab();

@@ -593,4 +593,3 @@ fn a_clock_that_is_set_loses_no_subnet() {
     assert_eq!(leases(&lab, "/netcord/pods").len(), 2);
     lab.on("h1", "doctor").ok();
 }
-

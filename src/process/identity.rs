@@ -2,9 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs, io,
-    os::{fd::OwnedFd, unix::ffi::OsStringExt},
+    os::{
+        fd::OwnedFd,
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
     path::PathBuf,
     time::Duration,
 };
@@ -96,14 +99,23 @@ pub fn copies() -> impl Iterator<Item = BackgroundCopy> {
     })
 }
 
-/// Returns a copy of this program, of the same file, with these arguments.
+/// Returns a copy of this program with these arguments, of the same file, or of one that was replaced
+/// by it since.
 pub fn with_arguments(arguments: &[OsString]) -> Option<u32> {
-    let file = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let file = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok().map(without_mark);
     let own = file("self")?;
     let is_it = |copy: &BackgroundCopy| {
         copy.arguments == arguments && file(&copy.pid.to_string()).as_ref() == Some(&own)
     };
     copies().find(is_it).map(|copy| copy.pid)
+}
+
+/// Returns the path of a program's file. The kernel marks one that was replaced or removed.
+fn without_mark(path: PathBuf) -> PathBuf {
+    match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+        Some(path) => OsStr::from_bytes(path).into(),
+        None => path,
+    }
 }
 
 /// Returns the PIDs and start times of the processes in our network namespace whose command lines begin
