@@ -103,6 +103,42 @@ fn endpoints_on_different_hosts_reach_each_other_by_their_own_addresses() {
 }
 
 #[test]
+fn hosts_with_ipv6_only_reach_each_other() {
+    let v6 = |n: u8| format!("2001:db8::{n}");
+    let only_ipv6 = |n: u8| {
+        format!(
+            "overlay pods --subnet fd00:5::/48 --host-subnet fd00:5:0:{n}::/64 --backend host-gw \
+             --peer fd00:5:0:{}::/64={}",
+            3 - n,
+            v6(3 - n)
+        )
+    };
+    let both = |n: u8| dual(n, "", v6);
+    for (words, is_dual) in [(&both as &dyn Fn(u8) -> String, true), (&only_ipv6, false)] {
+        let lab = Lab::new();
+        lab.hosts(2).netns(&["web1", "web2"]);
+        lab.sh("for host in h1 h2; do ip -4 -n $host addr flush dev eth0; done").ok();
+        for n in 1..=2 {
+            let host = format!("h{n}");
+            lab.on(&host, &words(n)).ok();
+            lab.on(&host, &format!("attach pods web{n}")).ok();
+            lab.on(&host, "repair --check").ok();
+        }
+        lab.reaches("web1", "ping fd00:5:0:2::2", "");
+        lab.reaches("h2", "ping fd00:5:0:1::2", "");
+        if is_dual {
+            lab.reaches("web1", "ping 10.5.2.2", "");
+            lab.reaches("h2", "ping 10.5.1.2", "");
+        } else {
+            // The next hop of an IPv4 subnet has an IPv4 address.
+            let wanted = format!("{ONE} --peer 10.5.2.0/24={} --backend host-gw", v6(2));
+            lab.on("h1", &wanted.replace("pods", "other"))
+                .fails(2, &["the next hop of 10.5.2.0/24", "--backend vxlan"]);
+        }
+    }
+}
+
+#[test]
 fn a_large_packet_passes_whole() {
     let lab = two_hosts("");
     // 1450 bytes with IP and ICMP header, and no fragment of it.

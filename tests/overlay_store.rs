@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::Value;
 
-use crate::support::{BY_WALL_CLOCK, Lab, NETCORD, STORE, etcdctl, units};
+use crate::support::{BY_WALL_CLOCK, Lab, NETCORD, STORE, STORE_BY_IPV6, etcdctl, units};
 
 const CLUSTER: &str = "--subnet 10.5.0.0/16";
 
@@ -380,6 +380,52 @@ fn a_lost_record_is_made_of_the_marks_and_followed_again() {
         let after = lab.snapshot_of("h1").without(|line| line.starts_with("record "));
         before.assert_same(&after, flags);
         assert!(own.contains("10.5."), "{own}");
+    }
+}
+
+#[test]
+fn hosts_with_ipv6_only_join_by_it() {
+    for flags in ["", "--subnet fd00:5::/48"] {
+        let lab = Lab::new();
+        lab.hosts(3).netns(&["web", "db", "app"]);
+        lab.etcd();
+        lab.sh("for host in h1 h2; do ip -4 -n $host addr flush dev eth0; done").ok();
+        let join = |more: &str| format!("overlay pods --store {STORE_BY_IPV6} {more}");
+        let first = join(&format!("{CLUSTER} {flags}"));
+        // Only VXLAN carries IPv4 then, and flannel's hosts know each other by IPv4.
+        lab.on("h1", &format!("{first} --backend host-gw")).fails(3, &["no IPv4", "vxlan"]);
+        lab.on("h1", &format!("{first} --prefix /coreos.com/network"))
+            .fails(3, &["no IPv4", "--prefix"]);
+        lab.on("h1", &first).ok();
+        let two = lab.on("h2", &join("")).ok();
+        let values: Vec<_> = leases(&lab, "/netcord/pods").into_values().collect();
+        let by_ipv6 = r#"{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::"#;
+        assert!(values.len() == 2 && values.iter().all(|v| v.starts_with(by_ipv6)), "{values:?}");
+        lab.on("h1", "attach pods web").ok();
+        let addresses = lab.on("h2", "attach pods db").ok();
+        until_routed(&lab, "h1", two.lines().next().unwrap(), "vx-pods");
+        assert_eq!(addresses.lines().count(), 1 + usize::from(!flags.is_empty()));
+        for address in addresses.lines() {
+            lab.reaches("web", &format!("ping {address}"), "");
+        }
+        assert!(!lab.on("h1", &join("")).ok().is_empty(), "again");
+        lab.on("h1", "doctor").ok();
+        // A host that has both is reached by IPv4, if `--public-ip` does not say otherwise.
+        lab.on("h3", &join("")).ok();
+        let skipped = own_peer(&lab, "h3")["store"]["skipped"].to_string();
+        assert!(skipped.contains("it is reached by IPv6, and this host by IPv4"), "{skipped}");
+        lab.on("h3", "rm pods").ok();
+        kill(&lab, &agent(&lab, "h1"));
+        lab.on("h1", "none other").ok();
+        let three = lab.on("h3", &join("--public-ip 2001:db8::3")).ok();
+        until_routed(&lab, "h1", three.lines().next().unwrap(), "vx-pods");
+        for address in lab.on("h3", "attach pods app").ok().lines() {
+            lab.reaches("web", &format!("ping {address}"), "");
+        }
+        lab.on("h3", "doctor").ok();
+        lab.on("h1", "detach pods web").ok();
+        lab.on("h1", "rm pods").ok();
+        assert_eq!(leases(&lab, "/netcord/pods").len(), 2, "it gave its subnet back");
     }
 }
 

@@ -69,6 +69,12 @@ fn check(config: &Config, own: &Subnets, hosts: &[IpAddr], peer: &Peer) -> Resul
     {
         return Err(format!("its VNI is {vni}, and the network's {}", own.vni));
     }
+    if let Some(own) = hosts.first()
+        && own.is_ipv4() != lease.host().is_ipv4()
+    {
+        let [its, ours] = [lease.host(), *own].map(|ip| if ip.is_ipv4() { 4 } else { 6 });
+        return Err(format!("it is reached by IPv{its}, and this host by IPv{ours}"));
+    }
     if hosts.contains(&lease.host()) {
         return Err("it has an address of this host".to_owned());
     }
@@ -90,9 +96,9 @@ fn check(config: &Config, own: &Subnets, hosts: &[IpAddr], peer: &Peer) -> Resul
 }
 
 fn spec(config: &Config, peer: &Peer) -> PeerSpec {
-    let Lease { public_ip, public_ipv6, tunnel } = &peer.lease;
-    let first = IpAddr::V4(*public_ip);
-    let second = public_ipv6.map(IpAddr::V6).filter(|_| config.ipv6.is_some());
+    let Lease { public_ipv6, tunnel, .. } = &peer.lease;
+    let first = peer.lease.host();
+    let second = public_ipv6.map(IpAddr::V6).filter(|v6| config.ipv6.is_some() && *v6 != first);
     let macs = match tunnel {
         Tunnel::Vxlan { mac, ipv6_mac, .. } => {
             [Some(*mac), ipv6_mac.filter(|_| second.is_some())].into_iter().flatten().collect()

@@ -3,7 +3,10 @@
 mod follower;
 mod picture;
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use anyhow::Result;
 use futures::FutureExt;
@@ -81,7 +84,7 @@ impl Membership {
         connection: store::Store,
         wait: Duration,
     ) -> Result<Self> {
-        let (lease, node) = (lease(&config, hosts)?, Node::of_this_host()?);
+        let (lease, node) = (lease(&config, store, hosts)?, Node::of_this_host()?);
         let held = connection.acquire(Claim { lease, former, ttl: store.ttl, node }).await?;
         let mut follow = connection.follow();
         let picture = match first_picture(&mut follow, &config, wait).await {
@@ -157,7 +160,7 @@ pub(crate) async fn preview(
         }
         None => (first(join)?, Picture::default()),
     };
-    let lease = lease(&config, &join.hosts)?;
+    let lease = lease(&config, &join.store, &join.hosts)?;
     // The real choice is at random; a preview shows the first that is free.
     let choice = choose(&config, &picture.taken(), lease.host(), None, || 0);
     let own = choice.map_err(|e| Error::conflict(e.to_string()))?.subnets();
@@ -209,7 +212,10 @@ fn check(join: &Join, config: &Config) -> Result<()> {
 }
 
 /// Returns what this host says about itself. The MACs are those of the VTEPs that netcord makes.
-fn lease(config: &Config, hosts: &[IpAddr]) -> Result<Lease> {
+///
+/// A host without IPv4 has one VTEP, between IPv6 addresses, which carries packets of both families.
+/// flanneld would send them to 0.0.0.0.
+fn lease(config: &Config, store: &Store, hosts: &[IpAddr]) -> Result<Lease> {
     let ipv4 = hosts.iter().find_map(|host| match host {
         IpAddr::V4(v4) => Some(*v4),
         IpAddr::V6(_) => None,
@@ -222,16 +228,27 @@ fn lease(config: &Config, hosts: &[IpAddr]) -> Result<Lease> {
         Error::not_found(format!("this host has no {family} address by which others reach it"))
             .hint("choose the link with `--parent`, or the address with `--public-ip`")
     };
-    let public_ip = ipv4.ok_or_else(|| lacks("IPv4"))?;
+    let host = ipv4.map(IpAddr::V4).or(ipv6.map(IpAddr::V6)).ok_or_else(|| lacks("IPv4"))?;
+    if host.is_ipv6() && store.is_flannel() {
+        return Err(lacks("IPv4")
+            .hint("flannel's hosts reach each other by IPv4: give the network a `--prefix` of its own")
+            .into());
+    }
+    if host.is_ipv6() && !matches!(config.backend, Backend::Vxlan(_)) {
+        return Err(lacks("IPv4")
+            .hint("the backend vxlan also carries IPv4 between hosts that have IPv6 only")
+            .into());
+    }
+    let public_ip = ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED);
     let public_ipv6 = match config.ipv6 {
         Some(_) => Some(ipv6.ok_or_else(|| lacks("IPv6"))?),
-        None => None,
+        None => ipv6.filter(|_| host.is_ipv6()),
     };
     let tunnel = match &config.backend {
         Backend::Vxlan(vxlan) => Tunnel::Vxlan {
             vni: vxlan.vni,
-            mac: Mac::of_tunnel_end(public_ip.into()),
-            ipv6_mac: public_ipv6.map(|v6| Mac::of_tunnel_end(v6.into())),
+            mac: Mac::of_tunnel_end(host),
+            ipv6_mac: config.ipv6.and(public_ipv6).map(|v6| Mac::of_tunnel_end(v6.into())),
         },
         Backend::HostGw => Tunnel::HostGw,
         Backend::Udp { .. } => Tunnel::Unnamed,

@@ -188,6 +188,14 @@ impl Backend {
         }
     }
 
+    /// Leaves out the second VXLAN link: the first carries both families.
+    pub fn join_tunnels(&mut self) {
+        match self {
+            Self::Vxlan(vxlan) => vxlan.second_device = None,
+            Self::HostGw | Self::Udp(_) => {}
+        }
+    }
+
     /// Returns the tunnel that a process carries, if it is one.
     pub fn udp(&self) -> Option<&Udp> {
         match self {

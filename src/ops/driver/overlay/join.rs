@@ -120,8 +120,14 @@ async fn hosts(host: &Session<'_>, state: &State, args: &Joining) -> Result<Vec<
         reach: args.on_host.reach,
     };
     let found = Outside::find(&host.kernel, &wanted, store.filter(|ip| !is_here(ip))).await?;
-    let second = found.second(&host.kernel).await?;
-    Ok([Some(found.host), second].into_iter().flatten().collect())
+    if args.on_host.public_ip.is_some_and(|ip| ip.is_ipv6()) {
+        return Ok(vec![found.host]);
+    }
+    // Hosts know each other by IPv4 if they have it, as flannel's.
+    let mut hosts: Vec<_> =
+        [Some(found.host), found.second(&host.kernel).await?].into_iter().flatten().collect();
+    hosts.sort_by_key(IpAddr::is_ipv6);
+    Ok(hosts)
 }
 
 /// Returns the IP address in a URL.

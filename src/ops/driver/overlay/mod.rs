@@ -231,7 +231,7 @@ async fn new_network(
     Shape { cluster, subnets }: Shape,
 ) -> Result<Network> {
     let kernel = &host.kernel;
-    let backend = backend::of(args)?;
+    let mut backend = backend::of(args)?;
     let links = std::iter::once(&args.on_host.name).chain(backend.devices());
     let blocks = match args.flat {
         Some(_) => subnets.iter().map(|subnet| subnet.cidr).collect(),
@@ -248,9 +248,13 @@ async fn new_network(
     };
     let outside = Outside::find(kernel, &wanted, first).await?;
     let second = match args.store {
-        Some(_) if args.flat.is_none() => outside.second(kernel).await?,
+        // A host that the others reach by IPv6 has one tunnel for both families, as in a flat network.
+        Some(_) if args.flat.is_none() && outside.host.is_ipv4() => outside.second(kernel).await?,
         Some(_) | None => None,
     };
+    if second.is_none() {
+        backend.join_tunnels();
+    }
     if let Some(first) = first
         && first.is_ipv4() != outside.host.is_ipv4()
     {

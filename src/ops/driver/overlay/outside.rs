@@ -222,7 +222,10 @@ impl Outside {
                 return Err(Error::usage(format!(
                     "--peer {spec}: host-gw needs an address of the host to be the next hop of {subnet}"
                 ))
-                .hint("name both addresses of a host: `--peer SUBNET,SUBNET6=HOST,HOST6`")
+                .hint(
+                    "name both addresses of a host: `--peer SUBNET,SUBNET6=HOST,HOST6`; if it has but \
+                     one, use `--backend vxlan`, which carries both families",
+                )
                 .into());
             };
             if !on_link.contains(host) {
