@@ -24,7 +24,7 @@ mod wall_clock;
 
 pub(crate) use beats::Beats;
 pub(crate) use engines::EngineHost;
-pub(crate) use etcd::{STORE, etcdctl};
+pub(crate) use etcd::{STORE, STORE_BY_IPV6, etcdctl};
 pub(crate) use hosts::VxlanPacket;
 pub(crate) use lab::{FIREWALLS, Lab, NETCORD, comes_true};
 pub(crate) use run::Run;

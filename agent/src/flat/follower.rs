@@ -20,7 +20,9 @@ use netcord::{
     model::{Elsewhere, LinkName, Network},
     ops::driver::overlay::flat::Own,
 };
-use netcord_agent::store::flat::{Claim, Follow, Notice, Notices, Presence, Reserved, Wish};
+use netcord_agent::store::flat::{
+    Claim, Follow, Notice, Notices, Picture, Presence, Reserved, Wish,
+};
 use tokio::{
     sync::{Mutex, Notify, watch},
     time::{Instant, sleep_until},
@@ -45,7 +47,8 @@ pub(crate) struct Follower {
 /// What requests can ask of it, while it works.
 pub(crate) struct Handle {
     network: LinkName,
-    membership: Parts,
+    presence: Rc<Presence>,
+    picture: Rc<RefCell<Picture>>,
     /// The network as it is on record, and the entries that the kernel was given.
     kernel: Mutex<Option<(Network, Elsewhere)>>,
     own: RefCell<Own>,
@@ -56,11 +59,6 @@ pub(crate) struct Handle {
     failure: RefCell<Option<String>>,
     /// What has happened, and when.
     events: RefCell<Vec<(Instant, String)>>,
-}
-
-struct Parts {
-    presence: Rc<Presence>,
-    picture: Rc<RefCell<netcord_agent::store::flat::Picture>>,
 }
 
 /// Addresses for an endpoint. They are given back some time after this value is dropped, unless the
@@ -98,7 +96,7 @@ impl Handle {
         if let Some(why) = &*self.lost.borrow() {
             return Err(Error::conflict(format!("this host gets no addresses: {why}")).into());
         }
-        let Parts { presence, picture } = &self.membership;
+        let Self { presence, picture, .. } = &**self;
         let protocol::Claim { name, mac, fixed, open, ranges, takeover, dry_run, .. } = asked;
         let open = open.into_iter().map(|subnet| Wish { subnet, ranges: ranges.clone() }).collect();
         let claim = Claim { name, mac, fixed, open, takeover };
@@ -127,7 +125,7 @@ impl Handle {
     }
 
     async fn settle(&self, service: &Service) -> Result<()> {
-        if let Some(why) = self.membership.picture.borrow().away() {
+        if let Some(why) = self.picture.borrow().away() {
             self.unsettled.set(true);
             let message = format!("the store does not answer: {why}");
             return Err(Error::new(Kind::Timeout, message).into());
@@ -145,11 +143,11 @@ impl Handle {
     /// Returns this host's addresses. An endpoint is on record before its address is among them, so they
     /// are read before the records.
     fn given(&self) -> BTreeSet<IpAddr> {
-        self.membership.picture.borrow().given()
+        self.picture.borrow().given()
     }
 
     async fn settle_to(&self, service: &Service, own: Own, given: &BTreeSet<IpAddr>) -> Result<()> {
-        let Parts { presence, picture } = &self.membership;
+        let Self { presence, picture, .. } = self;
         let addresses = own.addresses.clone();
         *self.own.borrow_mut() = own;
         let settled = presence.settle(picture, &addresses, given).await?;
@@ -165,12 +163,13 @@ impl Handle {
     /// Detaches the endpoints whose addresses other hosts have.
     async fn evict(&self, service: &Service, lost: &[IpAddr]) -> Result<()> {
         let whose: Vec<_> = {
-            let picture = self.membership.picture.borrow();
+            let picture = self.picture.borrow();
             let of = |ip: &IpAddr| picture.other(*ip).map(|other| (*ip, other.host));
             lost.iter().filter_map(of).collect()
         };
         let gone = service.evict(&self.network, lost).await?;
-        for (ip, host) in whose {
+        // Without an endpoint, it was detached here before another host got the address.
+        for (ip, host) in whose.into_iter().filter(|_| !gone.is_empty()) {
             let what = format!(
                 "host {host} took over address {ip}: this host has detached {}",
                 gone.join(", ")
@@ -210,16 +209,16 @@ impl Handle {
 
     /// Returns what is on other hosts.
     pub(crate) fn elsewhere(&self) -> Elsewhere {
-        self.membership.picture.borrow().elsewhere()
+        self.picture.borrow().elsewhere()
     }
 
     pub(crate) fn offer(&self) -> Offer {
-        let picture = self.membership.picture.borrow();
+        let picture = self.picture.borrow();
         super::offer(picture.config(), picture.skipped())
     }
 
     pub(crate) fn describe(&self) -> Member {
-        let Parts { presence, picture } = &self.membership;
+        let Self { presence, picture, .. } = self;
         let (lost, picture) = (self.lost.borrow().clone(), picture.borrow());
         let own = lost.clone().into_iter().chain(self.failure.borrow().clone());
         let mut events = self.events.borrow_mut();
@@ -236,9 +235,9 @@ impl Handle {
         }
     }
 
-    /// Returns whether the store lacks something of this host, or another host has it.
-    fn is_robbed(&self) -> bool {
-        let Parts { presence, picture } = &self.membership;
+    /// Returns whether the store lacks an address of this host, or another host has it.
+    fn has_lost_addresses(&self) -> bool {
+        let Self { presence, picture, .. } = self;
         let picture = picture.borrow();
         if !picture.has_host(presence.who().host) {
             presence.doubt();
@@ -251,7 +250,7 @@ impl Handle {
     /// # Errors
     /// The store does not answer: they end by themselves.
     pub(crate) async fn leave(&self) -> Result<()> {
-        self.membership.presence.leave().await
+        self.presence.leave().await
     }
 }
 
@@ -268,7 +267,8 @@ impl Follower {
         let Membership { network, presence, notices, follow, picture, .. } = membership;
         let handle = Rc::new(Handle {
             network,
-            membership: Parts { presence, picture },
+            presence,
+            picture,
             kernel: Mutex::default(),
             own: RefCell::default(),
             unsettled: Cell::new(false),
@@ -293,7 +293,7 @@ impl Follower {
         loop {
             let next = tokio::select! {
                 news = self.follow.next() => {
-                    let mut picture = handle.membership.picture.borrow_mut();
+                    let mut picture = handle.picture.borrow_mut();
                     let mut is_news = picture.take(news);
                     while let Some(news) = self.follow.ready() {
                         is_news |= picture.take(news);
@@ -321,7 +321,7 @@ impl Follower {
                 }
                 Next::News => {
                     let done = handle.program(service).await;
-                    if handle.is_robbed() {
+                    if handle.has_lost_addresses() {
                         handle.unsettle();
                     }
                     done

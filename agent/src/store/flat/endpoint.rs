@@ -22,10 +22,6 @@ impl Endpoint {
     pub(super) fn parse(text: &[u8]) -> Result<Self, Invalid> {
         let endpoint: Self =
             serde_json::from_slice(text).map_err(|e| Invalid::new(e.to_string()))?;
-        let octets = endpoint.mac.octets();
-        if octets[0] & 1 == 1 || octets == [0; 6] {
-            return Err(Invalid::new(format!("{} is no MAC of an endpoint", endpoint.mac)));
-        }
         let host = endpoint.host;
         if host.is_unspecified() || host.is_loopback() || host.is_multicast() {
             return Err(Invalid::new(format!("{host} is no address of a host")));

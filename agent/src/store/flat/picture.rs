@@ -48,8 +48,12 @@ pub(super) struct Known {
 impl Picture {
     /// Makes the empty picture of a network.
     pub fn new(store: &Store, config: Config, own: &Node) -> Self {
+        Self::of(store.0.keys.clone(), config, own)
+    }
+
+    fn of(keys: Keys, config: Config, own: &Node) -> Self {
         Self {
-            keys: store.0.keys.clone(),
+            keys,
             gateway_mac: config.gateways.first().map_or(Mac::PLACEHOLDER, |ip| Mac::of(*ip)),
             config,
             own: own.id.clone(),
@@ -260,5 +264,93 @@ impl Picture {
     /// Returns whether the store has a host with this address.
     pub fn has_host(&self, host: IpAddr) -> bool {
         self.nodes.contains_key(&host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netcord::model::Flat;
+
+    use super::*;
+
+    fn picture() -> Picture {
+        let config = Config {
+            subnets: vec!["10.5.0.0/16".parse().unwrap()],
+            gateways: vec!["10.5.0.1".parse().unwrap()],
+            vni: 4096,
+            port: 8472,
+            flat: Flat::default(),
+        };
+        let own = Node { id: "own".into(), name: "h1".into() };
+        Picture::of(Keys::new("/n"), config, &own)
+    }
+
+    fn key(name: &str, value: &str) -> Key {
+        Key { name: format!("/n/{name}"), value: value.into(), lease: 7, created: 1, modified: 1 }
+    }
+
+    fn endpoint(address: &str, host: &str, node: &str, mac: &str) -> Key {
+        let value = format!(r#"{{"host":"{host}","node":"{node}","mac":"{mac}","name":"x"}}"#);
+        key(&format!("x-netcord/endpoints/{address}"), &value)
+    }
+
+    const MAC: &str = "02:42:0a:05:00:09";
+
+    #[test]
+    fn the_endpoints_of_other_hosts_are_elsewhere() {
+        let mut picture = picture();
+        picture.put(endpoint("10.5.0.2", "192.0.2.1", "own", "02:42:0a:05:00:02"));
+        picture.put(endpoint("10.5.0.3", "192.0.2.2", "two", "02:42:0a:05:00:03"));
+        picture.put(key("x-netcord/nodes/192.0.2.3", r#"{"id":"three","name":"h3"}"#));
+        let (own, other) = ("10.5.0.2".parse().unwrap(), "10.5.0.3".parse().unwrap());
+        let elsewhere = picture.elsewhere();
+        assert_eq!(elsewhere.endpoints.keys().collect::<Vec<_>>(), [&other]);
+        assert_eq!(elsewhere.hosts.len(), 2, "also the host without endpoints");
+        assert_eq!(picture.given(), BTreeSet::from([own]));
+        picture.reserve(&[own]);
+        assert!(picture.given().is_empty(), "it is being given to an endpoint");
+        assert_eq!(picture.taken().collect::<BTreeSet<_>>(), BTreeSet::from([own, other]));
+        picture.unreserve(&[own]);
+        picture.delete("/n/x-netcord/endpoints/10.5.0.3");
+        assert!(picture.elsewhere().endpoints.is_empty());
+    }
+
+    #[test]
+    fn a_key_that_would_harm_this_host_is_skipped_and_named() {
+        let gateway = "02:42:0a:05:00:01";
+        for (wrong, why) in [
+            (endpoint("10.6.0.9", "192.0.2.9", "two", MAC), "outside of the network"),
+            (endpoint("10.5.0.1", "192.0.2.9", "two", MAC), "the gateway's"),
+            (endpoint("10.5.0.9", "192.0.2.9", "two", gateway), "the gateway's"),
+            (endpoint("10.5.0.9", "10.5.0.8", "two", MAC), "inside of the network"),
+            (endpoint("10.5.0.9", "192.0.2.9", "two", "ff:ff:ff:ff:ff:ff"), "multicast"),
+            (endpoint("10.5.0.9", "192.0.2.9", "two", "00:00:00:00:00:00"), "stands for none"),
+            (endpoint("10.5.0.9", "127.0.0.1", "two", MAC), "no address of a host"),
+            (endpoint("web", "192.0.2.9", "two", MAC), "no IP address"),
+            (key("x-netcord/endpoints/10.5.0.9", "{"), "EOF"),
+            (key("x-netcord/nodes/192.0.2.9", "7"), "invalid type"),
+        ] {
+            let mut picture = picture();
+            let name = wrong.name.clone();
+            picture.put(wrong);
+            let skipped = picture.skipped().join("\n");
+            assert!(skipped.contains(&name) && skipped.contains(why), "{name}: {skipped}");
+            assert_eq!(picture.elsewhere(), Elsewhere::default());
+            picture.delete(&name);
+            assert!(picture.skipped().is_empty(), "it is gone");
+        }
+    }
+
+    #[test]
+    fn a_changed_configuration_is_a_problem_and_not_obeyed() {
+        let mut picture = picture();
+        let same = picture.config().to_json();
+        picture.put(key("config", &same));
+        assert_eq!(picture.problems().count(), 0);
+        picture.put(key("config", &same.replace("4096", "4097")));
+        assert!(picture.problems().any(|what| what.contains("was changed")));
+        picture.delete("/n/config");
+        assert!(picture.problems().any(|what| what.contains("was deleted")));
+        assert_eq!(picture.config().vni, 4096);
     }
 }
