@@ -395,7 +395,7 @@ fn no_endpoint_speaks_with_the_address_of_another_host() {
 #[test]
 fn bad_input_is_refused_and_changes_nothing() {
     let lab = Lab::new();
-    lab.hosts(2).netns(&["web"]);
+    lab.hosts(2).netns(&["web", "other"]);
     lab.etcd();
     let before = lab.snapshot_of("h1");
     for (words, code, why) in [
@@ -423,6 +423,18 @@ fn bad_input_is_refused_and_changes_nothing() {
     lab.on("h1", "attach pods web --ip 10.6.0.9").fails(2, &["10.6.0.9"]);
     lab.on("h1", "attach pods web --ip 10.5.0.254").fails(4, &["gateway"]);
     assert_eq!(lab.etcdctl("get --keys-only --prefix /netcord/pods/x-netcord/endpoints").ok(), "");
+    // Of what this host has itself, nothing is written again.
+    assert_eq!(lab.on("h1", "attach pods web").ok(), "10.5.0.1");
+    let revision = || lab.etcdctl("get -w fields --prefix /netcord/pods/x-netcord").ok();
+    let before = revision();
+    for more in ["", "--mac 02:00:00:00:00:99", "--takeover"] {
+        lab.on("h1", &format!("attach pods other --ip 10.5.0.1 {more}"))
+            .fails(4, &["10.5.0.1 is taken by `web`"]);
+    }
+    for ip in ["10.5.0.254", "10.6.0.9"] {
+        assert_ne!(lab.on("h1", &format!("attach pods other --ip {ip}")).code, 0);
+    }
+    assert_eq!(revision(), before);
     // A routed network stays one.
     lab.on("h1", &format!("overlay nets --store {STORE} --subnet 10.8.0.0/16")).ok();
     lab.on("h2", &format!("overlay nets --store {STORE} --flat --subnet 10.8.0.0/16"))

@@ -64,11 +64,7 @@ impl<'a> Chooser<'a> {
                 taken.insert(own.ip(), owner);
             }
         }
-        let others = state.others(&record.network.name);
-        for summary in record.endpoints.iter().map(EndpointSummary::of).chain(others) {
-            taken.extend(addresses_of(summary));
-        }
-        taken.extend(reserved(record));
+        taken.extend(on_record(state, record));
         // On a network of this host's own nobody else assigns addresses, and without carrier there is
         // nobody to ask.
         let asks = record.network.is_shared() && bridge.carrier;
@@ -321,6 +317,13 @@ pub(super) fn check_mac(record: &NetworkRecord, bridge: Option<Mac>, mac: Mac) -
             .into()),
         None => Ok(mac),
     }
+}
+
+/// Returns the addresses of a network's endpoints, with their owners.
+pub(super) fn on_record(state: &State, record: &NetworkRecord) -> BTreeMap<IpAddr, String> {
+    let others = state.others(&record.network.name);
+    let all = record.endpoints.iter().map(EndpointSummary::of).chain(others);
+    all.flat_map(addresses_of).chain(reserved(record)).collect()
 }
 
 fn addresses_of(summary: EndpointSummary<'_>) -> impl Iterator<Item = (IpAddr, String)> {

@@ -1,11 +1,11 @@
 //! Gets the addresses of new endpoints of a flat network, which belong to one endpoint on all hosts. The
 //! store gives them, which may take seconds, so nothing is locked meanwhile.
 
-use std::path::Path;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::Result;
 
-use super::{Attach, Wiring, former::Wanted};
+use super::{Attach, Unclaimed, Wiring, former::Wanted, pool::Pool};
 use crate::{
     agents::netcord_agent::protocol::Claim,
     error::Error,
@@ -22,16 +22,13 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Asks for the addresses of each endpoint that does not exist yet. `parts` are the endpoints of each
-    /// target.
+    /// Asks for the addresses of each endpoint that does not exist yet.
     pub(super) async fn get(
         host: &Session<'_>,
         args: &Attach,
-        record: &NetworkRecord,
-        dir: &Path,
-        found: &[(&Target, Found)],
-        parts: &[Vec<Wanted>],
+        unclaimed: &Unclaimed<'_>,
     ) -> Result<Self> {
+        let Unclaimed { record, dir, taken, found, parts } = unclaimed;
         check_source(args, record)?;
         let mut agent = flat::Claims::open(dir).await?;
         let mut got = Vec::new();
@@ -40,6 +37,7 @@ impl Claims {
                 if is_there(record, target, part) {
                     continue;
                 }
+                check_free(record, taken, part)?;
                 let claim = claim(host, args, record, target, &part.wiring);
                 let addresses = agent.claim(host, claim).await?;
                 let addresses = addresses.into_iter().map(|ip| Address { ip, length: None });
@@ -85,6 +83,23 @@ pub(super) fn check_source(args: &Attach, record: &NetworkRecord) -> Result<()> 
             .into());
     }
     Ok(())
+}
+
+/// Checks the addresses that are asked for with those on record: the store would give this host its own
+/// addresses again, and every request changes what other hosts see.
+fn check_free(
+    record: &NetworkRecord,
+    taken: &BTreeMap<IpAddr, String>,
+    part: &Wanted,
+) -> Result<()> {
+    let is_former = |ip: &IpAddr| {
+        let former = part.former.iter().flat_map(|former| &former.addresses);
+        former.into_iter().any(|address| address.ip() == *ip)
+    };
+    let others = taken.iter().filter(|(ip, _)| !is_former(ip));
+    let others = others.map(|(ip, owner)| (*ip, owner.clone())).collect();
+    let pool = Pool::new(&record.network, false, others);
+    part.wiring.ip.iter().try_for_each(|address| pool.asked_for(address).map(drop))
 }
 
 /// Refuses `--takeover` where no other host can have an address.

@@ -12,7 +12,11 @@ mod routes;
 mod same;
 mod unattached;
 
-use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::PathBuf,
+};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -187,9 +191,8 @@ pub(super) async fn wire(host: &mut Session<'_>, args: &Attach) -> Result<Option
         match attach_found(host, args, network, found, &leases, claims.as_ref()).await {
             Ok(Attempt::Done(wired)) => break Ok(wired.map(|wired| *wired)),
             Ok(Attempt::Unclaimed(unclaimed)) => {
-                let Unclaimed { record, dir, found: again, parts } = *unclaimed;
-                claims = Some(Claims::get(host, args, &record, &dir, &again, &parts).await?);
-                found = again;
+                claims = Some(Claims::get(host, args, &unclaimed).await?);
+                found = unclaimed.found;
             }
             Err(error) => break Err(error),
         }
@@ -209,7 +212,10 @@ enum Attempt<'t> {
 /// What has to be known to ask for addresses.
 struct Unclaimed<'t> {
     record: NetworkRecord,
+    /// The directory of the records.
     dir: PathBuf,
+    /// The addresses on record, with their owners.
+    taken: BTreeMap<IpAddr, String>,
     found: Vec<(&'t Target, Found)>,
     parts: Vec<Vec<Wanted>>,
 }
@@ -257,8 +263,8 @@ async fn attach_found<'t>(
     match claims {
         Some(claims) => claims.apply(&record, &found, &mut parts)?,
         None if record.network.is_flat() => {
-            let dir = state.dir().to_owned();
-            let unclaimed = Unclaimed { record, dir, found, parts };
+            let (dir, taken) = (state.dir().to_owned(), chooser::on_record(&state, &record));
+            let unclaimed = Unclaimed { record, dir, taken, found, parts };
             return Ok(Attempt::Unclaimed(Box::new(unclaimed)));
         }
         None => {}
