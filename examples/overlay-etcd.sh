@@ -5,18 +5,8 @@
 . "$(dirname "$0")/show"
 . "$(dirname "$0")/two-hosts"
 
-store=http://192.0.2.1:2379
-keys() { ETCDCTL_API=3 at one etcdctl --endpoints=$store "$@"; }
-
 say 'etcd runs on the first host.'
-at one etcd --data-dir /run/etcd --log-level error --listen-client-urls $store \
-    --advertise-client-urls $store --listen-peer-urls http://127.0.0.1:2380 2>/run/etcd.log &
-etcd=$!
-tries=0
-until keys endpoint health >/dev/null 2>&1; do
-    [ "$((tries += 1))" -le 100 ] || fail 'etcd does not answer'
-    sleep 0.2
-done
+. "$(dirname "$0")/etcd"
 
 say 'The first host gives the subnet of the whole network. Each host gets a part of it.'
 run on one overlay pods --store $store --subnet 10.5.0.0/16

@@ -53,16 +53,7 @@ done
 netcord rm netns:web netns:db >/dev/null
 
 say 'With netcord, the entries come from a store. etcd runs on the first host.'
-store=http://192.0.2.1:2379
-keys() { ETCDCTL_API=3 at one etcdctl --endpoints=$store "$@"; }
-at one etcd --data-dir /run/etcd --log-level error --listen-client-urls $store \
-    --advertise-client-urls $store --listen-peer-urls http://127.0.0.1:2380 2>/run/etcd.log &
-etcd=$!
-tries=0
-until keys endpoint health >/dev/null 2>&1; do
-    [ "$((tries += 1))" -le 100 ] || fail 'etcd does not answer'
-    sleep 0.2
-done
+. "$(dirname "$0")/etcd"
 expect 10.5.0.0/16 on one overlay pods --store $store --flat --subnet 10.5.0.0/16
 expect 10.5.0.0/16 on two overlay pods --store $store
 run netcord none web
@@ -76,11 +67,8 @@ run netcord none other
 refuse on one attach pods other --ip 10.5.0.3
 
 say 'netcord-agent, one process on each host, follows the keys, and makes the two entries.'
-tries=0
-until at one ip neigh show 10.5.0.3 dev vx-pods | grep -q PERMANENT; do
-    [ "$((tries += 1))" -le 100 ] || fail 'the endpoint of the other host did not appear'
-    sleep 0.1
-done
+is_known() { at one ip neigh show 10.5.0.3 dev vx-pods | grep PERMANENT; }
+await is_known
 expect 'lladdr 02:42:0a:05:00:03 PERMANENT' at one ip neigh show dev vx-pods
 expect '02:42:0a:05:00:03 dst 192.0.2.2 self static' at one bridge fdb show dev vx-pods
 expect ' 0% packet loss' netcord container web -- ping -c 1 -W 5 10.5.0.3

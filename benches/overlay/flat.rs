@@ -1,31 +1,20 @@
 //! What a flat network costs a host, with the endpoints of many others in the store.
 
-use std::{
-    fmt::Write as _,
-    net::IpAddr,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fmt::Write as _, net::IpAddr};
 
 use anyhow::{Result, ensure};
-use rtnetlink::{
-    packet_core::{NetlinkMessage, NetlinkPayload},
-    packet_route::{
-        RouteNetlinkMessage,
-        neighbour::{NeighbourAddress, NeighbourAttribute},
-    },
-    sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
+use rtnetlink::packet_route::{
+    RouteNetlinkMessage,
+    neighbour::{NeighbourAddress, NeighbourAttribute},
 };
 
 use crate::{
-    growth::{agent, until},
+    growth::{HOST, agent, until, watched},
     hosts::{self, netcord, script},
     measure::{Series, time},
-    netns::within,
     store::{self, Etcd},
 };
 
-const HOST: &str = "h1";
 const NUMBERS: [u8; 2] = [1, 254];
 /// The other hosts, and the endpoints on all of them.
 const HOSTS: u16 = 50;
@@ -80,7 +69,11 @@ pub(crate) fn measure(repeats: u16) -> Result<Flat> {
         let (key, value) = endpoint(ENDPOINTS + 1000 + number);
         write.push(time(|| etcd.put(&key, &value))?);
     }
-    let change = changes(&etcd)?;
+    let put = |number| {
+        let (key, value) = endpoint(number);
+        etcd.put(&key, &value)
+    };
+    let change = watched(NEIGHBOURS, ENDPOINTS..ENDPOINTS + CHANGES, put, is_neighbour)?;
     Ok(Flat {
         join: Series::new(joins)?,
         reading: Series::new(reads)?,
@@ -111,43 +104,14 @@ pub(crate) fn text(flat: &Flat) -> String {
     text
 }
 
-fn changes(etcd: &Etcd) -> Result<Vec<Duration>> {
-    let socket = within(HOST, || {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind(&SocketAddr::new(0, 0))?;
-        socket.add_membership(NEIGHBOURS)?;
-        Ok(socket)
-    })?;
-    let mut times = Vec::new();
-    for number in ENDPOINTS..ENDPOINTS + CHANGES {
-        let (key, value) = endpoint(number);
-        etcd.put(&key, &value)?;
-        let answered = Instant::now();
-        let mut buffer = Vec::with_capacity(1 << 16);
-        loop {
-            buffer.clear();
-            socket.recv(&mut buffer, 0)?;
-            if is_neighbour(&buffer, address(number))? {
-                break;
-            }
+fn is_neighbour(message: &RouteNetlinkMessage, number: u16) -> bool {
+    let RouteNetlinkMessage::NewNeighbour(entry) = message else { return false };
+    entry.attributes.iter().any(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
+            IpAddr::V4(*v4) == address(number)
         }
-        times.push(answered.elapsed());
-        // Changes that come together are made together.
-        thread::sleep(Duration::from_millis(100));
-    }
-    Ok(times)
-}
-
-fn is_neighbour(datagram: &[u8], of: IpAddr) -> Result<bool> {
-    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram)?;
-    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(entry)) = message.payload
-    else {
-        return Ok(false);
-    };
-    Ok(entry.attributes.iter().any(|attribute| match attribute {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => IpAddr::V4(*v4) == of,
         _ => false,
-    }))
+    })
 }
 
 /// The key and the value of a host.

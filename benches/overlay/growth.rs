@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::IpAddr,
+    ops::Range,
     thread,
     time::{Duration, Instant},
 };
@@ -24,7 +25,7 @@ use crate::{
     store::{self, Etcd, subnet},
 };
 
-const HOST: &str = "h1";
+pub(crate) const HOST: &str = "h1";
 const NUMBERS: [u8; 2] = [1, 254];
 /// How many hosts come one after another.
 const CHANGES: u16 = 20;
@@ -96,22 +97,35 @@ pub(crate) fn measure(count: u16, repeats: u16) -> Result<Point> {
 }
 
 fn changes(etcd: &Etcd, first: u16) -> Result<Vec<Duration>> {
+    watched(ROUTES, first..first + CHANGES, |number| etcd.put_host(number), is_route_to)
+}
+
+/// Makes changes in the store, one after another. Returns how long after each its effect was in the kernel
+/// of the host: a message of this group.
+pub(crate) fn watched(
+    group: u32,
+    numbers: Range<u16>,
+    change: impl Fn(u16) -> Result<()>,
+    is_effect: impl Fn(&RouteNetlinkMessage, u16) -> bool,
+) -> Result<Vec<Duration>> {
     let socket = within(HOST, || {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, 0))?;
-        socket.add_membership(ROUTES)?;
+        socket.add_membership(group)?;
         Ok(socket)
     })?;
     let mut times = Vec::new();
-    for number in first..first + CHANGES {
-        etcd.put_host(number)?;
+    for number in numbers {
+        change(number)?;
         let answered = Instant::now();
-        let to = IpAddr::from(subnet(number));
         let mut buffer = Vec::with_capacity(1 << 16);
         loop {
             buffer.clear();
             socket.recv(&mut buffer, 0)?;
-            if is_route(&buffer, to)? {
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&buffer)?;
+            if let NetlinkPayload::InnerMessage(inner) = message.payload
+                && is_effect(&inner, number)
+            {
                 break;
             }
         }
@@ -122,15 +136,13 @@ fn changes(etcd: &Etcd, first: u16) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-fn is_route(datagram: &[u8], to: IpAddr) -> Result<bool> {
-    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram)?;
-    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) = message.payload else {
-        return Ok(false);
-    };
-    Ok(route.attributes.iter().any(|attribute| match attribute {
+fn is_route_to(message: &RouteNetlinkMessage, number: u16) -> bool {
+    let RouteNetlinkMessage::NewRoute(route) = message else { return false };
+    let to = IpAddr::from(subnet(number));
+    route.attributes.iter().any(|attribute| match attribute {
         RouteAttribute::Destination(RouteAddress::Inet(v4)) => IpAddr::V4(*v4) == to,
         _ => false,
-    }))
+    })
 }
 
 /// The only agent here: this program has process numbers of its own. One that has ended has no command

@@ -4,22 +4,7 @@
 . "$(dirname "$0")/../show"
 . "$(dirname "$0")/../two-hosts"
 
-store=http://192.0.2.1:2379
-keys() { ETCDCTL_API=3 at one etcdctl --endpoints=$store "$@"; }
-
-# await CMD...: waits until it succeeds.
-await() {
-    tries=0
-    until "$@" >/dev/null 2>&1; do
-        [ "$((tries += 1))" -le 300 ] || fail "\`$*\` did not succeed"
-        sleep 0.1
-    done
-}
-
-at one etcd --data-dir /run/etcd --log-level error --listen-client-urls $store \
-    --advertise-client-urls $store --listen-peer-urls http://127.0.0.1:2380 2>/run/etcd.log &
-etcd=$!
-await keys endpoint health
+. "$(dirname "$0")/../etcd"
 run on one overlay pods --store $store --subnet 10.5.0.0/16
 subnet=$(on two overlay pods --store $store)
 is_known() { at one ip route | grep "^$subnet"; }

@@ -4,23 +4,17 @@
 . "$(dirname "$0")/../show"
 . "$(dirname "$0")/../two-hosts"
 
-store=http://192.0.2.1:2379
-at one etcd --data-dir /run/etcd --log-level error --listen-client-urls $store \
-    --advertise-client-urls $store --listen-peer-urls http://127.0.0.1:2380 2>/run/etcd.log &
-etcd=$!
-tries=0
-until ETCDCTL_API=3 at one etcdctl --endpoints=$store endpoint health >/dev/null 2>&1; do
-    [ "$((tries += 1))" -le 100 ] || fail 'etcd does not answer'
-    sleep 0.2
-done
+. "$(dirname "$0")/../etcd"
 expect 10.5.0.0/16 on one overlay pods --store $store --flat --subnet 10.5.0.0/16
 expect 10.5.0.0/16 on two overlay pods --store $store
 run netcord none red
 run netcord none blue
 expect 10.5.0.2 on one attach pods red
 expect 10.5.0.3 on two attach pods blue
-until at one ip neigh show 10.5.0.3 dev vx-pods | grep -q PERMANENT; do sleep 0.1; done
-until at two ip neigh show 10.5.0.2 dev vx-pods | grep -q PERMANENT; do sleep 0.1; done
+# is_known HOST ADDRESS: the host has the entry of an endpoint on the other host.
+is_known() { at "$1" ip neigh show "$2" dev vx-pods | grep PERMANENT; }
+await is_known one 10.5.0.3
+await is_known two 10.5.0.2
 expect ' 0% packet loss' netcord container red -- ping -c 1 -W 5 10.5.0.3
 
 # The agent would mend it at once.
@@ -41,11 +35,7 @@ case $found in
 esac
 refuse on one doctor
 run on one repair
-tries=0
-until at one ip neigh show 10.5.0.3 dev vx-pods | grep -q PERMANENT; do
-    [ "$((tries += 1))" -le 100 ] || fail 'the entry did not come back'
-    sleep 0.1
-done
+await is_known one 10.5.0.3
 expect ' 0% packet loss' netcord container red -- ping -c 1 -W 5 10.5.0.3
 nothing on one doctor
 on one detach pods red >/dev/null
